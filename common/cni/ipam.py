@@ -1,0 +1,75 @@
+"""The IPAM delegate as an effect: its ADD gives addresses, its DEL takes them back (spec section "IPAM plugins")."""
+
+from cni import delegate
+from cni.config import chosen
+from cni.errors import CNIError, DecodingFailure
+from cni.plan import Effect
+from cni.result import parse_delegated
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cni.names import Attachment
+    from cni.result import Result
+    from cni.skel import Call
+
+
+def type_of(call: "Call") -> str:
+    """``ipam.type``, the empty text where there is none; raises ``DecodingFailure``."""
+    section = chosen(call.config, "ipam")
+    if section is not None and not isinstance(section, dict):
+        raise DecodingFailure("failed to load netconf: ipam must be an object")
+    found = chosen(call.config, "ipam", "type")
+    if found is not None and not isinstance(found, str):
+        raise DecodingFailure("failed to load netconf: ipam.type must be a string")
+    return found or ""
+
+
+class Addresses(Effect):
+    """The addresses that the delegate hands out for this attachment; the value is its result."""
+
+    __slots__ = ("call", "type")
+
+    def __init__(self, call: "Call", type: str) -> None:  # noqa: A002
+        super().__init__(call.attachment)
+        self.call = call
+        self.type = type
+
+    def make(self) -> "Result":
+        """Delegate ADD; the executor's undo is the DEL that the specification asks for when it fails."""
+        result = parse_delegated(delegate.run(self.call, self.type, "ADD"), self.call.version)
+        if not result.ips:
+            raise CNIError("IPAM plugin returned missing IP config", f"{self.type} handed out no address")
+        return result
+
+    def compare(self) -> "Result":
+        """Delegate CHECK; the value is prevResult, what should be."""
+        delegate.run(self.call, self.type, "CHECK")
+        previous = self.call.previous()
+        if previous is None:
+            raise CNIError("Required prevResult missing")
+        return previous
+
+    def remove(self) -> None:
+        """Delegate DEL."""
+        delegate.run(self.call, self.type, "DEL")
+
+    def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:  # noqa: ARG002
+        """Delegate GC; a delegate from before 1.1.0 that has no such verb is said on standard error."""
+        try:
+            delegate.run(self.call, self.type, "GC")
+        except CNIError as error:
+            if not error.msg.startswith("unknown CNI_COMMAND"):
+                raise
+            self.call.say(f"IPAM plugin {self.type} does not know GC: its leases of network {network} were not looked at")
+        return []
+
+    def describe(self) -> str:
+        """The delegate's name."""
+        return f"addresses from {self.type}"
+
+
+def status(call: "Call", type: str) -> None:  # noqa: A002
+    """STATUS of the delegate; its error is passed on."""
+    delegate.run(call, type, "STATUS")

@@ -1,0 +1,78 @@
+"""A network namespace by its path (namespaces(7), setns(2), ioctl_ns(2)): opened, verified, entered and left."""
+
+import os
+
+from cni.errors import InvalidNetns, NetnsGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.kernel.rtnl import Rtnl
+
+_CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
+
+
+def _setns(fd: int) -> None:
+    if hasattr(os, "setns"):  # CPython 3.12 and later
+        os.setns(fd, _CLONE_NEWNET)
+        return
+    # ctypes itself takes 6 ms to import, the extension module under it half of one
+    import _ctypes
+
+    libc = _ctypes.dlopen(None, 2)
+    if _ctypes.call_function(_ctypes.dlsym(libc, "setns"), (fd, _CLONE_NEWNET)):
+        raise InvalidNetns("cannot enter the network namespace", "this needs CAP_SYS_ADMIN")
+
+
+class Namespace:
+    """A network namespace other than the process's own. As a context it is entered, and left again."""
+
+    def __init__(self, path: str) -> None:
+        """Raises ``NetnsGone`` when nothing is at ``path``, ``InvalidNetns`` when that is no network namespace."""
+        import fcntl
+
+        self.path = path
+        self._home = -1
+        self._rtnl: Rtnl | None = None
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NetnsGone(f'failed to open netns "{path}": failed to Statfs "{path}": no such file or directory') from None
+        except (OSError, ValueError) as error:
+            raise InvalidNetns(f'failed to open netns "{path}": {error}') from None
+        try:
+            kind = fcntl.ioctl(self.fd, _NS_GET_NSTYPE)
+        except OSError:
+            kind = 0
+        if kind != _CLONE_NEWNET:
+            os.close(self.fd)
+            remedy = "CNI_NETNS must be the path of a network namespace, such as /var/run/netns/NAME"
+            raise InvalidNetns(f'failed to open netns "{path}": it is no network namespace', remedy)
+
+    def __enter__(self) -> "Namespace":
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        _setns(self.fd)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _setns(self._home)
+        os.close(self._home)
+
+    @property
+    def rtnl(self) -> "Rtnl":
+        """A socket that works in the namespace; opened by entering it once."""
+        if self._rtnl is None:
+            from cni.kernel.rtnl import Rtnl
+
+            with self:
+                self._rtnl = Rtnl()
+        return self._rtnl
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        if self._rtnl is not None:
+            self._rtnl.close()
+            self._rtnl = None
+        os.close(self.fd)
+
+

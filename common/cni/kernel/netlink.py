@@ -1,0 +1,155 @@
+"""A netlink socket that asks one thing at a time and waits with a bound (netlink(7), linux/netlink.h).
+
+Messages are pyroute2's; the socket is our own, because pyroute2's brings asyncio along. It belongs to the network
+namespace in which it was opened, wherever the process goes afterwards.
+"""
+
+import os
+import struct
+from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+
+from cni.errors import TryAgainLater
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+ROUTE, NETFILTER = 0, 12
+F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
+F_REPLACE, F_EXCL, F_CREATE, F_APPEND = 0x100, 0x200, 0x400, 0x800
+_F_DUMP_INTR = 0x10
+_ERROR, _DONE = 2, 3
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
+_ATTRIBUTE_MSG = 1
+_HEADER = struct.Struct("=IHHII")
+# Well below kubelet's two minutes; the kernel answers in milliseconds unless the rtnl lock is contended.
+TIMEOUT = 20.0
+_TRIES = 5
+
+
+class KernelError(Exception):
+    """The kernel refused a request; the text is its own, with its extended acknowledgement if it gave one."""
+
+    def __init__(self, number: int, message: str = "") -> None:
+        self.errno = number
+        self.text = message
+        super().__init__(f"{os.strerror(number).lower()}{f' ({message})' if message else ''}")
+
+
+class Answer:
+    """One message from the kernel: its type, flags and the bytes from its header on."""
+
+    __slots__ = ("data", "flags", "kind", "sequence")
+
+    def __init__(self, kind: int, flags: int, sequence: int, data: bytes) -> None:
+        self.kind = kind
+        self.flags = flags
+        self.sequence = sequence
+        self.data = data
+
+    def decode(self, cls: "Any") -> "Any":
+        """The message as an object of the pyroute2 class ``cls``."""
+        message = cls(self.data)
+        message.decode()
+        return message
+
+    @property
+    def error(self) -> KernelError | None:
+        """What an acknowledgement says; None for success and for messages of other kinds."""
+        if self.kind != _ERROR:
+            return None
+        (number,) = struct.unpack_from("=i", self.data, 16)
+        return KernelError(-number, self._extended()) if number else None
+
+    def _extended(self) -> str:
+        if not self.flags & _F_ACK_TLVS:
+            return ""
+        offset = 36
+        if not self.flags & _F_CAPPED:
+            (length,) = struct.unpack_from("=I", self.data, 20)
+            offset += length - 16
+        while offset + 4 <= len(self.data):
+            length, kind = struct.unpack_from("=HH", self.data, offset)
+            if length < 4:
+                break
+            if kind & 0x3FFF == _ATTRIBUTE_MSG:
+                return self.data[offset + 4 : offset + length].rstrip(b"\0").decode("utf-8", "replace")
+            offset += length + 3 & ~3
+        return ""
+
+
+class Netlink:
+    """A socket of one protocol (``ROUTE``, ``NETFILTER``) in the namespace in which it was made."""
+
+    def __init__(self, protocol: int, timeout: float = TIMEOUT) -> None:
+        self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+        self._socket.bind((0, 0))
+        self._socket.settimeout(timeout)
+        for option in (_CAP_ACK, _EXT_ACK):
+            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._socket.close()
+
+    def encode(self, message: "Any", kind: int, flags: int) -> bytearray:
+        """A pyroute2 message with its header filled in: type, flags and the next sequence number."""
+        self._sequence += 1
+        message["header"].update(
+            {"type": kind, "flags": flags | F_REQUEST, "sequence_number": self._sequence, "pid": 0}
+        )
+        message.reset()
+        message.encode()
+        data: bytearray = message.data
+        return data
+
+    def send(self, data: "bytes | bytearray") -> int:
+        """Send encoded messages as one datagram; the answer is the last sequence number used."""
+        self._socket.send(data)
+        return self._sequence
+
+    def receive(self) -> "Iterator[Answer]":
+        """The messages of one datagram; raises ``TryAgainLater`` when none comes in time."""
+        try:
+            data = self._socket.recv(1 << 18)
+        except TimeoutError:
+            raise TryAgainLater("the kernel does not answer over netlink", "the node is overloaded; try again") from None
+        offset = 0
+        while offset + 16 <= len(data):
+            length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+            if length < 16:
+                break
+            yield Answer(kind, flags, sequence, data[offset : offset + length])
+            offset += length + 3 & ~3
+
+    def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
+        """Send one message and wait for its acknowledgement: the answers that came before it.
+
+        Raises ``KernelError``. A dump that was disturbed by changes is asked for again, a bounded number of times.
+        """
+        if flags & F_DUMP != F_DUMP:
+            flags |= F_ACK
+        for _ in range(_TRIES):
+            answers = self._once(self.encode(message, kind, flags))
+            if not any(answer.flags & _F_DUMP_INTR for answer in answers):
+                return answers
+        raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
+
+    def _once(self, data: bytearray) -> list[Answer]:
+        sequence = self.send(data)
+        answers: list[Answer] = []
+        while True:
+            for answer in self.receive():
+                if answer.sequence != sequence:
+                    continue  # the rest of a dump that was given up
+                if answer.kind == _DONE:
+                    return answers
+                if answer.kind == _ERROR:
+                    error = answer.error
+                    if error is not None:
+                        raise error
+                    return answers
+                answers.append(answer)

@@ -1,0 +1,295 @@
+"""Links, addresses and routes over rtnetlink (rtnetlink(7)), one object a request; nothing of the node is listed in ADD or DEL.
+
+Messages are pyroute2's. What is read comes back as small objects with slots.
+"""
+
+from _socket import AF_INET, AF_INET6, AF_UNSPEC
+
+from cni.address import Address, Prefix
+from cni.kernel import pyroute
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, ROUTE, KernelError, Netlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    Attributes = Sequence[tuple[str, Any]]
+
+ENOENT, ESRCH, ENXIO, EEXIST, ENODEV, EADDRNOTAVAIL, EOPNOTSUPP = 2, 3, 6, 17, 19, 99, 95
+_NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+_AF_BRIDGE = 7
+_SOL_NETLINK, _GET_STRICT_CHK = 270, 12
+IFF_UP, IFF_LOOPBACK, IFF_PROMISC = 0x1, 0x8, 0x100
+IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
+FORWARDING = 3
+_VF_SKIP, _BRVLAN_COMPRESSED = 1 << 3, 1 << 2
+VLAN_MASTER, VLAN_PVID, VLAN_UNTAGGED = 1 << 0, 1 << 1, 1 << 2
+_RANGE_BEGIN, _RANGE_END = 1 << 3, 1 << 4
+SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
+TABLE_MAIN = 254
+_PROTO_BOOT, _RTN_UNICAST = 3, 1
+
+
+class Link:
+    """A link as the kernel has it. ``peer`` is the index of a veth's other end; ``port`` what its bridge set for it."""
+
+    __slots__ = (
+        "alias",
+        "flags",
+        "hairpin",
+        "index",
+        "isolated",
+        "kind",
+        "mac",
+        "master",
+        "mtu",
+        "name",
+        "operstate",
+        "peer",
+        "port_state",
+        "promiscuity",
+        "vlan_filtering",
+    )
+
+    def __init__(self, message: "Any") -> None:
+        get = message.get_attr
+        self.index: int = message["index"]
+        self.flags: int = message["flags"]
+        self.name: str = get("IFLA_IFNAME") or ""
+        self.mac: str = get("IFLA_ADDRESS") or ""
+        self.mtu: int = get("IFLA_MTU") or 0
+        self.master: int = get("IFLA_MASTER") or 0
+        self.peer: int = get("IFLA_LINK") or 0
+        self.alias: str = get("IFLA_IFALIAS") or ""
+        self.operstate: str = (get("IFLA_OPERSTATE") or "").lower()
+        self.promiscuity: int = get("IFLA_PROMISCUITY") or 0
+        info = get("IFLA_LINKINFO")
+        self.kind: str = (info.get_attr("IFLA_INFO_KIND") if info else "") or ""
+        self.hairpin = self.isolated = self.vlan_filtering = False
+        self.port_state = -1
+        slave = info.get_attr("IFLA_INFO_SLAVE_KIND") if info else ""
+        if slave == "bridge":
+            port = info.get_attr("IFLA_INFO_SLAVE_DATA")
+            self.hairpin = bool(port.get_attr("IFLA_BRPORT_MODE"))
+            self.isolated = bool(port.get_attr("IFLA_BRPORT_ISOLATED"))
+            self.port_state = port.get_attr("IFLA_BRPORT_STATE") or 0
+        if self.kind == "bridge":
+            data = info.get_attr("IFLA_INFO_DATA")
+            self.vlan_filtering = bool(data and data.get_attr("IFLA_BR_VLAN_FILTERING"))
+
+    @property
+    def up(self) -> bool:
+        """Whether it is set up (it may still have no carrier)."""
+        return bool(self.flags & IFF_UP)
+
+
+class LinkAddress:
+    """An address on a link."""
+
+    __slots__ = ("flags", "index", "prefix", "scope")
+
+    def __init__(self, message: "Any") -> None:
+        local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+        self.prefix = Prefix(Address.parse(local), message["prefixlen"])
+        flags = message.get_attr("IFA_FLAGS")
+        self.flags: int = message["flags"] if flags is None else flags
+        self.scope: int = message["scope"]
+        self.index: int = message["index"]
+
+
+class LinkRoute:
+    """A route as the kernel has it; a multipath route comes as one object a hop."""
+
+    __slots__ = ("advmss", "dst", "gw", "index", "kind", "mtu", "priority", "protocol", "scope", "table")
+
+    def __init__(self, message: "Any", index: int, gw: str | None) -> None:
+        get = message.get_attr
+        family = message["family"]
+        any_host = "::" if family == AF_INET6 else "0.0.0.0"  # noqa: S104
+        self.dst = Prefix(Address.parse(get("RTA_DST") or any_host), message["dst_len"])
+        self.gw = Address.parse(gw) if gw else None
+        self.index = index
+        self.priority: int = get("RTA_PRIORITY") or 0
+        self.table: int = get("RTA_TABLE") or message["table"]
+        self.scope: int = message["scope"]
+        self.kind: int = message["type"]
+        self.protocol: int = message["proto"]
+        metrics = get("RTA_METRICS")
+        self.mtu: int = (metrics.get_attr("RTAX_MTU") if metrics else 0) or 0
+        self.advmss: int = (metrics.get_attr("RTAX_ADVMSS") if metrics else 0) or 0
+
+
+class Rtnl(Netlink):
+    """An rtnetlink socket of the namespace in which it is made."""
+
+    def __init__(self) -> None:
+        super().__init__(ROUTE)
+        try:
+            self._socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
+        except OSError:  # before Linux 4.20: dumps come unfiltered, and are filtered here
+            pass
+
+    # links
+
+    def _link_message(self, index: int = 0, attributes: "Attributes" = ()) -> "Any":
+        message = pyroute.load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg()
+        message["index"] = index
+        message["attrs"] = list(attributes)
+        return message
+
+    def link(self, name: str = "", index: int = 0) -> Link | None:
+        """The link of that name or index, None if there is none."""
+        attributes: list[tuple[str, Any]] = [("IFLA_EXT_MASK", _VF_SKIP)]
+        if name:
+            attributes.append(("IFLA_IFNAME", name))
+        message = self._link_message(index, attributes)
+        try:
+            answers = self.request(message, _GETLINK)
+        except KernelError as error:
+            if error.errno == ENODEV:
+                return None
+            raise
+        return Link(answers[0].decode(type(message)))
+
+    def links(self) -> list[Link]:
+        """Every link of the namespace; for GC and for CHECK, never in ADD or DEL."""
+        message = self._link_message(attributes=[("IFLA_EXT_MASK", _VF_SKIP)])
+        return [Link(answer.decode(type(message))) for answer in self.request(message, _GETLINK, F_DUMP)]
+
+    def add_link(self, attributes: "Attributes", flags: int = 0) -> None:
+        """Make a link; raises ``KernelError`` with EEXIST for a name that is taken."""
+        message = self._link_message(attributes=attributes)
+        message["flags"] = message["change"] = flags
+        self.request(message, _NEWLINK, F_CREATE | F_EXCL)
+
+    def set_link(self, index: int, attributes: "Attributes" = (), up: bool | None = None, promisc: bool = False) -> None:
+        """Change a link; ``up`` None leaves that as it is."""
+        message = self._link_message(index, attributes)
+        flags = (IFF_UP if up else 0) | (IFF_PROMISC if promisc else 0)
+        message["flags"] = flags
+        message["change"] = (0 if up is None else IFF_UP) | (IFF_PROMISC if promisc else 0)
+        self.request(message, _NEWLINK)
+
+    def delete_link(self, index: int) -> None:
+        """Remove a link; that it is gone is success."""
+        try:
+            self.request(self._link_message(index), _DELLINK)
+        except KernelError as error:
+            if error.errno != ENODEV:
+                raise
+
+    # vlans of a bridge port
+
+    def vlans(self, index: int) -> dict[int, int]:
+        """VLAN ids on a bridge port with their flags; empty on a bridge that does not filter."""
+        message = self._link_message(attributes=[("IFLA_EXT_MASK", 1 << 1)])
+        message["family"] = _AF_BRIDGE
+        found: dict[int, int] = {}
+        for answer in self.request(message, _GETLINK, F_DUMP):
+            link = answer.decode(type(message))
+            if link["index"] == index:
+                spec = link.get_attr("IFLA_AF_SPEC")
+                entries = [value for name, value in (spec["attrs"] if spec else ()) if name == "IFLA_BRIDGE_VLAN_INFO"]
+                found.update({entry["vid"]: entry["flags"] for entry in entries})
+        return found
+
+    def change_vlan(self, index: int, vid: int, flags: int = 0, remove: bool = False) -> None:
+        """Put a VLAN on a bridge port, or take it away."""
+        entry = {"vid": vid, "flags": flags | VLAN_MASTER}
+        message = self._link_message(index)
+        message["family"] = _AF_BRIDGE
+        message["attrs"] = [("IFLA_AF_SPEC", {"attrs": [("IFLA_BRIDGE_FLAGS", 1), ("IFLA_BRIDGE_VLAN_INFO", entry)]})]
+        self.request(message, _DELLINK if remove else _SETLINK)
+
+    # addresses
+
+    def _address_message(self, index: int, prefix: Prefix | None = None, family: int = AF_UNSPEC) -> "Any":
+        message = pyroute.load("pyroute2.netlink.rtnl.ifaddrmsg").ifaddrmsg()
+        message["index"] = index
+        message["family"] = prefix.address.family if prefix else family
+        if prefix:
+            message["prefixlen"] = prefix.length
+            text = str(prefix.address)
+            message["attrs"] = [("IFA_LOCAL", text), ("IFA_ADDRESS", text)]
+        return message
+
+    def addresses(self, index: int, family: int = AF_UNSPEC) -> list[LinkAddress]:
+        """The addresses of one link."""
+        message = self._address_message(index, family=family)
+        answers = self.request(message, _GETADDR, F_DUMP)
+        found = [LinkAddress(answer.decode(type(message))) for answer in answers]
+        return [address for address in found if address.index == index]
+
+    def add_address(self, index: int, prefix: Prefix, flags: int = 0) -> None:
+        """Put an address on a link, with the broadcast address that IPv4 expects; raises ``KernelError``, EEXIST too."""
+        message = self._address_message(index, prefix)
+        message["flags"] = flags
+        if prefix.version == 4 and prefix.length < 31:
+            last = int(prefix.address) | (1 << 32 - prefix.length) - 1
+            message["attrs"].append(("IFA_BROADCAST", str(Address(last.to_bytes(4, "big")))))
+        self.request(message, _NEWADDR, F_CREATE | F_EXCL)
+
+    def delete_address(self, index: int, prefix: Prefix) -> None:
+        """Take an address away; that it is gone is success."""
+        try:
+            self.request(self._address_message(index, prefix), _DELADDR)
+        except KernelError as error:
+            if error.errno != EADDRNOTAVAIL:
+                raise
+
+    # routes
+
+    def _route_message(self, family: int) -> "Any":
+        message = pyroute.load("pyroute2.netlink.rtnl.rtmsg").rtmsg()
+        message["family"] = family
+        return message
+
+    def add_route(
+        self,
+        index: int,
+        dst: Prefix,
+        gw: Address | None = None,
+        mtu: int = 0,
+        advmss: int = 0,
+        priority: int = 0,
+        table: int = TABLE_MAIN,
+        scope: int = SCOPE_UNIVERSE,
+    ) -> None:
+        """Add a route through a link; an equal one raises ``KernelError`` with EEXIST, another hop is added beside."""
+        message = self._route_message(dst.address.family)
+        network = dst.network
+        message.update({"dst_len": network.length, "proto": _PROTO_BOOT, "type": _RTN_UNICAST, "scope": scope})
+        message["table"] = table if table < 256 else 252
+        attributes: list[tuple[str, Any]] = [("RTA_TABLE", table), ("RTA_OIF", index)]
+        if network.length:
+            attributes.append(("RTA_DST", str(network.address)))
+        if gw is not None:
+            attributes.append(("RTA_GATEWAY", str(gw)))
+        if priority:
+            attributes.append(("RTA_PRIORITY", priority))
+        metrics = [(name, value) for name, value in (("RTAX_MTU", mtu), ("RTAX_ADVMSS", advmss)) if value]
+        if metrics:
+            attributes.append(("RTA_METRICS", {"attrs": metrics}))
+        message["attrs"] = attributes
+        self.request(message, _NEWROUTE, F_CREATE)
+
+    def routes(self, family: int) -> list[LinkRoute]:
+        """Every route of a family in all tables; for CHECK, inside a container."""
+        found = []
+        message = self._route_message(family)
+        for answer in self.request(message, _GETROUTE, F_DUMP):
+            route = answer.decode(type(message))
+            if route["family"] not in (AF_INET, AF_INET6):
+                continue
+            hops = route.get_attr("RTA_MULTIPATH")
+            for hop in hops or ():
+                found.append(LinkRoute(route, hop["oif"], hop.get_attr("RTA_GATEWAY")))
+            if not hops:
+                found.append(LinkRoute(route, route.get_attr("RTA_OIF") or 0, route.get_attr("RTA_GATEWAY")))
+        return found
+
+
+

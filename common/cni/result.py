@@ -1,0 +1,330 @@
+"""Results: one set of types for every version of the specification, read from and printed in any of them (pure).
+
+Spec sections "CNI Result" of 0.1.0 to 1.1.0. Inside, a result is always of the newest shape; converting happens
+on reading and on printing alone. Corners that are Go's and kept: 0.x documents always carry ``dns``, 1.x ones never
+an empty one; ``interface: 0``, ``table: 0`` and ``scope: 0`` are printed, ``mtu: 0`` and ``priority: 0`` are not.
+"""
+
+from cni import versions
+from cni.address import Address, Prefix
+from cni.config import Key, Table, integer, listing, parsed, string
+from cni.errors import CNIError, DecodingFailure, InvalidConfig
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+
+def _address(text: str) -> Address | None:
+    return Address.parse(text) if text else None
+
+
+ADDRESS = parsed(string, _address, "IP address")
+PREFIX = parsed(string, Prefix.parse, "CIDR")
+
+
+class DNS:
+    """Name servers and search domains; ``options`` as in resolv.conf."""
+
+    __slots__ = ("domain", "nameservers", "options", "search")
+    TABLE = Table(
+        Key("nameservers", listing(string), list, "servers, in order of preference"),
+        Key("domain", string, "", "local domain"),
+        Key("search", listing(string), list, "search domains"),
+        Key("options", listing(string), list, "resolver options"),
+    )
+
+    def __init__(
+        self,
+        nameservers: "Iterable[str]" = (),
+        domain: str = "",
+        search: "Iterable[str]" = (),
+        options: "Iterable[str]" = (),
+    ) -> None:
+        self.nameservers = list(nameservers)
+        self.domain = domain
+        self.search = list(search)
+        self.options = list(options)
+
+    @classmethod
+    def parse(cls, value: "Any", where: str = "dns") -> "DNS":
+        """From the JSON object."""
+        return cls(**cls.TABLE(value, where))
+
+    def __bool__(self) -> bool:
+        return bool(self.nameservers or self.domain or self.search or self.options)
+
+    def document(self) -> "dict[str, Any]":
+        """The JSON object; empty members are left out."""
+        return {name: getattr(self, name) for name in ("nameservers", "domain", "search", "options") if getattr(self, name)}
+
+
+class Interface:
+    """A link: on the host when ``sandbox`` is empty."""
+
+    __slots__ = ("mac", "mtu", "name", "pci_id", "sandbox", "socket_path")
+    TABLE = Table(
+        Key("name", string, ""),
+        Key("mac", string, ""),
+        Key("mtu", integer, 0),
+        Key("sandbox", string, ""),
+        Key("socketPath", string, ""),
+        Key("pciID", string, ""),
+    )
+
+    def __init__(
+        self, name: str, mac: str = "", sandbox: str = "", mtu: int = 0, socket_path: str = "", pci_id: str = ""
+    ) -> None:
+        self.name = name
+        self.mac = mac
+        self.sandbox = sandbox
+        self.mtu = mtu
+        self.socket_path = socket_path
+        self.pci_id = pci_id
+
+    @classmethod
+    def parse(cls, value: "Any", where: str) -> "Interface":
+        """From the JSON object of any version."""
+        found = cls.TABLE(value, where)
+        return cls(found["name"], found["mac"], found["sandbox"], found["mtu"], found["socketPath"], found["pciID"])
+
+    def document(self, newest: bool) -> "dict[str, Any]":
+        """The JSON object; members later than 0.4.0 only where ``newest``."""
+        document: dict[str, Any] = {"name": self.name}
+        if self.mac:
+            document["mac"] = self.mac
+        if newest and self.mtu:
+            document["mtu"] = self.mtu
+        if self.sandbox:
+            document["sandbox"] = self.sandbox
+        if newest and self.socket_path:
+            document["socketPath"] = self.socket_path
+        if newest and self.pci_id:
+            document["pciID"] = self.pci_id
+        return document
+
+
+class IPConfig:
+    """An address with its network's prefix, its gateway, and the index of its interface in the result."""
+
+    __slots__ = ("address", "gateway", "interface", "stated")
+    TABLE = Table(
+        Key("version", string, ""),
+        Key("interface", integer),
+        Key("address", PREFIX, required="an entry of ips has no address"),
+        Key("gateway", ADDRESS),
+    )
+
+    def __init__(
+        self, address: Prefix, gateway: Address | None = None, interface: int | None = None, stated: str | None = None
+    ) -> None:
+        """``stated`` is the family that a result of 0.3.0 to 0.4.0 states; by default the address's own."""
+        self.address = address
+        self.gateway = gateway
+        self.interface = interface
+        self.stated = str(address.version) if stated is None else stated
+
+    @property
+    def version(self) -> int:
+        """4 or 6, by the address."""
+        return self.address.version
+
+    def document(self, with_version: bool) -> "dict[str, Any]":
+        """The JSON object."""
+        document: dict[str, Any] = {"version": str(self.version)} if with_version else {}
+        if self.interface is not None:
+            document["interface"] = self.interface
+        document["address"] = str(self.address)
+        if self.gateway is not None:
+            document["gateway"] = str(self.gateway)
+        return document
+
+
+class Route:
+    """A route; of the attributes only ``table`` and ``scope`` tell 0 from absent (None)."""
+
+    __slots__ = ("advmss", "dst", "gw", "mtu", "priority", "scope", "table")
+    TABLE = Table(
+        Key("dst", PREFIX, words="destination in CIDR notation", required="a route has no dst"),
+        Key("gw", ADDRESS, words="next hop; by default the gateway of its family"),
+        Key("mtu", integer, 0, "MTU of the path"),
+        Key("advmss", integer, 0, "maximal segment size to advertise"),
+        Key("priority", integer, 0, "metric, lower is preferred"),
+        Key("table", integer, words="number of the routing table, by default 254 (main)"),
+        Key("scope", integer, words="0 global, 253 link, 254 host"),
+    )
+
+    def __init__(
+        self,
+        dst: Prefix,
+        gw: Address | None = None,
+        mtu: int = 0,
+        advmss: int = 0,
+        priority: int = 0,
+        table: int | None = None,
+        scope: int | None = None,
+    ) -> None:
+        self.dst = dst
+        self.gw = gw
+        self.mtu = mtu
+        self.advmss = advmss
+        self.priority = priority
+        self.table = table
+        self.scope = scope
+
+    @classmethod
+    def parse(cls, value: "Any", where: str) -> "Route":
+        """From the JSON object."""
+        return cls(**cls.TABLE(value, where))
+
+    def document(self, attributes: bool = True) -> "dict[str, Any]":
+        """The JSON object; ``dst`` and ``gw`` alone without ``attributes``."""
+        document: dict[str, Any] = {"dst": str(self.dst)}
+        if self.gw is not None:
+            document["gw"] = str(self.gw)
+        if attributes:
+            for name in ("mtu", "advmss", "priority"):
+                if getattr(self, name):
+                    document[name] = getattr(self, name)
+            for name in ("table", "scope"):
+                if getattr(self, name) is not None:
+                    document[name] = getattr(self, name)
+        return document
+
+
+Route.parse.__func__.__doc__ = "route"  # the kind's name in the docs
+
+
+class Result:
+    """What an ADD answers, in the newest shape."""
+
+    __slots__ = ("dns", "interfaces", "ips", "routes")
+
+    def __init__(
+        self,
+        interfaces: "Iterable[Interface]" = (),
+        ips: "Iterable[IPConfig]" = (),
+        routes: "Iterable[Route]" = (),
+        dns: DNS | None = None,
+    ) -> None:
+        self.interfaces = list(interfaces)
+        self.ips = list(ips)
+        self.routes = list(routes)
+        self.dns = dns if dns is not None else DNS()
+
+    def document(self, version: str) -> "dict[str, Any]":
+        """The JSON object in the shape of ``version`` (empty: 0.1.0).
+
+        Raises ``CNIError`` for 0.1.0 and 0.2.0 when there is no address: those shapes have no place for links.
+        """
+        version = version or "0.1.0"
+        if version in versions.FAMILIES[0]:
+            return self._oldest(version)
+        newest = version in versions.FAMILIES[2]
+        document: dict[str, Any] = {"cniVersion": version}
+        if self.interfaces:
+            document["interfaces"] = [interface.document(newest) for interface in self.interfaces]
+        if self.ips:
+            document["ips"] = [ip.document(not newest) for ip in self.ips]
+        if self.routes:
+            document["routes"] = [route.document() for route in self.routes]
+        if self.dns or not newest:
+            document["dns"] = self.dns.document()
+        return document
+
+    def _oldest(self, version: str) -> "dict[str, Any]":
+        document: dict[str, Any] = {"cniVersion": version}
+        for number in (4, 6):
+            ip = next((ip for ip in self.ips if ip.stated == str(number)), None)
+            if ip is None:
+                continue
+            part: dict[str, Any] = {"ip": str(ip.address)}
+            if ip.gateway is not None:
+                part["gateway"] = str(ip.gateway)
+            routes = [route.document(attributes=False) for route in self.routes if route.dst.version == number]
+            if routes:
+                part["routes"] = routes
+            document[f"ip{number}"] = part
+        if len(document) == 1:
+            raise no_addresses(version)
+        document["dns"] = self.dns.document()
+        return document
+
+
+def no_addresses(version: str) -> CNIError:
+    """The error for a result that 0.1.0 and 0.2.0 cannot tell."""
+    return InvalidConfig(
+        "cannot convert: no valid IP addresses",
+        f"a result of cniVersion {version} has no place for interfaces; set cniVersion to 0.3.0 or later",
+    )
+
+
+_NEWER = Table(
+    Key("interfaces", listing(Interface.parse), list),
+    Key("ips", listing(IPConfig.TABLE), list),
+    Key("routes", listing(Route.parse), list),
+    Key("dns", DNS.parse, DNS),
+)
+_OLDEST_IP = Table(
+    Key("ip", PREFIX, required="an ip4 or ip6 object has no ip"),
+    Key("gateway", ADDRESS),
+    Key("routes", listing(Route.parse), list),
+)
+_OLDEST = Table(Key("ip4", _OLDEST_IP), Key("ip6", _OLDEST_IP), Key("dns", DNS.parse, DNS))
+
+
+def parse(document: "Any", version: str, where: str = "") -> Result:
+    """A result of ``version``; raises ``DecodingFailure`` or ``InvalidConfig``."""
+    if version in versions.FAMILIES[0]:
+        found = _OLDEST(document, where)
+        ips, routes = [], []
+        for name, number in (("ip4", "4"), ("ip6", "6")):
+            if found[name] is not None:
+                ips.append(IPConfig(found[name]["ip"], found[name]["gateway"], stated=number))
+                routes += found[name]["routes"]
+        return Result((), ips, routes, found["dns"])
+    found = _NEWER(document, where)
+    stated = version in versions.FAMILIES[1]
+    ips = [
+        IPConfig(ip["address"], ip["gateway"], ip["interface"], ip["version"] if stated else None) for ip in found["ips"]
+    ]
+    return Result(found["interfaces"], ips, found["routes"], found["dns"])
+
+
+def parse_previous(document: "Any", version: str) -> Result:
+    """``prevResult`` of a configuration of ``version``: its own version, if stated, must lie in the same family."""
+    prefix = "could not parse prevResult: "
+    stated = version
+    if isinstance(document, dict) and "cniVersion" in document:
+        stated = string(document["cniVersion"], "prevResult.cniVersion")
+    family = versions.family(version)
+    if stated not in family:
+        raise DecodingFailure(
+            f'{prefix}result type supports [{" ".join(family)}] but unmarshalled CNIVersion is "{stated}"'
+        )
+    try:
+        return parse(document, stated, "prevResult")
+    except CNIError as error:
+        raise type(error)(prefix + error.msg, error.details) from None
+
+
+def parse_delegated(document: "Any", version: str) -> Result:
+    """What a delegate answered: read by its own version, by the configuration's if it states none."""
+    stated = document.get("cniVersion") if isinstance(document, dict) else None
+    stated = stated if isinstance(stated, str) and stated else version or "0.1.0"
+    if stated not in versions.KNOWN:
+        raise CNIError(f'unsupported CNI result version "{stated}"')
+    return parse(document, stated, "the delegate's result")
+
+
+def convert(document: "Any", version: str, target: str) -> "dict[str, Any]":
+    """A result document of one version as the document of another; the loss is what spec.md 5.3 lists."""
+    if not version:
+        version = "0.1.0"
+    target = target or "0.1.0"
+    if version not in versions.KNOWN or target not in versions.KNOWN:
+        raise CNIError(f"no converter for CNI result version {version} to {target}")
+    if version == target:
+        return dict(document)
+    return parse(document, version).document(target)

@@ -1,0 +1,253 @@
+"""The frame of a call: environment and standard input in, one verb of one plugin, one document and an exit status out.
+
+Faults are told in a fixed order (spec.md, section 1.3): a malformed variable, the missing ones, standard input, its
+JSON, the network's name, the verb, the version, a namespace that is the plugin's own, and then the plugin.
+This module starts fast: nothing is imported that VERSION does not need.
+"""
+
+import os
+import sys
+from time import monotonic
+
+from cni import environment, versions, wire
+from cni.errors import CNIError, DecodingFailure, InvalidEnvironment, InvalidNetns, IOFailure
+from cni.names import Attachment, check_network
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
+
+    from cni.plan import Effect, Observer
+    from cni.result import Result
+
+    class Log(Protocol):
+        """Where lines for people go."""
+
+        def write(self, text: str, /) -> object: ...
+
+
+VERSION = "0.1.0"
+# The function in a plugin's module that serves a verb.
+_FUNCTIONS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "GC": "gc", "STATUS": "status"}
+_OWN_NAMESPACE = "/proc/thread-self/ns/net"
+
+
+class Plugin:
+    """A plugin: its type, and the module with ``add``, ``delete``, ``check``, ``gc`` and ``status``, imported when used."""
+
+    __slots__ = ("module", "type")
+
+    def __init__(self, type: str, module: str) -> None:  # noqa: A002
+        self.type = type
+        self.module = module
+
+
+class Call:
+    """One call of one verb, checked as far as the frame can."""
+
+    __slots__ = ("_log", "_steps", "_watch", "attachment", "config", "environ", "netns", "stdin", "verb", "version")
+
+    def __init__(self, environ: "Mapping[str, str]", stdin: bytes, log: "Log", watch: "Observer | None" = None) -> None:
+        """Read the configuration; raises ``DecodingFailure``, ``InvalidConfig`` (the name), ``IncompatibleVersion``."""
+        self._log = log
+        self._watch = watch
+        self._steps: list[tuple[str, float]] = [("start", monotonic())]
+        self.environ = environ
+        self.stdin = stdin
+        self.verb = environ["CNI_COMMAND"]
+        self.netns = environ.get("CNI_NETNS", "")
+        self.version = ""
+        self.config = _configuration(stdin)
+        name = _member(self.config, "name", "missing network name")
+        check_network(name)
+        self.attachment = Attachment(name, environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", ""))
+        if self.verb not in _FUNCTIONS:
+            raise InvalidEnvironment(f"unknown CNI_COMMAND: {self.verb}", "the verbs are ADD, DEL, CHECK, GC, STATUS, VERSION")
+        self.version = _member(self.config, "cniVersion", "decoding version from network config") or "0.1.0"
+        versions.gate(self.verb, self.version)
+
+    @property
+    def network(self) -> str:
+        """The network's name."""
+        return self.attachment.network
+
+    @property
+    def path(self) -> list[str]:
+        """The folders of ``CNI_PATH``; empty elements are skipped."""
+        return [folder for folder in self.environ.get("CNI_PATH", "").split(":") if folder]
+
+    def say(self, line: str) -> None:
+        """A line for people, on standard error."""
+        self._log.write(f"{line}\n")
+
+    def step(self, name: str) -> None:
+        """Note that a step has ended, for CNI_DEBUG."""
+        self._steps.append((name, monotonic()))
+
+    def observe(self, deed: str, effect: "Effect", moment: str) -> None:
+        """The executor's observer: notes the times."""
+        if self._watch is not None:
+            self._watch(deed, effect, moment)
+        if moment == "after":
+            self.step(type(effect).__name__)
+
+    def previous(self) -> "Result | None":
+        """``prevResult`` in the newest shape, None where there is none; raises ``DecodingFailure``, ``InvalidConfig``."""
+        from cni.config import chosen
+        from cni.result import parse_previous
+
+        document = chosen(self.config, "prevResult")
+        return None if document is None else parse_previous(document, self.version)
+
+    def trace(self, plugin: str) -> None:
+        """The line that CNI_DEBUG asks for."""
+        times = [
+            f"{name} {(now - before) * 1000:.1f}"
+            for (_, before), (name, now) in zip(self._steps, self._steps[1:], strict=False)
+        ]
+        total = (monotonic() - self._steps[0][1]) * 1000
+        self.say(f"{plugin} {self.verb} {self.attachment} {total:.1f} ms: {', '.join(times)}")
+
+
+def _configuration(stdin: bytes) -> "dict[str, Any]":
+    config = wire.decode(stdin)
+    if config is None:
+        return {}
+    if not isinstance(config, dict):
+        raise DecodingFailure("error unmarshall network config: the top level must be an object")
+    return config
+
+
+def _member(config: "dict[str, Any]", name: str, fault: str) -> str:
+    folded, found = wire.fold(name), ""
+    for candidate, value in config.items():
+        if wire.fold(candidate) == folded and value is not None:
+            if not isinstance(value, str):
+                raise DecodingFailure(f"{fault}: {name} must be a string")
+            found = value
+    return found
+
+
+def _refuse_own_namespace(environ: "Mapping[str, str]") -> None:
+    """Raise ``InvalidNetns`` if CNI_NETNS is the plugin's own; one that cannot be looked at is the plugin's to judge."""
+    if environment.overridden(environ):
+        return
+    try:
+        theirs = os.stat(environ.get("CNI_NETNS", ""))
+    except (OSError, ValueError):
+        return
+    try:
+        ours = os.stat(_OWN_NAMESPACE)
+    except OSError as error:
+        raise InvalidNetns("get plugin's netns failed", str(error)) from None
+    if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino):
+        raise InvalidNetns(
+            "plugin's netns and netns from CNI_NETNS should not be the same",
+            "nothing was changed; set CNI_NETNS_OVERRIDE=1 if this is meant",
+        )
+
+
+def _version_document() -> bytes:
+    document = {"cniVersion": versions.CURRENT, "supportedVersions": list(versions.KNOWN)}
+    return wire.encode(document).encode() + b"\n"
+
+
+def _error_document(error: CNIError, version: str) -> bytes:
+    return wire.encode({"cniVersion": version or versions.CURRENT, **error.document()}, 4).encode()
+
+
+def _dispatch(plugin: Plugin, call: Call) -> bytes:
+    if call.verb in ("ADD", "DEL", "CHECK"):
+        _refuse_own_namespace(call.environ)
+    call.step("frame")
+    __import__(plugin.module)
+    function: Callable[[Call], Result | None] | None = getattr(
+        sys.modules[plugin.module], _FUNCTIONS[call.verb], None
+    )
+    if function is None:
+        raise InvalidEnvironment(f"unknown CNI_COMMAND: {call.verb}", f"{plugin.type} does not have this verb")
+    call.step("import")
+    result = function(call)
+    if result is None:
+        return b""
+    return wire.encode(result.document(call.version), 4).encode()
+
+
+def _explained(error: Exception, plugin: Plugin, debug: bool, log: "Log") -> CNIError:
+    """Any exception as the error that is told; what nobody foresaw is named with its place, and traced where asked."""
+    if isinstance(error, CNIError):
+        return error
+    if debug:
+        import traceback
+
+        log.write("".join(traceback.format_exception(error)))
+    if isinstance(error, OSError):
+        return CNIError(f"{plugin.type}: {error}")
+    place, at = error.__traceback__, ""
+    while place is not None:
+        at = f"{place.tb_frame.f_code.co_name}, line {place.tb_lineno}"
+        place = place.tb_next
+    return CNIError(f"{plugin.type}: {type(error).__name__}: {error}", f"in {at}; set CNI_DEBUG=1 for the traceback")
+
+
+def call(
+    plugin: Plugin,
+    environ: "Mapping[str, str]",
+    stdin: "bytes | Callable[[], bytes]",
+    log: "Log",
+    watch: "Observer | None" = None,
+) -> tuple[int, bytes]:
+    """Serve one call: the exit status and the whole standard output. Never raises for what the input holds.
+
+    ``stdin`` is the configuration, or a function that reads it when it is wanted (VERSION does not); ``log`` takes
+    what goes to standard error; ``watch`` is told before and after each effect.
+    """
+    if not environ.get("CNI_COMMAND"):
+        log.write(f"CNI {plugin.type} plugin pycni {VERSION}\n")
+        log.write(f"CNI protocol versions supported: {', '.join(versions.KNOWN)}\n")
+        return 0, b""
+    debug = bool(environ.get("CNI_DEBUG"))
+    version, served = "", None
+    try:
+        environment.check(environ)
+        if environ["CNI_COMMAND"] == "VERSION":
+            return 0, _version_document()
+        served = Call(environ, stdin if isinstance(stdin, bytes) else stdin(), log, watch)
+        version = served.version
+        return 0, _dispatch(plugin, served)
+    except Exception as error:
+        return 1, _error_document(_explained(error, plugin, debug, log), version)
+    finally:
+        if debug and served is not None:
+            served.trace(plugin.type)
+
+
+def _read_stdin() -> bytes:
+    parts = []
+    try:
+        while part := os.read(0, 1 << 16):
+            parts.append(part)
+    except OSError as error:
+        raise IOFailure(f"error reading from stdin: {error}") from None
+    return b"".join(parts)
+
+
+class _StandardError:
+    def write(self, text: str, /) -> None:
+        try:
+            os.write(2, text.encode("utf-8", "replace"))
+        except OSError:
+            pass  # nobody listens; what matters is on standard output
+
+
+def main(plugin: Plugin) -> int:
+    """Serve the process's own call; the answer is its exit status."""
+    status, output = call(plugin, os.environ, _read_stdin, _StandardError())
+    try:
+        while output:
+            output = output[os.write(1, output) :]
+    except OSError as error:
+        _StandardError().write(f"{plugin.type}: cannot write the result: {error}\n")
+        return 1
+    return status

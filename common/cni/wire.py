@@ -1,0 +1,143 @@
+"""JSON as the Go side reads and writes it, without the 10 ms that importing ``json`` costs.
+
+The rules: one document, white space around it allowed and nothing else; no NaN, no Infinity, no byte order mark;
+invalid UTF-8 and lone surrogates become U+FFFD; of a repeated member the last counts, and it counts at its own place.
+The scanner is CPython's own (``_json``); where that is missing the standard module serves.
+"""
+
+from cni.errors import DecodingFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Bounds on integers, as Go's int and uint64 have them.
+INT64_MIN, UINT64_MAX = -(1 << 63), (1 << 64) - 1
+
+
+def _members(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        members = {}
+        for name, value in pairs:
+            members.pop(name, None)
+            members[name] = value
+    return members
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20:
+        raise ValueError(f"number {text[:20]}… is out of range")
+    number = int(text)
+    if not INT64_MIN <= number <= UINT64_MAX:
+        raise ValueError(f"number {text} is out of range")
+    return number
+
+
+def _constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+class _Context:
+    """What the scanner asks for; the names are CPython's."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = staticmethod(_members)
+    parse_float = float
+    parse_int = staticmethod(_integer)
+    parse_constant = staticmethod(_constant)
+    memo: "dict[str, str]" = {}  # noqa: RUF012
+
+
+def _scanner() -> "Any":
+    try:
+        from _json import make_scanner  # type: ignore[import-not-found]
+    except ImportError:
+        import json
+
+        decoder = json.JSONDecoder(
+            object_pairs_hook=_members, parse_int=_integer, parse_constant=_constant
+        )  # pragma: no cover
+        return decoder.scan_once  # pragma: no cover
+    return make_scanner(_Context)
+
+
+def decode(data: bytes) -> "Any":
+    """The value of the one JSON document in ``data``; raises ``DecodingFailure`` with code 6."""
+    text = data.decode("utf-8", "replace").strip(" \t\r\n")
+    if not text:
+        raise DecodingFailure("error unmarshall network config: unexpected end of JSON input")
+    try:
+        value, end = _scanner()(text, 0)
+    except StopIteration as stop:
+        raise DecodingFailure(f"error unmarshall network config: invalid JSON at character {stop.value}") from None
+    except RecursionError:
+        raise DecodingFailure("error unmarshall network config: nested too deeply") from None
+    except ValueError as error:  # json.JSONDecodeError is one
+        raise DecodingFailure(f"error unmarshall network config: {error}") from None
+    if end != len(text):
+        raise DecodingFailure(f"error unmarshall network config: unexpected text after the document at character {end}")
+    return _whole(value) if "\\u" in text else value
+
+
+def _whole(value: "Any") -> "Any":
+    """Replace lone surrogates, which no output could encode."""
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(name): _whole(item) for name, item in value.items()}
+    return value
+
+
+_ESCAPES = {
+    '"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f",
+    "<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029",
+}  # fmt: skip
+_ESCAPED = {ord(character): text for character, text in _ESCAPES.items()}
+_ESCAPED.update({code: f"\\u{code:04x}" for code in range(0x20) if code not in _ESCAPED})
+# Environment bytes that are no UTF-8 arrive as surrogates.
+_SURROGATES = range(0xD800, 0xE000)
+
+
+def _string(text: str) -> str:
+    if not text.isascii():
+        text = "".join("\ufffd" if ord(character) in _SURROGATES else character for character in text)
+    return f'"{text.translate(_ESCAPED)}"'
+
+
+def encode(value: "Any", indent: int = 0, sort: bool = False) -> str:
+    """``value`` as JSON text; ``indent`` blanks a level, 0 for one line without blanks.
+
+    ``<``, ``>``, ``&`` and the two line separators are escaped as Go does; other non-ASCII text stays as it is.
+    """
+    return _encode(value, indent, sort, "\n" if indent else "")
+
+
+def _encode(value: "Any", indent: int, sort: bool, newline: str) -> str:
+    if value is None:
+        return "null"
+    if value is True or value is False:
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, int | float):
+        return repr(value)
+    inner = newline + " " * indent
+    separator = "," + inner
+    if isinstance(value, dict):
+        if not value:
+            return "{}"
+        colon = ": " if indent else ":"
+        names = sorted(value) if sort else value
+        return f"{{{inner}{separator.join(_string(n) + colon + _encode(value[n], indent, sort, inner) for n in names)}{newline}}}"
+    if not value:
+        return "[]"
+    return f"[{inner}{separator.join(_encode(item, indent, sort, inner) for item in value)}{newline}]"
+
+
+def fold(name: str) -> str:
+    """A member's name as Go compares it: without regard to case (the long s and the Kelvin sign fold to ASCII)."""
+    return name.lower() if name.isascii() else name.replace("\u017f", "s").replace("\u212a", "k").lower()
