@@ -1,0 +1,125 @@
+"""Modules of a library without what importing the library drags in.
+
+A package's ``__init__`` often imports all there is, and its modules import ``logging``, ``typing``, ``enum`` and their
+like and hardly use them. Here a module is imported while placeholders stand in ``sys.modules`` for those, and
+everything is put back afterwards: whoever imports the library or the standard modules later gets the real ones.
+
+What each library may be given is said, with the versions that it is known for, by the module that asks
+(``cni.kernel.pyroute``, ``cni.ranges``). When the library is imported already, or is of another version, the import is
+the plain one.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
+
+    Placeholders = dict[str, dict[str, Any]]
+
+
+class Quiet:
+    """Stands for any name of a placeholder: may be called, subscripted, combined and asked for more names."""
+
+    def __call__(self, *args: "Any", **kwargs: "Any") -> "Quiet":
+        return self
+
+    def __getattr__(self, name: str) -> "Quiet":
+        return self
+
+    def __getitem__(self, key: object) -> "Quiet":
+        return self
+
+    def __or__(self, other: object) -> "Quiet":
+        return self
+
+    __ror__ = __or__
+
+
+def _plain(name: str) -> "ModuleType":
+    __import__(name)
+    return sys.modules[name]
+
+
+def _folder(package: str) -> str:
+    """Where the package is found (it may lie in an archive), or the empty text."""
+    for finder in sys.meta_path:
+        spec = finder.find_spec(package, None)
+        if spec is not None and spec.submodule_search_locations:
+            return list(spec.submodule_search_locations)[0]
+    return ""
+
+
+class Library:
+    """A library of which single modules are wanted."""
+
+    def __init__(self, package: str, placeholders: "Callable[[], Placeholders]", known: "Callable[[], bool]") -> None:
+        """``placeholders`` gives the names that stand in for modules' own; a name within the package may be one too.
+
+        ``known`` tells, with the package's own modules importable, whether this version is known.
+        """
+        self.package = package
+        self._placeholders = placeholders
+        self._known = known
+        self._loaded: dict[str, ModuleType] = {}
+
+    def load(self, name: str) -> "Any":
+        """The module ``name`` of the library."""
+        if name in self._loaded:
+            return self._loaded[name]
+        folder = "" if self.package in sys.modules else _folder(self.package)
+        if not folder:
+            return _plain(name)
+        module_type = type(sys)
+        root = module_type(self.package)
+        root.__path__ = [folder]
+        hidden = self._hide({self.package: root, **self._loaded})
+        try:
+            if self._known():
+                return self._load(name, root, folder)
+        finally:
+            self._restore(hidden)
+        return _plain(name)
+
+    def _load(self, name: str, root: "ModuleType", folder: str) -> "ModuleType":
+        module_type = type(sys)
+        stand_ins: dict[str, ModuleType] = {}
+        for stand_in, names in self._placeholders().items():
+            inside = stand_in.startswith(f"{self.package}.")
+            if not inside and stand_in in sys.modules:
+                continue  # a real module that is loaded already costs nothing and serves better
+            stand_ins[stand_in] = module = module_type(stand_in)
+            vars(module).update(names)
+            if inside:
+                module.__path__ = [f"{folder}/{stand_in.split('.', 1)[1].replace('.', '/')}"]
+                if stand_in.count(".") == 1:
+                    setattr(root, stand_in.split(".")[1], module)
+        hidden = self._hide(stand_ins)
+        try:
+            module = _plain(name)
+            self._loaded.update(
+                {known: it for known, it in sys.modules.items() if known.startswith(f"{self.package}.")}
+            )
+            for stand_in in stand_ins:
+                self._loaded.pop(stand_in, None)
+            return module
+        finally:
+            self._restore(hidden)
+
+    def _hide(self, modules: "dict[str, ModuleType]") -> "dict[str, ModuleType | None]":
+        hidden = {name: sys.modules.get(name) for name in modules}
+        sys.modules.update(modules)
+        return hidden
+
+    def _restore(self, hidden: "dict[str, ModuleType | None]") -> None:
+        prefix = f"{self.package}."
+        for name in [known for known in sys.modules if known.startswith(prefix) or known == self.package]:
+            if name not in hidden:
+                del sys.modules[name]
+        for name, module in hidden.items():
+            if module is None:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = module

@@ -1,0 +1,141 @@
+"""An attachment's leases as an effect: one address of each range set."""
+
+from cni.address import Address
+from cni.errors import ADDRESS_TAKEN, ADDRESSES_EXHAUSTED, CheckFailed, CNIError, Refused
+from cni.plan import Effect
+
+from cni_host_local.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cni.names import Attachment
+
+    from cni_host_local.ranges import Range, RangeSet
+
+
+class Leases(Effect):
+    """One address of each set; the value is the list of (range, address). On DEL and GC there are no sets."""
+
+    __slots__ = ("_log", "requested", "sets", "store")
+
+    def __init__(
+        self,
+        attachment: "Attachment",
+        data_dir: str,
+        sets: "list[RangeSet] | None" = None,
+        requested: "list[Address] | None" = None,
+    ) -> None:
+        super().__init__(attachment)
+        self.store = Store(data_dir, attachment.network)
+        self.sets = sets or []
+        self.requested = requested or []
+
+    def identify(self, attachment: "Attachment") -> str:
+        """A lease's content."""
+        return f"{attachment.container}\r\n{attachment.ifname}"
+
+    def make(self) -> "list[tuple[Range, Address]]":
+        """Lease all or nothing: what this call took is given back if a later set fails, and nothing else."""
+        got: list[tuple[Range, Address]] = []
+        left = dict.fromkeys(self.requested)
+        who = self.attachment
+        with self.store:
+            try:
+                for number, one in enumerate(self.sets):
+                    wanted = next((address for address in left if one.holding(address)), None)
+                    left.pop(wanted, None)  # type: ignore[arg-type]
+                    got.append(self._allocate(number, one, wanted))
+                if left:
+                    text = "".join(f" {address}" for address in left)
+                    raise CNIError(
+                        f"failed to allocate all requested IPs:{text}", "each range set hands out one address", ADDRESS_TAKEN
+                    )
+            except BaseException as error:
+                self.store.give_back(who.container, who.ifname, [address for _, address in got])
+                if isinstance(error, CNIError):
+                    # what the attachment holds from before is not this call's to undo
+                    raise Refused(error.msg, error.details, error.code) from None
+                raise
+        return got
+
+    def _allocate(self, number: int, one: "RangeSet", wanted: Address | None) -> "tuple[Range, Address]":
+        prefix = f"failed to allocate for range {number}: "
+        if wanted is not None:
+            return self._take(number, one, wanted, prefix)
+        who = self.attachment
+        for held in self.store.leases(who.container, who.ifname):
+            if one.holding(held):
+                raise CNIError(
+                    f"{prefix}{held} has been allocated to {who.container}, duplicate allocation is not allowed",
+                    f"send DEL for {who} first",
+                    ADDRESS_TAKEN,
+                )
+        for tries, (member, address) in enumerate(one.candidates(self.store.last_reserved(number))):
+            if self.store.is_taken(address, tries):
+                continue
+            if self.store.reserve(address, who.container, who.ifname, number):
+                return member, address
+        raise CNIError(
+            f"{prefix}no IP addresses available in range set: {one}",
+            f"remove attachments of network {who.network} or widen the range; leases are files in {self.store.folder}",
+            ADDRESSES_EXHAUSTED,
+        )
+
+    def _take(self, number: int, one: "RangeSet", wanted: Address, prefix: str) -> "tuple[Range, Address]":
+        member = one.holding(wanted)
+        if member is None or wanted == member.gateway:
+            raise CNIError(f"{prefix}requested ip {wanted} is subnet's gateway", "ask for another", ADDRESS_TAKEN)
+        if not self.store.reserve(wanted, self.attachment.container, self.attachment.ifname, number):
+            raise CNIError(
+                f"{prefix}requested IP address {wanted} is not available in range set {one}",
+                f"its lease is {self.store.folder}/{wanted}",
+                ADDRESS_TAKEN,
+            )
+        return member, wanted
+
+    def compare(self) -> None:
+        """Some lease of the attachment is there."""
+        who = self.attachment
+        with self.store:
+            if not self.store.holds(who.container, who.ifname):
+                raise CheckFailed(
+                    "host-local: Failed to find address added by container ID", f"{who} has no lease in {self.store.folder}"
+                )
+
+    def remove(self) -> None:
+        """Release by id and interface, whatever the ranges say today."""
+        if self.store.exists():
+            with self.store:
+                self.store.release(self.attachment.container, self.attachment.ifname)
+
+    def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:  # noqa: ARG002
+        """Release every lease whose attachment is not valid; one in the oldest format belongs to its container."""
+        if not self.store.exists():
+            return []
+        kept = set()
+        for attachment in valid:
+            kept.add(self.identify(attachment).encode())
+            kept.add(attachment.container.encode())
+        gone = []
+        with self.store:
+            for content in dict.fromkeys(content for content, _ in self.store.contents()):
+                if content not in kept and _is_lease(content):
+                    self.store.discard(content)
+                    gone.append(content.decode("utf-8", "replace"))
+        return gone
+
+    def describe(self) -> str:
+        """What is asked of each set."""
+        lines = [f"lease of {one} in {self.store.folder} for {self.attachment}" for one in self.sets]
+        lines += [f"  requested: {address}" for address in self.requested]
+        return "\n".join(lines) or f"leases in {self.store.folder} for {self.attachment}"
+
+
+def _is_lease(content: bytes) -> bool:
+    """Whether a file's content is a container id, alone or with an interface: others' files stay."""
+    from cni.names import is_identifier
+
+    container, separator, ifname = content.partition(b"\r\n")
+    return is_identifier(container.decode("utf-8", "replace")) and bool(ifname or not separator)

@@ -1,0 +1,91 @@
+"""host-local's configuration: the table of its keys, and what is made of them (pure)."""
+
+from cni import args
+from cni.address import Address
+from cni.config import Key, Table, anything, chosen, listing, string
+from cni.errors import InvalidConfig
+from cni.result import Route
+
+from cni_host_local.ranges import RANGE, RANGES, RangeSet, read_sets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni.skel import Call
+
+DATA_DIR = "/var/lib/cni/networks"
+IPAM = Table(
+    Key("ranges", RANGES, list, "list of range sets; one address is handed out of each set"),
+    Key("subnet", anything, words="with rangeStart, rangeEnd and gateway: a single range, put before `ranges`"),
+    Key("routes", listing(Route.parse), list, "routes for the result"),
+    Key("dataDir", string, DATA_DIR, "folder of the leases; a relative one is relative to the process's folder"),
+    Key("resolvConf", string, "", "file in resolv.conf's format that the result's DNS is read from"),
+)
+_CAPABILITIES = Table(Key("ipRanges", RANGES, list), Key("ips", listing(string), list))
+
+
+def data_dir(call: "Call") -> str:
+    """``ipam.dataDir`` alone: DEL and GC need nothing else, so nothing else can make them fail."""
+    found = chosen(call.config, "ipam", "dataDir")
+    return found if isinstance(found, str) and found else DATA_DIR
+
+
+class Settings:
+    """What the user said, checked."""
+
+    __slots__ = ("requested", "resolv_conf", "routes", "sets")
+
+    def __init__(self, sets: list[RangeSet], requested: list[Address], routes: list[Route], resolv_conf: str) -> None:
+        self.sets = sets
+        self.requested = requested
+        self.routes = routes
+        self.resolv_conf = resolv_conf
+
+
+def read(call: "Call") -> Settings:
+    """Raises ``InvalidEnvironment`` (CNI_ARGS), ``DecodingFailure`` and ``InvalidConfig``, in Go's order."""
+    section = chosen(call.config, "ipam")
+    if section is None:
+        raise InvalidConfig("IPAM config missing 'ipam' key", "add an object ipam with type host-local")
+    requested = _requested(call)
+    ipam = IPAM(section, "ipam")
+    capabilities = _CAPABILITIES(chosen(call.config, "runtimeConfig") or {}, "runtimeConfig")
+    documents = capabilities["ipRanges"]
+    if ipam["subnet"] is not None:
+        documents = [*documents, [RANGE(section, "ipam")]]
+    sets = read_sets(documents + ipam["ranges"], str(chosen(call.config, "cniVersion") or ""))
+    return Settings(sets, requested, ipam["routes"], ipam["resolvConf"])
+
+
+def _requested(call: "Call") -> list[Address]:
+    """Addresses asked for in CNI_ARGS, ``args.cni.ips`` and the capability ``ips``: all together, each once."""
+    found: dict[Address, None] = {}
+    text = args.parse(call.environ.get("CNI_ARGS", ""), ("IP",)).get("IP", "")
+    if text:
+        try:
+            found[_address(text)] = None
+        except ValueError as error:
+            raise args.bad_value("IP", text, str(error)) from None
+    for path in (("args", "cni", "ips"), ("runtimeConfig", "ips")):
+        items: Any = chosen(call.config, *path)
+        for item in listing(string)(items, ".".join(path)) if items is not None else ():
+            try:
+                found[_address(item)] = None
+            except ValueError as error:
+                raise InvalidConfig(str(error), f"in {'.'.join(path)}") from None
+    return list(found)
+
+
+def _address(text: str) -> Address:
+    """An address; a prefix is accepted and ignored."""
+    if not text:
+        raise ValueError("cannot understand ip: IP <nil> not v4 nor v6")
+    host, slash, length = text.partition("/")
+    try:
+        address = Address.parse(host)
+    except ValueError:
+        raise ValueError(f"invalid IP address {text}") from None
+    if slash and not (length.isascii() and length.isdigit() and int(length) <= 128):
+        raise ValueError(f"invalid IP address {text}")
+    return address

@@ -1,0 +1,104 @@
+"""The verbs of host-local. The container's namespace is not entered."""
+
+import os
+
+from cni import plan
+from cni.errors import CNIError, NotAvailable
+from cni.result import DNS, IPConfig, Result
+
+from cni_host_local import settings
+from cni_host_local.leases import Leases
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from typing import Any
+
+    from cni.skel import Call
+
+# Go reads resolv.conf by lines of at most this many bytes.
+_LINE_MAX = 1 << 16
+
+
+def _plan(leases: Leases, tell: "Callable[[Any], object]" = lambda value: None) -> "plan.Plan":
+    def stages() -> "Generator[Sequence[plan.Effect], list[Any] | None, None]":
+        values = yield [leases]
+        if values:
+            tell(values[0])
+
+    return stages
+
+
+def _dns(path: str) -> DNS | None:
+    if not path:
+        return None
+    from cni_host_local import resolvconf
+
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except (OSError, ValueError) as error:
+        raise CNIError(f"{error}", "ipam.resolvConf must name a readable file") from None
+    if any(len(line) > _LINE_MAX for line in data.split(b"\n")):
+        raise CNIError(f"{path} has a line of more than {_LINE_MAX} bytes", "shorten it, or change ipam.resolvConf")
+    return resolvconf.parse(data.decode("utf-8", "replace"))
+
+
+def add(call: "Call") -> Result:
+    """Lease one address of each range set."""
+    said = settings.read(call)
+    dns = _dns(said.resolv_conf)
+    leases = Leases(call.attachment, settings.data_dir(call), said.sets, said.requested)
+    got: list[Any] = []
+    plan.make(_plan(leases, got.extend), call.observe)
+    ips = [IPConfig(_with_prefix(member, address), member.gateway) for member, address in got]
+    return Result((), ips, said.routes, dns)
+
+
+def _with_prefix(member: "Any", address: "Any") -> "Any":
+    from cni.address import Prefix
+
+    return Prefix(address, member.subnet.length)
+
+
+def delete(call: "Call") -> None:
+    """Release the attachment's leases; nothing of the configuration but the folder matters, so none of it can prevent it."""
+    plan.remove(_plan(Leases(call.attachment, settings.data_dir(call))), call.observe)
+
+
+def check(call: "Call") -> None:
+    """Some lease of the attachment must be there."""
+    said = settings.read(call)
+    leases = Leases(call.attachment, settings.data_dir(call), said.sets, said.requested)
+    plan.compare(_plan(leases), call.observe)
+
+
+def gc(call: "Call") -> None:
+    """Release the leases whose attachment is not among the valid ones."""
+    from cni.valid import valid_attachments
+
+    valid = valid_attachments(call)
+    if valid is None:
+        return
+    leases = Leases(call.attachment, settings.data_dir(call))
+    for _, content in plan.collect(_plan(leases), call.network, valid, call.observe):
+        call.say(f"host-local: released the lease of {content!r} in network {call.network}")
+
+
+def status(call: "Call") -> None:
+    """The configuration must be good, the store writable and ``resolvConf`` readable.
+
+    That addresses may run out is no fault of the node: a full range must not make kubelet evict what runs.
+    """
+    said = settings.read(call)
+    try:
+        _dns(said.resolv_conf)
+    except CNIError as error:
+        raise NotAvailable(error.msg, error.details) from None
+    folder = os.path.abspath(f"{settings.data_dir(call)}/{call.network}")
+    while not os.path.isdir(folder) and folder != "/":
+        folder = os.path.dirname(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise NotAvailable(f"{folder} is not writable", "leases are files there; change ipam.dataDir or mend its mode")
+
+
