@@ -1,0 +1,48 @@
+"""Telling the neighbours at which MAC an address is now.
+
+A gratuitous ARP request (RFC 5227) or an unsolicited neighbour advertisement (RFC 4861, 7.2.6), as frames on a packet
+socket (packet(7)).
+"""
+
+import os
+from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, htons, socket
+
+from cni.address import Address
+
+_ARP, _IPV6 = 0x0806, 0x86DD
+_ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
+
+
+def frame(mac: bytes, address: Address) -> bytes:
+    """The frame that announces ``address`` at ``mac`` (6 bytes) to the whole segment."""
+    if address.version == 4:
+        arp = bytes.fromhex("0001080006040001") + mac + address.packed + bytes(6) + address.packed
+        return b"\xff" * 6 + mac + _ARP.to_bytes(2, "big") + arp
+    # type, code, checksum, flag "override", target, option "target link-layer address"
+    tail = bytes.fromhex("20000000") + address.packed + b"\x02\x01" + mac
+    length = 4 + len(tail)
+    pseudo = address.packed + _ALL_NODES + length.to_bytes(4, "big") + b"\0\0\0\x3a"
+    checksum = _checksum(pseudo + b"\x88\0\0\0" + tail)
+    message = b"\x88\0" + checksum + tail
+    header = b"\x60\0\0\0" + length.to_bytes(2, "big") + b"\x3a\xff" + address.packed + _ALL_NODES
+    return b"\x33\x33\0\0\0\x01" + mac + _IPV6.to_bytes(2, "big") + header + message
+
+
+def _checksum(data: bytes) -> bytes:
+    total = sum(int.from_bytes(data[place : place + 2], "big") for place in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).to_bytes(2, "big")
+
+
+def announce(ifname: str, mac: str, addresses: "list[Address]") -> None:
+    """Send one frame an address through a link of the namespace that the process is in; raises ``OSError``."""
+    hardware = bytes.fromhex(mac.replace(":", ""))
+    packets = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
+    try:
+        # a name's bytes may be no UTF-8
+        packets.bind((os.fsencode(ifname).decode("utf-8", "surrogateescape"), htons(0)))
+        for address in addresses:
+            packets.send(frame(hardware, address))
+    finally:
+        packets.close()

@@ -1,0 +1,214 @@
+"""The node as the containers' gateway: addresses on the bridge, or on its leg in a VLAN, and forwarding."""
+
+from cni.address import ANY, Prefix
+from cni.errors import CheckFailed, CNIError
+from cni.kernel import sysctl
+from cni.kernel.netlink import KernelError
+from cni.kernel.rtnl import EEXIST, IFA_F_NODAD, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl
+from cni.names import sha512
+from cni.plan import Effect
+from cni.result import IPConfig, Result, Route
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from cni.names import Attachment
+
+    from cni_bridge.device import BridgeDevice
+    from cni_bridge.settings import Settings
+
+_MAIN = (None, 0, 254)
+_FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+
+
+def with_gateways(result: Result, settings: "Settings") -> Result:
+    """IPAM's result with the gateways and default routes that this configuration adds (pure).
+
+    A missing gateway is the first address of the network. A default route is added once a family, at its first
+    address, unless IPAM gave one; one that IPAM gave without a gateway gets ours.
+    """
+    ips = []
+    routes = [Route(r.dst, r.gw, r.mtu, r.advmss, r.priority, r.table, r.scope) for r in result.routes]
+    for ip in result.ips:
+        gateway = ip.gateway
+        if gateway is None and settings.is_gateway:
+            gateway = ip.address.network.address + 1
+        ips.append(IPConfig(ip.address, gateway, 2))
+        first = not any(one.version == ip.version for one in ips[:-1])
+        if settings.is_default_gateway and first and gateway is not None:
+            defaults = [route for route in routes if route.dst == ANY[ip.version] and route.table in _MAIN]
+            for route in defaults:
+                route.gw = route.gw or gateway
+            if not defaults:
+                routes.append(Route(ANY[ip.version], gateway))
+    return Result((), ips, routes, result.dns)
+
+
+def gateway_addresses(result: Result) -> list[Prefix]:
+    """What the bridge gets: each gateway with the length of its address's prefix."""
+    return list(dict.fromkeys(Prefix(ip.gateway, ip.address.length) for ip in result.ips if ip.gateway is not None))
+
+
+def _conflicts(there: Prefix, wanted: Prefix) -> bool:
+    """IPv4 has one subnet a bridge; IPv6 as many as do not overlap."""
+    return there.version == wanted.version and (wanted.version == 4 or there.overlaps(wanted))
+
+
+class GatewayAddresses(Effect):
+    """The gateways' addresses on the bridge (or its VLAN leg). They stand for the node, so nothing removes them."""
+
+    __slots__ = ("device", "prefixes", "rtnl", "settings")
+    shared = True
+
+    def __init__(
+        self, attachment: "Attachment", rtnl: Rtnl, settings: "Settings", prefixes: "Sequence[Prefix]" = ()
+    ) -> None:
+        super().__init__(attachment)
+        self.rtnl = rtnl
+        self.settings = settings
+        self.prefixes = prefixes
+        self.device = settings.gateway_device
+
+    def _there(self, prefix: Prefix, link: Link) -> list[Prefix]:
+        found = self.rtnl.addresses(link.index, prefix.address.family)
+        return [address.prefix for address in found]
+
+    def make(self) -> None:
+        """Add what is missing; a conflicting address is replaced with ``forceAddress`` and an error without."""
+        link = self.rtnl.link(self.device)
+        if link is None:
+            raise CNIError(f'failed to set bridge addr: could not lookup "{self.device}"', "did something remove it?")
+        for prefix in self.prefixes:
+            self._add(link, prefix)
+
+    def _add(self, link: Link, prefix: Prefix) -> None:
+        there = self._there(prefix, link)
+        if prefix in there:
+            return
+        for other in there:
+            if other in self.prefixes or not _conflicts(other, prefix):
+                continue
+            if not self.settings.force_address:
+                raise CNIError(
+                    f'failed to set bridge addr: "{link.name}" already has an IP address different from {prefix}',
+                    f"it has {other}; set forceAddress to replace it, or use another bridge",
+                )
+            self.rtnl.delete_address(link.index, other)
+        try:
+            self.rtnl.add_address(link.index, prefix, IFA_F_NODAD if prefix.version == 6 else 0)
+        except KernelError as error:
+            if error.errno != EEXIST:  # another ADD was faster
+                raise CNIError(f'could not add IP address {prefix} to "{link.name}": {error}') from None
+
+    def compare(self) -> None:
+        """Each gateway's address is there."""
+        link = self.rtnl.link(self.device)
+        for prefix in self.prefixes:
+            if link is None or prefix not in self._there(prefix, link):
+                raise CheckFailed(f"gateway address {prefix} is not on {self.device}")
+
+    def describe(self) -> str:
+        """As ``ip`` would be told."""
+        return "\n".join(
+            f"ip addr add {prefix} dev {self.device}{' nodad' if prefix.version == 6 else ''}" for prefix in self.prefixes
+        )
+
+
+class Forwarding(Effect):
+    """The node forwards the families that have a gateway. It stands for the node, so nothing turns it off."""
+
+    __slots__ = ("versions",)
+    shared = True
+
+    def __init__(self, attachment: "Attachment", versions: "Sequence[int]" = ()) -> None:
+        super().__init__(attachment)
+        self.versions = versions
+
+    def make(self) -> None:
+        """Written only where it does not read 1: /proc/sys may be read-only and right."""
+        for version in self.versions:
+            try:
+                sysctl.ensure(_FORWARDING[version], "1")
+            except OSError as error:
+                raise CNIError(f"failed to enable forwarding: {error}", f"set {_FORWARDING[version]} to 1") from None
+
+    def compare(self) -> None:
+        """It reads 1."""
+        for version in self.versions:
+            if sysctl.read(_FORWARDING[version]) != "1":
+                raise CheckFailed(f"forwarding of IPv{version} is off", f"{_FORWARDING[version]} is not 1")
+
+    def describe(self) -> str:
+        """As ``sysctl`` would be told."""
+        return "\n".join(f"sysctl {_FORWARDING[version]}=1" for version in self.versions)
+
+
+class VlanLeg(Effect):
+    """The node's leg in a VLAN of the bridge: a pair ``BRIDGE.VLAN`` and a port. It stands for the node."""
+
+    __slots__ = ("bridge", "rtnl", "settings")
+    shared = True
+
+    def __init__(self, attachment: "Attachment", rtnl: Rtnl, settings: "Settings", bridge: "BridgeDevice") -> None:
+        super().__init__(attachment)
+        self.rtnl = rtnl
+        self.settings = settings
+        self.bridge = bridge
+
+    @property
+    def port(self) -> str:
+        """The port's name, derived from the bridge's and the VLAN."""
+        said = self.settings
+        return "veth" + sha512("vlan", said.bridge, str(said.vlan)).hex()[:11]
+
+    def make(self) -> Link:
+        """Make the pair if it is missing; an existing link of that name is used as it is."""
+        name = self.settings.gateway_device
+        link = self.rtnl.link(name) or self._create(name)
+        return link
+
+    def _create(self, name: str) -> Link:
+        from cni_bridge.port import set_vlans
+
+        peer = {"attrs": [("VETH_INFO_PEER", {"attrs": [("IFLA_IFNAME", name), *self._mtu()]})]}
+        info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", peer)]}
+        attributes = [("IFLA_IFNAME", self.port), *self._mtu(), ("IFLA_MASTER", self.bridge.index), ("IFLA_LINKINFO", info)]
+        try:
+            self.rtnl.add_link(attributes)
+        except KernelError as error:
+            if error.errno != EEXIST:  # another ADD was faster
+                raise CNIError(f'failed to create vlan interface "{name}": {error}') from None
+        port, leg = self.rtnl.link(self.port), self.rtnl.link(name)
+        if port is None or leg is None:
+            raise CNIError(f'failed to create vlan interface "{name}": {self.port} or {name} is missing or another\'s')
+        set_vlans(self.rtnl, port, self.settings, {self.settings.vlan: VLAN_PVID | VLAN_UNTAGGED})
+        sysctl.attempt(f"net/ipv6/conf/{self.port}/accept_ra", "0")
+        for link in (port, leg):
+            self.rtnl.set_link(link.index, up=True)
+        return leg
+
+    def _mtu(self) -> "list[tuple[str, Any]]":
+        found = self.bridge.found
+        return [("IFLA_MTU", found.mtu)] if found is not None and found.mtu else []
+
+    def compare(self) -> Link:
+        """Both ends are there, up, and the port is in the VLAN."""
+        leg = self.rtnl.link(self.settings.gateway_device)
+        if leg is None or not leg.up:
+            raise CheckFailed(f"{self.settings.gateway_device} is {'missing' if leg is None else 'down'}")
+        port = self.rtnl.link(index=leg.peer) if leg.peer else None
+        if port is not None and port.master == self.bridge.index and self.settings.vlan not in self.rtnl.vlans(port.index):
+            raise CheckFailed(f"vlan {self.settings.vlan} is not on port {port.name}")
+        return leg
+
+    def describe(self) -> str:
+        """As ``ip`` and ``bridge`` would be told."""
+        said = self.settings
+        return (
+            f"ip link add {self.port} master {said.bridge} type veth peer {said.gateway_device}\n"
+            f"bridge vlan add dev {self.port} vid {said.vlan} pvid untagged"
+        )
+
+

@@ -1,0 +1,213 @@
+"""What the bridge does with one port: hairpin, isolation, VLANs, and that it comes up and is announced."""
+
+from cni.errors import CheckFailed, CNIError
+from cni.kernel.netlink import KernelError
+from cni.kernel.rtnl import FORWARDING, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl
+from cni.plan import Effect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from cni.kernel.namespace import Namespace
+    from cni.names import Attachment
+    from cni.result import IPConfig
+
+    from cni_bridge.settings import Settings
+
+# Seconds that a port may take to come up.
+_PORT_TIMEOUT = 2.5
+
+
+def wanted_vlans(settings: "Settings") -> dict[int, int]:
+    """The port's VLAN ids and their flags; a trunk without a VLAN has 1 as its native one."""
+    wanted = dict.fromkeys(settings.trunk, 0)
+    native = settings.vlan or (1 if settings.trunk else 0)
+    if native:
+        wanted[native] = VLAN_PVID | VLAN_UNTAGGED
+    return wanted
+
+
+class PortSettings(Effect):
+    """Hairpin and isolation of the port. They go with the link."""
+
+    __slots__ = ("port", "rtnl", "settings")
+
+    def __init__(self, attachment: "Attachment", rtnl: Rtnl, port: Link | None, settings: "Settings") -> None:
+        """``port`` is None on DEL and GC."""
+        super().__init__(attachment)
+        self.rtnl = rtnl
+        self.port = port
+        self.settings = settings
+
+    def make(self) -> None:
+        """A new port has neither, so most ADDs have nothing to say."""
+        said = self.settings
+        if self.port is None or not (said.hairpin or said.isolated):
+            return
+        data: list[tuple[str, Any]] = [("IFLA_BRPORT_MODE", int(said.hairpin))]
+        if said.isolated:
+            data.append(("IFLA_BRPORT_ISOLATED", 1))
+        info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": data})]}
+        try:
+            self.rtnl.set_link(self.port.index, [("IFLA_LINKINFO", info)])
+        except KernelError as error:
+            what = "set isolated on" if said.isolated else "setup hairpin mode"
+            raise CNIError(f"failed to {what} for {self.port.name}: {error}") from None
+
+    def compare(self) -> None:
+        """Both are as configured."""
+        assert self.port is not None  # noqa: S101
+        for name, wanted, found in (
+            ("hairpinMode", self.settings.hairpin, self.port.hairpin),
+            ("portIsolation", self.settings.isolated, self.port.isolated),
+        ):
+            if wanted != found:
+                raise CheckFailed(f"{name} of port {self.port.name} is {found}, configured is {wanted}".lower())
+
+    def describe(self) -> str:
+        """As ``bridge`` would be told."""
+        on = {True: "on", False: "off"}
+        said = self.settings
+        return f"bridge link set dev {self.attachment.link} hairpin {on[said.hairpin]} isolated {on[said.isolated]}"
+
+
+class PortVlans(Effect):
+    """The VLANs of the port. They go with the link."""
+
+    __slots__ = ("port", "rtnl", "settings")
+
+    def __init__(self, attachment: "Attachment", rtnl: Rtnl, port: Link | None, settings: "Settings") -> None:
+        """``port`` is None on DEL and GC."""
+        super().__init__(attachment)
+        self.rtnl = rtnl
+        self.port = port
+        self.settings = settings
+
+    def make(self) -> None:
+        """The VLANs that the port got by itself go, unless they are to be kept; the configured ones come."""
+        if self.port is not None:
+            set_vlans(self.rtnl, self.port, self.settings, wanted_vlans(self.settings))
+
+    def compare(self) -> None:
+        """Each configured VLAN is on the port, with its flags."""
+        assert self.port is not None  # noqa: S101
+        found = self.rtnl.vlans(self.port.index)
+        for vid, flags in wanted_vlans(self.settings).items():
+            if vid not in found:
+                raise CheckFailed(f"vlan {vid} is not on port {self.port.name}")
+            if found[vid] & (VLAN_PVID | VLAN_UNTAGGED) != flags:
+                raise CheckFailed(f"vlan {vid} on port {self.port.name} is not {'untagged' if flags else 'tagged'}")
+
+    def describe(self) -> str:
+        """As ``bridge`` would be told."""
+        port = self.attachment.link
+        native = {0: "", VLAN_PVID | VLAN_UNTAGGED: " pvid untagged"}
+        return "\n".join(
+            f"bridge vlan add dev {port} vid {vid}{native[flags]}"
+            for vid, flags in sorted(wanted_vlans(self.settings).items())
+        )
+
+
+def set_vlans(rtnl: Rtnl, port: Link, settings: "Settings", wanted: dict[int, int]) -> None:
+    """Put VLANs on a port; raises ``CNIError`` with the port's name."""
+    step = f'failed to remove default vlan on interface "{port.name}"'
+    try:
+        if wanted and not settings.preserve_default_vlan:
+            for vid in rtnl.vlans(port.index):
+                if vid not in wanted:
+                    rtnl.change_vlan(port.index, vid, remove=True)
+        step = f'failed to setup vlan tag on interface "{port.name}"'
+        for vid, flags in wanted.items():
+            rtnl.change_vlan(port.index, vid, flags)
+    except KernelError as error:
+        raise CNIError(f"{step}: {error}") from None
+
+
+class PortUp(Effect):
+    """The host end is set up; it goes down with the link."""
+
+    __slots__ = ("port", "rtnl")
+
+    def __init__(self, attachment: "Attachment", rtnl: Rtnl, port: Link | None) -> None:
+        """``port`` is None on DEL and GC."""
+        super().__init__(attachment)
+        self.rtnl = rtnl
+        self.port = port
+
+    def make(self) -> None:
+        """Set it up."""
+        if self.port is not None:
+            self.rtnl.set_link(self.port.index, up=True)
+
+    def describe(self) -> str:
+        """As ``ip`` would be told."""
+        return f"ip link set {self.attachment.link} up"
+
+
+class PortForwards(Effect):
+    """The port forwards, and then the neighbours learn where the addresses are now."""
+
+    __slots__ = ("ips", "mac", "namespace", "port", "rtnl")
+
+    def __init__(
+        self,
+        attachment: "Attachment",
+        rtnl: Rtnl,
+        namespace: "Namespace | None",
+        port: Link | None,
+        mac: str = "",
+        ips: "Sequence[IPConfig]" = (),
+    ) -> None:
+        """``port`` is None on DEL and GC; ``mac`` is that of the container's end."""
+        super().__init__(attachment)
+        self.rtnl = rtnl
+        self.namespace = namespace
+        self.port = port
+        self.mac = mac
+        self.ips = ips
+
+    def make(self) -> None:
+        """Wait until the port is up, and announce when it forwards: a frame sent earlier reaches nobody.
+
+        A port that STP holds back is up for Go's plugin too; then nobody is told.
+        """
+        if self.port is None or self.namespace is None:
+            return
+        if self._wait() and self.ips:
+            from cni.kernel.announce import announce
+
+            with self.namespace:
+                try:
+                    announce(self.attachment.ifname, self.mac, [ip.address.address for ip in self.ips])
+                except OSError:
+                    pass  # the interface works; neighbours will find out by themselves
+
+    def _wait(self) -> bool:
+        from time import monotonic, sleep
+
+        assert self.port is not None  # noqa: S101
+        deadline, pause = monotonic() + _PORT_TIMEOUT, 0.0005
+        while True:
+            link = self.rtnl.link(index=self.port.index)
+            if link is None:
+                raise CNIError(f"{self.port.name} vanished while it came up", "did something remove it?")
+            if link.operstate == "up" and link.port_state == FORWARDING:
+                return True
+            if monotonic() > deadline:
+                if link.operstate == "up":
+                    return False
+                raise CNIError(f"bridge port in error state: {link.operstate}", f"{link.name} does not come up")
+            sleep(pause)
+            pause = min(pause * 2, 0.05)
+
+    def compare(self) -> None:
+        """The port is up."""
+        assert self.port is not None  # noqa: S101
+        if self.port.operstate != "up":
+            raise CheckFailed(f"bridge port in error state: {self.port.operstate}", f"{self.port.name} is not up")
+
+    def describe(self) -> str:
+        """What is announced."""
+        return "\n".join(f"announce {ip.address.address} when {self.attachment.link} forwards" for ip in self.ips)

@@ -1,0 +1,168 @@
+"""bridge's configuration: the table of its keys, and what is made of them (pure)."""
+
+from cni import args
+from cni.address import parse_mac
+from cni.config import Key, Table, boolean, chosen, integer, listing, one_of, string, within
+from cni.errors import InvalidConfig
+from cni.ipam import type_of
+from cni.names import interface_fault
+from cni.result import DNS, no_addresses
+from cni.versions import FAMILIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni.skel import Call
+
+_VLAN_MAX = 4094
+_TRUNK = Table(
+    Key("minID", integer, None, "first id of a span"),
+    Key("maxID", integer, None, "last id of a span"),
+    Key("id", integer, None, "a single id"),
+)
+
+
+def _bridge_name(name: str) -> str:
+    if not name:
+        return 'failed to create bridge "": could not add "": LinkAttrs.Name cannot be empty'
+    fault = interface_fault(name) or ("interface name contains %" if "%" in name else "")
+    return f'failed to create bridge "{name}": {fault}' if fault else ""
+
+
+TABLE = Table(
+    Key("bridge", string, "cni0", "name of the bridge, made when it is missing", _bridge_name),
+    Key("isGateway", boolean, False, "the bridge gets the gateways' addresses, and the node forwards"),
+    Key("isDefaultGateway", boolean, False, "as isGateway, and containers get a default route for each family"),
+    Key("forceAddress", boolean, False, "replace an address of the bridge that conflicts with a gateway's"),
+    Key("ipMasq", boolean, False, "masquerade what containers send out of their subnet; only with ipam"),
+    Key("ipMasqBackend", string, "nftables", "`nftables` (over netlink) or `iptables` (with Go's chains)"),
+    Key("mtu", integer, 0, "MTU of both ends of the pair, and of the bridge when it is made; 0: the kernel's"),
+    Key("hairpinMode", boolean, False, "the port sends back to where it received from"),
+    Key("promiscMode", boolean, False, "the bridge is promiscuous"),
+    Key("vlan", integer, 0, "VLAN of the port, untagged", within(0, _VLAN_MAX, "invalid VLAN ID %d (must be between 0 and 4094)")),
+    Key("vlanTrunk", listing(_TRUNK), None, "tagged VLANs of the port: a list of `{minID, maxID}` and `{id}`"),
+    Key("preserveDefaultVlan", boolean, False, "keep the VLAN that the bridge gives to new ports; matters only with a VLAN"),
+    Key("macspoofchk", boolean, False, "drop what a container sends from another MAC than its own"),
+    Key("enabledad", boolean, False, "detect duplicate IPv6 addresses, which takes a second or two"),
+    Key("disableContainerInterface", boolean, False, "leave the container's interface down; not with ipam"),
+    Key("portIsolation", boolean, False, "isolated ports do not reach each other"),
+    Key("dns", DNS.parse, DNS, "DNS of the result; by default that of ipam"),
+)  # fmt: skip
+
+
+def trunk(items: "list[dict[str, Any]]") -> list[int]:
+    """The ids of ``vlanTrunk``, each once and in order; raises ``InvalidConfig`` with Go's texts."""
+    ids: set[int] = set()
+    for item in items:
+        low, high, single = item["minID"], item["maxID"], item["id"]
+        for value, name in ((low, "minID"), (high, "maxID"), (single, "id")):
+            if value is not None and not 1 <= value <= _VLAN_MAX:
+                raise InvalidConfig(f"incorrect trunk {name} parameter", f"{value} is not between 1 and {_VLAN_MAX}")
+        if (low is None) != (high is None):
+            missing = "minID" if low is None else "maxID"
+            raise InvalidConfig(f"minID and maxID should be configured simultaneously, {missing} is missing")
+        if low is not None and high is not None:
+            if low > high:
+                raise InvalidConfig("minID is greater than maxID in trunk parameter", f"{low} is greater than {high}")
+            ids.update(range(low, high + 1))
+        if single is not None:
+            ids.add(single)
+    return sorted(ids)
+
+
+class Settings:
+    """What the user said, checked; attributes have the names of the keys."""
+
+    __slots__ = (
+        "bridge",
+        "detect_duplicates",
+        "disabled",
+        "dns",
+        "force_address",
+        "hairpin",
+        "ipam",
+        "is_default_gateway",
+        "is_gateway",
+        "isolated",
+        "mac",
+        "mac_spoof_check",
+        "masquerade",
+        "masquerade_backend",
+        "mtu",
+        "preserve_default_vlan",
+        "promisc",
+        "trunk",
+        "vlan",
+        "vlan_filtering",
+    )
+
+    def __init__(self, found: "dict[str, Any]", ipam: str, mac: str) -> None:
+        self.bridge: str = found["bridge"]
+        self.is_default_gateway: bool = found["isDefaultGateway"]
+        self.is_gateway: bool = found["isGateway"] or self.is_default_gateway
+        self.force_address: bool = found["forceAddress"]
+        self.masquerade: bool = found["ipMasq"] and bool(ipam)
+        self.masquerade_backend: str = found["ipMasqBackend"]
+        self.mtu: int = max(found["mtu"], 0)
+        self.hairpin: bool = found["hairpinMode"]
+        self.promisc: bool = found["promiscMode"]
+        self.vlan: int = found["vlan"]
+        self.trunk = trunk(found["vlanTrunk"] or [])
+        self.vlan_filtering = bool(self.vlan) or found["vlanTrunk"] is not None
+        self.preserve_default_vlan: bool = found["preserveDefaultVlan"]
+        self.mac_spoof_check: bool = found["macspoofchk"]
+        self.detect_duplicates: bool = found["enabledad"]
+        self.disabled: bool = found["disableContainerInterface"]
+        self.isolated: bool = found["portIsolation"]
+        self.dns: DNS = found["dns"]
+        self.ipam = ipam
+        self.mac = mac
+
+    @property
+    def gateway_device(self) -> str:
+        """The link that gateways' addresses are on: the bridge, or the node's leg in the VLAN."""
+        return f"{self.bridge}.{self.vlan}" if self.vlan else self.bridge
+
+
+def read(call: "Call") -> Settings:
+    """Raises ``InvalidEnvironment`` (CNI_ARGS), ``DecodingFailure`` and ``InvalidConfig``; nothing was touched then."""
+    found = TABLE(call.config, "")
+    said = Settings(found, type_of(call), _mac(call))
+    if said.hairpin and said.promisc:
+        raise InvalidConfig("cannot set hairpin mode and promiscuous mode at the same time", "drop one of the two keys")
+    if said.disabled and said.ipam:
+        raise InvalidConfig("cannot use IPAM when DisableContainerInterface flag is set", "drop one of the two keys")
+    if said.masquerade:
+        fault = one_of(("nftables", "iptables"), 'unknown ipmasq backend "%s"')(said.masquerade_backend)
+        if fault:
+            raise InvalidConfig(fault, "ipMasqBackend is nftables or iptables")
+    if said.is_gateway and said.vlan and said.ipam:
+        fault = interface_fault(said.gateway_device)
+        if fault:
+            raise InvalidConfig(
+                f'failed to create vlan interface "{said.gateway_device}": {fault}', "shorten the bridge's name"
+            )
+    if not said.ipam and call.version in FAMILIES[0]:
+        raise no_addresses(call.version)
+    return said
+
+
+def _mac(call: "Call") -> str:
+    """The MAC asked for: the capability before ``args.cni.mac`` before CNI_ARGS."""
+    from_args = args.parse(call.environ.get("CNI_ARGS", ""), ("MAC",)).get("MAC", "")
+    for path in (("runtimeConfig", "mac"), ("args", "cni", "mac")):
+        value = chosen(call.config, *path)
+        if value is not None and string(value, ".".join(path)):
+            return _checked(value)
+    return _checked(from_args) if from_args else ""
+
+
+def _checked(text: str) -> str:
+    try:
+        mac = parse_mac(text)
+    except ValueError as error:
+        raise InvalidConfig(f"failed to make veth pair: {error}", "write six pairs of hexadecimal digits") from None
+    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        raise InvalidConfig(f"address {text}: a multicast or zero MAC cannot be an interface's", "clear its lowest bit")
+    return mac

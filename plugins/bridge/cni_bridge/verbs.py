@@ -1,0 +1,105 @@
+"""The verbs of bridge."""
+
+from cni import ipam, plan
+from cni.errors import CheckFailed, CNIError, InvalidNetns, NetnsGone
+from cni.kernel.namespace import Namespace
+from cni.kernel.rtnl import Rtnl
+from cni.result import Interface, Result
+
+from cni_bridge import settings
+from cni_bridge.wanted import Attached, removable, wanted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.skel import Call
+
+
+def add(call: "Call") -> Result:
+    """Attach the container to the bridge."""
+    said = settings.read(call)
+    namespace = Namespace(call.netns)
+    rtnl, learnt = Rtnl(), Attached()
+    plan.make(lambda: wanted(call, said, rtnl, namespace, learnt), call.observe)
+    return _result(call, said, learnt)
+
+
+def _result(call: "Call", said: settings.Settings, learnt: Attached) -> Result:
+    """Interfaces in Go's order: the bridge, the host end, the container's, and the leg in a VLAN."""
+    bridge, pair = learnt.bridge, learnt.pair
+    assert bridge is not None and pair is not None  # noqa: S101
+    interfaces = [
+        Interface(bridge.name, bridge.mac),
+        Interface(pair.host.name, pair.host.mac),
+        Interface(pair.container.name, pair.container.mac, call.netns),
+    ]
+    if learnt.leg is not None:
+        interfaces.append(Interface(learnt.leg.name, learnt.leg.mac))
+    if learnt.result is None:
+        return Result(interfaces, dns=said.dns)
+    found = learnt.result
+    return Result(interfaces, found.ips, found.routes, said.dns or found.dns)
+
+
+def check(call: "Call") -> None:
+    """Compare what should be with what is; what should be is prevResult."""
+    said = settings.read(call)
+    namespace = Namespace(call.netns)
+    expected = call.previous()
+    if expected is None:
+        raise CheckFailed("Required prevResult missing")
+    rtnl = Rtnl()
+    plan.compare(lambda: wanted(call, said, rtnl, namespace, Attached(), expected), call.observe)
+
+
+def delete(call: "Call") -> None:
+    """Remove all that there is of the attachment; an unreadable part of the configuration does not keep the rest."""
+    errors: list[Exception] = []
+    delegate = ""
+    try:
+        delegate = ipam.type_of(call)
+    except CNIError as error:
+        errors.append(error)
+    namespace, rtnl = _namespace(call), Rtnl()
+    try:
+        plan.remove(lambda: removable(call, rtnl, namespace, delegate), call.observe)
+    except Exception as error:
+        errors.append(error)
+    plan.raise_together(errors)
+
+
+def _namespace(call: "Call") -> Namespace | None:
+    """The container's namespace, None where there is none any more: then its links are gone with it."""
+    if not call.netns:
+        return None
+    try:
+        return Namespace(call.netns)
+    except NetnsGone:
+        return None
+    except InvalidNetns as error:
+        call.say(f"bridge: {error}: taken for gone")
+        return None
+
+
+def gc(call: "Call") -> None:
+    """Remove what the network has on this node and no valid attachment owns."""
+    from cni.valid import valid_attachments
+
+    valid = valid_attachments(call)
+    if valid is None:
+        return
+    rtnl, delegate = Rtnl(), ipam.type_of(call)
+    gone = plan.collect(lambda: removable(call, rtnl, None, delegate), call.network, valid, call.observe)
+    for effect, identity in gone:
+        call.say(f"bridge: removed {type(effect).__name__} {identity} of network {call.network}")
+
+
+def status(call: "Call") -> None:
+    """The configuration must be good, the bridge's name not another link's, and the delegate ready."""
+    from cni.errors import NotAvailable
+
+    said = settings.read(call)
+    link = Rtnl().link(said.bridge)
+    if link is not None and link.kind != "bridge":
+        raise NotAvailable(f'"{said.bridge}" already exists but is not a bridge', "choose another name with key bridge")
+    if said.ipam:
+        ipam.status(call, said.ipam)

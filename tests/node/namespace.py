@@ -1,0 +1,146 @@
+"""A network namespace: entered by the calling thread alone, and what the kernel has there, as data."""
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CLONE_NEWNET = 0x40000000
+# iptables keeps these in nf_tables; iptables-save shows them, and shows them the same with either of its back ends.
+XTABLES = {"nat", "filter", "mangle", "raw", "security"}
+Object = dict[str, Any]
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _setns(fd: int) -> None:
+    if _libc.setns(fd, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+class Netns:
+    """A network namespace by its path. What is run or opened here belongs to it; other threads stay where they are."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r})"
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Put the calling thread, and every process that it starts, into the namespace."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            there = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _setns(there)
+            finally:
+                os.close(there)
+            try:
+                yield
+            finally:
+                _setns(home)
+        finally:
+            os.close(home)
+
+    def run(self, *command: str, stdin: str = "", check: bool = True, limit: float = 60) -> str:
+        """Standard output of a command that ran inside; its failure is an error unless ``check`` is off."""
+        with self.inside():
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=limit)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr}{done.stdout}")
+        return done.stdout
+
+    def ip(self, *lines: str) -> None:
+        """Several ``ip`` commands, one a line, in one process."""
+        self.run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+
+    def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
+        """A socket that belongs to the namespace and can be used from anywhere."""
+        with self.inside():
+            return socket.socket(family, kind, protocol)
+
+    def _json(self, *command: str) -> list[Object]:
+        listed: list[Object] = json.loads(self.run(*command) or "[]")
+        return [item for item in listed if item]
+
+    def links(self) -> dict[str, Object]:
+        """Every link by its name, as ``ip -j -d link`` tells it."""
+        return {link["ifname"]: link for link in self._json("ip", "-j", "-d", "link", "show")}
+
+    def link(self, name: str) -> Object:
+        """One link; it has to exist."""
+        return self._json("ip", "-j", "-d", "link", "show", "dev", name)[0]
+
+    def port(self, name: str) -> Object:
+        """What a bridge keeps about one of its ports: ``hairpin``, ``isolated``, ``state`` and so on."""
+        data: Object = self.link(name)["linkinfo"]["info_slave_data"]
+        return data
+
+    def ports(self, bridge: str) -> set[str]:
+        """The names of a bridge's ports."""
+        return {name for name, link in self.links().items() if link.get("master") == bridge}
+
+    def address_objects(self, name: str) -> list[Object]:
+        """The addresses of one link with everything that ``ip -j addr`` says about each."""
+        found: list[Object] = self._json("ip", "-j", "-d", "addr", "show", "dev", name)[0]["addr_info"]
+        return found
+
+    def addresses(self, name: str) -> set[str]:
+        """The addresses of one link, link-local ones left out: ``{"10.1.0.2/24"}``."""
+        return {f"{a['local']}/{a['prefixlen']}" for a in self.address_objects(name) if a["scope"] == "global"}
+
+    def routes(self, family: int = 4) -> list[Object]:
+        """The main table's routes, link-local and multicast ones left out."""
+        listed = self._json("ip", f"-{family}", "-j", "route", "show")
+        return [route for route in listed if not str(route["dst"]).startswith(("fe80:", "ff00:"))]
+
+    def vlans(self) -> dict[str, list[Object]]:
+        """Each bridge port's VLANs, as ``bridge -j vlan`` tells them."""
+        return {port["ifname"]: port["vlans"] for port in self._json("bridge", "-j", "vlan", "show")}
+
+    def nft(self) -> list[Object]:
+        """The nftables ruleset without handles and counters; tables that belong to iptables left out."""
+        ruleset: list[Object] = json.loads(self.run("nft", "-j", "list", "ruleset"))["nftables"]
+        kept: list[Object] = []
+        for item in ruleset:
+            ((kind, body),) = item.items()
+            table = body.get("name") if kind == "table" else body.get("table")
+            if kind != "metainfo" and not (body["family"] in ("ip", "ip6") and table in XTABLES):
+                kept.append({kind: _without_handles(body)})
+        return kept
+
+    def nft_tables(self) -> set[str]:
+        """The names of the nftables tables with their family: ``{"inet filter"}``."""
+        return {f"{item['table']['family']} {item['table']['name']}" for item in self.nft() if "table" in item}
+
+    def iptables(self, table: str = "nat") -> list[str]:
+        """The rules and the users' own chains of both families, as iptables-save prints them."""
+        lines: list[str] = []
+        for program in ("iptables-save", "ip6tables-save"):
+            for line in self.run(program, "-t", table).splitlines():
+                if line.startswith("-A") or (line.startswith(":") and line.split()[1] == "-"):
+                    lines.append(f"{program[:-5]} {line.split(' [')[0]}")
+        return sorted(lines)
+
+    def sysctl(self, name: str, value: str | None = None) -> str:
+        """A sysctl by its path below ``net/``, read after it was set if a value is given."""
+        at = Path("/proc/sys/net", name)
+        with self.inside():
+            if value is not None:
+                at.write_text(value)
+            return at.read_text().strip()
+
+
+def _without_handles(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_handles(v) for k, v in value.items() if k not in ("handle", "packets", "bytes")}
+    if isinstance(value, list):
+        return [_without_handles(item) for item in value]
+    return value

@@ -1,0 +1,108 @@
+"""One call of one CNI plugin as a process, held to the protocol's frame whatever comes out."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .namespace import Netns
+
+Object = dict[str, Any]
+
+# Debian's containernetworking-plugins: the Go reference plugins at 1.1.1.
+GO = "/usr/lib/cni"
+# The plugins under test.
+SUBJECT = os.path.abspath(os.environ.get("PYCNI_BIN") or Path(__file__).parents[2] / "dist")
+# A verb takes a fraction of a second; emulated processors (the guest) are up to fifty times slower.
+LIMIT = float(os.environ.get("PYCNI_CALL_SECONDS", "60"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call left: its exit status, both streams, and the JSON document if there was one."""
+
+    exit: int
+    stdout: str
+    stderr: str
+    document: Object | None
+
+    @property
+    def result(self) -> Object:
+        """The result of a call that succeeded."""
+        assert self.exit == 0, f"the call failed: {self.stdout}{self.stderr}"
+        assert self.document is not None, "success without a result"
+        return self.document
+
+    @property
+    def ok(self) -> bool:
+        """Whether the call succeeded."""
+        return self.exit == 0
+
+    @property
+    def error(self) -> Object:
+        """The error object of a call that failed."""
+        assert self.exit != 0, f"the call succeeded: {self.stdout}"
+        assert self.document is not None
+        return self.document
+
+    @property
+    def code(self) -> int:
+        """The error's code; 0 is success."""
+        return 0 if self.exit == 0 else int(self.error["code"])
+
+
+def environment(verb: str, path: str, **variables: str) -> dict[str, str]:
+    """A runtime's environment for a call: little besides the protocol's own variables."""
+    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "CNI_COMMAND": verb, "CNI_PATH": path, **variables}
+
+
+def call(at: Netns, plugin: str, conf: Object | str, env: dict[str, str], binaries: str = SUBJECT) -> Outcome:
+    """Run a plugin inside ``at``. Raises ``AssertionError`` if what it printed is not what the protocol allows."""
+    stdin = conf if isinstance(conf, str) else json.dumps(conf)
+    verb = env.get("CNI_COMMAND", "")
+    with at.inside():
+        done = subprocess.run(
+            [f"{binaries}/{plugin}"], input=stdin, env=env, capture_output=True, text=True, timeout=LIMIT, cwd="/"
+        )
+    said = f"{plugin} {verb}: exit {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}"
+    try:
+        document = json.loads(done.stdout) if done.stdout.strip() else None
+    except ValueError as error:
+        raise AssertionError(f"not one JSON document ({error}): {said}") from None
+    if done.returncode:
+        _expect_error_object(done.returncode, document, said)
+    elif verb == "ADD":
+        version = (json.loads(stdin).get("cniVersion") if stdin else "") or "0.1.0"
+        assert isinstance(document, dict) and document["cniVersion"] == version, f"no result in version {version}: {said}"
+    elif verb == "VERSION":
+        assert isinstance(document, dict), f"no version object: {said}"
+    else:
+        assert done.stdout == "", f"output where none belongs: {said}"
+    return Outcome(done.returncode, done.stdout, done.stderr, document)
+
+
+def _expect_error_object(status: int, document: Any, said: str) -> None:
+    assert status == 1, f"an exit status of neither success nor error: {said}"
+    assert isinstance(document, dict), f"a failure without an error object: {said}"
+    assert type(document.get("code")) is int and document["code"] >= 0, f"no code: {said}"
+    assert isinstance(document.get("msg"), str), f"no msg: {said}"
+    assert isinstance(document.get("details", ""), str), f"details are no text: {said}"
+    assert set(document) <= {"cniVersion", "code", "msg", "details"}, f"more than an error object holds: {said}"
+
+
+@cache
+def subject_is_old_go() -> bool:
+    """Whether the plugins under test are Go's of the 1.1 line, which lack much of what newer ones and ours do."""
+    try:
+        program = Path(SUBJECT, "bridge").read_bytes()
+    except OSError:
+        return False
+    if not program.startswith(b"\x7fELF"):
+        return False
+    versions = subprocess.run(
+        [f"{SUBJECT}/bridge"], env={"CNI_COMMAND": "VERSION"}, capture_output=True, text=True, timeout=LIMIT
+    )
+    return "1.1.0" not in json.loads(versions.stdout)["supportedVersions"]

@@ -1,0 +1,198 @@
+"""A pretended node, its pods, and a host outside, each a network namespace of its own.
+
+The machine's own namespace sees nothing of it: bridges, veths, rules and plugins live in the node's namespace. What
+was made is taken away by ``close``, also when the test failed.
+
+    outside 192.0.2.2 --- uplink 192.0.2.1 node (br0 …) --- pods
+            2001:db8:ff::2        2001:db8:ff::1
+"""
+
+import copy
+import itertools
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .namespace import Netns
+from .plugin import SUBJECT, Object, Outcome, call, environment
+
+_numbers = itertools.count(1)
+
+
+def _new_name(role: str) -> str:
+    return f"pycni-{os.getpid()}-{next(_numbers)}-{role}"
+
+
+class NamedNetns(Netns):
+    """A network namespace that we made, under a name of our own (``ip netns``)."""
+
+    def __init__(self, role: str) -> None:
+        self.name = _new_name(role)
+        super().__init__(f"/var/run/netns/{self.name}")
+        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=60)
+
+    def close(self) -> None:
+        """Remove the namespace and, with it, its links."""
+        if os.path.exists(self.path):
+            subprocess.run(["ip", "netns", "delete", self.name], check=True, timeout=60)
+
+
+class Pod(NamedNetns):
+    """A pod: a network namespace and the id of the container that it belongs to."""
+
+    def __init__(self, container: str) -> None:
+        super().__init__("pod")
+        self.container = container
+
+
+class Node(NamedNetns):
+    """A node with an uplink to a host outside, on which plugins are run."""
+
+    ADDRESS, ADDRESS6 = "192.0.2.1", "2001:db8:ff::1"
+    OUTSIDE, OUTSIDE6 = "192.0.2.2", "2001:db8:ff::2"
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__("node")
+        self.data_dir = data_dir
+        self._members: list[NamedNetns] = []
+        try:
+            self.outside = NamedNetns("outside")
+            self._members.append(self.outside)
+            self.ip(
+                "link set lo up",
+                f"link add uplink type veth peer name uplink netns {self.outside.name}",
+                f"addr add {self.ADDRESS}/24 dev uplink",
+                f"addr add {self.ADDRESS6}/64 dev uplink nodad",
+                "link set uplink up",
+            )
+            self.outside.ip(
+                "link set lo up",
+                f"addr add {self.OUTSIDE}/24 dev uplink",
+                f"addr add {self.OUTSIDE6}/64 dev uplink nodad",
+                "link set uplink up",
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Remove everything: pods, the host outside, the node."""
+        for member in self._members:
+            member.close()
+        super().close()
+
+    def pod(self, container: str = "") -> Pod:
+        """A new pod's empty namespace."""
+        pod = Pod(container or f"ctr{next(_numbers)}")
+        self._members.append(pod)
+        return pod
+
+    def cni(
+        self,
+        plugin: str,
+        verb: str,
+        conf: Object | str,
+        *,
+        container: str = "",
+        netns: str = "",
+        ifname: str = "eth0",
+        args: str = "",
+        env: dict[str, str] | None = None,
+        binaries: str = SUBJECT,
+    ) -> Outcome:
+        """One call of a plugin on this node. ``env`` adds variables or replaces them."""
+        variables = environment(verb, binaries, CNI_IFNAME=ifname)
+        for name, value in (("CNI_CONTAINERID", container), ("CNI_NETNS", netns), ("CNI_ARGS", args)):
+            if value:
+                variables[name] = value
+        return call(self, plugin, conf, variables | (env or {}), binaries)
+
+    def attach(self, conf: Object, pod: Pod | None = None, *, binaries: str = SUBJECT, **more: str) -> "Attachment":
+        """Attach a pod (a new one if none is given) to a network; the ADD has to succeed."""
+        attachment = Attachment(self, conf, pod or self.pod(), **more)
+        attachment.add(binaries=binaries).result  # noqa: B018  asserts success
+        return attachment
+
+    def leases(self, network: str = "net1") -> dict[str, list[str]]:
+        """host-local's leases of a network: the address, then container id and interface name."""
+        folder = self.data_dir / network
+        names = [at for at in folder.glob("*") if not at.name.startswith(("lock", "last_reserved_ip"))]
+        return {at.name: at.read_text().split("\n") for at in sorted(names)}
+
+    def snapshot(self) -> Object:
+        """Everything that plugins make on a node, without what changes by itself: equal snapshots, nothing left."""
+        links = self.links()
+        return {
+            "links": {
+                name: (link.get("linkinfo", {}).get("info_kind"), link.get("master"), link.get("ifalias"))
+                for name, link in links.items()
+            },
+            "addresses": {name: self.addresses(name) for name in links},
+            "routes": sorted(
+                (route["dst"], route.get("gateway"), route["dev"]) for family in (4, 6) for route in self.routes(family)
+            ),
+            "nft": self.nft(),
+            "iptables": self.iptables("nat") + self.iptables("filter"),
+            "leases": {at.name: self.leases(at.name) for at in self.data_dir.glob("*")},
+        }
+
+
+class Attachment:
+    """One container's membership in one network, as a runtime would keep it: what ADD got, CHECK and DEL get too."""
+
+    def __init__(self, node: Node, conf: Object, pod: Pod, *, ifname: str = "eth0", args: str = "") -> None:
+        self.node, self.conf, self.pod, self.ifname, self.args = node, conf, pod, ifname, args
+        self.result: Object = {}
+
+    def call(self, verb: str, conf: Object, *, netns: str | None = None, binaries: str = SUBJECT) -> Outcome:
+        """One verb for this attachment with any configuration, and any namespace path (``""``: the variable is unset)."""
+        return self.node.cni(
+            conf["type"],
+            verb,
+            conf,
+            container=self.pod.container,
+            netns=self.pod.path if netns is None else netns,
+            ifname=self.ifname,
+            args=self.args,
+            binaries=binaries,
+        )
+
+    def add(self, *, binaries: str = SUBJECT) -> Outcome:
+        """ADD; the result is kept for CHECK and DEL."""
+        outcome = self.call("ADD", self.conf, binaries=binaries)
+        self.result = copy.deepcopy(outcome.document or {}) if outcome.ok else {}
+        return outcome
+
+    def check(self, *, binaries: str = SUBJECT) -> Outcome:
+        """CHECK with the result of ADD."""
+        return self.call("CHECK", {**self.conf, "prevResult": self.result}, binaries=binaries)
+
+    def delete(
+        self, *, netns: str | None = None, prev_result: bool = True, binaries: str = SUBJECT, **edits: Any
+    ) -> Outcome:
+        """DEL, with the result of ADD unless told otherwise, and with ``edits`` made to the configuration."""
+        conf = {**self.conf, **edits}
+        if prev_result and self.result:
+            conf["prevResult"] = self.result
+        return self.call("DEL", conf, netns=netns, binaries=binaries)
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses that ADD gave, without their prefix lengths, in its order."""
+        return [str(ip["address"]).split("/")[0] for ip in self.result["ips"]]
+
+    @property
+    def address(self) -> str:
+        """The first address that ADD gave."""
+        return self.addresses[0]
+
+    @property
+    def host(self) -> str:
+        """The name of the veth end on the node."""
+        return str(self.result["interfaces"][1]["name"])
+
+    @property
+    def mac(self) -> str:
+        """The MAC of the pod's interface, as the kernel has it."""
+        return str(self.pod.link(self.ifname)["address"])
