@@ -1,0 +1,124 @@
+"""CHECK of bridge: passes on what ADD made, fails on each kind of tampering, and changes nothing either way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from node.configuration import bridge, host_local
+from node.topology import Attachment, Node
+
+pytestmark = pytest.mark.real
+
+SUBNET, SUBNET6 = "10.1.0.0/24", "2001:db8:1::/64"
+Tamper = Callable[[Node, Attachment], object]
+
+
+def attach(node: Node, *subnets: str, version: str = "1.0.0", **keys: Any) -> Attachment:
+    """A new pod that routes everything through the bridge."""
+    section = host_local(node.data_dir, *(subnets or (SUBNET,)))
+    return node.attach(bridge(section, version=version, isDefaultGateway=True, **keys))
+
+
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0", pytest.param("1.1.0", marks=pytest.mark.beyond_old_go("1.1.0"))])
+def test_check_passes_after_add(node: Node, version: str) -> None:
+    """Twice for each of two pods, in every version that has CHECK, and the kernel is as before."""
+    pods = [attach(node, SUBNET, SUBNET6, version=version, ipMasq=True, hairpinMode=True) for _ in range(2)]
+    before = node.snapshot()
+    for pod in pods * 2:
+        assert pod.check().exit == 0, pod.check().stdout
+    assert node.snapshot() == before
+
+
+@pytest.mark.beyond_old_go("CHECK asks an IPAM plugin that is not there")
+def test_check_passes_on_layer_2(node: Node) -> None:
+    """Without IPAM there is nothing to ask IPAM."""
+    pod = node.attach(bridge())
+    assert pod.check().exit == 0, pod.check().stdout
+    node.run("ip", "link", "set", pod.host, "nomaster")
+    assert not pod.check().ok
+
+
+def _beyond(reason: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.beyond_old_go(reason)]
+
+
+NOT_COMPARED = _beyond("not compared")
+TAMPERING: list[Any] = [
+    pytest.param(lambda node, pod: pod.pod.ip("addr del 10.1.0.2/24 dev eth0"), id="address removed"),
+    pytest.param(
+        lambda node, pod: pod.pod.ip("addr del 10.1.0.2/24 dev eth0", "addr add 10.1.0.9/24 dev eth0", "route add default via 10.1.0.1"),
+        id="address replaced",
+    ),
+    pytest.param(lambda node, pod: pod.pod.ip("route del default"), id="default route removed"),
+    pytest.param(lambda node, pod: pod.pod.ip("-6 route del default"), id="IPv6 default route removed"),
+    pytest.param(lambda node, pod: pod.pod.ip("link set eth0 down"), id="link down"),
+    pytest.param(lambda node, pod: pod.pod.ip("link set eth0 address 02:00:00:00:00:99"), id="MAC changed"),
+    pytest.param(
+        lambda node, pod: pod.pod.ip("link set eth0 down", "link set eth0 name eth9", "link set eth9 up"), id="renamed"
+    ),
+    pytest.param(lambda node, pod: node.ip(f"link del {pod.host}"), id="veth removed"),
+    pytest.param(lambda node, pod: node.ip(f"link set {pod.host} nomaster"), id="host veth unplugged"),
+    pytest.param(
+        lambda node, pod: node.ip("link add br9 type bridge", f"link set {pod.host} master br9"),
+        id="host veth in another bridge",
+    ),
+    pytest.param(lambda node, pod: node.ip("link set br0 promisc on"), id="bridge promiscuous"),
+    pytest.param(lambda node, pod: (node.data_dir / "net1" / "10.1.0.2").unlink(), id="lease removed", marks=_beyond(
+        "the IPv6 lease is enough for host-local"
+    )),
+    pytest.param(
+        lambda node, pod: [at.unlink() for at in (node.data_dir / "net1").glob("[12]*")], id="all leases removed"
+    ),
+    pytest.param(lambda node, pod: node.ip(f"link set {pod.host} down"), id="host veth down", marks=NOT_COMPARED),
+    pytest.param(
+        lambda node, pod: node.ip(f"link set {pod.host} type bridge_slave hairpin off"),
+        id="hairpin flipped",
+        marks=NOT_COMPARED,
+    ),
+    pytest.param(lambda node, pod: node.run("nft", "flush", "ruleset"), id="rules flushed", marks=NOT_COMPARED),
+    pytest.param(
+        lambda node, pod: node.ip("addr del 10.1.0.1/24 dev br0"), id="gateway address removed", marks=NOT_COMPARED
+    ),
+]
+
+
+@pytest.mark.parametrize("tamper", TAMPERING)
+def test_check_fails_after_tampering(node: Node, tamper: Tamper) -> None:
+    """Passes before, fails after, and says so with an error that the runtime can show."""
+    pod = attach(node, SUBNET, SUBNET6, ipMasq=True, hairpinMode=True)
+    assert pod.check().ok, "the test needs a CHECK that passes first"
+    tamper(node, pod)
+    outcome = pod.check()
+    assert not outcome.ok
+    assert outcome.error["msg"]
+
+
+@pytest.mark.beyond_old_go("not compared")
+def test_check_fails_when_the_spoof_check_is_gone(node: Node) -> None:
+    """A pod whose guard somebody flushed may not pass as guarded."""
+    pod = attach(node, macspoofchk=True)
+    assert pod.check().ok
+    node.run("nft", "flush", "ruleset")
+    assert not pod.check().ok
+
+
+def test_check_tolerates_what_later_plugins_did(node: Node) -> None:
+    """More addresses, routes and another MTU are other plugins' business."""
+    pod = attach(node)
+    pod.pod.ip("addr add 10.55.0.1/32 dev eth0", "route add 198.51.100.0/24 via 10.1.0.1", "link set eth0 mtu 1300")
+    assert pod.check().exit == 0, pod.check().stdout
+
+
+def test_check_needs_the_result_of_add(node: Node) -> None:
+    """Without prevResult CHECK cannot know what should be."""
+    pod = attach(node)
+    assert "prevResult" in pod.call("CHECK", pod.conf).error["msg"]
+
+
+def test_check_refuses_another_pods_result(node: Node) -> None:
+    """The sandbox of the result has to be the namespace that is asked for."""
+    one, two = attach(node), attach(node)
+    outcome = one.call("CHECK", {**one.conf, "prevResult": two.result})
+    assert not outcome.ok
+    assert two.pod.path in outcome.stdout

@@ -1,0 +1,301 @@
+"""DEL, GC and STATUS of bridge: nothing stays, whatever the runtime still knows and whatever is still there."""
+
+import json
+from typing import Any
+
+import pytest
+
+from node.configuration import bridge, host_local
+from node.deadline import eventually
+from node.topology import Attachment, Node
+from node.traffic import udp_source
+
+pytestmark = pytest.mark.real
+
+SUBNET, SUBNET6 = "10.1.0.0/24", "2001:db8:1::/64"
+PLAIN: dict[str, Any] = {"isDefaultGateway": True}
+MASQUERADED = {**PLAIN, "ipMasq": True}
+EVERYTHING = {**MASQUERADED, "macspoofchk": True, "hairpinMode": True}
+
+
+def configuration(node: Node, *subnets: str, version: str = "1.0.0", name: str = "net1", **keys: Any) -> dict[str, Any]:
+    """A layer-3 network."""
+    return bridge(host_local(node.data_dir, *(subnets or (SUBNET,))), name=name, version=version, **keys)
+
+
+def settled(node: Node) -> dict[str, Any]:
+    """A snapshot of a node whose bridge exists and has its addresses already, as after the first pod of its life."""
+    first = node.attach(configuration(node, SUBNET, SUBNET6, **PLAIN))
+    assert first.delete().ok
+    return node.snapshot()
+
+
+def links_are(node: Node, snapshot: dict[str, Any]) -> bool:
+    """Whether the links are the snapshot's, soon: a namespace is taken down in the background."""
+    return eventually(lambda: node.snapshot()["links"] == snapshot["links"], 10)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pytest.param(PLAIN, id="plain"),
+        pytest.param(MASQUERADED, id="masquerade"),
+        pytest.param({**MASQUERADED, "ipMasqBackend": "iptables"}, id="iptables"),
+        pytest.param(EVERYTHING, id="everything", marks=pytest.mark.beyond_old_go("empty tables stay")),
+    ],
+)
+@pytest.mark.parametrize("prev_result", [True, False], ids=["with-result", "without-result"])
+def test_del_leaves_nothing(node: Node, keys: dict[str, Any], prev_result: bool) -> None:
+    """Links, addresses, routes, rules and leases are as before ADD, in node and pod; a second DEL succeeds as well."""
+    before = settled(node)
+    pod = node.attach(configuration(node, SUBNET, **keys))
+    assert node.snapshot() != before
+    for _ in range(2):
+        assert pod.delete(prev_result=prev_result).ok
+        assert node.snapshot() == before
+        assert set(pod.pod.links()) == {"lo"}
+
+
+@pytest.mark.beyond_old_go("two addresses of one chain: only the first jump is removed")
+def test_del_leaves_nothing_of_several_addresses(node: Node) -> None:
+    """Two addresses of one family and one of the other, all masqueraded by iptables."""
+    before = settled(node)
+    conf = configuration(node, SUBNET, SUBNET6, **{**MASQUERADED, "ipMasqBackend": "iptables"})
+    conf["ipam"]["ranges"].insert(1, [{"subnet": SUBNET, "rangeStart": "10.1.0.200"}])
+    conf["ipam"]["ranges"][0][0]["rangeEnd"] = "10.1.0.100"
+    pod = node.attach(conf)
+    assert len(pod.addresses) == 3
+    assert pod.delete().ok
+    assert node.snapshot() == before
+
+
+def test_del_without_add_succeeds(node: Node) -> None:
+    """A runtime may send DEL for what never came to be, even where no bridge and no store exist."""
+    assert Attachment(node, configuration(node, **MASQUERADED), node.pod()).delete().ok
+    assert Attachment(node, bridge(), node.pod()).delete().ok
+
+
+def test_del_releases_the_address_when_the_namespace_is_gone(node: Node) -> None:
+    """The pod's namespace was removed first: the lease goes, and the veth went with the namespace."""
+    before = settled(node)
+    pod = node.attach(configuration(node, **PLAIN))
+    pod.pod.close()
+    for _ in range(2):
+        assert pod.delete().ok
+        assert node.leases() == {}
+    assert links_are(node, before)
+
+
+def test_del_without_cni_netns_releases_the_address(node: Node) -> None:
+    """CNI_NETNS may be unset on DEL."""
+    settled(node)
+    pod = node.attach(configuration(node, **PLAIN))
+    assert pod.delete(netns="").ok
+    assert node.leases() == {}
+
+
+@pytest.mark.beyond_old_go("the link is found through the namespace only")
+@pytest.mark.parametrize("prev_result", [True, False], ids=["with-result", "without-result"])
+def test_del_without_cni_netns_leaves_nothing(node: Node, prev_result: bool) -> None:
+    """The namespace lives on and nobody says where: its veth and its rules go all the same."""
+    before = settled(node)
+    pod = node.attach(configuration(node, **EVERYTHING))
+    assert pod.delete(netns="", prev_result=prev_result).ok
+    assert node.snapshot() == before
+    assert set(pod.pod.links()) == {"lo"}
+
+
+@pytest.mark.beyond_old_go("masquerade and spoof rules stay")
+@pytest.mark.parametrize("backend", [{}, {"ipMasqBackend": "iptables"}], ids=["default", "iptables"])
+@pytest.mark.parametrize("prev_result", [True, False], ids=["with-result", "without-result"])
+def test_del_leaves_nothing_when_the_namespace_is_gone(node: Node, prev_result: bool, backend: dict[str, str]) -> None:
+    """Rules are found although the interface, and with it its addresses, is no more."""
+    before = settled(node)
+    pod = node.attach(configuration(node, **EVERYTHING, **backend))
+    pod.pod.close()
+    assert pod.delete(prev_result=prev_result).ok
+    assert links_are(node, before)
+    assert node.snapshot() == before
+
+
+@pytest.mark.beyond_old_go("iptables rules are found through the interface's addresses only")
+def test_del_leaves_nothing_when_the_interface_is_gone(node: Node) -> None:
+    """Somebody removed the interface inside the pod."""
+    before = settled(node)
+    pod = node.attach(configuration(node, **MASQUERADED, ipMasqBackend="iptables"))
+    pod.pod.ip("link del eth0")
+    assert pod.delete().ok
+    assert node.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        pytest.param({"bridge": "br7"}, id="another bridge"),
+        pytest.param({"ipMasq": True, "hairpinMode": True, "mtu": 1400}, id="other features"),
+        pytest.param(
+            {"ipMasq": False, "macspoofchk": False},
+            id="features switched off",
+            marks=pytest.mark.beyond_old_go("only what the configuration names is removed"),
+        ),
+        pytest.param(
+            {"ipMasqBackend": "iptables"}, id="another backend", marks=pytest.mark.beyond_old_go("no nftables backend")
+        ),
+    ],
+)
+def test_del_leaves_nothing_after_the_configuration_was_edited(node: Node, edits: dict[str, Any]) -> None:
+    """What ADD made is what goes, not what the configuration says today."""
+    before = settled(node)
+    beyond = "ipMasq" in edits and not edits["ipMasq"] or "ipMasqBackend" in edits
+    pod = node.attach(configuration(node, **(EVERYTHING if beyond else PLAIN)))
+    assert pod.delete(**edits).ok
+    assert node.snapshot() == before
+
+
+def test_del_of_an_edited_subnet_releases_the_old_address(node: Node) -> None:
+    """The lease is found by its owner, outside today's range too."""
+    before = settled(node)
+    pod = node.attach(configuration(node, **PLAIN))
+    assert pod.delete(ipam=host_local(node.data_dir, "10.200.0.0/24")).ok
+    assert node.snapshot() == before
+
+
+def test_del_leaves_the_other_pods_alone(node: Node) -> None:
+    """A neighbour's lease, link and masquerade survive."""
+    conf = configuration(node, **MASQUERADED)
+    stays = node.attach(conf)
+    before = node.snapshot()
+    goes = node.attach(conf)
+    assert goes.delete().ok
+    assert node.snapshot() == before
+    assert udp_source(node.outside, stays.pod, node.OUTSIDE) == node.ADDRESS
+
+
+@pytest.mark.beyond_old_go("two interfaces of one container share a chain")
+def test_del_leaves_the_containers_other_interface_alone(node: Node) -> None:
+    """One container, one network, two interfaces: DEL of one keeps the other's masquerade."""
+    conf = configuration(node, **MASQUERADED)
+    first = node.attach(conf)
+    before = node.snapshot()
+    second = node.attach({**conf, "isDefaultGateway": False, "isGateway": True}, first.pod, ifname="net1")
+    assert second.delete().ok
+    assert node.snapshot() == before
+    assert udp_source(node.outside, first.pod, node.OUTSIDE) == node.ADDRESS
+
+
+def test_the_bridge_stays_with_its_address(node: Node) -> None:
+    """The bridge is the network's, not the pod's: it outlives the last one."""
+    pod = node.attach(configuration(node, **PLAIN))
+    assert pod.delete().ok
+    assert node.addresses("br0") == {"10.1.0.1/24"}
+
+
+def test_an_address_can_be_had_again_after_del(node: Node) -> None:
+    """A range of one address serves pod after pod."""
+    for _ in range(3):
+        pod = node.attach(configuration(node, "10.1.0.0/30", **MASQUERADED))
+        assert pod.address == "10.1.0.2"
+        assert udp_source(node.outside, pod.pod, node.OUTSIDE) == node.ADDRESS
+        assert pod.delete().ok
+
+
+def collect(node: Node, conf: dict[str, Any], valid: list[Attachment], **more: Any) -> None:
+    """GC with these attachments as the valid ones; it has to succeed."""
+    keep = [{"containerID": one.pod.container, "ifname": one.ifname} for one in valid]
+    outcome = node.cni("bridge", "GC", {**conf, "cni.dev/valid-attachments": keep, **more}, ifname="")
+    assert outcome.exit == 0, outcome.stdout
+
+
+@pytest.mark.beyond_old_go("no GC")
+@pytest.mark.parametrize("backend", [{}, {"ipMasqBackend": "iptables"}], ids=["default", "iptables"])
+def test_gc_removes_exactly_what_is_not_valid(node: Node, backend: dict[str, str]) -> None:
+    """Of three pods of a network and one of another, only the forgotten two go: leases, links, rules."""
+    conf = configuration(node, version="1.1.0", **EVERYTHING, **backend)
+    other = configuration(node, version="1.1.0", name="net2", **EVERYTHING, **backend)
+    valid, foreign = node.attach(conf), node.attach({**other, "bridge": "br0", "ipam": host_local(node.data_dir, "10.1.0.0/24")})
+    before = node.snapshot()
+    forgotten, gone = node.attach(conf), node.attach(conf)
+    gone.pod.close()
+    collect(node, conf, [valid])
+    assert links_are(node, before)
+    assert node.snapshot() == before
+    assert set(forgotten.pod.links()) == {"lo"}
+    assert valid.check().ok and foreign.check().ok
+
+
+@pytest.mark.beyond_old_go("no GC")
+def test_gc_with_an_empty_list_removes_the_whole_network(node: Node) -> None:
+    """Nothing is valid: all of this network goes, a second interface of a pod too."""
+    before = settled(node)
+    conf = configuration(node, version="1.1.0", **EVERYTHING)
+    pod = node.attach(conf)
+    node.attach({**conf, "isDefaultGateway": False, "isGateway": True}, pod.pod, ifname="net1")
+    collect(node, conf, [])
+    assert node.snapshot() == before
+
+
+@pytest.mark.beyond_old_go("no GC")
+def test_gc_tells_the_interfaces_of_a_container_apart(node: Node) -> None:
+    """The pair of container and interface is what is valid or not."""
+    conf = configuration(node, version="1.1.0", **MASQUERADED)
+    first = node.attach(conf)
+    before = node.snapshot()
+    node.attach({**conf, "isDefaultGateway": False, "isGateway": True}, first.pod, ifname="net1")
+    collect(node, conf, [first])
+    assert node.snapshot() == before
+
+
+@pytest.mark.beyond_old_go("no GC")
+def test_gc_without_a_list_removes_nothing(node: Node) -> None:
+    """The safe reading of a missing key."""
+    conf = configuration(node, version="1.1.0", **EVERYTHING)
+    node.attach(conf)
+    before = node.snapshot()
+    assert node.cni("bridge", "GC", conf, ifname="").ok
+    assert node.snapshot() == before
+
+
+@pytest.mark.beyond_old_go("no GC")
+def test_gc_removes_leases_without_a_link(node: Node) -> None:
+    """What a crash left in the store of leases alone goes too."""
+    conf = configuration(node, version="1.1.0", **PLAIN)
+    valid = node.attach(conf)
+    (node.data_dir / "net1" / "10.1.0.9").write_text("lost\r\neth0")
+    collect(node, conf, [valid])
+    assert list(node.leases()) == [valid.address]
+
+
+@pytest.mark.beyond_old_go("no STATUS")
+def test_status_is_ready(node: Node) -> None:
+    """With and without IPAM, before any pod exists; nothing is made by asking."""
+    before = node.snapshot()
+    for conf in (configuration(node, version="1.1.0", **MASQUERADED), bridge(version="1.1.0")):
+        outcome = node.cni("bridge", "STATUS", conf, ifname="")
+        assert outcome.exit == 0, outcome.stdout
+    assert node.snapshot() == before
+
+
+def test_status_is_an_error_when_ipam_is_missing(node: Node) -> None:
+    """A delegate that is not installed cannot serve an ADD."""
+    conf = bridge({"type": "no-such-ipam"}, version="1.1.0")
+    assert not node.cni("bridge", "STATUS", conf, ifname="").ok
+
+
+@pytest.mark.parametrize("verb", ["GC", "STATUS"])
+def test_gc_and_status_need_the_version_that_has_them(node: Node, verb: str) -> None:
+    """Below 1.1.0 they are refused, and nothing is collected."""
+    conf = configuration(node, **PLAIN)
+    node.attach(conf)
+    before = node.snapshot()
+    outcome = node.cni("bridge", verb, {**conf, "cni.dev/valid-attachments": []}, ifname="")
+    assert not outcome.ok
+    assert node.snapshot() == before
+
+
+@pytest.mark.beyond_old_go("tables are shared, and stay")
+def test_no_trace_of_a_pod_in_the_rules(node: Node) -> None:
+    """After DEL no rule of any kind names the container."""
+    pod = node.attach(configuration(node, **EVERYTHING))
+    assert pod.pod.container in json.dumps(node.nft())
+    assert pod.delete().ok
+    assert pod.pod.container not in json.dumps(node.nft()) + "".join(node.iptables())
