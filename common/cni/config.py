@@ -99,6 +99,8 @@ def name_of(kind: "Kind") -> str:
     """The kind's name for the docs."""
     if isinstance(kind, Table):
         return "object"
+    if isinstance(getattr(kind, "__self__", None), type):  # a class's own reader, such as Route.parse
+        return str(kind.__self__.__name__)  # type: ignore[attr-defined]
     return _NAMES.get(getattr(kind, "__name__", "")) or str(kind.__doc__)
 
 

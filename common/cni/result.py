@@ -193,9 +193,6 @@ class Route:
         return document
 
 
-Route.parse.__func__.__doc__ = "route"  # the kind's name in the docs
-
-
 class Result:
     """What an ADD answers, in the newest shape."""
 

@@ -115,10 +115,10 @@ class Node(NamedNetns):
         return attachment
 
     def leases(self, network: str = "net1") -> dict[str, list[str]]:
-        """host-local's leases of a network: the address, then container id and interface name."""
+        """host-local's leases of a network by address; the lines of each: container id and interface name."""
         folder = self.data_dir / network
         names = [at for at in folder.glob("*") if not at.name.startswith(("lock", "last_reserved_ip"))]
-        return {at.name: at.read_text().split("\n") for at in sorted(names)}
+        return {at.name: at.read_bytes().decode().split("\r\n") for at in sorted(names)}
 
     def snapshot(self) -> Object:
         """Everything that plugins make on a node, without what changes by itself: equal snapshots, nothing left."""

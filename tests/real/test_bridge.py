@@ -45,7 +45,7 @@ def test_a_layer_3_result_names_what_the_kernel_has(node: Node) -> None:
     assert eth0["link_index"] == node.link(host)["ifindex"], "the host veth is not eth0's other end"
     assert "UP" in eth0["flags"] and "UP" in node.link(host)["flags"]
     assert pod.pod.addresses("eth0") == {"10.1.0.2/24"}
-    assert node.leases() == {"10.1.0.2": [pod.pod.container + "\r", "eth0"]}
+    assert node.leases() == {"10.1.0.2": [pod.pod.container, "eth0"]}
 
 
 def test_two_pods_and_the_gateway_reach_each_other(node: Node) -> None:

@@ -1,0 +1,182 @@
+"""Errors of the runtime's side. Messages begin with the Go library's texts; what we add for people stands after them.
+
+Two kinds answer whose fault it was: ``cni.errors.CNIError`` (and ``PluginFailed``, which is one) is an error object of
+the protocol, with a code; every other ``LibcniError`` arose on this side. ``code_of`` finds the code through wrappings.
+"""
+
+from collections.abc import Sequence
+
+from cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, UNKNOWN_CONTAINER, CNIError
+
+from libcni.position import Path, Position, spell
+from libcni.quoting import quote
+
+__all__ = [
+    "CNIError",
+    "CacheDamaged",
+    "CacheError",
+    "CallCancelled",
+    "CheckNotSupported",
+    "ConfigError",
+    "InvalidName",
+    "InvalidVersion",
+    "LibcniError",
+    "Locked",
+    "NoConfigsFound",
+    "NotFound",
+    "PluginFailed",
+    "PluginNotFound",
+    "PluginTimeout",
+    "ResultError",
+    "SeveralErrors",
+    "StepFailed",
+    "UnsupportedByPlugin",
+    "VersionInfoError",
+    "code_of",
+]
+
+
+class LibcniError(Exception):
+    """Any error of this library that is not the plugin's own."""
+
+
+class ConfigError(LibcniError):
+    """A configuration cannot be used.
+
+    ``msg`` is the Go library's text; ``file`` (empty for bytes), ``position`` and ``path`` (``plugins[0].type``) tell
+    where, and are part of the text.
+    """
+
+    def __init__(self, msg: str, file: str = "", position: Position | None = None, path: Path = ()) -> None:
+        super().__init__(msg)
+        self.msg = msg
+        self.file = file
+        self.position = position
+        self.path = path
+
+    def __str__(self) -> str:
+        where = [part for part in (self.file, str(self.position or ""), f"key {quote(spell(self.path))}") if part]
+        if not self.path:
+            where.pop()
+        return f"{self.msg} ({', '.join(where)})" if where else self.msg
+
+
+class NotFound(ConfigError):
+    """No configuration of that name: ``NotFoundError`` of the Go library."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        super().__init__(f'no net configuration with name "{name}" in {folder}')
+        self.folder = folder
+        self.name = name
+
+
+class NoConfigsFound(ConfigError):
+    """No configuration files at all: ``NoConfigsFoundError`` of the Go library."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"no net configurations found in {folder}")
+        self.folder = folder
+
+
+class CheckNotSupported(LibcniError):
+    """CHECK for a configuration older than 0.4.0: ``ErrorCheckNotSupp`` of the Go library."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"configuration version {quote(version)} does not support the CHECK command")
+        self.version = version
+
+
+class InvalidVersion(LibcniError):
+    """``cniVersion`` is not a version where versions are compared."""
+
+
+class InvalidName(CNIError, LibcniError):
+    """A container id, network name or interface name that ADD refuses (runtime.md, name rules)."""
+
+    NO_CONTAINER, CONTAINER, NETWORK = UNKNOWN_CONTAINER, INVALID_ENVIRONMENT, INVALID_CONFIG
+
+
+class PluginNotFound(LibcniError):
+    """No file of that name in the plugin folders; the text names the folders searched."""
+
+
+class PluginFailed(CNIError, LibcniError):
+    """A plugin ended with an error: its own error object, or code 0 and what is known where it gave none.
+
+    ``path`` is the file that ran, ``status`` how it ended (``exit status 1``, ``signal: killed``), ``stderr`` what it
+    wrote there (Go's library loses it beside an error object).
+    """
+
+    code = 0
+
+    def __init__(
+        self, msg: str, details: str = "", code: int = 0, *, path: str = "", status: str = "", stderr: str = ""
+    ) -> None:
+        super().__init__(msg, details, code)
+        self.path = path
+        self.status = status
+        self.stderr = stderr
+
+
+class PluginTimeout(PluginFailed, TimeoutError):
+    """The time of the call was over; the plugin was killed (or not started any more)."""
+
+
+class CallCancelled(PluginFailed):
+    """The caller cancelled the call; the plugin was killed (or not started any more)."""
+
+
+class StepFailed(LibcniError):
+    """A plugin of a list failed: ``plugin type="T" name="N" failed (add): …``; the plugin's error is ``__cause__``."""
+
+    def __init__(self, plugin: str, deed: str, cause: BaseException) -> None:
+        super().__init__(f"plugin {plugin} failed ({deed}): {cause}")
+        self.plugin = plugin
+        self.deed = deed
+
+
+class ResultError(LibcniError):
+    """What a plugin printed is no result."""
+
+
+class VersionInfoError(LibcniError):
+    """What a plugin answered to VERSION cannot be read."""
+
+
+class UnsupportedByPlugin(LibcniError):
+    """The plugin does not speak the configuration's version."""
+
+
+class CacheError(LibcniError):
+    """The cache cannot be used for this attachment."""
+
+
+class CacheDamaged(CacheError):
+    """The attachment's cache file is no cache file (any more)."""
+
+
+class Locked(LibcniError, TimeoutError):
+    """Another invocation works on the same attachment (or GC on the network) for longer than this call may wait."""
+
+
+class SeveralErrors(LibcniError):
+    """Several errors of one call, in ``errors``; joined by newlines, or in brackets as ValidateNetworkList has it."""
+
+    def __init__(self, errors: Sequence[Exception], brackets: bool = False) -> None:
+        texts = [str(error) for error in errors]
+        super().__init__(f"[{' '.join(texts)}]" if brackets else "\n".join(texts))
+        self.errors = tuple(errors)
+
+
+def code_of(error: BaseException | None) -> int | None:
+    """The protocol's code of an error or of the first cause that has one; None if there is none.
+
+    Of several errors it is the first one's (as Go's ``errors.As`` has it).
+    """
+    while error is not None:
+        if isinstance(error, CNIError):
+            return error.code
+        if isinstance(error, SeveralErrors):
+            return next((code for code in map(code_of, error.errors) if code is not None), None)
+        error = error.__cause__
+    return None

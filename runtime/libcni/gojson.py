@@ -1,0 +1,144 @@
+"""JSON as Go's ``encoding/json`` reads and writes what libcni hands on (numbers pass through float64, keys sorted).
+
+A configuration goes to a plugin, and into the cache, as Go's library would write it: ``12345678901234567890`` becomes
+``12345678901234567000``, ``1.0`` becomes ``1``. Refused as Go refuses them: NaN, a byte order mark, UTF-16, text after
+the document. Invalid UTF-8 and lone surrogates become U+FFFD; of a repeated member the last counts.
+"""
+
+import json
+import math
+from decimal import Decimal
+from typing import Any
+
+from cni import wire
+
+# Beyond this a float64 no longer tells neighbouring integers apart.
+_EXACT = 1 << 53
+
+
+class JSONError(ValueError):
+    """The text is no JSON document; ``offset`` is the character at which that shows."""
+
+    def __init__(self, reason: str, text: str, offset: int) -> None:
+        super().__init__(reason)
+        self.text = text
+        self.offset = offset
+
+
+def _integer(digits: str) -> int | float:
+    if len(digits) < 16:
+        return int(digits)
+    return _real(digits)
+
+
+def _real(digits: str) -> int | float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"number {digits[:40]} is out of range")
+    return int(number) if number.is_integer() and abs(number) <= _EXACT else number
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_constant)
+
+
+def text_of(data: bytes) -> str:
+    """The text that the bytes are, as Go takes it: what is no UTF-8 is U+FFFD."""
+    return data.decode("utf-8", "replace")
+
+
+def decode(data: bytes) -> Any:
+    """The value of the one document in ``data``; raises ``JSONError``."""
+    text = text_of(data)
+    body = text.lstrip(" \t\r\n")
+    start = len(text) - len(body)
+    if not body:
+        raise JSONError("unexpected end of JSON input", text, len(text))
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        raise JSONError(_reason(error, text), text, error.pos) from None
+    except RecursionError:
+        raise JSONError("exceeded max depth", text, start) from None
+    except ValueError as error:
+        raise JSONError(str(error), text, start) from None
+    rest = text[end:].lstrip(" \t\r\n")
+    if rest:
+        reason = f"invalid character {rest[0]!r} after top-level value"
+        raise JSONError(reason, text, len(text) - len(rest))
+    return _whole(value) if "\\u" in text else value
+
+
+def _reason(error: json.JSONDecodeError, text: str) -> str:
+    if error.pos >= len(text.rstrip()):
+        return "unexpected end of JSON input"
+    return f"invalid character {text[error.pos]!r}: {error.msg[:1].lower()}{error.msg[1:]}"
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(name): _whole(item) for name, item in value.items()}
+    return value
+
+
+def encode(value: Any, sort: bool = True, indent: int = 0) -> bytes:
+    """``value`` as UTF-8, keys sorted, without blanks; objects with a ``document()`` method print what it returns.
+
+    Raises ``TypeError`` for what is no JSON value, ``ValueError`` for NaN and infinity.
+    """
+    return wire.encode(_plain(value), indent, sort).encode()
+
+
+class _Number(int):
+    """An integer for the printer whose text is Go's for a float64."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        number = _Number(0)
+        number.text = go_number(value)
+        return number
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {_name(name): _plain(item) for name, item in value.items()}
+    if hasattr(value, "document"):
+        return _plain(value.document())
+    raise TypeError(f"unsupported type: {type(value).__name__} is no JSON value")
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"unsupported type: a key of an object is {type(name).__name__}, not str")
+    return name
+
+
+def go_number(number: float) -> str:
+    """A float64 as Go prints it: shortest digits, an exponent below 1e-6 and from 1e21 on."""
+    if not math.isfinite(number):
+        raise ValueError(f"unsupported value: {number}")
+    if number == 0:
+        return "-0" if math.copysign(1, number) < 0 else "0"
+    digits = Decimal(repr(number))
+    if 1e-6 <= abs(number) < 1e21:
+        text = format(digits, "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    sign, figures, _ = digits.normalize().as_tuple()
+    mantissa = str(figures[0]) + ("." + "".join(map(str, figures[1:])) if len(figures) > 1 else "")
+    return f"{'-' if sign else ''}{mantissa}e{digits.adjusted():+d}"

@@ -1,0 +1,88 @@
+"""Where in a JSON text something stands: the line and column of a member, so that an error can point at it."""
+
+import json
+from dataclasses import dataclass
+
+from cni.wire import fold
+
+_BLANK = " \t\r\n"
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a text; ``line`` and ``column`` count from 1, in characters."""
+
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}"
+
+
+def at(text: str, offset: int) -> Position:
+    """The place of the character at ``offset``."""
+    offset = min(offset, len(text))
+    return Position(text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
+
+
+def spell(path: Path) -> str:
+    """A path as people write it: ``plugins[1].ipam``."""
+    words = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return words.removeprefix(".")
+
+
+def locate(text: str, path: Path) -> Position:
+    """The place of the value at ``path`` in a valid JSON text; of the innermost value on the way that exists."""
+    offset = _skip(text, 0)
+    for step in path:
+        found = _item(text, offset, step) if isinstance(step, int) else _member(text, offset, step)
+        if found is None:
+            break
+        offset = found
+    return at(text, offset)
+
+
+def _skip(text: str, offset: int) -> int:
+    while offset < len(text) and text[offset] in _BLANK:
+        offset += 1
+    return offset
+
+
+def _end(text: str, offset: int) -> int:
+    _, end = _DECODER.raw_decode(text, offset)
+    return end
+
+
+def _item(text: str, offset: int, wanted: int) -> int | None:
+    if text[offset] != "[":
+        return None
+    offset = _skip(text, offset + 1)
+    for _ in range(wanted):
+        if text[offset] == "]":
+            return None
+        offset = _skip(text, _end(text, offset))
+        if text[offset] != ",":
+            return None
+        offset = _skip(text, offset + 1)
+    return None if text[offset] == "]" else offset
+
+
+def _member(text: str, offset: int, wanted: str) -> int | None:
+    if text[offset] != "{":
+        return None
+    found, exact = None, None
+    offset = _skip(text, offset + 1)
+    while text[offset] != "}":
+        name, end = _DECODER.raw_decode(text, offset)
+        offset = _skip(text, _skip(text, end) + 1)  # the colon
+        if fold(name) == fold(wanted):
+            found = offset
+        if name == wanted:
+            exact = offset
+        offset = _skip(text, _end(text, offset))
+        if text[offset] == ",":
+            offset = _skip(text, offset + 1)
+    return exact if exact is not None else found
