@@ -87,7 +87,7 @@ class ConfiguredInterface(Effect):
         self._add_routes(link)
 
     def _sysctls(self) -> None:
-        """As Go's plugins set them, in the namespace the process is in; announcements on later changes of the link too."""
+        """As Go's plugins set them, in the namespace the process is in; later changes are announced too."""
         ifname = self.attachment.ifname
         if any(ip.version == 6 for ip in self.ips):
             for name in ("lo", ifname):

@@ -31,7 +31,7 @@ class Addresses(Effect):
 
     __slots__ = ("call", "type")
 
-    def __init__(self, call: "Call", type: str) -> None:  # noqa: A002
+    def __init__(self, call: "Call", type: str) -> None:
         super().__init__(call.attachment)
         self.call = call
         self.type = type
@@ -62,7 +62,9 @@ class Addresses(Effect):
         except CNIError as error:
             if not error.msg.startswith("unknown CNI_COMMAND"):
                 raise
-            self.call.say(f"IPAM plugin {self.type} does not know GC: its leases of network {network} were not looked at")
+            self.call.say(
+                f"IPAM plugin {self.type} does not know GC: its leases of network {network} were not looked at"
+            )
         return []
 
     def describe(self) -> str:
@@ -70,6 +72,6 @@ class Addresses(Effect):
         return f"addresses from {self.type}"
 
 
-def status(call: "Call", type: str) -> None:  # noqa: A002
+def status(call: "Call", type: str) -> None:
     """STATUS of the delegate; its error is passed on."""
     delegate.run(call, type, "STATUS")

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from cni.result import Result
 
 
+def _silent(line: str) -> None:
+    pass
+
+
 class Pair:
     """Both ends as they were made or found."""
 
@@ -46,7 +50,7 @@ class PodLink(Effect):
         mtu: int = 0,
         master: "Callable[[], int] | None" = None,
         expected: "Result | None" = None,
-        say: "Callable[[str], None]" = lambda line: None,
+        say: "Callable[[str], None]" = _silent,
     ) -> None:
         """``master`` gives the index of the link that the host end is a port of; ``expected`` is CHECK's prevResult."""
         super().__init__(attachment)
@@ -70,7 +74,7 @@ class PodLink(Effect):
     # make
 
     def make(self) -> Pair:
-        """Both ends in one message, born where they belong: the host end with its master, the other in the namespace."""
+        """Both ends in one message, each born where it belongs."""
         ifname = self.attachment.ifname
         if "%" in ifname:
             raise InvalidEnvironment(f"interface name {ifname} contains %, which the kernel takes for a pattern")
@@ -105,7 +109,9 @@ class PodLink(Effect):
                 f'container veth name ("{ifname}"){peer} already exists', f"a link {ifname} is in {self._inside.path}"
             )
         if ours.alias not in ("", self.attachment.alias):
-            return Refused(f"link {self.identity} on the node belongs to {ours.alias}", f"it is not of {self.attachment}")
+            return Refused(
+                f"link {self.identity} on the node belongs to {ours.alias}", f"it is not of {self.attachment}"
+            )
         if ours.alias and inside is not None and inside.peer == ours.index:
             return Refused(
                 f'container veth name ("{ifname}") peer provided ("{self.identity}") already exists',
@@ -154,7 +160,9 @@ class PodLink(Effect):
                         f"Interface {container.name} Mac {container.mac} doesn't match container Mac: {interface.mac}"
                     )
             elif not interface.sandbox and interface.name == host.name and interface.mac not in ("", host.mac):
-                raise CheckFailed(f"Interface {host.name} Mac {host.mac} doesn't match that of prevResult: {interface.mac}")
+                raise CheckFailed(
+                    f"Interface {host.name} Mac {host.mac} doesn't match that of prevResult: {interface.mac}"
+                )
         if found is None:
             raise CheckFailed(f"Container interface name missing in prevResult: {container.name}")
 

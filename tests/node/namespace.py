@@ -92,9 +92,13 @@ class Netns:
         found: list[Object] = self._json("ip", "-j", "-d", "addr", "show", "dev", name)[0]["addr_info"]
         return found
 
+    def all_addresses(self) -> dict[str, set[str]]:
+        """Every link's addresses, link-local ones left out: ``{"eth0": {"10.1.0.2/24"}}``."""
+        return {link["ifname"]: _globals(link["addr_info"]) for link in self._json("ip", "-j", "addr", "show")}
+
     def addresses(self, name: str) -> set[str]:
         """The addresses of one link, link-local ones left out: ``{"10.1.0.2/24"}``."""
-        return {f"{a['local']}/{a['prefixlen']}" for a in self.address_objects(name) if a["scope"] == "global"}
+        return _globals(self.address_objects(name))
 
     def routes(self, family: int = 4) -> list[Object]:
         """The main table's routes, link-local and multicast ones left out."""
@@ -136,6 +140,10 @@ class Netns:
             if value is not None:
                 at.write_text(value)
             return at.read_text().strip()
+
+
+def _globals(found: list[Object]) -> set[str]:
+    return {f"{address['local']}/{address['prefixlen']}" for address in found if address["scope"] == "global"}
 
 
 def _without_handles(value: Any) -> Any:

@@ -128,7 +128,7 @@ class Node(NamedNetns):
                 name: (link.get("linkinfo", {}).get("info_kind"), link.get("master"), link.get("ifalias"))
                 for name, link in links.items()
             },
-            "addresses": {name: self.addresses(name) for name in links},
+            "addresses": {name: found for name, found in self.all_addresses().items() if found},
             "routes": sorted(
                 (route["dst"], route.get("gateway"), route["dev"]) for family in (4, 6) for route in self.routes(family)
             ),

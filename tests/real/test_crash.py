@@ -112,7 +112,7 @@ def test_add_that_died_is_cleared_away_by_del_with_namespace(node: Node, conf: O
 
 
 def test_add_works_after_an_add_that_died(node: Node, conf: Object) -> None:
-    """SIGKILL before and after each effect of ADD; ADD again succeeds, unless the first was whole; DEL leaves nothing."""
+    """SIGKILL before and after each effect of ADD: ADD again succeeds, unless the first was whole."""
     before = node.snapshot()
     for pod, where in _steps(node, "ADD", conf, lambda pod: None):
         again = node.cni(conf["type"], "ADD", conf, container=pod.container, netns=pod.path)

@@ -1,4 +1,6 @@
-"""Links, addresses and routes over rtnetlink (rtnetlink(7)), one object a request; nothing of the node is listed in ADD or DEL.
+"""Links, addresses and routes over rtnetlink (rtnetlink(7)).
+
+One object a request: nothing of the node is listed in ADD or DEL.
 
 Messages are pyroute2's. What is read comes back as small objects with slots.
 """
@@ -165,7 +167,9 @@ class Rtnl(Netlink):
         message["flags"] = message["change"] = flags
         self.request(message, _NEWLINK, F_CREATE | F_EXCL)
 
-    def set_link(self, index: int, attributes: "Attributes" = (), up: bool | None = None, promisc: bool = False) -> None:
+    def set_link(
+        self, index: int, attributes: "Attributes" = (), up: bool | None = None, promisc: bool = False
+    ) -> None:
         """Change a link; ``up`` None leaves that as it is."""
         message = self._link_message(index, attributes)
         flags = (IFF_UP if up else 0) | (IFF_PROMISC if promisc else 0)
@@ -224,7 +228,7 @@ class Rtnl(Netlink):
         return [address for address in found if address.index == index]
 
     def add_address(self, index: int, prefix: Prefix, flags: int = 0) -> None:
-        """Put an address on a link, with the broadcast address that IPv4 expects; raises ``KernelError``, EEXIST too."""
+        """Put an address on a link, with the broadcast address that IPv4 expects; raises ``KernelError``."""
         message = self._address_message(index, prefix)
         message["flags"] = flags
         if prefix.version == 4 and prefix.length < 31:
@@ -290,6 +294,3 @@ class Rtnl(Netlink):
             if not hops:
                 found.append(LinkRoute(route, route.get_attr("RTA_OIF") or 0, route.get_attr("RTA_GATEWAY")))
         return found
-
-
-

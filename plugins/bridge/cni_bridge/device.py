@@ -10,9 +10,10 @@ from cni.plan import Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cni.names import Attachment
     from cni.result import Result
-
     from cni_bridge.settings import Settings
 
 # /sys/class/net/X/addr_assign_type: the address was set, the bridge does not follow its ports.
@@ -68,7 +69,9 @@ class BridgeDevice(Effect):
             try:
                 self.rtnl.set_link(link.index, attributes, up=True, promisc=promisc)
             except KernelError as error:
-                what = f'could not set promiscuous mode on "{link.name}"' if promisc else f'failed to set "{link.name}" up'
+                what = (
+                    f'could not set promiscuous mode on "{link.name}"' if promisc else f'failed to set "{link.name}" up'
+                )
                 raise CNIError(f"{what}: {error}") from None
             link.mac = mac if floating else link.mac
         self.found = link
@@ -78,7 +81,11 @@ class BridgeDevice(Effect):
         said = self.settings
         data = [("IFLA_BR_VLAN_FILTERING", 1)] if said.vlan_filtering else []
         info = [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": data})]
-        attributes = [("IFLA_IFNAME", said.bridge), ("IFLA_ADDRESS", random_mac()), ("IFLA_LINKINFO", {"attrs": info})]
+        attributes: list[tuple[str, Any]] = [
+            ("IFLA_IFNAME", said.bridge),
+            ("IFLA_ADDRESS", random_mac()),
+            ("IFLA_LINKINFO", {"attrs": info}),
+        ]
         if said.mtu:
             attributes.append(("IFLA_MTU", said.mtu))
         try:
@@ -117,7 +124,7 @@ class BridgeDevice(Effect):
         link.vlan_filtering = True
 
     def compare(self) -> Link:
-        """It is a bridge, up, filters where VLANs are wanted, is promiscuous where that is, and has prevResult's MAC."""
+        """It is a bridge, up, filters VLANs and is promiscuous where that is wanted, and has prevResult's MAC."""
         said = self.settings
         link = self.rtnl.link(said.bridge)
         if link is None:
@@ -127,12 +134,16 @@ class BridgeDevice(Effect):
         if not link.up:
             raise CheckFailed(f"Bridge interface {said.bridge} is down")
         if said.promisc and not link.promiscuity:
-            raise CheckFailed(f"Bridge interface {said.bridge} configured Promisc Mode true doesn't match current state: false")
+            raise CheckFailed(
+                f"Bridge interface {said.bridge} configured Promisc Mode true doesn't match current state: false"
+            )
         if said.vlan_filtering and not link.vlan_filtering:
             raise CheckFailed(f"Bridge interface {said.bridge} does not filter VLANs")
         for interface in self.expected.interfaces if self.expected is not None else ():
             if interface.name == said.bridge and not interface.sandbox and interface.mac not in ("", link.mac):
-                raise CheckFailed(f"Bridge interface {said.bridge} Mac doesn't match: {interface.mac}", f"it is {link.mac}")
+                raise CheckFailed(
+                    f"Bridge interface {said.bridge} Mac doesn't match: {interface.mac}", f"it is {link.mac}"
+                )
         self.found = link
         return link
 
@@ -142,4 +153,5 @@ class BridgeDevice(Effect):
         mtu = f" mtu {said.mtu}" if said.mtu else ""
         filtering = " vlan_filtering 1" if said.vlan_filtering else ""
         promisc = " promisc on" if said.promisc else ""
-        return f"ip link add {said.bridge} address RANDOM{mtu} type bridge{filtering}\nip link set {said.bridge} up{promisc}"
+        made = f"ip link add {said.bridge} address RANDOM{mtu} type bridge{filtering}"
+        return f"{made}\nip link set {said.bridge} up{promisc}"

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni.names import Attachment
-
     from cni_bridge.device import BridgeDevice
     from cni_bridge.settings import Settings
 
@@ -112,7 +111,8 @@ class GatewayAddresses(Effect):
     def describe(self) -> str:
         """As ``ip`` would be told."""
         return "\n".join(
-            f"ip addr add {prefix} dev {self.device}{' nodad' if prefix.version == 6 else ''}" for prefix in self.prefixes
+            f"ip addr add {prefix} dev {self.device}{' nodad' if prefix.version == 6 else ''}"
+            for prefix in self.prefixes
         )
 
 
@@ -166,15 +166,19 @@ class VlanLeg(Effect):
     def make(self) -> Link:
         """Make the pair if it is missing; an existing link of that name is used as it is."""
         name = self.settings.gateway_device
-        link = self.rtnl.link(name) or self._create(name)
-        return link
+        return self.rtnl.link(name) or self._create(name)
 
     def _create(self, name: str) -> Link:
         from cni_bridge.port import set_vlans
 
         peer = {"attrs": [("VETH_INFO_PEER", {"attrs": [("IFLA_IFNAME", name), *self._mtu()]})]}
         info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", peer)]}
-        attributes = [("IFLA_IFNAME", self.port), *self._mtu(), ("IFLA_MASTER", self.bridge.index), ("IFLA_LINKINFO", info)]
+        attributes = [
+            ("IFLA_IFNAME", self.port),
+            *self._mtu(),
+            ("IFLA_MASTER", self.bridge.index),
+            ("IFLA_LINKINFO", info),
+        ]
         try:
             self.rtnl.add_link(attributes)
         except KernelError as error:
@@ -199,7 +203,11 @@ class VlanLeg(Effect):
         if leg is None or not leg.up:
             raise CheckFailed(f"{self.settings.gateway_device} is {'missing' if leg is None else 'down'}")
         port = self.rtnl.link(index=leg.peer) if leg.peer else None
-        if port is not None and port.master == self.bridge.index and self.settings.vlan not in self.rtnl.vlans(port.index):
+        if (
+            port is not None
+            and port.master == self.bridge.index
+            and self.settings.vlan not in self.rtnl.vlans(port.index)
+        ):
             raise CheckFailed(f"vlan {self.settings.vlan} is not on port {port.name}")
         return leg
 
@@ -210,5 +218,3 @@ class VlanLeg(Effect):
             f"ip link add {self.port} master {said.bridge} type veth peer {said.gateway_device}\n"
             f"bridge vlan add dev {self.port} vid {said.vlan} pvid untagged"
         )
-
-

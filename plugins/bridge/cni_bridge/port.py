@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from cni.kernel.namespace import Namespace
     from cni.names import Attachment
     from cni.result import IPConfig
-
     from cni_bridge.settings import Settings
 
 # Seconds that a port may take to come up.

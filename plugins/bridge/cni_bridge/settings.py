@@ -30,6 +30,7 @@ def _bridge_name(name: str) -> str:
     return f'failed to create bridge "{name}": {fault}' if fault else ""
 
 
+_VLAN = within(0, _VLAN_MAX, "invalid VLAN ID %d (must be between 0 and 4094)")
 TABLE = Table(
     Key("bridge", string, "cni0", "name of the bridge, made when it is missing", _bridge_name),
     Key("isGateway", boolean, False, "the bridge gets the gateways' addresses, and the node forwards"),
@@ -40,9 +41,9 @@ TABLE = Table(
     Key("mtu", integer, 0, "MTU of both ends of the pair, and of the bridge when it is made; 0: the kernel's"),
     Key("hairpinMode", boolean, False, "the port sends back to where it received from"),
     Key("promiscMode", boolean, False, "the bridge is promiscuous"),
-    Key("vlan", integer, 0, "VLAN of the port, untagged", within(0, _VLAN_MAX, "invalid VLAN ID %d (must be between 0 and 4094)")),
+    Key("vlan", integer, 0, "VLAN of the port, untagged", _VLAN),
     Key("vlanTrunk", listing(_TRUNK), None, "tagged VLANs of the port: a list of `{minID, maxID}` and `{id}`"),
-    Key("preserveDefaultVlan", boolean, False, "keep the VLAN that the bridge gives to new ports; matters only with a VLAN"),
+    Key("preserveDefaultVlan", boolean, False, "keep the VLAN that a new port gets by itself; matters only with a VLAN"),
     Key("macspoofchk", boolean, False, "drop what a container sends from another MAC than its own"),
     Key("enabledad", boolean, False, "detect duplicate IPv6 addresses, which takes a second or two"),
     Key("disableContainerInterface", boolean, False, "leave the container's interface down; not with ipam"),

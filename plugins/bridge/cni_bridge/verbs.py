@@ -5,7 +5,6 @@ from cni.errors import CheckFailed, CNIError, InvalidNetns, NetnsGone
 from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Rtnl
 from cni.result import Interface, Result
-
 from cni_bridge import settings
 from cni_bridge.wanted import Attached, removable, wanted
 

@@ -3,7 +3,6 @@
 from cni.interface import ConfiguredInterface
 from cni.ipam import Addresses
 from cni.podlink import Labelled, PodLink
-
 from cni_bridge.device import BridgeDevice
 from cni_bridge.gateway import Forwarding, GatewayAddresses, VlanLeg, gateway_addresses, with_gateways
 from cni_bridge.port import PortForwards, PortSettings, PortUp, PortVlans, wanted_vlans
@@ -47,9 +46,7 @@ def wanted(
     """The stages of ADD and CHECK; ``expected`` is CHECK's prevResult."""
     who = call.attachment
     bridge = BridgeDevice(who, rtnl, settings, expected)
-    link = PodLink(
-        who, rtnl, namespace, settings.mac, settings.mtu, lambda: bridge.index, expected, call.say
-    )
+    link = PodLink(who, rtnl, namespace, settings.mac, settings.mtu, lambda: bridge.index, expected, call.say)
     values = yield [bridge, link]
     assert values is not None  # noqa: S101
     learnt.bridge, pair = values[0], values[1]

@@ -1,0 +1,320 @@
+"""The cache of attachments, with the Go library's names and JSON: either side removes what the other one made.
+
+One file an attachment, ``<folder>/results/<network>-<container>-<interface>`` (runtime.md, 1.6). A file is written
+whole or not at all: beside the folder first, then renamed. What cannot be read is an error that names the file.
+"""
+
+import base64
+import binascii
+import errno
+import json
+import os
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cni.wire import fold
+
+from libcni import gojson
+from libcni import result as results
+from libcni.errors import CacheDamaged, CacheError, ResultError
+from libcni.model import NetworkAttachment, RuntimeConf
+from libcni.quoting import quote
+from libcni.result import Result
+
+DEFAULT_FOLDER = "/var/lib/cni"
+KIND = "cniCacheV1"
+_RESULTS = "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A cache file's content; ``arguments`` is None where it has none."""
+
+    container_id: str
+    network: str
+    if_name: str
+    config: bytes
+    netns: str
+    arguments: tuple[tuple[str, str], ...] | None
+    capability_args: dict[str, Any]
+    result: dict[str, Any]
+
+
+class Cache:
+    """The cache folder; ``folder`` empty means: the attachment's ``cache_dir``, else ``/var/lib/cni``."""
+
+    def __init__(self, folder: str = "", sync: bool = False) -> None:
+        """``sync`` has each file and its folder on the disk before ADD returns, so that it outlives a power loss."""
+        self.folder = folder
+        self._sync = sync
+
+    def path(self, network: str, runtime: RuntimeConf) -> str:
+        """The file of an attachment; raises ``CacheError`` when a part of its name is empty or has a slash in it.
+
+        (Go follows ``../`` out of the folder here.)
+        """
+        parts = (network, runtime.container_id, runtime.if_name)
+        if not all(parts):
+            raise CacheError(
+                f"cache file path requires network name ({quote(network)}), container ID "
+                f"({quote(runtime.container_id)}), and interface name ({quote(runtime.if_name)})"
+            )
+        if any("/" in part or "\0" in part for part in parts):
+            raise CacheError(f"cache file path must stay in its folder, {quote('-'.join(parts))} does not")
+        return os.path.join(self.folder or runtime.cache_dir or DEFAULT_FOLDER, _RESULTS, "-".join(parts))
+
+    def add(self, network: str, config: bytes, result: Result | None, runtime: RuntimeConf) -> None:
+        """Write an attachment's file over what is there; raises ``CacheError`` or ``OSError``."""
+        path = self.path(network, runtime)
+        document: dict[str, Any] = {
+            "kind": KIND,
+            "containerId": runtime.container_id,
+            "config": base64.b64encode(config).decode() if config else None,
+            "ifName": runtime.if_name,
+            "networkName": network,
+        }
+        optional = {
+            "netns": runtime.netns,
+            "cniArgs": [list(pair) for pair in runtime.args],
+            "capabilityArgs": _sorted(dict(runtime.capability_args)),
+            "result": {} if result is None else _sorted(result.document()),
+        }
+        document |= {name: value for name, value in optional.items() if value}
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        _write(path, gojson.encode(document, sort=False), self._sync)
+
+    def remove(self, network: str, runtime: RuntimeConf) -> None:
+        """Remove an attachment's file; that there is none is success. Raises ``CacheError`` or ``OSError``."""
+        try:
+            os.unlink(self.path(network, runtime))
+        except FileNotFoundError:
+            pass
+
+    def result(self, network: str, version: str, runtime: RuntimeConf) -> Result | None:
+        """The cached result as ``version``; None where there is no file, or none that may be read.
+
+        A file of another shape is the result itself, as very old libraries wrote it. Raises ``CacheDamaged``,
+        ``CacheError``.
+        """
+        path = self.path(network, runtime)
+        data = _read(path)
+        if data is None:
+            return None
+        document = _v1(data, path)
+        legacy = document is None
+        raw = _legacy(data, path) if document is None else _result_of(document)
+        stated = raw.get("cniVersion")
+        if stated is not None and not isinstance(stated, str):
+            raise CacheDamaged(f"decoding version from network config: cniVersion must be a string ({path})")
+        try:
+            found = results.from_document(raw, stated or "0.1.0")
+        except ResultError as error:
+            raise CacheDamaged(f"{error} ({'legacy ' if legacy else ''}cache file {path})") from None
+        try:
+            return found.as_version(version)
+        except ResultError as error:
+            msg = f"failed to convert cached result to config version {quote(version)}: {error} ({path})"
+            raise CacheError(msg) from None
+
+    def config(self, network: str, runtime: RuntimeConf) -> tuple[bytes, RuntimeConf] | None:
+        """The configuration that ADD used, and ``runtime`` with the cached arguments; None where there is no file.
+
+        Raises ``CacheDamaged``, ``CacheError``.
+        """
+        path = self.path(network, runtime)
+        data = _read(path)
+        if data is None:
+            return None
+        try:
+            document = gojson.decode(data)
+            if not isinstance(document, dict):
+                raise ValueError("it must be an object")
+        except ValueError as error:
+            raise CacheDamaged(f"failed to unmarshal cached network {quote(network)} config: {error} ({path})") from None
+        kind = _folded(document).get("kind")
+        if kind != KIND:
+            raise CacheDamaged(f"read cached network {quote(network)} config has wrong kind: {kind or ''} ({path})")
+        try:
+            entry = _entry(document)
+        except ValueError as error:
+            raise CacheDamaged(f"failed to unmarshal cached network {quote(network)} config: {error} ({path})") from None
+        args = runtime.args if entry.arguments is None else entry.arguments
+        return entry.config, replace(runtime, args=args, capability_args=entry.capability_args)
+
+    def attachments(self, container_id: str = "") -> tuple[list[NetworkAttachment], list[str]]:
+        """The attachments of a container (empty: of all), by file name; and the files that are damaged.
+
+        No folder is no attachment; raises ``OSError`` when the folder cannot be read.
+        """
+        folder = os.path.join(self.folder or DEFAULT_FOLDER, _RESULTS)
+        try:
+            names = sorted(os.listdir(folder))
+        except FileNotFoundError:
+            return [], []
+        found, damaged = [], []
+        for name in names:
+            if name.startswith(".") or (container_id and f"-{container_id}-" not in name):
+                continue
+            path = os.path.join(folder, name)
+            entry = _attachment(path)
+            if entry is None:
+                damaged.append(path)
+            elif entry.if_name and entry.network and container_id in ("", entry.container_id):
+                found.append(_told(entry))
+        return found, damaged
+
+
+def _told(entry: Entry) -> NetworkAttachment:
+    return NetworkAttachment(
+        container_id=entry.container_id,
+        network=entry.network,
+        if_name=entry.if_name,
+        config=entry.config,
+        netns=entry.netns,
+        cni_args=entry.arguments or (),
+        capability_args=entry.capability_args,
+    )
+
+
+def _attachment(path: str) -> Entry | None:
+    try:
+        data = _read(path)
+        document = None if data is None else _v1(data, path)
+        return None if document is None else _entry(document)
+    except (CacheError, ValueError):
+        return None
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError):
+        return None  # as in Go: what cannot be read is not there
+
+
+def _folded(document: dict[str, Any]) -> dict[str, Any]:
+    return {fold(name): value for name, value in document.items() if value is not None}
+
+
+def _v1(data: bytes, path: str) -> dict[str, Any] | None:
+    """The object of a file of this kind; None for a file of another; raises ``CacheDamaged`` when it is broken."""
+    try:
+        document = gojson.decode(data)
+    except gojson.JSONError:
+        return None
+    if not isinstance(document, dict) or _folded(document).get("kind") != KIND:
+        return None
+    try:
+        _entry(document)
+    except ValueError as error:
+        raise CacheDamaged(f"cache file {path} is damaged: {error}") from None
+    return document
+
+
+def _legacy(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        document = gojson.decode(data)
+    except gojson.JSONError as error:
+        raise CacheDamaged(f"decoding version from network config: {error} (cache file {path})") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise CacheDamaged(f"decoding version from network config: it must be an object (cache file {path})")
+    return document
+
+
+def _result_of(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = _folded(document).get("result", {})
+    return found
+
+
+def _entry(document: dict[str, Any]) -> Entry:
+    """What the object holds; raises ``ValueError`` for a wrong type or bad base64."""
+    found = _folded(document)
+
+    def text(name: str) -> str:
+        value = found.get(name, "")
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be a string")
+        return value
+
+    def members(name: str) -> dict[str, Any]:
+        value = found.get(name, {})
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} must be an object")
+        return value
+
+    try:
+        config = base64.b64decode(text("config"), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"config is no base64: {error}") from None
+    return Entry(
+        container_id=text("containerid"),
+        network=text("networkname"),
+        if_name=text("ifname"),
+        config=config,
+        netns=text("netns"),
+        arguments=_pairs(found.get("cniargs")),
+        capability_args=members("capabilityargs"),
+        result=members("result"),
+    )
+
+
+def _pairs(value: Any) -> tuple[tuple[str, str], ...] | None:
+    if value is None:
+        return None
+    well = isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair) for pair in value
+    )
+    if not well:
+        raise ValueError("cniArgs must be a list of pairs of strings")
+    return tuple((key, item) for key, item in value)
+
+
+def _sorted(value: Any) -> Any:
+    """Objects with their keys sorted, all the way down: the file's own order is fixed, that of its parts is Go's."""
+    return json.loads(gojson.encode(value)) if value else value
+
+
+def _write(path: str, data: bytes, sync: bool) -> None:
+    folder = os.path.dirname(path)
+    try:
+        # not in the folder itself: a reader (Go's) would take a whole temporary file for a second attachment
+        _write_through(os.path.dirname(folder), path, data, sync)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _write_through(folder, path, data, sync)  # the folder is a mount of its own
+    if sync:
+        _sync_folder(folder)
+
+
+def _write_through(folder: str, path: str, data: bytes, sync: bool) -> None:
+    temporary = os.path.join(folder, f".result-{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            _write_all(descriptor, data)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""A caller's way to end a call from another thread, and the time that a call may take."""
+
+import os
+from dataclasses import dataclass
+from time import monotonic
+from types import TracebackType
+
+
+class Cancellation:
+    """A switch that one thread turns and the calls of others see at once; usable for several calls.
+
+    As a context it gives its descriptor back at the end.
+    """
+
+    def __init__(self) -> None:
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """End the calls that have this switch: their plugins are killed, ``CallCancelled`` is raised there."""
+        self._cancelled = True
+        os.eventfd_write(self._event, 1)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was turned."""
+        return self._cancelled
+
+    def fileno(self) -> int:
+        """A descriptor that is readable once it was turned."""
+        return self._event
+
+    def close(self) -> None:
+        """Give the descriptor back; no call may use the switch any more."""
+        os.close(self._event)
+
+    def __enter__(self) -> "Cancellation":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The moment at which a call must be over; ``seconds`` is what the caller had said, None for no bound."""
+
+    seconds: float | None = None
+    moment: float | None = None
+
+    @classmethod
+    def after(cls, seconds: float | None) -> "Deadline":
+        """The deadline that many seconds from now."""
+        return cls(seconds, None if seconds is None else monotonic() + seconds)
+
+    @property
+    def left(self) -> float | None:
+        """The seconds that are left, not below 0; None for no bound."""
+        return None if self.moment is None else max(0.0, self.moment - monotonic())

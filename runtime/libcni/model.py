@@ -1,0 +1,104 @@
+"""The objects that a runtime hands in and gets back: configurations, the attachment's parameters, arguments of GC.
+
+Names and meaning are the Go library's (``RuntimeConf``, ``NetworkConfig``, ``NetworkConfigList``, …) in Python's
+spelling. All of them are values: nothing here reads a file or runs a plugin.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from libcni.quoting import quote
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeConf:
+    """What one attachment is: the parameters of ADD, CHECK and DEL (spec section "Parameters").
+
+    ``netns`` is a path (empty on DEL when it is gone), ``args`` the ordered pairs of ``CNI_ARGS``, ``capability_args``
+    values by capability (only those that a plugin declares reach it). ``cache_dir`` is Go's deprecated ``CacheDir``:
+    it serves where the constructor was given none.
+    """
+
+    container_id: str = ""
+    netns: str = ""
+    if_name: str = ""
+    args: Sequence[tuple[str, str]] = ()
+    capability_args: Mapping[str, Any] = field(default_factory=dict)
+    cache_dir: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginConf:
+    """The keys of a plugin's configuration that the library itself looks at (Go: ``types.PluginConf``)."""
+
+    type: str
+    name: str = ""
+    cni_version: str = ""
+    capabilities: Mapping[str, bool] = field(default_factory=dict)
+    ipam_type: str = ""
+
+    def describe(self) -> str:
+        """``type="bridge" name="x"``, as the messages of failed lists have it."""
+        return f"type={quote(self.type)} name={quote(self.name)}" if self.name else f"type={quote(self.type)}"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """One plugin's configuration: parsed, and the JSON object that is the base of what the plugin is sent."""
+
+    network: PluginConf
+    bytes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfigList:
+    """A network: its name, its version, its plugins in order, and the file's bytes as they were read."""
+
+    name: str
+    cni_version: str = ""
+    plugins: Sequence[NetworkConfig] = ()
+    disable_check: bool = False
+    disable_gc: bool = False
+    load_only_inlined_plugins: bool = False
+    bytes: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAttachment:
+    """An attachment as the cache has it; ``config`` is the configuration that ADD used."""
+
+    container_id: str
+    network: str
+    if_name: str
+    config: bytes = b""
+    netns: str = ""
+    cni_args: Sequence[tuple[str, str]] = ()
+    capability_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GCAttachment:
+    """An attachment that GC must leave alone."""
+
+    container_id: str
+    if_name: str
+
+    def document(self) -> dict[str, str]:
+        """The specification's JSON object."""
+        return {"containerID": self.container_id, "ifname": self.if_name}
+
+
+@dataclass(frozen=True, slots=True)
+class GCArgs:
+    """What GC keeps; None is Go's nil list: nothing is valid, and the plugins are sent ``null``."""
+
+    valid_attachments: Sequence[GCAttachment] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """What a plugin answered to VERSION."""
+
+    cni_version: str
+    supported_versions: Sequence[str]

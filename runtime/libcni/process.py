@@ -1,0 +1,272 @@
+"""One child process that is fed, read and waited for: a machine that two loops drive, one with poll, one with asyncio.
+
+The machine knows which descriptors it waits for and what each one's readiness means; it never blocks. The loops add
+time and cancellation. A child is waited for through its pidfd, so a number that was used again is never killed.
+"""
+
+import asyncio
+import errno
+import os
+import select
+import signal
+from collections.abc import Sequence
+from time import monotonic
+
+from libcni.cancellation import Cancellation, Deadline
+
+_CHUNK = 1 << 16
+# What Python ignores and a plugin must not find ignored.
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class OutOfTime(Exception):
+    """The deadline came first; the child was killed."""
+
+
+class Cancelled(Exception):
+    """The switch was turned first; the child was killed."""
+
+
+class TooMuchOutput(Exception):
+    """The child printed more than it may; it was killed."""
+
+
+class Child:
+    """A running process, its standard input a pipe that is being filled, its output two pipes that are being read.
+
+    ``wait_delay`` is how many seconds after its end others may keep its pipes open (a daemon that it left); what they
+    print later is lost.
+    """
+
+    def __init__(self, pid: int, stdin: bytes, pipes: tuple[int, int, int], limit: int, wait_delay: float) -> None:
+        self._pid = pid
+        self._pidfd = os.pidfd_open(pid)
+        self._stdin = memoryview(stdin)
+        self._to, self._out, self._err = pipes
+        self._limit = limit
+        self._wait_delay = wait_delay
+        self._collected = {self._out: bytearray(), self._err: bytearray()}
+        self._open = {*pipes, self._pidfd}
+        self._ended: float | None = None
+        self.status = 0
+
+    @classmethod
+    def start(
+        cls,
+        arguments: Sequence[str],
+        environ: dict[str, str],
+        stdin: bytes,
+        *,
+        own_group: bool = False,
+        limit: int = 1 << 30,
+        wait_delay: float = 5.0,
+    ) -> "Child":
+        """Execute ``arguments``, the first being the file; raises ``OSError`` when it cannot be started."""
+        (given, to), (out, out_end), (err, err_end) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+        actions = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, out_end, 1), (os.POSIX_SPAWN_DUP2, err_end, 2)]
+        try:
+            pid = _spawn(arguments, environ, actions, own_group)
+        except BaseException:
+            for descriptor in (to, out, err):
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in (given, out_end, err_end):
+                os.close(descriptor)
+        return cls(pid, stdin, (to, out, err), limit, wait_delay)
+
+    @property
+    def stdout(self) -> bytes:
+        """What it printed so far."""
+        return bytes(self._collected[self._out])
+
+    @property
+    def stderr(self) -> bytes:
+        """What it said on standard error so far."""
+        return bytes(self._collected[self._err])
+
+    @property
+    def readable(self) -> set[int]:
+        """The descriptors whose reading (or end) it waits for."""
+        return self._open - {self._to}
+
+    @property
+    def writable(self) -> set[int]:
+        """The descriptor that it waits to write to, if any."""
+        return self._open & {self._to}
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended and nothing more can come from it, or need not be waited for."""
+        if self._ended is None:
+            return False
+        return self._open <= {self._to} or monotonic() - self._ended >= self._wait_delay
+
+    @property
+    def patience(self) -> float | None:
+        """How many seconds at most a loop may wait before it asks again whether it is over."""
+        return None if self._ended is None else max(0.0, self._ended + self._wait_delay - monotonic())
+
+    def ready(self, descriptor: int) -> None:
+        """Do what a descriptor's readiness calls for; raises ``TooMuchOutput``."""
+        if descriptor not in self._open:
+            return
+        if descriptor == self._pidfd:
+            self._reap()
+        elif descriptor == self._to:
+            self._feed()
+        else:
+            self._read(descriptor)
+
+    def _reap(self) -> None:
+        try:
+            _, self.status = os.waitpid(self._pid, 0)
+        except ChildProcessError:  # the embedding program ignores SIGCHLD, or waits for every child
+            self.status = 0 if self.stdout else 1 << 8
+        self._ended = monotonic()
+        self._close(self._pidfd)
+
+    def _feed(self) -> None:
+        os.set_blocking(self._to, False)
+        try:
+            self._stdin = self._stdin[os.write(self._to, self._stdin) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # it does not want to know
+            self._stdin = self._stdin[:0]
+        if not self._stdin:
+            self._close(self._to)
+
+    def _read(self, descriptor: int) -> None:
+        data = os.read(descriptor, _CHUNK)
+        if not data:
+            self._close(descriptor)
+            return
+        self._collected[descriptor] += data
+        if len(self._collected[descriptor]) > self._limit:
+            raise TooMuchOutput
+
+    def _close(self, descriptor: int) -> None:
+        self._open.discard(descriptor)
+        os.close(descriptor)
+
+    def kill(self, group: bool) -> None:
+        """SIGKILL, to its whole process group where that is its own; and wait for its end."""
+        if self._ended is not None:
+            return
+        if group:
+            try:
+                os.killpg(self._pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._reap()
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        for descriptor in list(self._open):
+            self._close(descriptor)
+
+
+def _spawn(arguments: Sequence[str], environ: dict[str, str], actions: list[tuple[int, int, int]], own_group: bool) -> int:
+    group = {"setpgroup": 0} if own_group else {}
+    return os.posix_spawn(
+        arguments[0], arguments, environ, file_actions=actions, setsigdef=_DEFAULT_SIGNALS, setsigmask=(), **group
+    )
+
+
+def attend(child: Child, deadline: Deadline, cancel: Cancellation | None, group: bool) -> None:
+    """Serve the child until it is over; raises ``OutOfTime``, ``Cancelled``, ``TooMuchOutput`` after killing it."""
+    try:
+        while not child.over:
+            if cancel is not None and cancel.cancelled:
+                raise Cancelled
+            left = deadline.left
+            if left == 0:
+                raise OutOfTime
+            waits = [wait for wait in (left, child.patience) if wait is not None]
+            for descriptor in _poll(child, cancel, min(waits, default=None)):
+                child.ready(descriptor)
+    except BaseException:
+        child.kill(group)
+        raise
+    finally:
+        child.close()
+
+
+def _poll(child: Child, cancel: Cancellation | None, timeout: float | None) -> list[int]:
+    poll = select.poll()
+    for descriptor in child.readable:
+        poll.register(descriptor, select.POLLIN)
+    for descriptor in child.writable:
+        poll.register(descriptor, select.POLLOUT)
+    if cancel is not None:
+        poll.register(cancel.fileno(), select.POLLIN)
+    # rounded up: rounded down, the last millisecond would be spent spinning
+    events = poll.poll(None if timeout is None else int(timeout * 1000) + 1)
+    return [descriptor for descriptor, _ in events if cancel is None or descriptor != cancel.fileno()]
+
+
+async def attend_async(child: Child, deadline: Deadline, group: bool) -> None:
+    """The same under asyncio; cancelling the task kills the child and raises ``asyncio.CancelledError``."""
+    loop = asyncio.get_running_loop()
+    try:
+        while not child.over:
+            left = deadline.left
+            if left == 0:
+                raise OutOfTime
+            waits = [wait for wait in (left, child.patience) if wait is not None]
+            for descriptor in await _readiness(loop, child, min(waits, default=None)):
+                child.ready(descriptor)
+    except BaseException:
+        child.kill(group)
+        raise
+    finally:
+        child.close()
+
+
+async def _readiness(loop: asyncio.AbstractEventLoop, child: Child, timeout: float | None) -> set[int]:
+    found: set[int] = set()
+    woken = asyncio.Event()
+
+    def note(descriptor: int) -> None:
+        found.add(descriptor)
+        woken.set()
+
+    readable, writable = child.readable, child.writable
+    for descriptor in readable:
+        loop.add_reader(descriptor, note, descriptor)
+    for descriptor in writable:
+        loop.add_writer(descriptor, note, descriptor)
+    try:
+        async with asyncio.timeout(timeout):
+            await woken.wait()
+    except TimeoutError:
+        pass
+    finally:
+        for descriptor in readable:
+            loop.remove_reader(descriptor)
+        for descriptor in writable:
+            loop.remove_writer(descriptor)
+    return found
+
+
+def told(status: int) -> str:
+    """How a process ended, as Go tells it: ``exit status 1``, ``signal: killed``; empty for success."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        dumped = " (core dumped)" if os.WCOREDUMP(status) else ""
+        return f"signal: {(signal.strsignal(number) or str(number)).lower()}{dumped}"
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit status {code}" if code else ""
+
+
+def start_failure(path: str, error: OSError) -> str:
+    """Why a file could not be started, as Go tells it."""
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return f"fork/exec {path}: {reason}"
+
+
+def is_busy(error: OSError) -> bool:
+    """Whether somebody has the file open for writing, which passes."""
+    return error.errno == errno.ETXTBSY

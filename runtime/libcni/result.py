@@ -1,0 +1,123 @@
+"""A result as it travels: its version and what it holds. Read from plugins and the cache, sent on as ``prevResult``.
+
+Only the fields that the specification knows survive, as in Go; the version is the result's own, which may be another
+than the configuration's (spec section "CNI Result").
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cni import result as content
+from cni import versions
+from cni.errors import CNIError
+
+from libcni import gojson
+from libcni.errors import ResultError
+
+DNS = content.DNS
+Interface = content.Interface
+IPConfig = content.IPConfig
+Route = content.Route
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What ADD answered: ``version`` (``cniVersion``), and the interfaces, addresses, routes and DNS in ``content``."""
+
+    version: str = "0.1.0"
+    content: content.Result = field(default_factory=content.Result)
+
+    @property
+    def interfaces(self) -> list[Interface]:
+        """The interfaces; those without ``sandbox`` are the host's."""
+        return list(self.content.interfaces)
+
+    @property
+    def ips(self) -> list[IPConfig]:
+        """The addresses; ``interface`` is an index into ``interfaces``."""
+        return list(self.content.ips)
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes in the container."""
+        return list(self.content.routes)
+
+    @property
+    def dns(self) -> DNS:
+        """Name servers and search domains."""
+        return self.content.dns
+
+    def document(self) -> dict[str, Any]:
+        """The JSON object in the result's own version, in the order in which Go prints its keys."""
+        if self.version in versions.FAMILIES[0]:
+            return _oldest(self.content, self.version)
+        document = self.content.document(self.version)
+        if self.version in versions.FAMILIES[1]:
+            for printed, ip in zip(document.get("ips", ()), self.content.ips, strict=True):
+                printed["version"] = ip.stated
+        return document
+
+    def as_version(self, version: str) -> "Result":
+        """The result in another version (empty: 0.1.0), with the losses that the specification's shapes have.
+
+        Raises ``ResultError`` when there is no way: an unknown version, or no address for 0.1.0 and 0.2.0.
+        """
+        version = version or "0.1.0"
+        if version == self.version:
+            return self
+        if version not in versions.KNOWN:
+            raise ResultError(f"no converter for CNI result version {self.version} to {version}")
+        try:
+            oldest = versions.FAMILIES[0]
+            if self.version in oldest and version in oldest:
+                return Result(version, self.content)
+            return Result(version, content.parse(self.content.document(version), version))
+        except CNIError as error:
+            raise ResultError(error.msg) from None
+
+    def encode(self, indent: int = 0) -> bytes:
+        """The JSON text: keys sorted from 1.0.0 on, in Go's order before."""
+        return gojson.encode(self.document(), sort=self.version in versions.FAMILIES[2], indent=indent)
+
+
+def _oldest(found: content.Result, version: str) -> dict[str, Any]:
+    """A 0.1.0 or 0.2.0 document that was read as one: it may be empty, and its routes keep their attributes."""
+    document: dict[str, Any] = {"cniVersion": version}
+    for number in (4, 6):
+        ip = next((ip for ip in found.ips if ip.stated == str(number)), None)
+        if ip is None:
+            continue
+        part: dict[str, Any] = {"ip": str(ip.address)}
+        if ip.gateway is not None:
+            part["gateway"] = str(ip.gateway)
+        routes = [route.document() for route in found.routes if route.dst.version == number]
+        if routes:
+            part["routes"] = routes
+        document[f"ip{number}"] = part
+    document["dns"] = found.dns.document()
+    return document
+
+
+def parse(data: bytes, config_version: str) -> Result:
+    """What a plugin printed for ADD; a result without a version has the configuration's. Raises ``ResultError``."""
+    try:
+        document = gojson.decode(data)
+    except gojson.JSONError as error:
+        raise ResultError(f"failed to unmarshal raw result: {error}") from None
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise ResultError("failed to unmarshal raw result: it must be an object")
+    stated = document.get("cniVersion")
+    return from_document(document, stated if isinstance(stated, str) and stated else config_version or "0.1.0")
+
+
+def from_document(document: dict[str, Any], version: str) -> Result:
+    """A result's JSON object, read as ``version``; raises ``ResultError``."""
+    if version not in versions.KNOWN:
+        raise ResultError(f'unsupported CNI result version "{version}"')
+    known = {name: value for name, value in document.items() if name.lower() != "cniversion"}
+    try:
+        return Result(version, content.parse(known, version))
+    except CNIError as error:
+        raise ResultError(str(error)) from None
