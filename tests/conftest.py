@@ -1,4 +1,4 @@
-"""What the tests share: pretended nodes, and what is known to be beyond Debian's Go plugins when those are the subject."""
+"""What the tests share: pretended nodes, and what Debian's Go plugins cannot do when they are the subject."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -16,11 +16,11 @@ from typing import Any
 from cni.wire import fold
 
 from libcni import gojson
-from libcni import result as results
+from libcni import results
 from libcni.errors import CacheDamaged, CacheError, ResultError
 from libcni.model import NetworkAttachment, RuntimeConf
 from libcni.quoting import quote
-from libcni.result import Result
+from libcni.results import Result
 
 DEFAULT_FOLDER = "/var/lib/cni"
 KIND = "cniCacheV1"

@@ -4,7 +4,7 @@ Two kinds answer whose fault it was: ``cni.errors.CNIError`` (and ``PluginFailed
 the protocol, with a code; every other ``LibcniError`` arose on this side. ``code_of`` finds the code through wrappings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, UNKNOWN_CONTAINER, CNIError
 
@@ -17,6 +17,7 @@ __all__ = [
     "CacheError",
     "CallCancelled",
     "CheckNotSupported",
+    "CollectFailed",
     "ConfigError",
     "InvalidName",
     "InvalidVersion",
@@ -33,6 +34,8 @@ __all__ = [
     "UnsupportedByPlugin",
     "VersionInfoError",
     "code_of",
+    "is_cancelled",
+    "is_timeout",
 ]
 
 
@@ -135,6 +138,10 @@ class StepFailed(LibcniError):
         self.deed = deed
 
 
+class CollectFailed(LibcniError):
+    """One removal or one plugin's GC failed; the error itself is ``__cause__``."""
+
+
 class ResultError(LibcniError):
     """What a plugin printed is no result."""
 
@@ -168,15 +175,28 @@ class SeveralErrors(LibcniError):
         self.errors = tuple(errors)
 
 
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, SeveralErrors):
+            for one in error.errors:
+                yield from _causes(one)
+        error = error.__cause__
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether the error, or what it was caused by, is that the call's time was over."""
+    return any(isinstance(cause, PluginTimeout | Locked) for cause in _causes(error))
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether the error, or what it was caused by, is that the caller cancelled."""
+    return any(isinstance(cause, CallCancelled) for cause in _causes(error))
+
+
 def code_of(error: BaseException | None) -> int | None:
     """The protocol's code of an error or of the first cause that has one; None if there is none.
 
     Of several errors it is the first one's (as Go's ``errors.As`` has it).
     """
-    while error is not None:
-        if isinstance(error, CNIError):
-            return error.code
-        if isinstance(error, SeveralErrors):
-            return next((code for code in map(code_of, error.errors) if code is not None), None)
-        error = error.__cause__
-    return None
+    return next((cause.code for cause in _causes(error) if isinstance(cause, CNIError)), None)

@@ -7,7 +7,7 @@ from libcni import gojson
 from libcni.configuration import conf_from_bytes
 from libcni.errors import ConfigError
 from libcni.model import GCArgs, NetworkConfig, RuntimeConf
-from libcni.result import Result
+from libcni.results import Result
 
 
 def _object(config: NetworkConfig) -> dict[str, Any]:

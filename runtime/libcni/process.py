@@ -15,6 +15,7 @@ from time import monotonic
 from libcni.cancellation import Cancellation, Deadline
 
 _CHUNK = 1 << 16
+_DYING = 1
 # What Python ignores and a plugin must not find ignored.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -43,6 +44,7 @@ class Child:
         self._pidfd = os.pidfd_open(pid)
         self._stdin = memoryview(stdin)
         self._to, self._out, self._err = pipes
+        os.set_blocking(self._to, False)
         self._limit = limit
         self._wait_delay = wait_delay
         self._collected = {self._out: bytearray(), self._err: bytearray()}
@@ -127,7 +129,6 @@ class Child:
         self._close(self._pidfd)
 
     def _feed(self) -> None:
-        os.set_blocking(self._to, False)
         try:
             self._stdin = self._stdin[os.write(self._to, self._stdin) :]
         except BlockingIOError:
@@ -151,7 +152,10 @@ class Child:
         os.close(descriptor)
 
     def kill(self, group: bool) -> None:
-        """SIGKILL, to its whole process group where that is its own; and wait for its end."""
+        """SIGKILL, to its whole process group where that is its own; and wait for its end.
+
+        One that sleeps in the kernel dies when it wakes: it is waited for ``_DYING`` seconds, and then left to that.
+        """
         if self._ended is not None:
             return
         if group:
@@ -160,7 +164,10 @@ class Child:
             except ProcessLookupError:
                 pass
         signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        self._reap()
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if poll.poll(_DYING * 1000):
+            self._reap()
 
     def close(self) -> None:
         """Give all descriptors back."""
@@ -170,7 +177,8 @@ class Child:
 
 def _spawn(arguments: Sequence[str], environ: dict[str, str], actions: list[tuple[int, int, int]], own_group: bool) -> int:
     group = {"setpgroup": 0} if own_group else {}
-    return os.posix_spawn(
+    spawn = os.posix_spawn if "/" in arguments[0] else os.posix_spawnp
+    return spawn(
         arguments[0], arguments, environ, file_actions=actions, setsigdef=_DEFAULT_SIGNALS, setsigmask=(), **group
     )
 

@@ -76,7 +76,9 @@ def call(at: Netns, plugin: str, conf: Object | str, env: dict[str, str], binari
         _expect_error_object(done.returncode, document, said)
     elif verb == "ADD":
         version = (json.loads(stdin).get("cniVersion") if stdin else "") or "0.1.0"
-        assert isinstance(document, dict) and document["cniVersion"] == version, f"no result in version {version}: {said}"
+        assert isinstance(document, dict) and document["cniVersion"] == version, (
+            f"no result in version {version}: {said}"
+        )
     elif verb == "VERSION":
         assert isinstance(document, dict), f"no version object: {said}"
     else:

@@ -146,7 +146,7 @@ class Attachment:
         self.result: Object = {}
 
     def call(self, verb: str, conf: Object, *, netns: str | None = None, binaries: str = SUBJECT) -> Outcome:
-        """One verb for this attachment with any configuration, and any namespace path (``""``: the variable is unset)."""
+        """One verb for this attachment, with any configuration and any namespace path (``""``: none)."""
         return self.node.cni(
             conf["type"],
             verb,

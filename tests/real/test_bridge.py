@@ -17,14 +17,16 @@ SUBNET, SUBNET6 = "10.1.0.0/24", "2001:db8:1::/64"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
-def attach(node: Node, *subnets: str, version: str = "1.0.0", ipam: dict[str, Any] | None = None, **keys: Any) -> Attachment:
+def attach(
+    node: Node, *subnets: str, version: str = "1.0.0", ipam: dict[str, Any] | None = None, **keys: Any
+) -> Attachment:
     """A new pod on a layer-3 bridge."""
     section = host_local(node.data_dir, *(subnets or (SUBNET,)), **(ipam or {}))
     return node.attach(bridge(section, version=version, **keys))
 
 
 def test_a_layer_3_result_names_what_the_kernel_has(node: Node) -> None:
-    """Bridge, host veth and pod interface stand in the result in this order, each with its own MAC; the address is there."""
+    """Bridge, host veth and pod interface stand in the result in this order, each with its own MAC."""
     pod = attach(node, isGateway=True)
     result = dict(pod.result)
     assert result.pop("dns", {}) == {}
@@ -255,7 +257,12 @@ def test_kubernetes_arguments_are_ignored_when_told_so(node: Node) -> None:
 
 def test_dns_of_the_configuration_is_in_the_result(node: Node) -> None:
     """All four parts come back as they were given."""
-    dns = {"nameservers": ["10.1.0.1", "2001:db8::53"], "domain": "example.org", "search": ["a", "b"], "options": ["x:1"]}
+    dns = {
+        "nameservers": ["10.1.0.1", "2001:db8::53"],
+        "domain": "example.org",
+        "search": ["a", "b"],
+        "options": ["x:1"],
+    }
     assert attach(node, dns=dns).result["dns"] == dns
 
 

@@ -12,6 +12,7 @@ from node.traffic import udp_source
 
 pytestmark = pytest.mark.real
 
+OTHER = "10.2.0.0/24"
 SUBNET, SUBNET6 = "10.1.0.0/24", "2001:db8:1::/64"
 PLAIN: dict[str, Any] = {"isDefaultGateway": True}
 MASQUERADED = {**PLAIN, "ipMasq": True}
@@ -32,7 +33,7 @@ def settled(node: Node) -> dict[str, Any]:
 
 def links_are(node: Node, snapshot: dict[str, Any]) -> bool:
     """Whether the links are the snapshot's, soon: a namespace is taken down in the background."""
-    return eventually(lambda: node.snapshot()["links"] == snapshot["links"], 10)
+    return eventually(lambda: bool(node.snapshot()["links"] == snapshot["links"]), 10)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,10 @@ def test_gc_removes_exactly_what_is_not_valid(node: Node, backend: dict[str, str
     """Of three pods of a network and one of another, only the forgotten two go: leases, links, rules."""
     conf = configuration(node, version="1.1.0", **EVERYTHING, **backend)
     other = configuration(node, version="1.1.0", name="net2", **EVERYTHING, **backend)
-    valid, foreign = node.attach(conf), node.attach({**other, "bridge": "br0", "ipam": host_local(node.data_dir, "10.1.0.0/24")})
+    valid, foreign = (
+        node.attach(conf),
+        node.attach({**other, "bridge": "br1", "ipam": host_local(node.data_dir, OTHER)}),
+    )
     before = node.snapshot()
     forgotten, gone = node.attach(conf), node.attach(conf)
     gone.pod.close()

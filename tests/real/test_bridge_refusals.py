@@ -51,7 +51,9 @@ def test_a_malformed_variable_is_code_4(node: Node, variable: str, value: str) -
 
 
 @pytest.mark.beyond_old_go("999")
-@pytest.mark.parametrize("args", ["MAC", "MAC=a=b", "IgnoreUnknown=1;", "UNKNOWN=1", "MAC=02:00", "IgnoreUnknown=maybe"])
+@pytest.mark.parametrize(
+    "args", ["MAC", "MAC=a=b", "IgnoreUnknown=1;", "UNKNOWN=1", "MAC=02:00", "IgnoreUnknown=maybe"]
+)
 def test_malformed_arguments_are_code_4(node: Node, args: str) -> None:
     """CNI_ARGS with a bad pair, a bad value, or a key that nobody knows."""
     refused(node, layer3(node), 4, args=args)
@@ -167,7 +169,7 @@ def test_layer_2_has_no_result_below_0_3_0(node: Node, version: str | None) -> N
 @pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK"])
 def test_a_verb_without_variables_names_them_all(node: Node, verb: str) -> None:
     """All missing variables are reported at once."""
-    empty = {name: "" for name in ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")}
+    empty = dict.fromkeys(("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"), "")
     outcome = node.cni("bridge", verb, layer3(node), env=empty)
     needed = {"CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"} | ({"CNI_NETNS"} if verb != "DEL" else set())
     assert outcome.code == 4
@@ -177,5 +179,7 @@ def test_a_verb_without_variables_names_them_all(node: Node, verb: str) -> None:
 def test_version_tells_what_is_supported(node: Node) -> None:
     """VERSION needs nothing, reads nothing, and lists the versions."""
     for plugin in ("bridge", "host-local", "loopback"):
-        outcome = node.cni(plugin, "VERSION", '{"cniVersion":"1.1.0"}', env={"CNI_PATH": "dummy", "CNI_IFNAME": "dummy"})
+        outcome = node.cni(
+            plugin, "VERSION", '{"cniVersion":"1.1.0"}', env={"CNI_PATH": "dummy", "CNI_IFNAME": "dummy"}
+        )
         assert {"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"} <= set(outcome.result["supportedVersions"])

@@ -59,7 +59,9 @@ BRIDGES: dict[str, Callable[[Node], Object]] = {
     "gateway": lambda node: bridge(host_local(node.data_dir, SUBNET), isGateway=True),
     "dual stack": lambda node: bridge(host_local(node.data_dir, SUBNET, SUBNET6), isDefaultGateway=True),
     "routes and dns": lambda node: bridge(
-        host_local(node.data_dir, SUBNET, routes=[{"dst": "198.51.100.0/24"}, {"dst": "203.0.113.0/24", "gw": "10.1.0.9"}]),
+        host_local(
+            node.data_dir, SUBNET, routes=[{"dst": "198.51.100.0/24"}, {"dst": "203.0.113.0/24", "gw": "10.1.0.9"}]
+        ),
         isDefaultGateway=True,
         dns={"nameservers": ["10.1.0.53"], "domain": "example.org", "search": ["example.org"], "options": ["ndots:2"]},
     ),
@@ -173,7 +175,7 @@ def test_the_subject_removes_what_go_made(node: Node, settled: Object, keys: Obj
     assert goes.delete(prev_result=prev_result).ok
     assert set(goes.pod.links()) == {"lo"}
     assert stays.check(binaries=GO).ok
-    expected = (node.ADDRESS if keys.get("ipMasq") else stays.address)
+    expected = node.ADDRESS if keys.get("ipMasq") else stays.address
     assert udp_source(node.outside, stays.pod, node.OUTSIDE) == expected
     assert node.snapshot() != before
     assert stays.delete(prev_result=prev_result).ok
@@ -226,7 +228,6 @@ def test_host_local_reads_and_releases_the_others_leases(node: Node, first: str,
     store = node.data_dir / "net1"
     for address in ("10.1.0.2", "2001:db8:1::2"):
         assert (store / address).read_bytes() == b"c1\r\neth0"
-        assert (store / address).stat().st_mode & 0o777 == 0o600
     assert (store / "last_reserved_ip.0").read_bytes() == b"10.1.0.2"
     assert (store / "last_reserved_ip.1").read_bytes() == b"2001:db8:1::2"
     assert call("CHECK", second).ok
@@ -237,6 +238,13 @@ def test_host_local_reads_and_releases_the_others_leases(node: Node, first: str,
     assert not call("CHECK", first).ok
     assert call("DEL", first, "c2").ok
     assert node.leases() == {}
+
+
+@pytest.mark.beyond_old_go("0644")
+def test_lease_files_are_readable_by_their_owner_alone(node: Node) -> None:
+    """Newer Go's mode, 0600."""
+    made = node.attach(bridge(host_local(node.data_dir, SUBNET)))
+    assert (node.data_dir / "net1" / made.address).stat().st_mode & 0o777 == 0o600
 
 
 def test_leases_of_the_oldest_format_are_released(node: Node) -> None:
@@ -276,9 +284,9 @@ table inet cni_plugins_masquerade {
   comment "Masquerading for plugins from github.com/containernetworking/plugins"
   chain masq_checks {
     comment "Masquerade traffic from certain IPs to any (non-multicast) IP outside their subnet"
-    ip saddr 10.1.0.2 ip daddr != 10.1.0.0/24 masquerade comment "6fd94d501e58f0aa-287fc69eff0574a2, net: unit-test, if: eth0, id: one"
-    ip6 saddr 2001:db8:1::2 ip6 daddr != 2001:db8:1::/64 masquerade comment "6fd94d501e58f0aa-287fc69eff0574a2, net: unit-test, if: eth0, id: one"
-    ip saddr 10.1.0.2 ip daddr != 10.1.0.0/24 masquerade comment "6fd94d501e58f0aa-a6861b8a2a1bc0d4, net: unit-test, if: eth0, id: two"
+    ip saddr 10.1.0.2 ip daddr != 10.1.0.0/24 masquerade comment "ONE"
+    ip6 saddr 2001:db8:1::2 ip6 daddr != 2001:db8:1::/64 masquerade comment "ONE"
+    ip saddr 10.1.0.2 ip daddr != 10.1.0.0/24 masquerade comment "TWO"
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
@@ -287,13 +295,15 @@ table inet cni_plugins_masquerade {
     goto masq_checks
   }
 }
-"""
+""".replace("ONE", "6fd94d501e58f0aa-287fc69eff0574a2, net: unit-test, if: eth0, id: one").replace(
+    "TWO", "6fd94d501e58f0aa-d750b2c8f0f25d5f, net: unit-test, if: eth0, id: two"
+)
 
 
 @pytest.mark.beyond_old_go("knows iptables only")
 @pytest.mark.parametrize("gone", [False, True], ids=["namespace there", "namespace gone"])
 def test_the_subject_removes_the_nftables_masquerade_of_newer_go(node: Node, gone: bool) -> None:
-    """Both rules of the attachment go, also when its namespace went first; the other attachment's rule in the chain stays."""
+    """Both rules of the attachment go, also after its namespace; the other attachment's rule in the chain stays."""
     node.run("nft", "-f", "-", stdin=GO_NFTABLES)
     rules = [item["rule"] for item in node.nft() if "rule" in item]
     conf = bridge(host_local(node.data_dir, SUBNET, SUBNET6), name="unit-test", isDefaultGateway=True, ipMasq=True)

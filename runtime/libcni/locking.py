@@ -1,0 +1,126 @@
+"""Locks between invocations, also of other processes: one an attachment, and one a network for GC.
+
+The specification wants one operation at a time per attachment, and no ADD or DEL beside GC (section "Lifecycle &
+Ordering", "GC"); Go's library leaves both to its callers. ADD, CHECK and DEL share the network's lock and hold their
+attachment's alone; GC holds the network's alone. Always the network's first, so that nobody waits in a circle.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+
+from libcni.errors import Locked
+from libcni.requests import Operation, Pause
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
+
+
+@dataclass(slots=True)
+class Held:
+    """Locks that are held; ``release`` gives them back, the last first."""
+
+    descriptors: list[tuple[int, str]] = field(default_factory=list)
+
+    def release(self) -> None:
+        """Give all of them back."""
+        while self.descriptors:
+            descriptor, path = self.descriptors.pop()
+            if path:  # held alone: the file may go while nobody else can hold it
+                os.unlink(path)
+            os.close(descriptor)
+
+
+class Locks:
+    """The locks in one folder; an empty folder means none."""
+
+    def __init__(self, folder: str, timeout: float) -> None:
+        self._folder = folder
+        self._timeout = timeout
+
+    def attachment(self, verb: str, network: str, container: str, ifname: str) -> Operation[Held]:
+        """Lock one attachment for a verb; raises ``Locked``, which names the holder."""
+        held = Held()
+        if self._folder:
+            who = f"{verb} of {container} {ifname} in network {network}"
+            try:
+                yield from self._take(held, ("network", network), fcntl.LOCK_SH, who)
+                yield from self._take(held, ("attachment", container, ifname), fcntl.LOCK_EX, who)
+            except BaseException:
+                held.release()
+                raise
+        return held
+
+    def network(self, network: str) -> Operation[Held]:
+        """Lock a whole network for GC; raises ``Locked``, which names the holder."""
+        held = Held()
+        if self._folder:
+            yield from self._take(held, ("network", network), fcntl.LOCK_EX, f"GC of network {network}")
+        return held
+
+    def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str) -> Operation[None]:
+        os.makedirs(self._folder, 0o700, exist_ok=True)
+        path = os.path.join(self._folder, f"{what[0]}-{_digest(what)}.lock")
+        end = monotonic() + self._timeout
+        pause = _FIRST_PAUSE
+        while True:
+            descriptor = _try(path, kind)
+            if descriptor is not None:
+                break
+            reason = f"{who}: locked by {_holder(path)}"
+            if monotonic() >= end:
+                raise Locked(f"{reason} for more than {self._timeout:g} s")
+            yield Pause(pause, reason)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        alone = kind == fcntl.LOCK_EX
+        held.descriptors.append((descriptor, path if alone else ""))
+        if alone:
+            os.pwrite(descriptor, f"{who}, process {os.getpid()}".encode("utf-8", "replace"), 0)
+
+
+def _digest(what: tuple[str, ...]) -> str:
+    joined = b"".join(part.encode("utf-8", "surrogateescape") + b"\0" for part in what)
+    return hashlib.sha256(joined).hexdigest()[:32]
+
+
+def _try(path: str, kind: int) -> int | None:
+    """The locked descriptor of the file that is at ``path`` now, None if another holds it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)  # its last holder has removed it meanwhile
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _holder(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read() or "attachments of the network"
+    except OSError:
+        return "somebody who has just ended"
+
+
+@contextmanager
+def holding(held: Held) -> Generator[None, None, None]:
+    """Give the locks back at the end."""
+    try:
+        yield
+    finally:
+        held.release()

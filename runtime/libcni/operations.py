@@ -1,0 +1,364 @@
+"""What each call does, once, for both forms: generators that ask for executions and never wait themselves.
+
+Order, refusals, ``prevResult`` and error texts are the Go library's (runtime.md, 1.2); what an option changes says so.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from cni import versions
+from cni.errors import CNIError
+
+from libcni import environment, injection, results
+from libcni.cache import Cache
+from libcni.configuration import conf_from_bytes, network_conf_from_bytes
+from libcni.errors import (
+    CacheDamaged,
+    CacheError,
+    CheckNotSupported,
+    CollectFailed,
+    ConfigError,
+    InvalidVersion,
+    PluginFailed,
+    SeveralErrors,
+    StepFailed,
+    UnsupportedByPlugin,
+)
+from libcni.execution import Finder
+from libcni.interface import Several
+from libcni.locking import Locks, holding
+from libcni.model import (
+    GCArgs,
+    GCAttachment,
+    NetworkAttachment,
+    NetworkConfig,
+    NetworkConfigList,
+    PluginInfo,
+    RuntimeConf,
+)
+from libcni.naming import check_names
+from libcni.options import Options
+from libcni.quoting import quote
+from libcni.requests import Execute, Operation, Work
+from libcni.results import Result
+
+_VERSION_PROBE = b'{"cniVersion":"%s"}' % versions.CURRENT.encode()
+T = TypeVar("T")
+
+
+
+def _reaches(version: str, wanted: str) -> bool:
+    try:
+        return versions.number(version) >= versions.number(wanted)
+    except CNIError as error:
+        raise InvalidVersion(error.msg) from None
+
+
+def _reaches_quietly(version: str, wanted: str) -> bool:
+    """GC and STATUS take what is no version for too old, and say nothing."""
+    try:
+        return _reaches(version, wanted)
+    except InvalidVersion:
+        return False
+
+
+class Operations:
+    """The calls of one ``CNIConfig``."""
+
+    def __init__(self, path: Sequence[str], finder: Finder, cache: Cache, options: Options) -> None:
+        self._path = tuple(path)
+        self._finder = finder
+        self._cache = cache
+        self._options = options
+        self._locks = Locks(options.lock_folder, options.lock_timeout)
+
+    # --- one execution
+
+    def _run(self, verb: str, config: NetworkConfig, runtime: RuntimeConf, cleanup: bool = False) -> Operation[bytes]:
+        path = self._finder.find_in_path(config.network.type, self._path)
+        environ = environment.for_attachment(verb, runtime, self._path)
+        output: bytes = yield Execute(path, config.bytes, environ, cleanup)
+        return output
+
+    def _add(
+        self,
+        net: NetworkConfigList,
+        plugin: NetworkConfig,
+        previous: Result | None,
+        runtime: RuntimeConf,
+        begun: list[NetworkConfig],
+    ) -> Operation[Result]:
+        # a missing plugin is told before a malformed name, as in Go
+        self._finder.find_in_path(plugin.network.type, self._path)
+        check_names(runtime.container_id, net.name, runtime.if_name)
+        config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
+        begun.append(plugin)
+        output = yield from self._run("ADD", config, runtime)
+        return results.parse(output, net.cni_version)
+
+    def _undo(
+        self,
+        net: NetworkConfigList,
+        begun: Sequence[NetworkConfig],
+        last: Result | None,
+        runtime: RuntimeConf,
+        error: BaseException,
+    ) -> Operation[None]:
+        """DEL for what a failed ADD had begun, in reverse; errors become notes of the ADD's error."""
+        previous = last if _reaches_quietly(net.cni_version, "0.4.0") else None
+        for plugin in reversed(begun):
+            try:
+                config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
+                yield from self._run("DEL", config, runtime, cleanup=True)
+            except Exception as failed:
+                error.add_note(f"undoing plugin {plugin.network.describe()} failed: {failed}")
+
+    # --- lists
+
+    def add_network_list(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[Result]:
+        """ADD of each plugin in order; ``single``: the list stands for one plugin, whose errors come as they are."""
+        held = yield from self._locks.attachment("ADD", net.name, runtime.container_id, runtime.if_name)
+        with holding(held):
+            begun: list[NetworkConfig] = []
+            result: Result | None = None
+            try:
+                for plugin in net.plugins:
+                    step = self._add(net, plugin, result, runtime, begun)
+                    result = yield from (step if single else _named(plugin, "add", step))
+                yield from self._remember(net, result, runtime)
+            except BaseException as error:
+                if self._options.undo_failed_add:
+                    yield from self._undo(net, begun, result, runtime, error)
+                raise
+            return result or Result(net.cni_version if net.cni_version in versions.KNOWN else "0.1.0")
+
+    def _remember(self, net: NetworkConfigList, result: Result | None, runtime: RuntimeConf) -> Operation[None]:
+        try:
+            yield Work(partial(self._cache.add, net.name, net.bytes, result, runtime))
+        except (OSError, CacheError, TypeError, ValueError) as error:
+            raise CacheError(f"failed to set network {quote(net.name)} cached result: {error}") from error
+
+    def check_network_list(self, net: NetworkConfigList, runtime: RuntimeConf) -> Operation[None]:
+        """CHECK of each plugin in order, each with the final result of ADD; the first error as it is."""
+        if not _reaches(net.cni_version, "0.4.0"):
+            raise CheckNotSupported(net.cni_version)
+        if net.disable_check:
+            return
+        held = yield from self._locks.attachment("CHECK", net.name, runtime.container_id, runtime.if_name)
+        with holding(held):
+            try:
+                previous = self.get_network_list_cached_result(net, runtime)
+            except CacheError as error:
+                msg = f"failed to get network {quote(net.name)} cached result: {error}"
+                raise type(error)(msg) from error
+            for plugin in net.plugins:
+                config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
+                yield from self._run("CHECK", config, runtime)
+
+    def del_network_list(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
+        """DEL of each plugin in reverse, each with the final result of ADD; stops at the first error."""
+        held = yield from self._locks.attachment("DEL", net.name, runtime.container_id, runtime.if_name)
+        with holding(held):
+            if self._options.delete_with_cached_config:
+                net, runtime = self._as_added(net, runtime, single)
+            yield from self._delete(net, runtime, single)
+
+    def _delete(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
+        previous = self._previous_for_delete(net, runtime)
+        for plugin in reversed(net.plugins):
+            config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
+            step = self._run("DEL", config, runtime)
+            yield from (step if single else _named(plugin, "delete", step))
+        self._forget(net, runtime)
+
+    def _previous_for_delete(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
+        if not _reaches(net.cni_version, "0.4.0"):
+            return None
+        try:
+            return self._cache.result(net.name, net.cni_version, runtime)
+        except CacheError as error:
+            self._options.report(f"{error}: the file is removed, DEL goes on without the result of ADD")
+            self._forget(net, runtime)
+            return None
+
+    def _forget(self, net: NetworkConfigList, runtime: RuntimeConf) -> None:
+        try:
+            self._cache.remove(net.name, runtime)
+        except (OSError, CacheError) as error:
+            self._options.report(f"the cache file of {runtime.container_id} in {net.name} cannot be removed: {error}")
+
+    def _as_added(
+        self, net: NetworkConfigList, runtime: RuntimeConf, single: bool
+    ) -> tuple[NetworkConfigList, RuntimeConf]:
+        """The list and the arguments that ADD had used; those given where the cache cannot tell."""
+        try:
+            cached = self._cache.config(net.name, runtime)
+            if cached is None:
+                return net, runtime
+            data, then = cached
+            if single:
+                return as_list(conf_from_bytes(data)), then
+            return _with_folder(network_conf_from_bytes(data), net), then
+        except (CacheError, ConfigError) as error:
+            self._options.report(f"{error}: DEL uses the configuration that it was given")
+            return net, runtime
+
+    def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
+        """The cached result in the list's version."""
+        try:
+            return self._cache.result(net.name, net.cni_version, runtime)
+        except CacheDamaged as error:
+            if not self._options.tolerate_damaged_cache:
+                raise
+            self._options.report(f"{error}: taken for no result")
+            return None
+
+    def get_network_list_cached_config(
+        self, net: NetworkConfigList, runtime: RuntimeConf
+    ) -> tuple[bytes, RuntimeConf] | None:
+        """The cached configuration and arguments."""
+        try:
+            return self._cache.config(net.name, runtime)
+        except CacheDamaged as error:
+            if not self._options.tolerate_damaged_cache:
+                raise
+            self._options.report(f"{error}: taken for no configuration")
+            return None
+
+    # --- what plugins can do
+
+    def get_version_info(self, plugin: str) -> Operation[PluginInfo]:
+        """VERSION of one plugin."""
+        path = self._finder.find_in_path(plugin, self._path)
+        try:
+            output: bytes = yield Execute(path, _VERSION_PROBE, environment.for_version())
+        except PluginFailed as error:
+            if str(error) == "unknown CNI_COMMAND: VERSION":
+                return PluginInfo("0.1.0", ("0.1.0",))
+            raise
+        return self._finder.decode(output)
+
+    def _validate(self, plugin: str, version: str) -> Operation[None]:
+        info = yield from self.get_version_info(plugin)
+        if (version or "0.1.0") not in info.supported_versions:
+            wanted = quote(version or "0.1.0")
+            raise UnsupportedByPlugin(f"plugin {plugin} does not support config version {wanted}")
+
+    def validate_network_list(self, net: NetworkConfigList) -> Operation[list[str]]:
+        """VERSION of each entry; the enabled capabilities."""
+        errors: list[Exception] = []
+        for plugin in net.plugins:
+            try:
+                yield from self._validate(plugin.network.type, net.cni_version)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise SeveralErrors(errors, brackets=True)
+        return _capabilities(net.plugins)
+
+    def validate_network(self, plugin: NetworkConfig) -> Operation[list[str]]:
+        """VERSION of one plugin; its enabled capabilities."""
+        yield from self._validate(plugin.network.type, plugin.network.cni_version)
+        return _capabilities([plugin])
+
+    def get_status_network_list(self, net: NetworkConfigList) -> Operation[None]:
+        """STATUS of each plugin in order; the first error as it is."""
+        if not _reaches_quietly(net.cni_version, "1.1.0"):
+            return
+        for plugin in net.plugins:
+            path = self._finder.find_in_path(plugin.network.type, self._path)
+            config = injection.for_status(plugin, net.name, net.cni_version)
+            yield Execute(path, config.bytes, environment.for_network("STATUS", self._path))
+
+    # --- garbage
+
+    def get_cached_attachments(self, container_id: str) -> list[NetworkAttachment]:
+        """The attachments of a container, or of all."""
+        found, damaged = self._cache.attachments(container_id)
+        for path in damaged:
+            self._options.report(f"cache file {path} is damaged or of another kind: skipped")
+        return found
+
+    def gc_network_lists(self, nets: Iterable[NetworkConfigList], args: Several) -> Operation[None]:
+        """GC of several networks with one reading of the cache; goes on after errors."""
+        nets = [net for net in nets if not net.disable_gc]
+        try:
+            cached = self.get_cached_attachments("")
+        except OSError:
+            return  # as in Go
+        errors: list[Exception] = []
+        for net in nets:
+            own = args.get(net.name) if isinstance(args, Mapping) else args
+            try:
+                held = yield from self._locks.network(net.name)
+            except Exception as error:
+                errors.append(error)
+                continue
+            with holding(held):
+                yield from self._collect(net, own, cached, errors)
+        if errors:
+            raise SeveralErrors(errors)
+
+    def _collect(
+        self,
+        net: NetworkConfigList,
+        args: GCArgs | None,
+        cached: Sequence[NetworkAttachment],
+        errors: list[Exception],
+    ) -> Operation[None]:
+        valid = set(args.valid_attachments or ()) if args is not None else set()
+        for stale in cached:
+            if stale.network != net.name or GCAttachment(stale.container_id, stale.if_name) in valid:
+                continue
+            runtime = RuntimeConf(
+                stale.container_id, stale.netns, stale.if_name, stale.cni_args, stale.capability_args
+            )
+            who = f"failed to delete stale attachment {stale.container_id} {stale.if_name}"
+            yield from _gathered(errors, who, self._delete(net, runtime))
+        if _reaches_quietly(net.cni_version, "1.1.0"):
+            for plugin in net.plugins:
+                who = f"failed to GC plugin {plugin.network.type}"
+                yield from _gathered(errors, who, self._gc(net, plugin, args))
+
+    def _gc(self, net: NetworkConfigList, plugin: NetworkConfig, args: GCArgs | None) -> Operation[None]:
+        config = injection.for_gc(plugin, net.name, net.cni_version, args)
+        path = self._finder.find_in_path(plugin.network.type, self._path)
+        yield Execute(path, config.bytes, environment.for_network("GC", self._path))
+
+
+def as_list(plugin: NetworkConfig) -> NetworkConfigList:
+    """One plugin's configuration for the calls without a list: its own name and version, its own bytes."""
+    return NetworkConfigList(plugin.network.name, plugin.network.cni_version, (plugin,), bytes=plugin.bytes)
+
+
+def _named(plugin: NetworkConfig, deed: str, operation: Operation[T]) -> Operation[T]:
+    """The operation; its error is told with the plugin's name."""
+    try:
+        return (yield from operation)
+    except Exception as error:
+        raise StepFailed(plugin.network.describe(), deed, error) from error
+
+
+def _gathered(errors: list[Exception], who: str, operation: Operation[None]) -> Operation[None]:
+    """The operation; its error is collected."""
+    try:
+        yield from operation
+    except Exception as error:
+        told = CollectFailed(f"{who}: {error}")
+        told.__cause__ = error
+        errors.append(told)
+
+
+def _capabilities(plugins: Iterable[NetworkConfig]) -> list[str]:
+    found = {name for plugin in plugins for name, wanted in plugin.network.capabilities.items() if wanted}
+    return sorted(found)
+
+
+def _with_folder(cached: NetworkConfigList, given: NetworkConfigList) -> NetworkConfigList:
+    """The cached list; plugins that lie in the network's folder are not in it, and are taken from the given one."""
+    if cached.load_only_inlined_plugins:
+        return cached
+    inlined = len(network_conf_from_bytes(given.bytes).plugins) if given.bytes else len(given.plugins)
+    return replace(cached, plugins=(*cached.plugins, *given.plugins[inlined:]))

@@ -1,0 +1,39 @@
+"""What users of the Go library asked for, as options; every default is what Go's library does (runtime.md, section 4)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a ``CNIConfig`` behaves.
+
+    - ``undo_failed_add``: when an ADD fails half-way in a list, DEL goes to the plugins that had run and to the one
+      that failed, in reverse; their errors become notes of the ADD's error (cni#797, #530).
+    - ``sync_cache``: a cache file is on the disk before ADD returns, and so outlives a power loss (cni#1055, #1149).
+      Whole or not at all it is written in any case.
+    - ``tolerate_damaged_cache``: CHECK and ``get_…_cached_…`` take a damaged cache file for none, and report it. (DEL
+      always does.)
+    - ``delete_with_cached_config``: DEL uses the configuration and the arguments that ADD had used, where the cache has
+      them (cni#660).
+    - ``timeout``: seconds that a call may take where its caller says none (cni#550); ``status_timeout``: the same for
+      STATUS alone.
+    - ``lock_folder``: ADD, CHECK and DEL of one attachment exclude each other, in this process and in others with the
+      same folder, and GC excludes all of its network (cni#563). Empty: no lock. ``lock_timeout`` bounds the wait, in
+      seconds.
+    - ``report``: takes a line about what was mended silently, such as a damaged cache file that was removed.
+    """
+
+    undo_failed_add: bool = False
+    sync_cache: bool = False
+    tolerate_damaged_cache: bool = False
+    delete_with_cached_config: bool = False
+    timeout: float | None = None
+    status_timeout: float | None = None
+    lock_folder: str = ""
+    lock_timeout: float = 90.0
+    report: Callable[[str], object] = _silent

@@ -1,0 +1,124 @@
+"""Debian's containerd on a pretended node: its own folders, its own configuration, the plugins under test."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from . import image
+from .cri import RuntimeService
+from .deadline import eventually
+from .topology import Node
+
+IMAGE = "localhost/pause:1"
+PLUGINS = ("bridge", "host-local", "loopback")
+
+CONFIGURATION = """version = 2
+root = "{folder}/root"
+state = "{folder}/state"
+[grpc]
+  address = "{folder}/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{image}"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  stream_server_port = "0"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{folder}/bin"
+    conf_dir = "{folder}/net.d"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{folder}/opt"
+"""
+
+
+class Containerd:
+    """A containerd of our own inside a node's network namespace, with one CNI network."""
+
+    def __init__(self, node: Node, folder: Path, binaries: str, conflist: dict[str, Any]) -> None:
+        self.node, self.folder = node, folder
+        self.bin_dir, self.conf_dir, self.socket = folder / "bin", folder / "net.d", folder / "containerd.sock"
+        for made in (self.bin_dir, self.conf_dir, folder / "logs"):
+            made.mkdir()
+        for plugin in PLUGINS:
+            shutil.copy2(f"{binaries}/{plugin}", self.bin_dir / plugin)
+        (self.conf_dir / "10-net.conflist").write_text(json.dumps(conflist))
+        (folder / "config.toml").write_text(CONFIGURATION.format(folder=folder, image=IMAGE))
+        image.write(folder / "pause.tar", IMAGE)
+        self._log = (folder / "log").open("wb")
+        with node.inside():
+            self._process = subprocess.Popen(
+                ["containerd", "--config", str(folder / "config.toml")], stdout=self._log, stderr=self._log
+            )
+        self.cri = RuntimeService(self.socket)
+        try:
+            assert eventually(self._serves, 30, 0.1), f"containerd does not answer: {self.log()}"
+            for namespace in ("k8s.io", "default"):
+                self.ctr("-n", namespace, "images", "import", "--snapshotter", "native", str(folder / "pause.tar"))
+            assert eventually(self.cri.network_ready, 30, 0.1), f"the network is not ready: {self.log()}"
+        except BaseException:
+            self.close()
+            raise
+
+    def _serves(self) -> bool:
+        return self._process.poll() is None and self.socket.exists() and self._ctr("version").returncode == 0
+
+    def log(self) -> str:
+        """The end of what containerd said."""
+        return (self.folder / "log").read_text(errors="replace")[-4000:]
+
+    def _ctr(self, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        with self.node.inside():
+            return subprocess.run(
+                [*prefix, "ctr", "-a", str(self.socket), *arguments], capture_output=True, text=True, timeout=60
+            )
+
+    def ctr(self, *arguments: str, prefix: tuple[str, ...] = ()) -> str:
+        """Run containerd's own client in the node's namespace; ``prefix`` is a command that runs it. Its output."""
+        done = self._ctr(*arguments, prefix=prefix)
+        assert done.returncode == 0, f"ctr {' '.join(arguments)}: {done.stderr}{done.stdout}\n{self.log()}"
+        return done.stdout
+
+    def close(self) -> None:
+        """End containerd and what it started and left: its shims, known by our socket; its mounts, below our folder."""
+        self.cri.close()
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+        for process in self._leftovers():
+            os.kill(process, signal.SIGKILL)
+        eventually(lambda: not self._leftovers(), 5)
+        for _ in range(3):
+            for mount in sorted(self._mounts(), reverse=True):
+                subprocess.run(["umount", "-l", mount], stderr=subprocess.DEVNULL, timeout=30)
+            if not self._mounts():
+                break
+            time.sleep(0.1)
+
+    def _leftovers(self) -> list[int]:
+        """Shims that serve our socket, and the processes of their containers."""
+        parents: dict[int, int] = {}
+        shims: set[int] = set()
+        for at in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (at / "cmdline").read_bytes()
+                parents[int(at.name)] = int((at / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+            if b"containerd-shim" in command and str(self.folder).encode() in command:
+                shims.add(int(at.name))
+        return [*shims, *(process for process, parent in parents.items() if parent in shims)]
+
+    def _mounts(self) -> list[str]:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        return [at for at in (line.split()[4] for line in lines) if at.startswith(f"{self.folder}/")]

@@ -1,0 +1,192 @@
+"""Pods of a real containerd, through the CRI as kubelet asks for them and through ``ctr run --cni``."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.configuration import host_local
+from node.deadline import eventually
+from node.namespace import Netns
+from node.plugin import SUBJECT
+from node.topology import Node
+from node.traffic import reaches, tcp_source, udp_source
+
+pytest.importorskip("grpc", reason="grpcio is not installed")
+
+from node.containerd import IMAGE, Containerd
+
+pytestmark = pytest.mark.real
+
+SUBNET, SUBNET6 = "10.88.0.0/24", "2001:db8:88::/64"
+
+
+def conflist(node: Node, version: str) -> dict[str, Any]:
+    """A network as people write it for containerd."""
+    routes = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
+    plugin = {
+        "type": "bridge",
+        "bridge": "cni0",
+        "isGateway": True,
+        "ipMasq": True,
+        "hairpinMode": True,
+        "ipam": host_local(node.data_dir, SUBNET, SUBNET6, routes=routes),
+    }
+    return {"cniVersion": version, "name": "pods", "plugins": [plugin]}
+
+
+@pytest.fixture
+def containerd(node: Node) -> Iterator[Containerd]:
+    """A containerd on the node, with a network in version 1.0.0."""
+    with tempfile.TemporaryDirectory(prefix="ctrd-") as folder:  # short: a socket's path has 108 bytes
+        made = Containerd(node, Path(folder), SUBJECT, conflist(node, "1.0.0"))
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+class CriPod:
+    """A pod sandbox that is running."""
+
+    def __init__(self, containerd: Containerd, name: str) -> None:
+        self.cri = containerd.cri
+        self.id = self.cri.run_pod(name, containerd.folder / "logs")
+        self.addresses, netns = self.cri.pod_status(self.id)
+        self.netns = Netns(netns)
+
+    def remove(self, twice: bool = False) -> None:
+        """Stop and remove it."""
+        for _ in range(2 if twice else 1):
+            self.cri.stop_pod(self.id)
+        for _ in range(2 if twice else 1):
+            self.cri.remove_pod(self.id)
+
+
+def nothing_left(node: Node, before: dict[str, Any]) -> dict[str, Any]:
+    """The node's snapshot once its links are those of ``before``, or when the time for that is over."""
+    eventually(lambda: node.snapshot()["links"] == before["links"], 10)
+    return node.snapshot()
+
+
+def first_pod(containerd: Containerd, make: Callable[[str], CriPod]) -> dict[str, Any]:
+    """The node's snapshot after a first pod came and went: the bridge and its addresses are there."""
+    make("first").remove()
+    node = containerd.node
+    eventually(lambda: len(node.ports("cni0")) == 0, 10)
+    return node.snapshot()
+
+
+def test_pods_of_the_cri_get_addresses_and_leave_nothing(containerd: Containerd) -> None:
+    """What the CRI reports is on eth0; pods reach each other, node and outside; after them nothing is left."""
+    node = containerd.node
+    before = first_pod(containerd, lambda name: CriPod(containerd, name))
+    one, two = CriPod(containerd, "one"), CriPod(containerd, "two")
+    assert one.addresses == ["10.88.0.3", "2001:db8:88::3"]
+    assert two.addresses == ["10.88.0.4", "2001:db8:88::4"]
+    for pod in (one, two):
+        v4, v6 = pod.addresses
+        assert pod.netns.addresses("eth0") == {f"{v4}/24", f"{v6}/64"}
+        assert pod.netns.link("eth0")["operstate"] == "UP"
+        assert "UP" in pod.netns.link("lo")["flags"]
+        assert tcp_source(pod.netns, pod.netns, "127.0.0.1") == "127.0.0.1"
+        assert [route["gateway"] for route in pod.netns.routes() if route["dst"] == "default"] == ["10.88.0.1"]
+    for mine, peers in zip(one.addresses, two.addresses, strict=True):
+        assert tcp_source(two.netns, one.netns, peers) == mine
+    assert tcp_source(node, one.netns, "10.88.0.1") == one.addresses[0]
+    assert tcp_source(one.netns, node, one.addresses[0]) == "10.88.0.1"
+    assert eventually(lambda: reaches(two.netns, node, "2001:db8:88::1", 1), 5)
+    assert udp_source(node.outside, one.netns, node.OUTSIDE) == node.ADDRESS
+    assert {lease[0] for lease in node.leases("pods").values()} == {one.id, two.id}
+
+    one.remove(twice=True)
+    assert {lease[0] for lease in node.leases("pods").values()} == {two.id}
+    assert udp_source(node.outside, two.netns, node.OUTSIDE) == node.ADDRESS
+    two.remove(twice=True)
+    assert nothing_left(node, before) == before
+
+
+def test_a_pod_whose_processes_died_is_removed(containerd: Containerd) -> None:
+    """The sandbox's process is killed behind containerd's back; Stop and Remove still leave nothing."""
+    node = containerd.node
+    before = first_pod(containerd, lambda name: CriPod(containerd, name))
+    pod = CriPod(containerd, "victim")
+    containerd.ctr("-n", "k8s.io", "task", "kill", "-s", "SIGKILL", pod.id)
+    pod.remove()
+    assert nothing_left(node, before) == before
+
+
+def test_containerd_shows_the_plugins_error(containerd: Containerd) -> None:
+    """A range without a free address: RunPodSandbox fails with the plugin's words, and nothing is left."""
+    node = containerd.node
+    before = first_pod(containerd, lambda name: CriPod(containerd, name))
+    for last in range(2, 255):
+        (node.data_dir / "pods" / f"10.88.0.{last}").write_text("taken\r\neth0")
+    with pytest.raises(Exception, match="no IP addresses available in range set"):
+        CriPod(containerd, "refused")
+    for last in range(2, 255):
+        (node.data_dir / "pods" / f"10.88.0.{last}").unlink()
+    assert nothing_left(node, before) == before
+    CriPod(containerd, "welcome").remove()
+
+
+# ctr knows only /etc/cni/net.d and /opt/cni/bin: in a mount namespace of its own these are ours.
+WITH_FOLDERS = """
+import os, subprocess, sys
+etc, upper, bin_dir, conf_dir, *command = sys.argv[1:]
+def mount(*arguments): subprocess.run(["mount", *arguments], check=True)
+mount("-t", "tmpfs", "tmpfs", "/opt")
+os.makedirs("/opt/cni/bin")
+mount("--bind", bin_dir, "/opt/cni/bin")
+mount("-t", "tmpfs", "tmpfs", upper)
+os.makedirs(upper + "/upper"); os.makedirs(upper + "/work")
+mount("-t", "overlay", "-o", f"lowerdir={etc},upperdir={upper}/upper,workdir={upper}/work", "overlay", etc)
+os.makedirs("/etc/cni/net.d", exist_ok=True)
+mount("--bind", conf_dir, "/etc/cni/net.d")
+os.execvp(command[0], command)
+"""
+
+
+class Ctr:
+    """``ctr run --cni`` with our folders where it looks for plugins and networks."""
+
+    def __init__(self, containerd: Containerd) -> None:
+        self._containerd = containerd
+        upper = containerd.folder / "upper"
+        upper.mkdir()
+        folders = ("/etc", str(upper), str(containerd.bin_dir), str(containerd.conf_dir))
+        self._prefix = ("unshare", "--mount", "/usr/bin/python3", "-I", "-c", WITH_FOLDERS, *folders)
+
+    def run(self, name: str, script: str) -> str:
+        """Run a container to its end; what it said."""
+        fifos = str(self._containerd.folder / "fifo")
+        options = ("--cni", "--rm", "--snapshotter", "native", "--fifo-dir", fifos)
+        return self._containerd.ctr("run", *options, IMAGE, name, "/bin/sh", "-c", script, prefix=self._prefix)
+
+
+def test_ctr_gives_a_container_its_network(containerd: Containerd) -> None:
+    """The container sees its address and reaches the gateway; after it, lease and links are gone."""
+    node, ctr = containerd.node, Ctr(containerd)
+    ctr.run("first", "true")
+    eventually(lambda: len(node.ports("cni0")) == 0, 10)
+    before = node.snapshot()
+    said = ctr.run("second", "ip -4 addr show dev eth0 && ip route && ping -c 1 -W 5 10.88.0.1")
+    assert "inet 10.88.0.3/24" in said
+    assert "default via 10.88.0.1 dev eth0" in said
+    assert "1 packets received" in said
+    left = nothing_left(node, before)
+    assert [left[part] for part in ("links", "addresses", "leases")] == [
+        before[part] for part in ("links", "addresses", "leases")
+    ]
+
+
+@pytest.mark.beyond_old_go("without the namespace the masquerade rules stay")
+def test_ctr_leaves_nothing_although_it_names_no_namespace(containerd: Containerd) -> None:
+    """ctr calls DEL with an empty CNI_NETNS, after the container's end: the rules go all the same."""
+    node, ctr = containerd.node, Ctr(containerd)
+    ctr.run("first", "true")
+    eventually(lambda: len(node.ports("cni0")) == 0, 10)
+    snapshot = node.snapshot()
+    assert snapshot["nft"] == [] and snapshot["iptables"] == [] and snapshot["leases"] == {"pods": {}}
