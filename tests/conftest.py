@@ -1,6 +1,8 @@
 """What the tests share: pretended nodes, and what Debian's Go plugins cannot do when they are the subject."""
 
+import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,17 +29,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def new_node(tmp_path: Path) -> Iterator[Callable[[], Node]]:
     """A function that makes pretended nodes, each with a store of leases of its own."""
-    nodes: list[Node] = []
+    numbers = itertools.count()
 
     def make() -> Node:
-        data_dir = tmp_path / f"leases{len(nodes)}"
+        data_dir = tmp_path / f"leases{next(numbers)}"
         data_dir.mkdir()
-        nodes.append(Node(data_dir))
-        return nodes[-1]
+        node = Node(data_dir)
+        nodes.callback(node.close)
+        return node
 
-    yield make
-    for node in nodes:
-        node.close()
+    with ExitStack() as nodes:
+        yield make
 
 
 @pytest.fixture

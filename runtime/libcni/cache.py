@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cni.wire import fold
-
-from libcni import gojson
-from libcni import results
+from libcni import gojson, results
 from libcni.errors import CacheDamaged, CacheError, ResultError
 from libcni.model import NetworkAttachment, RuntimeConf
 from libcni.quoting import quote
@@ -131,14 +129,18 @@ class Cache:
             if not isinstance(document, dict):
                 raise ValueError("it must be an object")
         except ValueError as error:
-            raise CacheDamaged(f"failed to unmarshal cached network {quote(network)} config: {error} ({path})") from None
+            raise CacheDamaged(
+                f"failed to unmarshal cached network {quote(network)} config: {error} ({path})"
+            ) from None
         kind = _folded(document).get("kind")
         if kind != KIND:
             raise CacheDamaged(f"read cached network {quote(network)} config has wrong kind: {kind or ''} ({path})")
         try:
             entry = _entry(document)
         except ValueError as error:
-            raise CacheDamaged(f"failed to unmarshal cached network {quote(network)} config: {error} ({path})") from None
+            raise CacheDamaged(
+                f"failed to unmarshal cached network {quote(network)} config: {error} ({path})"
+            ) from None
         args = runtime.args if entry.arguments is None else entry.arguments
         return entry.config, replace(runtime, args=args, capability_args=entry.capability_args)
 

@@ -1,4 +1,4 @@
-"""The environment of a plugin: the caller's own, and the six ``CNI_*`` variables over it (spec section "Parameters")."""
+"""The environment of a plugin: the own one, and the six ``CNI_*`` variables over it (spec section "Parameters")."""
 
 import os
 from collections.abc import Sequence

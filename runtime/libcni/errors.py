@@ -1,3 +1,4 @@
+# ruff: noqa: N818 -- errors are named for what happened, as in cni.errors
 """Errors of the runtime's side. Messages begin with the Go library's texts; what we add for people stands after them.
 
 Two kinds answer whose fault it was: ``cni.errors.CNIError`` (and ``PluginFailed``, which is one) is an error object of
@@ -7,7 +8,6 @@ the protocol, with a code; every other ``LibcniError`` arose on this side. ``cod
 from collections.abc import Iterator, Sequence
 
 from cni.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, UNKNOWN_CONTAINER, CNIError
-
 from libcni.position import Path, Position, spell
 from libcni.quoting import quote
 

@@ -90,7 +90,9 @@ class PluginFinder:
         found = {name.lower(): value for name, value in document.items()} if isinstance(document, dict) else {}
         version, supported = found.get("cniversion") or "", found.get("supportedversions") or []
         if not isinstance(version, str) or not isinstance(supported, list):
-            raise VersionInfoError("decoding version info: cniVersion must be a string, supportedVersions a list of them")
+            raise VersionInfoError(
+                "decoding version info: cniVersion must be a string, supportedVersions a list of them"
+            )
         if not all(isinstance(one, str) for one in supported):
             raise VersionInfoError("decoding version info: supportedVersions must hold strings")
         if not version:
@@ -107,8 +109,8 @@ class ProcessExec(PluginFinder):
 
     ``stderr`` takes what a plugin that succeeded wrote there (by default the own standard error), ``own_group`` makes
     the plugin lead a process group that is killed whole, ``prefix`` is a command that the plugin is an argument of
-    (``nsenter --net=…``), ``max_output`` bounds each output in bytes, ``wait_delay`` says how many seconds a daemon that
-    a plugin left may hold its pipes open.
+    (``nsenter --net=…``), ``max_output`` bounds each output in bytes, ``wait_delay`` says how many seconds a daemon
+    that a plugin left may hold its pipes open.
     """
 
     def __init__(
@@ -146,6 +148,9 @@ class ProcessExec(PluginFinder):
             if child is not None:
                 break
         assert child is not None  # noqa: S101
+        return self._attended(child, path, deadline, cancel)
+
+    def _attended(self, child: Child, path: str, deadline: Deadline, cancel: Cancellation | None) -> bytes:
         try:
             process.attend(child, deadline, cancel, self._own_group)
         except (OutOfTime, Cancelled, TooMuchOutput) as error:
@@ -198,7 +203,9 @@ class ProcessExec(PluginFinder):
         if isinstance(error, OutOfTime):
             return out_of_time(path, deadline, killed)
         if isinstance(error, Cancelled):
-            return CallCancelled(killed, f"the call was cancelled, {path} was killed", path=path, status="signal: killed")
+            return CallCancelled(
+                killed, f"the call was cancelled, {path} was killed", path=path, status="signal: killed"
+            )
         details = f"{path} printed more than {self._max_output} bytes and was killed"
         return PluginFailed(killed, details, path=path, status="signal: killed")
 
@@ -231,7 +238,9 @@ def failure(path: str, status: str, stdout: bytes, stderr: bytes) -> PluginFaile
     noise = stderr.decode("utf-8", "replace")
     if not stdout:
         said = f"netplugin failed: {quote(stderr)}: {status}" if stderr else ""
-        return PluginFailed(said or f"netplugin failed with no error message: {status}", path=path, status=status, stderr=noise)
+        return PluginFailed(
+            said or f"netplugin failed with no error message: {status}", path=path, status=status, stderr=noise
+        )
     try:
         msg, details, code = _error_object(stdout)
     except ValueError as error:

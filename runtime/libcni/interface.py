@@ -1,3 +1,4 @@
+# ruff: noqa: D102 -- the methods are documented where they are implemented
 """The container-networking interface as types: what a runtime may rely on, and replace in its tests."""
 
 from collections.abc import Iterable, Mapping
@@ -20,25 +21,25 @@ Several = GCArgs | Mapping[str, GCArgs] | None
 class Cached(Protocol):
     """What the cache tells, in both forms."""
 
-    def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None: ...  # noqa: D102
+    def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None: ...
 
-    def get_network_list_cached_config(  # noqa: D102
+    def get_network_list_cached_config(
         self, net: NetworkConfigList, runtime: RuntimeConf
     ) -> tuple[bytes, RuntimeConf] | None: ...
 
-    def get_network_cached_result(self, net: NetworkConfig, runtime: RuntimeConf) -> Result | None: ...  # noqa: D102
+    def get_network_cached_result(self, net: NetworkConfig, runtime: RuntimeConf) -> Result | None: ...
 
-    def get_network_cached_config(  # noqa: D102
+    def get_network_cached_config(
         self, net: NetworkConfig, runtime: RuntimeConf
     ) -> tuple[bytes, RuntimeConf] | None: ...
 
-    def get_cached_attachments(self, container_id: str = "") -> list[NetworkAttachment]: ...  # noqa: D102
+    def get_cached_attachments(self, container_id: str = "") -> list[NetworkAttachment]: ...
 
 
 class CNI(Cached, Protocol):
     """The synchronous form; ``CNIConfig`` documents the methods."""
 
-    def add_network_list(  # noqa: D102
+    def add_network_list(
         self,
         net: NetworkConfigList,
         runtime: RuntimeConf,
@@ -47,7 +48,7 @@ class CNI(Cached, Protocol):
         cancel: Cancellation | None = None,
     ) -> Result: ...
 
-    def check_network_list(  # noqa: D102
+    def check_network_list(
         self,
         net: NetworkConfigList,
         runtime: RuntimeConf,
@@ -56,7 +57,7 @@ class CNI(Cached, Protocol):
         cancel: Cancellation | None = None,
     ) -> None: ...
 
-    def del_network_list(  # noqa: D102
+    def del_network_list(
         self,
         net: NetworkConfigList,
         runtime: RuntimeConf,
@@ -65,7 +66,7 @@ class CNI(Cached, Protocol):
         cancel: Cancellation | None = None,
     ) -> None: ...
 
-    def add_network(  # noqa: D102
+    def add_network(
         self,
         net: NetworkConfig,
         runtime: RuntimeConf,
@@ -74,7 +75,7 @@ class CNI(Cached, Protocol):
         cancel: Cancellation | None = None,
     ) -> Result: ...
 
-    def check_network(  # noqa: D102
+    def check_network(
         self,
         net: NetworkConfig,
         runtime: RuntimeConf,
@@ -83,7 +84,7 @@ class CNI(Cached, Protocol):
         cancel: Cancellation | None = None,
     ) -> None: ...
 
-    def del_network(  # noqa: D102
+    def del_network(
         self,
         net: NetworkConfig,
         runtime: RuntimeConf,
@@ -92,19 +93,19 @@ class CNI(Cached, Protocol):
         cancel: Cancellation | None = None,
     ) -> None: ...
 
-    def validate_network_list(  # noqa: D102
+    def validate_network_list(
         self, net: NetworkConfigList, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> list[str]: ...
 
-    def validate_network(  # noqa: D102
+    def validate_network(
         self, net: NetworkConfig, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> list[str]: ...
 
-    def get_version_info(  # noqa: D102
+    def get_version_info(
         self, plugin: str, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> PluginInfo: ...
 
-    def gc_network_list(  # noqa: D102
+    def gc_network_list(
         self,
         net: NetworkConfigList,
         args: GCArgs | None = None,
@@ -113,7 +114,7 @@ class CNI(Cached, Protocol):
         cancel: Cancellation | None = None,
     ) -> None: ...
 
-    def gc_network_lists(  # noqa: D102
+    def gc_network_lists(
         self,
         nets: Iterable[NetworkConfigList],
         args: Several = None,
@@ -122,7 +123,7 @@ class CNI(Cached, Protocol):
         cancel: Cancellation | None = None,
     ) -> None: ...
 
-    def get_status_network_list(  # noqa: D102
+    def get_status_network_list(
         self, net: NetworkConfigList, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> None: ...
 
@@ -130,42 +131,40 @@ class CNI(Cached, Protocol):
 class AsyncCNI(Cached, Protocol):
     """The asyncio form; cancelling the task takes the place of ``cancel``. ``AsyncCNIConfig`` documents the methods."""
 
-    async def add_network_list(  # noqa: D102
+    async def add_network_list(
         self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
     ) -> Result: ...
 
-    async def check_network_list(  # noqa: D102
+    async def check_network_list(
         self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
     ) -> None: ...
 
-    async def del_network_list(  # noqa: D102
+    async def del_network_list(
         self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
     ) -> None: ...
 
-    async def add_network(  # noqa: D102
+    async def add_network(
         self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None
     ) -> Result: ...
 
-    async def check_network(  # noqa: D102
+    async def check_network(
         self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None
     ) -> None: ...
 
-    async def del_network(  # noqa: D102
-        self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None
-    ) -> None: ...
+    async def del_network(self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None) -> None: ...
 
-    async def validate_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> list[str]: ...  # noqa: D102
+    async def validate_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> list[str]: ...
 
-    async def validate_network(self, net: NetworkConfig, *, timeout: float | None = None) -> list[str]: ...  # noqa: D102
+    async def validate_network(self, net: NetworkConfig, *, timeout: float | None = None) -> list[str]: ...
 
-    async def get_version_info(self, plugin: str, *, timeout: float | None = None) -> PluginInfo: ...  # noqa: D102
+    async def get_version_info(self, plugin: str, *, timeout: float | None = None) -> PluginInfo: ...
 
-    async def gc_network_list(  # noqa: D102
+    async def gc_network_list(
         self, net: NetworkConfigList, args: GCArgs | None = None, *, timeout: float | None = None
     ) -> None: ...
 
-    async def gc_network_lists(  # noqa: D102
+    async def gc_network_lists(
         self, nets: Iterable[NetworkConfigList], args: Several = None, *, timeout: float | None = None
     ) -> None: ...
 
-    async def get_status_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> None: ...  # noqa: D102
+    async def get_status_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> None: ...

@@ -1,7 +1,6 @@
 """The names that ADD refuses, with the Go library's texts and codes (runtime.md, 1.4)."""
 
 from cni.names import interface_fault, is_identifier
-
 from libcni.errors import InvalidName
 
 

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from cni import versions
 from cni.errors import CNIError
-
 from libcni import environment, injection, results
 from libcni.cache import Cache
 from libcni.configuration import conf_from_bytes, network_conf_from_bytes
@@ -46,7 +45,6 @@ from libcni.results import Result
 
 _VERSION_PROBE = b'{"cniVersion":"%s"}' % versions.CURRENT.encode()
 T = TypeVar("T")
-
 
 
 def _reaches(version: str, wanted: str) -> bool:
@@ -312,9 +310,7 @@ class Operations:
         for stale in cached:
             if stale.network != net.name or GCAttachment(stale.container_id, stale.if_name) in valid:
                 continue
-            runtime = RuntimeConf(
-                stale.container_id, stale.netns, stale.if_name, stale.cni_args, stale.capability_args
-            )
+            runtime = RuntimeConf(stale.container_id, stale.netns, stale.if_name, stale.cni_args, stale.capability_args)
             who = f"failed to delete stale attachment {stale.container_id} {stale.if_name}"
             yield from _gathered(errors, who, self._delete(net, runtime))
         if _reaches_quietly(net.cni_version, "1.1.0"):

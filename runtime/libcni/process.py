@@ -1,3 +1,4 @@
+# ruff: noqa: N818 -- errors are named for what happened, as in cni.errors
 """One child process that is fed, read and waited for: a machine that two loops drive, one with poll, one with asyncio.
 
 The machine knows which descriptors it waits for and what each one's readiness means; it never blocks. The loops add
@@ -65,7 +66,11 @@ class Child:
     ) -> "Child":
         """Execute ``arguments``, the first being the file; raises ``OSError`` when it cannot be started."""
         (given, to), (out, out_end), (err, err_end) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
-        actions = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, out_end, 1), (os.POSIX_SPAWN_DUP2, err_end, 2)]
+        actions = [
+            (os.POSIX_SPAWN_DUP2, given, 0),
+            (os.POSIX_SPAWN_DUP2, out_end, 1),
+            (os.POSIX_SPAWN_DUP2, err_end, 2),
+        ]
         try:
             pid = _spawn(arguments, environ, actions, own_group)
         except BaseException:
@@ -175,12 +180,22 @@ class Child:
             self._close(descriptor)
 
 
-def _spawn(arguments: Sequence[str], environ: dict[str, str], actions: list[tuple[int, int, int]], own_group: bool) -> int:
-    group = {"setpgroup": 0} if own_group else {}
+def _spawn(
+    arguments: Sequence[str], environ: dict[str, str], actions: list[tuple[int, int, int]], own_group: bool
+) -> int:
     spawn = os.posix_spawn if "/" in arguments[0] else os.posix_spawnp
-    return spawn(
-        arguments[0], arguments, environ, file_actions=actions, setsigdef=_DEFAULT_SIGNALS, setsigmask=(), **group
-    )
+    command = list(arguments)
+    if own_group:
+        return spawn(
+            command[0],
+            command,
+            environ,
+            file_actions=actions,
+            setpgroup=0,
+            setsigdef=_DEFAULT_SIGNALS,
+            setsigmask=(),
+        )
+    return spawn(command[0], command, environ, file_actions=actions, setsigdef=_DEFAULT_SIGNALS, setsigmask=())
 
 
 def attend(child: Child, deadline: Deadline, cancel: Cancellation | None, group: bool) -> None:
@@ -257,6 +272,16 @@ async def _readiness(loop: asyncio.AbstractEventLoop, child: Child, timeout: flo
         for descriptor in writable:
             loop.remove_writer(descriptor)
     return found
+
+
+def restore_signals() -> None:
+    """In a forked child: the dispositions and the mask that an executed plugin would find."""
+    for number in signal.valid_signals():
+        try:
+            signal.signal(number, signal.SIG_DFL)
+        except (OSError, ValueError):
+            pass  # those that nobody may change
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def told(status: int) -> str:

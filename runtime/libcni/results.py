@@ -7,17 +7,16 @@ than the configuration's (spec section "CNI Result").
 from dataclasses import dataclass, field
 from typing import Any
 
-from cni import result as content
+from cni import result as shapes
 from cni import versions
 from cni.errors import CNIError
-
 from libcni import gojson
 from libcni.errors import ResultError
 
-DNS = content.DNS
-Interface = content.Interface
-IPConfig = content.IPConfig
-Route = content.Route
+DNS = shapes.DNS
+Interface = shapes.Interface
+IPConfig = shapes.IPConfig
+Route = shapes.Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Result:
     """What ADD answered: ``version`` (``cniVersion``), and the interfaces, addresses, routes and DNS in ``content``."""
 
     version: str = "0.1.0"
-    content: content.Result = field(default_factory=content.Result)
+    content: shapes.Result = field(default_factory=shapes.Result)
 
     @property
     def interfaces(self) -> list[Interface]:
@@ -71,7 +70,7 @@ class Result:
             oldest = versions.FAMILIES[0]
             if self.version in oldest and version in oldest:
                 return Result(version, self.content)
-            return Result(version, content.parse(self.content.document(version), version))
+            return Result(version, shapes.parse(self.content.document(version), version))
         except CNIError as error:
             raise ResultError(error.msg) from None
 
@@ -80,7 +79,7 @@ class Result:
         return gojson.encode(self.document(), sort=self.version in versions.FAMILIES[2], indent=indent)
 
 
-def _oldest(found: content.Result, version: str) -> dict[str, Any]:
+def _oldest(found: shapes.Result, version: str) -> dict[str, Any]:
     """A 0.1.0 or 0.2.0 document that was read as one: it may be empty, and its routes keep their attributes."""
     document: dict[str, Any] = {"cniVersion": version}
     for number in (4, 6):
@@ -118,6 +117,6 @@ def from_document(document: dict[str, Any], version: str) -> Result:
         raise ResultError(f'unsupported CNI result version "{version}"')
     known = {name: value for name, value in document.items() if name.lower() != "cniversion"}
     try:
-        return Result(version, content.parse(known, version))
+        return Result(version, shapes.parse(known, version))
     except CNIError as error:
         raise ResultError(str(error)) from None

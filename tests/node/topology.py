@@ -11,6 +11,7 @@ import copy
 import itertools
 import os
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,10 @@ class Node(NamedNetns):
     def __init__(self, data_dir: Path) -> None:
         super().__init__("node")
         self.data_dir = data_dir
-        self._members: list[NamedNetns] = []
+        self._members = ExitStack()
         try:
             self.outside = NamedNetns("outside")
-            self._members.append(self.outside)
+            self._members.callback(self.outside.close)
             self.ip(
                 "link set lo up",
                 f"link add uplink type veth peer name uplink netns {self.outside.name}",
@@ -78,14 +79,13 @@ class Node(NamedNetns):
 
     def close(self) -> None:
         """Remove everything: pods, the host outside, the node."""
-        for member in self._members:
-            member.close()
-        super().close()
+        self._members.callback(super().close)
+        self._members.close()
 
     def pod(self, container: str = "") -> Pod:
         """A new pod's empty namespace."""
         pod = Pod(container or f"ctr{next(_numbers)}")
-        self._members.append(pod)
+        self._members.callback(pod.close)
         return pod
 
     def cni(

@@ -1,6 +1,7 @@
 """ADD of bridge, key by key: what the kernel has afterwards, what the result says, and what the pods can do."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,27 @@ def test_layer_2_connects_pods_without_addresses(node: Node) -> None:
     with Wire(one.pod, "eth0") as sending, Wire(two.pod, "eth0") as receiving:
         sending.send(frame(two.mac, one.mac, b"hello"))
         assert receiving.received_until(b"hello") == [b"hello"]
+
+
+def test_many_pods_at_once(node: Node) -> None:
+    """Twelve ADDs, four at a time, onto a bridge that is not there yet; then as many DELs, and nothing is left."""
+    conf = bridge(host_local(node.data_dir, SUBNET), isDefaultGateway=True, ipMasq=True)
+    first = node.attach(conf)
+    first.delete()
+    node.ip("link del br0")
+    pods = [Attachment(node, conf, node.pod()) for _ in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        for outcome in pool.map(Attachment.add, pods):
+            assert outcome.exit == 0, outcome.stdout
+    assert {pod.address for pod in pods} == {f"10.1.0.{last}" for last in range(3, 15)}
+    assert node.ports("br0") == {pod.host for pod in pods}
+    for pod in pods:
+        assert tcp_source(node.outside, pod.pod, node.OUTSIDE) == node.ADDRESS
+    with ThreadPoolExecutor(4) as pool:
+        for outcome in pool.map(Attachment.delete, pods):
+            assert outcome.exit == 0, outcome.stdout
+    assert node.ports("br0") == set()
+    assert (node.leases(), node.iptables(), node.nft()) == ({}, [], [])
 
 
 def test_one_pod_has_two_interfaces_on_one_network(node: Node) -> None:

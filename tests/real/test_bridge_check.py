@@ -75,7 +75,6 @@ TAMPERING: list[Any] = [
         id="hairpin flipped",
         marks=NOT_COMPARED,
     ),
-    pytest.param(lambda node, pod: node.run("nft", "flush", "ruleset"), id="rules flushed", marks=NOT_COMPARED),
     pytest.param(
         lambda node, pod: node.ip("addr del 10.1.0.1/24 dev br0"), id="gateway address removed", marks=NOT_COMPARED
     ),
@@ -94,11 +93,24 @@ def test_check_fails_after_tampering(node: Node, tamper: Tamper) -> None:
 
 
 @pytest.mark.beyond_old_go("not compared")
-def test_check_fails_when_the_spoof_check_is_gone(node: Node) -> None:
-    """A pod whose guard somebody flushed may not pass as guarded."""
-    pod = attach(node, macspoofchk=True)
+@pytest.mark.parametrize(
+    "keys", [{"ipMasq": True}, {"ipMasq": True, "ipMasqBackend": "iptables"}, {"macspoofchk": True}]
+)
+def test_check_fails_when_somebody_flushed_the_rules(node: Node, keys: dict[str, Any]) -> None:
+    """A pod without its masquerade or its guard may not pass as having them, whichever packet filter has the rules."""
+    pod = attach(node, SUBNET, SUBNET6, **keys)
     assert pod.check().ok
     node.run("nft", "flush", "ruleset")
+    assert not pod.check().ok
+
+
+@pytest.mark.beyond_old_go("not compared")
+@pytest.mark.parametrize("family", ["-4", "-6"])
+def test_check_fails_when_one_masquerade_rule_is_missing(node: Node, family: str) -> None:
+    """The POSTROUTING jump of one of two families is enough."""
+    pod = attach(node, SUBNET, SUBNET6, ipMasq=True, ipMasqBackend="iptables")
+    assert pod.check().ok
+    node.run("iptables" if family == "-4" else "ip6tables", "-t", "nat", "-F", "POSTROUTING")
     assert not pod.check().ok
 
 

@@ -233,6 +233,18 @@ def test_gc_removes_exactly_what_is_not_valid(node: Node, backend: dict[str, str
 
 
 @pytest.mark.beyond_old_go("no GC")
+def test_gc_reads_the_lists_older_name(node: Node) -> None:
+    """``cni.dev/attachments``, as an earlier text of the specification had it, counts where the newer one is absent."""
+    conf = configuration(node, version="1.1.0", **MASQUERADED)
+    valid = node.attach(conf)
+    before = node.snapshot()
+    node.attach(conf)
+    keep = [{"containerID": valid.pod.container, "ifname": valid.ifname}]
+    assert node.cni("bridge", "GC", {**conf, "cni.dev/attachments": keep}, ifname="").ok
+    assert node.snapshot() == before
+
+
+@pytest.mark.beyond_old_go("no GC")
 def test_gc_with_an_empty_list_removes_the_whole_network(node: Node) -> None:
     """Nothing is valid: all of this network goes, a second interface of a pod too."""
     before = settled(node)

@@ -1,0 +1,71 @@
+# Everything that is done to this tree. `make help` lists it.
+PYTHON ?= /usr/bin/python3
+CNI_BIN_DIR ?= /opt/cni/bin
+CNI_CONF_DIR ?= /etc/cni/net.d
+DESTDIR ?=
+
+BUILD := .venv/build
+TESTS := .venv/test
+SOURCES := $(shell find common plugins runtime build -name '*.py' -not -path '*/__pycache__/*') build/bundled.txt
+# A package and the program by which it is known to be there.
+BUILD_PACKAGES := python3-venv=/usr/lib/python3.11/ensurepip/__init__.py
+DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
+TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
+	busybox-static=busybox strace procps=ps
+
+.PHONY: help venv dist install uninstall demo test test-guest lint bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+$(BUILD)/done: build/requirements.txt
+	@$(PYTHON) build/system-packages $(BUILD_PACKAGES)
+	@$(PYTHON) -m venv --clear $(BUILD)
+	@$(BUILD)/bin/pip -q install --disable-pip-version-check --require-hashes -r build/requirements.txt
+	@touch $@
+
+$(TESTS)/done: pyproject.toml
+	@$(PYTHON) build/system-packages $(BUILD_PACKAGES)
+	@$(PYTHON) -m venv --clear $(TESTS)
+	@$(TESTS)/bin/pip -q install --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+venv: $(TESTS)/done ## .venv/test, with what the tests need
+
+dist/.done: $(BUILD)/done $(SOURCES)
+	@$(BUILD)/bin/python build/dist.py
+	@touch $@
+
+dist: dist/.done ## the single files
+
+install: dist/.done ## put them into $(CNI_BIN_DIR); existing configuration stays
+	@$(PYTHON) -E -s -S build/install.py install dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)'
+
+uninstall: ## take them away again
+	@$(PYTHON) -E -s -S build/install.py uninstall dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)'
+
+demo: dist/.done ## two pods on a pretended node, shown and removed
+	@$(PYTHON) build/system-packages $(DEMO_PACKAGES)
+	@$(PYTHON) deploy/demo
+
+lint: $(TESTS)/done ## ruff and mypy
+	@$(TESTS)/bin/ruff check .
+	@$(TESTS)/bin/ruff format --check .
+	@$(TESTS)/bin/mypy
+
+test: $(TESTS)/done dist/.done lint ## everything
+	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
+	@$(TESTS)/bin/python -m pytest
+	@$(MAKE) --no-print-directory test-guest
+
+test-guest: $(TESTS)/done dist/.done ## the tests that need Debian's own kernel, in a guest
+	@mkdir -p reports
+	@tests/guest/run -t 900 -o reports $(TESTS)/bin/python -m pytest -m guest tests/guest
+
+bench: dist/.done ## cold calls beside Debian's Go plugins
+	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
+	@$(PYTHON) bench/cold.py
+
+clean: ## what the build made
+	@rm -rf dist .venv reports

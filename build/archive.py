@@ -1,0 +1,100 @@
+"""The format of a single file: a first line, then an archive of modules, each compiled and as source.
+
+The same modules give the same bytes: entries are sorted, stored, and have one time and one mode. The archive's comment
+tells the build, so that a plugin knows a neighbour of the same one.
+"""
+
+import _imp
+import hashlib
+import importlib.util
+import io
+import marshal
+import zipfile
+from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
+
+MARK = "pycni-build:"
+# env splits the line (-S, coreutils 8.30); the kernel reads 255 bytes of it (Linux 5.1)
+FIRST_LINE = (
+    '#!/usr/bin/env -S /usr/bin/python3 -ISc "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_{package}"\n'
+)
+_START = "import frontdoor\n\nfrontdoor.start({package!r})\n"
+# What ``python3 dist/bridge`` executes: the same front door in an interpreter that nothing reaches from outside.
+_MAIN = """\
+import os
+import sys
+
+code = "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_{package}"
+python = sys.executable or "/usr/bin/python3"
+os.execv(python, [python, "-I", "-S", "-c", code, os.path.dirname(os.path.abspath(__file__)), *sys.argv[1:]])
+"""
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def compiled(name: str, source: bytes) -> bytes:
+    """The module's pyc for this interpreter, without docstrings, never checked against its source (PEP 552)."""
+    code = SourceFileLoader("", name).source_to_code(source, name, _optimize=2)  # type: ignore[call-arg]
+    # a round trip makes the bytes independent of which strings this process has interned
+    code = marshal.loads(marshal.dumps(code))  # noqa: S302
+    data = bytearray(importlib.util.MAGIC_NUMBER)
+    data += (0b01).to_bytes(4, "little")
+    data += _imp.source_hash(int.from_bytes(importlib.util.MAGIC_NUMBER, "little"), source)
+    data += marshal.dumps(code)
+    return bytes(data)
+
+
+def identity(modules: Mapping[str, bytes]) -> str:
+    """The build that modules make: a hash of their names and contents."""
+    digest = hashlib.sha256()
+    for name in sorted(modules):
+        digest.update(f"{name}\0{len(modules[name])}\0".encode() + modules[name])
+    return digest.hexdigest()
+
+
+def single_file(package: str, modules: Mapping[str, bytes], build: str) -> bytes:
+    """The whole file for a plugin's package; ``modules`` are sources and other texts by their path in the archive."""
+    entries = dict(modules)
+    entries[f"start_{package}.py"] = _START.format(package=package).encode()
+    entries["__main__.py"] = _MAIN.format(package=package).encode()
+    return with_compiled(FIRST_LINE.format(package=package).encode(), entries, build)
+
+
+def with_compiled(first_line: bytes, entries: Mapping[str, bytes], build: str) -> bytes:
+    """First line and archive; every source gets its pyc for this interpreter."""
+    if len(first_line) > 255:
+        raise ValueError(f"the kernel reads 255 bytes of a first line, this one has {len(first_line)}")
+    everything = {name: data for name, data in entries.items() if not name.endswith(".pyc")}
+    for name, source in list(everything.items()):
+        if name.endswith(".py"):
+            everything[f"{name}c"] = compiled(name, source)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = f"{MARK}{build}".encode()
+        for name in sorted(everything):
+            info = zipfile.ZipInfo(name, _TIME)
+            info.external_attr = 0o100644 << 16
+            info.create_system = 3
+            archive.writestr(info, everything[name])
+    return _shifted(first_line, out.getvalue())
+
+
+def _shifted(first_line: bytes, data: bytes) -> bytes:
+    """An archive behind a first line; readers find its directory from the end, so the offsets may stay as they are."""
+    return first_line + data
+
+
+def is_ours(data: bytes) -> bool:
+    """Whether a file is a single file of this project."""
+    return data.startswith(b"#!") and MARK.encode() in data[-200:]
+
+
+def recompiled(data: bytes) -> bytes:
+    """A single file for this interpreter; the file itself if it was compiled for this one."""
+    line = data.split(b"\n", 1)[0] + b"\n"
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+        build = archive.comment.decode().removeprefix(MARK)
+    magic = importlib.util.MAGIC_NUMBER
+    if all(content.startswith(magic) for name, content in entries.items() if name.endswith(".pyc")):
+        return data
+    return with_compiled(line, entries, build)

@@ -1,0 +1,123 @@
+"""The asyncio form of the container-networking interface: the same calls, awaited; many attachments on one thread."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from libcni.cacheview import CacheView
+from libcni.cancellation import Cancellation, Deadline
+from libcni.driver import Looping
+from libcni.execution import AsyncExec, Exec, ProcessExec
+from libcni.interface import Several
+from libcni.model import GCArgs, NetworkConfig, NetworkConfigList, PluginInfo, RuntimeConf
+from libcni.operations import as_list
+from libcni.options import Options
+from libcni.requests import Operation
+from libcni.results import Result
+
+T = TypeVar("T")
+
+
+class AsyncCNIConfig(CacheView):
+    """Drives CNI plugins from an event loop; parameters and errors are ``CNIConfig``'s.
+
+    Cancelling the task kills the plugin that runs and raises ``asyncio.CancelledError``; what the options want undone
+    is undone before. ``timeout`` is seconds for the whole call.
+    """
+
+    def __init__(
+        self,
+        path: Sequence[str],
+        cache_dir: str = "",
+        executor: AsyncExec | None = None,
+        options: Options = Options(),  # noqa: B008
+    ) -> None:
+        self._exec: AsyncExec = executor or ProcessExec()
+        super().__init__(path, cache_dir, self._exec, options)
+
+    async def run(self, operation: Operation[T], timeout: float | None = None) -> T:
+        """Drive an operation (see ``operations``) to its end."""
+        limit = self.options.timeout if timeout is None else timeout
+        return await Looping(self._exec, limit).run(operation)
+
+    async def add_network_list(
+        self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
+    ) -> Result:
+        """As ``CNIConfig.add_network_list``."""
+        return await self.run(self.operations.add_network_list(net, runtime), timeout)
+
+    async def check_network_list(
+        self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
+    ) -> None:
+        """As ``CNIConfig.check_network_list``."""
+        await self.run(self.operations.check_network_list(net, runtime), timeout)
+
+    async def del_network_list(
+        self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
+    ) -> None:
+        """As ``CNIConfig.del_network_list``."""
+        await self.run(self.operations.del_network_list(net, runtime), timeout)
+
+    async def add_network(self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None) -> Result:
+        """As ``CNIConfig.add_network``."""
+        return await self.run(self.operations.add_network_list(as_list(net), runtime, single=True), timeout)
+
+    async def check_network(self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None) -> None:
+        """As ``CNIConfig.check_network``."""
+        await self.run(self.operations.check_network_list(as_list(net), runtime), timeout)
+
+    async def del_network(self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None) -> None:
+        """As ``CNIConfig.del_network``."""
+        await self.run(self.operations.del_network_list(as_list(net), runtime, single=True), timeout)
+
+    async def validate_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> list[str]:
+        """As ``CNIConfig.validate_network_list``."""
+        return await self.run(self.operations.validate_network_list(net), timeout)
+
+    async def validate_network(self, net: NetworkConfig, *, timeout: float | None = None) -> list[str]:
+        """As ``CNIConfig.validate_network``."""
+        return await self.run(self.operations.validate_network(net), timeout)
+
+    async def get_version_info(self, plugin: str, *, timeout: float | None = None) -> PluginInfo:
+        """As ``CNIConfig.get_version_info``."""
+        return await self.run(self.operations.get_version_info(plugin), timeout)
+
+    async def gc_network_list(
+        self, net: NetworkConfigList, args: GCArgs | None = None, *, timeout: float | None = None
+    ) -> None:
+        """As ``CNIConfig.gc_network_list``."""
+        await self.run(self.operations.gc_network_lists([net], args), timeout)
+
+    async def gc_network_lists(
+        self, nets: Iterable[NetworkConfigList], args: Several = None, *, timeout: float | None = None
+    ) -> None:
+        """As ``CNIConfig.gc_network_lists``."""
+        await self.run(self.operations.gc_network_lists(nets, args), timeout)
+
+    async def get_status_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> None:
+        """As ``CNIConfig.get_status_network_list``."""
+        await self.run(
+            self.operations.get_status_network_list(net), self.options.status_timeout if timeout is None else timeout
+        )
+
+
+class Threaded:
+    """An executor of the synchronous form for the asyncio form: each plugin is waited for by a thread."""
+
+    def __init__(self, executor: Exec) -> None:
+        self._exec = executor
+        self.find_in_path = executor.find_in_path
+        self.decode = executor.decode
+
+    async def exec_plugin_async(self, path: str, stdin: bytes, environ: dict[str, str], deadline: Deadline) -> bytes:
+        """Run the file in a thread; cancelling the task ends it through a switch, and waits for that."""
+        with Cancellation() as cancel:
+            run = asyncio.ensure_future(
+                asyncio.to_thread(self._exec.exec_plugin, path, stdin, environ, deadline, cancel)
+            )
+            try:
+                return await asyncio.shield(run)
+            except asyncio.CancelledError:
+                cancel.cancel()
+                await asyncio.wait([run])
+                raise

@@ -1,0 +1,51 @@
+"""What both forms have in common: the operations of one configuration, and what the cache tells without waiting."""
+
+from collections.abc import Sequence
+
+from libcni.cache import Cache
+from libcni.execution import Finder
+from libcni.model import NetworkAttachment, NetworkConfig, NetworkConfigList, RuntimeConf
+from libcni.operations import Operations, as_list
+from libcni.options import Options
+from libcni.results import Result
+
+
+class CacheView:
+    """The base of ``CNIConfig`` and ``AsyncCNIConfig``."""
+
+    def __init__(self, path: Sequence[str], cache_dir: str, finder: Finder, options: Options) -> None:
+        self.path = tuple(path)
+        self.options = options
+        self.operations = Operations(self.path, finder, Cache(cache_dir, options.sync_cache), options)
+
+    def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
+        """The result that ADD left in the cache, in the list's version; None when there is no file.
+
+        Raises ``CacheDamaged`` for a file that cannot be read, ``CacheError`` when it has no form in that version.
+        """
+        return self.operations.get_network_list_cached_result(net, runtime)
+
+    def get_network_list_cached_config(
+        self, net: NetworkConfigList, runtime: RuntimeConf
+    ) -> tuple[bytes, RuntimeConf] | None:
+        """The configuration that ADD used, and ``runtime`` with the arguments of then; None when there is no file.
+
+        ``netns`` stays the given one. Raises ``CacheDamaged``, ``CacheError``.
+        """
+        return self.operations.get_network_list_cached_config(net, runtime)
+
+    def get_network_cached_result(self, net: NetworkConfig, runtime: RuntimeConf) -> Result | None:
+        """The same for one plugin's configuration, by its own name and version."""
+        return self.operations.get_network_list_cached_result(as_list(net), runtime)
+
+    def get_network_cached_config(self, net: NetworkConfig, runtime: RuntimeConf) -> tuple[bytes, RuntimeConf] | None:
+        """The same for one plugin's configuration."""
+        return self.operations.get_network_list_cached_config(as_list(net), runtime)
+
+    def get_cached_attachments(self, container_id: str = "") -> list[NetworkAttachment]:
+        """The cached attachments of a container, of all where it is empty, by file name.
+
+        Damaged files and those of another kind are skipped and reported; no folder is no attachment. Raises ``OSError``
+        when the folder cannot be read.
+        """
+        return self.operations.get_cached_attachments(container_id)

@@ -1,0 +1,201 @@
+"""containerd's interface: one object for all networks of a container, blocking or awaited (Go: ``go-cni``)."""
+
+from typing import Protocol, TypeVar
+
+from libcni.cancellation import Cancellation
+from libcni.containerd.capabilities import NamespaceOpt
+from libcni.containerd.operations import Service
+from libcni.containerd.outcome import ConfigResult, Result
+from libcni.containerd.settings import Opt
+from libcni.driver import Blocking, Looping
+from libcni.execution import AsyncExec, Exec, ProcessExec
+from libcni.requests import Operation
+
+T = TypeVar("T")
+
+
+class ContainerdCNI(Protocol):
+    """The interface, for those who replace it in tests; ``Containerd`` documents the methods."""
+
+    def setup(  # noqa: D102
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Result: ...
+
+    def setup_serially(  # noqa: D102
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Result: ...
+
+    def remove(  # noqa: D102
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> None: ...
+
+    def check(  # noqa: D102
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> None: ...
+
+    def load(self, *opts: Opt) -> None: ...  # noqa: D102
+
+    def status(self, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None: ...  # noqa: D102
+
+    def get_config(self) -> ConfigResult: ...  # noqa: D102
+
+
+class _Loaded:
+    """What both forms have in common."""
+
+    service: Service
+
+    def load(self, *opts: Opt) -> None:
+        """Forget all networks, then apply the options in order.
+
+        Raises ``LoadFailed``; networks of the options before the failing one stay. Calls that run are not waited for,
+        and go on with the networks of their time.
+        """
+        self.service.load(opts)
+
+    def get_config(self) -> ConfigResult:
+        """The settings and the loaded networks; never fails."""
+        return self.service.get_config()
+
+
+class Containerd(_Loaded):
+    """The synchronous form (Go: ``cni.New``).
+
+    ``opts`` are applied in order. ``id`` is the container's, ``path`` its namespace's (empty on remove when it is
+    gone). ``timeout`` is seconds for the whole call (None: the options' default), ``cancel`` ends it from another
+    thread. All calls but ``load`` and ``get_config`` raise ``NotInitialized`` while too few networks are loaded.
+    """
+
+    def __init__(self, *opts: Opt, executor: Exec | None = None) -> None:
+        self._exec: Exec = executor or ProcessExec()
+        self.service = Service(self._exec, opts)
+
+    def run(self, operation: Operation[T], timeout: float | None, cancel: Cancellation | None) -> T:
+        """Drive an operation to its end."""
+        limit = self.service.options.timeout if timeout is None else timeout
+        return Blocking(self._exec, limit, cancel).run(operation)
+
+    def setup(
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Result:
+        """ADD of all networks at once.
+
+        When one fails the others are waited for, what was made is removed (see ``with_rollback``), and the error that
+        came first is raised: ``StepFailed``, ``CacheError``, ``InvalidResult``.
+        """
+        return self.run(self.service.setup(id, path, opts), timeout, cancel)
+
+    def setup_serially(
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Result:
+        """ADD of the networks in load order, for chains that need one another; otherwise as ``setup``."""
+        return self.run(self.service.setup_serially(id, path, opts), timeout, cancel)
+
+    def remove(
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> None:
+        """DEL of the networks in load order.
+
+        An error whose text has ``not found`` (without ``path`` also ``no such file or directory``) is taken for
+        nothing to remove, as in Go; any other ends it: ``StepFailed``.
+        """
+        self.run(self.service.remove(id, path, opts), timeout, cancel)
+
+    def check(
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> None:
+        """CHECK of the networks in load order; the first error, as ``CNIConfig.check_network_list`` raises it.
+
+        With ``with_lo_network`` it always fails, 0.3.1 has no CHECK; with ``with_checkable_lo_network`` it works.
+        """
+        self.run(self.service.check(id, path, opts), timeout, cancel)
+
+    def status(self, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
+        """STATUS of the networks in order, the first error; its default of time is ``Options.status_timeout``."""
+        limit = self.service.options.status_timeout if timeout is None else timeout
+        self.run(self.service.status(), limit, cancel)
+
+
+class AsyncContainerd(_Loaded):
+    """The asyncio form (go-cni#6); cancelling the task kills the plugins and removes what was made."""
+
+    def __init__(self, *opts: Opt, executor: AsyncExec | None = None) -> None:
+        self._exec: AsyncExec = executor or ProcessExec()
+        self.service = Service(self._exec, opts)
+
+    async def run(self, operation: Operation[T], timeout: float | None) -> T:
+        """Drive an operation to its end."""
+        limit = self.service.options.timeout if timeout is None else timeout
+        return await Looping(self._exec, limit).run(operation)
+
+    async def setup(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> Result:  # noqa: A002
+        """As ``Containerd.setup``."""
+        return await self.run(self.service.setup(id, path, opts), timeout)
+
+    async def setup_serially(
+        self,
+        id: str,  # noqa: A002
+        path: str,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+    ) -> Result:
+        """As ``Containerd.setup_serially``."""
+        return await self.run(self.service.setup_serially(id, path, opts), timeout)
+
+    async def remove(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> None:  # noqa: A002
+        """As ``Containerd.remove``."""
+        await self.run(self.service.remove(id, path, opts), timeout)
+
+    async def check(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> None:  # noqa: A002
+        """As ``Containerd.check``."""
+        await self.run(self.service.check(id, path, opts), timeout)
+
+    async def status(self, *, timeout: float | None = None) -> None:
+        """As ``Containerd.status``."""
+        limit = self.service.options.status_timeout if timeout is None else timeout
+        await self.run(self.service.status(), limit)
+
+
+def new(*opts: Opt, executor: Exec | None = None) -> Containerd:
+    """An object with Go's defaults: ``/opt/cni/bin``, ``/etc/cni/net.d``, one file, ``eth``, one network at least."""
+    return Containerd(*opts, executor=executor)

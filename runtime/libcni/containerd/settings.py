@@ -1,0 +1,190 @@
+"""The options of containerd's interface (Go: ``Opt``): how the object is set up, and what it loads."""
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from libcni.configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
+from libcni.containerd.errors import InvalidConfig, NotInitialized, ReadFailed
+from libcni.errors import ConfigError
+from libcni.loading import LIST_SUFFIXES, SINGLE_SUFFIXES, conf_files, conf_from_file, network_conf_from_file
+from libcni.model import NetworkConfigList
+from libcni.options import Options
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A loaded network, the interface's name in the container, and the plugin folders of its time."""
+
+    config: NetworkConfigList
+    if_name: str
+    plugin_dirs: Sequence[str]
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the options set. Durations are seconds."""
+
+    plugin_dirs: Sequence[str] = ("/opt/cni/bin",)
+    plugin_conf_dirs: Sequence[str] = ("/etc/cni/net.d",)
+    plugin_max_conf_num: int = 1
+    prefix: str = "eth"
+    min_network_count: int = 1
+    cache_dir: str = ""
+    rollback: bool = True
+    options: Options = field(default_factory=Options)
+    networks: list[Network] = field(default_factory=list)
+
+    def attach(self, config: NetworkConfigList, if_name: str) -> None:
+        """Add a network."""
+        self.networks.append(Network(config, if_name, tuple(self.plugin_dirs)))
+
+
+Opt = Callable[[Settings], None]
+
+
+def _setting(name: str, value: object) -> Opt:
+    def apply(settings: Settings) -> None:
+        setattr(settings, name, value)
+
+    return apply
+
+
+def with_interface_prefix(prefix: str) -> Opt:
+    """What interfaces in the container are called before their number; give it before the options that load."""
+    return _setting("prefix", prefix)
+
+
+def with_plugin_dir(folders: Sequence[str]) -> Opt:
+    """The plugin folders; networks that are loaded keep those of their time."""
+    return _setting("plugin_dirs", tuple(folders))
+
+
+def with_plugin_conf_dir(folder: str | Sequence[str]) -> Opt:
+    """The configuration folder, or several, in order (containerd#10710)."""
+    return _setting("plugin_conf_dirs", (folder,) if isinstance(folder, str) else tuple(folder))
+
+
+def with_plugin_max_conf_num(number: int) -> Opt:
+    """How many files ``with_default_conf`` takes; 0 or less is all."""
+    return _setting("plugin_max_conf_num", number)
+
+
+def with_min_network_count(number: int) -> Opt:
+    """How many networks must be loaded for anything to work."""
+    return _setting("min_network_count", number)
+
+
+def with_cache_dir(folder: str) -> Opt:
+    """Where attachments are remembered (go-cni#135)."""
+    return _setting("cache_dir", folder)
+
+
+def with_rollback(wanted: bool) -> Opt:
+    """Whether a Setup that fails removes what it had made. It does by default; Go's library leaves it."""
+    return _setting("rollback", wanted)
+
+
+def with_options(options: Options) -> Opt:
+    """What goes beyond Go's library in the calls beneath: timeouts, locks, …"""
+    return _setting("options", options)
+
+
+def _loopback(version: str, settings: Settings) -> None:
+    text = '{"cniVersion":"%s","name":"cni-loopback","plugins":[{"type":"loopback"}]}' % version  # noqa: UP031
+    settings.attach(network_conf_from_bytes(text.encode()), "lo")
+
+
+def with_lo_network(settings: Settings) -> None:
+    """The loopback network as Go's library has it: 0.3.1, which has no CHECK, so that Check always fails."""
+    _loopback("0.3.1", settings)
+
+
+def with_checkable_lo_network(settings: Settings) -> None:
+    """The loopback network at 1.0.0: Check works."""
+    _loopback("1.0.0", settings)
+
+
+def with_conf(data: bytes) -> Opt:
+    """One plugin's configuration; its interface has number 0."""
+    return with_conf_index(data, 0)
+
+
+def with_conf_index(data: bytes, index: int) -> Opt:
+    """One plugin's configuration; its interface has that number."""
+
+    def apply(settings: Settings) -> None:
+        settings.attach(conf_list_from_conf(conf_from_bytes(data)), f"{settings.prefix}{index}")
+
+    return apply
+
+
+def with_conf_file(file: str) -> Opt:
+    """One plugin's configuration from a file; its interface has number 0."""
+
+    def apply(settings: Settings) -> None:
+        settings.attach(conf_list_from_conf(conf_from_file(file)), f"{settings.prefix}0")
+
+    return apply
+
+
+def with_conf_list_bytes(data: bytes) -> Opt:
+    """A list; its interface has the number of networks that are loaded, ``lo`` counted."""
+
+    def apply(settings: Settings) -> None:
+        settings.attach(network_conf_from_bytes(data), f"{settings.prefix}{len(settings.networks)}")
+
+    return apply
+
+
+def with_conf_list_file(file: str) -> Opt:
+    """A list from a file; its interface has the number of networks that are loaded, ``lo`` counted."""
+
+    def apply(settings: Settings) -> None:
+        settings.attach(network_conf_from_file(file), f"{settings.prefix}{len(settings.networks)}")
+
+    return apply
+
+
+def with_default_conf(settings: Settings) -> None:
+    """The first files of the configuration folders, as many as ``with_plugin_max_conf_num`` says."""
+    _load_folders(settings, settings.plugin_max_conf_num)
+
+
+def with_all_conf(settings: Settings) -> None:
+    """All files of the configuration folders."""
+    _load_folders(settings, 0)
+
+
+def _load_folders(settings: Settings, limit: int) -> None:
+    folders = settings.plugin_conf_dirs
+    try:
+        files = [file for one in folders for file in conf_files(one, (*SINGLE_SUFFIXES, *LIST_SUFFIXES))]
+    except OSError as error:
+        reason = os.strerror(error.errno or errno.EIO).lower()
+        raise ReadFailed(f"failed to read config file: open {error.filename}: {reason}") from error
+    if not files:
+        raise NotInitialized(f"no network config found in {' '.join(folders)}")
+    loaded = [_load_file(file) for file in (files[:limit] if limit > 0 else files)]
+    for number, config in enumerate(loaded):
+        settings.attach(config, f"{settings.prefix}{number}")
+
+
+def _load_file(file: str) -> NetworkConfigList:
+    if file.endswith(LIST_SUFFIXES):
+        return _reading(f"failed to load CNI config list file {file}", partial(network_conf_from_file, file))
+    single = _reading(f"failed to load CNI config file {file}", partial(conf_from_file, file))
+    what = f"failed to convert CNI config file {file} to CNI config list"
+    return _reading(what, partial(conf_list_from_conf, single))
+
+
+def _reading(what: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ConfigError as error:
+        raise InvalidConfig(f"{what}: {error}") from error

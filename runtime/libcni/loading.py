@@ -1,0 +1,127 @@
+"""Configurations from files, in the Go library's order (runtime.md, 1.7); of several folders the first wins.
+
+Lists (``.conflist``) before single plugins (``.conf``, ``.json``), by file name; a file that cannot be read ends the
+search, for the network that it was to hold must not be replaced by another in silence.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from libcni.configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
+from libcni.errors import ConfigError, NoConfigsFound, NotFound
+from libcni.model import NetworkConfig, NetworkConfigList
+
+DEFAULT_FOLDER = "/etc/cni/net.d"
+LIST_SUFFIXES = (".conflist",)
+SINGLE_SUFFIXES = (".conf", ".json")
+
+
+def _read(file: str) -> bytes:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read()
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
+        raise ConfigError(f"error reading {file}: open {file}: {reason}") from error
+
+
+def conf_from_file(file: str) -> NetworkConfig:
+    """One plugin's configuration (Go: ``ConfFromFile``); raises ``ConfigError`` with the file's name and the place."""
+    return conf_from_bytes(_read(file), file)
+
+
+def network_conf_from_file(file: str) -> NetworkConfigList:
+    """A list, and the plugins in the folder of its name beside it (Go: ``NetworkConfFromFile``).
+
+    Plugins written in the list come first, then the folder's, unless ``loadOnlyInlinedPlugins``. ``bytes`` stays the
+    file as read. Raises ``ConfigError``.
+    """
+    net = network_conf_from_bytes(_read(file), file)
+    if not net.load_only_inlined_plugins:
+        more = network_plugin_confs_from_files(os.path.dirname(file), net.name)
+        net = replace(net, plugins=(*net.plugins, *more))
+    if not net.plugins:
+        raise ConfigError("no plugin configs found", file)
+    return net
+
+
+def network_plugin_confs_from_files(folder: str, name: str) -> list[NetworkConfig]:
+    """The plugins of a network from ``folder/name/*.conf``, by file name; no such folder: none.
+
+    A name that leads elsewhere (``..``, a slash) has no folder (Go reads it). Raises ``ConfigError``.
+    """
+    if not name or "/" in name or name in (".", ".."):
+        return []
+    inner = os.path.join(folder, name)
+    try:
+        files = conf_files(inner, (".conf",))
+    except OSError as error:
+        raise ConfigError(f"failed to read plugin config files in {inner}: {error.strerror}") from error
+    return [conf_from_file(file) for file in files]
+
+
+def conf_files(folder: str, suffixes: Sequence[str]) -> list[str]:
+    """Every entry that is no folder and whose last suffix (with dot, case-sensitive) is wanted; full paths, by name.
+
+    No such folder: none. Raises ``OSError`` when it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(
+                (entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)), key=os.fsencode
+            )
+    except FileNotFoundError:
+        return []
+    return [os.path.join(folder, name) for name in names if _suffix(name) in suffixes]
+
+
+def _suffix(name: str) -> str:
+    dot = name.rfind(".")
+    return name[dot:] if dot >= 0 else ""
+
+
+def _folders(folder: str | Sequence[str]) -> list[str]:
+    return [folder] if isinstance(folder, str) else list(folder)
+
+
+def _files(folders: Sequence[str], suffixes: Sequence[str]) -> list[str]:
+    try:
+        return [file for one in folders for file in conf_files(one, suffixes)]
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration folder: {error.strerror}", str(error.filename)) from error
+
+
+def load_conf(folder: str | Sequence[str], name: str) -> NetworkConfig:
+    """The first single plugin's configuration of that name (Go: ``LoadConf``).
+
+    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file that is met before.
+    """
+    folders = _folders(folder)
+    files = _files(folders, SINGLE_SUFFIXES)
+    if not files:
+        raise NoConfigsFound(" ".join(folders))
+    for file in files:
+        conf = conf_from_file(file)
+        if conf.network.name == name:
+            return conf
+    raise NotFound(" ".join(folders), name)
+
+
+def load_network_conf(folder: str | Sequence[str], name: str) -> NetworkConfigList:
+    """The network of that name: the first list, else the first single plugin as a list (Go: ``LoadNetworkConf``).
+
+    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file that is met before.
+    """
+    folders = _folders(folder)
+    files = _files(folders, LIST_SUFFIXES)
+    for file in files:
+        net = network_conf_from_file(file)
+        if net.name == name:
+            return net
+    try:
+        return conf_list_from_conf(load_conf(folders, name))
+    except NoConfigsFound:
+        if files:
+            raise NotFound(" ".join(folders), name) from None
+        raise

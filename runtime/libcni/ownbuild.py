@@ -1,0 +1,110 @@
+"""Plugins of our own build without the start of an interpreter: in a forked child of this process, where that is safe.
+
+A plugin file of pycni is a zip archive whose comment is ``pycni-build:<hex>``. The child puts it first on ``sys.path``,
+forgets modules that this process may have from elsewhere, and runs exactly the file's code. Nothing of this process
+changes: the plugin enters namespaces in the child. A fork in a process with several threads may inherit a lock that
+nobody will release, so there, and for every other plugin, the file is executed as the specification says.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from libcni import process
+from libcni.cancellation import Cancellation, Deadline
+from libcni.execution import ProcessExec, Writer, refuse_to_start
+from libcni.process import Child
+
+_MARK = b"pycni-build:"
+_TAIL = 200
+# What a plugin's file brings along, and must come from it.
+_OWN_PACKAGES = ("cni", "pyroute2", "netaddr")
+
+
+def build_of(path: str) -> bytes:
+    """The build's identity at the end of a plugin file of ours; empty for any other file."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            tail = file.read()
+    except OSError:
+        return b""
+    place = tail.rfind(_MARK)
+    return tail[place + len(_MARK) :] if place >= 0 else b""
+
+
+class OwnBuildExec(ProcessExec):
+    """A ``ProcessExec`` that runs plugins of our own build in forked children; ``forked`` counts how often it did."""
+
+    def __init__(
+        self,
+        stderr: Writer | None = None,
+        *,
+        own_group: bool = False,
+        max_output: int = 64 << 20,
+        wait_delay: float = 5.0,
+    ) -> None:
+        super().__init__(stderr, own_group=own_group, max_output=max_output, wait_delay=wait_delay)
+        self.forked = 0
+
+    def exec_plugin(
+        self,
+        path: str,
+        stdin: bytes,
+        environ: dict[str, str],
+        deadline: Deadline = Deadline(),  # noqa: B008
+        cancel: Cancellation | None = None,
+    ) -> bytes:
+        """As ``ProcessExec.exec_plugin``; which of the two ways it went cannot be seen from the answer."""
+        if not (_alone() and build_of(path)):
+            return super().exec_plugin(path, stdin, environ, deadline, cancel)
+        refuse_to_start(path, deadline, cancel)
+        self.forked += 1
+        child = _fork(os.path.abspath(path), stdin, environ, self._own_group, self._max_output, self._wait_delay)
+        return self._attended(child, path, deadline, cancel)
+
+
+def _alone() -> bool:
+    """Whether this process has one thread; ``threading`` does not know those of extension modules."""
+    return len(os.listdir("/proc/self/task")) == 1
+
+
+def _fork(path: str, stdin: bytes, environ: dict[str, str], own_group: bool, limit: int, wait_delay: float) -> Child:
+    (out, out_end), (err, err_end), (given, to) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 70
+        try:
+            status = _serve(path, stdin, environ, (given, out_end, err_end), own_group)
+        finally:
+            os._exit(status)
+    for descriptor in (given, out_end, err_end):
+        os.close(descriptor)
+    return Child(pid, b"", (to, out, err), limit, wait_delay)
+
+
+def _serve(path: str, stdin: bytes, environ: dict[str, str], ends: Sequence[int], own_group: bool) -> int:
+    """In the child: the plugin's whole call; the answer is its exit status."""
+    if own_group:
+        os.setpgid(0, 0)
+    for number, end in enumerate(ends):
+        os.dup2(end, number)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    process.restore_signals()
+    os.environ.clear()
+    os.environ.update(environ)
+    for name in [name for name in sys.modules if name.partition(".")[0] in _OWN_PACKAGES]:
+        del sys.modules[name]
+    sys.path.insert(0, path)
+    sys.path_importer_cache.pop(path, None)
+    module = f"cni_{os.path.basename(path).replace('-', '_')}.plugin"
+    __import__(module)
+    __import__("cni.skel")
+    log = os.fdopen(2, "w", closefd=False, errors="replace")
+    status, output = sys.modules["cni.skel"].call(sys.modules[module].PLUGIN, environ, stdin, log)
+    log.flush()
+    while output:
+        output = output[os.write(1, output) :]
+    return int(status)
