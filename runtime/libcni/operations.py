@@ -155,19 +155,26 @@ class Operations:
                 config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
                 yield from self._run("CHECK", config, runtime)
 
-    def del_network_list(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
-        """DEL of each plugin in reverse, each with the final result of ADD; stops at the first error."""
+    def del_network_list(
+        self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, cleanup: bool = False
+    ) -> Operation[None]:
+        """DEL of each plugin in reverse, each with the final result of ADD; stops at the first error.
+
+        ``cleanup``: it undoes a call that failed or was cancelled (see ``requests.Execute``).
+        """
         held = yield from self._locks.attachment("DEL", net.name, runtime.container_id, runtime.if_name)
         with holding(held):
             if self._options.delete_with_cached_config:
                 net, runtime = self._as_added(net, runtime, single)
-            yield from self._delete(net, runtime, single)
+            yield from self._delete(net, runtime, single, cleanup)
 
-    def _delete(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
+    def _delete(
+        self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, cleanup: bool = False
+    ) -> Operation[None]:
         previous = self._previous_for_delete(net, runtime)
         for plugin in reversed(net.plugins):
             config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
-            step = self._run("DEL", config, runtime)
+            step = self._run("DEL", config, runtime, cleanup)
             yield from (step if single else _named(plugin, "delete", step))
         self._forget(net, runtime)
 

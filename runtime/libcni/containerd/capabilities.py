@@ -117,8 +117,7 @@ def with_capability_dns(dns: DNSConfig) -> NamespaceOpt:
 def with_capability_ip_ranges(ranges: Sequence[IPRange], nested: bool = False) -> NamespaceOpt:
     """``ipRanges``; a flat list as Go's library sends it, which host-local refuses: ``nested`` is what it wants."""
     flat = [
-        {"Subnet": r.subnet, "RangeStart": r.range_start, "RangeEnd": r.range_end, "Gateway": r.gateway}
-        for r in ranges
+        {"Subnet": r.subnet, "RangeStart": r.range_start, "RangeEnd": r.range_end, "Gateway": r.gateway} for r in ranges
     ]
     return with_capability("ipRanges", [flat] if nested else flat)
 

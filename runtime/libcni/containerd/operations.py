@@ -78,7 +78,7 @@ class Service:
         for network in settings.networks:
             yield from self._calls(settings, network).get_status_network_list(network.config)
 
-    def setup(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[Result]:  # noqa: A002
+    def setup(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
         """ADD of all networks at once; the error that came first, after all have ended."""
         settings = self._ready()
         begun: list[Network] = []
@@ -95,7 +95,7 @@ class Service:
             yield from self._roll_back(settings, begun, id, path, opts, error)
             raise
 
-    def setup_serially(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[Result]:  # noqa: A002
+    def setup_serially(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
         """ADD of the networks in load order; stops at the first error."""
         settings = self._ready()
         begun: list[Network] = []
@@ -119,7 +119,7 @@ class Service:
         self,
         settings: Settings,
         begun: Sequence[Network],
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         opts: Sequence[NamespaceOpt],
         error: BaseException,
@@ -134,7 +134,7 @@ class Service:
             except Exception as failed:
                 error.add_note(f"removing network {network.config.name} again failed: {failed}")
 
-    def remove(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[None]:  # noqa: A002
+    def remove(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[None]:
         """DEL of the networks in load order; what is gone already is skipped, any other error ends it."""
         settings = self._ready()
         for network in settings.networks:
@@ -145,7 +145,7 @@ class Service:
                 if not _gone(str(error), path):
                     raise
 
-    def check(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[None]:  # noqa: A002
+    def check(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[None]:
         """CHECK of the networks in load order; the first error."""
         settings = self._ready()
         for network in settings.networks:
@@ -158,7 +158,7 @@ def _gone(text: str, path: str) -> bool:
     return "not found" in text or (not path and "no such file or directory" in text)
 
 
-def _runtime(network: Network, id: str, path: str, opts: Sequence[NamespaceOpt]) -> RuntimeConf:  # noqa: A002
+def _runtime(network: Network, id: str, path: str, opts: Sequence[NamespaceOpt]) -> RuntimeConf:
     namespace = Namespace(id, path)
     for opt in opts:
         opt(namespace)

@@ -108,7 +108,9 @@ class ConfNetwork:
 
     def document(self) -> dict[str, Any]:
         """As containerd shows it under ``cniconfig``."""
-        plugins = [{"Network": _shown(one), "Source": one.bytes.decode("utf-8", "replace")} for one in self.config.plugins]
+        plugins = [
+            {"Network": _shown(one), "Source": one.bytes.decode("utf-8", "replace")} for one in self.config.plugins
+        ]
         shown = {
             "Name": self.config.name,
             "CNIVersion": self.config.cni_version,

@@ -19,7 +19,7 @@ class ContainerdCNI(Protocol):
 
     def setup(  # noqa: D102
         self,
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         *opts: NamespaceOpt,
         timeout: float | None = None,
@@ -28,7 +28,7 @@ class ContainerdCNI(Protocol):
 
     def setup_serially(  # noqa: D102
         self,
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         *opts: NamespaceOpt,
         timeout: float | None = None,
@@ -37,7 +37,7 @@ class ContainerdCNI(Protocol):
 
     def remove(  # noqa: D102
         self,
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         *opts: NamespaceOpt,
         timeout: float | None = None,
@@ -46,7 +46,7 @@ class ContainerdCNI(Protocol):
 
     def check(  # noqa: D102
         self,
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         *opts: NamespaceOpt,
         timeout: float | None = None,
@@ -97,7 +97,7 @@ class Containerd(_Loaded):
 
     def setup(
         self,
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         *opts: NamespaceOpt,
         timeout: float | None = None,
@@ -112,7 +112,7 @@ class Containerd(_Loaded):
 
     def setup_serially(
         self,
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         *opts: NamespaceOpt,
         timeout: float | None = None,
@@ -123,7 +123,7 @@ class Containerd(_Loaded):
 
     def remove(
         self,
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         *opts: NamespaceOpt,
         timeout: float | None = None,
@@ -138,7 +138,7 @@ class Containerd(_Loaded):
 
     def check(
         self,
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         *opts: NamespaceOpt,
         timeout: float | None = None,
@@ -168,13 +168,13 @@ class AsyncContainerd(_Loaded):
         limit = self.service.options.timeout if timeout is None else timeout
         return await Looping(self._exec, limit).run(operation)
 
-    async def setup(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> Result:  # noqa: A002
+    async def setup(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> Result:
         """As ``Containerd.setup``."""
         return await self.run(self.service.setup(id, path, opts), timeout)
 
     async def setup_serially(
         self,
-        id: str,  # noqa: A002
+        id: str,
         path: str,
         *opts: NamespaceOpt,
         timeout: float | None = None,
@@ -182,11 +182,11 @@ class AsyncContainerd(_Loaded):
         """As ``Containerd.setup_serially``."""
         return await self.run(self.service.setup_serially(id, path, opts), timeout)
 
-    async def remove(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> None:  # noqa: A002
+    async def remove(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> None:
         """As ``Containerd.remove``."""
         await self.run(self.service.remove(id, path, opts), timeout)
 
-    async def check(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> None:  # noqa: A002
+    async def check(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> None:
         """As ``Containerd.check``."""
         await self.run(self.service.check(id, path, opts), timeout)
 

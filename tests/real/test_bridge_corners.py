@@ -1,0 +1,130 @@
+"""Faults of the Go plugins that are absent here, each by the name that docs/compatibility.md gives it."""
+
+from typing import Any
+
+import pytest
+
+from node.configuration import bridge, host_local
+from node.topology import Node
+
+Object = dict[str, Any]
+OLD = "a fault of Go's plugins"
+
+
+
+@pytest.mark.beyond_old_go(OLD)
+def test_a_bridge_with_a_zero_mac_gets_one(node: Node) -> None:
+    """Corner 2: a bridge that lost its last port has MAC zero until it is given one; ADD works at once, CHECK too."""
+    node.ip("link add br0 type bridge", "link add x type veth peer name y")
+    node.ip("link set x master br0", "link del x")
+    attachment = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24"), isGateway=True))
+    mac = node.link("br0")["address"]
+    assert mac != "00:00:00:00:00:00"
+    other = node.attach(attachment.conf)
+    other.delete()
+    assert node.link("br0")["address"] == mac
+    assert attachment.check().ok
+
+
+@pytest.mark.beyond_old_go(OLD)
+def test_route_attributes_are_made_and_checked(node: Node) -> None:
+    """mtu, advmss, priority, table and scope reach the kernel, and CHECK sees each of them changed."""
+    routes = [{"dst": "10.77.0.0/16", "mtu": 1300, "advmss": 1200, "priority": 7, "table": 99}]
+    attachment = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24", routes=routes), isGateway=True))
+    found = attachment.pod.run("ip", "route", "show", "table", "99")
+    assert found.split() == "10.77.0.0/16 via 10.1.2.1 dev eth0 metric 7 mtu 1300 advmss 1200".split()
+    assert attachment.check().ok
+    for change in ("mtu 1301 advmss 1200", "mtu 1300 advmss 1201"):
+        attachment.pod.ip(f"route replace 10.77.0.0/16 via 10.1.2.1 dev eth0 table 99 metric 7 {change}")
+        assert "10.77.0.0/16" in attachment.check().error["msg"]
+    attachment.pod.ip("route replace 10.77.0.0/16 via 10.1.2.1 dev eth0 table 99 metric 7 mtu 1300 advmss 1200")
+    assert attachment.check().ok
+    attachment.pod.ip("route del 10.77.0.0/16 table 99", "route add 10.77.0.0/16 via 10.1.2.1 table 99 metric 8 mtu 1300")
+    assert not attachment.check().ok
+
+
+@pytest.mark.beyond_old_go(OLD)
+def test_a_route_of_link_scope_has_no_gateway(node: Node) -> None:
+    """Corner 10: the gateway is not filled in where the scope says that there is none."""
+    routes = [{"dst": "10.78.0.0/16", "scope": 253}]
+    attachment = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24", routes=routes), isGateway=True))
+    assert [route for route in attachment.pod.routes() if route["dst"] == "10.78.0.0/16"][0]["scope"] == "link"
+    assert attachment.check().ok
+
+
+@pytest.mark.parametrize("gateway", [True, False])
+@pytest.mark.beyond_old_go(OLD)
+def test_check_passes_with_a_host_prefix(node: Node, gateway: bool, tmp_path: Any) -> None:
+    """Corner 8: an address with /32 has no route to its own prefix, and needs none."""
+    plugin = tmp_path / "bin"
+    plugin.mkdir()
+    document = '{"cniVersion": "1.0.0", "ips": [{"address": "10.1.2.9/32"}]}'
+    (plugin / "fixed").write_text(f"#!/bin/sh\n[ $CNI_COMMAND = ADD ] && echo '{document}'\nexit 0\n")
+    (plugin / "fixed").chmod(0o755)
+    conf = bridge({"type": "fixed"}, isGateway=gateway)
+    pod = node.pod()
+    path = {"CNI_PATH": str(plugin)}
+    added = node.cni("bridge", "ADD", conf, container="c", netns=pod.path, env=path)
+    assert added.ok, added.stdout
+    checked = node.cni("bridge", "CHECK", {**conf, "prevResult": added.result}, container="c", netns=pod.path, env=path)
+    assert checked.ok, checked.stdout
+
+
+@pytest.mark.parametrize("keys", [{"vlan": 5000}, {"hairpinMode": True, "promiscMode": True}, {"mtu": "x"}])
+@pytest.mark.beyond_old_go(OLD)
+def test_status_refuses_what_add_refuses(node: Node, keys: Object) -> None:
+    """Corner 29."""
+    conf = bridge(version="1.1.0", **keys)
+    status = node.cni("bridge", "STATUS", conf)
+    added = node.cni("bridge", "ADD", conf, container="c", netns=node.pod().path)
+    assert status.error["msg"] == added.error["msg"]
+    assert node.cni("bridge", "STATUS", bridge(version="1.1.0")).ok
+
+
+@pytest.mark.beyond_old_go(OLD)
+def test_status_sees_a_bridge_name_that_is_taken(node: Node) -> None:
+    """A link of another type has the bridge's name: an ADD would fail, and STATUS says so with code 50."""
+    node.ip("link add br0 type veth peer name br0p")
+    assert node.cni("bridge", "STATUS", bridge(version="1.1.0")).code == 50
+
+
+@pytest.mark.beyond_old_go(OLD)
+def test_a_capture_on_the_bridge_does_not_fail_check(node: Node) -> None:
+    """Somebody else's promiscuous use of the bridge is no fault of the attachment."""
+    attachment = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24"), isGateway=True))
+    node.ip("link set br0 promisc on")
+    assert attachment.check().ok
+
+
+@pytest.mark.beyond_old_go(OLD)
+def test_del_leaves_the_interface_of_another_attachment(node: Node) -> None:
+    """A late DEL whose namespace path is another pod's by now does not cut that pod off."""
+    conf = bridge(host_local(node.data_dir, "10.1.2.0/24"), isGateway=True)
+    old, new = node.attach(conf), node.attach(conf)
+    late = node.cni("bridge", "DEL", conf, container=old.pod.container, netns=new.pod.path)
+    assert late.ok, late.stdout
+    assert new.check().ok
+    assert old.host not in node.links()
+
+
+@pytest.mark.beyond_old_go(OLD)
+def test_two_ipv4_range_sets_share_a_bridge(node: Node) -> None:
+    """The gateways of one configuration do not conflict with each other."""
+    attachment = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24", "10.3.0.0/24"), isGateway=True))
+    assert node.addresses("br0") == {"10.1.2.1/24", "10.3.0.1/24"}
+    assert attachment.pod.addresses("eth0") == {"10.1.2.2/24", "10.3.0.2/24"}
+    assert attachment.check().ok
+    assert node.attach(attachment.conf).check().ok
+
+
+def test_a_name_taken_by_another_owner_is_an_error_that_says_so(node: Node) -> None:
+    """A link that has our derived name and another's alias is neither used nor removed."""
+    conf = bridge()
+    attachment = node.attach(conf)
+    host = attachment.host
+    attachment.delete()
+    node.ip(f"link add {host} type veth peer name stranger", f"link set {host} alias other/net/eth9")
+    again = node.cni("bridge", "ADD", conf, container=attachment.pod.container, netns=attachment.pod.path)
+    assert "belongs to other/net/eth9" in again.error["msg"]
+    assert attachment.delete(netns="").ok
+    assert host in node.links()
