@@ -123,7 +123,9 @@ def _here(call: "Call", path: str, name: str, environ: dict[str, str]) -> tuple[
     return f"exit status {status}" if status else "", output, noise.text.encode()
 
 
-def execute(path: str, environ: dict[str, str], stdin: bytes, timeout: float = TIMEOUT) -> tuple[str, bytes, bytes]:
+def execute(
+    path: str, environ: dict[str, str], stdin: bytes, timeout: float = TIMEOUT, arguments: tuple[str, ...] = ()
+) -> tuple[str, bytes, bytes]:
     """Execute a file with ``stdin``: how it failed (empty text: it did not), its standard output and standard error.
 
     It is killed when it takes longer than ``timeout`` seconds; raises ``TryAgainLater`` then.
@@ -135,7 +137,7 @@ def execute(path: str, environ: dict[str, str], stdin: bytes, timeout: float = T
         os.lseek(source, 0, os.SEEK_SET)
         actions = [(os.POSIX_SPAWN_DUP2, source, 0), (os.POSIX_SPAWN_DUP2, out_end, 1), (os.POSIX_SPAWN_DUP2, err_end, 2)]
         try:
-            child = os.posix_spawn(path, [path], environ, file_actions=actions)
+            child = os.posix_spawn(path, [path, *arguments], environ, file_actions=actions)
         except OSError as error:
             return f"exec {path}: {os.strerror(error.errno).lower()}", b"", b""
     except BaseException:

@@ -38,7 +38,7 @@ class Plugin:
 
     __slots__ = ("module", "type")
 
-    def __init__(self, type: str, module: str) -> None:  # noqa: A002
+    def __init__(self, type: str, module: str) -> None:
         self.type = type
         self.module = module
 

@@ -47,7 +47,7 @@ class _Context:
     parse_float = float
     parse_int = staticmethod(_integer)
     parse_constant = staticmethod(_constant)
-    memo: "dict[str, str]" = {}  # noqa: RUF012
+    memo: "dict[str, str]" = {}
 
 
 def _scanner() -> "Any":

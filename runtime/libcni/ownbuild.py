@@ -8,7 +8,8 @@ nobody will release, so there, and for every other plugin, the file is executed 
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from libcni import process
 from libcni.cancellation import Cancellation, Deadline
@@ -77,15 +78,15 @@ def _fork(path: str, stdin: bytes, environ: dict[str, str], own_group: bool, lim
     if pid == 0:
         status = 70
         try:
-            status = _serve(path, stdin, environ, (given, out_end, err_end), own_group)
+            status = _serve(path, environ, (given, out_end, err_end), own_group)
         finally:
             os._exit(status)
     for descriptor in (given, out_end, err_end):
         os.close(descriptor)
-    return Child(pid, b"", (to, out, err), limit, wait_delay)
+    return Child(pid, stdin, (to, out, err), limit, wait_delay)
 
 
-def _serve(path: str, stdin: bytes, environ: dict[str, str], ends: Sequence[int], own_group: bool) -> int:
+def _serve(path: str, environ: dict[str, str], ends: Sequence[int], own_group: bool) -> int:
     """In the child: the plugin's whole call; the answer is its exit status."""
     if own_group:
         os.setpgid(0, 0)
@@ -95,16 +96,33 @@ def _serve(path: str, stdin: bytes, environ: dict[str, str], ends: Sequence[int]
     process.restore_signals()
     os.environ.clear()
     os.environ.update(environ)
-    for name in [name for name in sys.modules if name.partition(".")[0] in _OWN_PACKAGES]:
-        del sys.modules[name]
-    sys.path.insert(0, path)
-    sys.path_importer_cache.pop(path, None)
-    module = f"cni_{os.path.basename(path).replace('-', '_')}.plugin"
-    __import__(module)
-    __import__("cni.skel")
+    try:
+        plugin, call = _imported(path)
+    except ImportError:
+        os.execve(path, [path], environ)  # a file that only looks like one of ours
     log = os.fdopen(2, "w", closefd=False, errors="replace")
-    status, output = sys.modules["cni.skel"].call(sys.modules[module].PLUGIN, environ, stdin, log)
+    status, output = call(plugin, environ, _read_stdin, log)
     log.flush()
     while output:
         output = output[os.write(1, output) :]
     return int(status)
+
+
+def _imported(path: str) -> tuple[Any, Callable[..., tuple[int, bytes]]]:
+    """The plugin and its frame from the file, as its own front door would import them; raises ``ImportError``."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in _OWN_PACKAGES]:
+        del sys.modules[name]
+    library = os.path.dirname(os.__file__)
+    sys.path[:] = [path, library, f"{library}/lib-dynload"]
+    sys.path_importer_cache.clear()
+    module = f"cni_{os.path.basename(path).replace('-', '_')}.plugin"
+    __import__(module)
+    __import__("cni.skel")
+    return sys.modules[module].PLUGIN, sys.modules["cni.skel"].call
+
+
+def _read_stdin() -> bytes:
+    parts = []
+    while part := os.read(0, 1 << 16):
+        parts.append(part)
+    return b"".join(parts)

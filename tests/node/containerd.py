@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from .deadline import eventually
 from .topology import Node
 
 IMAGE = "localhost/pause:1"
+NAMESPACES = ("k8s.io", "default")
 PLUGINS = ("bridge", "host-local", "loopback")
 
 CONFIGURATION = """version = 2
@@ -33,6 +35,10 @@ state = "{folder}/state"
     conf_dir = "{folder}/net.d"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "native"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        Root = "{folder}/runc"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{folder}/opt"
 """
@@ -56,10 +62,11 @@ class Containerd:
             self._process = subprocess.Popen(
                 ["containerd", "--config", str(folder / "config.toml")], stdout=self._log, stderr=self._log
             )
-        self.cri = RuntimeService(self.socket)
+        self.cgroup = f"/{folder.name}"
+        self.cri = RuntimeService(self.socket, folder / "logs", self.cgroup)
         try:
             assert eventually(self._serves, 30, 0.1), f"containerd does not answer: {self.log()}"
-            for namespace in ("k8s.io", "default"):
+            for namespace in NAMESPACES:
                 self.ctr("-n", namespace, "images", "import", "--snapshotter", "native", str(folder / "pause.tar"))
             assert eventually(self.cri.network_ready, 30, 0.1), f"the network is not ready: {self.log()}"
         except BaseException:
@@ -85,9 +92,18 @@ class Containerd:
         assert done.returncode == 0, f"ctr {' '.join(arguments)}: {done.stderr}{done.stdout}\n{self.log()}"
         return done.stdout
 
+    def run(self, name: str, script: str, prefix: tuple[str, ...]) -> str:
+        """``ctr run --cni``: a container runs a shell script to its end; what it said."""
+        where = ("--runc-root", str(self.folder / "runc"), "--cgroup", f"{self.cgroup}/{name}")
+        options = ("--cni", "--rm", "--snapshotter", "native", "--fifo-dir", str(self.folder / "fifo"), *where)
+        return self.ctr("run", *options, IMAGE, name, "/bin/sh", "-c", script, prefix=prefix)
+
     def close(self) -> None:
-        """End containerd and what it started and left: its shims, known by our socket; its mounts, below our folder."""
+        """End containerd and all that it started: containers that a test left, shims known by our socket, mounts."""
         self.cri.close()
+        for namespace in NAMESPACES:
+            for task in self._ctr("-n", namespace, "tasks", "list", "-q").stdout.split():
+                self._ctr("-n", namespace, "tasks", "delete", "--force", task)
         self._process.terminate()
         try:
             self._process.wait(20)
@@ -104,6 +120,10 @@ class Containerd:
             if not self._mounts():
                 break
             time.sleep(0.1)
+        for group in Path("/sys/fs/cgroup").glob(f"**{self.cgroup}/"):
+            for inner in (*sorted(group.glob("**/"), reverse=True), group):
+                with suppress(OSError):
+                    inner.rmdir()
 
     def _leftovers(self) -> list[int]:
         """Shims that serve our socket, and the processes of their containers."""

@@ -86,10 +86,10 @@ def _classes() -> dict[str, type[Message]]:
 class RuntimeService:
     """A client of the CRI's runtime service; every call has a time limit."""
 
-    def __init__(self, socket: Path, seconds: float = 60) -> None:
+    def __init__(self, socket: Path, logs: Path, cgroup: str, seconds: float = 60) -> None:
         self._channel = grpc.insecure_channel(f"unix://{socket}")
         self._classes = _classes()
-        self._seconds = seconds
+        self._logs, self._cgroup, self._seconds = logs, cgroup, seconds
 
     def close(self) -> None:
         """Hang up."""
@@ -113,10 +113,11 @@ class RuntimeService:
             return False
         return any(one.type == "NetworkReady" and one.status for one in answer.status.conditions)
 
-    def run_pod(self, name: str, logs: Path) -> str:
+    def run_pod(self, name: str) -> str:
         """Start a pod sandbox; its id."""
         metadata = {"name": name, "uid": f"uid-{name}", "namespace": "default", "attempt": 0}
-        config = {"metadata": metadata, "hostname": name, "log_directory": str(logs), "linux": {}}
+        config = {"metadata": metadata, "hostname": name, "log_directory": str(self._logs)}
+        config["linux"] = {"cgroup_parent": self._cgroup}
         return str(self.call("RunPodSandbox", config=config).pod_sandbox_id)
 
     def pod_status(self, pod: str) -> tuple[list[str], str]:

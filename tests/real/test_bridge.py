@@ -116,6 +116,31 @@ def test_dual_stack_works_in_both_families(node: Node) -> None:
     assert eventually(lambda: reaches(one.pod, node, "2001:db8:1::1", 1), 5)
 
 
+def test_ipv6_works_in_a_pod_that_came_with_ipv6_switched_off(node: Node) -> None:
+    """Runtimes make namespaces with disable_ipv6 set: an IPv6 address switches it on for `lo` and the interface."""
+    pod = node.pod()
+    for each in ("all", "default", "lo"):
+        pod.sysctl(f"ipv6/conf/{each}/disable_ipv6", "1")
+    made = node.attach(bridge(host_local(node.data_dir, SUBNET6), isGateway=True), pod)
+    assert [pod.sysctl(f"ipv6/conf/{each}/disable_ipv6") for each in ("lo", "eth0")] == ["0", "0"]
+    assert eventually(lambda: reaches(pod, node, "2001:db8:1::1", 1), 5)
+    assert pod.addresses("eth0") == {f"{made.address}/64"}
+
+
+@pytest.mark.beyond_old_go("keep_addr_on_down is not set")
+def test_ipv6_addresses_survive_a_link_that_goes_down(node: Node) -> None:
+    """As IPv4 ones do."""
+    made = attach(node, SUBNET, SUBNET6, isGateway=True)
+    made.pod.ip("link set eth0 down", "link set eth0 up")
+    assert made.pod.addresses("eth0") == {"10.1.0.2/24", "2001:db8:1::2/64"}
+
+
+def test_the_host_side_takes_no_router_advertisements(node: Node) -> None:
+    """A pod may not give the node routes: accept_ra is off on the bridge and on the host veth."""
+    made = attach(node, isGateway=True)
+    assert [node.sysctl(f"ipv6/conf/{each}/accept_ra") for each in ("br0", made.host)] == ["0", "0"]
+
+
 @pytest.mark.beyond_old_go("the bridge's own IPv6 address goes through duplicate address detection")
 def test_ipv6_addresses_are_usable_when_add_returns(node: Node) -> None:
     """Neither the pod's address nor the gateway's is tentative: the first packet goes."""

@@ -53,7 +53,7 @@ class CriPod:
 
     def __init__(self, containerd: Containerd, name: str) -> None:
         self.cri = containerd.cri
-        self.id = self.cri.run_pod(name, containerd.folder / "logs")
+        self.id = self.cri.run_pod(name)
         self.addresses, netns = self.cri.pod_status(self.id)
         self.netns = Netns(netns)
 
@@ -161,9 +161,7 @@ class Ctr:
 
     def run(self, name: str, script: str) -> str:
         """Run a container to its end; what it said."""
-        fifos = str(self._containerd.folder / "fifo")
-        options = ("--cni", "--rm", "--snapshotter", "native", "--fifo-dir", fifos)
-        return self._containerd.ctr("run", *options, IMAGE, name, "/bin/sh", "-c", script, prefix=self._prefix)
+        return self._containerd.run(name, script, self._prefix)
 
 
 def test_ctr_gives_a_container_its_network(containerd: Containerd) -> None:

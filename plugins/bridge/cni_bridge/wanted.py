@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from typing import Any
 
+    from cni.address import Prefix
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Link, Rtnl
     from cni.plan import Effect
@@ -127,4 +128,15 @@ def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None", ipam: s
     yield [PodLink(who, rtnl, namespace, say=call.say), MacSpoofCheck(who, "")]
     if ipam:
         yield [Addresses(call, ipam)]
-    yield [Masquerade(who, [], "nftables")]
+    yield [Masquerade(who, _known(call))]
+
+
+def _known(call: "Call") -> "list[Prefix]":
+    """The attachment's addresses as far as prevResult tells them: a help for telling apart what Go's plugins share."""
+    from cni.errors import CNIError
+
+    try:
+        previous = call.previous()
+    except CNIError:
+        return []
+    return [ip.address for ip in _own(previous, call.attachment.ifname).ips] if previous is not None else []

@@ -1,0 +1,66 @@
+"""Who has what in a table of our own, found by the attachment alone: a map from (host link's name, number) to data.
+
+DEL knows neither addresses nor ports when prevResult and the namespace are gone; the record tells them in O(1), where a
+search through the elements would cost the more the more pods there are. A record's comment tells the attachment, so a
+person and GC can read it; its key begins with the network's prefix.
+"""
+
+from cni.kernel.nftables import IFNAME, INET_SERVICE, Nftables, SetType, Transaction, Type, pack, unpack
+from cni.names import network_prefix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cni.names import Attachment
+
+_KEY = (IFNAME, INET_SERVICE)
+
+
+class Records:
+    """One record map of a table. A record is the bytes of its fields."""
+
+    def __init__(self, kernel: Nftables, family: int, table: str, name: str, fields: "Sequence[Type]") -> None:
+        """``fields`` are the types of a record's parts."""
+        self._kernel = kernel
+        self._family = family
+        self._table = table
+        self.name = name
+        self.type = SetType(_KEY, fields)
+
+    def key(self, link: str, number: int) -> bytes:
+        """The key of an attachment's record by the attachment's host link name."""
+        return pack(_KEY, [link.encode(), number.to_bytes(2, "big")])
+
+    def of(self, link: str) -> list[list[bytes]]:
+        """An attachment's records in order, fetched one by one until none is left."""
+        found: list[list[bytes]] = []
+        while True:
+            element = self._kernel.element(self._family, self._table, self.name, self.key(link, len(found)))
+            if element is None:
+                return found
+            found.append(unpack(self.type.data, element.data))
+
+    def write(self, transaction: Transaction, attachment: "Attachment", records: "Sequence[Sequence[bytes]]") -> None:
+        """Add an attachment's records; there must be none of it."""
+        for number, fields in enumerate(records):
+            data = pack(self.type.data, fields)
+            transaction.add_element(self.name, self.key(attachment.link, number), data, attachment.comment)
+
+    def erase(self, transaction: Transaction, link: str, count: int) -> list[bytes]:
+        """Remove an attachment's records: their keys."""
+        keys = [self.key(link, number) for number in range(count)]
+        for key in keys:
+            transaction.delete_element(self.name, key)
+        return keys
+
+    def links(self, network: str) -> list[str]:
+        """The host link names of the network's attachments; for GC, reads the whole map."""
+        prefix = network_prefix(network)
+        beginning = f"{network}/"[:100]
+        found = {}
+        for element in self._kernel.elements(self._family, self._table, self.name):
+            link = unpack(_KEY, element.key)[0].rstrip(b"\0").decode("utf-8", "replace")
+            if link.startswith(prefix) and element.comment.startswith(beginning):
+                found[link] = None
+        return list(found)

@@ -1,0 +1,180 @@
+"""The MAC spoof check: a container's frames pass only from the MAC that its interface had when it was attached.
+
+One table of our own, two look-ups a frame however many pods there are::
+
+    table bridge pycni_macspoof {
+        map attachments {                                # who has what, found by the host link's name
+            type ifname . inet_service : ether_addr
+            elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : 02:00:00:00:00:01 }
+        }
+        set guarded { type ifname; elements = { "vethabcdefghijk" comment "mynet/ctr1/eth0" } }
+        set allowed { type ifname . ether_addr; elements = { "vethabcdefghijk" . 02:00:00:00:00:01 } }
+        chain prerouting {
+            type filter hook prerouting priority -300; policy accept;
+            iifname . ether saddr @allowed accept
+            iifname @guarded drop
+        }
+    }
+"""
+
+from cni.errors import CheckFailed
+from cni.kernel import nftables as nft
+from cni.kernel.nftables import BRIDGE, ETHER_ADDR, IFNAME, Nftables, SetType, Transaction, pack
+from cni.kernel.records import Records
+from cni.plan import Effect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.names import Attachment
+
+TABLE = "pycni_macspoof"
+_CHAIN = "prerouting"
+_PRIORITY = -300
+_GUARDED, _ALLOWED = SetType([IFNAME]), SetType([IFNAME, ETHER_ADDR])
+_GO_TABLE, _GO_CHAIN = "nat", "PREROUTING"
+
+
+class MacSpoofCheck(Effect):
+    """Frames of one attachment from another MAC than its own are dropped."""
+
+    __slots__ = ("mac",)
+
+    def __init__(self, attachment: "Attachment", mac: str = "") -> None:
+        """``mac`` is the container's, empty on DEL and GC."""
+        super().__init__(attachment)
+        self.mac = mac
+
+    def identify(self, attachment: "Attachment") -> str:
+        """The host link's name."""
+        return attachment.link
+
+    def make(self) -> None:
+        """Repeatable: what the attachment had before is replaced in the same transaction."""
+        kernel = Nftables()
+        try:
+            kernel.repeatedly(lambda: self._make(kernel))
+        finally:
+            kernel.close()
+
+    def _make(self, kernel: Nftables) -> None:
+        generation, records = kernel.generation(), _records(kernel)
+        transaction = Transaction(BRIDGE, TABLE)
+        if kernel.has_table(BRIDGE, TABLE):
+            _forget(kernel, transaction, self.identity)
+        else:
+            _table(transaction, records)
+        mac, link = bytes.fromhex(self.mac.replace(":", "")), self.attachment.link.encode()
+        transaction.add_element("guarded", pack(_GUARDED.key, [link]), comment=self.attachment.comment)
+        transaction.add_element("allowed", pack(_ALLOWED.key, [link, mac]))
+        records.write(transaction, self.attachment, [[mac]])
+        kernel.commit(transaction, generation)
+
+    def compare(self) -> None:
+        """The table's two rules and this attachment's elements are there."""
+        kernel = Nftables()
+        try:
+            link = self.attachment.link.encode()
+            mac = bytes.fromhex(self.mac.replace(":", ""))
+            where = f"nftables table bridge {TABLE}"
+            chain = kernel.chain(BRIDGE, TABLE, _CHAIN)
+            if chain is None or len(kernel.rules(BRIDGE, TABLE, _CHAIN)) < 2:
+                raise CheckFailed(f"{where}: the rules of the MAC spoof check are missing")
+            guarded = kernel.element(BRIDGE, TABLE, "guarded", pack(_GUARDED.key, [link]))
+            allowed = kernel.element(BRIDGE, TABLE, "allowed", pack(_ALLOWED.key, [link, mac]))
+            if guarded is None or allowed is None:
+                raise CheckFailed(f"{where}: {self.identity} with MAC {self.mac} is not guarded")
+        finally:
+            kernel.close()
+
+    def remove(self) -> None:
+        """Ours, and what Go's bridge made for this container and interface."""
+        kernel = Nftables()
+        try:
+            kernel.repeatedly(lambda: _remove(kernel, self.identity))
+            kernel.repeatedly(lambda: _remove_go(kernel, self.attachment))
+        finally:
+            kernel.close()
+
+    def discard(self, identity: str) -> None:
+        """Remove what the attachment with this host link name has."""
+        kernel = Nftables()
+        try:
+            kernel.repeatedly(lambda: _remove(kernel, identity))
+        finally:
+            kernel.close()
+
+    def present(self, network: str) -> list[str]:
+        """The attachments of the network that have records."""
+        kernel = Nftables()
+        try:
+            return _records(kernel).links(network)
+        finally:
+            kernel.close()
+
+    def describe(self) -> str:
+        """As nft would be told, without the parts that all attachments share."""
+        return f"drop frames from {self.identity} but those of {self.mac}"
+
+
+def _records(kernel: Nftables) -> Records:
+    return Records(kernel, BRIDGE, TABLE, "attachments", (ETHER_ADDR,))
+
+
+def _table(transaction: Transaction, records: Records) -> None:
+    transaction.add_table()
+    transaction.add_set(records.name, records.type)
+    transaction.add_set("guarded", _GUARDED)
+    transaction.add_set("allowed", _ALLOWED)
+    transaction.add_chain(_CHAIN, "filter", nft.PREROUTING, _PRIORITY)
+    # a concatenation is put together in 4-byte registers: 16 bytes of name, then 6 of MAC
+    load = [nft.meta(nft.META_IIFNAME, nft.REG32_00), nft.payload(0, 6, 6, nft.REG32_00 + 4)]
+    transaction.add_rule(
+        _CHAIN, [*load, nft.lookup("allowed", nft.REG32_00), nft.ACCEPT], "iifname . ether saddr @allowed accept"
+    )
+    transaction.add_rule(_CHAIN, [nft.meta(nft.META_IIFNAME), nft.lookup("guarded"), nft.DROP], "iifname @guarded drop")
+
+
+def _forget(kernel: Nftables, transaction: Transaction, link: str) -> list[bytes]:
+    """Take an attachment's elements and its record away: the keys of the records that go."""
+    records = _records(kernel)
+    held = records.of(link)
+    for (mac,) in held:
+        for name, key in (("allowed", pack(_ALLOWED.key, [link.encode(), mac])), ("guarded", _guarded(link))):
+            if kernel.element(BRIDGE, TABLE, name, key) is not None:
+                transaction.delete_element(name, key)
+    return records.erase(transaction, link, len(held))
+
+
+def _guarded(link: str) -> bytes:
+    return pack(_GUARDED.key, [link.encode()])
+
+
+def _remove(kernel: Nftables, link: str) -> None:
+    generation, records = kernel.generation(), _records(kernel)
+    transaction = Transaction(BRIDGE, TABLE)
+    gone = _forget(kernel, transaction, link)
+    if not gone:
+        return
+    if not kernel.holds_beside(BRIDGE, TABLE, records.name, gone):
+        transaction = Transaction(BRIDGE, TABLE)
+        transaction.delete_table()
+    kernel.commit(transaction, generation)
+
+
+def _remove_go(kernel: Nftables, attachment: "Attachment") -> None:
+    """Go's chains are named after container and interface; the jump to them bears a comment."""
+    name = f"cni-br-iface-{attachment.container}-{attachment.ifname}"
+    generation = kernel.generation()
+    if len(name) > 120 or kernel.chain(BRIDGE, _GO_TABLE, name) is None:
+        return
+    transaction = Transaction(BRIDGE, _GO_TABLE)
+    for rule in kernel.rules(BRIDGE, _GO_TABLE, _GO_CHAIN):
+        if name in rule.jumps_to():
+            transaction.delete_rule(_GO_CHAIN, rule.handle)
+    for chain in (name, f"{name}-mac"):
+        if kernel.chain(BRIDGE, _GO_TABLE, chain) is not None:
+            transaction.flush_chain(chain)
+    for chain in (name, f"{name}-mac"):
+        if kernel.chain(BRIDGE, _GO_TABLE, chain) is not None:
+            transaction.delete_chain(chain)
+    kernel.commit(transaction, generation)

@@ -1,0 +1,295 @@
+"""Source NAT for an attachment: what it sends out of its subnet leaves the node with the node's address.
+
+In nftables, by default, one table of our own::
+
+    table inet pycni_masquerade {
+        map attachments4 {                              # who has what, found by the host link's name
+            type ifname . inet_service : ipv4_addr . inet_service
+            elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : 10.1.2.5 . 24 }
+        }
+        set pods_10.1.2.0/24 {                          # one a subnet in use
+            type ipv4_addr
+            elements = { 10.1.2.5 comment "mynet/ctr1/eth0" }
+        }
+        chain postrouting {
+            type nat hook postrouting priority srcnat; policy accept;
+            ip daddr 224.0.0.0/4 return
+            ip6 daddr ff00::/8 return
+            ip saddr @pods_10.1.2.0/24 ip daddr != 10.1.2.0/24 masquerade
+        }
+    }
+
+A packet costs one look-up a subnet, ADD and DEL two elements an address, however many pods there are. Verdict maps are
+avoided: the kernel checks every chain behind them at each change. The last address of a subnet takes the subnet's set
+and rule along, the last one of all the table.
+"""
+
+from cni import masquerade_go
+from cni.address import MULTICAST, Address, Prefix
+from cni.errors import CheckFailed
+from cni.kernel import nftables as nft
+from cni.kernel.nftables import INET, IPV4_ADDR, IPV6_ADDR, Nftables, SetType, Transaction
+from cni.kernel.records import Records
+from cni.plan import Effect, raise_together
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cni.names import Attachment
+
+TABLE = "pycni_masquerade"
+_CHAIN = "postrouting"
+_SRCNAT = 100
+_ADDRESS = {4: IPV4_ADDR, 6: IPV6_ADDR}
+_WORD = {4: "ip", 6: "ip6"}
+
+
+def _set_name(subnet: Prefix) -> str:
+    """A name that nft can read again: IPv6 in full, because a colon ends a name."""
+    if subnet.version == 4:
+        return f"pods_{subnet}"
+    return f"pods_{subnet.address.packed.hex('_', 2)}/{subnet.length}"
+
+
+def _netmask(prefix: Prefix) -> bytes:
+    bits = prefix.address.bits
+    return ((1 << bits) - (1 << bits - prefix.length)).to_bytes(bits // 8, "big")
+
+
+def _in_network(prefix: Prefix, equal: bool) -> "list[nft.Expression]":
+    """Go on only for a destination inside, or outside, a network."""
+    load = nft.address(prefix.version, destination=True)
+    if prefix.length == prefix.address.bits:
+        return [load, nft.compare(prefix.address.packed, equal)]
+    return [load, nft.mask(_netmask(prefix)), nft.compare(prefix.address.packed, equal)]
+
+
+class Masquerade(Effect):
+    """The addresses of one attachment are masqueraded."""
+
+    __slots__ = ("backend", "prefixes")
+
+    def __init__(self, attachment: "Attachment", prefixes: "Sequence[Prefix]" = (), backend: str = "nftables") -> None:
+        """``prefixes`` are the addresses with their subnets' lengths; on DEL and GC those that prevResult tells, if any."""
+        super().__init__(attachment)
+        self.prefixes = list(prefixes)
+        self.backend = backend
+
+    def identify(self, attachment: "Attachment") -> str:
+        """The host link's name."""
+        return attachment.link
+
+    def make(self) -> None:
+        """Repeatable: what the attachment had before is replaced in the same transaction."""
+        if self.backend == "iptables":
+            masquerade_go.add(self.attachment, self.prefixes)
+            return
+        kernel = Nftables()
+        try:
+            kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes))
+        finally:
+            kernel.close()
+
+    def compare(self) -> None:
+        """Records, elements and rules are there."""
+        if self.backend == "iptables":
+            masquerade_go.check(self.attachment, self.prefixes)
+            return
+        kernel = Nftables()
+        try:
+            _compare(kernel, self.attachment, self.prefixes)
+        finally:
+            kernel.close()
+
+    def remove(self) -> None:
+        """Ours, then what the Go plugins or our iptables backend made for this attachment."""
+        errors: list[Exception] = []
+        steps: list[Callable[[], None]] = [
+            lambda: self.discard(self.identity),
+            lambda: masquerade_go.remove(self.attachment, [prefix.address for prefix in self.prefixes]),
+        ]
+        for step in steps:
+            try:
+                step()
+            except Exception as error:
+                errors.append(error)
+        raise_together(errors)
+
+    def present(self, network: str) -> list[str]:
+        """The attachments of the network that have records."""
+        kernel = Nftables()
+        try:
+            change = _Change(kernel)
+            return list(dict.fromkeys(link for records in change.records.values() for link in records.links(network)))
+        finally:
+            kernel.close()
+
+    def discard(self, identity: str) -> None:
+        """Remove what the attachment with this host link name has."""
+        kernel = Nftables()
+        try:
+            kernel.repeatedly(lambda: _Change(kernel).remove(identity))
+        finally:
+            kernel.close()
+
+    def collect(self, network: str, valid: "Sequence[Attachment]") -> list[str]:  # type: ignore[override]
+        """Ours by their records, and Go's by the network's name in their comments."""
+        errors: list[Exception] = []
+        gone: list[str] = []
+        for step in (super().collect, masquerade_go.collect):
+            try:
+                gone += step(network, valid)
+            except Exception as error:
+                errors.append(error)
+        raise_together(errors)
+        return gone
+
+    def describe(self) -> str:
+        """As nft would be told, without the parts that all attachments share."""
+        lines = []
+        for prefix in self.prefixes:
+            subnet, word = prefix.network, _WORD[prefix.version]
+            lines.append(
+                f"{word} saddr @{_set_name(subnet)} {word} daddr != {subnet} masquerade: {prefix.address} of {self.attachment}"
+            )
+        return "\n".join(lines)
+
+
+class _Change:
+    """One attempt at a change: what is there was looked at in one generation, and is changed in the same."""
+
+    def __init__(self, kernel: Nftables) -> None:
+        self.kernel = kernel
+        self.generation = kernel.generation()
+        self.records = {
+            version: Records(kernel, INET, TABLE, f"attachments{version}", (_ADDRESS[version], nft.INET_SERVICE))
+            for version in (4, 6)
+        }
+
+    def make(self, attachment: "Attachment", prefixes: "list[Prefix]") -> None:
+        transaction = Transaction(INET, TABLE)
+        gone: dict[str, list[bytes]] = {}
+        if self.kernel.has_table(INET, TABLE):
+            gone = self._forget(transaction, attachment.link, self._held(attachment.link))
+        else:
+            self._table(transaction)
+        made: set[str] = set()
+        for prefix in dict.fromkeys(prefixes):
+            self._admit(transaction, attachment, prefix, gone, made)
+        for version, records in self.records.items():
+            mine = [prefix for prefix in dict.fromkeys(prefixes) if prefix.version == version]
+            records.write(transaction, attachment, [[p.address.packed, p.length.to_bytes(2, "big")] for p in mine])
+        self.kernel.commit(transaction, self.generation)
+
+    def _table(self, transaction: Transaction) -> None:
+        transaction.add_table()
+        for records in self.records.values():
+            transaction.add_set(records.name, records.type)
+        transaction.add_chain(_CHAIN, "nat", nft.POSTROUTING, _SRCNAT)
+        for version in (4, 6):
+            group = MULTICAST[version]
+            expressions = [*nft.of_family(version), *_in_network(group, True), nft.RETURN]
+            transaction.add_rule(_CHAIN, expressions, f"{_WORD[version]} daddr {group} return")
+
+    def _admit(
+        self,
+        transaction: Transaction,
+        attachment: "Attachment",
+        prefix: Prefix,
+        gone: "dict[str, list[bytes]]",
+        made: "set[str]",
+    ) -> None:
+        """An address into its subnet's set; one that another attachment left there is taken over."""
+        subnet, key = prefix.network, prefix.address.packed
+        name = _set_name(subnet)
+        if name not in made and not self.kernel.has_set(INET, TABLE, name):
+            made.add(name)
+            transaction.add_set(name, SetType([_ADDRESS[prefix.version]]))
+            word = _WORD[prefix.version]
+            expressions = [
+                *nft.of_family(prefix.version),
+                nft.address(prefix.version, destination=False),
+                nft.lookup(name),
+                *_in_network(subnet, False),
+                nft.MASQUERADE,
+            ]
+            transaction.add_rule(_CHAIN, expressions, f"{word} saddr @{name} {word} daddr != {subnet} masquerade", name)
+        elif key not in gone.get(name, []) and self.kernel.element(INET, TABLE, name, key) is not None:
+            transaction.delete_element(name, key)
+        transaction.add_element(name, key, comment=attachment.comment)
+
+    def _held(self, link: str) -> "list[Prefix]":
+        held = []
+        for version in (4, 6):
+            for address, length in self.records[version].of(link):
+                held.append(Prefix(Address(address), int.from_bytes(length, "big")))
+        return held
+
+    def _forget(self, transaction: Transaction, link: str, held: "list[Prefix]") -> "dict[str, list[bytes]]":
+        """Take an attachment's elements and records away: the keys that went, by set. Another owner's element stays."""
+        gone: dict[str, list[bytes]] = {}
+        for version, records in self.records.items():
+            count = sum(prefix.version == version for prefix in held)
+            comment = self._comment(records, link) if count else ""
+            gone[records.name] = records.erase(transaction, link, count)
+            for prefix in held:
+                if prefix.version != version:
+                    continue
+                name, key = _set_name(prefix.network), prefix.address.packed
+                element = self.kernel.element(INET, TABLE, name, key)
+                if element is not None and element.comment == comment:
+                    transaction.delete_element(name, key)
+                    gone.setdefault(name, []).append(key)
+        return gone
+
+    def _comment(self, records: Records, link: str) -> str:
+        element = self.kernel.element(INET, TABLE, records.name, records.key(link, 0))
+        return element.comment if element is not None else ""
+
+    def remove(self, link: str) -> None:
+        held = self._held(link)
+        if not held:
+            return
+        transaction = Transaction(INET, TABLE)
+        gone = self._forget(transaction, link, held)
+        if not any(self.kernel.holds_beside(INET, TABLE, r.name, gone[r.name]) for r in self.records.values()):
+            transaction = Transaction(INET, TABLE)
+            transaction.delete_table()
+        else:
+            self._tidy(transaction, {_set_name(prefix.network) for prefix in held}, gone)
+        self.kernel.commit(transaction, self.generation)
+
+    def _tidy(self, transaction: Transaction, names: "set[str]", gone: "dict[str, list[bytes]]") -> None:
+        """Subnets whose last address goes lose their rule and their set."""
+        empty = {name for name in names if not self.kernel.holds_beside(INET, TABLE, name, gone.get(name, []))}
+        if not empty:
+            return
+        for rule in self.kernel.rules(INET, TABLE, _CHAIN):
+            if rule.comment in empty:
+                transaction.delete_rule(_CHAIN, rule.handle)
+        for name in sorted(empty):
+            transaction.delete_set(name)
+
+
+def _compare(kernel: Nftables, attachment: "Attachment", prefixes: "list[Prefix]") -> None:
+    where = f"nftables table inet {TABLE}"
+    chain = kernel.chain(INET, TABLE, _CHAIN)
+    if chain is None or chain.get_attr("NFTA_CHAIN_HOOK") is None:
+        raise CheckFailed(
+            f"{where}: its chain {_CHAIN} is missing", "another ADD on the node, or DEL and ADD, makes it again"
+        )
+    rules = kernel.rules(INET, TABLE, _CHAIN)
+    if sum(not rule.comment for rule in rules) < 2:
+        raise CheckFailed(f"{where}: the rules that leave multicast alone are missing")
+    comments = {rule.comment for rule in rules}
+    recorded = _Change(kernel)._held(attachment.link)
+    for prefix in prefixes:
+        name = _set_name(prefix.network)
+        element = kernel.element(INET, TABLE, name, prefix.address.packed)
+        if element is None or prefix not in recorded:
+            raise CheckFailed(f"{where}: {prefix.address} is not masqueraded")
+        if element.comment != attachment.comment:
+            raise CheckFailed(f"{where}: {prefix.address} is that of {element.comment} by now")
+        if name not in comments:
+            raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")

@@ -1,0 +1,52 @@
+"""What the tests of the runtime's side share: stubs, a cache of their own, and both makes of real plugins."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from libcni import CNIConfig, NetworkConfigList, Options, ProcessExec, RuntimeConf, network_conf_from_bytes
+from node.plugin import GO, SUBJECT
+
+from .stub import Stubs
+
+
+@pytest.fixture
+def stubs(tmp_path: Path) -> Stubs:
+    """A folder for stub plugins."""
+    return Stubs(tmp_path / "stubs")
+
+
+@pytest.fixture
+def cni(stubs: Stubs, tmp_path: Path) -> CNIConfig:
+    """The library over the stubs, with a cache of its own."""
+    return CNIConfig([str(stubs.folder)], str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def runtime() -> RuntimeConf:
+    """An attachment."""
+    return RuntimeConf("ctr1", "/run/netns/none", "eth0", (("A", "1"), ("B", "2")), {"mac": "00:11", "other": 1})
+
+
+@pytest.fixture(params=["go", "ours"])
+def binaries(request: pytest.FixtureRequest) -> str:
+    """The folder of Go's plugins, and of ours."""
+    if request.param == "go":
+        return GO
+    missing = [name for name in ("bridge", "host-local", "loopback") if not Path(SUBJECT, name).is_file()]
+    if missing:
+        pytest.skip(f"our plugins are not built: {', '.join(missing)} missing in {SUBJECT}")
+    return SUBJECT
+
+
+def network(*plugins: dict[str, Any] | str, version: str = "1.0.0", name: str = "net1", **keys: Any) -> NetworkConfigList:
+    """A list of plugins, each an object or a type."""
+    entries = [{"type": plugin} if isinstance(plugin, str) else plugin for plugin in plugins]
+    document = {"cniVersion": version, "name": name, "plugins": entries, **keys}
+    return network_conf_from_bytes(json.dumps(document).encode())
+
+
+def optioned(stubs: Stubs, tmp_path: Path, options: Options, executor: ProcessExec | None = None) -> CNIConfig:
+    """The library over the stubs, with options."""
+    return CNIConfig([str(stubs.folder)], str(tmp_path / "cache"), executor, options)

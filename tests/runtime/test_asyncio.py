@@ -1,0 +1,166 @@
+"""The asyncio form: the same calls, many at once, and cancelled tasks."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from libcni import (
+    AsyncCNIConfig,
+    Deadline,
+    GCArgs,
+    Options,
+    PluginFailed,
+    PluginTimeout,
+    ProcessExec,
+    RuntimeConf,
+    StepFailed,
+    Threaded,
+    conf_from_bytes,
+)
+from node.deadline import eventually
+
+from .conftest import network
+from .stub import Stubs, error, result
+
+
+def _library(stubs: Stubs, tmp_path: Path, **options: Any) -> AsyncCNIConfig:
+    return AsyncCNIConfig([str(stubs.folder)], str(tmp_path / "cache"), options=Options(**options))
+
+
+def test_every_call(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    version = {"stdout": '{"cniVersion":"1.1.0","supportedVersions":["1.1.0"]}'}
+    stubs.add("one", result("1.1.0"), VERSION=version)
+    net = network("one", version="1.1.0")
+    single = conf_from_bytes(b'{"cniVersion":"1.1.0","name":"solo","type":"one"}')
+
+    async def run() -> None:
+        cni = _library(stubs, tmp_path)
+        found = await cni.add_network_list(net, runtime)
+        cached = cni.get_network_list_cached_result(net, runtime)
+        assert cached is not None and cached.document() == found.document()
+        await cni.check_network_list(net, runtime)
+        await cni.del_network_list(net, runtime)
+        await cni.add_network(single, runtime)
+        await cni.check_network(single, runtime)
+        await cni.del_network(single, runtime)
+        assert await cni.validate_network_list(net) == []
+        assert await cni.validate_network(single) == []
+        assert (await cni.get_version_info("one")).cni_version == "1.1.0"
+        await cni.get_status_network_list(net)
+        await cni.gc_network_list(net, GCArgs([]))
+        await cni.gc_network_lists([net])
+
+    asyncio.run(run())
+    verbs = ["ADD", "CHECK", "DEL", "ADD", "CHECK", "DEL", "VERSION", "VERSION", "VERSION", "STATUS", "GC", "GC"]
+    assert [call.verb for call in stubs.calls] == verbs
+
+
+def test_errors_are_the_same(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    stubs.add("one", error(7, "no"))
+    library = _library(stubs, tmp_path)
+    with pytest.raises(StepFailed, match=r'^plugin type="one" failed \(add\): no$'):
+        asyncio.run(library.add_network_list(network("one"), runtime))
+    with pytest.raises(PluginFailed, match="^no$"):
+        asyncio.run(library.check_network_list(network("one"), runtime))
+
+
+def test_many_at_once_on_one_thread(stubs: Stubs, tmp_path: Path) -> None:
+    stubs.add("one", {**result(), "sleep": 0.5})
+
+    async def run() -> float:
+        cni = _library(stubs, tmp_path)
+        before = time.monotonic()
+        adds = [cni.add_network_list(network("one"), RuntimeConf(f"c{number}", "/x", "eth0")) for number in range(10)]
+        await asyncio.gather(*adds)
+        return time.monotonic() - before
+
+    assert asyncio.run(run()) < 3
+    assert len(os.listdir(tmp_path / "cache/results")) == 10
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_cancelled_task_kills_its_plugin_and_undoes(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, threaded: bool
+) -> None:
+    stubs.add("one", result())
+    stubs.add("two", {"sleep": 60}, DEL={})
+    executor = Threaded(ProcessExec()) if threaded else None
+    cni = AsyncCNIConfig([str(stubs.folder)], str(tmp_path), executor, Options(undo_failed_add=True))
+
+    async def run() -> None:
+        task = asyncio.create_task(cni.add_network_list(network("one", "two"), runtime))
+        while len(stubs.calls) < 2:
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    before = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - before < 10
+    assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+    assert eventually(lambda: not os.path.exists(f"/proc/{stubs.calls[1].pid}"), 2)
+
+
+def test_time_is_over(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    stubs.add("one", {"sleep": 60})
+    with pytest.raises(PluginTimeout, match="did not end within the call's 0.3 s"):
+        asyncio.run(_library(stubs, tmp_path).check_network_list(network("one"), runtime, timeout=0.3))
+
+    async def outside() -> None:
+        async with asyncio.timeout(0.3):
+            await _library(stubs, tmp_path).check_network_list(network("one"), runtime)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(outside())
+    assert eventually(lambda: not any(os.path.exists(f"/proc/{call.pid}") for call in stubs.calls), 2)
+
+
+def test_much_of_everything(tmp_path: Path) -> None:
+    at = tmp_path / "echo"
+    at.write_text("#!/bin/sh\nexec cat\n")
+    at.chmod(0o755)
+    data = os.urandom(1 << 20)
+    environ = dict(os.environ)
+    run = ProcessExec(max_output=1 << 21).exec_plugin_async(str(at), data, environ, Deadline.after(30))
+    assert asyncio.run(run) == data
+    with pytest.raises(PluginFailed, match="printed more than"):
+        asyncio.run(ProcessExec(max_output=1 << 16).exec_plugin_async(str(at), data, environ, Deadline.after(30)))
+
+
+def test_a_daemon_and_a_busy_file(stubs: Stubs) -> None:
+    stubs.add("one", {"daemon": 20, "stdout": "answer"})
+    program = stubs.folder / "busy"
+    program.write_bytes(Path("/usr/bin/true").read_bytes())
+    program.chmod(0o755)
+    executor = ProcessExec(wait_delay=0.2)
+    environ = {**os.environ, "CNI_COMMAND": "ADD"}
+    answer = asyncio.run(executor.exec_plugin_async(str(stubs.folder / "one"), b"", environ, Deadline.after(10)))
+    assert answer == b"answer"
+
+    async def busy() -> bytes:
+        holder = os.open(program, os.O_WRONLY)
+        asyncio.get_running_loop().call_later(0.3, os.close, holder)
+        return await executor.exec_plugin_async(str(program), b"", environ, Deadline.after(10))
+
+    assert asyncio.run(busy()) == b""
+
+
+def test_waiting_for_a_lock_does_not_stop_the_loop(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    stubs.add("one", {**result(), "sleep": 0.3})
+    cni = _library(stubs, tmp_path, lock_folder=str(tmp_path / "locks"))
+
+    async def run() -> int:
+        both = asyncio.gather(*(cni.add_network_list(network("one"), runtime) for _ in range(2)))
+        ticks = 0
+        while not both.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        await both
+        return ticks
+
+    assert asyncio.run(run()) > 20
+    assert stubs.order == ["ADD one", "ADD one"]

@@ -1,0 +1,279 @@
+"""Plugins that fail, hang, print rubbish, print much, or leave somebody behind (runtime.md, 1.5)."""
+
+import io
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from libcni import (
+    CallCancelled,
+    Cancellation,
+    CNIConfig,
+    Deadline,
+    Options,
+    PluginFailed,
+    PluginTimeout,
+    ProcessExec,
+    StepFailed,
+    is_cancelled,
+    is_timeout,
+)
+from node.deadline import eventually
+
+from .conftest import network, optioned
+from .stub import Stubs, error, result
+
+
+def _run(stubs: Stubs, executor: ProcessExec | None = None, stdin: bytes = b"{}", seconds: float | None = 30) -> bytes:
+    path = str(stubs.folder / "one")
+    environ = {**os.environ, "CNI_COMMAND": "ADD"}
+    return (executor or ProcessExec()).exec_plugin(path, stdin, environ, Deadline.after(seconds))
+
+
+def _alive(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "text", "code"),
+    [
+        ({"exit": 9}, "netplugin failed with no error message: exit status 9", 0),
+        ({"exit": 1, "stderr": 'said "so"\n'}, 'netplugin failed: "said \\"so\\"\\n": exit status 1', 0),
+        (error(101, "taken", "by another"), "taken; by another", 101),
+        ({"exit": 1, "stdout": "{}"}, "", 0),
+        ({"exit": 1, "stdout": "null"}, "", 0),
+        ({"exit": 1, "stdout": '{"CODE": 7, "Msg": "x", "more": 1}'}, "x", 7),
+        ({"exit": 1, "stdout": "rubbish\n"}, 'netplugin failed but error parsing its diagnostic message "rubbish\\n": ', 0),
+        ({"exit": 1, "stdout": '{"code":"7"}'}, "netplugin failed but error parsing its diagnostic message ", 0),
+        ({"exit": 1, "stdout": "[]"}, "netplugin failed but error parsing its diagnostic message ", 0),
+    ],
+)
+def test_how_failures_are_told(stubs: Stubs, behaviour: dict[str, Any], text: str, code: int) -> None:
+    stubs.add("one", behaviour)
+    with pytest.raises(PluginFailed) as caught:
+        _run(stubs)
+    told = str(caught.value)
+    assert told.startswith(text) if text.endswith((": ", "message ")) else told == text
+    assert caught.value.code == code
+    assert caught.value.status == f"exit status {behaviour['exit']}"
+
+
+def test_what_a_failing_plugin_said_is_kept(stubs: Stubs) -> None:
+    stubs.add("one", {**error(7, "no"), "stderr": "the reason"})
+    with pytest.raises(PluginFailed) as caught:
+        _run(stubs)
+    assert (caught.value.stderr, caught.value.path) == ("the reason", str(stubs.folder / "one"))
+
+
+def test_what_a_succeeding_plugin_said_is_passed_on(stubs: Stubs) -> None:
+    stubs.add("one", {"stdout": "out", "stderr": "a warning"})
+    writer = io.StringIO()
+    assert _run(stubs, ProcessExec(writer)) == b"out"
+    assert writer.getvalue() == "a warning"
+
+
+@pytest.mark.parametrize(("signal", "told"), [("KILL", "killed"), ("TERM", "terminated"), ("SEGV", "segmentation fault")])
+def test_a_plugin_that_is_killed(tmp_path: Path, signal: str, told: str) -> None:
+    at = tmp_path / "plugin"
+    at.write_text(f"#!/bin/sh\nkill -{signal} $$\n")
+    at.chmod(0o755)
+    with pytest.raises(PluginFailed, match=f"netplugin failed with no error message: signal: {told}"):
+        ProcessExec().exec_plugin(str(at), b"", dict(os.environ))
+
+
+@pytest.mark.parametrize(("content", "mode", "reason"), [
+    ("#!/bin/sh\n", 0o644, "permission denied"), ("\x7fELF", 0o755, "exec format error"),
+    ("#!/none/sh\n", 0o755, "no such file or directory"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_started(tmp_path: Path, content: str, mode: int, reason: str) -> None:
+    at = tmp_path / "plugin"
+    at.write_text(content)
+    at.chmod(mode)
+    with pytest.raises(PluginFailed) as caught:
+        ProcessExec().exec_plugin(str(at), b"", dict(os.environ))
+    assert str(caught.value) == f"netplugin failed with no error message: fork/exec {at}: {reason}"
+
+
+def test_much_input_and_much_output(stubs: Stubs, tmp_path: Path) -> None:
+    at = tmp_path / "echo"
+    at.write_text("#!/bin/sh\nexec cat\n")
+    at.chmod(0o755)
+    data = os.urandom(1 << 21)
+    assert ProcessExec().exec_plugin(str(at), data, dict(os.environ), Deadline.after(30)) == data
+
+
+def test_a_plugin_that_does_not_read(tmp_path: Path) -> None:
+    at = tmp_path / "deaf"
+    at.write_text("#!/bin/sh\nexec <&-\necho done\n")
+    at.chmod(0o755)
+    assert ProcessExec().exec_plugin(str(at), b"x" * (1 << 20), dict(os.environ), Deadline.after(30)) == b"done\n"
+
+
+def test_a_plugin_finds_signals_as_they_should_be(tmp_path: Path) -> None:
+    at = tmp_path / "signals"
+    at.write_text("#!/bin/sh\ngrep -E 'Sig(Ign|Blk)' /proc/self/status\n")
+    at.chmod(0o755)
+    lines = ProcessExec().exec_plugin(str(at), b"", dict(os.environ)).split()
+    # glibc's posix_spawn leaves the two signals of its own ignored
+    assert {int(word, 16) & ~(0b11 << 31) for word in lines[1::2]} == {0}, lines
+
+
+def test_output_without_an_end_is_ended(stubs: Stubs) -> None:
+    stubs.add("one", {"flood": 5_000_000, "sleep": 60})
+    before = time.monotonic()
+    with pytest.raises(PluginFailed, match="printed more than 1000000 bytes and was killed"):
+        _run(stubs, ProcessExec(max_output=1_000_000))
+    assert time.monotonic() - before < 10
+    assert not _alive(stubs.calls[0].pid)
+
+
+def test_a_plugin_that_hangs_is_killed_when_the_time_is_over(stubs: Stubs, cni: CNIConfig, runtime: Any) -> None:
+    stubs.add("one", {"sleep": 60})
+    before = time.monotonic()
+    with pytest.raises(StepFailed) as caught:
+        cni.add_network_list(network("one"), runtime, timeout=0.5)
+    assert 0.4 < time.monotonic() - before < 5
+    assert isinstance(caught.value.__cause__, PluginTimeout | TimeoutError)
+    assert is_timeout(caught.value) and not is_cancelled(caught.value)
+    assert "netplugin failed with no error message: signal: killed" in str(caught.value)
+    assert f"{stubs.folder}/one did not end within the call's 0.5 s and was killed" in str(caught.value)
+    assert not _alive(stubs.calls[0].pid)
+
+
+def test_the_time_is_the_whole_calls(stubs: Stubs, cni: CNIConfig, runtime: Any) -> None:
+    stubs.add("one", {**result(), "sleep": 0.6})
+    stubs.add("two", {**result(), "sleep": 0.6})
+    with pytest.raises(StepFailed) as caught:
+        cni.add_network_list(network("one", "two"), runtime, timeout=0.9)
+    assert caught.value.plugin == 'type="two"'
+
+
+def test_nothing_is_started_once_the_time_is_over(stubs: Stubs) -> None:
+    stubs.add("one")
+    with pytest.raises(PluginTimeout, match="the call's 0 s were over before"):
+        _run(stubs, seconds=0)
+    assert stubs.calls == []
+
+
+@pytest.mark.parametrize("asked", ["call", "option"])
+def test_a_status_that_cannot_hang(stubs: Stubs, tmp_path: Path, asked: str) -> None:
+    stubs.add("one", {"sleep": 60})
+    library = optioned(stubs, tmp_path, Options(status_timeout=0.3) if asked == "option" else Options())
+    with pytest.raises(PluginTimeout):
+        library.get_status_network_list(network("one", version="1.1.0"), timeout=0.3 if asked == "call" else None)
+
+
+def test_a_default_time_for_every_call(stubs: Stubs, tmp_path: Path, runtime: Any) -> None:
+    stubs.add("one", {"sleep": 60})
+    library = optioned(stubs, tmp_path, Options(timeout=0.3))
+    with pytest.raises(PluginTimeout):
+        library.check_network_list(network("one"), runtime)
+    with pytest.raises(PluginTimeout):
+        library.get_version_info("one")
+
+
+def test_cancelling_from_another_thread(stubs: Stubs, cni: CNIConfig, runtime: Any) -> None:
+    stubs.add("one", {"sleep": 60})
+    with Cancellation() as cancel:
+        thread = threading.Thread(target=lambda: eventually(lambda: stubs.calls) and cancel.cancel())
+        thread.start()
+        before = time.monotonic()
+        with pytest.raises(CallCancelled, match="the call was cancelled") as caught:
+            cni.check_network_list(network("one"), runtime, cancel=cancel)
+        thread.join()
+        assert time.monotonic() - before < 10
+        assert is_cancelled(caught.value) and not is_timeout(caught.value)
+        assert not _alive(stubs.calls[0].pid)
+        with pytest.raises(CallCancelled, match="was not started"):
+            cni.check_network_list(network("one"), runtime, cancel=cancel)
+
+
+def test_a_daemon_that_a_plugin_left_does_not_hold_the_call(stubs: Stubs) -> None:
+    stubs.add("one", {"daemon": 20, "stdout": "answer"})
+    before = time.monotonic()
+    assert _run(stubs, ProcessExec(wait_delay=0.3)) == b"answer"
+    assert time.monotonic() - before < 5
+
+
+def test_a_plugins_children_die_with_its_group(tmp_path: Path) -> None:
+    at = tmp_path / "parent"
+    note = tmp_path / "child"
+    at.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {note}\nwait\n")
+    at.chmod(0o755)
+    with pytest.raises(PluginTimeout):
+        ProcessExec(own_group=True, wait_delay=0.1).exec_plugin(str(at), b"", dict(os.environ), Deadline.after(0.5))
+    child = int(note.read_text())
+    assert eventually(lambda: not _alive(child) or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2], 5)
+
+
+def test_a_file_that_is_being_written_is_tried_again(stubs: Stubs) -> None:
+    stubs.add("one", {"stdout": "late"})
+    at = stubs.folder / "one"
+    # the interpreter of a script may be busy, never the script: a copy of a program it is
+    program = stubs.folder / "busy"
+    program.write_bytes(Path("/usr/bin/true").read_bytes())
+    program.chmod(0o755)
+    holder = os.open(program, os.O_WRONLY)
+    threading.Timer(0.4, os.close, [holder]).start()
+    before = time.monotonic()
+    assert ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline.after(10)) == b""
+    assert 0.9 < time.monotonic() - before < 3
+    assert at.exists()
+
+
+def test_a_file_that_stays_busy_is_an_error_in_time(stubs: Stubs) -> None:
+    program = stubs.folder / "busy"
+    program.write_bytes(Path("/usr/bin/true").read_bytes())
+    program.chmod(0o755)
+    with program.open("r+b"), pytest.raises(PluginFailed):
+        ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline.after(0.3))
+
+
+def test_a_command_that_the_plugin_is_an_argument_of(stubs: Stubs) -> None:
+    stubs.add("one", {"stdout": "x"})
+    assert _run(stubs, ProcessExec(prefix=("env", "CNI_ADDED=1"))) == b"x"
+    assert stubs.calls[0].environ["CNI_ADDED"] == "1"
+
+
+def test_no_descriptor_and_no_process_is_left(stubs: Stubs, cni: CNIConfig, runtime: Any) -> None:
+    stubs.add("one", result(), DEL={"sleep": 60})
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        cni.add_network_list(network("one"), runtime)
+        with pytest.raises(StepFailed):
+            cni.del_network_list(network("one"), runtime, timeout=0.2)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True)
+    assert "one" not in children.stdout
+
+
+def test_the_first_regular_file_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "a/x").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/real").touch()
+    (tmp_path / "b/x").symlink_to("real")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/x").touch()
+    finder = ProcessExec()
+    assert finder.find_in_path("x", [f"{tmp_path}/a", "", f"{tmp_path}/b", f"{tmp_path}/c"]) == f"{tmp_path}/b/x"
+
+
+def test_an_executor_may_be_replaced(runtime: Any, tmp_path: Path) -> None:
+    class Recorder(ProcessExec):
+        calls: list[str] = []
+
+        def find_in_path(self, plugin: str, paths: object) -> str:
+            return plugin
+
+        def exec_plugin(self, path: str, stdin: bytes, environ: dict[str, str], *_: object) -> bytes:
+            self.calls.append(f"{environ['CNI_COMMAND']} {path}")
+            return b"{}"
+
+    recorder = Recorder()
+    library = CNIConfig([], str(tmp_path), recorder)
+    library.add_network_list(network("any"), runtime)
+    assert recorder.calls == ["ADD any"]

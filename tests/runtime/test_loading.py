@@ -1,0 +1,151 @@
+"""Configurations from folders: the order of the Go library, and files that are bad."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from libcni import (
+    ConfigError,
+    NoConfigsFound,
+    NotFound,
+    conf_files,
+    load_conf,
+    load_network_conf,
+    network_conf_from_file,
+    network_plugin_confs_from_files,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    at = tmp_path / "net.d"
+    at.mkdir()
+    return at
+
+
+def _list(folder: Path, file: str, name: str, kind: str = "x", extra: str = "") -> None:
+    (folder / file).write_text(f'{{"cniVersion":"1.0.0","name":"{name}","plugins":[{{"type":"{kind}"}}]{extra}}}')
+
+
+def _single(folder: Path, file: str, name: str, kind: str = "x") -> None:
+    (folder / file).write_text(f'{{"cniVersion":"1.0.0","name":"{name}","type":"{kind}"}}')
+
+
+def test_files_by_name_and_suffix(folder: Path) -> None:
+    for name in ("b.conf", "a.conf.json", "a.CONF", ".conf", "c.conflist", "noext", "Z.conf"):
+        (folder / name).touch()
+    (folder / "d.conf").mkdir()
+    (folder / "l.conf").symlink_to("b.conf")
+    names = [os.path.basename(file) for file in conf_files(str(folder), (".conf", ".json"))]
+    assert names == [".conf", "Z.conf", "a.conf.json", "b.conf", "l.conf"]
+    assert conf_files(str(folder / "none"), (".conf",)) == []
+
+
+def test_a_list_wins_over_a_single_file_of_the_same_name(folder: Path) -> None:
+    _single(folder, "00.conf", "n", "single")
+    _list(folder, "99.conflist", "n", "listed")
+    assert load_network_conf(str(folder), "n").plugins[0].network.type == "listed"
+
+
+def test_a_single_file_is_found_beside_lists_of_other_names(folder: Path) -> None:
+    _list(folder, "10.conflist", "other")
+    _single(folder, "20.json", "n", "single")
+    net = load_network_conf(str(folder), "n")
+    assert (net.name, net.plugins[0].network.type) == ("n", "single")
+
+
+def test_of_duplicate_names_the_first_file_wins(folder: Path) -> None:
+    _list(folder, "20.conflist", "n", "second")
+    _list(folder, "10.conflist", "n", "first")
+    assert load_network_conf(str(folder), "n").plugins[0].network.type == "first"
+
+
+def test_of_several_folders_the_first_wins(folder: Path, tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    late.mkdir()
+    _list(folder, "20.conflist", "n", "first")
+    _list(late, "10.conflist", "n", "second")
+    _list(late, "11.conflist", "m", "only")
+    both = [str(folder), str(late)]
+    assert load_network_conf(both, "n").plugins[0].network.type == "first"
+    assert load_network_conf(both, "m").plugins[0].network.type == "only"
+
+
+def test_a_bad_file_before_the_wanted_one_ends_the_search_and_is_named(folder: Path) -> None:
+    (folder / "10.conflist").write_text('{"name": "a",\n "plugins": 1}')
+    _list(folder, "20.conflist", "n")
+    with pytest.raises(ConfigError) as caught:
+        load_network_conf(str(folder), "n")
+    assert str(caught.value) == (
+        "error parsing configuration list: invalid 'plugins' type float64 "
+        f'({folder}/10.conflist, line 2, column 13, key "plugins")'
+    )
+
+
+def test_a_bad_file_after_it_is_not_read(folder: Path) -> None:
+    _list(folder, "10.conflist", "n")
+    (folder / "20.conflist").write_text("{")
+    assert load_network_conf(str(folder), "n").name == "n"
+
+
+def test_nothing_and_nothing_of_that_name_are_two_errors(folder: Path) -> None:
+    with pytest.raises(NoConfigsFound) as none:
+        load_network_conf(str(folder), "n")
+    assert str(none.value) == f"no net configurations found in {folder}"
+    with pytest.raises(NoConfigsFound):
+        load_conf(str(folder / "missing"), "n")
+    _list(folder, "10.conflist", "other")
+    with pytest.raises(NotFound) as missing:
+        load_network_conf(str(folder), "n")
+    assert str(missing.value) == f'no net configuration with name "n" in {folder}'
+
+
+def test_plugins_of_the_folder_come_after_the_inlined_ones(folder: Path) -> None:
+    _list(folder, "10.conflist", "n", "inlined")
+    inner = folder / "n"
+    inner.mkdir()
+    for number in (2, 1):
+        (inner / f"{number}.conf").write_text(f'{{"type":"folder{number}"}}')
+    (inner / "3.json").write_text('{"type":"not me"}')
+    net = network_conf_from_file(str(folder / "10.conflist"))
+    assert [plugin.network.type for plugin in net.plugins] == ["inlined", "folder1", "folder2"]
+    assert net.bytes == (folder / "10.conflist").read_bytes()
+    (inner / "0.conf").write_text('{"type":}')
+    with pytest.raises(ConfigError, match=r"0\.conf, line 1"):
+        network_conf_from_file(str(folder / "10.conflist"))
+    _list(folder, "10.conflist", "n", "inlined", ',"loadOnlyInlinedPlugins":true')
+    assert len(network_conf_from_file(str(folder / "10.conflist")).plugins) == 1
+
+
+def test_a_list_without_any_plugin(folder: Path) -> None:
+    (folder / "10.conflist").write_text('{"name":"n"}')
+    with pytest.raises(ConfigError, match="no plugin configs found"):
+        network_conf_from_file(str(folder / "10.conflist"))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b"])
+def test_a_name_does_not_lead_out_of_the_folder(folder: Path, name: str) -> None:
+    (folder / "a.conf").write_text('{"type":"x"}')
+    (folder.parent / "b.conf").write_text('{"type":"x"}')
+    assert network_plugin_confs_from_files(str(folder), name) == []
+
+
+def test_files_that_may_not_be_read(folder: Path) -> None:
+    _list(folder, "10.conflist", "n")
+    (folder / "10.conflist").chmod(0)
+    code = f"import libcni; libcni.load_network_conf({str(folder)!r}, 'n')"
+    environ = {**os.environ, "PYTHONPATH": "common:runtime"}
+    for parent in (folder, *folder.parents):
+        if str(parent).startswith(str(folder.parents[2])):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    # root may read everything: without its capabilities it may not
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "python3", "-c", code]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert f"ConfigError: error reading {folder}/10.conflist: open {folder}/10.conflist: permission denied" in done.stderr
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        network_conf_from_file("/none/x.conflist")
+    assert str(caught.value) == "error reading /none/x.conflist: open /none/x.conflist: no such file or directory"

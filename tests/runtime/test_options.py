@@ -1,0 +1,210 @@
+"""What goes beyond Go's library: undo, DEL with ADD's configuration, locks (runtime.md, section 4)."""
+
+import multiprocessing
+import os
+import threading
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import pytest
+from libcni import Cancellation, Locked, Options, RuntimeConf, StepFailed, conf_from_bytes, is_timeout
+from node.deadline import eventually
+
+from .conftest import network, optioned
+from .stub import Stubs, error, result
+
+
+def test_by_default_nothing_is_undone(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    stubs.add("one", result())
+    stubs.add("two", error(7, "no"))
+    with pytest.raises(StepFailed):
+        optioned(stubs, tmp_path, Options()).add_network_list(network("one", "two"), runtime)
+    assert stubs.order == ["ADD one", "ADD two"]
+
+
+def test_undoing_what_a_failed_add_had_begun(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    stubs.add("one", result(address="10.0.0.1/24"), DEL=error(11, "stuck"))
+    stubs.add("two", error(7, "no"), DEL={})
+    stubs.add("three", result())
+    capable = {"type": "one", "capabilities": {"mac": True}}
+    with pytest.raises(StepFailed, match='plugin type="two" failed') as caught:
+        optioned(stubs, tmp_path, Options(undo_failed_add=True)).add_network_list(
+            network(capable, "two", "three"), runtime
+        )
+    assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+    for call in stubs.calls[2:]:
+        assert call.config["prevResult"]["ips"] == [{"address": "10.0.0.1/24"}]
+        assert call.environ["CNI_NETNS"] == runtime.netns
+    assert stubs.calls[3].config["runtimeConfig"] == {"mac": "00:11"}
+    assert caught.value.__notes__ == ['undoing plugin type="one" failed: stuck']
+
+
+def test_an_add_that_was_refused_before_it_ran_is_not_undone(stubs: Stubs, tmp_path: Path) -> None:
+    stubs.add("one", result())
+    library = optioned(stubs, tmp_path, Options(undo_failed_add=True))
+    with pytest.raises(StepFailed):
+        library.add_network_list(network("one"), RuntimeConf("", "/x", "eth0"))
+    with pytest.raises(StepFailed):
+        library.add_network_list(network("one", "missing"), RuntimeConf("c", "/x", "eth0"))
+    assert stubs.order == ["ADD one", "DEL one"]
+
+
+def test_undoing_has_its_own_time_and_cannot_be_cancelled(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    stubs.add("one", result())
+    stubs.add("two", {"sleep": 60}, DEL={})
+    library = optioned(stubs, tmp_path, Options(undo_failed_add=True, timeout=0.5))
+    with pytest.raises(StepFailed) as caught:
+        library.add_network_list(network("one", "two"), runtime)
+    assert is_timeout(caught.value)
+    assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+    stubs.forget()
+    with Cancellation() as cancel:
+        threading.Thread(target=lambda: eventually(lambda: len(stubs.calls) == 2) and cancel.cancel()).start()
+        with pytest.raises(StepFailed, match="cancelled"):
+            library.add_network_list(network("one", "two"), runtime, timeout=30, cancel=cancel)
+    assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+
+
+def test_undoing_when_the_cache_cannot_be_written(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    stubs.add("one", result())
+    (tmp_path / "cache").touch()
+    with pytest.raises(Exception, match="cached result"):
+        optioned(stubs, tmp_path, Options(undo_failed_add=True)).add_network_list(network("one"), runtime)
+    assert stubs.order == ["ADD one", "DEL one"]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_deleting_with_the_configuration_of_add(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, wanted: bool
+) -> None:
+    for name in ("one", "two"):
+        stubs.add(name, result())
+    library = optioned(stubs, tmp_path, Options(delete_with_cached_config=wanted))
+    capable = {"type": "one", "x": 1, "capabilities": {"mac": True}}
+    library.add_network_list(network(capable), runtime)
+    stubs.forget()
+    library.del_network_list(network("two"), RuntimeConf("ctr1", "", "eth0", (("C", "3"),), {"mac": "new"}))
+    call = stubs.calls[0]
+    if wanted:
+        assert (stubs.order, call.config["x"], call.environ["CNI_ARGS"]) == (["DEL one"], 1, "A=1;B=2")
+        assert call.config["runtimeConfig"] == {"mac": "00:11"}
+        assert call.environ["CNI_NETNS"] == ""
+    else:
+        assert (stubs.order, call.environ["CNI_ARGS"]) == (["DEL two"], "C=3")
+
+
+def test_plugins_of_the_networks_folder_are_deleted_too(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    from dataclasses import replace
+
+    for name in ("one", "two"):
+        stubs.add(name, result())
+    library = optioned(stubs, tmp_path, Options(delete_with_cached_config=True))
+    inlined = network("one")
+    whole = replace(inlined, plugins=(*inlined.plugins, conf_from_bytes(b'{"type":"two"}')))
+    library.add_network_list(whole, runtime)
+    library.del_network_list(whole, runtime)
+    assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+
+
+def test_a_single_plugin_is_deleted_with_the_configuration_of_add(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf
+) -> None:
+    stubs.add("one", result())
+    reports: list[str] = []
+    library = optioned(stubs, tmp_path, Options(delete_with_cached_config=True, report=reports.append))
+    library.add_network(conf_from_bytes(b'{"cniVersion":"1.0.0","name":"n","type":"one","x":1}'), runtime)
+    library.del_network(conf_from_bytes(b'{"cniVersion":"1.0.0","name":"n","type":"one","x":2}'), runtime)
+    assert stubs.calls[1].config["x"] == 1
+    library.del_network(conf_from_bytes(b'{"cniVersion":"1.0.0","name":"n","type":"one","x":2}'), runtime)
+    assert stubs.calls[2].config["x"] == 2
+    (tmp_path / "cache/results/n-ctr1-eth0").write_bytes(b"")
+    library.del_network(conf_from_bytes(b'{"cniVersion":"1.0.0","name":"n","type":"one","x":2}'), runtime)
+    assert stubs.calls[3].config["x"] == 2
+    assert any("DEL uses the configuration that it was given" in line for line in reports)
+
+
+def _locked(tmp_path: Path, **more: Any) -> Options:
+    return Options(lock_folder=str(tmp_path / "locks"), **more)
+
+
+def _hold(stubs: Stubs, tmp_path: Path, fifo: str, done: Event) -> None:
+    optioned(stubs, tmp_path, _locked(tmp_path)).add_network_list(network("one"), RuntimeConf("ctr1", "/x", "eth0"))
+    done.set()
+
+
+@pytest.fixture
+def holder(stubs: Stubs, tmp_path: Path) -> Any:
+    """Another process that is in the middle of an ADD of ctr1 eth0; a function lets it go on."""
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    stubs.add("one", result(), ADD={**result(), "wait_for": fifo})
+    context = multiprocessing.get_context("fork")
+    done = context.Event()
+    process = context.Process(target=_hold, args=(stubs, tmp_path, fifo, done))
+    process.start()
+    assert eventually(lambda: len(stubs.calls) == 1, 10)
+    released = []
+
+    def release() -> None:
+        released.append(True)
+        with open(fifo, "w"):
+            pass
+        process.join(10)
+
+    yield release
+    if not released:
+        release()
+    assert done.is_set()
+
+
+def test_one_at_a_time_for_one_attachment(stubs: Stubs, tmp_path: Path, holder: Any) -> None:
+    library = optioned(stubs, tmp_path, _locked(tmp_path, lock_timeout=0.2))
+    same, other = RuntimeConf("ctr1", "/x", "eth0"), RuntimeConf("ctr1", "/x", "eth1")
+    for call in (library.del_network_list, library.check_network_list, library.add_network_list):
+        with pytest.raises(Locked, match=r"locked by ADD of ctr1 eth0 in network net1, process \d+ for more than 0\.2 s"):
+            call(network("one"), same)
+    library.del_network_list(network("one"), other)
+    with pytest.raises(Exception, match="GC of network net1: locked by attachments of the network"):
+        library.gc_network_list(network("one"))
+    library.gc_network_list(network("one", name="net2"))
+    with pytest.raises(Locked):
+        optioned(stubs, tmp_path, _locked(tmp_path)).del_network_list(network("one"), same, timeout=0.2)
+    assert stubs.order == ["ADD one", "DEL one"]
+    threading.Timer(0.2, holder).start()
+    optioned(stubs, tmp_path, _locked(tmp_path)).del_network_list(network("one"), same)
+    assert stubs.order[-1] == "DEL one"
+
+
+def test_locks_leave_no_files_of_attachments(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    stubs.add("one", result())
+    library = optioned(stubs, tmp_path, _locked(tmp_path))
+    library.add_network_list(network("one"), runtime)
+    library.gc_network_list(network("one"))
+    assert [name for name in os.listdir(tmp_path / "locks") if name.startswith("attachment")] == []
+
+
+def test_many_threads_one_attachment(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    stubs.add("one", {**result(), "sleep": 0.02})
+    library = optioned(stubs, tmp_path, _locked(tmp_path))
+    spans: list[tuple[float, float]] = []
+
+    class Timed(type(library._exec)):  # type: ignore[misc]
+        def exec_plugin(self, *arguments: Any) -> bytes:
+            before = time.monotonic()
+            try:
+                answer: bytes = super().exec_plugin(*arguments)
+                return answer
+            finally:
+                spans.append((before, time.monotonic()))
+
+    library._exec = Timed()
+    calls = [threading.Thread(target=library.add_network_list, args=(network("one"), runtime)) for _ in range(6)]
+    for thread in calls:
+        thread.start()
+    for thread in calls:
+        thread.join()
+    spans.sort()
+    assert len(spans) == 6
+    assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))

@@ -1,0 +1,114 @@
+"""Plugins of our own build in forked children: the same answers, nothing of this process changed."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from libcni import CNIConfig, OwnBuildExec, PluginFailed, PluginTimeout, RuntimeConf, StepFailed, conf_from_bytes
+from libcni.ownbuild import build_of
+from node.plugin import GO, SUBJECT
+from node.topology import Node
+
+pytestmark = pytest.mark.real
+ROOT = Path(__file__).parents[2]
+
+if not build_of(f"{SUBJECT}/loopback"):
+    pytest.skip(f"{SUBJECT}/loopback is no file of our build", allow_module_level=True)
+
+LOOPBACK = conf_from_bytes(b'{"cniVersion":"1.0.0","name":"lo","type":"loopback"}')
+
+
+def test_only_our_files_have_a_build(tmp_path: Path) -> None:
+    assert build_of(f"{GO}/loopback") == b""
+    assert build_of(str(tmp_path)) == b""
+    assert len(build_of(f"{SUBJECT}/bridge")) >= 16
+
+
+# The parent has to have one thread; pytest may not, so each of these runs a process of its own.
+_CALLS = """
+import json, os, sys
+from libcni import CNIConfig, OwnBuildExec, ProcessExec, RuntimeConf, StepFailed, conf_from_bytes
+folder, netns, cache = sys.argv[1:]
+conf = conf_from_bytes(b'{"cniVersion":"1.0.0","name":"lo","type":"loopback"}')
+runtime = RuntimeConf("c1", netns, "lo")
+executor = OwnBuildExec()
+before = (os.readlink("/proc/self/ns/net"), dict(os.environ), list(sys.path), set(sys.modules), os.listdir("/proc/self/fd"))
+def call(executor):
+    cni = CNIConfig([folder], cache, executor)
+    answers = [cni.add_network(conf, runtime).document(), cni.check_network(conf, runtime), cni.del_network(conf, runtime)]
+    answers.append(list(cni.get_version_info("loopback").supported_versions))
+    try:
+        cni.check_network(conf, runtime)
+    except Exception as error:
+        answers.append([type(error).__name__, str(error), error.code])
+    return answers
+forked = call(executor)
+modules = set(sys.modules)
+after = (os.readlink("/proc/self/ns/net"), dict(os.environ), list(sys.path), modules, os.listdir("/proc/self/fd"))
+print(json.dumps([forked, call(ProcessExec()), executor.forked, before[:3] == after[:3], len(before[4]) == len(after[4]),
+                  sorted(name for name in modules - before[3] if name.startswith(("cni_", "pyroute2")))]))
+"""
+
+
+def test_the_answers_are_the_same_and_the_process_is_untouched(node: Node, tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
+    command = [sys.executable, "-c", _CALLS, SUBJECT, node.pod().path, str(tmp_path)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    forked, executed, count, same, descriptors, modules = json.loads(done.stdout)
+    assert forked == executed
+    assert forked[4][0] == "PluginFailed"
+    assert (count, same, descriptors, modules) == (5, True, True, [])
+
+
+def test_a_process_with_threads_executes(node: Node, tmp_path: Path) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        executor = OwnBuildExec()
+        CNIConfig([SUBJECT], str(tmp_path), executor).add_network(LOOPBACK, RuntimeConf("c1", node.pod().path, "lo"))
+        assert executor.forked == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_go_plugins_are_executed(node: Node, tmp_path: Path) -> None:
+    executor = OwnBuildExec()
+    CNIConfig([GO], str(tmp_path), executor).add_network(LOOPBACK, RuntimeConf("c1", node.pod().path, "lo"))
+    assert executor.forked == 0
+
+
+def test_a_forged_mark_is_no_plugin(node: Node, tmp_path: Path) -> None:
+    """A file that only ends like one of ours is executed, as every other."""
+    forged = tmp_path / "loopback"
+    forged.write_bytes(b"#!/bin/sh\nexit 3\n# pycni-build:0123456789abcdef")
+    forged.chmod(0o755)
+    with pytest.raises(PluginFailed, match="exit status 3"):
+        CNIConfig([str(tmp_path)], str(tmp_path), OwnBuildExec()).add_network(
+            LOOPBACK, RuntimeConf("c1", node.pod().path, "lo")
+        )
+
+
+def test_time_is_over_for_a_forked_one_too(tmp_path: Path) -> None:
+    code = """
+import sys
+from libcni import CNIConfig, OwnBuildExec, PluginTimeout, RuntimeConf, conf_from_bytes
+import libcni.ownbuild, time
+libcni.ownbuild._serve = lambda *a: time.sleep(60) or 0
+conf = conf_from_bytes(b'{"cniVersion":"1.0.0","name":"lo","type":"loopback"}')
+try:
+    CNIConfig([sys.argv[1]], sys.argv[2], OwnBuildExec()).add_network(conf, RuntimeConf("c", "/x", "lo"), timeout=0.3)
+except PluginTimeout as error:
+    print("killed" in str(error))
+"""
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
+    command = [sys.executable, "-c", code, SUBJECT, str(tmp_path)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "True\n", done.stderr
+    assert issubclass(PluginTimeout, TimeoutError)

@@ -1,0 +1,86 @@
+"""Results: what survives, in which shape they are printed, and how they are converted."""
+
+import json
+from typing import Any
+
+import pytest
+from libcni import Result, ResultError
+from libcni.results import parse
+
+NEW = {
+    "cniVersion": "1.0.0",
+    "interfaces": [{"name": "eth0", "mac": "00:11", "mtu": 1400, "sandbox": "/run/netns/x"}],
+    "ips": [{"interface": 0, "address": "10.0.0.5/24", "gateway": "10.0.0.1"}, {"address": "2001:db8::5/64"}],
+    "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1", "priority": 7}, {"dst": "::/0", "table": 0}],
+    "dns": {"nameservers": ["9.9.9.9"]},
+}
+
+
+def _parse(document: Any, version: str = "1.0.0") -> Result:
+    return parse(json.dumps(document).encode(), version)
+
+
+def test_only_known_fields_survive_and_their_keys_are_sorted() -> None:
+    result = _parse({**NEW, "custom": 1, "ips": [{"address": "10.0.0.5/24", "custom": 2}], "dns": {}})
+    assert result.encode() == (
+        b'{"cniVersion":"1.0.0","interfaces":[{"mac":"00:11","mtu":1400,"name":"eth0","sandbox":"/run/netns/x"}],'
+        b'"ips":[{"address":"10.0.0.5/24"}],"routes":[{"dst":"0.0.0.0/0","gw":"10.0.0.1","priority":7},'
+        b'{"dst":"::/0","table":0}]}'
+    )
+
+
+def test_an_old_result_keeps_the_family_that_it_states() -> None:
+    result = _parse({"cniVersion": "0.3.1", "ips": [{"version": "9", "address": "10.0.0.5/24"}]})
+    assert result.encode() == b'{"cniVersion":"0.3.1","ips":[{"version":"9","address":"10.0.0.5/24"}],"dns":{}}'
+
+
+def test_going_down_to_the_oldest_shape() -> None:
+    assert _parse(NEW).as_version("0.2.0").document() == {
+        "cniVersion": "0.2.0",
+        "ip4": {"ip": "10.0.0.5/24", "gateway": "10.0.0.1", "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1"}]},
+        "ip6": {"ip": "2001:db8::5/64", "routes": [{"dst": "::/0"}]},
+        "dns": {"nameservers": ["9.9.9.9"]},
+    }
+    assert "mtu" not in _parse(NEW).as_version("0.4.0").document()["interfaces"][0]
+
+
+def test_going_up_and_down_again_loses_nothing_that_the_old_shape_has() -> None:
+    old = _parse(NEW).as_version("0.4.0")
+    assert old.as_version("1.1.0").as_version("0.4.0").document() == old.document()
+
+
+@pytest.mark.parametrize(
+    ("document", "config", "version"),
+    [({}, "1.0.0", "1.0.0"), ({"cniVersion": ""}, "0.4.0", "0.4.0"), ({"cniVersion": 1}, "", "0.1.0"),
+     (None, "1.1.0", "1.1.0"), ({"cniVersion": "0.3.1"}, "1.0.0", "0.3.1")],
+)  # fmt: skip
+def test_whose_version_a_result_has(document: Any, config: str, version: str) -> None:
+    assert _parse(document, config).version == version
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ([], "failed to unmarshal raw result: "),
+        ({"cniVersion": "7.0.0"}, 'unsupported CNI result version "7.0.0"'),
+        ({"ips": [{"address": "10.0.0.5"}]}, "invalid CIDR address: 10.0.0.5"),
+        ({"ips": {}}, ""),
+    ],
+)
+def test_what_is_no_result(document: Any, text: str) -> None:
+    with pytest.raises(ResultError) as caught:
+        _parse(document)
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b'{"cniVersion":"1.0.0"} trailing'])
+def test_rubbish_is_no_result(data: bytes) -> None:
+    with pytest.raises(ResultError, match="failed to unmarshal raw result: "):
+        parse(data, "1.0.0")
+
+
+def test_conversions_that_do_not_exist() -> None:
+    with pytest.raises(ResultError, match=r"no converter for CNI result version 1\.0\.0 to 2\.0\.0"):
+        _parse(NEW).as_version("2.0.0")
+    with pytest.raises(ResultError, match="cannot convert: no valid IP addresses"):
+        _parse({"interfaces": [{"name": "eth0"}]}).as_version("")
