@@ -140,6 +140,9 @@ def parse_mac(text: str) -> str:
     if len(digits) != 12 or any(len(part) != group for part in parts) or not parts:
         raise ValueError(f"address {text}: invalid MAC address")
     try:
-        return bytes.fromhex(digits).hex(":")
+        packed = bytes.fromhex(digits)
     except ValueError:
-        raise ValueError(f"address {text}: invalid MAC address") from None
+        packed = b""
+    if len(packed) != 6:  # fromhex takes blanks for nothing
+        raise ValueError(f"address {text}: invalid MAC address")
+    return packed.hex(":")

@@ -126,15 +126,16 @@ def effects(plan: "Plan") -> list[Effect]:
         return found
 
 
-def make(plan: "Plan", observe: "Observer" = _unobserved) -> None:
+def make(plan: "Plan", observe: "Observer" = _unobserved, removal: "Plan | None" = None) -> None:
     """ADD: make every effect; if one fails, take back in reverse what was made and raise its error.
 
-    What an ADD that died left of the same attachment is removed first, once.
+    What an ADD that died left of the same attachment is removed first, once, by ``removal``, the plan that DEL has
+    (by default the same).
     """
     try:
         _make(plan, observe)
     except Remains:
-        remove(plan, observe)
+        remove(removal or plan, observe)
         _make(plan, observe)
 
 

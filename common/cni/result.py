@@ -7,8 +7,9 @@ an empty one; ``interface: 0``, ``table: 0`` and ``scope: 0`` are printed, ``mtu
 
 from cni import versions
 from cni.address import Address, Prefix
-from cni.config import Key, Table, integer, listing, parsed, string
+from cni.config import Key, Table, chosen, integer, listing, member, parsed, string
 from cni.errors import CNIError, DecodingFailure, InvalidConfig
+from cni.wire import fold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -292,15 +293,16 @@ def parse(document: "Any", version: str, where: str = "") -> Result:
 def parse_previous(document: "Any", version: str) -> Result:
     """``prevResult`` of a configuration of ``version``: its own version, if stated, must lie in the same family."""
     prefix = "could not parse prevResult: "
-    stated = version
-    if isinstance(document, dict) and "cniVersion" in document:
-        stated = string(document["cniVersion"], "prevResult.cniVersion")
     family = versions.family(version)
-    if stated not in family:
-        raise DecodingFailure(
-            f'{prefix}result type supports [{" ".join(family)}] but unmarshalled CNIVersion is "{stated}"'
-        )
+    if not family:
+        raise DecodingFailure(f'{prefix}unsupported CNI result version "{version}"')
     try:
+        stated = chosen(member(document, "prevResult"), "cniVersion")
+        stated = version if stated is None else string(stated, "prevResult.cniVersion")
+        if stated not in family:
+            raise DecodingFailure(
+                f'result type supports [{" ".join(family)}] but unmarshalled CNIVersion is "{stated}"'
+            )
         return parse(document, stated, "prevResult")
     except CNIError as error:
         raise type(error)(prefix + error.msg, error.details) from None
@@ -324,4 +326,10 @@ def convert(document: "Any", version: str, target: str) -> "dict[str, Any]":
         raise CNIError(f"no converter for CNI result version {version} to {target}")
     if version == target:
         return dict(document)
-    return parse(document, version).document(target)
+    result = parse(document, version)
+    if version not in versions.family(target):
+        return result.document(target)
+    # of one family: the shape is the same, and nothing is lost
+    relabelled = {name: value for name, value in document.items() if fold(name) != "cniversion"}
+    dns = {} if target in versions.FAMILIES[2] else {"dns": {}}
+    return {"cniVersion": target, **dns, **relabelled}

@@ -59,7 +59,7 @@ class Call:
         self.netns = environ.get("CNI_NETNS", "")
         self.version = ""
         self.config = _configuration(stdin)
-        name = _member(self.config, "name", "missing network name")
+        name = _member(self.config, "name", "error unmarshall network config")
         check_network(name)
         self.attachment = Attachment(name, environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", ""))
         if self.verb not in _FUNCTIONS:
@@ -76,6 +76,11 @@ class Call:
     def path(self) -> list[str]:
         """The folders of ``CNI_PATH``; empty elements are skipped."""
         return [folder for folder in self.environ.get("CNI_PATH", "").split(":") if folder]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the call began."""
+        return monotonic() - self._steps[0][1]
 
     def say(self, line: str) -> None:
         """A line for people, on standard error."""
@@ -106,8 +111,7 @@ class Call:
             f"{name} {(now - before) * 1000:.1f}"
             for (_, before), (name, now) in zip(self._steps, self._steps[1:], strict=False)
         ]
-        total = (monotonic() - self._steps[0][1]) * 1000
-        self.say(f"{plugin} {self.verb} {self.attachment} {total:.1f} ms: {', '.join(times)}")
+        self.say(f"{plugin} {self.verb} {self.attachment} {self.elapsed * 1000:.1f} ms: {', '.join(times)}")
 
 
 def _configuration(stdin: bytes) -> "dict[str, Any]":
@@ -158,7 +162,7 @@ def _error_document(error: CNIError, version: str) -> bytes:
 
 
 def _dispatch(plugin: Plugin, call: Call) -> bytes:
-    if call.verb in ("ADD", "DEL", "CHECK"):
+    if call.verb in ("ADD", "DEL"):
         _refuse_own_namespace(call.environ)
     call.step("frame")
     __import__(plugin.module)
@@ -174,7 +178,7 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
     return wire.encode(result.document(call.version), 4).encode()
 
 
-def _explained(error: Exception, plugin: Plugin, debug: bool, log: "Log") -> CNIError:
+def _explained(error: BaseException, plugin: Plugin, debug: bool, log: "Log") -> CNIError:
     """Any exception as the error that is told; what nobody foresaw is named with its place, and traced where asked."""
     if isinstance(error, CNIError):
         return error
@@ -216,7 +220,7 @@ def call(
         served = Call(environ, stdin if isinstance(stdin, bytes) else stdin(), log, watch)
         version = served.version
         return 0, _dispatch(plugin, served)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return 1, _error_document(_explained(error, plugin, debug, log), version)
     finally:
         if debug and served is not None:

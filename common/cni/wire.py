@@ -1,7 +1,7 @@
 """JSON as the Go side reads and writes it, without the 10 ms that importing ``json`` costs.
 
 The rules: one document, white space around it allowed and nothing else; no NaN, no Infinity, no byte order mark;
-invalid UTF-8 and lone surrogates become U+FFFD; of a repeated member the last counts, and it counts at its own place.
+invalid UTF-8 and lone surrogates become U+FFFD; of a repeated member the last that is not null counts, at its own place.
 The scanner is CPython's own (``_json``); where that is missing the standard module serves.
 """
 
@@ -20,6 +20,8 @@ def _members(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
     if len(members) != len(pairs):
         members = {}
         for name, value in pairs:
+            if value is None and name in members:
+                continue
             members.pop(name, None)
             members[name] = value
     return members
@@ -34,6 +36,13 @@ def _integer(text: str) -> int:
     return number
 
 
+def _float(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"number {text[:20]} is out of range")
+    return number
+
+
 def _constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
@@ -44,7 +53,7 @@ class _Context:
     strict = True
     object_hook = None
     object_pairs_hook = staticmethod(_members)
-    parse_float = float
+    parse_float = staticmethod(_float)
     parse_int = staticmethod(_integer)
     parse_constant = staticmethod(_constant)
     memo: "dict[str, str]" = {}
@@ -52,15 +61,27 @@ class _Context:
 
 def _scanner() -> "Any":
     try:
-        from _json import make_scanner  # type: ignore[import-not-found]
-    except ImportError:
+        from _json import make_scanner
+    except ImportError:  # another Python than CPython
         import json
 
-        decoder = json.JSONDecoder(
-            object_pairs_hook=_members, parse_int=_integer, parse_constant=_constant
-        )  # pragma: no cover
-        return decoder.scan_once  # pragma: no cover
-    return make_scanner(_Context)
+        return json.JSONDecoder(
+            object_pairs_hook=_members, parse_float=_float, parse_int=_integer, parse_constant=_constant
+        ).raw_decode
+    return make_scanner(_Context)  # type: ignore[arg-type]
+
+
+def _fault(text: str) -> str:
+    """What is wrong with a text that the scanner refused: its own errors need a module that is not loaded."""
+    import json
+
+    try:
+        json.loads(text, object_pairs_hook=_members, parse_float=_float, parse_int=_integer, parse_constant=_constant)
+    except RecursionError:
+        return "nested too deeply"
+    except ValueError as error:  # json.JSONDecodeError is one
+        return str(error)
+    return "it is not JSON"
 
 
 def decode(data: bytes) -> "Any":
@@ -70,15 +91,13 @@ def decode(data: bytes) -> "Any":
         raise DecodingFailure("error unmarshall network config: unexpected end of JSON input")
     try:
         value, end = _scanner()(text, 0)
-    except StopIteration as stop:
-        raise DecodingFailure(f"error unmarshall network config: invalid JSON at character {stop.value}") from None
-    except RecursionError:
-        raise DecodingFailure("error unmarshall network config: nested too deeply") from None
-    except ValueError as error:  # json.JSONDecodeError is one
-        raise DecodingFailure(f"error unmarshall network config: {error}") from None
+        if "\\u" in text:
+            value = _whole(value)
+    except (StopIteration, RecursionError, SystemError, ValueError):
+        raise DecodingFailure(f"error unmarshall network config: {_fault(text)}") from None
     if end != len(text):
         raise DecodingFailure(f"error unmarshall network config: unexpected text after the document at character {end}")
-    return _whole(value) if "\\u" in text else value
+    return value
 
 
 def _whole(value: "Any") -> "Any":

@@ -79,6 +79,8 @@ def _fork(path: str, stdin: bytes, environ: dict[str, str], own_group: bool, lim
         status = 70
         try:
             status = _serve(path, environ, (given, out_end, err_end), own_group)
+        except BaseException as error:
+            os.write(2, f"{path} in a forked child: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
         finally:
             os._exit(status)
     for descriptor in (given, out_end, err_end):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from libcni import CNIConfig, NetworkConfigList, Options, ProcessExec, RuntimeConf, network_conf_from_bytes
 from node.plugin import GO, SUBJECT
 
@@ -40,7 +41,9 @@ def binaries(request: pytest.FixtureRequest) -> str:
     return SUBJECT
 
 
-def network(*plugins: dict[str, Any] | str, version: str = "1.0.0", name: str = "net1", **keys: Any) -> NetworkConfigList:
+def network(
+    *plugins: dict[str, Any] | str, version: str = "1.0.0", name: str = "net1", **keys: Any
+) -> NetworkConfigList:
     """A list of plugins, each an object or a type."""
     entries = [{"type": plugin} if isinstance(plugin, str) else plugin for plugin in plugins]
     document = {"cniVersion": version, "name": name, "plugins": entries, **keys}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from libcni import CacheDamaged, CacheError, CNIConfig, Options, RuntimeConf
 from libcni.cache import Cache
 from libcni.results import parse
@@ -180,7 +181,9 @@ def test_a_delete_never_leaves_the_folder(cni: CNIConfig, stubs: Stubs, tmp_path
 
 def test_attachments_of_one_container(cache: Cache, tmp_path: Path) -> None:
     def content(**keys: Any) -> bytes:
-        return json.dumps({"kind": "cniCacheV1", "containerId": "c1", "ifName": "e", "networkName": "n", **keys}).encode()
+        return json.dumps(
+            {"kind": "cniCacheV1", "containerId": "c1", "ifName": "e", "networkName": "n", **keys}
+        ).encode()
 
     _put(tmp_path, content(), "n-c1-e")
     _put(tmp_path, content(containerId="c1-x"), "n-c1-x-e")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from libcni import (
     CheckNotSupported,
     CNIConfig,
@@ -94,7 +95,12 @@ def test_an_add_that_fails_stops_and_keeps_nothing(
         ({}, "", 7, "missing network name:"),
         ({}, "-x", 7, "invalid characters found in network name; -x"),
         ({"if_name": ""}, "net1", 4, "interface name is empty"),
-        ({"if_name": "é" * 8}, "net1", 4, "interface name is too long; interface name should be less than 16 characters"),
+        (
+            {"if_name": "é" * 8},
+            "net1",
+            4,
+            "interface name is too long; interface name should be less than 16 characters",
+        ),
         ({"if_name": ".."}, "net1", 4, "interface name is . or .."),
         ({"if_name": "a:b"}, "net1", 4, "interface name contains / or : or whitespace characters"),
         ({"if_name": "a\x85"}, "net1", 4, "interface name contains / or : or whitespace characters"),
@@ -127,7 +133,11 @@ def test_a_missing_plugin_wins_over_a_bad_name_and_names_the_folders(tmp_path: P
 
 @pytest.mark.parametrize(
     ("plugin", "path", "text"),
-    [("", ["/x"], "no plugin name provided"), ("a/b", ["/x"], "invalid plugin name: a/b"), ("a", [], "no paths provided")],
+    [
+        ("", ["/x"], "no plugin name provided"),
+        ("a/b", ["/x"], "invalid plugin name: a/b"),
+        ("a", [], "no paths provided"),
+    ],
 )
 def test_what_cannot_be_searched(plugin: str, path: list[str], text: str) -> None:
     with pytest.raises(PluginNotFound) as caught:
@@ -135,7 +145,9 @@ def test_what_cannot_be_searched(plugin: str, path: list[str], text: str) -> Non
     assert str(caught.value) == text
 
 
-def test_check_and_delete_get_the_final_result(cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf, tmp_path: Path) -> None:
+def test_check_and_delete_get_the_final_result(
+    cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf, tmp_path: Path
+) -> None:
     stubs.add("one", result(address="10.0.0.1/24"))
     stubs.add("two", result(address="10.0.0.2/24"))
     net = network({"type": "one", "capabilities": {"other": True}}, "two")
@@ -284,8 +296,7 @@ def test_validating(cni: CNIConfig, stubs: Stubs) -> None:
     with pytest.raises(SeveralErrors) as caught:
         cni.validate_network_list(network("two", "none"))
     assert str(caught.value) == (
-        '[plugin two does not support config version "1.0.0" '
-        f'failed to find plugin "none" in path [{stubs.folder}]]'
+        f'[plugin two does not support config version "1.0.0" failed to find plugin "none" in path [{stubs.folder}]]'
     )
     assert cni.validate_network(conf_from_bytes(b'{"type":"one"}')) == []
     with pytest.raises(UnsupportedByPlugin) as bare:

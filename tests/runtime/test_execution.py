@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from libcni import (
     CallCancelled,
     Cancellation,
@@ -47,7 +48,11 @@ def _alive(pid: int) -> bool:
         ({"exit": 1, "stdout": "{}"}, "", 0),
         ({"exit": 1, "stdout": "null"}, "", 0),
         ({"exit": 1, "stdout": '{"CODE": 7, "Msg": "x", "more": 1}'}, "x", 7),
-        ({"exit": 1, "stdout": "rubbish\n"}, 'netplugin failed but error parsing its diagnostic message "rubbish\\n": ', 0),
+        (
+            {"exit": 1, "stdout": "rubbish\n"},
+            'netplugin failed but error parsing its diagnostic message "rubbish\\n": ',
+            0,
+        ),
         ({"exit": 1, "stdout": '{"code":"7"}'}, "netplugin failed but error parsing its diagnostic message ", 0),
         ({"exit": 1, "stdout": "[]"}, "netplugin failed but error parsing its diagnostic message ", 0),
     ],
@@ -76,7 +81,9 @@ def test_what_a_succeeding_plugin_said_is_passed_on(stubs: Stubs) -> None:
     assert writer.getvalue() == "a warning"
 
 
-@pytest.mark.parametrize(("signal", "told"), [("KILL", "killed"), ("TERM", "terminated"), ("SEGV", "segmentation fault")])
+@pytest.mark.parametrize(
+    ("signal", "told"), [("KILL", "killed"), ("TERM", "terminated"), ("SEGV", "segmentation fault")]
+)
 def test_a_plugin_that_is_killed(tmp_path: Path, signal: str, told: str) -> None:
     at = tmp_path / "plugin"
     at.write_text(f"#!/bin/sh\nkill -{signal} $$\n")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from libcni import CNIConfig, GCArgs, GCAttachment, RuntimeConf, SeveralErrors, code_of
 
 from .conftest import network
@@ -46,7 +47,9 @@ def test_only_what_is_not_valid_goes(cni: CNIConfig, one: Stubs, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("args", "keys"), [(None, None), (GCArgs(), "null"), (GCArgs([]), "[]")])
-def test_no_list_a_null_list_and_an_empty_one(cni: CNIConfig, one: Stubs, args: GCArgs | None, keys: str | None) -> None:
+def test_no_list_a_null_list_and_an_empty_one(
+    cni: CNIConfig, one: Stubs, args: GCArgs | None, keys: str | None
+) -> None:
     _attach(cni, "net1", "a")
     one.forget()
     cni.gc_network_list(network("one", version="1.1.0"), args)
@@ -86,7 +89,9 @@ def test_it_goes_on_after_errors_and_tells_them_all(cni: CNIConfig, one: Stubs) 
         "failed to GC plugin one: broken",
     ]
     assert code_of(caught.value) == 11
-    with pytest.raises(SeveralErrors, match=r"failed to GC plugin none: failed to find plugin.*\nfailed to GC plugin two"):
+    with pytest.raises(
+        SeveralErrors, match=r"failed to GC plugin none: failed to find plugin.*\nfailed to GC plugin two"
+    ):
         cni.gc_network_list(network("none", "two", version="1.1.0"), GCArgs([GCAttachment(x, "eth0") for x in "ab"]))
 
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from libcni import (
     ConfigError,
     NoConfigsFound,
@@ -142,7 +143,9 @@ def test_files_that_may_not_be_read(folder: Path) -> None:
     # root may read everything: without its capabilities it may not
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "python3", "-c", code]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert f"ConfigError: error reading {folder}/10.conflist: open {folder}/10.conflist: permission denied" in done.stderr
+    assert (
+        f"ConfigError: error reading {folder}/10.conflist: open {folder}/10.conflist: permission denied" in done.stderr
+    )
 
 
 def test_a_missing_file_is_named() -> None:

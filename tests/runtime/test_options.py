@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from libcni import Cancellation, Locked, Options, RuntimeConf, StepFailed, conf_from_bytes, is_timeout
 from node.deadline import eventually
 
@@ -163,7 +164,9 @@ def test_one_at_a_time_for_one_attachment(stubs: Stubs, tmp_path: Path, holder: 
     library = optioned(stubs, tmp_path, _locked(tmp_path, lock_timeout=0.2))
     same, other = RuntimeConf("ctr1", "/x", "eth0"), RuntimeConf("ctr1", "/x", "eth1")
     for call in (library.del_network_list, library.check_network_list, library.add_network_list):
-        with pytest.raises(Locked, match=r"locked by ADD of ctr1 eth0 in network net1, process \d+ for more than 0\.2 s"):
+        with pytest.raises(
+            Locked, match=r"locked by ADD of ctr1 eth0 in network net1, process \d+ for more than 0\.2 s"
+        ):
             call(network("one"), same)
     library.del_network_list(network("one"), other)
     with pytest.raises(Exception, match="GC of network net1: locked by attachments of the network"):

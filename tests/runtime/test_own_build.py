@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from libcni import CNIConfig, OwnBuildExec, PluginFailed, PluginTimeout, RuntimeConf, StepFailed, conf_from_bytes
+
+from libcni import CNIConfig, OwnBuildExec, PluginFailed, PluginTimeout, RuntimeConf, conf_from_bytes
 from libcni.ownbuild import build_of
 from node.plugin import GO, SUBJECT
 from node.topology import Node

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from libcni import Result, ResultError
 from libcni.results import parse
 

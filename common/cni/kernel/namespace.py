@@ -14,7 +14,10 @@ _NS_GET_NSTYPE = 0xB703
 
 def _setns(fd: int) -> None:
     if hasattr(os, "setns"):  # CPython 3.12 and later
-        os.setns(fd, _CLONE_NEWNET)
+        try:
+            os.setns(fd, _CLONE_NEWNET)
+        except OSError as error:
+            raise InvalidNetns("cannot enter the network namespace", f"{error}; this needs CAP_SYS_ADMIN") from None
         return
     # ctypes itself takes 6 ms to import, the extension module under it half of one
     import _ctypes
@@ -32,10 +35,11 @@ class Namespace:
         import fcntl
 
         self.path = path
-        self._home = -1
+        self._homes: list[int] = []
         self._rtnl: Rtnl | None = None
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # a pipe that nobody writes to would keep a blocking open for ever
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise NetnsGone(f'failed to open netns "{path}": failed to Statfs "{path}": no such file or directory') from None
         except (OSError, ValueError) as error:
@@ -50,13 +54,21 @@ class Namespace:
             raise InvalidNetns(f'failed to open netns "{path}": it is no network namespace', remedy)
 
     def __enter__(self) -> "Namespace":
-        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        _setns(self.fd)
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _setns(self.fd)
+        except BaseException:
+            os.close(home)
+            raise
+        self._homes.append(home)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _setns(self._home)
-        os.close(self._home)
+        home = self._homes.pop()
+        try:
+            _setns(home)
+        finally:
+            os.close(home)
 
     @property
     def rtnl(self) -> "Rtnl":

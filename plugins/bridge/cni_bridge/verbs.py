@@ -18,7 +18,11 @@ def add(call: "Call") -> Result:
     said = settings.read(call)
     namespace = Namespace(call.netns)
     rtnl, learnt = Rtnl(), Attached()
-    plan.make(lambda: wanted(call, said, rtnl, namespace, learnt), call.observe)
+    plan.make(
+        lambda: wanted(call, said, rtnl, namespace, learnt),
+        call.observe,
+        lambda: removable(call, rtnl, namespace, said.ipam),
+    )
     return _result(call, said, learnt)
 
 

@@ -1,0 +1,448 @@
+"""containerd's interface over stubs: loading, options, order, what is tolerated, the Result (runtime.md, 2)."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libcni import CheckNotSupported, LibcniError, Options, PluginFailed, PluginTimeout, StepFailed
+from libcni.containerd import (
+    Address,
+    AsyncContainerd,
+    BandWidth,
+    Config,
+    Containerd,
+    DNSConfig,
+    InvalidResult,
+    IPRange,
+    LoadFailed,
+    NamespaceOpt,
+    NotInitialized,
+    Opt,
+    PortMapping,
+    new,
+    with_all_conf,
+    with_args,
+    with_cache_dir,
+    with_capability,
+    with_capability_band_width,
+    with_capability_cgroup_path,
+    with_capability_dns,
+    with_capability_ip_ranges,
+    with_capability_port_map,
+    with_checkable_lo_network,
+    with_conf,
+    with_conf_file,
+    with_conf_index,
+    with_conf_list_bytes,
+    with_conf_list_file,
+    with_default_conf,
+    with_interface_prefix,
+    with_labels,
+    with_lo_network,
+    with_min_network_count,
+    with_options,
+    with_plugin_conf_dir,
+    with_plugin_dir,
+    with_plugin_max_conf_num,
+    with_rollback,
+)
+
+from .conftest import network
+from .stub import Stubs, error, result
+
+Make = Callable[..., Containerd]
+
+
+@pytest.fixture
+def base(stubs: Stubs, tmp_path: Path) -> list[Opt]:
+    """The options that keep a test in its own folders."""
+    (tmp_path / "net.d").mkdir()
+    return [
+        with_plugin_dir([str(stubs.folder)]),
+        with_plugin_conf_dir(str(tmp_path / "net.d")),
+        with_cache_dir(str(tmp_path / "cache")),
+    ]
+
+
+@pytest.fixture
+def make(base: list[Opt]) -> Make:
+    """A function that makes an object with more options."""
+    return lambda *opts: new(*base, *opts)
+
+
+def _net(name: str, *plugins: str, version: str = "1.0.0") -> Opt:
+    return with_conf_list_bytes(network(*plugins, name=name, version=version).bytes)
+
+
+def _file(tmp_path: Path, file: str, name: str, plugin: str = "one") -> None:
+    document = (
+        network(plugin, name=name).bytes
+        if file.endswith(".conflist")
+        else json.dumps({"cniVersion": "1.0.0", "name": name, "type": plugin}).encode()
+    )
+    (tmp_path / "net.d" / file).write_bytes(document)
+
+
+def _names(cni: Containerd) -> list[tuple[str, str]]:
+    return [(network.config.name, network.if_name) for network in cni.get_config().networks]
+
+
+def test_defaults() -> None:
+    config = new().get_config()
+    assert config.document() == {
+        "PluginDirs": ["/opt/cni/bin"],
+        "PluginConfDir": "/etc/cni/net.d",
+        "PluginMaxConfNum": 1,
+        "Prefix": "eth",
+        "Networks": [],
+    }
+
+
+def test_nothing_works_before_something_is_loaded(make: Make) -> None:
+    cni = make()
+    for call in (
+        lambda: cni.setup("c", "/x"), lambda: cni.setup_serially("c", "/x"), lambda: cni.remove("c", "/x"),
+        lambda: cni.check("c", "/x"), cni.status,
+    ):  # fmt: skip
+        with pytest.raises(NotInitialized) as caught:
+            call()
+        assert str(caught.value) == "cni plugin not initialized"
+    one = make(with_min_network_count(2), _net("a", "one"))
+    with pytest.raises(NotInitialized):
+        one.status()
+
+
+def test_the_folder_is_loaded_by_name_up_to_the_limit(make: Make, tmp_path: Path) -> None:
+    _file(tmp_path, "30.json", "c")
+    _file(tmp_path, "10.conf", "a")
+    _file(tmp_path, "20.conflist", "b")
+    (tmp_path / "net.d/00.txt").write_text("{")
+    assert _names(make(with_default_conf)) == [("a", "eth0")]
+    assert _names(make(with_plugin_max_conf_num(2), with_interface_prefix("net"), with_default_conf)) == [
+        ("a", "net0"), ("b", "net1"),
+    ]  # fmt: skip
+    assert _names(make(with_lo_network, with_all_conf)) == [
+        ("cni-loopback", "lo"), ("a", "eth0"), ("b", "eth1"), ("c", "eth2"),
+    ]  # fmt: skip
+    assert len(_names(make(with_plugin_max_conf_num(0), with_default_conf))) == 3
+
+
+def test_several_configuration_folders(make: Make, tmp_path: Path) -> None:
+    _file(tmp_path, "20.conflist", "first")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/10.conflist").write_bytes(network("one", name="second").bytes)
+    both = with_plugin_conf_dir([str(tmp_path / "net.d"), str(tmp_path / "more")])
+    assert _names(make(both, with_all_conf)) == [("first", "eth0"), ("second", "eth1")]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "text"),
+    [
+        ("10.conflist", "{", "failed to load CNI config list file {}: error parsing configuration list: "),
+        ("10.conf", '{"name":"a"}', "failed to load CNI config file {}: error parsing configuration: missing 'type'"),
+        ("10.conf", '{"type":"x","plugins":[]}', "failed to convert CNI config file {} to CNI config list: "),
+    ],
+)
+def test_a_bad_file_before_the_limit_fails_the_load(
+    make: Make, tmp_path: Path, file: str, content: str, text: str
+) -> None:
+    at = tmp_path / "net.d" / file
+    at.write_text(content)
+    _file(tmp_path, "20.conflist", "b")
+    cni = make()
+    if "convert" in text:
+        at.write_bytes(b'{"type":"x","name":"a"}')
+        cni.load(with_default_conf)
+        return
+    with pytest.raises(LoadFailed) as caught:
+        cni.load(with_lo_network, with_default_conf)
+    assert str(caught.value).startswith("cni config load failed: " + text.format(at))
+    assert str(caught.value).endswith(": invalid cni config: failed to load cni config")
+    assert _names(cni) == [("cni-loopback", "lo")]
+
+
+def test_a_bad_file_after_the_limit_is_not_read(make: Make, tmp_path: Path) -> None:
+    _file(tmp_path, "10.conflist", "a")
+    (tmp_path / "net.d/20.conf").write_text("{")
+    assert _names(make(with_default_conf)) == [("a", "eth0")]
+
+
+def test_no_files_and_no_folder(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(NotInitialized) as caught:
+        make(with_default_conf)
+    assert str(caught.value) == f"no network config found in {tmp_path}/net.d: cni plugin not initialized"
+    (tmp_path / "file").touch()
+    with pytest.raises(LibcniError, match="failed to read config file: .*not a directory: failed to read config file"):
+        make(with_plugin_conf_dir(str(tmp_path / "file")), with_default_conf)
+
+
+def test_numbers_of_interfaces(make: Make, tmp_path: Path) -> None:
+    single = b'{"cniVersion":"1.0.0","name":"s","type":"one"}'
+    (tmp_path / "s.conf").write_bytes(single)
+    (tmp_path / "l.conflist").write_bytes(network("one", name="l").bytes)
+    cni = make(with_lo_network, with_conf(single), with_conf_index(single, 7), with_conf_file(str(tmp_path / "s.conf")),
+               with_conf_list_file(str(tmp_path / "l.conflist")), _net("m", "one"))  # fmt: skip
+    assert [name for _, name in _names(cni)] == ["lo", "eth0", "eth7", "eth0", "eth4", "eth5"]
+
+
+def test_loading_forgets_what_was_loaded(make: Make, tmp_path: Path) -> None:
+    cni = make(_net("a", "one"))
+    cni.load(_net("b", "one"))
+    assert _names(cni) == [("b", "eth0")]
+
+
+def test_networks_keep_the_plugin_folders_of_their_time(stubs: Stubs, make: Make) -> None:
+    stubs.add("one", result())
+    cni = make(_net("a", "one"), with_plugin_dir(["/none"]), _net("b", "one"))
+    with pytest.raises(StepFailed, match=r"failed to find plugin \"one\" in path \[/none\]"):
+        cni.setup_serially("c", "/x")
+    assert stubs.order == ["ADD one", "DEL one"]
+
+
+def test_what_a_container_says_of_itself(stubs: Stubs, make: Make) -> None:
+    stubs.add("one", result())
+    everything = dict.fromkeys(("portMappings", "bandwidth", "dns", "ipRanges", "cgroupPath", "mac"), True)
+    entry = {"type": "one", "capabilities": everything}
+    cni = make(with_conf_list_bytes(network(entry).bytes))
+    opts: list[NamespaceOpt] = [
+        with_labels({"A": "1", "B": "2"}),
+        with_args("A", "3"),
+        with_capability_port_map([PortMapping(80, 8080, "udp", "10.0.0.1")]),
+        with_capability_band_width(BandWidth(ingress_rate=1000)),
+        with_capability_dns(DNSConfig(servers=["9.9.9.9"])),
+        with_capability_ip_ranges([IPRange("10.0.0.0/24", gateway="10.0.0.1")]),
+        with_capability_cgroup_path("/kubepods"),
+        with_capability("mac", "00:11"),
+    ]
+    cni.setup("c", "/x", *opts)
+    call = stubs.calls[0]
+    assert sorted(call.environ["CNI_ARGS"].split(";")) == ["A=3", "B=2"]
+    assert call.config["runtimeConfig"] == {
+        "portMappings": [{"HostPort": 80, "ContainerPort": 8080, "Protocol": "udp", "HostIP": "10.0.0.1"}],
+        "bandwidth": {"IngressRate": 1000, "IngressBurst": 0, "EgressRate": 0, "EgressBurst": 0},
+        "dns": {"Servers": ["9.9.9.9"], "Searches": None, "Options": None},
+        "ipRanges": [{"Subnet": "10.0.0.0/24", "RangeStart": "", "RangeEnd": "", "Gateway": "10.0.0.1"}],
+        "cgroupPath": "/kubepods",
+        "mac": "00:11",
+    }
+
+
+def _slow(seconds: float) -> dict[str, Any]:
+    return {**result(), "sleep": seconds}
+
+
+def test_setup_is_parallel_and_serially_is_not(stubs: Stubs, make: Make) -> None:
+    stubs.add("one", _slow(0.4), DEL={})
+    cni = make(*(_net(name, "one") for name in "abc"))
+    before = time.monotonic()
+    cni.setup("c", "/x")
+    parallel = time.monotonic() - before
+    assert len(stubs.calls) == 3
+    assert parallel < 1.1
+    before = time.monotonic()
+    cni.setup_serially("c", "/x")
+    assert time.monotonic() - before > 1.2
+    assert [call.config["name"] for call in stubs.calls[3:]] == ["a", "b", "c"]
+    cni.remove("c", "/x")
+    assert [call.config["name"] for call in stubs.calls[6:]] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("serially", [False, True])
+@pytest.mark.parametrize("rollback", [False, True])
+def test_what_failed_half_way_is_removed(
+    stubs: Stubs, make: Make, tmp_path: Path, serially: bool, rollback: bool
+) -> None:
+    stubs.add("good", result())
+    stubs.add("bad", {**error(7, "no"), "sleep": 0.1}, DEL=error(11, "stuck"))
+    opts = [] if rollback else [with_rollback(False)]
+    cni = make(*opts, _net("a", "good"), _net("b", "bad"), _net("c", "good"))
+    with pytest.raises(StepFailed, match=r"\(add\): no") as caught:
+        (cni.setup_serially if serially else cni.setup)("ctr", "/x")
+    added = [call.config["name"] for call in stubs.calls if call.verb == "ADD"]
+    deleted = [call.config["name"] for call in stubs.calls if call.verb == "DEL"]
+    assert sorted(added) == (["a", "b"] if serially else ["a", "b", "c"])
+    if not rollback:
+        assert deleted == []
+        return
+    assert deleted == (["b", "a"] if serially else ["c", "b", "a"])
+    assert caught.value.__notes__ == ['removing network b again failed: plugin type="bad" failed (delete): stuck']
+    assert list((tmp_path / "cache/results").iterdir()) == []
+
+
+def test_the_error_that_came_first_is_told(stubs: Stubs, make: Make) -> None:
+    stubs.add("late", {**error(7, "late"), "sleep": 0.5}, DEL={})
+    stubs.add("early", error(7, "early"), DEL={})
+    with pytest.raises(StepFailed, match="early"):
+        make(_net("a", "late"), _net("b", "early")).setup("c", "/x")
+
+
+@pytest.mark.parametrize(
+    ("msg", "path", "tolerated"),
+    [
+        ("veth not found", "/x", True),
+        ("exec: executable file not found in $PATH", "/x", True),
+        ("no such file or directory", "", True),
+        ("no such file or directory", "/x", False),
+        ("busy", "", False),
+    ],
+)
+def test_what_a_remove_tolerates(stubs: Stubs, make: Make, msg: str, path: str, tolerated: bool) -> None:
+    stubs.add("one", error(999, msg))
+    stubs.add("two")
+    cni = make(_net("a", "one"), _net("b", "two"))
+    if tolerated:
+        cni.remove("c", path)
+        assert stubs.order == ["DEL one", "DEL two"]
+    else:
+        with pytest.raises(StepFailed, match=msg):
+            cni.remove("c", path)
+        assert stubs.order == ["DEL one"]
+
+
+def test_the_loopback_passes_its_own_check_where_that_is_asked(stubs: Stubs, make: Make) -> None:
+    stubs.add("loopback", {"stdout": "{}"})
+    cni = make(with_lo_network)
+    cni.setup("c", "/x")
+    assert stubs.calls[0].config == {"cniVersion": "0.3.1", "name": "cni-loopback", "type": "loopback"}
+    assert stubs.calls[0].environ["CNI_IFNAME"] == "lo"
+    with pytest.raises(CheckNotSupported):
+        cni.check("c", "/x")
+    checkable = make(with_checkable_lo_network)
+    checkable.setup("c", "/x")
+    checkable.check("c", "/x")
+    assert stubs.order == ["ADD loopback", "ADD loopback", "CHECK loopback"]
+
+
+def test_status_asks_the_plugins_and_cannot_hang(stubs: Stubs, make: Make) -> None:
+    stubs.add("one", error(51, "limited"))
+    with pytest.raises(PluginFailed) as caught:
+        make(_net("a", "one", version="1.1.0")).status()
+    assert caught.value.code == 51
+    make(_net("a", "one")).status()
+    stubs.add("one", {"sleep": 60})
+    with pytest.raises(PluginTimeout):
+        make(with_options(Options(status_timeout=0.3)), _net("a", "one", version="1.1.0")).status()
+    with pytest.raises(PluginTimeout):
+        make(_net("a", "one", version="1.1.0")).status(timeout=0.3)
+
+
+def test_the_result(stubs: Stubs, make: Make) -> None:
+    first = {
+        "cniVersion": "1.1.0",
+        "interfaces": [
+            {"name": "br0", "mac": "aa"},
+            {"name": "eth0", "mac": "bb", "sandbox": "/x", "mtu": 9, "pciID": "p"},
+        ],
+        "ips": [{"interface": 1, "address": "10.0.0.2/24", "gateway": "10.0.0.1"}, {"address": "10.0.0.3/24"}],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dns": {"nameservers": ["9.9.9.9"]},
+    }
+    stubs.add("one", {"stdout": json.dumps(first)})
+    second = {"cniVersion": "0.2.0", "ip4": {"ip": "10.1.0.2/24"}}
+    stubs.add("two", {"stdout": json.dumps(second)})
+    found = make(_net("a", "one", version="1.1.0"), _net("b", "two", version="0.2.0")).setup("c", "/x")
+    assert found.interfaces == {
+        "br0": Config([], "aa"),
+        "eth0": Config([Address("10.0.0.2", "10.0.0.1"), Address("10.0.0.3"), Address("10.1.0.2")], "bb", "/x", "p"),
+    }
+    assert [dns.nameservers for dns in found.dns] == [["9.9.9.9"], []]
+    assert [str(route.dst) for route in found.routes] == ["0.0.0.0/0"]
+    assert [raw.version for raw in found.raw()] == ["1.1.0", "1.1.0"]
+    shown = found.document()
+    assert shown["Interfaces"]["br0"] == {"IPConfigs": None, "Mac": "aa", "Sandbox": "", "PciID": "", "SocketPath": ""}
+    assert shown["DNS"] == [{"nameservers": ["9.9.9.9"]}, {}]
+
+
+def test_two_old_results_share_the_first_interface(stubs: Stubs, make: Make) -> None:
+    stubs.add("one", {"stdout": '{"cniVersion":"0.2.0","ip4":{"ip":"10.1.0.2/24"}}'})
+    found = make(_net("a", "one", version="0.2.0"), _net("b", "one", version="0.2.0")).setup("c", "/x")
+    assert found.interfaces == {"eth0": Config([Address("10.1.0.2"), Address("10.1.0.2")])}
+
+
+@pytest.mark.parametrize("index", [1, 2, -1])
+def test_an_address_of_an_interface_that_is_not_there(stubs: Stubs, make: Make, index: int) -> None:
+    document = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0"}]}
+    document["ips"] = [{"interface": index, "address": "10.0.0.2/24"}]  # type: ignore[list-item, dict-item]
+    stubs.add("one", {"stdout": json.dumps(document)}, DEL={})
+    with pytest.raises(InvalidResult) as caught:
+        make(_net("a", "one")).setup("c", "/x")
+    assert str(caught.value) == (
+        f"invalid interface config: invalid IP configuration (interface number {index} is > number of interfaces 1)"
+        ": invalid result"
+    )
+    assert stubs.order == ["ADD one", "DEL one"]
+
+
+def test_what_is_shown_of_the_configuration(make: Make, stubs: Stubs) -> None:
+    raw = b'{"cniVersion":"1.0.0","name":"a","plugins":[{"type":"one","ipam":{"type":"host-local"}}]}'
+    shown = make(with_conf_list_bytes(raw)).get_config().document()["Networks"][0]
+    plugin = {
+        "Network": {"type": "one", "ipam": {"type": "host-local"}},
+        "Source": '{"ipam":{"type":"host-local"},"type":"one"}',
+    }
+    expected = {"Name": "a", "CNIVersion": "1.0.0", "Plugins": [plugin], "Source": raw.decode()}
+    assert shown == {"Config": expected, "IFName": "eth0"}
+
+
+def test_the_asyncio_form(stubs: Stubs, base: list[Opt]) -> None:
+    stubs.add("one", _slow(0.4), CHECK={}, DEL={}, STATUS={})
+
+    async def run() -> None:
+        cni = AsyncContainerd(*base, *(_net(name, "one", version="1.1.0") for name in "abc"))
+        before = time.monotonic()
+        found = await cni.setup("c", "/x")
+        assert time.monotonic() - before < 1.1
+        assert [str(raw.ips[0].address) for raw in found.raw()] == ["10.1.2.3/24"] * 3
+        await cni.check("c", "/x")
+        await cni.status()
+        await cni.remove("c", "/x")
+        await cni.setup_serially("c", "/x")
+        assert len(cni.get_config().networks) == 3
+
+    asyncio.run(run())
+    assert [call.verb for call in stubs.calls] == [
+        *["ADD"] * 3,
+        *["CHECK"] * 3,
+        *["STATUS"] * 3,
+        *["DEL"] * 3,
+        *["ADD"] * 3,
+    ]
+
+
+@pytest.mark.parametrize("serially", [False, True])
+def test_a_cancelled_setup_removes_what_it_made(stubs: Stubs, base: list[Opt], serially: bool) -> None:
+    stubs.add("fast", result())
+    stubs.add("slow", {"sleep": 60}, DEL={})
+
+    async def run() -> None:
+        cni = AsyncContainerd(*base, _net("a", "fast"), _net("b", "slow"))
+        task = asyncio.create_task((cni.setup_serially if serially else cni.setup)("c", "/x"))
+        while len(stubs.calls) < 2:
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert stubs.order[2:] == ["DEL slow", "DEL fast"]
+
+
+def test_a_reload_waits_for_nobody(stubs: Stubs, make: Make) -> None:
+    import threading
+
+    stubs.add("one", _slow(1.0))
+    cni = make(_net("a", "one"))
+    thread = threading.Thread(target=cni.setup, args=("c", "/x"))
+    thread.start()
+    while not stubs.calls:
+        time.sleep(0.01)
+    before = time.monotonic()
+    cni.load(_net("b", "one"))
+    assert time.monotonic() - before < 0.5
+    thread.join()
+    assert _names(cni) == [("b", "eth0")]

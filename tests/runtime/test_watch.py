@@ -1,0 +1,95 @@
+"""The watcher of the configuration folder: every way in which a file comes, changes and goes."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from libcni.containerd import Containerd, LoadFailed, Watcher, new, with_all_conf, with_plugin_conf_dir
+from node.deadline import eventually
+
+from .conftest import network
+
+
+class Watched:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cni: Containerd = new(with_plugin_conf_dir(str(folder)))
+        self.watcher = Watcher(self.cni, str(folder), with_all_conf)
+
+    @property
+    def names(self) -> list[str]:
+        return [network.config.name for network in self.cni.get_config().networks]
+
+    def becomes(self, *names: str) -> bool:
+        return eventually(lambda: self.names == list(names), 5)
+
+
+def _write(file: Path, name: str) -> None:
+    file.write_bytes(network("one", name=name).bytes)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    (tmp_path / "net.d").mkdir()
+    found = Watched(tmp_path / "net.d")
+    yield found
+    found.watcher.close()
+
+
+def test_files_come_change_and_go(watched: Watched, tmp_path: Path) -> None:
+    assert isinstance(watched.watcher.last_error, LoadFailed)
+    _write(watched.folder / "10.conflist", "a")
+    assert watched.becomes("a")
+    assert watched.watcher.last_error is None
+    _write(watched.folder / "10.conflist", "b")
+    assert watched.becomes("b")
+    _write(tmp_path / "elsewhere", "c")
+    shutil.move(tmp_path / "elsewhere", watched.folder / "20.conflist")
+    assert watched.becomes("b", "c"), "moved in from another folder"
+    os.rename(watched.folder / "20.conflist", watched.folder / "05.conflist")
+    assert watched.becomes("c", "b"), "renamed"
+    _write(tmp_path / "target", "d")
+    (watched.folder / "30.conflist").symlink_to(tmp_path / "target")
+    assert watched.becomes("c", "b", "d"), "linked"
+    os.unlink(watched.folder / "05.conflist")
+    assert watched.becomes("b", "d"), "removed"
+
+
+def test_a_bad_file_is_told_and_mended(watched: Watched) -> None:
+    _write(watched.folder / "10.conflist", "a")
+    assert watched.becomes("a")
+    (watched.folder / "20.conflist").write_text("{")
+    assert eventually(lambda: "20.conflist" in str(watched.watcher.last_error), 5)
+    _write(watched.folder / "20.conflist", "b")
+    assert watched.becomes("a", "b")
+
+
+def test_many_changes_at_once_are_few_loads(watched: Watched) -> None:
+    before = watched.watcher.loads
+    for number in range(50):
+        _write(watched.folder / f"{number:02}.conflist", f"n{number}")
+    assert eventually(lambda: len(watched.names) == 50, 5)
+    assert watched.watcher.loads - before < 10
+
+
+def test_a_folder_that_is_made_later_and_again(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "a/b/net.d")
+    try:
+        for name in ("first", "second"):
+            watched.folder.mkdir(parents=True)
+            _write(watched.folder / "10.conflist", name)
+            assert watched.becomes(name)
+            shutil.rmtree(tmp_path / "a")
+            assert watched.becomes()
+    finally:
+        watched.watcher.close()
+
+
+def test_closing_gives_everything_back(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    with Watcher(new(), str(tmp_path)):
+        pass
+    assert (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))) == before
