@@ -5,8 +5,10 @@ A delegate of the same build is run in this process instead: the same code, with
 
 import os
 import sys
+from time import monotonic, sleep
 
 from cni import wire
+from cni.config import chosen
 from cni.errors import CNIError, TryAgainLater
 
 TYPE_CHECKING = False
@@ -15,9 +17,16 @@ if TYPE_CHECKING:
 
     from cni.skel import Call
 
-# Seconds that a delegate may take: DHCP is slow, kubelet gives two minutes.
-TIMEOUT = 90.0
+# Seconds that a delegate may take: DHCP is slow, kubelet gives two minutes for all. So one that comes after a slow one
+# (DEL after a failed ADD) gets what is left of the call's time, and at least a few seconds.
+TIMEOUT, CALL_TIME, TIMEOUT_MIN = 90.0, 100.0, 10.0
 _OUTPUT_MAX = 1 << 24
+# Seconds between looks at whether a child has ended whose output goes on.
+_LOOK = 0.1
+_BUSY_TRIES, _BUSY_PAUSE = 5, 1.0
+_ETXTBSY = 26
+# SIGPIPE and SIGXFSZ: a program that Python starts would ignore them too.
+_IGNORED_BY_PYTHON = (13, 25)
 _MARK = b"pycni-build:"
 
 
@@ -45,11 +54,10 @@ def run(call: "Call", name: str, verb: str) -> "Any":
     """
     path = find(name, call.path)
     environ = {**call.environ, "CNI_COMMAND": verb}
-    ours = _same_build(path)
-    if ours:
-        status, output, noise = _here(call, path, name, environ)
-    else:
-        status, output, noise = execute(path, environ, call.stdin)
+    done = _here(call, path, name, environ) if _same_build(path) else None
+    if done is None:
+        done = execute(path, environ, call.stdin, max(TIMEOUT_MIN, min(TIMEOUT, CALL_TIME - call.elapsed)))
+    status, output, noise = done
     if status:
         raise _failure(status, output, noise)
     if noise:
@@ -59,7 +67,8 @@ def run(call: "Call", name: str, verb: str) -> "Any":
     try:
         document = wire.decode(output)
     except CNIError as error:
-        raise CNIError(f"failed to unmarshal raw result: {error.msg}", f"{path} printed {_quoted(output)}") from None
+        reason = error.msg.removeprefix("error unmarshall network config: ")
+        raise CNIError(f"failed to unmarshal raw result: {reason}", f"{path} printed {_quoted(output)}") from None
     if document is not None and not isinstance(document, dict):
         raise CNIError("failed to unmarshal raw result: not an object", f"{path} printed {_quoted(output)}")
     return document or {}
@@ -76,11 +85,14 @@ def _failure(status: str, output: bytes, noise: bytes) -> CNIError:
             return CNIError(f"netplugin failed: {_quoted(noise)}: {status}", code=0)
         return CNIError(f"netplugin failed with no error message: {status}", code=0)
     try:
-        document = wire.decode(output) or {}
-        code, msg, details = document.get("code", 0), document.get("msg", ""), document.get("details", "")
+        document = wire.decode(output)
+        if document is not None and not isinstance(document, dict):
+            raise ValueError("it is no object")
+        code, msg, details = (chosen(document or {}, name) for name in ("code", "msg", "details"))
+        code, msg, details = code or 0, msg or "", details or ""
         if not (type(code) is int and code >= 0 and isinstance(msg, str) and isinstance(details, str)):
             raise ValueError("code, msg or details has the wrong type")
-    except (CNIError, ValueError, AttributeError) as error:
+    except (CNIError, ValueError) as error:
         text = f"netplugin failed but error parsing its diagnostic message {_quoted(output)}: {error}"
         return CNIError(text, code=0)
     return CNIError(msg, details, code)
@@ -110,17 +122,23 @@ class _Noise:
         self.text += text
 
 
-def _here(call: "Call", path: str, name: str, environ: dict[str, str]) -> tuple[str, bytes, bytes]:
-    """Run a delegate of the same build in this process; the answer is as ``execute``'s."""
+def _here(call: "Call", path: str, name: str, environ: dict[str, str]) -> tuple[str, bytes, bytes] | None:
+    """Run a delegate of the same build in this process; the answer is as ``execute``'s, None for a renamed file."""
     from cni import skel
 
+    path = os.path.abspath(path)
     if path not in sys.path:
-        sys.path.append(os.path.abspath(path))
+        sys.path.append(path)
     module = f"cni_{name.replace('-', '_')}.plugin"
-    __import__(module)
+    try:
+        __import__(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise
+        return None
     noise = _Noise()
     status, output = skel.call(sys.modules[module].PLUGIN, environ, call.stdin, noise)
-    return f"exit status {status}" if status else "", output, noise.text.encode()
+    return f"exit status {status}" if status else "", output, noise.text.encode("utf-8", "replace")
 
 
 def execute(
@@ -128,83 +146,108 @@ def execute(
 ) -> tuple[str, bytes, bytes]:
     """Execute a file with ``stdin``: how it failed (empty text: it did not), its standard output and standard error.
 
-    It is killed when it takes longer than ``timeout`` seconds; raises ``TryAgainLater`` then.
+    It is killed when it takes longer than ``timeout`` seconds (raises ``TryAgainLater``) or prints without end.
     """
-    source = os.memfd_create("cni-stdin")
-    (out, out_end), (err, err_end) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+    deadline = monotonic() + timeout
+    opened: list[int] = []
     try:
-        os.write(source, stdin)
+        source = os.memfd_create("cni-stdin")
+        opened.append(source)
+        out, out_end = os.pipe2(os.O_CLOEXEC)
+        opened += [out, out_end]
+        err, err_end = os.pipe2(os.O_CLOEXEC)
+        opened += [err, err_end]
+        unwritten = stdin
+        while unwritten:
+            unwritten = unwritten[os.write(source, unwritten) :]
         os.lseek(source, 0, os.SEEK_SET)
-        actions = [(os.POSIX_SPAWN_DUP2, source, 0), (os.POSIX_SPAWN_DUP2, out_end, 1), (os.POSIX_SPAWN_DUP2, err_end, 2)]
         try:
-            child = os.posix_spawn(path, [path, *arguments], environ, file_actions=actions)
+            child = _spawn([path, *arguments], environ, (source, out_end, err_end), deadline)
         except OSError as error:
             return f"exec {path}: {os.strerror(error.errno).lower()}", b"", b""
-    except BaseException:
-        os.close(out)
-        os.close(err)
-        raise
-    finally:
         for fd in (source, out_end, err_end):
+            opened.remove(fd)
             os.close(fd)
-    return _await(child, path, out, err, timeout)
+        try:
+            output, noise = _collect(child, path, out, err, deadline, timeout)
+            status = _reap(child, path, deadline, timeout)
+        except BaseException:
+            _kill(child)
+            raise
+    finally:
+        for fd in opened:
+            os.close(fd)
+    return _told(status), output, noise
 
 
-def _await(child: int, path: str, out: int, err: int, timeout: float) -> tuple[str, bytes, bytes]:
-    """Collect a child's output until it ends; kill it, and reap it, when the time is over."""
+def _spawn(command: list[str], environ: dict[str, str], streams: tuple[int, int, int], deadline: float) -> int:
+    """Start a file; one that is being written just now is tried again, as libcni does. Raises ``OSError``."""
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
+    for _ in range(_BUSY_TRIES):
+        try:
+            return os.posix_spawn(command[0], command, environ, file_actions=actions, setsigdef=_IGNORED_BY_PYTHON)
+        except OSError as error:
+            if error.errno != _ETXTBSY or monotonic() + _BUSY_PAUSE >= deadline:
+                raise
+        sleep(_BUSY_PAUSE)
+    return os.posix_spawn(command[0], command, environ, file_actions=actions, setsigdef=_IGNORED_BY_PYTHON)
+
+
+def _collect(child: int, path: str, out: int, err: int, deadline: float, timeout: float) -> tuple[bytes, bytes]:
+    """What a child prints until it closes both streams or ends (a grandchild may hold them open for ever)."""
     import select
-    from time import monotonic
 
-    deadline = monotonic() + timeout
     collected = {out: bytearray(), err: bytearray()}
     poll = select.poll()
     for fd in collected:
         poll.register(fd, select.POLLIN)
     waiting = set(collected)
-    status: int | None = None
-    try:
-        while waiting:
-            left = deadline - monotonic()
-            # a grandchild may hold the pipes open: the child's own end is looked for too
-            ready = poll.poll(max(0, min(left, 0.5)) * 1000)
-            for fd, _ in ready:
-                data = os.read(fd, 1 << 16)
-                collected[fd] += data
-                if not data or len(collected[fd]) > _OUTPUT_MAX:
-                    poll.unregister(fd)
-                    waiting.discard(fd)
-            if not ready:
-                ended, status_now = os.waitpid(child, os.WNOHANG)
-                if ended:
-                    status = status_now
-                    break
-                if left <= 0:
-                    raise TryAgainLater(f"{path} did not end within {timeout:g} s and was killed")
-        if status is None:
-            status = _reap(child, deadline, path, timeout)
-    except BaseException:
-        if status is None:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
-        raise
-    finally:
-        os.close(out)
-        os.close(err)
-    return _told(status), bytes(collected[out]), bytes(collected[err])
+    look = monotonic() + _LOOK
+    while waiting:
+        now = monotonic()
+        if now >= deadline:
+            raise _late(path, timeout)
+        for fd, _ in poll.poll(max(0.0, min(deadline, look) - now) * 1000):
+            data = os.read(fd, 1 << 16)
+            collected[fd] += data
+            if len(collected[fd]) > _OUTPUT_MAX:
+                raise CNIError(f"{path} printed more than {_OUTPUT_MAX >> 20} MiB and was killed")
+            if not data:
+                poll.unregister(fd)
+                waiting.discard(fd)
+        if monotonic() >= look:
+            look += _LOOK
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                for fd, _ in poll.poll(0):  # what it printed last: a pipe holds no more than this
+                    collected[fd] += os.read(fd, 1 << 20)
+                break
+    return bytes(collected[out]), bytes(collected[err])
 
 
-def _reap(child: int, deadline: float, path: str, timeout: float) -> int:
-    from time import monotonic, sleep
-
+def _reap(child: int, path: str, deadline: float, timeout: float) -> int:
+    """The wait status of a child that has closed its streams, or has ended."""
     pause = 0.0002
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return status
-        if monotonic() > deadline:
-            raise TryAgainLater(f"{path} did not end within {timeout:g} s and was killed")
+        if monotonic() >= deadline:
+            raise _late(path, timeout)
         sleep(pause)
         pause = min(pause * 2, 0.05)
+
+
+def _kill(child: int) -> None:
+    """Kill it, and wait a moment for its end: one that hangs in the kernel is left to init."""
+    os.kill(child, 9)
+    for _ in range(100):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        sleep(0.01)
+
+
+def _late(path: str, timeout: float) -> TryAgainLater:
+    return TryAgainLater(f"{path} did not end within {timeout:g} s and was killed")
 
 
 def _told(status: int) -> str:

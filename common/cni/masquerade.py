@@ -71,7 +71,7 @@ class Masquerade(Effect):
     __slots__ = ("backend", "prefixes")
 
     def __init__(self, attachment: "Attachment", prefixes: "Sequence[Prefix]" = (), backend: str = "nftables") -> None:
-        """``prefixes`` are the addresses with their subnets' lengths; on DEL and GC those that prevResult tells, if any."""
+        """``prefixes`` are the addresses with their subnets' lengths; on DEL those that prevResult tells."""
         super().__init__(attachment)
         self.prefixes = list(prefixes)
         self.backend = backend
@@ -150,9 +150,8 @@ class Masquerade(Effect):
         lines = []
         for prefix in self.prefixes:
             subnet, word = prefix.network, _WORD[prefix.version]
-            lines.append(
-                f"{word} saddr @{_set_name(subnet)} {word} daddr != {subnet} masquerade: {prefix.address} of {self.attachment}"
-            )
+            rule = f"{word} saddr @{_set_name(subnet)} {word} daddr != {subnet} masquerade"
+            lines.append(f"{rule}: {prefix.address} of {self.attachment}")
         return "\n".join(lines)
 
 

@@ -118,11 +118,19 @@ def remove(attachment: "Attachment", addresses: "Sequence[Address]" = ()) -> Non
     kernel = Nftables()
     try:
         for family in (IPV4, IPV6):
-            kernel.repeatedly(lambda family=family: _remove_chain(kernel, family, chain_name(attachment), addresses))
-        kernel.repeatedly(lambda: _remove_newer(kernel, _instance(attachment)))
+            _chain_gone(kernel, family, chain_name(attachment), addresses)
+        _newer_gone(kernel, _instance(attachment))
     finally:
         kernel.close()
     _remove_legacy(attachment, addresses)
+
+
+def _chain_gone(kernel: Nftables, family: int, chain: str, addresses: "Sequence[Address]") -> None:
+    kernel.repeatedly(lambda: _remove_chain(kernel, family, chain, addresses))
+
+
+def _newer_gone(kernel: Nftables, beginning: str) -> None:
+    kernel.repeatedly(lambda: _remove_newer(kernel, beginning))
 
 
 def _remove_chain(kernel: Nftables, family: int, chain: str, addresses: "Sequence[Address]") -> None:
@@ -157,8 +165,9 @@ def _compared(rule: Rule) -> set[bytes]:
     return found
 
 
-def _bytes(value: object) -> bytes:
-    return bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else bytes(value)  # type: ignore[call-overload, no-any-return]
+def _bytes(value: "str | bytes") -> bytes:
+    """pyroute2 shows bytes of a kind it does not know as hexadecimal digits."""
+    return bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else bytes(value)
 
 
 def _network_hash(network: str) -> str:
@@ -239,13 +248,13 @@ def collect(network: str, valid: "Sequence[Attachment]") -> list[str]:
             for rule in kernel.rules(family, "nat", _POSTROUTING):
                 owner, chains = _owner(rule), [name for name in rule.jumps_to() if name.startswith("CNI-")]
                 if owner is not None and chains and owner[0] == network and owner[1] not in containers:
-                    kernel.repeatedly(lambda f=family, c=chains[0]: _remove_chain(kernel, f, c, ()))
+                    _chain_gone(kernel, family, chains[0], ())
                     gone += chains
         beginning = f"{_network_hash(network)}-"
         for rule in kernel.rules(INET, _NEWER_TABLE, _NEWER_CHAIN):
             instance = rule.comment.split(",")[0]
             if instance.startswith(beginning) and instance not in instances:
-                kernel.repeatedly(lambda i=instance: _remove_newer(kernel, i))
+                _newer_gone(kernel, instance)
                 gone.append(instance)
     finally:
         kernel.close()

@@ -93,7 +93,9 @@ def decode(data: bytes) -> "Any":
         value, end = _scanner()(text, 0)
         if "\\u" in text:
             value = _whole(value)
-    except (StopIteration, RecursionError, SystemError, ValueError):
+    except RecursionError:
+        raise DecodingFailure("error unmarshall network config: nested too deeply") from None
+    except (StopIteration, SystemError, ValueError):
         raise DecodingFailure(f"error unmarshall network config: {_fault(text)}") from None
     if end != len(text):
         raise DecodingFailure(f"error unmarshall network config: unexpected text after the document at character {end}")

@@ -41,7 +41,7 @@ def port(node: Node, name: str) -> dict[int, list[str]]:
     """A port's VLANs with their flags, ranges written out."""
     found: dict[int, list[str]] = {}
     for vlan in node.vlans().get(name, []):
-        for number in range(vlan["vlan"], int(vlan.get("vlanEnd", vlan["vlan"])) + 1):
+        for number in range(vlan["vlan"], vlan["vlanEnd"] + 1 if "vlanEnd" in vlan else vlan["vlan"] + 1):
             found[number] = vlan.get("flags", [])
     return found
 

@@ -129,6 +129,10 @@ class RuntimeService:
         netns = next(one["path"] for one in namespaces if one["type"] == "network")
         return [address for address in (network.ip, *(more.ip for more in network.additional_ips)) if address], netns
 
+    def pod_ready(self, pod: str) -> bool:
+        """Whether a pod sandbox's own process runs."""
+        return bool(self.call("PodSandboxStatus", pod_sandbox_id=pod).status.state == 0)
+
     def stop_pod(self, pod: str) -> None:
         """Stop a pod sandbox: DEL is called here."""
         self.call("StopPodSandbox", pod_sandbox_id=pod)

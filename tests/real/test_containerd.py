@@ -16,7 +16,7 @@ from node.traffic import reaches, tcp_source, udp_source
 
 pytest.importorskip("grpc", reason="grpcio is not installed")
 
-from node.containerd import IMAGE, Containerd
+from node.containerd import Containerd
 
 pytestmark = pytest.mark.real
 
@@ -114,6 +114,7 @@ def test_a_pod_whose_processes_died_is_removed(containerd: Containerd) -> None:
     before = first_pod(containerd, lambda name: CriPod(containerd, name))
     pod = CriPod(containerd, "victim")
     containerd.ctr("-n", "k8s.io", "task", "kill", "-s", "SIGKILL", pod.id)
+    assert eventually(lambda: not containerd.cri.pod_ready(pod.id), 10), "containerd did not notice the death"
     pod.remove()
     assert nothing_left(node, before) == before
 

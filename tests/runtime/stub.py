@@ -25,6 +25,8 @@ if wanted.get("daemon") and os.fork() == 0:
 sys.stderr.write(wanted.get("stderr", ""))
 sys.stderr.flush()
 out = wanted.get("stdout", "")
+if wanted.get("echo") and environ["CNI_COMMAND"] == "ADD":
+    out = json.dumps(json.loads(stdin)["prevResult"])
 os.write(1, out.encode()) if len(out) < 4096 else sys.stdout.write(out)
 sys.stdout.write("x" * wanted.get("flood", 0))
 sys.stdout.flush()
@@ -60,7 +62,7 @@ class Stubs:
         self.folder.mkdir(exist_ok=True)
 
     def add(self, name: str, default: dict[str, Any] | None = None, **verbs: dict[str, Any]) -> None:
-        """A plugin; a behaviour has ``stdout``, ``stderr``, ``exit``, ``sleep``, ``flood``, ``daemon``, ``wait_for``."""
+        """A plugin; a behaviour has ``stdout``, ``stderr``, ``exit``, ``sleep``, ``flood``, ``daemon``, ``wait_for``, ``echo``."""
         at = self.folder / name
         (self.folder / f"{name}.behaviour").write_text(json.dumps({"": default or {}, **verbs}))
         if not at.exists():

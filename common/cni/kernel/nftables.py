@@ -289,7 +289,7 @@ class Transaction:
             {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", {"attrs": attributes})]}
             for name, attributes in expressions
         ]
-        attributes = [
+        attributes: list[tuple[str, Any]] = [
             ("NFTA_RULE_TABLE", self.table),
             ("NFTA_RULE_CHAIN", chain),
             ("NFTA_RULE_EXPRESSIONS", listed),
@@ -523,7 +523,7 @@ class Nftables(Netlink):
         return found
 
     def holds_beside(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> bool:
-        """Whether a set has an element with another key than these: the first part of a dump tells, and the rest is dropped."""
+        """Whether a set has an element with another key than these; the rest of the dump is dropped."""
         message = _messages().nft_set_elem_list_msg()
         message["nfgen_family"] = family
         message["attrs"] = [("NFTA_SET_ELEM_LIST_TABLE", table), ("NFTA_SET_ELEM_LIST_SET", set_name)]

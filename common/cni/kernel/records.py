@@ -58,7 +58,7 @@ class Records:
         """The host link names of the network's attachments; for GC, reads the whole map."""
         prefix = network_prefix(network)
         beginning = f"{network}/"[:100]
-        found = {}
+        found: dict[str, None] = {}
         for element in self._kernel.elements(self._family, self._table, self.name):
             link = unpack(_KEY, element.key)[0].rstrip(b"\0").decode("utf-8", "replace")
             if link.startswith(prefix) and element.comment.startswith(beginning):

@@ -42,7 +42,7 @@ TABLE = Table(
     Key("hairpinMode", boolean, False, "the port sends back to where it received from"),
     Key("promiscMode", boolean, False, "the bridge is promiscuous"),
     Key("vlan", integer, 0, "VLAN of the port, untagged", _VLAN),
-    Key("vlanTrunk", listing(_TRUNK), None, "tagged VLANs: `{minID, maxID}` and `{id}`"),
+    Key("vlanTrunk", listing(_TRUNK), None, "tagged VLANs: `{minID, maxID}`, `{id}`"),
     Key("preserveDefaultVlan", boolean, False, "keep the VLAN that a new port gets by itself; matters only with a VLAN"),
     Key("macspoofchk", boolean, False, "drop what a container sends from another MAC than its own"),
     Key("enabledad", boolean, False, "detect duplicate IPv6 addresses, which takes a second or two"),

@@ -1,0 +1,160 @@
+"""Attachments that Debian's containerd made, read and removed by the library, and the other way round.
+
+containerd's Go library keeps its cache in /var/lib/cni, so these use the machine's own; names and ids are unique.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from libcni import (
+    CNIConfig,
+    GCArgs,
+    GCAttachment,
+    NetworkConfigList,
+    Options,
+    ProcessExec,
+    RuntimeConf,
+    load_network_conf,
+)
+from node.configuration import host_local
+from node.deadline import eventually
+from node.topology import Node
+
+pytest.importorskip("grpc", reason="grpcio is not installed")
+
+from node.containerd import Containerd
+
+from .stub import Stubs
+
+pytestmark = pytest.mark.real
+NAME = f"rt{os.getpid()}"
+
+
+class Runtime:
+    """A containerd, and the library beside it on the same node, with the same network."""
+
+    def __init__(self, containerd: Containerd) -> None:
+        self.containerd, self.node = containerd, containerd.node
+        self.stubs = Stubs(containerd.bin_dir)
+        self.stubs.add("recorder", {"echo": True})
+        self.net: NetworkConfigList = load_network_conf(str(containerd.conf_dir), NAME)
+
+    def library(self, options: Options = Options()) -> CNIConfig:  # noqa: B008
+        executor = ProcessExec(prefix=("nsenter", f"--net={self.node.path}", "--"))
+        return CNIConfig([str(self.containerd.bin_dir)], executor=executor, options=options)
+
+    def run_pod(self, name: str) -> str:
+        return self.containerd.cri.run_pod(name)
+
+    def remove_pod(self, pod: str) -> None:
+        self.containerd.cri.stop_pod(pod)
+        self.containerd.cri.remove_pod(pod)
+
+    def leases(self) -> set[str]:
+        return {lines[0] for lines in self.node.leases(NAME).values()}
+
+
+@pytest.fixture
+def runtime(node: Node, binaries: str) -> Iterator[Runtime]:
+    recorder = {"type": "recorder", "capabilities": {"io.kubernetes.cri.pod-annotations": True}}
+    plugin = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": host_local(node.data_dir, "10.88.0.0/24")}
+    conflist: dict[str, Any] = {"cniVersion": "1.0.0", "name": NAME, "plugins": [plugin, recorder]}
+    with tempfile.TemporaryDirectory(prefix="rt-") as folder:
+        containerd = Containerd(node, Path(folder), binaries, conflist)
+        try:
+            yield Runtime(containerd)
+        finally:
+            containerd.close()
+
+
+def test_what_containerd_made_is_read_checked_and_removed(runtime: Runtime) -> None:
+    pod = runtime.run_pod("one")
+    library = runtime.library()
+    found = [one for one in library.get_cached_attachments(pod) if one.network == NAME]
+    assert [(one.container_id, one.if_name) for one in found] == [(pod, "eth0")]
+    added = runtime.stubs.calls[0]
+    assert found[0].netns == added.environ["CNI_NETNS"]
+    assert dict(found[0].cni_args)["K8S_POD_NAME"] == "one"
+    assert found[0].config == runtime.net.bytes
+    attachment = RuntimeConf(pod, found[0].netns, "eth0", found[0].cni_args, found[0].capability_args)
+    result = library.get_network_list_cached_result(runtime.net, attachment)
+    assert result is not None
+    assert [str(ip.address.address) for ip in result.ips] == runtime.containerd.cri.pod_status(pod)[0]
+    library.check_network_list(runtime.net, attachment)
+    library.del_network_list(runtime.net, attachment)
+    last = runtime.stubs.calls[-1]
+    assert last.verb == "DEL"
+    assert last.config["prevResult"] == result.document()
+    assert last.config["runtimeConfig"] == added.config["runtimeConfig"]
+    assert runtime.leases() == set()
+    assert library.get_cached_attachments(pod) == []
+    runtime.remove_pod(pod)
+
+
+def test_what_the_library_made_is_removed_by_containerd(runtime: Runtime) -> None:
+    pod = runtime.run_pod("two")
+    library = runtime.library()
+    cached = library.get_cached_attachments(pod)[0]
+    attachment = RuntimeConf(pod, cached.netns, "eth0", cached.cni_args, cached.capability_args)
+    library.del_network_list(runtime.net, attachment)
+    result = library.add_network_list(runtime.net, attachment)
+    assert runtime.leases() == {pod}
+    runtime.stubs.forget()
+    runtime.remove_pod(pod)
+    first = runtime.stubs.calls[0]
+    assert first.verb == "DEL"
+    assert first.config["prevResult"] == result.document(), "Go's library read our cache file"
+    assert runtime.leases() == set()
+    assert library.get_cached_attachments(pod) == []
+
+
+def test_our_bytes_are_gos_bytes(runtime: Runtime) -> None:
+    """The same attachment's file, once written by Go's library and once by ours: the same JSON, in the same order."""
+    pod = runtime.run_pod("three")
+    file = Path(f"/var/lib/cni/results/{NAME}-{pod}-eth0")
+    theirs = file.read_bytes()
+    library = runtime.library()
+    cached = library.get_cached_attachments(pod)[0]
+    attachment = RuntimeConf(pod, cached.netns, "eth0", cached.cni_args, cached.capability_args)
+    library.del_network_list(runtime.net, attachment)
+    library.add_network_list(runtime.net, attachment)
+    assert _without_result(file.read_bytes()) == _without_result(theirs)
+    runtime.remove_pod(pod)
+
+
+def _without_result(data: bytes) -> bytes:
+    """Without the result, in which addresses and MACs differ from one ADD to the next."""
+    assert json.loads(data)["result"]["ips"]
+    return data.partition(b',"result":')[0]
+
+
+def test_garbage_of_containerd_is_collected(runtime: Runtime) -> None:
+    keep, lost = runtime.run_pod("keep"), runtime.run_pod("lost")
+    assert runtime.leases() == {keep, lost}
+    runtime.library().gc_network_list(runtime.net, GCArgs([GCAttachment(keep, "eth0")]))
+    assert runtime.leases() == {keep}
+    assert eventually(lambda: len(runtime.node.ports("cni0")) == 1, 5)
+    for pod in (keep, lost):
+        runtime.remove_pod(pod)
+    assert runtime.leases() == set()
+
+
+def test_the_configuration_of_add_serves_after_a_change(runtime: Runtime) -> None:
+    pod = runtime.run_pod("four")
+    cached = runtime.library().get_cached_attachments(pod)[0]
+    other = json.loads(runtime.net.bytes)
+    other["plugins"] = [{"type": "missing"}]
+    file = runtime.containerd.conf_dir / "10-net.conflist"
+    before = file.read_bytes()
+    file.write_text(json.dumps(other))
+    changed = load_network_conf(str(runtime.containerd.conf_dir), NAME)
+    library = runtime.library(Options(delete_with_cached_config=True))
+    library.del_network_list(changed, RuntimeConf(pod, cached.netns, "eth0"))
+    assert runtime.leases() == set()
+    file.write_bytes(before)
+    runtime.remove_pod(pod)
