@@ -43,7 +43,9 @@ def bundle() -> dict[str, bytes]:
             for info in found.parent.glob(f"{library}-*.dist-info"):
                 shutil.copytree(info, staging / info.name)
         command = [sys.executable, "-m", "shiv", "--site-packages", str(staging), "-o", str(made), "--reproducible"]
-        subprocess.run([*command, "-e", "cni.skel:main"], check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"})
+        subprocess.run(
+            [*command, "-e", "cni.skel:main"], check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"}
+        )
         with zipfile.ZipFile(made) as whole:
             entries = {
                 name.removeprefix("site-packages/"): whole.read(name)

@@ -8,7 +8,7 @@ import posix
 import sys
 
 
-def main(package):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, D103
+def main(package):  # type: ignore[no-untyped-def]  # noqa: D103
     if sys.version_info < (3, 11):
         version = "%d.%d" % sys.version_info[:2]
         text = "this needs Python 3.11 or later, and /usr/bin/python3 is " + version
@@ -27,6 +27,6 @@ def main(package):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, D103
     return skel.main(sys.modules[package + ".plugin"].PLUGIN)
 
 
-def start(package):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def start(package):  # type: ignore[no-untyped-def]
     """Run, and end without the interpreter's own tidying, which takes two milliseconds and changes nothing."""
     posix._exit(main(package))

@@ -76,10 +76,11 @@ class Prefix:
     def parse(cls, text: str) -> "Prefix":
         """``10.0.0.5/24``; raises ``ValueError`` with Go's message."""
         host, slash, length = text.partition("/")
+        address: Address | None
         try:
             address = Address.parse(host)
         except ValueError:
-            address = None  # type: ignore[assignment]
+            address = None
         if address is None or not slash or not (length.isascii() and length.isdigit()) or len(length) > 6:
             raise ValueError(f"invalid CIDR address: {text}")
         bits = int(length)

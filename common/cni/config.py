@@ -145,7 +145,7 @@ class Table:
         for name, item in member(value, where or "the configuration").items():
             key = self._folded.get(fold(name))
             if key is not None and item is not None:
-                found[key.name] = key.kind(item, f'{where}.{key.name}' if where else f'key "{key.name}"')
+                found[key.name] = key.kind(item, f"{where}.{key.name}" if where else f'key "{key.name}"')
         for key in self.keys:
             if key.name not in found:
                 if key.required:

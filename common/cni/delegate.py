@@ -43,7 +43,8 @@ def find(name: str, folders: list[str]) -> str:
         if os.path.isfile(path):
             return path
     raise CNIError(
-        f'failed to find plugin "{name}" in path [{" ".join(folders)}]', "install it there, or add its folder to CNI_PATH"
+        f'failed to find plugin "{name}" in path [{" ".join(folders)}]',
+        "install it there, or add its folder to CNI_PATH",
     )
 
 
@@ -164,7 +165,7 @@ def execute(
         try:
             child = _spawn([path, *arguments], environ, (source, out_end, err_end), deadline)
         except OSError as error:
-            return f"exec {path}: {os.strerror(error.errno).lower()}", b"", b""
+            return f"exec {path}: {os.strerror(error.errno or 0).lower()}", b"", b""
         for fd in (source, out_end, err_end):
             opened.remove(fd)
             os.close(fd)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Quiet:
     """Stands for any name of a placeholder: may be called, subscripted, combined and asked for more names."""
 
-    def __call__(self, *args: "Any", **kwargs: "Any") -> "Quiet":
+    def __call__(self, *_: "Any", **__: "Any") -> "Quiet":
+        """Whatever it is called with, it is what is called next."""
         return self
 
     def __getattr__(self, name: str) -> "Quiet":
@@ -48,7 +49,7 @@ def _folder(package: str) -> str:
     for finder in sys.meta_path:
         spec = finder.find_spec(package, None)
         if spec is not None and spec.submodule_search_locations:
-            return list(spec.submodule_search_locations)[0]
+            return next(iter(spec.submodule_search_locations))
     return ""
 
 

@@ -58,7 +58,9 @@ class DNS:
 
     def document(self) -> "dict[str, Any]":
         """The JSON object; empty members are left out."""
-        return {name: getattr(self, name) for name in ("nameservers", "domain", "search", "options") if getattr(self, name)}
+        return {
+            name: getattr(self, name) for name in ("nameservers", "domain", "search", "options") if getattr(self, name)
+        }
 
 
 class Interface:
@@ -285,7 +287,8 @@ def parse(document: "Any", version: str, where: str = "") -> Result:
     found = _NEWER(document, where)
     stated = version in versions.FAMILIES[1]
     ips = [
-        IPConfig(ip["address"], ip["gateway"], ip["interface"], ip["version"] if stated else None) for ip in found["ips"]
+        IPConfig(ip["address"], ip["gateway"], ip["interface"], ip["version"] if stated else None)
+        for ip in found["ips"]
     ]
     return Result(found["interfaces"], ips, found["routes"], found["dns"])
 
@@ -331,5 +334,5 @@ def convert(document: "Any", version: str, target: str) -> "dict[str, Any]":
         return result.document(target)
     # of one family: the shape is the same, and nothing is lost
     relabelled = {name: value for name, value in document.items() if fold(name) != "cniversion"}
-    dns = {} if target in versions.FAMILIES[2] else {"dns": {}}
+    dns: dict[str, Any] = {} if target in versions.FAMILIES[2] else {"dns": {}}
     return {"cniVersion": target, **dns, **relabelled}

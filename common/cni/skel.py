@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     class Log(Protocol):
         """Where lines for people go."""
 
-        def write(self, text: str, /) -> object: ...
+        def write(self, text: str, /) -> object:
+            """Take a line, whole."""
 
 
 VERSION = "0.1.0"
@@ -63,7 +64,9 @@ class Call:
         check_network(name)
         self.attachment = Attachment(name, environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", ""))
         if self.verb not in _FUNCTIONS:
-            raise InvalidEnvironment(f"unknown CNI_COMMAND: {self.verb}", "the verbs are ADD, DEL, CHECK, GC, STATUS, VERSION")
+            raise InvalidEnvironment(
+                f"unknown CNI_COMMAND: {self.verb}", "the verbs are ADD, DEL, CHECK, GC, STATUS, VERSION"
+            )
         self.version = _member(self.config, "cniVersion", "decoding version from network config") or "0.1.0"
         versions.gate(self.verb, self.version)
 
@@ -166,9 +169,7 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
         _refuse_own_namespace(call.environ)
     call.step("frame")
     __import__(plugin.module)
-    function: Callable[[Call], Result | None] | None = getattr(
-        sys.modules[plugin.module], _FUNCTIONS[call.verb], None
-    )
+    function: Callable[[Call], Result | None] | None = getattr(sys.modules[plugin.module], _FUNCTIONS[call.verb], None)
     if function is None:
         raise InvalidEnvironment(f"unknown CNI_COMMAND: {call.verb}", f"{plugin.type} does not have this verb")
     call.step("import")

@@ -22,6 +22,8 @@ def valid_attachments(call: "Call") -> list[Attachment] | None:
         if value is None and any(name.lower() == key for name in call.config):
             value = []
         if value is not None:
-            return [Attachment(call.network, found["containerID"], found["ifname"]) for found in _ATTACHMENTS(value, key)]
+            return [
+                Attachment(call.network, found["containerID"], found["ifname"]) for found in _ATTACHMENTS(value, key)
+            ]
     call.say(f"GC of network {call.network} without {_KEYS[0]}: nothing is known to be stale, nothing was removed")
     return None

@@ -44,6 +44,4 @@ def gate(verb: str, version: str) -> None:
             raise IncompatibleVersion(f"plugin version does not allow {verb}")
     if version not in KNOWN:
         supported = " ".join(f'"{known}"' for known in KNOWN)
-        raise IncompatibleVersion(
-            "incompatible CNI versions", f'config is "{version}", plugin supports [{supported}]'
-        )
+        raise IncompatibleVersion("incompatible CNI versions", f'config is "{version}", plugin supports [{supported}]')

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 -- errors are named for what happened, as in cni.errors
 """Errors of the runtime's side. Messages begin with the Go library's texts; what we add for people stands after them.
 
 Two kinds answer whose fault it was: ``cni.errors.CNIError`` (and ``PluginFailed``, which is one) is an error object of

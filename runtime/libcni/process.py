@@ -1,4 +1,3 @@
-# ruff: noqa: N818 -- errors are named for what happened, as in cni.errors
 """One child process that is fed, read and waited for: a machine that two loops drive, one with poll, one with asyncio.
 
 The machine knows which descriptors it waits for and what each one's readiness means; it never blocks. The loops add

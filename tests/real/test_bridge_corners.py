@@ -11,7 +11,6 @@ Object = dict[str, Any]
 OLD = "a fault of Go's plugins"
 
 
-
 @pytest.mark.beyond_old_go(OLD)
 def test_a_bridge_with_a_zero_mac_gets_one(node: Node) -> None:
     """Corner 2: a bridge that lost its last port has MAC zero until it is given one; ADD works at once, CHECK too."""
@@ -32,14 +31,28 @@ def test_route_attributes_are_made_and_checked(node: Node) -> None:
     routes = [{"dst": "10.77.0.0/16", "mtu": 1300, "advmss": 1200, "priority": 7, "table": 99}]
     attachment = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24", routes=routes), isGateway=True))
     found = attachment.pod.run("ip", "route", "show", "table", "99")
-    assert found.split() == "10.77.0.0/16 via 10.1.2.1 dev eth0 metric 7 mtu 1300 advmss 1200".split()
+    assert found.split() == [
+        "10.77.0.0/16",
+        "via",
+        "10.1.2.1",
+        "dev",
+        "eth0",
+        "metric",
+        "7",
+        "mtu",
+        "1300",
+        "advmss",
+        "1200",
+    ]
     assert attachment.check().ok
     for change in ("mtu 1301 advmss 1200", "mtu 1300 advmss 1201"):
         attachment.pod.ip(f"route replace 10.77.0.0/16 via 10.1.2.1 dev eth0 table 99 metric 7 {change}")
         assert "10.77.0.0/16" in attachment.check().error["msg"]
     attachment.pod.ip("route replace 10.77.0.0/16 via 10.1.2.1 dev eth0 table 99 metric 7 mtu 1300 advmss 1200")
     assert attachment.check().ok
-    attachment.pod.ip("route del 10.77.0.0/16 table 99", "route add 10.77.0.0/16 via 10.1.2.1 table 99 metric 8 mtu 1300")
+    attachment.pod.ip(
+        "route del 10.77.0.0/16 table 99", "route add 10.77.0.0/16 via 10.1.2.1 table 99 metric 8 mtu 1300"
+    )
     assert not attachment.check().ok
 
 
@@ -48,7 +61,7 @@ def test_a_route_of_link_scope_has_no_gateway(node: Node) -> None:
     """Corner 10: the gateway is not filled in where the scope says that there is none."""
     routes = [{"dst": "10.78.0.0/16", "scope": 253}]
     attachment = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24", routes=routes), isGateway=True))
-    assert [route for route in attachment.pod.routes() if route["dst"] == "10.78.0.0/16"][0]["scope"] == "link"
+    assert next(route for route in attachment.pod.routes() if route["dst"] == "10.78.0.0/16")["scope"] == "link"
     assert attachment.check().ok
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from node.configuration import bridge, host_local
 from node.topology import Node
 

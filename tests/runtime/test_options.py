@@ -1,5 +1,6 @@
 """What goes beyond Go's library: undo, DEL with ADD's configuration, locks (runtime.md, section 4)."""
 
+import itertools
 import multiprocessing
 import os
 import threading
@@ -210,4 +211,4 @@ def test_many_threads_one_attachment(stubs: Stubs, tmp_path: Path, runtime: Runt
         thread.join()
     spans.sort()
     assert len(spans) == 6
-    assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))

@@ -22,7 +22,7 @@ def _setns(fd: int) -> None:
     # ctypes itself takes 6 ms to import, the extension module under it half of one
     import _ctypes
 
-    libc = _ctypes.dlopen(None, 2)
+    libc = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]  # None is the program itself
     if _ctypes.call_function(_ctypes.dlsym(libc, "setns"), (fd, _CLONE_NEWNET)):
         raise InvalidNetns("cannot enter the network namespace", "this needs CAP_SYS_ADMIN")
 
@@ -41,7 +41,9 @@ class Namespace:
             # a pipe that nobody writes to would keep a blocking open for ever
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
-            raise NetnsGone(f'failed to open netns "{path}": failed to Statfs "{path}": no such file or directory') from None
+            raise NetnsGone(
+                f'failed to open netns "{path}": failed to Statfs "{path}": no such file or directory'
+            ) from None
         except (OSError, ValueError) as error:
             raise InvalidNetns(f'failed to open netns "{path}": {error}') from None
         try:
@@ -86,5 +88,3 @@ class Namespace:
             self._rtnl.close()
             self._rtnl = None
         os.close(self.fd)
-
-

@@ -116,7 +116,9 @@ class Netlink:
         try:
             data = self._socket.recv(1 << 18)
         except TimeoutError:
-            raise TryAgainLater("the kernel does not answer over netlink", "the node is overloaded; try again") from None
+            raise TryAgainLater(
+                "the kernel does not answer over netlink", "the node is overloaded; try again"
+            ) from None
         offset = 0
         while offset + 16 <= len(data):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)

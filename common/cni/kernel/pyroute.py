@@ -20,10 +20,11 @@ class _Members(type):
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: "dict[str, Any]") -> "_Members":
         made = super().__new__(cls, name, bases, {})
+        number: Any = int.__new__
         made._members = []
         for member, value in namespace.items():
             if not member.startswith("_"):
-                item = int.__new__(made, value)  # type: ignore[call-overload]
+                item: Any = number(made, value)
                 item.name, item.value = member, value
                 setattr(made, member, item)
                 made._members.append(item)
@@ -35,8 +36,8 @@ class _Members(type):
 
 def _placeholders() -> "dict[str, dict[str, Any]]":
     """Names that the message modules want from modules that are dear to import."""
-    import _collections
-    import _functools
+    import _collections  # type: ignore[import-not-found]
+    import _functools  # type: ignore[import-not-found]
     import _socket
     import _thread
     import _weakref
@@ -49,7 +50,7 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
         "typing": {"__getattr__": lambda name: quiet},
         "pkgutil": {},
         "importlib": {},
-        "collections": {"OrderedDict": _collections.OrderedDict},  # type: ignore[attr-defined]
+        "collections": {"OrderedDict": _collections.OrderedDict},
         "functools": {"partial": _functools.partial},
         "weakref": {"proxy": _weakref.proxy},
         "threading": {"local": _thread._local, "Lock": _thread.allocate_lock, "RLock": _thread.RLock},

@@ -3,7 +3,6 @@
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, ADDRESSES_EXHAUSTED, CheckFailed, CNIError, Refused
 from cni.plan import Effect
-
 from cni_host_local.store import Store
 
 TYPE_CHECKING = False
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cni.names import Attachment
-
     from cni_host_local.ranges import Range, RangeSet
 
 
@@ -50,7 +48,9 @@ class Leases(Effect):
                 if left:
                     text = "".join(f" {address}" for address in left)
                     raise CNIError(
-                        f"failed to allocate all requested IPs:{text}", "each range set hands out one address", ADDRESS_TAKEN
+                        f"failed to allocate all requested IPs:{text}",
+                        "each range set hands out one address",
+                        ADDRESS_TAKEN,
                     )
             except BaseException as error:
                 self.store.give_back(who.container, who.ifname, [address for _, address in got])
@@ -101,7 +101,8 @@ class Leases(Effect):
         with self.store:
             if not self.store.holds(who.container, who.ifname):
                 raise CheckFailed(
-                    "host-local: Failed to find address added by container ID", f"{who} has no lease in {self.store.folder}"
+                    "host-local: Failed to find address added by container ID",
+                    f"{who} has no lease in {self.store.folder}",
                 )
 
     def remove(self) -> None:

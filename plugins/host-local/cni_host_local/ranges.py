@@ -32,7 +32,9 @@ class Range:
 
     __slots__ = ("end", "gateway", "numbers", "start", "subnet")
 
-    def __init__(self, subnet: Prefix | None, start: Address | None, end: Address | None, gateway: Address | None) -> None:
+    def __init__(
+        self, subnet: Prefix | None, start: Address | None, end: Address | None, gateway: Address | None
+    ) -> None:
         """Complete and check what the configuration says; raises ``ValueError`` with Go's texts."""
         if subnet is None:
             raise ValueError("IP <nil> not v4 nor v6")
@@ -145,12 +147,12 @@ def read_sets(documents: "list[list[dict[str, Any]]]", version: str) -> list[Ran
         try:
             sets.append(RangeSet([Range.read(found) for found in documents_of_set]))
         except ValueError as error:
-            raise InvalidConfig(f"invalid range set {number}: {error}", f"correct set {number} of ipam.ranges") from None
+            raise InvalidConfig(
+                f"invalid range set {number}: {error}", f"correct set {number} of ipam.ranges"
+            ) from None
     if not sets:
         raise InvalidConfig("no IP ranges specified", "set ipam.ranges, or ipam.subnet")
-    if version in ("", "0.1.0", "0.2.0") and any(
-        sum(one.version == family for one in sets) > 1 for family in (4, 6)
-    ):
+    if version in ("", "0.1.0", "0.2.0") and any(sum(one.version == family for one in sets) > 1 for family in (4, 6)):
         raise InvalidConfig(
             f"CNI version {version} does not support more than 1 address per family", "set cniVersion to 0.3.0 or later"
         )

@@ -5,7 +5,6 @@ from cni.address import Address
 from cni.config import Key, Table, anything, chosen, listing, string
 from cni.errors import InvalidConfig
 from cni.result import Route
-
 from cni_host_local.ranges import RANGE, RANGES, RangeSet, read_sets
 
 TYPE_CHECKING = False

@@ -10,7 +10,6 @@ import os
 
 from cni.address import Address
 from cni.errors import CNIError, TryAgainLater
-
 from cni_host_local.hint import Hint
 
 TYPE_CHECKING = False

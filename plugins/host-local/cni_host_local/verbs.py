@@ -5,7 +5,6 @@ import os
 from cni import plan
 from cni.errors import CNIError, NotAvailable
 from cni.result import DNS, IPConfig, Result
-
 from cni_host_local import settings
 from cni_host_local.leases import Leases
 
@@ -100,5 +99,3 @@ def status(call: "Call") -> None:
         folder = os.path.dirname(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise NotAvailable(f"{folder} is not writable", "leases are files there; change ipam.dataDir or mend its mode")
-
-

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 -- errors are named for what happened, as in cni.errors
 """Errors of containerd's interface; each text ends in the Go library's word for its kind, by which callers match."""
 
 from libcni.errors import LibcniError
