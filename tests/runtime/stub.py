@@ -62,7 +62,7 @@ class Stubs:
         self.folder.mkdir(exist_ok=True)
 
     def add(self, name: str, default: dict[str, Any] | None = None, **verbs: dict[str, Any]) -> None:
-        """A plugin; a behaviour has ``stdout``, ``stderr``, ``exit``, ``sleep``, ``flood``, ``daemon``, ``wait_for`` or ``echo``."""
+        """A plugin; a behaviour: ``stdout``, ``stderr``, ``exit``, ``sleep``, ``flood``, ``daemon``, ``wait_for``, ``echo``."""
         at = self.folder / name
         (self.folder / f"{name}.behaviour").write_text(json.dumps({"": default or {}, **verbs}))
         if not at.exists():
