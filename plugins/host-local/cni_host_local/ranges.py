@@ -21,8 +21,8 @@ def _subnet(text: str) -> Prefix:
 
 RANGE = Table(
     Key("subnet", parsed(string, _subnet, "CIDR"), words="network that the addresses are of, without host bits"),
-    Key("rangeStart", ADDRESS, words="first address to hand out; by default the second of the subnet"),
-    Key("rangeEnd", ADDRESS, words="last address to hand out; by default the last but the broadcast address"),
+    Key("rangeStart", ADDRESS, words="first address to hand out; by default the one after the network address"),
+    Key("rangeEnd", ADDRESS, words="last address to hand out; by default the subnet's last, in IPv4 the last but one"),
     Key("gateway", ADDRESS, words="gateway that the result names, never handed out; by default the first host address"),
 )
 

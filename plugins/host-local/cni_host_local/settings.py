@@ -2,7 +2,7 @@
 
 from cni import args
 from cni.address import Address
-from cni.config import Key, Table, anything, chosen, listing, string
+from cni.config import Key, Table, chosen, listing, string
 from cni.errors import InvalidConfig
 from cni.result import Route
 from cni_host_local.ranges import RANGE, RANGES, RangeSet, read_sets
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DATA_DIR = "/var/lib/cni/networks"
 IPAM = Table(
     Key("ranges", RANGES, list, "list of range sets; one address is handed out of each set"),
-    Key("subnet", anything, words="with rangeStart, rangeEnd and gateway: a single range, put before `ranges`"),
+    Key("subnet", string, words="with rangeStart, rangeEnd and gateway: a single range, put before `ranges`"),
     Key("routes", listing(Route.parse), list, "routes for the result"),
     Key("dataDir", string, DATA_DIR, "folder of the leases; a relative one is relative to the process's folder"),
     Key("resolvConf", string, "", "file in resolv.conf's format that the result's DNS is read from"),
