@@ -36,28 +36,34 @@ class Leases(Effect):
 
     def make(self) -> "list[tuple[Range, Address]]":
         """Lease all or nothing: what this call took is given back if a later set fails, and nothing else."""
+        try:
+            with self.store:
+                return self._make()
+        # what the attachment holds from before is not this call's to undo, and a lock is not waited for twice
+        except CNIError as error:
+            raise Refused(error.msg, error.details, error.code) from None
+        except OSError as error:
+            raise Refused(f"host-local: {error}", f"leases are files in {self.store.folder}") from None
+
+    def _make(self) -> "list[tuple[Range, Address]]":
         got: list[tuple[Range, Address]] = []
         left = dict.fromkeys(self.requested)
-        who = self.attachment
-        with self.store:
-            try:
-                for number, one in enumerate(self.sets):
-                    wanted = next((address for address in left if one.holding(address)), None)
-                    left.pop(wanted, None)  # type: ignore[arg-type]
-                    got.append(self._allocate(number, one, wanted))
-                if left:
-                    text = "".join(f" {address}" for address in left)
-                    raise CNIError(
-                        f"failed to allocate all requested IPs:{text}",
-                        "each range set hands out one address",
-                        ADDRESS_TAKEN,
-                    )
-            except BaseException as error:
+        try:
+            for number, one in enumerate(self.sets):
+                wanted = next((address for address in left if one.holding(address)), None)
+                left.pop(wanted, None)  # type: ignore[arg-type]
+                got.append(self._allocate(number, one, wanted))
+            if left:
+                raise CNIError(
+                    f"failed to allocate all requested IPs:{''.join(f' {address}' for address in left)}",
+                    "each range set hands out one address",
+                    ADDRESS_TAKEN,
+                )
+        except BaseException:
+            if got:
+                who = self.attachment
                 self.store.give_back(who.container, who.ifname, [address for _, address in got])
-                if isinstance(error, CNIError):
-                    # what the attachment holds from before is not this call's to undo
-                    raise Refused(error.msg, error.details, error.code) from None
-                raise
+            raise
         return got
 
     def _allocate(self, number: int, one: "RangeSet", wanted: Address | None) -> "tuple[Range, Address]":
@@ -101,7 +107,7 @@ class Leases(Effect):
         with self.store:
             if not self.store.holds(who.container, who.ifname):
                 raise CheckFailed(
-                    "host-local: Failed to find address added by container ID",
+                    f"host-local: Failed to find address added by container {who.container}",
                     f"{who} has no lease in {self.store.folder}",
                 )
 
@@ -121,10 +127,12 @@ class Leases(Effect):
             kept.add(attachment.container.encode())
         gone = []
         with self.store:
-            for content in dict.fromkeys(content for content, _ in self.store.contents()):
-                if content not in kept and _is_lease(content):
-                    self.store.discard(content)
-                    gone.append(content.decode("utf-8", "replace"))
+            stale = (
+                content for content, path in self.store.contents() if content not in kept and _is_lease(content, path)
+            )
+            for content in dict.fromkeys(stale):
+                self.store.discard(content)
+                gone.append(content.decode("utf-8", "replace"))
         return gone
 
     def describe(self) -> str:
@@ -134,9 +142,17 @@ class Leases(Effect):
         return "\n".join(lines) or f"leases in {self.store.folder} for {self.attachment}"
 
 
-def _is_lease(content: bytes) -> bool:
-    """Whether a file's content is a container id, alone or with an interface: others' files stay."""
+def _is_lease(content: bytes, path: str) -> bool:
+    """Whether a file is a container id with an interface, or, where an address is its name, alone: others' files stay."""
     from cni.names import is_identifier
 
     container, separator, ifname = content.partition(b"\r\n")
-    return is_identifier(container.decode("utf-8", "replace")) and bool(ifname or not separator)
+    if not is_identifier(container.decode("utf-8", "replace")):
+        return False
+    if separator:
+        return bool(ifname)
+    try:
+        Address.parse(path)
+    except ValueError:
+        return False
+    return True

@@ -55,9 +55,8 @@ class Range:
         self.start = start or first_host
         if end is not None and (end not in subnet or int(end) < int(self.start)):
             raise ValueError(f"RangeEnd {end} not in network {subnet}")
-        self.end = end or ranges.address(last, subnet.version)
-        if int(self.end) < int(self.start):
-            raise ValueError(f"RangeStart {self.start} not in network {subnet}")
+        # a start at the broadcast address, given alone, is the whole range
+        self.end = end or ranges.address(max(last, int(self.start)), subnet.version)
         self.numbers = ranges.between(self.start, self.end)
 
     @classmethod

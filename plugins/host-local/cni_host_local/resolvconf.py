@@ -6,7 +6,7 @@ from cni.result import DNS
 def parse(text: str) -> DNS:
     """Lines of ``nameserver``, ``domain`` (the last wins), ``search`` and ``options``; all others are skipped."""
     dns = DNS()
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split()
         if len(words) < 2 or words[0][0] in "#;":
             continue

@@ -21,7 +21,9 @@ IPAM = Table(
     Key("dataDir", string, DATA_DIR, "folder of the leases; a relative one is relative to the process's folder"),
     Key("resolvConf", string, "", "file in resolv.conf's format that the result's DNS is read from"),
 )
-_CAPABILITIES = Table(Key("ipRanges", RANGES, list), Key("ips", listing(string), list))
+_IPS = Key("ips", listing(string), list)
+_CAPABILITIES = Table(Key("ipRanges", RANGES, list), _IPS)
+_ARGS = Table(Key("cni", Table(_IPS)))
 
 
 def data_dir(call: "Call") -> str:
@@ -47,9 +49,10 @@ def read(call: "Call") -> Settings:
     section = chosen(call.config, "ipam")
     if section is None:
         raise InvalidConfig("IPAM config missing 'ipam' key", "add an object ipam with type host-local")
-    requested = _requested(call)
+    capabilities = _object(call, "runtimeConfig", _CAPABILITIES)
+    ips = (_object(call, "args", _ARGS)["cni"] or {"ips": []})["ips"]
+    requested = _requested(call, {"args.cni.ips": ips, "runtimeConfig.ips": capabilities["ips"]})
     ipam = IPAM(section, "ipam")
-    capabilities = _CAPABILITIES(chosen(call.config, "runtimeConfig") or {}, "runtimeConfig")
     documents = capabilities["ipRanges"]
     if ipam["subnet"] is not None:
         documents = [*documents, [RANGE(section, "ipam")]]
@@ -57,7 +60,12 @@ def read(call: "Call") -> Settings:
     return Settings(sets, requested, ipam["routes"], ipam["resolvConf"])
 
 
-def _requested(call: "Call") -> list[Address]:
+def _object(call: "Call", name: str, table: Table) -> "dict[str, Any]":
+    found = chosen(call.config, name)
+    return table({} if found is None else found, name)
+
+
+def _requested(call: "Call", lists: dict[str, list[str]]) -> list[Address]:
     """Addresses asked for in CNI_ARGS, ``args.cni.ips`` and the capability ``ips``: all together, each once."""
     found: dict[Address, None] = {}
     text = args.parse(call.environ.get("CNI_ARGS", ""), ("IP",)).get("IP", "")
@@ -66,13 +74,12 @@ def _requested(call: "Call") -> list[Address]:
             found[_address(text)] = None
         except ValueError as error:
             raise args.bad_value("IP", text, str(error)) from None
-    for path in (("args", "cni", "ips"), ("runtimeConfig", "ips")):
-        items: Any = chosen(call.config, *path)
-        for item in listing(string)(items, ".".join(path)) if items is not None else ():
+    for where, items in lists.items():
+        for item in items:
             try:
                 found[_address(item)] = None
             except ValueError as error:
-                raise InvalidConfig(str(error), f"in {'.'.join(path)}") from None
+                raise InvalidConfig(str(error), f"in {where}") from None
     return list(found)
 
 
@@ -85,6 +92,7 @@ def _address(text: str) -> Address:
         address = Address.parse(host)
     except ValueError:
         raise ValueError(f"invalid IP address {text}") from None
-    if slash and not (length.isascii() and length.isdigit() and int(length) <= 128):
+    bits = 128 if ":" in host else 32
+    if slash and not (length.isascii() and length.isdigit() and len(length) <= 6 and int(length) <= bits):
         raise ValueError(f"invalid IP address {text}")
     return address

@@ -160,8 +160,12 @@ class Store:
         if not self._create(name, content):
             return False
         self._dirty = True
-        with open(f"{self.folder}/{_LAST}{number}", "wb", opener=_private) as file:
-            file.write(name.encode())
+        try:
+            with open(f"{self.folder}/{_LAST}{number}", "wb", opener=_private) as file:
+                file.write(name.encode())
+        except OSError:
+            os.unlink(f"{self.folder}/{name}")
+            raise
         self._hint.note(content, [*held, name])
         return True
 
@@ -256,12 +260,18 @@ class Store:
 
     def _discard(self, content: bytes, paths: "list[str]", kept: "list[str] | None" = None) -> None:
         self._dirty = True
+        left, errors = list(kept or ()), []
         for path in paths:
             try:
                 os.unlink(f"{self.folder}/{path}")
             except FileNotFoundError:
                 pass
-        self._hint.note(content, kept or [])
+            except OSError as error:
+                left.append(path)
+                errors.append(error)
+        self._hint.note(content, left)
+        if errors:
+            raise errors[0]
 
     def contents(self) -> "list[tuple[bytes, str]]":
         """Every lease and its file; for GC, which also removes the empty files that a crash left."""

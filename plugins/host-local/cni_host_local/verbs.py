@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cni.skel import Call
 
-# Go reads resolv.conf by lines of at most this many bytes.
+# Go reads resolv.conf by lines of less than this many bytes.
 _LINE_MAX = 1 << 16
 
 
@@ -37,9 +37,10 @@ def _dns(path: str) -> DNS | None:
         with open(path, "rb") as file:
             data = file.read()
     except (OSError, ValueError) as error:
-        raise CNIError(f"{error}", "ipam.resolvConf must name a readable file") from None
-    if any(len(line) > _LINE_MAX for line in data.split(b"\n")):
-        raise CNIError(f"{path} has a line of more than {_LINE_MAX} bytes", "shorten it, or change ipam.resolvConf")
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CNIError(f"open {path}: {reason.lower()}", "ipam.resolvConf must name a readable file") from None
+    if any(len(line) >= _LINE_MAX for line in data.split(b"\n")):
+        raise CNIError(f"{path} has a line of {_LINE_MAX} bytes or more", "shorten it, or change ipam.resolvConf")
     return resolvconf.parse(data.decode("utf-8", "replace"))
 
 
@@ -95,7 +96,9 @@ def status(call: "Call") -> None:
     except CNIError as error:
         raise NotAvailable(error.msg, error.details) from None
     folder = os.path.abspath(f"{settings.data_dir(call)}/{call.network}")
-    while not os.path.isdir(folder) and folder != "/":
+    while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise NotAvailable(f"{folder} is not writable", "leases are files there; change ipam.dataDir or mend its mode")
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise NotAvailable(
+            f"{folder} is not a folder that can be written", "leases are files there; change ipam.dataDir or mend it"
+        )
