@@ -1,0 +1,1 @@
+"""The single files: the same bytes every time, usable alone, put in place whole."""
