@@ -1,0 +1,314 @@
+"""Masquerade as an effect: names and texts without a kernel; make, compare, remove and collect on one of one's own."""
+
+import itertools
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cni import masquerade_go
+from cni.address import Address, Prefix
+from cni.errors import CheckFailed, CNIError
+from cni.masquerade import Masquerade
+from cni.names import Attachment
+from node.namespace import Netns
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+ONE, TWO = Attachment("net1", "c1", "eth0"), Attachment("net1", "c2", "eth0")
+_numbers = itertools.count()
+
+
+def prefixes(*texts: str) -> list[Prefix]:
+    """Addresses with their lengths."""
+    return [Prefix.parse(text) for text in texts]
+
+
+FOUR, SIX = prefixes("10.1.0.2/24"), prefixes("2001:db8:1::2/64")
+
+
+@pytest.fixture
+def empty() -> Iterator[Netns]:
+    """An empty network namespace, in which the test itself runs."""
+    name = f"pycni-{os.getpid()}-masq{next(_numbers)}"
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=60)
+    at = Netns(f"/var/run/netns/{name}")
+    try:
+        with at.inside():
+            yield at
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True, timeout=60)
+
+
+def ruleset(at: Netns) -> str:
+    """What nft lists, white space made one blank."""
+    return re.sub(r"\s+", " ", at.run("nft", "list", "ruleset")).strip()
+
+
+# texts
+
+
+def test_describe_is_the_rule_and_whose_address_it_is() -> None:
+    """As golden text, for both families."""
+    effect = Masquerade(ONE, FOUR + SIX)
+    six = "pods_2001_0db8_0001_0000_0000_0000_0000_0000/64"
+    assert effect.describe().splitlines() == [
+        "ip saddr @pods_10.1.0.0/24 ip daddr != 10.1.0.0/24 masquerade: 10.1.0.2 of net1/c1/eth0",
+        f"ip6 saddr @{six} ip6 daddr != 2001:db8:1::/64 masquerade: 2001:db8:1::2 of net1/c1/eth0",
+    ]
+    assert Masquerade(ONE).describe() == ""
+
+
+def test_the_identity_follows_from_the_attachment_alone() -> None:
+    """Addresses and backend play no part; another interface is another identity."""
+    assert Masquerade(ONE, FOUR).identity == Masquerade(ONE, SIX, "iptables").identity == ONE.link
+    assert Masquerade(ONE).identify(Attachment("net1", "c1", "eth1")) != ONE.link
+
+
+def test_gos_chain_has_gos_name() -> None:
+    """Network and container id with nothing between them: corner 5, so ``a``+``bc`` equals ``ab``+``c``."""
+    assert masquerade_go.chain_name(Attachment("n1", "ctr1", "eth0")) == "CNI-c189d8b6a7b4d184c9f70d4a"
+    assert masquerade_go.chain_name(Attachment("n1", "ctr1", "eth9")) == "CNI-c189d8b6a7b4d184c9f70d4a"
+    one, other = (masquerade_go.chain_name(Attachment(*names, "eth0")) for names in (("a", "bc"), ("ab", "c")))
+    assert one == other
+    assert Attachment("a", "bc", "eth0").link != Attachment("ab", "c", "eth0").link
+
+
+# make, compare, remove
+
+ADDRESSES: list[list[str]] = [
+    ["10.1.0.2/24"],
+    ["2001:db8:1::2/64"],
+    ["10.1.0.2/24", "2001:db8:1::2/64"],
+    ["10.1.0.2/24", "10.1.0.3/24"],
+    ["10.1.0.2/24", "10.2.0.2/24"],
+    ["10.1.0.2/32"],
+    ["2001:db8::7/128"],
+    ["10.1.0.2/31"],
+    ["10.1.2.3/0"],
+    ["10.1.0.2/24", "10.1.0.2/16"],
+    ["10.1.0.2/24", "10.1.0.2/24"],
+    ["0.0.0.5/8", "255.255.255.254/1"],
+    ["::5/64", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/1"],
+    ["10.1.0.2/13"],
+    ["2001:db8::2/61"],
+]
+
+
+@root
+@pytest.mark.parametrize("texts", ADDRESSES, ids=" ".join)
+def test_what_is_made_is_compared_and_removed(empty: Netns, texts: list[str]) -> None:
+    """Each rule that ``describe`` tells is there once; made twice it is the same; removed, nothing is left."""
+    mine = prefixes(*texts)
+    effect = Masquerade(ONE, mine)
+    effect.make()
+    made = ruleset(empty)
+    for line in effect.describe().splitlines():
+        rule, _, owned = line.partition(": ")
+        if Prefix.parse(rule.split("!= ")[1].split()[0]).length == 0:
+            continue  # nft prints a network of all addresses in its own way
+        assert made.count(f"{_as_nft(rule)} comment") == 1, f"{rule} in {made}"
+        assert f'{owned.split(" of ")[0]} comment "net1/c1/eth0"' in made
+    effect.compare()
+    effect.make()
+    effect.compare()
+    assert sorted(ruleset(empty).split()) == sorted(made.split())
+    Masquerade(ONE).remove()
+    assert ruleset(empty) == ""
+
+
+def _as_nft(rule: str) -> str:
+    """nft leaves out the length of a host's address."""
+    return re.sub(r"(daddr != \S+)(/32|/128) ", r"\1 ", rule)
+
+
+@root
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_addresses_of_any_pods_come_and_go(empty: Netns, data: st.DataObject) -> None:
+    """Pods with addresses of any network are made, checked and removed in any order; then nothing is left."""
+
+    def prefix(version: int) -> st.SearchStrategy[Prefix]:
+        size = 4 if version == 4 else 16
+        address = st.binary(min_size=size, max_size=size).map(Address)
+        return st.builds(Prefix, address, st.integers(1, size * 8))
+
+    several = st.lists(prefix(4) | prefix(6), min_size=1, max_size=3, unique_by=lambda one: one.address)
+    pods = data.draw(st.lists(several, min_size=1, max_size=4))
+    taken: set[Address] = set()
+    effects = []
+    for number, mine in enumerate(pods):
+        free = [one for one in mine if one.address not in taken]
+        taken |= {one.address for one in free}
+        if free:
+            effects.append(Masquerade(Attachment("net1", f"c{number}", "eth0"), free))
+    for effect in effects:
+        effect.make()
+    for effect in effects:
+        effect.compare()
+    left = list(effects)
+    for effect in data.draw(st.permutations(effects)):
+        effect.remove()
+        left.remove(effect)
+        for other in left:
+            other.compare()
+    assert ruleset(empty) == ""
+
+
+@root
+def test_other_addresses_replace_the_former(empty: Netns) -> None:
+    """An attachment has what its last ADD gave it; a subnet that nobody uses any more may wait for the last DEL."""
+    Masquerade(ONE, FOUR + SIX).make()
+    moved = prefixes("10.9.0.2/24")
+    Masquerade(ONE, moved).make()
+    Masquerade(ONE, moved).compare()
+    assert "10.1.0.2" not in ruleset(empty)
+    assert "2001:db8:1::2 " not in ruleset(empty)
+    for former in (FOUR, SIX):
+        with pytest.raises(CheckFailed):
+            Masquerade(ONE, former).compare()
+    Masquerade(ONE).remove()
+    assert ruleset(empty) == ""
+
+
+@root
+def test_compare_tells_the_address_that_is_missing(empty: Netns) -> None:
+    """Without a table, of another attachment, and an address that was never given."""
+    with pytest.raises(CheckFailed, match="postrouting is missing"):
+        Masquerade(ONE, FOUR).compare()
+    assert ruleset(empty) == ""
+    Masquerade(ONE, FOUR).make()
+    with pytest.raises(CheckFailed, match=r"10\.1\.0\.2 is not masqueraded"):
+        Masquerade(TWO, FOUR).compare()
+    with pytest.raises(CheckFailed, match=r"10\.1\.0\.9 is not masqueraded"):
+        Masquerade(ONE, prefixes("10.1.0.9/24")).compare()
+    with pytest.raises(CheckFailed, match=r"10\.1\.0\.2 is not masqueraded"):
+        Masquerade(ONE, prefixes("10.1.0.2/25")).compare()
+
+
+@root
+def test_an_address_goes_to_the_younger_and_the_older_ones_end_leaves_it(empty: Netns) -> None:
+    """Element by element: the comment tells the present owner."""
+    Masquerade(ONE, FOUR).make()
+    Masquerade(TWO, FOUR).make()
+    Masquerade(TWO, FOUR).compare()
+    with pytest.raises(CheckFailed, match=r"10\.1\.0\.2 is that of net1/c2/eth0 by now"):
+        Masquerade(ONE, FOUR).compare()
+    before = ruleset(empty)
+    Masquerade(ONE, FOUR).remove()
+    Masquerade(TWO, FOUR).compare()
+    assert "c1" not in ruleset(empty) and "c1" in before
+    Masquerade(TWO).remove()
+    assert ruleset(empty) == ""
+
+
+@root
+def test_an_attachment_without_addresses_has_nothing(empty: Netns) -> None:
+    """It changes nothing beside others, and its DEL neither."""
+    Masquerade(ONE, FOUR).make()
+    before = ruleset(empty)
+    Masquerade(TWO, []).make()
+    assert ruleset(empty) == before
+    Masquerade(TWO).remove()
+    Masquerade(ONE).remove()
+    assert ruleset(empty) == ""
+
+
+@root
+def test_present_discard_and_collect_go_by_network(empty: Netns) -> None:
+    """GC's three questions, with two networks and both families."""
+    other = Attachment("net2", "c1", "eth0")
+    for number, attachment in enumerate((ONE, TWO, other), 2):
+        Masquerade(attachment, prefixes(f"10.1.0.{number}/24", f"2001:db8:1::{number}/64")).make()
+    effect = Masquerade(ONE)
+    assert sorted(effect.present("net1")) == sorted([ONE.link, TWO.link])
+    assert effect.present("net2") == [other.link]
+    assert effect.collect("net1", [ONE, TWO]) == []
+    assert effect.collect("net1", [ONE]) == [TWO.link]
+    assert effect.present("net1") == [ONE.link]
+    assert effect.collect("net1", []) == [ONE.link]
+    assert effect.collect("net1", []) == []
+    Masquerade(other, prefixes("10.1.0.4/24", "2001:db8:1::4/64")).compare()
+    effect.discard(other.link)
+    assert ruleset(empty) == ""
+
+
+@root
+def test_names_that_are_cut_are_told_apart(empty: Netns) -> None:
+    """Container ids of 200 characters that differ in the last: comments of 120 bytes end in a hash."""
+    long = [Attachment("net1", "c" * 200 + end, "eth0") for end in "ab"]
+    for number, attachment in enumerate(long, 2):
+        Masquerade(attachment, prefixes(f"10.1.0.{number}/24")).make()
+    comments = set(re.findall(r'comment "(net1/c+[^"]*)"', ruleset(empty)))
+    assert len(comments) == 2 and {len(comment) for comment in comments} == {120}
+    assert sorted(Masquerade(ONE).present("net1")) == sorted(attachment.link for attachment in long)
+    Masquerade(long[0]).remove()
+    Masquerade(long[1], prefixes("10.1.0.3/24")).compare()
+
+
+@root
+def test_no_program_is_needed(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nftables over netlink alone; what may not start may not be missing."""
+
+    def forbidden(*arguments: object, **more: object) -> None:
+        raise AssertionError(f"something was started: {arguments}")
+
+    monkeypatch.setattr(os, "posix_spawn", forbidden)
+    Masquerade(ONE, FOUR + SIX).make()
+    Masquerade(ONE, FOUR + SIX).compare()
+    Masquerade(ONE).remove()
+    Masquerade(ONE).collect("net1", [])
+    monkeypatch.undo()
+    assert ruleset(empty) == ""
+
+
+@root
+def test_the_iptables_backend_without_iptables_is_an_error_that_names_the_remedy(
+    empty: Netns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is made; DEL needs none for what iptables-nft made."""
+    with monkeypatch.context() as without:
+        without.setattr(masquerade_go, "_FOLDERS", ())
+        without.setenv("PATH", "")
+        with pytest.raises(CNIError, match="no program iptables-restore") as told:
+            Masquerade(ONE, FOUR, "iptables").make()
+    assert "ipMasqBackend" in told.value.details
+    assert ruleset(empty) == ""
+    Masquerade(ONE, FOUR + SIX, "iptables").make()
+    Masquerade(ONE, FOUR + SIX, "iptables").compare()
+    assert "CNI-" in ruleset(empty)
+    with monkeypatch.context() as without:
+        without.setattr(masquerade_go, "_FOLDERS", ())
+        without.setenv("PATH", "")
+        Masquerade(ONE).remove()
+    assert "CNI-" not in ruleset(empty)
+
+
+@root
+def test_two_interfaces_share_gos_chain_and_each_takes_its_own_part(empty: Netns) -> None:
+    """Corner 5, with the iptables backend: the chain goes with the last jump."""
+    first, second = ONE, Attachment("net1", "c1", "eth1")
+    one, two = prefixes("10.1.0.2/24"), prefixes("10.2.0.2/24")
+    Masquerade(first, one, "iptables").make()
+    Masquerade(second, two, "iptables").make()
+    Masquerade(first, one, "iptables").compare()
+    Masquerade(second, two, "iptables").compare()
+    Masquerade(first, one).remove()
+    Masquerade(second, two, "iptables").compare()
+    with pytest.raises(CheckFailed):
+        Masquerade(first, one, "iptables").compare()
+    Masquerade(second, two).remove()
+    assert "CNI-" not in ruleset(empty)
+
+
+@root
+def test_the_backend_may_change_between_two_adds(empty: Netns) -> None:
+    """DEL looks for both forms whatever the configuration says."""
+    Masquerade(ONE, FOUR, "iptables").make()
+    Masquerade(ONE, FOUR, "nftables").make()
+    assert "CNI-" in ruleset(empty) and "pycni_masquerade" in ruleset(empty)
+    Masquerade(ONE).remove()
+    assert "CNI-" not in ruleset(empty) and "pycni_masquerade" not in ruleset(empty)
