@@ -62,6 +62,7 @@ def test_another_folder_time_user_and_order_give_the_same_bytes(built: Path, tmp
     assert done.returncode == 0, done.stderr
     assert digests(folder) == digests(built)
     assert set(PLUGINS) <= set(digests(built))
+    assert {at.stat().st_mode & 0o7777 for at in (folder / "dist").iterdir()} == {0o755}
 
 
 def test_one_plugin_alone_gives_the_same_bytes_as_all_together(built: Path, tmp_path: Path) -> None:
