@@ -116,6 +116,17 @@ def test_multicast_keeps_the_pods_address(node: Node, group: str) -> None:
     assert udp_source(node.outside, one.pod, node.OUTSIDE) == node.ADDRESS
 
 
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_neighbours_see_the_pods_own_address_where_the_filter_sees_bridged_packets(node: Node, family: int) -> None:
+    """With br_netfilter a packet from pod to pod passes postrouting: inside the subnet it stays as it is."""
+    for name in ("bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"):
+        node.sysctl(name, "1")
+    one, two = (node.attach(conf(node, SUBNET, SUBNET6)) for _ in range(2))
+    assert udp_source(two.pod, one.pod, two.addresses[family]) == one.addresses[family]
+    outside, masked = ((node.OUTSIDE, node.ADDRESS), (node.OUTSIDE6, node.ADDRESS6))[family]
+    assert udp_source(node.outside, one.pod, outside) == masked
+
+
 def test_two_networks_see_each_other_masqueraded_and_their_own_not(node: Node) -> None:
     """The other network's subnet is outside; each bridge answers for its own."""
     one = node.attach(conf(node))
