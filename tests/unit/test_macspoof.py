@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,31 @@ def test_present_and_discard_tell_networks_apart(empty: Netns) -> None:
     assert effect.collect("net1", [ONE]) == []
     assert effect.collect("net1", []) == [ONE.link]
     assert effect.present("net2") == [other.link]
+
+
+def test_the_first_ones_at_once_make_one_table(empty: Netns) -> None:
+    """Eight threads meet where no table is, several times: its rules are there once, every guard too."""
+    attachments = [Attachment("net1", f"c{number}", "eth0") for number in range(8)]
+    for _ in range(5):
+        start = threading.Barrier(len(attachments))
+
+        def make(attachment: Attachment, start: threading.Barrier = start) -> None:
+            start.wait()
+            MacSpoofCheck(attachment, MAC).make()
+
+        threads = [threading.Thread(target=make, args=(attachment,)) for attachment in attachments]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        kernel = Nftables()
+        rules = len(kernel.rules(BRIDGE, TABLE, "prerouting"))
+        kernel.close()
+        assert rules == 2
+        for attachment in attachments:
+            MacSpoofCheck(attachment, MAC).compare()
+            MacSpoofCheck(attachment).remove()
+        assert empty.run("nft", "list", "ruleset") == ""
 
 
 def test_a_name_of_120_bytes_and_more_is_a_comment_still(empty: Netns) -> None:

@@ -275,12 +275,13 @@ def test_changes_of_what_is_there(empty: Netns, kernel: Nftables) -> None:
 
 @root
 def test_a_batch_is_all_or_nothing_and_the_error_names_the_object(empty: Netns, kernel: Nftables) -> None:
-    """The fourth of five steps fails: nothing is there, and the message is about that step."""
+    """The fourth of six steps and the last fail: nothing is there, and the message is about the first of them."""
     transaction = table()
     transaction.add_chain("one")
     transaction.add_set("some", SetType([IPV4_ADDR]))
     transaction.delete_element("some", bytes([10, 0, 0, 1]))
     transaction.add_chain("two")
+    transaction.delete_set("nothing")
     with pytest.raises(NftablesError) as told:
         kernel.commit(transaction)
     assert told.value.errno == errno.ENOENT
