@@ -31,6 +31,9 @@ ENOENT, EEXIST, EBUSY, ERESTART = 2, 17, 16, 85
 # A generation that went by, or a name that somebody else made meanwhile: the caller looks again.
 _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
 _TRIES = 50
+_NLMSG_ERROR = 2
+# Keys a request for elements: their answers fit into a socket's receive buffer.
+_AT_ONCE = 24
 
 # hook numbers of the inet, ip and bridge families
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
@@ -159,9 +162,11 @@ def _comment(data: "Any") -> str:
 
 REG_VERDICT, REG_1, REG_2 = 0, 1, 2
 REG32_00 = 8
-_NETWORK_HEADER, _LINK_HEADER = 1, 0
-_ACCEPT, _DROP, _RETURN = 1, 0, -5
-META_IIFNAME, META_NFPROTO = 6, 15
+_NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
+_ACCEPT, _DROP, _JUMP, _RETURN = 1, 0, -3, -5
+META_IIFNAME, META_NFPROTO, META_L4PROTO = 6, 15, 16
+_CT_STATUS, _CT_PROTO_DST, _IPS_DST_NAT = 2, 12, 1 << 5
+_RTN_LOCAL, _NAT_DNAT = 2, 1
 
 
 def meta(key: int, register: int = REG_1) -> "Expression":
@@ -207,14 +212,55 @@ def lookup(name: str, register: int = REG_1, into: int | None = None) -> "Expres
     return "lookup", attributes
 
 
-def _verdict(code: int) -> "Expression":
-    verdict = {"attrs": [("NFTA_VERDICT_CODE", code)]}
-    data = {"attrs": [("NFTA_DATA_VERDICT", verdict)]}
+def _verdict(code: int, chain: str = "") -> "Expression":
+    attributes: list[tuple[str, Any]] = [("NFTA_VERDICT_CODE", code)]
+    if chain:
+        attributes.append(("NFTA_VERDICT_CHAIN", chain))
+    data = {"attrs": [("NFTA_DATA_VERDICT", {"attrs": attributes})]}
     return "immediate", [("NFTA_IMMEDIATE_DREG", REG_VERDICT), ("NFTA_IMMEDIATE_DATA", data)]
 
 
 ACCEPT, DROP, RETURN = _verdict(_ACCEPT), _verdict(_DROP), _verdict(_RETURN)
 MASQUERADE: "Expression" = ("masq", [])
+
+
+def jump(chain: str) -> "Expression":
+    """Go on in another chain, and come back."""
+    return _verdict(_JUMP, chain)
+
+
+def to_this_node() -> "list[Expression]":
+    """Go on only if the destination is an address of the node (``fib daddr type local``)."""
+    # pyroute2 takes the result's number for a set of flags; these two make it 3, the type of the address
+    result = ("NFT_FIB_RESULT_UNSPEC", "NFT_FIB_RESULT_OIF")
+    fib: Expression = ("fib", [("NFTA_FIB_DREG", REG_1), ("NFTA_FIB_RESULT", result), ("NFTA_FIB_FLAGS", 2)])
+    return [fib, compare(struct.pack("=I", _RTN_LOCAL))]
+
+
+def redirected() -> "list[Expression]":
+    """Go on only for connections whose destination was translated (``ct status dnat``)."""
+    status: Expression = ("ct", [("NFTA_CT_KEY", _CT_STATUS), ("NFTA_CT_DREG", REG_1)])
+    return [status, mask(struct.pack("=I", _IPS_DST_NAT)), compare(bytes(4), equal=False)]
+
+
+def original_port(register: int) -> "Expression":
+    """Load the destination port that the connection was opened with (``ct original proto-dst``)."""
+    return "ct", [("NFTA_CT_KEY", _CT_PROTO_DST), ("NFTA_CT_DREG", register), ("NFTA_CT_DIRECTION", 0)]
+
+
+def destination_port(register: int) -> "Expression":
+    """Load the destination port of TCP, UDP, SCTP or DCCP (``th dport``)."""
+    return payload(_TRANSPORT_HEADER, 2, 2, register)
+
+
+def dnat(version: int, address_register: int, port_register: int) -> "Expression":
+    """Translate the destination to the address and the port in registers."""
+    return "nat", [
+        ("NFTA_NAT_TYPE", _NAT_DNAT),
+        ("NFTA_NAT_FAMILY", IPV4 if version == 4 else IPV6),
+        ("NFTA_NAT_REG_ADDR_MIN", address_register),
+        ("NFTA_NAT_REG_PROTO_MIN", port_register),
+    ]
 
 
 def of_family(version: int) -> "list[Expression]":
@@ -513,6 +559,48 @@ class Nftables(Netlink):
             for found in _elements(message):
                 return found
         return None
+
+    def elements_of(
+        self, family: int, table: str, set_name: str, keys: "Sequence[bytes]", until_missing: bool = False
+    ) -> "list[Element | None]":
+        """The elements with these keys, None where there is none; some dozen keys a request.
+
+        ``until_missing`` ends the list with the first None.
+        """
+        found: list[Element | None] = []
+        while len(found) < len(keys):
+            asked = keys[len(found) : len(found) + _AT_ONCE]
+            answers = self._asked(family, table, set_name, asked)
+            found += answers
+            if len(answers) < len(asked):  # the kernel stops at the first key that it does not find
+                found.append(None)
+                if until_missing:
+                    break
+        return found
+
+    def _asked(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> list[Element]:
+        message = _messages().nft_set_elem_list_msg()
+        message["nfgen_family"] = family
+        message["attrs"] = [
+            ("NFTA_SET_ELEM_LIST_TABLE", table),
+            ("NFTA_SET_ELEM_LIST_SET", set_name),
+            (
+                "NFTA_SET_ELEM_LIST_ELEMENTS",
+                [{"attrs": [("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]})]} for key in keys],
+            ),
+        ]
+        sequence = self.send(self.encode(message, _SUBSYSTEM << 8 | _GETSETELEM, F_ACK))
+        found: list[Element] = []
+        while True:
+            for answer in self.receive():
+                if answer.sequence != sequence:
+                    continue
+                if answer.kind == _NLMSG_ERROR:
+                    error = answer.error
+                    if error is not None and error.errno != ENOENT:
+                        raise error
+                    return found
+                found += _elements(answer.decode(type(message)))
 
     def elements(self, family: int, table: str, set_name: str) -> list[Element]:
         """Every element of a set; for GC and for CHECK, never in ADD or DEL."""

@@ -5,7 +5,7 @@ search through the elements would cost the more the more pods there are. A recor
 person and GC can read it; its key begins with the network's prefix.
 """
 
-from cni.kernel.nftables import IFNAME, INET_SERVICE, Nftables, SetType, Transaction, Type, pack, unpack
+from cni.kernel.nftables import IFNAME, INET_SERVICE, Element, Nftables, SetType, Transaction, Type, pack, unpack
 from cni.names import network_prefix
 
 TYPE_CHECKING = False
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cni.names import Attachment
 
 _KEY = (IFNAME, INET_SERVICE)
+# Records asked for at once: most attachments have a few, some have hundreds.
+_FIRST, _MORE = 4, 24
 
 
 class Records:
@@ -34,12 +36,18 @@ class Records:
 
     def of(self, link: str) -> list[list[bytes]]:
         """An attachment's records in order, fetched one by one until none is left."""
-        found: list[list[bytes]] = []
+        return [unpack(self.type.data, element.data) for element in self.elements(link)]
+
+    def elements(self, link: str) -> list[Element]:
+        """The same as elements, whose comments tell the attachment."""
+        found: list[Element] = []
         while True:
-            element = self._kernel.element(self._family, self._table, self.name, self.key(link, len(found)))
-            if element is None:
-                return found
-            found.append(unpack(self.type.data, element.data))
+            count = _FIRST if not found else _MORE
+            keys = [self.key(link, len(found) + number) for number in range(count)]
+            for element in self._kernel.elements_of(self._family, self._table, self.name, keys, until_missing=True):
+                if element is None:
+                    return found
+                found.append(element)
 
     def write(self, transaction: Transaction, attachment: "Attachment", records: "Sequence[Sequence[bytes]]") -> None:
         """Add an attachment's records; there must be none of it."""

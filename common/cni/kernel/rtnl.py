@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Attributes = Sequence[tuple[str, Any]]
 
 ENOENT, ESRCH, ENXIO, EEXIST, ENODEV, EADDRNOTAVAIL, EOPNOTSUPP = 2, 3, 6, 17, 19, 99, 95
+EACCES, EINVAL, ENETUNREACH, EHOSTUNREACH = 13, 22, 101, 113
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
@@ -32,7 +33,7 @@ VLAN_MASTER, VLAN_PVID, VLAN_UNTAGGED = 1 << 0, 1 << 1, 1 << 2
 _RANGE_BEGIN, _RANGE_END = 1 << 3, 1 << 4
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 TABLE_MAIN = 254
-_PROTO_BOOT, _RTN_UNICAST = 3, 1
+_PROTO_BOOT, _RTN_UNICAST, RTN_LOCAL = 3, 1, 2
 
 
 class Link:
@@ -294,3 +295,24 @@ class Rtnl(Netlink):
             if not hops:
                 found.append(LinkRoute(route, route.get_attr("RTA_OIF") or 0, route.get_attr("RTA_GATEWAY")))
         return found
+
+    def route_to(self, address: Address) -> LinkRoute | None:
+        """The route that the kernel takes to an address, None if there is none; its kind is 2 for one of the node's own."""
+        message = self._route_message(address.family)
+        message["dst_len"] = address.bits
+        message["attrs"] = [("RTA_DST", str(address))]
+        try:
+            answers = self.request(message, _GETROUTE)
+        except KernelError as error:
+            if error.errno in (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL):
+                return None
+            raise
+        if not answers:
+            return None
+        route = answers[0].decode(type(message))
+        return LinkRoute(route, route.get_attr("RTA_OIF") or 0, route.get_attr("RTA_GATEWAY"))
+
+    def is_local(self, address: Address) -> bool:
+        """Whether an address is one of the node's own."""
+        route = self.route_to(address)
+        return route is not None and route.kind == RTN_LOCAL

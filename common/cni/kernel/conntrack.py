@@ -1,0 +1,102 @@
+"""Connection tracking over netlink (linux/netfilter/nfnetlink_conntrack.h): flows found by protocol and port, removed.
+
+UDP has no end that the kernel sees: a flow that was tracked before a port was mapped, or that goes to a pod which is
+gone, keeps its translation for as long as packets come. The kernel filters the dump (since Linux 5.8; what an older
+one sends beside is dropped here), and only what the caller names is removed, by its whole tuple.
+"""
+
+from cni.address import Address
+from cni.kernel import pyroute
+from cni.kernel.netlink import F_DUMP, NETFILTER, KernelError, Netlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_SUBSYSTEM = 1
+_GET, _DELETE = 1, 2
+_FILTER_PROTO_NUM, _FILTER_DST_PORT = 1 << 3, 1 << 5
+_ENOENT = 2
+_FAMILIES = {4: 2, 6: 10}
+UDP = 17
+
+
+class Flow:
+    """A tracked flow: where it was sent to (``to``, ``port``), and who answers it (``answerer``, ``answering_port``)."""
+
+    __slots__ = ("answerer", "answering_port", "identifier", "original", "port", "to", "zone")
+
+    def __init__(self, message: "Any") -> None:
+        get = message.get_attr
+        self.original = get("CTA_TUPLE_ORIG")
+        self.to, self.port = _end(self.original, "DST")
+        self.answerer, self.answering_port = _end(get("CTA_TUPLE_REPLY"), "SRC")
+        self.identifier: int = get("CTA_ID") or 0
+        self.zone: int = get("CTA_ZONE") or 0
+
+
+def _end(tuple_: "Any", end: str) -> tuple[Address, int]:
+    addresses, protocol = tuple_.get_attr("CTA_TUPLE_IP"), tuple_.get_attr("CTA_TUPLE_PROTO")
+    text = addresses.get_attr(f"CTA_IP_V4_{end}") or addresses.get_attr(f"CTA_IP_V6_{end}")
+    return Address.parse(text), protocol.get_attr(f"CTA_PROTO_{end}_PORT") or 0
+
+
+class Conntrack(Netlink):
+    """A socket to the connection tracking of the namespace in which it is made."""
+
+    def __init__(self) -> None:
+        super().__init__(NETFILTER)
+
+    def _message(self, version: int, attributes: "list[tuple[str, Any]]") -> "Any":
+        message = pyroute.load("pyroute2.netlink.nfnetlink.nfctsocket").nfct_msg()
+        message["nfgen_family"] = _FAMILIES[version]
+        message["attrs"] = attributes
+        return message
+
+    def flows(self, version: int, protocol: int, port: int) -> list[Flow]:
+        """The flows of one protocol that were sent to this port."""
+        tuple_ = [("CTA_PROTO_NUM", protocol), ("CTA_PROTO_SRC_PORT", 0), ("CTA_PROTO_DST_PORT", port)]
+        original = {"attrs": [("CTA_TUPLE_PROTO", {"attrs": tuple_})]}
+        flags = {
+            "attrs": [("CTA_FILTER_ORIG_FLAGS", _FILTER_PROTO_NUM | _FILTER_DST_PORT), ("CTA_FILTER_REPLY_FLAGS", 0)]
+        }
+        message = self._message(version, [("CTA_TUPLE_ORIG", original), ("CTA_FILTER", flags)])
+        found = []
+        for answer in self.request(message, _SUBSYSTEM << 8 | _GET, F_DUMP):
+            decoded = answer.decode(type(message))
+            ports = decoded.get_attr("CTA_TUPLE_ORIG").get_attr("CTA_TUPLE_PROTO")
+            if (ports.get_attr("CTA_PROTO_NUM"), ports.get_attr("CTA_PROTO_DST_PORT")) == (protocol, port):
+                found.append(Flow(decoded))
+        return found
+
+    def forget(self, version: int, protocol: int, port: int, stale: "Callable[[Flow], bool]") -> int:
+        """Remove the flows to a port that are ``stale``: how many there were."""
+        count = 0
+        for flow in self.flows(version, protocol, port):
+            if stale(flow):
+                count += self._remove(version, flow)
+        return count
+
+    def _remove(self, version: int, flow: Flow) -> bool:
+        addresses, ports = flow.original.get_attr("CTA_TUPLE_IP"), flow.original.get_attr("CTA_TUPLE_PROTO")
+        original = {
+            "attrs": [
+                ("CTA_TUPLE_IP", {"attrs": _plain(addresses)}),
+                ("CTA_TUPLE_PROTO", {"attrs": _plain(ports)}),
+            ]
+        }
+        attributes: list[tuple[str, Any]] = [("CTA_TUPLE_ORIG", original), ("CTA_ID", flow.identifier)]
+        if flow.zone:
+            attributes.append(("CTA_ZONE", flow.zone))
+        try:
+            self.request(self._message(version, attributes), _SUBSYSTEM << 8 | _DELETE)
+        except KernelError as error:
+            if error.errno == _ENOENT:
+                return False
+            raise
+        return True
+
+
+def _plain(nested: "Any") -> "list[tuple[str, Any]]":
+    return [(slot[0], slot[1]) for slot in nested["attrs"]]
