@@ -6,7 +6,7 @@ DESTDIR ?=
 
 BUILD := .venv/build
 TESTS := .venv/test
-SOURCES := $(shell find common plugins runtime build -name '*.py' -not -path '*/__pycache__/*') build/bundled.txt
+SOURCES := $(shell find common plugins runtime build deploy -name '*.py' -not -path '*/__pycache__/*') build/bundled.txt
 # A package and the program by which it is known to be there.
 BUILD_PACKAGES := python3-venv=/usr/lib/python3.11/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter

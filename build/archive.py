@@ -16,15 +16,15 @@ from importlib.machinery import SourceFileLoader
 MARK = "pycni-build:"
 # env splits the line (-S, coreutils 8.30); the kernel reads 255 bytes of it (Linux 5.1)
 FIRST_LINE = (
-    '#!/usr/bin/env -S /usr/bin/python3 -ISc "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_{package}"\n'
+    '#!/usr/bin/env -S /usr/bin/python3 -ISc "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_{name}"\n'
 )
-_START = "import frontdoor\n\nfrontdoor.start({package!r})\n"
+_START = "import frontdoor\n\nfrontdoor.{kind}({module!r})\n"
 # What ``python3 dist/bridge`` executes: the same front door in an interpreter that nothing reaches from outside.
 _MAIN = """\
 import os
 import sys
 
-code = "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_{package}"
+code = "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_{name}"
 python = sys.executable or "/usr/bin/python3"
 os.execv(python, [python, "-I", "-S", "-c", code, os.path.dirname(os.path.abspath(__file__)), *sys.argv[1:]])
 """
@@ -51,12 +51,19 @@ def identity(modules: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def single_file(package: str, modules: Mapping[str, bytes], build: str) -> bytes:
+def plugin(package: str, modules: Mapping[str, bytes], build: str) -> bytes:
     """The whole file for a plugin's package; ``modules`` are sources and other texts by their path in the archive."""
-    entries = dict(modules)
-    entries[f"start_{package}.py"] = _START.format(package=package).encode()
-    entries["__main__.py"] = _MAIN.format(package=package).encode()
-    return with_compiled(FIRST_LINE.format(package=package).encode(), entries, build)
+    return _single_file(package, _START.format(kind="plugin", module=package), modules, build)
+
+
+def program(name: str, module: str, modules: Mapping[str, bytes], build: str) -> bytes:
+    """The whole file for a program: ``main(argv: list[str]) -> int`` of a module, served by the same front door."""
+    return _single_file(name.replace("-", "_"), _START.format(kind="program", module=module), modules, build)
+
+
+def _single_file(name: str, start: str, modules: Mapping[str, bytes], build: str) -> bytes:
+    entries = {**modules, f"start_{name}.py": start.encode(), "__main__.py": _MAIN.format(name=name).encode()}
+    return with_compiled(FIRST_LINE.format(name=name).encode(), entries, build)
 
 
 def with_compiled(first_line: bytes, entries: Mapping[str, bytes], build: str) -> bytes:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build dist/: ``build/dist.py [PLUGIN…]``, by default every plugin that has a folder.
+"""Build dist/: ``build/dist.py [NAME…]``, by default every plugin that has a folder and every program.
 
 shiv puts the libraries and our packages into one archive; what we take from it are the modules that are used
 (``bundled.txt``), under our own front door instead of shiv's bootstrap, which would unpack to the user's home.
@@ -12,11 +12,28 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import archive
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = ROOT / "plugins"
+
+
+class Program(NamedTuple):
+    """A file that is no plugin: what its first line starts, and what it carries besides common/cni."""
+
+    module: str
+    """Has ``main(argv: list[str]) -> int``."""
+    packages: tuple[str, ...]
+    """Folders of packages, below the root, with wildcards; each must be there."""
+    libraries: bool = True
+    """Whether the modules of bundled.txt go in."""
+
+
+PROGRAMS = {
+    "cnitool": Program("libcni.cnitool", ("runtime/libcni",), libraries=False),
+}
 
 
 def package_of(plugin: str) -> str:
@@ -77,22 +94,56 @@ def _in_folder(path: str, folder: str) -> bool:
     return folder.endswith("/") and path.startswith(folder) and path.endswith(".py")
 
 
-def main(plugins: list[str]) -> None:
-    """Write dist/PLUGIN for each, by rename: a file that somebody is starting is never half a one."""
-    common = bundle() | modules_of(ROOT / "common/cni", "cni")
+def of_libraries(name: str) -> bool:
+    """Whether an entry comes from the libraries, and goes where they do not."""
+    return name.removeprefix("licenses/").startswith(("pyroute2/", "netaddr/"))
+
+
+def packages_of(program: Program) -> dict[str, bytes]:
+    """The sources of a program's packages by their path in the archive."""
+    found: dict[str, bytes] = {}
+    for pattern in program.packages:
+        folders = [folder for folder in sorted(ROOT.glob(pattern)) if folder.is_dir()]
+        if not folders:
+            sys.exit(f"build: a program's package {pattern} is not there")
+        for folder in folders:
+            found |= modules_of(folder, folder.name)
+    return found
+
+
+def files() -> dict[str, bytes]:
+    """Every file of dist/ by its name."""
+    libraries = bundle()
+    common = modules_of(ROOT / "common/cni", "cni")
     common["frontdoor.py"] = (ROOT / "build/frontdoor.py").read_bytes()
-    everything = sorted(folder.name for folder in PLUGINS.iterdir() if (folder / package_of(folder.name)).is_dir())
-    packages = {plugin: modules_of(PLUGINS / plugin / package_of(plugin), package_of(plugin)) for plugin in everything}
-    build = archive.identity(common | {name: data for each in packages.values() for name, data in each.items()})
+    folders = [folder for folder in sorted(PLUGINS.iterdir()) if (folder / package_of(folder.name)).is_dir()]
+    plugins = {at.name: modules_of(at / package_of(at.name), package_of(at.name)) for at in folders}
+    programs = {name: packages_of(program) for name, program in PROGRAMS.items()}
+    everything = common | libraries
+    for each in (*plugins.values(), *programs.values()):
+        everything = everything | each
+    build = archive.identity(everything)
+    made = {name: archive.plugin(package_of(name), common | libraries | own, build) for name, own in plugins.items()}
+    for name, program in PROGRAMS.items():
+        carried = {at: data for at, data in libraries.items() if program.libraries or not of_libraries(at)}
+        made[name] = archive.program(name, program.module, common | carried | programs[name], build)
+    return made
+
+
+def main(names: list[str]) -> None:
+    """Write dist/NAME for each, by rename: a file that somebody is starting is never half a one."""
+    made = files()
+    unknown = sorted(set(names) - set(made))
+    if unknown:
+        sys.exit(f"build: no plugin or program {', '.join(unknown)}; there are {', '.join(sorted(made))}")
     dist = ROOT / "dist"
     dist.mkdir(exist_ok=True)
-    for plugin in plugins or everything:
-        data = archive.single_file(package_of(plugin), common | packages[plugin], build)
-        temporary = dist / f".{plugin}.new"
-        temporary.write_bytes(data)
+    for name in names or made:
+        temporary = dist / f".{name}.new"
+        temporary.write_bytes(made[name])
         temporary.chmod(0o755)
-        temporary.rename(dist / plugin)
-        print(f"dist/{plugin}: {len(data)} bytes")
+        temporary.rename(dist / name)
+        print(f"dist/{name}: {len(made[name])} bytes")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
 PYTHON = "/usr/bin/python3"
 PLUGINS = ("bridge", "host-local", "loopback")
+PROGRAMS = ("cnitool",)
+FILES = PLUGINS + PROGRAMS
 EXAMPLE = "10-mynet.conflist"
 
 if not (DIST / "bridge").exists():
@@ -36,8 +38,8 @@ class Target:
         self.binaries, self.configuration = folder / "opt/cni/bin", folder / "etc/cni/net.d"
         self.dist = folder / "dist"
         self.dist.mkdir()
-        for plugin in PLUGINS:
-            shutil.copy2(DIST / plugin, self.dist / plugin)
+        for name in FILES:
+            shutil.copy2(DIST / name, self.dist / name)
 
     def command(self, deed: str) -> list[str]:
         """The command line of the Makefile."""
@@ -62,7 +64,7 @@ class Target:
         return done.stdout
 
     def whole(self) -> dict[str, bool]:
-        """For each installed plugin whether the file is the build's, byte for byte."""
+        """For each installed file whether the file is the build's, byte for byte."""
         return {at.name: at.read_bytes() == (DIST / at.name).read_bytes() for at in self.binaries.glob("[a-z]*")}
 
 
@@ -87,10 +89,10 @@ def listing(folder: Path) -> dict[str, tuple[str, int, int]]:
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_a_first_installation_makes_files_that_work(target: Target, umask: int) -> None:
-    """Folders and all; exactly the plugins and the example; modes do not depend on the umask."""
+    """Folders and all; exactly the plugins, the programs and the example; modes do not depend on the umask."""
     said = target.install(umask=umask)
-    assert target.whole() == dict.fromkeys(PLUGINS, True)
-    assert [at.name for at in sorted(target.binaries.iterdir())] == sorted(PLUGINS)
+    assert target.whole() == dict.fromkeys(FILES, True)
+    assert [at.name for at in sorted(target.binaries.iterdir())] == sorted(FILES)
     assert [at.name for at in target.configuration.iterdir()] == [EXAMPLE]
     assert {at.stat().st_mode & 0o7777 for at in target.binaries.iterdir()} == {0o755}
     assert (target.configuration / EXAMPLE).stat().st_mode & 0o7777 == 0o644
@@ -99,6 +101,11 @@ def test_a_first_installation_makes_files_that_work(target: Target, umask: int) 
         env = {"CNI_COMMAND": "VERSION"}
         done = subprocess.run([target.binaries / plugin], env=env, capture_output=True, timeout=LIMIT)
         assert "1.1.0" in json.loads(done.stdout)["supportedVersions"]
+    for program in PROGRAMS:
+        assert f"installed {target.binaries / program}" in said
+        done = subprocess.run([target.binaries / program, "--help"], env={}, capture_output=True, timeout=LIMIT)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert program.encode() in done.stdout
 
 
 def test_the_example_is_a_network_of_the_installed_plugins(target: Target) -> None:
@@ -155,7 +162,7 @@ def test_a_link_is_replaced_and_not_what_it_points_to(target: Target) -> None:
     target.install()
     assert (elsewhere / "bridge").read_bytes() == b"\x7fELF of the distribution"
     assert not (target.binaries / "bridge").is_symlink()
-    assert target.whole() == dict.fromkeys(PLUGINS, True)
+    assert target.whole() == dict.fromkeys(FILES, True)
 
 
 def test_other_plugins_stay(target: Target) -> None:
@@ -180,7 +187,7 @@ def test_what_is_no_single_file_of_ours_is_not_installed(target: Target) -> None
     (target.dist / "half").write_bytes((DIST / "bridge").read_bytes()[:1000])
     (target.dist / "notes").write_text("#!/bin/sh\n")
     target.install()
-    assert [at.name for at in sorted(target.binaries.iterdir())] == sorted(PLUGINS)
+    assert [at.name for at in sorted(target.binaries.iterdir())] == sorted(FILES)
 
 
 def contents(data: bytes) -> dict[str, object]:
@@ -257,7 +264,7 @@ def test_uninstall_takes_away_what_install_brought(target: Target) -> None:
     target.install()
     said = target.uninstall()
     assert list(target.binaries.iterdir()) == list(target.configuration.iterdir()) == []
-    assert all(f"removed {target.binaries / plugin}" in said for plugin in PLUGINS)
+    assert all(f"removed {target.binaries / name}" in said for name in FILES)
     assert target.uninstall() == ""
     shutil.rmtree(target.folder / "opt")
     shutil.rmtree(target.folder / "etc")
@@ -307,9 +314,9 @@ def test_killed_at_any_moment_every_name_has_a_whole_file(target: Target, call: 
         for at in target.configuration.glob("[0-9a-z]*"):
             assert json.loads(at.read_text())["plugins"]
         target.install()
-        assert target.whole() == dict.fromkeys(PLUGINS, True)
+        assert target.whole() == dict.fromkeys(FILES, True)
         assert (target.configuration / EXAMPLE).exists()
-    assert kills >= len(PLUGINS) + 1, "each file and the configuration were interrupted"
+    assert kills >= len(FILES) + 1, "each file and the configuration were interrupted"
 
 
 def test_a_disk_that_is_full_leaves_the_old_file(target: Target) -> None:
@@ -337,7 +344,7 @@ def test_make_installs_below_destdir(tmp_path: Path) -> None:
     """By default into /opt/cni/bin and /etc/cni/net.d there; a folder with a blank is fine."""
     image = tmp_path / "an image"
     make("install", DESTDIR=str(image))
-    assert set(PLUGINS) <= {at.name for at in (image / "opt/cni/bin").iterdir()}
+    assert set(FILES) <= {at.name for at in (image / "opt/cni/bin").iterdir()}
     assert [at.name for at in (image / "etc/cni/net.d").iterdir()] == [EXAMPLE]
     assert {at.name for at in image.iterdir()} == {"opt", "etc"}
     make("uninstall", DESTDIR=str(image))

@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv/build/bin/python"
 PLUGINS = ("bridge", "host-local", "loopback")
+PROGRAMS = ("cnitool",)
+FILES = PLUGINS + PROGRAMS
 
 if not PYTHON.exists():
     pytest.skip(f"{PYTHON} is not there: make dist makes it", allow_module_level=True)
@@ -20,7 +22,7 @@ if not PYTHON.exists():
 def sources(folder: Path, backwards: bool, when: int) -> None:
     """A copy of what dist/ is made of; its files are created in either order, with one time."""
     files = [ROOT / "LICENSE"]
-    for top in ("common", "plugins", "build"):
+    for top in ("common", "plugins", "runtime", "deploy", "build"):
         files += [at for at in (ROOT / top).rglob("*") if at.is_file() and "__pycache__" not in at.parts]
     for file in sorted(files, reverse=backwards):
         target = folder / file.relative_to(ROOT)
@@ -61,21 +63,42 @@ def test_another_folder_time_user_and_order_give_the_same_bytes(built: Path, tmp
     done = build(folder, umask=0o077, PYTHONHASHSEED="2", TZ="Asia/Tokyo", LANG="C.UTF-8", HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert digests(folder) == digests(built)
-    assert set(PLUGINS) <= set(digests(built))
+    assert set(FILES) <= set(digests(built))
     assert {at.stat().st_mode & 0o7777 for at in (folder / "dist").iterdir()} == {0o755}
 
 
-def test_one_plugin_alone_gives_the_same_bytes_as_all_together(built: Path, tmp_path: Path) -> None:
-    """And no other file."""
+@pytest.mark.parametrize("name", ["loopback", "cnitool"])
+def test_one_file_alone_has_the_same_bytes_as_all_together(built: Path, tmp_path: Path, name: str) -> None:
+    """And no other file is made."""
     sources(tmp_path, backwards=False, when=1_650_000_000)
-    assert build(tmp_path, "loopback").returncode == 0
-    assert digests(tmp_path) == {"loopback": digests(built)["loopback"]}
+    assert build(tmp_path, name).returncode == 0
+    assert digests(tmp_path) == {name: digests(built)[name]}
 
 
-def test_a_changed_source_changes_every_file(built: Path, tmp_path: Path) -> None:
+def test_a_name_that_is_neither_plugin_nor_program_makes_nothing(tmp_path: Path) -> None:
+    """The names that there are come with the refusal."""
+    sources(tmp_path, backwards=False, when=1_650_000_000)
+    done = build(tmp_path, "loopback", "brigde")
+    assert done.returncode == 1
+    assert "brigde" in done.stderr and "bridge" in done.stderr and "cnitool" in done.stderr
+    assert not (tmp_path / "dist").exists()
+
+
+def test_a_program_whose_package_is_not_there_fails_the_build(tmp_path: Path) -> None:
+    """A table that names a folder that has moved is noticed when building."""
+    sources(tmp_path, backwards=False, when=1_650_000_000)
+    shutil.move(tmp_path / "runtime", tmp_path / "elsewhere")
+    done = build(tmp_path)
+    assert done.returncode == 1
+    assert "runtime/libcni" in done.stderr
+    assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize("source", ["plugins/loopback/cni_loopback/verbs.py", "runtime/libcni/cnitool.py"])
+def test_a_changed_source_changes_every_file(built: Path, tmp_path: Path, source: str) -> None:
     """The build's mark is in every file: files of different builds do not take each other for neighbours."""
     sources(tmp_path, backwards=False, when=1_650_000_000)
-    with (tmp_path / "plugins/loopback/cni_loopback/verbs.py").open("a") as file:
+    with (tmp_path / source).open("a") as file:
         file.write("# another build\n")
     assert build(tmp_path).returncode == 0
     before, after = digests(built), digests(tmp_path)
@@ -85,35 +108,45 @@ def test_a_changed_source_changes_every_file(built: Path, tmp_path: Path) -> Non
 
 def test_the_files_are_executable_by_everybody_and_writable_by_nobody_else(built: Path) -> None:
     """Mode 0755 whatever the umask was."""
-    assert {(built / "dist" / plugin).stat().st_mode & 0o7777 for plugin in PLUGINS} == {0o755}
+    assert {(built / "dist" / name).stat().st_mode & 0o7777 for name in FILES} == {0o755}
 
 
-@pytest.mark.parametrize("plugin", PLUGINS)
-def test_an_archive_has_what_is_listed_and_nothing_else(built: Path, plugin: str) -> None:
-    """Our package, the plugin's, the libraries' modules of bundled.txt, licences; each source with its bytecode."""
-    package = f"cni_{plugin.replace('-', '_')}"
-    with zipfile.ZipFile(built / "dist" / plugin) as archive:
+# What each file has besides common/cni: packages, the module that its first line starts, whether libraries are in it.
+CARRIED = {
+    "bridge": (["cni_bridge"], "start_cni_bridge", True),
+    "host-local": (["cni_host_local"], "start_cni_host_local", True),
+    "loopback": (["cni_loopback"], "start_cni_loopback", True),
+    "cnitool": (["libcni"], "start_cnitool", False),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_archive_has_what_is_listed_and_nothing_else(built: Path, name: str) -> None:
+    """cni, the file's own packages, the libraries' modules of bundled.txt, licences; each source with its bytecode."""
+    packages, start, libraries = CARRIED[name]
+    with zipfile.ZipFile(built / "dist" / name) as archive:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert archive.testzip() is None
         names = archive.namelist()
     assert names == sorted(set(names)), "sorted, and no name twice"
-    listed = [line.strip() for line in (built / "build/bundled.txt").read_text().splitlines()]
-    libraries = [line for line in listed if line and not line.startswith("#")]
+    lines = [line.strip() for line in (built / "build/bundled.txt").read_text().splitlines()]
+    listed = [line for line in lines if line and not line.startswith("#")] if libraries else []
+    licences = ["pycni", *(("netaddr", "pyroute2") if libraries else ())]
+    folders = [f"{package}/" for package in ("cni", *packages)]
 
-    def foreseen(name: str) -> bool:
-        if name in ("__main__.py", "frontdoor.py", f"start_{package}.py"):
+    def foreseen(entry: str) -> bool:
+        if entry in ("__main__.py", "frontdoor.py", f"{start}.py"):
             return True
-        if name.startswith(("cni/", f"{package}/", "licenses/")):
+        if entry.startswith((*folders, *(f"licenses/{who}/" for who in licences))):
             return True
-        return any(name == line or (line.endswith("/") and name.startswith(line)) for line in libraries)
+        return any(entry == line or (line.endswith("/") and entry.startswith(line)) for line in listed)
 
-    code = {name for name in names if name.endswith(".py")}
-    assert {name for name in names if not foreseen(name.removesuffix("c"))} == set()
-    assert {name for name in names if name.endswith(".pyc")} == {f"{name}c" for name in code}
-    for licence in ("licenses/pycni/LICENSE", "licenses/netaddr/LICENSE.rst"):
-        assert licence in names
-    assert any(name.startswith("licenses/pyroute2/LICENSE") for name in names)
+    code = {entry for entry in names if entry.endswith(".py")}
+    assert {entry for entry in names if not foreseen(entry.removesuffix("c"))} == set()
+    assert {entry for entry in names if entry.endswith(".pyc")} == {f"{entry}c" for entry in code}
+    assert all(any(entry.startswith(folder) for entry in code) for folder in folders)
+    assert all(any(entry.startswith(f"licenses/{who}/LICENSE") for entry in names) for who in licences)
 
 
 def test_bytecode_is_never_compared_with_a_source(built: Path) -> None:
@@ -125,16 +158,16 @@ def test_bytecode_is_never_compared_with_a_source(built: Path) -> None:
 
 def test_nothing_in_a_file_tells_where_it_was_built(built: Path) -> None:
     """Neither the folder nor the interpreter of the build."""
-    for plugin in PLUGINS:
-        data = (built / "dist" / plugin).read_bytes()
+    for name in FILES:
+        data = (built / "dist" / name).read_bytes()
         assert str(built).encode() not in data
         assert str(ROOT).encode() not in data
 
 
 def test_the_first_line_fits_into_what_the_kernel_reads(built: Path) -> None:
     """255 bytes with its end; it names Debian's Python, not the first one in PATH."""
-    for plugin in PLUGINS:
-        line = (built / "dist" / plugin).read_bytes().split(b"\n", 1)[0]
+    for name in FILES:
+        line = (built / "dist" / name).read_bytes().split(b"\n", 1)[0]
         assert len(line) < 255
         assert line.startswith(b"#!/usr/bin/env -S /usr/bin/python3 -I")
 

@@ -7,19 +7,17 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from build.surroundings import DIST, PYTHON, WAYS, Way, alone, poisoned, variables
 from node.plugin import LIMIT, Object
 from node.topology import Node, Pod
 
-ROOT = Path(__file__).parents[2]
-DIST = ROOT / "dist"
 PLUGINS = ("bridge", "host-local", "loopback")
-PYTHON = "/usr/bin/python3"
 
 pytestmark = pytest.mark.real
 if not (DIST / "bridge").exists():
@@ -89,83 +87,6 @@ class Call:
         assert not self.there()
 
 
-def alone(plugin: str, folder: Path, name: str = "") -> Path:
-    """A copy of the file in a folder that has nothing else."""
-    folder.mkdir()
-    return Path(shutil.copy2(DIST / plugin, folder / (name or plugin)))
-
-
-def absolute(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    return [alone(plugin, at / "bin")], at
-
-
-def relative(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    alone(plugin, at / "bin")
-    return [f"./{plugin}"], at / "bin"
-
-
-def relative_below(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    alone(plugin, at / "bin")
-    return [f"bin/../bin/{plugin}"], at
-
-
-def symbolic(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    file = alone(plugin, at / "bin")
-    (at / "other").mkdir()
-    (at / "other" / "link").symlink_to(file)
-    return [at / "other" / "link"], at
-
-
-def relative_link(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    alone(plugin, at / "bin")
-    (at / "link").symlink_to(f"bin/{plugin}")
-    return ["./link"], at
-
-
-def hostile_path(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    return [alone(plugin, at / "a folder\nof 'two' \"lines\" $HOME %s ; -c", "a name\n.zip")], at
-
-
-def relative_hostile(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    alone(plugin, at / "a folder\nof two lines")
-    return [f"./{plugin}"], at / "a folder\nof two lines"
-
-
-def undecodable_path(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    return [alone(plugin, at / os.fsdecode(b"b\xffn"))], at
-
-
-def by_python(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    return [PYTHON, alone(plugin, at / "bin")], at
-
-
-def by_python_relative(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    alone(plugin, at / "bin")
-    return [PYTHON, f"bin/{plugin}"], at
-
-
-def by_python_link(plugin: str, at: Path) -> tuple[list[Any], Path]:
-    alone(plugin, at / "bin")
-    (at / "link").symlink_to(f"bin/{plugin}")
-    return [PYTHON, "link"], at
-
-
-Way = Callable[[str, Path], tuple[list[Any], Path]]
-WAYS: list[Way] = [
-    absolute,
-    relative,
-    relative_below,
-    symbolic,
-    relative_link,
-    hostile_path,
-    relative_hostile,
-    undecodable_path,
-    by_python,
-    by_python_relative,
-    by_python_link,
-]
-
-
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_a_file_works_alone_by_any_path_without_an_environment(
@@ -185,67 +106,6 @@ def test_a_folder_that_is_gone_is_no_fault(node: Node, tmp_path: Path) -> None:
     assert call.run(["/bin/sh", "-c", script], "ADD")
     assert call.there()
     assert call.run([file], "DEL") == ""
-
-
-POISON = """
-import os
-os.write(2, b"POISONED by " + __file__.encode())
-os._exit(77)
-"""
-# Whatever Python or our own code imports by name, and a package of each kind.
-POISONED = (
-    *("json", "os", "sys", "cni", "frontdoor", "start_bridge", "start_loopback", "posixpath", "zipimport", "codecs"),
-    *(
-        "sitecustomize",
-        "usercustomize",
-        "encodings",
-        "struct",
-        "_socket",
-        "pyroute2",
-        "netaddr",
-        "cni_bridge",
-        "typing",
-    ),
-    *("cni_host_local", "cni_loopback", "errno", "logging", "traceback", "runpy", "importlib", "subprocess", "stat"),
-)
-
-
-def poisoned(folder: Path) -> Path:
-    """A folder full of modules that end the process."""
-    folder.mkdir(exist_ok=True)
-    for name in POISONED:
-        (folder / f"{name}.py").write_text(POISON)
-    (folder / "path.pth").write_text("import os; os._exit(77)\n")
-    return folder
-
-
-def variables(folder: Path) -> dict[str, str]:
-    """Every variable by which Python can be led astray."""
-    return {
-        "PYTHONPATH": str(folder),
-        "PYTHONHOME": str(folder),
-        "PYTHONSTARTUP": str(folder / "json.py"),
-        "PYTHONUSERBASE": str(folder),
-        "PYTHONPLATLIBDIR": str(folder),
-        "PYTHONINSPECT": "1",
-        "PYTHONVERBOSE": "1",
-        "PYTHONWARNINGS": "error",
-        "PYTHONBREAKPOINT": "json.x",
-        "PYTHONDEVMODE": "1",
-        "PYTHONIOENCODING": "utf-16",
-        "PYTHONPYCACHEPREFIX": str(folder),
-        "PYTHONOPTIMIZE": "x",
-        "PYTHONPROFILEIMPORTTIME": "1",
-        "PYTHONDUMPREFS": "1",
-        "PATH": str(folder),
-        "HOME": str(folder),
-        "LC_ALL": "tr_TR.ISO8859-9",
-        "LANG": "nonsense",
-        "TMPDIR": str(folder / "nowhere"),
-        "SHIV_ROOT": str(folder / "shiv"),
-        "SHIV_INTERPRETER": "1",
-        "SHIV_ENTRY_POINT": "json:x",
-    }
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
