@@ -1,12 +1,10 @@
 """The asyncio form of the container-networking interface: the same calls, awaited; many attachments on one thread."""
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from libcni.cacheview import CacheView
 from libcni.cancellation import Cancellation, Deadline
-from libcni.driver import Looping
 from libcni.execution import AsyncExec, Exec, ProcessExec
 from libcni.interface import Several
 from libcni.model import GCArgs, NetworkConfig, NetworkConfigList, PluginInfo, RuntimeConf
@@ -37,6 +35,8 @@ class AsyncCNIConfig(CacheView):
 
     async def run(self, operation: Operation[T], timeout: float | None = None) -> T:
         """Drive an operation (see ``operations``) to its end."""
+        from libcni.aiodriver import Looping
+
         limit = self.options.timeout if timeout is None else timeout
         return await Looping(self._exec, limit).run(operation)
 
@@ -111,6 +111,8 @@ class Threaded:
 
     async def exec_plugin_async(self, path: str, stdin: bytes, environ: dict[str, str], deadline: Deadline) -> bytes:
         """Run the file in a thread; cancelling the task ends it through a switch, and waits for that."""
+        import asyncio
+
         with Cancellation() as cancel:
             run = asyncio.ensure_future(
                 asyncio.to_thread(self._exec.exec_plugin, path, stdin, environ, deadline, cancel)

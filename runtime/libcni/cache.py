@@ -4,12 +4,9 @@ One file an attachment, ``<folder>/results/<network>-<container>-<interface>`` (
 whole or not at all: beside the folder first, then renamed. What cannot be read is an error that names the file.
 """
 
-import base64
 import binascii
 import errno
-import json
 import os
-import secrets
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,7 +65,7 @@ class Cache:
         document: dict[str, Any] = {
             "kind": KIND,
             "containerId": runtime.container_id,
-            "config": base64.b64encode(config).decode() if config else None,
+            "config": binascii.b2a_base64(config, newline=False).decode() if config else None,
             "ifName": runtime.if_name,
             "networkName": network,
         }
@@ -79,7 +76,7 @@ class Cache:
             "result": {} if result is None else _sorted(result.document()),
         }
         document |= {name: value for name, value in optional.items() if value}
-        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        _make_folder(os.path.dirname(path))
         _write(path, gojson.encode(document, sort=False), self._sync)
 
     def remove(self, network: str, runtime: RuntimeConf) -> None:
@@ -249,8 +246,8 @@ def _entry(document: dict[str, Any]) -> Entry:
         return value
 
     try:
-        config = base64.b64decode(text("config"), validate=True)
-    except binascii.Error as error:
+        config = binascii.a2b_base64(text("config"), strict_mode=True)
+    except ValueError as error:  # binascii.Error, or a letter that is not ASCII
         raise ValueError(f"config is no base64: {error}") from None
     return Entry(
         container_id=text("containerid"),
@@ -277,7 +274,17 @@ def _pairs(value: Any) -> tuple[tuple[str, str], ...] | None:
 
 def _sorted(value: Any) -> Any:
     """Objects with their keys sorted, all the way down: the file's own order is fixed, that of its parts is Go's."""
-    return json.loads(gojson.encode(value)) if value else value
+    return gojson.decode(gojson.encode(value)) if value else value
+
+
+def _make_folder(folder: str) -> None:
+    """As Go makes it: each missing folder on the way for its owner alone."""
+    if folder and not os.path.isdir(folder):
+        _make_folder(os.path.dirname(folder))
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            pass
 
 
 def _write(path: str, data: bytes, sync: bool) -> None:
@@ -294,7 +301,7 @@ def _write(path: str, data: bytes, sync: bool) -> None:
 
 
 def _write_through(folder: str, path: str, data: bytes, sync: bool) -> None:
-    temporary = os.path.join(folder, f".result-{secrets.token_hex(8)}")
+    temporary = os.path.join(folder, f".result-{os.urandom(8).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:

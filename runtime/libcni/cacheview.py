@@ -14,6 +14,8 @@ class CacheView:
     """The base of ``CNIConfig`` and ``AsyncCNIConfig``."""
 
     def __init__(self, path: Sequence[str], cache_dir: str, finder: Finder, options: Options) -> None:
+        if isinstance(path, str):
+            raise TypeError("path is a list of folders, not one text")
         self.path = tuple(path)
         self.options = options
         self.operations = Operations(self.path, finder, Cache(cache_dir, options.sync_cache), options)

@@ -1,9 +1,19 @@
 """A caller's way to end a call from another thread, and the time that a call may take."""
 
+import math
 import os
+import select
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
+
+# The longest wait that is asked of the kernel at once: it counts milliseconds in 31 bits.
+_LONGEST = 1e6
+
+
+def milliseconds(seconds: float) -> int:
+    """A wait for poll(2), rounded up: rounded down, the last millisecond would be spent spinning."""
+    return int(min(max(seconds, 0.0), _LONGEST) * 1000) + 1
 
 
 class Cancellation:
@@ -26,6 +36,12 @@ class Cancellation:
         """Whether it was turned."""
         return self._cancelled
 
+    def wait(self, seconds: float) -> bool:
+        """Whether it is turned within ``seconds``."""
+        poll = select.poll()
+        poll.register(self._event, select.POLLIN)
+        return bool(poll.poll(milliseconds(seconds)))
+
     def fileno(self) -> int:
         """A descriptor that is readable once it was turned."""
         return self._event
@@ -45,7 +61,10 @@ class Cancellation:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The moment at which a call must be over; ``seconds`` is what the caller had said, None for no bound."""
+    """The moment at which a call must be over; ``seconds`` is what the caller had said.
+
+    None and infinity are no bound.
+    """
 
     seconds: float | None = None
     moment: float | None = None
@@ -53,7 +72,7 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float | None) -> "Deadline":
         """The deadline that many seconds from now."""
-        return cls(seconds, None if seconds is None else monotonic() + seconds)
+        return cls(seconds, None if seconds in (None, math.inf) else monotonic() + seconds)
 
     @property
     def left(self) -> float | None:

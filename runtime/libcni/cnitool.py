@@ -1,19 +1,18 @@
 """cnitool: one verb for one network and one namespace, with the Go tool's arguments, environment and exit status.
 
 ``cnitool add|check|del|gc|status NETWORK NETNS``. Beyond Go's: ``--json`` for programs, errors that tell the place and
-what to do, ``--timeout``, and a cache folder of one's own.
+what to do, ``--timeout``, ``--undo``, and a cache folder of one's own.
 """
 
-import argparse
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from libcni import gojson
+from cni.names import raw_sha512
+from libcni import commandline, gojson
 from libcni.cniconfig import CNIConfig
+from libcni.commandline import Arguments, UsageError
 from libcni.errors import CNIError, ConfigError, LibcniError, PluginFailed, PluginNotFound, SeveralErrors, code_of
 from libcni.loading import DEFAULT_FOLDER, load_network_conf
 from libcni.model import NetworkConfigList, RuntimeConf
@@ -21,55 +20,7 @@ from libcni.options import Options
 from libcni.quoting import quote
 from libcni.results import Result
 
-_VERBS = {
-    "add": "attach the namespace to the network, and print the result",
-    "check": "compare the attachment with what add had left",
-    "del": "take the attachment away",
-    "gc": "take away every attachment of the network that the cache knows, other runtimes' too",
-    "status": "ask whether an add would work",
-}
-_ENVIRONMENT = f"""environment:
-  CNI_PATH     the folders of the plugins, separated by colons (required)
-  NETCONFPATH  the folders of the configurations, separated by colons ({DEFAULT_FOLDER})
-  CNI_IFNAME   the interface's name in the container where --ifname is not given (eth0)
-  CNI_ARGS     arguments for the plugins, K=V;K=V
-  CAP_ARGS     capabilities, a JSON object such as {{"portMappings": [{{"hostPort": 80, "containerPort": 80}}]}}
-"""
-
-
-class UsageError(LibcniError):
-    """The arguments or the environment cannot be used."""
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cnitool",
-        description="Attach a network namespace to a CNI network.",
-        epilog=_ENVIRONMENT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="verb", metavar="add|check|del|gc|status")
-    for verb, words in _VERBS.items():
-        command = commands.add_parser(
-            verb,
-            help=words,
-            description=words,
-            epilog=_ENVIRONMENT,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.add_argument("network", help="the network's name")
-        command.add_argument("netns", help="the path of the network namespace")
-        command.add_argument("more", nargs="*", help=argparse.SUPPRESS)
-        command.add_argument("-i", "--ifname", default="", help="the interface's name in the container")
-        command.add_argument("--json", action="store_true", help="print one JSON object, also for errors")
-        command.add_argument("--timeout", type=float, help="seconds after which plugins are killed (no bound)")
-        command.add_argument(
-            "--undo", action="store_true", help="after an add that fails half-way, take away what it made"
-        )
-        command.add_argument(
-            "--cache", default="", metavar="FOLDER", help="where attachments are remembered (/var/lib/cni)"
-        )
-    return parser
+_INTERRUPTED = 130
 
 
 def parse_args(text: str) -> tuple[tuple[str, str], ...]:
@@ -98,10 +49,10 @@ def parse_capabilities(text: str) -> dict[str, Any]:
 
 def container_id(netns: str) -> str:
     """The id that the tool gives to a namespace, by its absolute path."""
-    return f"cnitool-{hashlib.sha512(os.fsencode(netns)).hexdigest()[:20]}"
+    return f"cnitool-{raw_sha512(os.fsencode(netns)).hex()[:20]}"
 
 
-def runtime_conf(arguments: argparse.Namespace, environ: Mapping[str, str]) -> RuntimeConf:
+def runtime_conf(arguments: Arguments, environ: Mapping[str, str]) -> RuntimeConf:
     """The attachment that arguments and environment name; raises ``UsageError``."""
     netns = os.path.abspath(arguments.netns)
     return RuntimeConf(
@@ -127,16 +78,13 @@ def _run(verb: str, cni: CNIConfig, net: NetworkConfigList, runtime: RuntimeConf
     return None
 
 
-def _call(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Result | None:
+def _call(arguments: Arguments, environ: Mapping[str, str]) -> Result | None:
     folders = [folder for folder in environ.get("NETCONFPATH", "").split(":") if folder] or [DEFAULT_FOLDER]
     net = load_network_conf(folders, arguments.network)
     runtime = runtime_conf(arguments, environ)
     path = environ.get("CNI_PATH", "")
     options = Options(
-        undo_failed_add=arguments.undo,
-        timeout=arguments.timeout,
-        status_timeout=arguments.timeout,
-        report=lambda line: print(f"cnitool: {line}", file=sys.stderr),
+        undo_failed_add=arguments.undo, timeout=arguments.timeout, report=lambda line: _say(f"cnitool: {line}")
     )
     cni = CNIConfig(path.split(":") if path else [], arguments.cache, options=options)
     return _run(arguments.verb, cni, net, runtime)
@@ -154,13 +102,17 @@ def _hint(error: BaseException) -> str:
 
 
 def _described(error: BaseException) -> dict[str, Any]:
-    found: dict[str, Any] = {"code": code_of(error) or 0, "msg": str(error)}
-    cause = error if isinstance(error, CNIError) else error.__cause__
-    if isinstance(cause, CNIError):
-        found["msg"] = cause.msg if cause is error else str(error)
-        found |= {"details": cause.details} if cause.details and cause is error else {}
-    if isinstance(cause, PluginFailed):
-        found |= {name: value for name in ("path", "status", "stderr") if (value := getattr(cause, name))}
+    """An error for programs: the protocol's code, msg and details, and where it arose."""
+    own = isinstance(error, CNIError)
+    found: dict[str, Any] = {
+        "code": code_of(error) or 0,
+        "msg": error.msg if isinstance(error, CNIError) else str(error),
+    }
+    plugin = error if own else error.__cause__
+    if isinstance(error, CNIError) and error.details:
+        found["details"] = error.details
+    if isinstance(plugin, PluginFailed):
+        found |= {name: value for name in ("path", "status", "stderr") if (value := getattr(plugin, name))}
     if isinstance(error, ConfigError):
         found |= {"file": error.file} if error.file else {}
         found |= {"line": error.position.line, "column": error.position.column} if error.position else {}
@@ -170,44 +122,64 @@ def _described(error: BaseException) -> dict[str, Any]:
     return found | ({"notes": notes} if notes else {})
 
 
-def _tell(error: BaseException, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"ok": False, "error": _described(error)}, indent=4, ensure_ascii=False))
-        return
-    print(f"Error: {error}", file=sys.stderr)
-    for note in getattr(error, "__notes__", []):
-        print(f"  {note}", file=sys.stderr)
-    hint = _hint(error)
-    if hint:
-        print(f"  {hint}", file=sys.stderr)
-
-
-def _arguments(argv: Sequence[str] | None, parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """The arguments; exits with 0 for help, with 1 (as Go's tool) for what cannot be used."""
+def _say(text: str) -> None:
+    """A line for people; that nobody can read it is no fault."""
     try:
-        return parser.parse_args(argv)
-    except SystemExit as ended:
-        raise SystemExit(1 if ended.code else 0) from None
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def _write(data: bytes) -> int:
+    """The answer on standard output; the exit status."""
+    try:
+        if sys.stdout is None:
+            raise OSError("it is closed")
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = None  # the interpreter would try again at its end
+        _say(f"Error: cannot write to standard output: {error.strerror or error}")
+        return 1
+    return 0
+
+
+def _document(value: Mapping[str, Any]) -> bytes:
+    return gojson.encode(dict(value), sort=False, indent=4) + b"\n"
+
+
+def _fail(error: BaseException, as_json: bool) -> int:
+    if as_json:
+        return _write(_document({"ok": False, "error": _described(error)})) or 1
+    lines = [f"Error: {error}", *(f"  {note}" for note in getattr(error, "__notes__", []))]
+    hint = _hint(error)
+    _say("\n".join([*lines, f"  {hint}"] if hint else lines))
+    return 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve one command; the answer is the exit status, 0 or 1."""
-    parser = _parser()
-    arguments = _arguments(argv, parser)
-    if arguments.verb is None:
-        parser.print_help()
-        return 0
+    """Serve one command; the answer is the exit status, 0 or 1 (130 after an interruption)."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        arguments = commandline.parse(argv)
+    except UsageError as error:
+        if commandline.wants_json(argv):
+            return _fail(error, True)
+        _say(f"Error: {error}\n\n{commandline.usage()}")
+        return 1
+    if arguments.help:
+        return _write(commandline.usage(arguments.verb).encode())
     try:
         result = _call(arguments, os.environ)
     except (CNIError, LibcniError, OSError) as error:
-        _tell(error, arguments.json)
-        return 1
+        return _fail(error, arguments.json)
+    except KeyboardInterrupt:
+        _say("Error: interrupted; the plugin that ran was killed")
+        return _INTERRUPTED
     if arguments.json:
-        shown = {"ok": True} if result is None else {"ok": True, "result": result.document()}
-        print(json.dumps(shown, indent=4, ensure_ascii=False))
-    elif result is not None:
-        sys.stdout.write(result.encode(indent=4).decode())
-    return 0
+        return _write(_document({"ok": True} if result is None else {"ok": True, "result": result.document()}))
+    return 0 if result is None else _write(result.encode(indent=4))
 
 
 if __name__ == "__main__":

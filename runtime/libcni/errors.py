@@ -67,7 +67,7 @@ class NotFound(ConfigError):
     """No configuration of that name: ``NotFoundError`` of the Go library."""
 
     def __init__(self, folder: str, name: str) -> None:
-        super().__init__(f'no net configuration with name "{name}" in {folder}')
+        super().__init__(f"no net configuration with name {quote(name)} in {folder}")
         self.folder = folder
         self.name = name
 

@@ -4,7 +4,6 @@
 both, and runs real processes.
 """
 
-import asyncio
 import os
 import sys
 import time
@@ -79,7 +78,7 @@ class PluginFinder:
             path = os.path.join(folder, plugin)
             if folder and os.path.isfile(path):
                 return path
-        raise PluginNotFound(f'failed to find plugin "{plugin}" in path [{" ".join(paths)}]')
+        raise PluginNotFound(f"failed to find plugin {quote(plugin)} in path [{' '.join(paths)}]")
 
     def decode(self, data: bytes) -> PluginInfo:
         """The answer to VERSION; without ``supportedVersions`` only a plugin of 0.2.0 is understood."""
@@ -141,13 +140,13 @@ class ProcessExec(PluginFinder):
         Raises ``PluginFailed`` (its error object, or what is known), ``PluginTimeout``, ``CallCancelled``.
         """
         refuse_to_start(path, deadline, cancel)
-        for attempt in range(_BUSY_TRIES):
-            if attempt:
-                time.sleep(min(_BUSY_PAUSE, deadline.left or _BUSY_PAUSE))
-            child = self._start(path, stdin, environ, deadline, last=attempt + 1 == _BUSY_TRIES)
-            if child is not None:
-                break
-        assert child is not None  # noqa: S101
+        tries = 1
+        while (child := self._start(path, stdin, environ, deadline, tries)) is None:
+            if cancel is None:
+                time.sleep(_pause(deadline))
+            elif cancel.wait(_pause(deadline)):
+                refuse_to_start(path, deadline, cancel)
+            tries += 1
         return self._attended(child, path, deadline, cancel)
 
     def _attended(self, child: Child, path: str, deadline: Deadline, cancel: Cancellation | None) -> bytes:
@@ -165,22 +164,23 @@ class ProcessExec(PluginFinder):
         deadline: Deadline = Deadline(),  # noqa: B008
     ) -> bytes:
         """The same under asyncio; cancelling the task kills the plugin."""
+        import asyncio
+
+        from libcni import aioprocess
+
         refuse_to_start(path, deadline, None)
-        for attempt in range(_BUSY_TRIES):
-            if attempt:
-                await asyncio.sleep(min(_BUSY_PAUSE, deadline.left or _BUSY_PAUSE))
-            child = self._start(path, stdin, environ, deadline, last=attempt + 1 == _BUSY_TRIES)
-            if child is not None:
-                break
-        assert child is not None  # noqa: S101
+        tries = 1
+        while (child := self._start(path, stdin, environ, deadline, tries)) is None:
+            await asyncio.sleep(_pause(deadline))
+            tries += 1
         try:
-            await process.attend_async(child, deadline, self._own_group)
+            await aioprocess.attend(child, deadline, self._own_group)
         except (OutOfTime, TooMuchOutput) as error:
             raise self._ended_early(error, path, deadline) from None
         return self._answer(child, path)
 
-    def _start(self, path: str, stdin: bytes, environ: dict[str, str], deadline: Deadline, last: bool) -> Child | None:
-        """The child; None when the file is busy and may be tried again."""
+    def _start(self, path: str, stdin: bytes, environ: dict[str, str], deadline: Deadline, tries: int) -> Child | None:
+        """The child; None when the file is busy and may be tried again; ``tries`` counts this one."""
         try:
             return Child.start(
                 [*self._prefix, os.path.abspath(path)],
@@ -191,7 +191,7 @@ class ProcessExec(PluginFinder):
                 wait_delay=self._wait_delay,
             )
         except OSError as error:
-            if process.is_busy(error) and not last and deadline.left != 0:
+            if process.is_busy(error) and tries < _BUSY_TRIES and deadline.left != 0:
                 return None
             reason = process.start_failure(path, error)
         except ValueError as error:  # a zero byte in a path or a variable
@@ -216,6 +216,11 @@ class ProcessExec(PluginFinder):
         if child.stderr:
             (self._stderr or sys.stderr).write(child.stderr.decode("utf-8", "replace"))
         return child.stdout
+
+
+def _pause(deadline: Deadline) -> float:
+    """Seconds until a busy file is tried again."""
+    return _BUSY_PAUSE if deadline.left is None else min(_BUSY_PAUSE, deadline.left)
 
 
 def out_of_time(path: str, deadline: Deadline, msg: str) -> PluginTimeout:

@@ -7,11 +7,12 @@ the document. Invalid UTF-8 and lone surrogates become U+FFFD; of a repeated mem
 
 import json
 import math
-from decimal import Decimal
 from typing import Any
 
 from cni import wire
 
+# How deep arrays and objects may lie in one another. Go allows 10000; what is deeper than this is no configuration.
+_DEEPEST = 200
 # Beyond this a float64 no longer tells neighbouring integers apart.
 _EXACT = 1 << 53
 
@@ -69,7 +70,17 @@ def decode(data: bytes) -> Any:
     if rest:
         reason = f"invalid character {rest[0]!r} after top-level value"
         raise JSONError(reason, text, len(text) - len(rest))
+    if text.count("[") + text.count("{") > _DEEPEST and _too_deep(value):
+        raise JSONError("exceeded max depth", text, start)
     return _whole(value) if "\\u" in text else value
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [item for items in inner for item in items]
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def _reason(error: json.JSONDecodeError, text: str) -> str:
@@ -91,9 +102,12 @@ def _whole(value: Any) -> Any:
 def encode(value: Any, sort: bool = True, indent: int = 0) -> bytes:
     """``value`` as UTF-8, keys sorted, without blanks; objects with a ``document()`` method print what it returns.
 
-    Raises ``TypeError`` for what is no JSON value, ``ValueError`` for NaN and infinity.
+    Raises ``TypeError`` for what is no JSON value, ``ValueError`` for NaN, infinity, and what is nested too deeply.
     """
-    return wire.encode(_plain(value), indent, sort).encode()
+    try:
+        return wire.encode(_plain(value), indent, sort).encode()
+    except RecursionError:
+        raise ValueError("unsupported value: nested too deeply") from None
 
 
 class _Number(int):
@@ -135,6 +149,8 @@ def go_number(number: float) -> str:
         raise ValueError(f"unsupported value: {number}")
     if number == 0:
         return "-0" if math.copysign(1, number) < 0 else "0"
+    from decimal import Decimal
+
     digits = Decimal(repr(number))
     if 1e-6 <= abs(number) < 1e21:
         text = format(digits, "f")

@@ -6,24 +6,22 @@ attachment's alone; GC holds the network's alone. Always the network's first, so
 """
 
 import fcntl
-import hashlib
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from time import monotonic
+from types import TracebackType
 
+from cni.names import sha512
 from libcni.errors import Locked
 from libcni.requests import Operation, Pause
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
 
 
-@dataclass(slots=True)
 class Held:
-    """Locks that are held; ``release`` gives them back, the last first."""
+    """Locks that are held; ``release``, and the end of it as a context, give them back, the last first."""
 
-    descriptors: list[tuple[int, str]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.descriptors: list[tuple[int, str]] = []
 
     def release(self) -> None:
         """Give all of them back."""
@@ -32,6 +30,14 @@ class Held:
             if path:  # held alone: the file may go while nobody else can hold it
                 os.unlink(path)
             os.close(descriptor)
+
+    def __enter__(self) -> "Held":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 class Locks:
@@ -63,7 +69,7 @@ class Locks:
 
     def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str) -> Operation[None]:
         os.makedirs(self._folder, 0o700, exist_ok=True)
-        path = os.path.join(self._folder, f"{what[0]}-{_digest(what)}.lock")
+        path = os.path.join(self._folder, f"{what[0]}-{sha512(*what).hex()[:32]}.lock")
         end = monotonic() + self._timeout
         pause = _FIRST_PAUSE
         while True:
@@ -79,11 +85,6 @@ class Locks:
         held.descriptors.append((descriptor, path if alone else ""))
         if alone:
             os.pwrite(descriptor, f"{who}, process {os.getpid()}".encode("utf-8", "replace"), 0)
-
-
-def _digest(what: tuple[str, ...]) -> str:
-    joined = b"".join(part.encode("utf-8", "surrogateescape") + b"\0" for part in what)
-    return hashlib.sha256(joined).hexdigest()[:32]
 
 
 def _try(path: str, kind: int) -> int | None:
@@ -115,12 +116,3 @@ def _holder(path: str) -> str:
             return file.read() or "attachments of the network"
     except OSError:
         return "somebody who has just ended"
-
-
-@contextmanager
-def holding(held: Held) -> Generator[None, None, None]:
-    """Give the locks back at the end."""
-    try:
-        yield
-    finally:
-        held.release()

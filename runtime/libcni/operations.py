@@ -27,7 +27,7 @@ from libcni.errors import (
 )
 from libcni.execution import Finder
 from libcni.interface import Several
-from libcni.locking import Locks, holding
+from libcni.locking import Locks
 from libcni.model import (
     GCArgs,
     GCAttachment,
@@ -74,11 +74,24 @@ class Operations:
 
     # --- one execution
 
-    def _run(self, verb: str, config: NetworkConfig, runtime: RuntimeConf, cleanup: bool = False) -> Operation[bytes]:
-        path = self._finder.find_in_path(config.network.type, self._path)
+    def _run(
+        self,
+        verb: str,
+        net: NetworkConfigList,
+        plugin: NetworkConfig,
+        previous: Result | None,
+        runtime: RuntimeConf,
+        cleanup: bool = False,
+    ) -> Operation[bytes]:
+        """One plugin for one attachment; the answer is what it printed."""
+        path = self._find(plugin)
+        config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
         environ = environment.for_attachment(verb, runtime, self._path)
         output: bytes = yield Execute(path, config.bytes, environ, cleanup)
         return output
+
+    def _find(self, plugin: NetworkConfig) -> str:
+        return self._finder.find_in_path(plugin.network.type, self._path)
 
     def _add(
         self,
@@ -88,12 +101,10 @@ class Operations:
         runtime: RuntimeConf,
         begun: list[NetworkConfig],
     ) -> Operation[Result]:
-        # a missing plugin is told before a malformed name, as in Go
-        self._finder.find_in_path(plugin.network.type, self._path)
+        self._find(plugin)  # a missing plugin is told before a malformed name, as in Go
         check_names(runtime.container_id, net.name, runtime.if_name)
-        config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
         begun.append(plugin)
-        output = yield from self._run("ADD", config, runtime)
+        output = yield from self._run("ADD", net, plugin, previous, runtime)
         return results.parse(output, net.cni_version)
 
     def _undo(
@@ -108,8 +119,7 @@ class Operations:
         previous = last if _reaches_quietly(net.cni_version, "0.4.0") else None
         for plugin in reversed(begun):
             try:
-                config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
-                yield from self._run("DEL", config, runtime, cleanup=True)
+                yield from self._run("DEL", net, plugin, previous, runtime, cleanup=True)
             except Exception as failed:
                 error.add_note(f"undoing plugin {plugin.network.describe()} failed: {failed}")
 
@@ -118,7 +128,7 @@ class Operations:
     def add_network_list(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[Result]:
         """ADD of each plugin in order; ``single``: the list stands for one plugin, whose errors come as they are."""
         held = yield from self._locks.attachment("ADD", net.name, runtime.container_id, runtime.if_name)
-        with holding(held):
+        with held:
             begun: list[NetworkConfig] = []
             result: Result | None = None
             try:
@@ -145,15 +155,14 @@ class Operations:
         if net.disable_check:
             return
         held = yield from self._locks.attachment("CHECK", net.name, runtime.container_id, runtime.if_name)
-        with holding(held):
+        with held:
             try:
                 previous = self.get_network_list_cached_result(net, runtime)
             except CacheError as error:
                 msg = f"failed to get network {quote(net.name)} cached result: {error}"
                 raise type(error)(msg) from error
             for plugin in net.plugins:
-                config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
-                yield from self._run("CHECK", config, runtime)
+                yield from self._run("CHECK", net, plugin, previous, runtime)
 
     def del_network_list(
         self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, cleanup: bool = False
@@ -163,7 +172,7 @@ class Operations:
         ``cleanup``: it undoes a call that failed or was cancelled (see ``requests.Execute``).
         """
         held = yield from self._locks.attachment("DEL", net.name, runtime.container_id, runtime.if_name)
-        with holding(held):
+        with held:
             if self._options.delete_with_cached_config:
                 net, runtime = self._as_added(net, runtime, single)
             yield from self._delete(net, runtime, single, cleanup)
@@ -173,8 +182,7 @@ class Operations:
     ) -> Operation[None]:
         previous = self._previous_for_delete(net, runtime)
         for plugin in reversed(net.plugins):
-            config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
-            step = self._run("DEL", config, runtime, cleanup)
+            step = self._run("DEL", net, plugin, previous, runtime, cleanup)
             yield from (step if single else _named(plugin, "delete", step))
         self._forget(net, runtime)
 
@@ -203,9 +211,10 @@ class Operations:
             if cached is None:
                 return net, runtime
             data, then = cached
-            if single:
-                return as_list(conf_from_bytes(data)), then
-            return _with_folder(network_conf_from_bytes(data), net), then
+            added = as_list(conf_from_bytes(data)) if single else _with_folder(network_conf_from_bytes(data), net)
+            if not added.plugins:  # not a list: ADD was told one plugin's configuration
+                raise ConfigError(f"the cached configuration of network {quote(net.name)} has no plugins")
+            return added, then
         except (CacheError, ConfigError) as error:
             self._options.report(f"{error}: DEL uses the configuration that it was given")
             return net, runtime
@@ -273,9 +282,8 @@ class Operations:
         if not _reaches_quietly(net.cni_version, "1.1.0"):
             return
         for plugin in net.plugins:
-            path = self._finder.find_in_path(plugin.network.type, self._path)
             config = injection.for_status(plugin, net.name, net.cni_version)
-            yield Execute(path, config.bytes, environment.for_network("STATUS", self._path))
+            yield Execute(self._find(plugin), config.bytes, environment.for_network("STATUS", self._path))
 
     # --- garbage
 
@@ -301,7 +309,7 @@ class Operations:
             except Exception as error:
                 errors.append(error)
                 continue
-            with holding(held):
+            with held:
                 yield from self._collect(net, own, cached, errors)
         if errors:
             raise SeveralErrors(errors)
@@ -319,7 +327,10 @@ class Operations:
                 continue
             runtime = RuntimeConf(stale.container_id, stale.netns, stale.if_name, stale.cni_args, stale.capability_args)
             who = f"failed to delete stale attachment {stale.container_id} {stale.if_name}"
-            yield from _gathered(errors, who, self._delete(net, runtime))
+            added = net
+            if self._options.delete_with_cached_config:
+                added, runtime = self._as_added(net, runtime, single=False)
+            yield from _gathered(errors, who, self._delete(added, runtime))
         if _reaches_quietly(net.cni_version, "1.1.0"):
             for plugin in net.plugins:
                 who = f"failed to GC plugin {plugin.network.type}"
@@ -327,8 +338,7 @@ class Operations:
 
     def _gc(self, net: NetworkConfigList, plugin: NetworkConfig, args: GCArgs | None) -> Operation[None]:
         config = injection.for_gc(plugin, net.name, net.cni_version, args)
-        path = self._finder.find_in_path(plugin.network.type, self._path)
-        yield Execute(path, config.bytes, environment.for_network("GC", self._path))
+        yield Execute(self._find(plugin), config.bytes, environment.for_network("GC", self._path))
 
 
 def as_list(plugin: NetworkConfig) -> NetworkConfigList:

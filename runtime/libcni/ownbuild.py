@@ -9,6 +9,7 @@ nobody will release, so there, and for every other plugin, the file is executed 
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from typing import Any
 
 from libcni import process
@@ -18,7 +19,7 @@ from libcni.process import Child
 
 _MARK = b"pycni-build:"
 _TAIL = 200
-# What a plugin's file brings along, and must come from it.
+# What a plugin's file brings along, and must come from it; and so must the plugin's own package, ``cni_…``.
 _OWN_PACKAGES = ("cni", "pyroute2", "netaddr")
 
 
@@ -112,8 +113,11 @@ def _serve(path: str, environ: dict[str, str], ends: Sequence[int], own_group: b
 
 def _imported(path: str) -> tuple[Any, Callable[..., tuple[int, bytes]]]:
     """The plugin and its frame from the file, as its own front door would import them; raises ``ImportError``."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in _OWN_PACKAGES]:
-        del sys.modules[name]
+    for name in list(sys.modules):
+        if name.partition(".")[0] in _OWN_PACKAGES or name.startswith("cni_"):
+            del sys.modules[name]
+    # without the finders of an editable installation, which know the same packages elsewhere
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter, PathFinder]
     library = os.path.dirname(os.__file__)
     sys.path[:] = [path, library, f"{library}/lib-dynload"]
     sys.path_importer_cache.clear()

@@ -1,10 +1,10 @@
-"""One child process that is fed, read and waited for: a machine that two loops drive, one with poll, one with asyncio.
+"""One child process that is fed, read and waited for: a machine that two loops drive, with poll, or with asyncio.
+
 
 The machine knows which descriptors it waits for and what each one's readiness means; it never blocks. The loops add
 time and cancellation. A child is waited for through its pidfd, so a number that was used again is never killed.
 """
 
-import asyncio
 import errno
 import os
 import select
@@ -12,7 +12,7 @@ import signal
 from collections.abc import Sequence
 from time import monotonic
 
-from libcni.cancellation import Cancellation, Deadline
+from libcni.cancellation import Cancellation, Deadline, milliseconds
 
 _CHUNK = 1 << 16
 _DYING = 1
@@ -50,7 +50,7 @@ class Child:
         self._collected = {self._out: bytearray(), self._err: bytearray()}
         self._open = {*pipes, self._pidfd}
         self._ended: float | None = None
-        self.status = 0
+        self.status: int | None = 0
 
     @classmethod
     def start(
@@ -79,7 +79,12 @@ class Child:
         finally:
             for descriptor in (given, out_end, err_end):
                 os.close(descriptor)
-        return cls(pid, stdin, (to, out, err), limit, wait_delay)
+        try:
+            return cls(pid, stdin, (to, out, err), limit, wait_delay)
+        except ProcessLookupError:  # it has ended already, and nobody kept its status for us
+            for descriptor in (to, out, err):
+                os.close(descriptor)
+            raise
 
     @property
     def stdout(self) -> bytes:
@@ -128,7 +133,7 @@ class Child:
         try:
             _, self.status = os.waitpid(self._pid, 0)
         except ChildProcessError:  # the embedding program ignores SIGCHLD, or waits for every child
-            self.status = 0 if self.stdout else 1 << 8
+            self.status = None
         self._ended = monotonic()
         self._close(self._pidfd)
 
@@ -224,53 +229,8 @@ def _poll(child: Child, cancel: Cancellation | None, timeout: float | None) -> l
         poll.register(descriptor, select.POLLOUT)
     if cancel is not None:
         poll.register(cancel.fileno(), select.POLLIN)
-    # rounded up: rounded down, the last millisecond would be spent spinning
-    events = poll.poll(None if timeout is None else int(timeout * 1000) + 1)
+    events = poll.poll(None if timeout is None else milliseconds(timeout))
     return [descriptor for descriptor, _ in events if cancel is None or descriptor != cancel.fileno()]
-
-
-async def attend_async(child: Child, deadline: Deadline, group: bool) -> None:
-    """The same under asyncio; cancelling the task kills the child and raises ``asyncio.CancelledError``."""
-    loop = asyncio.get_running_loop()
-    try:
-        while not child.over:
-            left = deadline.left
-            if left == 0:
-                raise OutOfTime
-            waits = [wait for wait in (left, child.patience) if wait is not None]
-            for descriptor in await _readiness(loop, child, min(waits, default=None)):
-                child.ready(descriptor)
-    except BaseException:
-        child.kill(group)
-        raise
-    finally:
-        child.close()
-
-
-async def _readiness(loop: asyncio.AbstractEventLoop, child: Child, timeout: float | None) -> set[int]:
-    found: set[int] = set()
-    woken = asyncio.Event()
-
-    def note(descriptor: int) -> None:
-        found.add(descriptor)
-        woken.set()
-
-    readable, writable = child.readable, child.writable
-    for descriptor in readable:
-        loop.add_reader(descriptor, note, descriptor)
-    for descriptor in writable:
-        loop.add_writer(descriptor, note, descriptor)
-    try:
-        async with asyncio.timeout(timeout):
-            await woken.wait()
-    except TimeoutError:
-        pass
-    finally:
-        for descriptor in readable:
-            loop.remove_reader(descriptor)
-        for descriptor in writable:
-            loop.remove_writer(descriptor)
-    return found
 
 
 def restore_signals() -> None:
@@ -283,8 +243,10 @@ def restore_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def told(status: int) -> str:
+def told(status: int | None) -> str:
     """How a process ended, as Go tells it: ``exit status 1``, ``signal: killed``; empty for success."""
+    if status is None:
+        return "its exit status is unknown, this process ignores SIGCHLD or waits for every child"
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         dumped = " (core dumped)" if os.WCOREDUMP(status) else ""

@@ -67,9 +67,9 @@ class Result:
         if version not in versions.KNOWN:
             raise ResultError(f"no converter for CNI result version {self.version} to {version}")
         try:
-            oldest = versions.FAMILIES[0]
-            if self.version in oldest and version in oldest:
-                return Result(version, self.content)
+            older, newer = versions.family(self.version), versions.family(version)
+            if older == newer or (older, newer) == versions.FAMILIES[:2]:
+                return Result(version, self.content)  # nothing to lose: the families that are stated stay, too
             return Result(version, shapes.parse(self.content.document(version), version))
         except CNIError as error:
             raise ResultError(error.msg) from None

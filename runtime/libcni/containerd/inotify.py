@@ -45,8 +45,8 @@ class Folders:
     def _add(self, folder: str) -> bool:
         try:
             watch = _checked(self._libc.inotify_add_watch(self._fd, os.fsencode(folder), _WANTED))
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return False  # the folder above tells when that changes
         self._watches[watch] = folder
         return True
 

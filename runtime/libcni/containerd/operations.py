@@ -12,7 +12,7 @@ from libcni.containerd.capabilities import Namespace, NamespaceOpt
 from libcni.containerd.errors import LoadFailed, NotInitialized
 from libcni.containerd.outcome import ConfigResult, ConfNetwork, Result, combine
 from libcni.containerd.settings import Network, Opt, Settings
-from libcni.errors import LibcniError
+from libcni.errors import LibcniError, Locked
 from libcni.execution import Finder
 from libcni.model import RuntimeConf
 from libcni.operations import Operations
@@ -112,8 +112,13 @@ class Service:
     def _attach(
         self, settings: Settings, network: Network, runtime: RuntimeConf, begun: list[Network]
     ) -> Operation[NetworkResult]:
+        """ADD of one network; ``begun`` notes those that a failed Setup has to remove."""
         begun.append(network)
-        return (yield from self._calls(settings, network).add_network_list(network.config, runtime))
+        try:
+            return (yield from self._calls(settings, network).add_network_list(network.config, runtime))
+        except Locked:
+            begun.remove(network)  # somebody else works on this attachment: what is there is theirs
+            raise
 
     def _roll_back(
         self,

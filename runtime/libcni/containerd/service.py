@@ -7,7 +7,7 @@ from libcni.containerd.capabilities import NamespaceOpt
 from libcni.containerd.operations import Service
 from libcni.containerd.outcome import ConfigResult, Result
 from libcni.containerd.settings import Opt
-from libcni.driver import Blocking, Looping
+from libcni.driver import Blocking
 from libcni.execution import AsyncExec, Exec, ProcessExec
 from libcni.requests import Operation
 
@@ -165,6 +165,8 @@ class AsyncContainerd(_Loaded):
 
     async def run(self, operation: Operation[T], timeout: float | None) -> T:
         """Drive an operation to its end."""
+        from libcni.aiodriver import Looping
+
         limit = self.service.options.timeout if timeout is None else timeout
         return await Looping(self._exec, limit).run(operation)
 

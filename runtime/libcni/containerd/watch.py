@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Protocol
 
 from libcni.cancellation import Cancellation
+from libcni.containerd.errors import LoadFailed
 from libcni.containerd.inotify import Folders
 from libcni.containerd.settings import Opt
 from libcni.errors import LibcniError
@@ -34,7 +35,7 @@ class Watcher:
     """Loads ``target`` with ``opts`` now and at every change of ``folders``, in a thread of its own, until closed.
 
     ``last_error`` is the last load's error, None if it succeeded; ``loads`` counts them; ``on_load`` is told after
-    each. As a context it closes itself. Raises ``OSError`` when the kernel has no more watches to give.
+    each, and when the kernel has no watch for a folder that came later. As a context it closes itself. Raises ``OSError`` when the kernel has no more watches to give.
     """
 
     def __init__(
@@ -61,18 +62,24 @@ class Watcher:
             self._target.load(*self._opts)
         except LibcniError as failed:
             error = failed
-        self.last_error = error
         self.loads += 1
+        self._told(error)
+
+    def _told(self, error: LibcniError | None) -> None:
+        self.last_error = error
         self._on_load(error)
 
     def _watch(self) -> None:
-        while not self._stop.cancelled:
-            self._folders.wait(None, self._stop.fileno())
-            if self._stop.cancelled or not self._folders.changed():
-                continue
-            while self._folders.wait(_QUIET, self._stop.fileno()) and not self._stop.cancelled:
-                self._folders.changed()
-            self._load()
+        try:
+            while not self._stop.cancelled:
+                self._folders.wait(None, self._stop.fileno())
+                if self._stop.cancelled or not self._folders.changed():
+                    continue
+                while self._folders.wait(_QUIET, self._stop.fileno()) and not self._stop.cancelled:
+                    self._folders.changed()
+                self._load()
+        except OSError as failed:
+            self._told(LoadFailed(f"the configuration folder is not watched any more: {failed}"))
 
     def close(self) -> None:
         """End the thread and give all descriptors back."""
