@@ -1,22 +1,27 @@
-"""cnitool: the Go tool's arguments, environment, output and exit status; readable errors and ``--json``."""
+"""dist/cnitool: the Go tool's arguments, environment, output and exit status; readable errors and ``--json``."""
 
 import json
 import os
+import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from libcni import cnitool
+from libcni import commandline
 from node.configuration import bridge, host_local
+from node.deadline import eventually
 from node.topology import Node
 
 from .stub import Stubs, error, result
 
 ROOT = Path(__file__).parents[2]
 USED = "/var/run/netns/x"
+TOOL = ROOT / "dist/cnitool"
+
+if not TOOL.exists():
+    pytest.skip("dist/cnitool is not there: make dist makes it", allow_module_level=True)
 
 
 class Tool:
@@ -35,10 +40,14 @@ class Tool:
 
     def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         cache = ("--cache", str(self.tmp_path / "cache")) if len(arguments) > 2 else ()
-        base = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
-        command = [sys.executable, "-m", "libcni.cnitool", *arguments, *cache]
+        base = {"PATH": os.environ["PATH"]}
         return subprocess.run(
-            command, env={**base, **self.environ, **environ}, capture_output=True, text=True, timeout=60, cwd="/"
+            [TOOL, *arguments, *cache],
+            env={**base, **self.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd="/",
         )
 
 
@@ -101,8 +110,16 @@ def test_whose_name_the_interface_has(
         ),
         (("add", "none", USED), {}, 'Error: no net configuration with name "none" in '),
         (("add", "net1", USED), {"NETCONFPATH": "/none"}, "Error: no net configurations found in /none\n  NETCONFPATH"),
-        (("add", "net1"), {}, "usage: cnitool add"),
-        (("foo",), {}, "usage: cnitool"),
+        (("add", "net1"), {}, "Error: requires at least 2 arg(s), only received 1\n\n"),
+        (("status",), {}, "Error: requires at least 2 arg(s), only received 0\n\n"),
+        (("-h", "foo"), {}, 'Error: unknown command "foo" for "cnitool"'),
+        (("foo", "net1", USED), {}, 'Error: unknown command "foo" for "cnitool"\n\n'),
+        (("add", "net1", USED, "--frob"), {}, "Error: unknown flag: --frob\n\n"),
+        (("add", "net1", USED, "-x"), {}, "Error: unknown shorthand flag: 'x' in -x\n\n"),
+        (("add", "net1", USED, "--timeout", "soon"), {}, 'Error: invalid argument "soon" for "--timeout" flag'),
+        (("add", "net1", USED, "--timeout=-1"), {}, 'Error: invalid argument "-1" for "--timeout" flag'),
+        (("add", "net1", USED, "--timeout=nan"), {}, 'Error: invalid argument "nan" for "--timeout" flag'),
+        (("add", "net1", USED, "--json=false"), {}, 'Error: invalid argument "false" for "--json=false" flag'),
     ],
 )
 def test_what_cannot_be_used(
@@ -116,8 +133,45 @@ def test_what_cannot_be_used(
     assert stubs.order == []
 
 
-def test_help() -> None:
-    assert cnitool.main([]) == 0
+def test_a_flag_without_its_value() -> None:
+    """It is the last word: nothing may be taken for the value."""
+    done = subprocess.run([TOOL, "add", "net1", USED, "-i"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: flag needs an argument: -i\n")
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("help",), ("-h", "--json")])
+def test_help_is_no_error(tool: Tool, words: tuple[str, ...]) -> None:
+    done = tool.run(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cnitool VERB NETWORK NETNS" in done.stdout
+    for word in (*commandline.VERBS, "CNI_PATH", "NETCONFPATH", "CNI_IFNAME", "CNI_ARGS", "CAP_ARGS", "--json"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("verb", commandline.VERBS)
+def test_help_of_a_verb(tool: Tool, verb: str) -> None:
+    asked, helped = tool.run("help", verb), tool.run(verb, "--help")
+    assert (asked.returncode, asked.stdout) == (helped.returncode, helped.stdout) == (0, commandline.usage(verb))
+    assert asked.stdout.startswith(commandline.VERBS[verb])
+    assert f"cnitool {verb} NETWORK NETNS" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "add net ns -i x --json --timeout 2",
+        "-i x --json --timeout 2 add net ns",
+        "add --json net -ix ns --timeout=2 more words",
+        "--timeout=2 add -i=x net --json ns",
+        "add net --ifname=x --json --timeout 2 -- ns -y",
+    ],
+)
+def test_flags_stand_anywhere(words: str) -> None:
+    """Before the verb, between the arguments, behind them; further words are ignored."""
+    found = commandline.parse(words.split())
+    assert (found.verb, found.network, found.netns) == ("add", "net", "ns")
+    assert (found.ifname, found.json, found.timeout, found.undo, found.cache) == ("x", True, 2.0, False, "")
 
 
 def test_a_plugins_error_for_people(tool: Tool, stubs: Stubs) -> None:
@@ -134,7 +188,7 @@ def test_a_plugins_error_for_people(tool: Tool, stubs: Stubs) -> None:
 def test_a_plugins_error_for_programs(tool: Tool, stubs: Stubs) -> None:
     stubs.add("one", {**error(7, "no", "try this"), "stderr": "noise"})
     tool.net("one")
-    done = tool.run("--json" if False else "add", "net1", USED, "--json")
+    done = tool.run("add", "net1", USED, "--json")
     assert (done.returncode, done.stderr) == (1, "")
     assert json.loads(done.stdout) == {
         "ok": False,
@@ -167,6 +221,71 @@ def test_time(tool: Tool, stubs: Stubs) -> None:
     assert "0.3 s and was killed" in tool.run("del", "net1", USED, "--timeout", "0.3").stderr
 
 
+def test_arguments_that_cannot_be_used_are_told_to_programs_too(tool: Tool) -> None:
+    done = tool.run("add", "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    expected = {"code": 0, "msg": "requires at least 2 arg(s), only received 0"}
+    assert json.loads(done.stdout) == {"ok": False, "error": expected}
+
+
+def test_several_errors_are_told_one_by_one(tool: Tool, stubs: Stubs) -> None:
+    stubs.add("one", result("1.1.0"), DEL=error(11, "stuck"), GC=error(7, "broken", "indeed"))
+    tool.net("one", version="1.1.0")
+    assert tool.run("add", "net1", USED).returncode == 0
+    done = tool.run("gc", "net1", USED, "--json")
+    found = json.loads(done.stdout)["error"]
+    assert [one["msg"].rpartition(": ")[2] for one in found["errors"]] == ["stuck", "broken; indeed"]
+    assert [one["code"] for one in found["errors"]] == [11, 7]
+    assert tool.run("gc", "net1", USED).stderr.count("failed to ") == 2
+
+
+def test_text_in_any_alphabet(tool: Tool, stubs: Stubs) -> None:
+    """In a locale that has none of it: errors and results are UTF-8."""
+    stubs.add("one", result(dns={"domain": "пример"}), CHECK=error(7, "нет"))
+    tool.net("one")
+    assert "пример" in tool.run("add", "net1", USED, LC_ALL="C", PYTHONIOENCODING="ascii").stdout
+    assert "нет" in tool.run("check", "net1", USED, "--json", LC_ALL="C").stdout
+
+
+def test_an_interruption_ends_the_plugin(tool: Tool, stubs: Stubs) -> None:
+    """SIGINT to the tool alone: one line, the plugin is dead, what --undo asked for is done."""
+    stubs.add("one", {"sleep": 60}, DEL={})
+    tool.net("one")
+    words = [TOOL, "add", "net1", USED, "--undo", "--cache", str(tool.tmp_path / "cache")]
+    running = subprocess.Popen(words, env=tool.environ, stderr=subprocess.PIPE, text=True)
+    assert eventually(lambda: stubs.calls, 10)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=30)
+    assert (running.returncode, said) == (130, "Error: interrupted; the plugin that ran was killed\n")
+    assert stubs.order == ["ADD one", "DEL one"]
+    assert not os.path.exists(f"/proc/{stubs.calls[0].pid}")
+
+
+def test_a_start_is_light(tmp_path: Path) -> None:
+    """What takes long to import is not imported: asyncio alone took as long as all the rest together."""
+    command = ["/usr/bin/python3", "-X", "importtime", "-ISc"]
+    code = "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_cnitool"
+    environ = {"NETCONFPATH": str(tmp_path)}
+    done = subprocess.run(
+        [*command, code, TOOL, "status", "n", "/x"], env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert "no net configurations found" in done.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "libcni.operations" in loaded, "the trace sees what is imported"
+    heavy = {
+        "asyncio",
+        "argparse",
+        "logging",
+        "subprocess",
+        "hashlib",
+        "ssl",
+        "secrets",
+        "concurrent.futures",
+        "decimal",
+    }
+    assert loaded & (heavy | {"pyroute2", "netaddr", "cni.kernel"}) == set()
+
+
 @pytest.mark.real
 def test_with_real_plugins(node: Node, binaries: str, tool: Tool) -> None:
     """In the node's own namespace, as people use it."""
@@ -178,6 +297,12 @@ def test_with_real_plugins(node: Node, binaries: str, tool: Tool) -> None:
         assert added.returncode == 0, added.stderr
         assert pod.addresses("eth0") == {"10.77.0.2/24"}
         assert tool.run("check", "net1", pod.path, CNI_PATH=binaries).returncode == 0
+        assert tool.run("status", "net1", pod.path, CNI_PATH=binaries).returncode == 0
         removed = tool.run("del", "net1", pod.path, CNI_PATH=binaries)
-    assert removed.returncode == 0, removed.stderr
+        assert removed.returncode == 0, removed.stderr
+        assert node.leases() == {}
+        assert tool.run("add", "net1", pod.path, "-i", "eth1", "--json", CNI_PATH=binaries).returncode == 0
+        assert pod.addresses("eth1") != set()
+        assert tool.run("gc", "net1", pod.path, CNI_PATH=binaries).returncode == 0
     assert node.leases() == {}
+    assert "eth1" not in pod.links()

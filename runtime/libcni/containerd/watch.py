@@ -35,7 +35,8 @@ class Watcher:
     """Loads ``target`` with ``opts`` now and at every change of ``folders``, in a thread of its own, until closed.
 
     ``last_error`` is the last load's error, None if it succeeded; ``loads`` counts them; ``on_load`` is told after
-    each, and when the kernel has no watch for a folder that came later. As a context it closes itself. Raises ``OSError`` when the kernel has no more watches to give.
+    each, and when the kernel has no watch for a folder that came later. As a context it closes itself. Raises
+    ``OSError`` when the kernel has no more watches to give.
     """
 
     def __init__(
