@@ -102,6 +102,12 @@ class Prefix:
         number = int(self.address) >> host << host
         return Prefix(Address(number.to_bytes(len(self.address.packed), "big")), self.length)
 
+    @property
+    def netmask(self) -> Address:
+        """The mask: as many ones as the prefix is long."""
+        bits = self.address.bits
+        return Address(((1 << bits) - (1 << bits - self.length)).to_bytes(bits // 8, "big"))
+
     def __contains__(self, address: Address) -> bool:
         if len(address.packed) != len(self.address.packed):
             return False

@@ -95,6 +95,12 @@ class NotAvailable(CNIError):
     code = NOT_AVAILABLE
 
 
+class LimitedConnectivity(CNIError):
+    """STATUS: as ``NotAvailable``, and containers that are attached may be affected too."""
+
+    code = LIMITED_CONNECTIVITY
+
+
 class CheckFailed(CNIError):
     """CHECK found something missing or changed."""
 

@@ -50,11 +50,8 @@ class MacSpoofCheck(Effect):
 
     def make(self) -> None:
         """Repeatable: what the attachment had before is replaced in the same transaction."""
-        kernel = Nftables()
-        try:
-            kernel.repeatedly(lambda: self._make(kernel))
-        finally:
-            kernel.close()
+        kernel = nft.here()
+        kernel.repeatedly(lambda: self._make(kernel))
 
     def _make(self, kernel: Nftables) -> None:
         generation, records = kernel.generation(), _records(kernel)
@@ -71,45 +68,33 @@ class MacSpoofCheck(Effect):
 
     def compare(self) -> None:
         """The table's two rules and this attachment's elements are there."""
-        kernel = Nftables()
-        try:
-            link = self.attachment.link.encode()
-            mac = bytes.fromhex(self.mac.replace(":", ""))
-            where = f"nftables table bridge {TABLE}"
-            chain = kernel.chain(BRIDGE, TABLE, _CHAIN)
-            if chain is None or len(kernel.rules(BRIDGE, TABLE, _CHAIN)) < 2:
-                raise CheckFailed(f"{where}: the rules of the MAC spoof check are missing")
-            guarded = kernel.element(BRIDGE, TABLE, "guarded", pack(_GUARDED.key, [link]))
-            allowed = kernel.element(BRIDGE, TABLE, "allowed", pack(_ALLOWED.key, [link, mac]))
-            if guarded is None or allowed is None:
-                raise CheckFailed(f"{where}: {self.identity} with MAC {self.mac} is not guarded")
-        finally:
-            kernel.close()
+        kernel = nft.here()
+        link = self.attachment.link.encode()
+        mac = bytes.fromhex(self.mac.replace(":", ""))
+        where = f"nftables table bridge {TABLE}"
+        chain = kernel.chain(BRIDGE, TABLE, _CHAIN)
+        if chain is None or len(kernel.rules(BRIDGE, TABLE, _CHAIN)) < 2:
+            raise CheckFailed(f"{where}: the rules of the MAC spoof check are missing")
+        guarded = kernel.element(BRIDGE, TABLE, "guarded", pack(_GUARDED.key, [link]))
+        allowed = kernel.element(BRIDGE, TABLE, "allowed", pack(_ALLOWED.key, [link, mac]))
+        if guarded is None or allowed is None:
+            raise CheckFailed(f"{where}: {self.identity} with MAC {self.mac} is not guarded")
 
     def remove(self) -> None:
         """Ours, and what Go's bridge made for this container and interface."""
-        kernel = Nftables()
-        try:
-            kernel.repeatedly(lambda: _remove(kernel, self.identity))
-            kernel.repeatedly(lambda: _remove_go(kernel, self.attachment))
-        finally:
-            kernel.close()
+        kernel = nft.here()
+        kernel.repeatedly(lambda: _remove(kernel, self.identity))
+        kernel.repeatedly(lambda: _remove_go(kernel, self.attachment))
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
-        kernel = Nftables()
-        try:
-            kernel.repeatedly(lambda: _remove(kernel, identity))
-        finally:
-            kernel.close()
+        kernel = nft.here()
+        kernel.repeatedly(lambda: _remove(kernel, identity))
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have records."""
-        kernel = Nftables()
-        try:
-            return _records(kernel).links(network)
-        finally:
-            kernel.close()
+        kernel = nft.here()
+        return _records(kernel).links(network)
 
     def describe(self) -> str:
         """As nft would be told, without the parts that all attachments share."""

@@ -52,17 +52,12 @@ def _set_name(subnet: Prefix) -> str:
     return f"pods_{subnet.address.packed.hex('_', 2)}/{subnet.length}"
 
 
-def _netmask(prefix: Prefix) -> bytes:
-    bits = prefix.address.bits
-    return ((1 << bits) - (1 << bits - prefix.length)).to_bytes(bits // 8, "big")
-
-
 def _in_network(prefix: Prefix, equal: bool) -> "list[nft.Expression]":
     """Go on only for a destination inside, or outside, a network."""
     load = nft.address(prefix.version, destination=True)
     if prefix.length == prefix.address.bits:
         return [load, nft.compare(prefix.address.packed, equal)]
-    return [load, nft.mask(_netmask(prefix)), nft.compare(prefix.address.packed, equal)]
+    return [load, nft.mask(prefix.netmask.packed), nft.compare(prefix.address.packed, equal)]
 
 
 class Masquerade(Effect):
@@ -85,22 +80,16 @@ class Masquerade(Effect):
         if self.backend == "iptables":
             masquerade_go.add(self.attachment, self.prefixes)
             return
-        kernel = Nftables()
-        try:
-            kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes))
-        finally:
-            kernel.close()
+        kernel = nft.here()
+        kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes))
 
     def compare(self) -> None:
         """Records, elements and rules are there."""
         if self.backend == "iptables":
             masquerade_go.check(self.attachment, self.prefixes)
             return
-        kernel = Nftables()
-        try:
-            _compare(kernel, self.attachment, self.prefixes)
-        finally:
-            kernel.close()
+        kernel = nft.here()
+        _compare(kernel, self.attachment, self.prefixes)
 
     def remove(self) -> None:
         """Ours, then what the Go plugins or our iptables backend made for this attachment."""
@@ -118,20 +107,14 @@ class Masquerade(Effect):
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have records."""
-        kernel = Nftables()
-        try:
-            change = _Change(kernel)
-            return list(dict.fromkeys(link for records in change.records.values() for link in records.links(network)))
-        finally:
-            kernel.close()
+        kernel = nft.here()
+        change = _Change(kernel)
+        return list(dict.fromkeys(link for records in change.records.values() for link in records.links(network)))
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
-        kernel = Nftables()
-        try:
-            kernel.repeatedly(lambda: _Change(kernel).remove(identity))
-        finally:
-            kernel.close()
+        kernel = nft.here()
+        kernel.repeatedly(lambda: _Change(kernel).remove(identity))
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[str]:  # type: ignore[override]
         """Ours by their records, and Go's by the network's name in their comments."""

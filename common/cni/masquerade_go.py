@@ -13,11 +13,9 @@ only if that exists; iptables' own programs are needed to add, and for rules of 
 The newer form is the nftables table ``inet cni_plugins_masquerade``, whose rules tell their owner in a comment.
 """
 
-import os
-
 from cni.address import MULTICAST, Address, Prefix
-from cni.delegate import execute
 from cni.errors import CheckFailed, CNIError
+from cni.kernel import iptables, nftables, program
 from cni.kernel.nftables import INET, IPV4, IPV6, Nftables, Rule, Transaction
 from cni.names import raw_sha512
 
@@ -27,11 +25,8 @@ if TYPE_CHECKING:
 
     from cni.names import Attachment
 
-_FAMILIES = {4: IPV4, 6: IPV6}
 _POSTROUTING = "POSTROUTING"
 _NEWER_TABLE, _NEWER_CHAIN = "cni_plugins_masquerade", "masq_checks"
-_FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
-_TIMEOUT = 15.0
 
 
 def chain_name(attachment: "Attachment") -> str:
@@ -46,68 +41,49 @@ def _comment(attachment: "Attachment") -> str:
 # making
 
 
-def _program(name: str) -> str:
-    for folder in (*os.environ.get("PATH", "").split(":"), *_FOLDERS):
-        if folder.startswith("/") and os.access(f"{folder}/{name}", os.X_OK):
-            return f"{folder}/{name}"
-    raise CNIError(
-        f"ipMasqBackend is iptables, and there is no program {name} on this node",
-        "install iptables, or drop ipMasqBackend to use nftables, which needs no program",
-    )
-
-
-def _run(name: str, *arguments: str, stdin: str = "") -> tuple[str, str]:
-    """How the program failed (empty text: it did not) and what it printed."""
-    path = _program(name)
-    environ = {"PATH": ":".join(_FOLDERS)}
-    failed, output, noise = execute(path, environ, stdin.encode(), _TIMEOUT, arguments)
-    return (f"{failed}: {noise.decode('utf-8', 'replace').strip()}" if failed else ""), output.decode(
-        "utf-8", "replace"
-    )
-
-
 def add(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     """One iptables-restore a family; what the attachment had before is removed first. Raises ``CNIError``."""
     for version in sorted({prefix.version for prefix in prefixes}):
-        _program("iptables-restore" if version == 4 else "ip6tables-restore")
+        name = f"{iptables.PROGRAMS[version]}-restore"
+        if not program.find(name):
+            raise program.missing(name)
     remove(attachment, [prefix.address for prefix in prefixes])
     for version in sorted({prefix.version for prefix in prefixes}):
         mine = [prefix for prefix in prefixes if prefix.version == version]
-        program = "iptables" if version == 4 else "ip6tables"
-        missing, _ = _run(program, "--wait", "5", "-t", "nat", "-S", chain_name(attachment))
+        name = iptables.PROGRAMS[version]
+        missing, _ = iptables.run(name, "-t", "nat", "-S", chain_name(attachment))
         script = _script(attachment, mine, shared=not missing)
-        fault, _ = _run(f"{program}-restore", "--noflush", "--wait", "5", stdin=script)
+        fault = iptables.restore(name, script)
         if fault:
-            raise CNIError(f"failed to set up masquerading with {program}: {fault}", f"the script was: {script}")
+            raise CNIError(f"failed to set up masquerading with {name}: {fault}", f"the script was: {script}")
 
 
-def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", shared: bool) -> str:
+def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", shared: bool) -> list[str]:
     """For iptables-restore: every ACCEPT stands before the MASQUERADE, also when another interface shares the chain."""
     chain = chain_name(attachment)
-    escaped = _comment(attachment).replace("\\", "\\\\").replace('"', '\\"')
-    comment = f'-m comment --comment "{escaped}"'
-    lines = ["*nat"] if shared else ["*nat", f":{chain} - [0:0]"]
+    comment = f"-m comment --comment {iptables.quoted(_comment(attachment))}"
+    lines = [] if shared else [f":{chain} - [0:0]"]
     for subnet in dict.fromkeys(prefix.network for prefix in prefixes):
         lines.append(f"-{f'I {chain} 1' if shared else f'A {chain}'} -d {subnet} {comment} -j ACCEPT")
     if not shared:
         lines.append(f"-A {chain} ! -d {MULTICAST[prefixes[0].version]} {comment} -j MASQUERADE")
     for prefix in prefixes:
         lines.append(f"-A {_POSTROUTING} -s {prefix.address} {comment} -j {chain}")
-    return "\n".join([*lines, "COMMIT", ""])
+    return lines
 
 
 def check(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     """Each address jumps to the chain, and the chain masquerades; raises ``CheckFailed``."""
     chain = chain_name(attachment)
     for prefix in prefixes:
-        program = "iptables" if prefix.version == 4 else "ip6tables"
-        fault, rules = _run(program, "--wait", "5", "-t", "nat", "-S", chain)
+        name = iptables.PROGRAMS[prefix.version]
+        fault, rules = iptables.run(name, "-t", "nat", "-S", chain)
         if fault or "-j MASQUERADE" not in rules or f"-d {prefix.network} " not in rules:
-            raise CheckFailed(f"{program}: chain {chain} does not masquerade for {prefix.network}")
+            raise CheckFailed(f"{name}: chain {chain} does not masquerade for {prefix.network}")
         words = ("-s", str(prefix.address), "-m", "comment", "--comment", _comment(attachment), "-j", chain)
-        fault, _ = _run(program, "--wait", "5", "-t", "nat", "-C", _POSTROUTING, *words)
+        fault, _ = iptables.run(name, "-t", "nat", "-C", _POSTROUTING, *words)
         if fault:
-            raise CheckFailed(f"{program}: {prefix.address} does not jump to chain {chain}")
+            raise CheckFailed(f"{name}: {prefix.address} does not jump to chain {chain}")
 
 
 # removing
@@ -115,13 +91,10 @@ def check(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
 
 def remove(attachment: "Attachment", addresses: "Sequence[Address]" = ()) -> None:
     """Whatever the Go plugins, or ``add``, made for this attachment; all of the container's where no address is known."""
-    kernel = Nftables()
-    try:
-        for family in (IPV4, IPV6):
-            _chain_gone(kernel, family, chain_name(attachment), addresses)
-        _newer_gone(kernel, _instance(attachment))
-    finally:
-        kernel.close()
+    kernel = nftables.here()
+    for family in (IPV4, IPV6):
+        _chain_gone(kernel, family, chain_name(attachment), addresses)
+    _newer_gone(kernel, _instance(attachment))
     _remove_legacy(attachment, addresses)
 
 
@@ -143,7 +116,7 @@ def _remove_chain(kernel: Nftables, family: int, chain: str, addresses: "Sequenc
     for rule in kernel.rules(family, "nat", _POSTROUTING):
         if chain not in rule.jumps_to():
             continue
-        if addresses and wanted.isdisjoint(_compared(rule)):
+        if addresses and wanted.isdisjoint(iptables.compared(rule)):
             left += 1
         else:
             transaction.delete_rule(_POSTROUTING, rule.handle)
@@ -151,23 +124,6 @@ def _remove_chain(kernel: Nftables, family: int, chain: str, addresses: "Sequenc
         transaction.flush_chain(chain)
         transaction.delete_chain(chain)
     kernel.commit(transaction, generation)
-
-
-def _compared(rule: Rule) -> set[bytes]:
-    """The values that a rule compares with: its source address is one of them."""
-    found = set()
-    for expression in rule.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
-        if expression.get_attr("NFTA_EXPR_NAME") == "cmp":
-            data = expression.get_attr("NFTA_EXPR_DATA").get_attr("NFTA_CMP_DATA")
-            value = data.get_attr("NFTA_DATA_VALUE") if data else None
-            if value:
-                found.add(_bytes(value))
-    return found
-
-
-def _bytes(value: "str | bytes") -> bytes:
-    """pyroute2 shows bytes of a kind it does not know as hexadecimal digits."""
-    return bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else bytes(value)
 
 
 def _network_hash(network: str) -> str:
@@ -191,32 +147,22 @@ def _remove_newer(kernel: Nftables, beginning: str) -> None:
     kernel.commit(transaction, generation)
 
 
-def _legacy_in_use(version: int) -> bool:
-    """Whether the kernel has a nat table of iptables-legacy, which netlink does not show."""
-    name = "ip_tables_names" if version == 4 else "ip6_tables_names"
-    try:
-        with open(f"/proc/net/{name}", encoding="ascii") as file:
-            return "nat" in file.read().split()
-    except OSError:
-        return False
-
-
 def _remove_legacy(attachment: "Attachment", addresses: "Sequence[Address]") -> None:
     chain = chain_name(attachment)
-    for version, program in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
-        if not _legacy_in_use(version):
+    for version, name in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
+        if not iptables.legacy_in_use(version):
             continue
-        fault, rules = _run(program, "--wait", "5", "-t", "nat", "-S", _POSTROUTING)
+        fault, rules = iptables.run(name, "-t", "nat", "-S", _POSTROUTING)
         jumps = [line for line in rules.splitlines() if line.endswith(f"-j {chain}")]
         mine = [line for line in jumps if not addresses or any(f"-s {a}/" in line for a in addresses)]
-        lines = ["*nat", *(f"-D{line[2:]}" for line in mine)]
-        known = not _run(program, "--wait", "5", "-t", "nat", "-S", chain)[0]
+        lines = [f"-D{line[2:]}" for line in mine]
+        known = not iptables.run(name, "-t", "nat", "-S", chain)[0]
         if known and len(mine) == len(jumps):
             lines += [f"-F {chain}", f"-X {chain}"]
-        if len(lines) > 1:
-            fault, _ = _run(f"{program}-restore", "--noflush", "--wait", "5", stdin="\n".join([*lines, "COMMIT", ""]))
+        if lines:
+            fault = iptables.restore(name, lines)
             if fault:
-                raise CNIError(f"failed to remove masquerading with {program}: {fault}")
+                raise CNIError(f"failed to remove masquerading with {name}: {fault}")
 
 
 # collecting
@@ -224,16 +170,9 @@ def _remove_legacy(attachment: "Attachment", addresses: "Sequence[Address]") -> 
 
 def _owner(rule: Rule) -> tuple[str, str] | None:
     """Network and container that an iptables rule's comment tells."""
-    for expression in rule.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
-        if expression.get_attr("NFTA_EXPR_NAME") != "match":
-            continue
-        match = expression.get_attr("NFTA_EXPR_DATA")
-        if match.get_attr("NFTA_MATCH_NAME") != "comment":
-            continue
-        text = _bytes(match.get_attr("NFTA_MATCH_INFO")).split(b"\0")[0].decode("utf-8", "replace")
-        parts = text.split('"')
-        if len(parts) == 5 and parts[0] == "name: " and parts[2] == " id: ":
-            return parts[1], parts[3]
+    parts = iptables.comment_of(rule).split('"')
+    if len(parts) == 5 and parts[0] == "name: " and parts[2] == " id: ":
+        return parts[1], parts[3]
     return None
 
 
@@ -241,21 +180,18 @@ def collect(network: str, valid: "Sequence[Attachment]") -> list[str]:
     """Remove what the network's forgotten containers have in either form: the names of what went."""
     containers = {attachment.container for attachment in valid}
     instances = {_instance(attachment) for attachment in valid}
-    kernel = Nftables()
+    kernel = nftables.here()
     gone: list[str] = []
-    try:
-        for family in (IPV4, IPV6):
-            for rule in kernel.rules(family, "nat", _POSTROUTING):
-                owner, chains = _owner(rule), [name for name in rule.jumps_to() if name.startswith("CNI-")]
-                if owner is not None and chains and owner[0] == network and owner[1] not in containers:
-                    _chain_gone(kernel, family, chains[0], ())
-                    gone += chains
-        beginning = f"{_network_hash(network)}-"
-        for rule in kernel.rules(INET, _NEWER_TABLE, _NEWER_CHAIN):
-            instance = rule.comment.split(",")[0]
-            if instance.startswith(beginning) and instance not in instances:
-                _newer_gone(kernel, instance)
-                gone.append(instance)
-    finally:
-        kernel.close()
+    for family in (IPV4, IPV6):
+        for rule in kernel.rules(family, "nat", _POSTROUTING):
+            owner, chains = _owner(rule), [name for name in rule.jumps_to() if name.startswith("CNI-")]
+            if owner is not None and chains and owner[0] == network and owner[1] not in containers:
+                _chain_gone(kernel, family, chains[0], ())
+                gone += chains
+    beginning = f"{_network_hash(network)}-"
+    for rule in kernel.rules(INET, _NEWER_TABLE, _NEWER_CHAIN):
+        instance = rule.comment.split(",")[0]
+        if instance.startswith(beginning) and instance not in instances:
+            _newer_gone(kernel, instance)
+            gone.append(instance)
     return gone

@@ -7,7 +7,7 @@ Its alias tells the attachment, and is written last: a pair without one is the r
 from cni.errors import CheckFailed, CNIError, InvalidEnvironment, Refused
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import EEXIST, IFF_LOOPBACK, Rtnl
+from cni.kernel.rtnl import EEXIST, Rtnl
 from cni.names import network_prefix
 from cni.plan import Effect, Remains
 
@@ -176,7 +176,7 @@ class PodLink(Effect):
         if self.namespace is None:
             return
         inside = self.namespace.rtnl.link(self.attachment.ifname)
-        if inside is None or inside.flags & IFF_LOOPBACK:
+        if inside is None or inside.loopback:
             return
         owner = self._owner(inside)
         if owner not in ("", self.attachment.alias):

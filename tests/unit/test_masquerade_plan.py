@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cni import masquerade_go
 from cni.address import Address, Prefix
 from cni.errors import CheckFailed, CNIError
+from cni.kernel import program
 from cni.masquerade import Masquerade
 from cni.names import Attachment
 from node.namespace import Netns
@@ -274,7 +275,7 @@ def test_the_iptables_backend_without_iptables_is_an_error_that_names_the_remedy
 ) -> None:
     """Before anything is made; DEL needs none for what iptables-nft made."""
     with monkeypatch.context() as without:
-        without.setattr(masquerade_go, "_FOLDERS", ())
+        without.setattr(program, "_FOLDERS", ())
         without.setenv("PATH", "")
         with pytest.raises(CNIError, match="no program iptables-restore") as told:
             Masquerade(ONE, FOUR, "iptables").make()
@@ -284,7 +285,7 @@ def test_the_iptables_backend_without_iptables_is_an_error_that_names_the_remedy
     Masquerade(ONE, FOUR + SIX, "iptables").compare()
     assert "CNI-" in ruleset(empty)
     with monkeypatch.context() as without:
-        without.setattr(masquerade_go, "_FOLDERS", ())
+        without.setattr(program, "_FOLDERS", ())
         without.setenv("PATH", "")
         Masquerade(ONE).remove()
     assert "CNI-" not in ruleset(empty)

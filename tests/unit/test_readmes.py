@@ -20,12 +20,14 @@ def tables_of(plugin: str) -> list[list[str]]:
     settings = importlib.import_module(f"{package}.settings")
     if plugin == "host-local":
         tables = [settings.IPAM, importlib.import_module(f"{package}.ranges").RANGE, Route.TABLE]
+    elif plugin == "portmap":
+        tables = [settings.TABLE, settings.MAPPING]
     else:
         tables = [settings.TABLE]
     return [table.markdown().splitlines() for table in tables]
 
 
-@pytest.mark.parametrize("plugin", ["bridge", "host-local"])
+@pytest.mark.parametrize("plugin", ["bridge", "host-local", "portmap"])
 def test_the_tables_of_keys_are_the_plugins_own(plugin: str) -> None:
     """What README.md shows between each two marks is what ``Table.markdown`` prints, and nothing is left out."""
     page = (PLUGINS / plugin / "README.md").read_text()

@@ -11,7 +11,7 @@ from cni.kernel.netlink import F_DUMP, NETFILTER, KernelError, Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
 _SUBSYSTEM = 1
@@ -54,26 +54,29 @@ class Conntrack(Netlink):
         message["attrs"] = attributes
         return message
 
-    def flows(self, version: int, protocol: int, port: int) -> list[Flow]:
-        """The flows of one protocol that were sent to this port."""
-        tuple_ = [("CTA_PROTO_NUM", protocol), ("CTA_PROTO_SRC_PORT", 0), ("CTA_PROTO_DST_PORT", port)]
-        original = {"attrs": [("CTA_TUPLE_PROTO", {"attrs": tuple_})]}
-        flags = {
-            "attrs": [("CTA_FILTER_ORIG_FLAGS", _FILTER_PROTO_NUM | _FILTER_DST_PORT), ("CTA_FILTER_REPLY_FLAGS", 0)]
-        }
-        message = self._message(version, [("CTA_TUPLE_ORIG", original), ("CTA_FILTER", flags)])
+    def flows(self, version: int, protocol: int, ports: "Collection[int]") -> list[Flow]:
+        """The flows of one protocol that were sent to one of these ports; one dump, filtered by the kernel."""
+        tuple_ = [("CTA_PROTO_NUM", protocol), ("CTA_PROTO_SRC_PORT", 0), ("CTA_PROTO_DST_PORT", next(iter(ports), 0))]
+        wanted = _FILTER_PROTO_NUM | (_FILTER_DST_PORT if len(ports) == 1 else 0)
+        message = self._message(
+            version,
+            [
+                ("CTA_TUPLE_ORIG", {"attrs": [("CTA_TUPLE_PROTO", {"attrs": tuple_})]}),
+                ("CTA_FILTER", {"attrs": [("CTA_FILTER_ORIG_FLAGS", wanted), ("CTA_FILTER_REPLY_FLAGS", 0)]}),
+            ],
+        )
         found = []
         for answer in self.request(message, _SUBSYSTEM << 8 | _GET, F_DUMP):
             decoded = answer.decode(type(message))
-            ports = decoded.get_attr("CTA_TUPLE_ORIG").get_attr("CTA_TUPLE_PROTO")
-            if (ports.get_attr("CTA_PROTO_NUM"), ports.get_attr("CTA_PROTO_DST_PORT")) == (protocol, port):
+            told = decoded.get_attr("CTA_TUPLE_ORIG").get_attr("CTA_TUPLE_PROTO")
+            if told.get_attr("CTA_PROTO_NUM") == protocol and told.get_attr("CTA_PROTO_DST_PORT") in ports:
                 found.append(Flow(decoded))
         return found
 
-    def forget(self, version: int, protocol: int, port: int, stale: "Callable[[Flow], bool]") -> int:
-        """Remove the flows to a port that are ``stale``: how many there were."""
+    def forget(self, version: int, protocol: int, ports: "Collection[int]", stale: "Callable[[Flow], bool]") -> int:
+        """Remove the flows to these ports that are ``stale``: how many there were."""
         count = 0
-        for flow in self.flows(version, protocol, port):
+        for flow in self.flows(version, protocol, ports):
             if stale(flow):
                 count += self._remove(version, flow)
         return count

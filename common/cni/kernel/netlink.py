@@ -6,7 +6,7 @@ namespace in which it was opened, wherever the process goes afterwards.
 
 import os
 import struct
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
 from cni.errors import TryAgainLater
 
@@ -21,6 +21,9 @@ F_REPLACE, F_EXCL, F_CREATE, F_APPEND = 0x100, 0x200, 0x400, 0x800
 _F_DUMP_INTR = 0x10
 _ERROR, _DONE = 2, 3
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+# Below what every kernel gives a socket (net.core.wmem_default is 212992).
+_BUFFER = 1 << 16
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ATTRIBUTE_MSG = 1
 _HEADER = struct.Struct("=IHHII")
@@ -110,6 +113,12 @@ class Netlink:
         """Send encoded messages as one datagram; the answer is the last sequence number used."""
         self._socket.send(data)
         return self._sequence
+
+    def make_room(self, size: int) -> None:
+        """Let the socket hold a datagram of ``size`` bytes, and the answers to it (socket(7), SO_SNDBUFFORCE)."""
+        if size > _BUFFER:
+            self._socket.setsockopt(SOL_SOCKET, _SO_SNDBUFFORCE, 2 * size)
+            self._socket.setsockopt(SOL_SOCKET, _SO_RCVBUFFORCE, 4 * size)
 
     def receive(self) -> "Iterator[Answer]":
         """The messages of one datagram; raises ``TryAgainLater`` when none comes in time."""

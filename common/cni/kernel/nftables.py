@@ -7,6 +7,8 @@ It prints itself as the script that one would give to ``nft -f``; a test holds t
 pyroute2 models some enumerations as sets of flags and the other way round; numbers are given to it there.
 """
 
+import _thread
+import os
 import struct
 
 from cni.errors import CNIError, TryAgainLater
@@ -34,6 +36,8 @@ _TRIES = 50
 _NLMSG_ERROR = 2
 # Keys a request for elements: their answers fit into a socket's receive buffer.
 _AT_ONCE = 24
+# Elements a message: an attribute has 64 KiB.
+_A_MESSAGE = 150
 
 # hook numbers of the inet, ip and bridge families
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
@@ -50,6 +54,11 @@ class Type:
         self.number = number
         self.length = length
 
+    @property
+    def in_host_order(self) -> bool:
+        """Whether nft takes a single field of this type for a number of the host's byte order."""
+        return self.number in (19, 41)
+
     def pack(self, value: bytes) -> bytes:
         """A value, padded as fields of a concatenation are (to 4 bytes)."""
         return value.ljust(self.length + 3 & ~3, b"\0")
@@ -57,7 +66,11 @@ class Type:
 
 IPV4_ADDR, IPV6_ADDR = Type("ipv4_addr", 7, 4), Type("ipv6_addr", 8, 16)
 ETHER_ADDR, INET_PROTO, INET_SERVICE = Type("ether_addr", 9, 6), Type("inet_proto", 12, 1), Type("inet_service", 13, 2)
-IFNAME = Type("ifname", 41, 16)
+MARK, IFNAME = Type("mark", 19, 4), Type("ifname", 41, 16)
+
+
+# libnftnl's user data of a set: BYTEORDER_HOST_ENDIAN
+_HOST_ORDER = struct.pack("=I", 1)
 
 
 def _number(types: "Sequence[Type]") -> int:
@@ -97,6 +110,13 @@ class SetType:
         self.key = tuple(key)
         self.data = tuple(data)
 
+    @property
+    def told(self) -> bytes:
+        """What nft wants to know to print it: the byte order of a key or a datum that is a single field."""
+        sides = enumerate((self.key, self.data))
+        single = [number for number, types in sides if len(types) == 1 and types[0].in_host_order]
+        return b"".join(bytes([number, 4]) + _HOST_ORDER for number in single)
+
     def __str__(self) -> str:
         key = " . ".join(each.name for each in self.key)
         return f"{key} : {' . '.join(each.name for each in self.data)}" if self.data else key
@@ -134,6 +154,19 @@ class Rule:
                 if chain:
                     found.append(str(chain))
         return found
+
+
+class BaseChain:
+    """A chain at a hook: the hook's number, and the policy (0 drop, 1 accept)."""
+
+    __slots__ = ("hook", "name", "policy", "table")
+
+    def __init__(self, message: "Any") -> None:
+        self.table: str = message.get_attr("NFTA_CHAIN_TABLE")
+        self.name: str = message.get_attr("NFTA_CHAIN_NAME")
+        self.hook: int = message.get_attr("NFTA_CHAIN_HOOK").get_attr("NFTA_HOOK_HOOKNUM")
+        policy = message.get_attr("NFTA_CHAIN_POLICY")
+        self.policy: int = 1 if policy is None else policy
 
 
 class NftablesError(CNIError):
@@ -364,6 +397,8 @@ class Transaction:
         ]
         if type.data:
             attributes += [("NFTA_SET_DATA_TYPE", _number(type.data)), ("NFTA_SET_DATA_LEN", _length(type.data))]
+        if type.told:
+            attributes.append(("NFTA_SET_USERDATA", type.told))
         text = f"add {'map' if type.data else 'set'} {self._where} {name} {{ type {type} ; }}"
         flags = F_CREATE | (F_EXCL if exclusive else 0)
         self._step(_NEWSET, flags, _messages().nft_set_msg(), attributes, text)
@@ -373,12 +408,20 @@ class Transaction:
         attributes = [("NFTA_SET_TABLE", self.table), ("NFTA_SET_NAME", name)]
         self._step(_DELSET, 0, _messages().nft_set_msg(), attributes, f"delete set {self._where} {name}")
 
-    def _element(self, set_name: str, parts: "list[tuple[str, Any]]") -> "list[tuple[str, Any]]":
-        return [
+    def _element(self, kind: int, flags: int, set_name: str, parts: "list[tuple[str, Any]]", text: str) -> None:
+        """One more element; those of one set that follow each other share a message."""
+        if self._steps:
+            last_kind, _, message, told = self._steps[-1]
+            if last_kind == kind and message["attrs"][1][1] == set_name and told.count("\n") < _A_MESSAGE:
+                message["attrs"][2][1].append({"attrs": parts})
+                self._steps[-1] = (kind, flags, message, f"{told}\n{text}")
+                return
+        attributes: list[tuple[str, Any]] = [
             ("NFTA_SET_ELEM_LIST_TABLE", self.table),
             ("NFTA_SET_ELEM_LIST_SET", set_name),
             ("NFTA_SET_ELEM_LIST_ELEMENTS", [{"attrs": parts}]),
         ]
+        self._step(kind, flags, _messages().nft_set_elem_list_msg(), attributes, text)
 
     def add_element(self, set_name: str, key: bytes, data: bytes = b"", comment: str = "") -> None:
         """Make an element; one that has the key already is an error."""
@@ -389,26 +432,47 @@ class Transaction:
             text = comment.encode() + b"\0"
             parts.append(("NFTA_SET_ELEM_USERDATA", bytes([0, len(text)]) + text))
         told = f"add element {self._where} {set_name} {{ {key.hex()}{f' : {data.hex()}' if data else ''} }}"
-        message = _messages().nft_set_elem_list_msg()
-        self._step(_NEWSETELEM, F_CREATE | F_EXCL, message, self._element(set_name, parts), told)
+        self._element(_NEWSETELEM, F_CREATE | F_EXCL, set_name, parts, told)
 
     def delete_element(self, set_name: str, key: bytes) -> None:
         """Remove the element with this key."""
-        parts = [("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]})]
+        parts: list[tuple[str, Any]] = [("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]})]
         text = f"delete element {self._where} {set_name} {{ {key.hex()} }}"
-        self._step(_DELSETELEM, 0, _messages().nft_set_elem_list_msg(), self._element(set_name, parts), text)
+        self._element(_DELSETELEM, 0, set_name, parts, text)
 
     def describe(self) -> str:
         """The transaction as a script for nft; keys and data of elements in hexadecimal."""
         return "\n".join(text for _, _, _, text in self._steps)
 
     def texts(self) -> list[str]:
-        """The steps' texts, in order."""
-        return [text for _, _, _, text in self._steps]
+        """The lines of that script."""
+        return self.describe().splitlines()
 
     def steps(self) -> "list[tuple[int, int, Any, str]]":
         """Message type, flags, message and text of each step."""
         return list(self._steps)
+
+
+_thread_local = _thread._local()
+
+
+def here() -> "Nftables":
+    """The socket to nf_tables of the namespace that the process is in; one for all effects of a thread, not closed.
+
+    Closing one after a removal waits for the kernel's own tidying (a grace period of RCU, some 10 ms): a process pays
+    for that once, at its end, and not at all when it has waited for another reason meanwhile.
+    """
+    namespace = os.stat("/proc/thread-self/ns/net")
+    key = os.getpid(), namespace.st_dev, namespace.st_ino
+    held = getattr(_thread_local, "held", None)
+    if held is not None and held[0] == key:
+        kernel: Nftables = held[1]
+        return kernel
+    if held is not None:
+        held[1].close()
+    kernel = Nftables()
+    _thread_local.held = key, kernel
+    return kernel
 
 
 class Nftables(Netlink):
@@ -416,11 +480,19 @@ class Nftables(Netlink):
 
     def __init__(self) -> None:
         super().__init__(NETFILTER)
+        self._dump: Netlink | None = None
+        self._given_up: list[Netlink] = []
+
+    def close(self) -> None:
+        """Give the descriptors back; waits for the kernel after a removal."""
+        for dump in (*self._given_up, *([self._dump] if self._dump else ())):
+            dump.close()
+        super().close()
 
     # transactions
 
     def commit(self, transaction: Transaction, generation: int | None = None) -> None:
-        """Send the batch, and read one acknowledgement a message; raises ``NftablesError`` for the first fault.
+        """Send the batch, and read its faults and the last message's acknowledgement; raises ``NftablesError`` for the first.
 
         With a ``generation`` it fails with ERESTART if anything has changed since that was read.
         """
@@ -428,11 +500,14 @@ class Nftables(Netlink):
             return
         data = bytearray(self._bracket(_BATCH_BEGIN, generation))
         told: dict[int, str] = {self._sequence: "the start of the batch"}
-        for kind, flags, message, text in transaction.steps():
-            data += self.encode(message, _SUBSYSTEM << 8 | kind, flags | F_ACK)
-            told[self._sequence] = text
+        steps = transaction.steps()
+        for number, (kind, flags, message, text) in enumerate(steps, 1):
+            flags |= F_ACK if number == len(steps) else 0
+            data += self.encode(message, _SUBSYSTEM << 8 | kind, flags)
+            told[self._sequence] = text.split("\n", 1)[0]
         last = self._sequence
         data += self._bracket(_BATCH_END, None)
+        self.make_room(len(data))
         self.send(data)
         self._acknowledge(told, last)
 
@@ -443,7 +518,7 @@ class Nftables(Netlink):
         return struct.pack("=IHHII", 16 + len(body), kind, 1, self._sequence, 0) + body
 
     def _acknowledge(self, told: "dict[int, str]", last: int) -> None:
-        """Every message is answered unless the whole batch is refused at once."""
+        """The last message is answered, and those with a fault, unless the whole batch is refused at once."""
         fault: NftablesError | None = None
         while True:
             for answer in self.receive():
@@ -517,6 +592,11 @@ class Nftables(Netlink):
         """Table and name of every chain of a family; for GC."""
         found = self._get(_messages().nft_chain_msg(), _GETCHAIN, family, [], F_DUMP)
         return [(chain.get_attr("NFTA_CHAIN_TABLE"), chain.get_attr("NFTA_CHAIN_NAME")) for chain in found]
+
+    def base_chains(self, family: int) -> "list[BaseChain]":
+        """The chains of a family that hang at a hook; for STATUS."""
+        found = self._get(_messages().nft_chain_msg(), _GETCHAIN, family, [], F_DUMP)
+        return [BaseChain(chain) for chain in found if chain.get_attr("NFTA_CHAIN_HOOK") is not None]
 
     def has_set(self, family: int, table: str, name: str) -> bool:
         """Whether the set or map exists."""
@@ -611,23 +691,29 @@ class Nftables(Netlink):
         return found
 
     def holds_beside(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> bool:
-        """Whether a set has an element with another key than these; the rest of the dump is dropped."""
+        """Whether a set has an element with another key than these."""
+        known = set(keys)
+        return self.holds(family, table, set_name, lambda found: found.key not in known)
+
+    def holds(self, family: int, table: str, set_name: str, wanted: "Callable[[Element], bool]") -> bool:
+        """Whether a set has an element that is ``wanted``: the dump is read until one comes, and dropped then."""
         message = _messages().nft_set_elem_list_msg()
         message["nfgen_family"] = family
         message["attrs"] = [("NFTA_SET_ELEM_LIST_TABLE", table), ("NFTA_SET_ELEM_LIST_SET", set_name)]
-        short = Netlink(NETFILTER)
-        try:
-            sequence = short.send(short.encode(message, _SUBSYSTEM << 8 | _GETSETELEM, F_DUMP))
-            while True:
-                for answer in short.receive():
-                    if answer.sequence != sequence:
-                        continue
-                    if answer.kind in (2, 3):
-                        return False
-                    if any(found.key not in keys for found in _elements(answer.decode(type(message)))):
-                        return True
-        finally:
-            short.close()
+        # a socket whose dump was given up answers no other; it stays open like that of ``here``
+        dump = self._dump or Netlink(NETFILTER)
+        self._dump = None
+        sequence = dump.send(dump.encode(message, _SUBSYSTEM << 8 | _GETSETELEM, F_DUMP))
+        while True:
+            for answer in dump.receive():
+                if answer.sequence != sequence:
+                    continue
+                if answer.kind in (2, 3):
+                    self._dump = dump
+                    return False
+                if any(wanted(found) for found in _elements(answer.decode(type(message)))):
+                    self._given_up.append(dump)
+                    return True
 
 
 def _elements(message: "Any") -> list[Element]:

@@ -88,6 +88,11 @@ class Link:
         """Whether it is set up (it may still have no carrier)."""
         return bool(self.flags & IFF_UP)
 
+    @property
+    def loopback(self) -> bool:
+        """Whether it is ``lo``."""
+        return bool(self.flags & IFF_LOOPBACK)
+
 
 class LinkAddress:
     """An address on a link."""

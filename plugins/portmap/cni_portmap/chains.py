@@ -1,0 +1,168 @@
+"""Go's iptables chains for host ports: what they are called and what stands in them (pure).
+
+::
+
+    -A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT                   (and OUTPUT)
+    -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \\"n\\" id: \\"c\\"" -m multiport --dports 8080 -j CNI-DN-…
+    -A CNI-DN-… -s 10.1.2.0/24 -p tcp --dport 8080 -j CNI-HOSTPORT-SETMARK
+    -A CNI-DN-… -s 127.0.0.1 -p tcp --dport 8080 -j CNI-HOSTPORT-SETMARK
+    -A CNI-DN-… -p tcp --dport 8080 -j DNAT --to-destination 10.1.2.5:80
+    -I POSTROUTING 1 … -j CNI-HOSTPORT-MASQ
+
+Names and rules are Go's to the letter, so that either finds what the other made. The interface is no part of a chain's
+name: two of one container on one network share it, and are told apart by the addresses that their rules lead to.
+"""
+
+from cni.kernel import iptables
+from cni.names import raw_sha512
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.names import Attachment
+    from cni_portmap.settings import Mapping, Settings, Target
+
+DNAT, SETMARK, MASQ = "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"
+# Of versions before 0.7: taken away, never made.
+OLD_SNAT = "CNI-HOSTPORT-SNAT"
+BASE = ("PREROUTING", "OUTPUT", "POSTROUTING")
+_PORTS_A_RULE = 15
+_COMMENT_MAX = 255
+_ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+def chain_name(network: str, container: str, prefix: str = "CNI-DN-") -> str:
+    """28 characters: the prefix and 21 hexadecimal digits of network and container id, nothing between them."""
+    return prefix + raw_sha512(f"{network}{container}".encode()).hex()[: 28 - len(prefix)]
+
+
+def comment(attachment: "Attachment") -> str:
+    """What the entry rules of a container bear."""
+    text = f'dnat name: "{attachment.network}" id: "{attachment.container}"'
+    return text if len(text) <= _COMMENT_MAX else f"{text[: _COMMENT_MAX - 2]}..."
+
+
+def owner_of(text: str) -> "tuple[str, str] | None":
+    """Network and container that such a comment tells, None for another or one that was cut."""
+    parts = text.split('"')
+    if len(parts) == 5 and parts[0] == "dnat name: " and parts[2] == " id: " and not parts[4]:
+        return parts[1], parts[3]
+    return None
+
+
+def _rule(chain: str, *words: str) -> str:
+    return f"-A {chain} {' '.join(iptables.quoted(word) for word in words)}"
+
+
+def marking(said: "Settings") -> "list[str]":
+    """Whether the shared chains that mark and masquerade are wanted, and their rules."""
+    if not said.snat or said.set_mark_chain is not None:
+        return []
+    mark = f"{1 << said.mark_bit:#x}/{1 << said.mark_bit:#x}"
+    text = "CNI portfwd masquerade mark"
+    return [
+        _rule(SETMARK, "-m", "comment", "--comment", text, "-j", "MARK", "--set-xmark", mark),
+        _rule(MASQ, "-m", "mark", "--mark", mark, "-j", "MASQUERADE"),
+    ]
+
+
+def entrances() -> "list[str]":
+    """The jumps to the entry rules."""
+    return [_rule(chain, "-m", "addrtype", "--dst-type", "LOCAL", "-j", DNAT) for chain in ("PREROUTING", "OUTPUT")]
+
+
+def masquerading() -> str:
+    """The jump that has to stand before those of bridge and ptp."""
+    text = "CNI portfwd requiring masquerade"
+    return _rule("POSTROUTING", "-m", "comment", "--comment", text, "-j", MASQ)
+
+
+def entries(attachment: "Attachment", said: "Settings", version: int) -> "list[str]":
+    """The entry rules of one container: per protocol in the order of their names, 15 ports each.
+
+    Go lists the ports of the other family too, and its CHECK wants them there; the container's own chain has none.
+    """
+    found = []
+    chain, conditions = chain_name(attachment.network, attachment.container), said.conditions[version]
+    for protocol in sorted({mapping.protocol for mapping in said.mappings}):
+        ports = [str(mapping.host_port) for mapping in said.mappings if mapping.protocol == protocol]
+        for place in range(0, len(ports), _PORTS_A_RULE):
+            listed = ",".join(ports[place : place + _PORTS_A_RULE])
+            words = ["-m", "comment", "--comment", comment(attachment), "-m", "multiport", "-p", protocol]
+            found.append(_rule(DNAT, *words, "--destination-ports", listed, *conditions, "-j", chain))
+    return found
+
+
+def translations(attachment: "Attachment", target: "Target", said: "Settings") -> "list[str]":
+    """The rules of a container's own chain: per mapping the marks, then the translation."""
+    found = []
+    chain = chain_name(attachment.network, attachment.container)
+    for mapping in target.mappings:
+        match = ["-p", mapping.protocol, "--dport", str(mapping.host_port)]
+        if mapping.host is not None:
+            match += ["-d", str(mapping.host)]
+        if said.snat:
+            found += [_rule(chain, *match, *words) for words in _marks(target, said)]
+        found.append(_rule(chain, *match, "-j", "DNAT", "--to-destination", _destination(target, mapping)))
+    return found
+
+
+def _marks(target: "Target", said: "Settings") -> "list[list[str]]":
+    jump = ["-j", said.set_mark_chain or SETMARK]
+    if said.masq_all:
+        return [["-s", _ANYWHERE[target.version], *jump]]
+    subnet = [["-s", str(target.prefix), *jump]]
+    return subnet + ([["-s", "127.0.0.1", *jump]] if target.version == 4 else [])
+
+
+def _destination(target: "Target", mapping: "Mapping") -> str:
+    address = target.prefix.address
+    return f"[{address}]:{mapping.port}" if target.version == 6 else f"{address}:{mapping.port}"
+
+
+class Listed:
+    """A rule as iptables lists it, with what is asked of it."""
+
+    __slots__ = ("line", "options")
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        self.options = dict(iptables.meaning(line))
+
+    @property
+    def target(self) -> str:
+        """Where it jumps to."""
+        return self.options.get("-j", "")
+
+    @property
+    def protocol(self) -> str:
+        """``tcp`` and the like."""
+        return self.options.get("-p", "")
+
+    @property
+    def ports(self) -> "frozenset[str]":
+        """The host ports that it is for."""
+        text = self.options.get("--dports", "") or self.options.get("--dport", "")
+        return frozenset(text.split(",")) if text else frozenset()
+
+    @property
+    def conditions(self) -> "frozenset[tuple[str, str]]":
+        """What an entry rule asks for besides protocol and ports."""
+        usual = ("-A", "-j", "-p", "--dports", "--dport", "--comment")
+        return frozenset((name, value) for name, value in self.options.items() if name not in usual)
+
+    @property
+    def leads_to(self) -> str:
+        """The container's address of a translation, the empty text for other rules."""
+        destination = self.options.get("--to-destination", "")
+        return destination[1:].split("]")[0] if destination.startswith("[") else destination.rpartition(":")[0]
+
+
+def by_mapping(rules: "list[str]") -> "list[list[Listed]]":
+    """A container's own chain cut into mappings: each ends in its translation."""
+    groups: list[list[Listed]] = [[]]
+    for line in rules:
+        rule = Listed(line)
+        groups[-1].append(rule)
+        if rule.target == "DNAT":
+            groups.append([])
+    return [group for group in groups if group]

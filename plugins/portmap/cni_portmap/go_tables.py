@@ -1,0 +1,74 @@
+"""Host ports that Go's portmap (1.6 and later) made in nftables: found and removed, never made.
+
+Tables ``ip cni_hostport`` and ``ip6 cni_hostport``; each rule bears the container's id as its comment, and nothing of
+network and interface. So what leads to another interface of a container that lives is another attachment's, and stays.
+"""
+
+from cni.kernel import nftables
+from cni.kernel.iptables import compared, value_of
+from cni.kernel.nftables import IPV4, IPV6, Nftables, Rule, Transaction
+from cni.plan import Effect
+from cni_portmap.iptables_ports import other_addresses
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.kernel.namespace import Namespace
+    from cni.names import Attachment
+
+TABLE = "cni_hostport"
+# Chains with rules a container; the first two of the versions 1.6 to 1.8 too.
+CHAINS = ("hostports", "hostip_hostports", "masquerading")
+
+
+class GoTables(Effect):
+    """The rules of one container. GC cannot tell whose network they are of, so it leaves them to DEL."""
+
+    __slots__ = ("namespace",)
+
+    def __init__(self, attachment: "Attachment", namespace: "Namespace | None") -> None:
+        super().__init__(attachment)
+        self.namespace = namespace
+
+    def identify(self, attachment: "Attachment") -> str:
+        """The comment that the rules bear."""
+        return attachment.container
+
+    def remove(self) -> None:
+        """The rules, and a table with its last one: Go's plugin makes it whole again in each ADD."""
+        kernel = nftables.here()
+        for family in (IPV4, IPV6):
+            if kernel.has_table(family, TABLE):
+                kernel.repeatedly(lambda family=family: self._remove(kernel, family))  # type: ignore[misc]
+
+    def _remove(self, kernel: Nftables, family: int) -> None:
+        generation, transaction = kernel.generation(), Transaction(family, TABLE)
+        living = {address.packed for address in other_addresses(self.namespace, self.attachment.ifname)}
+        left = 0
+        for chain in CHAINS:
+            if kernel.chain(family, TABLE, chain) is None:
+                continue
+            for rule in kernel.rules(family, TABLE, chain):
+                if rule.comment == self.identity and living.isdisjoint(_values(rule)):
+                    transaction.delete_rule(chain, rule.handle)
+                else:
+                    left += 1
+        if transaction and not left:
+            transaction = Transaction(family, TABLE)
+            transaction.delete_table()
+        kernel.commit(transaction, generation)
+
+    def describe(self) -> str:
+        """As nft would be told."""
+        return f"no rules with comment {self.identity} in tables {TABLE}"
+
+
+def _values(rule: Rule) -> "set[bytes]":
+    """What a rule compares with, and where it leads to."""
+    found = compared(rule)
+    for expression in rule.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
+        if expression.get_attr("NFTA_EXPR_NAME") == "immediate":
+            data = expression.get_attr("NFTA_EXPR_DATA").get_attr("NFTA_IMMEDIATE_DATA")
+            value = data.get_attr("NFTA_DATA_VALUE") if data else None
+            if value:
+                found.add(value_of(value))
+    return found

@@ -1,0 +1,73 @@
+"""Who holds a host port, and whether that attachment still lives."""
+
+from cni.kernel.nftables import INET, Element, Nftables, unpack
+from cni.names import Attachment
+from cni_portmap import layout
+from cni_portmap.owned import Owned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cni.kernel.rtnl import Rtnl
+    from cni.result import Interface
+
+
+def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "Rtnl") -> str:
+    """The host end of the container's link as prevResult tells it; the empty text where there is none to be known by.
+
+    Our bridge derives the name from the attachment; Go's draws one, and the first veth on the node's side is it.
+    """
+    names = [interface.name for interface in interfaces if not interface.sandbox]
+    if attachment.link in names:
+        return attachment.link
+    for name in names:
+        link = rtnl.link(name)
+        if link is not None and link.kind == "veth":
+            return name
+    return ""
+
+
+class Holders:
+    """Looks at the records of the table, and at the links of the node."""
+
+    def __init__(self, kernel: Nftables, rtnl: "Rtnl") -> None:
+        self._kernel = kernel
+        self._rtnl = rtnl
+        self._mappings = [layout.mappings(kernel, version) for version in layout.FAMILIES]
+
+    def death(self, element: Element, addresses: "set[bytes]") -> str:
+        """Why the holder of an element does not live any more; the empty text if it does, or may.
+
+        ``addresses`` are those of the attachment that wants it: IPAM gave them, so nobody else has them now.
+        """
+        length = 4 if len(element.data) == 8 else 16
+        if element.data[:length] in addresses:
+            return "its address was given to the new one"
+        link, alias = self._owner(element.comment)
+        if not link:
+            return "there is no record of it"
+        told = layout.attachments(self._kernel).of(link)
+        name = Owned.told(told[0])[0] if told else ""
+        if not name:
+            return ""
+        found = self._rtnl.link(name)
+        if found is None:
+            return f"its link {name} is gone"
+        if found.alias.count("/") == 2 and alias and found.alias != alias:
+            return f"its link {name} is that of {found.alias} by now"
+        return ""
+
+    def _owner(self, comment: str) -> tuple[str, str]:
+        """Link name and alias of the attachment that a comment tells; empty where it has no record."""
+        parts = comment.split("/")
+        if len(parts) == 3:
+            owner = Attachment(*parts)
+            if owner.comment == comment and any(records.of(owner.link) for records in self._mappings):
+                return owner.link, owner.alias
+        # a comment that was too long to tell its attachment: only its record does
+        for records in self._mappings:
+            for element in self._kernel.elements(INET, layout.TABLE, records.name):
+                if element.comment == comment:
+                    return unpack(records.type.key, element.key)[0].rstrip(b"\0").decode(), ""
+        return "", ""

@@ -1,0 +1,199 @@
+"""The host ports of one attachment in nftables, as an effect; the table's layout is ``layout``'s."""
+
+from cni.errors import CheckFailed, InvalidConfig
+from cni.kernel import nftables
+from cni.kernel.nftables import EEXIST, ENOENT, INET, Nftables, NftablesError
+from cni.plan import Effect
+from cni_portmap import layout
+from cni_portmap.change import Change
+from cni_portmap.layout import TABLE, WHERE
+from cni_portmap.owned import WORD, Owned, named, source_set
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cni.kernel.rtnl import Rtnl
+    from cni.names import Attachment
+    from cni_portmap.owned import Entry
+
+
+class HostPorts(Effect):
+    """The host ports of one attachment, in nftables."""
+
+    __slots__ = ("owned", "rtnl", "say")
+
+    def __init__(
+        self, attachment: "Attachment", rtnl: "Rtnl", say: "Callable[[str], None]", owned: Owned | None = None
+    ) -> None:
+        """``owned`` is what is wanted; None on DEL and GC."""
+        super().__init__(attachment)
+        self.rtnl = rtnl
+        self.say = say
+        self.owned = owned or Owned()
+
+    def identify(self, attachment: "Attachment") -> str:
+        """The attachment's link name."""
+        return attachment.link
+
+    def make(self) -> None:
+        """Repeatable: what the attachment had is replaced in the same transaction. Raises ``Refused`` for a taken port."""
+        kernel, thorough = nftables.here(), False
+
+        def change() -> None:
+            nonlocal thorough
+            try:
+                Change(kernel, self.rtnl, self.say).make(self.attachment, self.owned, thorough)
+            except NftablesError as error:
+                thorough = thorough or error.errno in (EEXIST, ENOENT)
+                raise
+
+        unknown = self._unknown_conditions(kernel)
+        if unknown:
+            _judge(unknown)
+        kernel.repeatedly(change)
+        if unknown:
+            _tell_nft(unknown)
+        self._forget_flows(self.owned.entries, stale=True)
+
+    def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
+        """Family, group and words of the conditions that no jump has yet."""
+        missing = []
+        for version, group in self.owned.groups().items():
+            chain = named("hostports", version, group)
+            for entrance, _ in layout.ENTRANCES:
+                if all(rule.comment != chain for rule in kernel.rules(INET, TABLE, entrance)):
+                    missing.append((version, group, self.owned.conditions[version]))
+                    break
+        return missing
+
+    def _forget_flows(self, entries: "list[Entry]", stale: bool) -> None:
+        entries = [entry for entry in entries if entry.protocol == _UDP]
+        if not entries:
+            return
+        from cni_portmap import flows
+
+        if stale:
+            flows.forget_stale(entries, self.rtnl, self.say)
+        else:
+            flows.forget_orphans(entries, self.say)
+
+    def compare(self) -> None:
+        """Rules, elements and records are there, and are this attachment's."""
+        kernel = nftables.here()
+        _compare(kernel, self.attachment, self.owned)
+
+    def present(self, network: str) -> list[str]:
+        """The attachments of the network that have records."""
+        kernel = nftables.here()
+        return layout.attachments(kernel).links(network)
+
+    def discard(self, identity: str) -> None:
+        """Remove what the attachment with this link name has; what is another's by now stays."""
+        kernel = nftables.here()
+        released: list[Entry] = []
+
+        def change() -> None:
+            nonlocal released
+            attempt = Change(kernel, self.rtnl, self.say)
+            attempt.remove(identity)
+            released = attempt.released
+
+        kernel.repeatedly(change)
+        self._forget_flows(released, stale=False)
+
+    def describe(self) -> str:
+        """As nft would be told, without the parts that all attachments share."""
+        lines = []
+        for entry in self.owned.entries:
+            said = self.owned.conditions.get(entry.version, "")
+            lines.append(f"{said + ' ' if said else ''}{entry.describe()} of {self.attachment}")
+        for source in self.owned.sources:
+            word = WORD[source.version]
+            pods = dict.fromkeys(str(entry.address) for entry in self.owned.entries if entry.version == source.version)
+            lines += [f"ct status dnat {word} saddr {source.network} {word} daddr {pod} masquerade" for pod in pods]
+        return "\n".join(lines)
+
+
+_UDP = 17
+
+
+# conditions
+
+
+def _judge(unknown: "list[tuple[int, str, str]]") -> None:
+    """Let nft read conditions before anything is touched; raises ``InvalidConfig`` with its words."""
+    from cni.kernel import program
+
+    for version, group, conditions in unknown:
+        chain = named("hostports", version, group)
+        lines = [
+            f"add table inet {TABLE}",
+            f"add chain inet {TABLE} {chain}",
+            f"add rule inet {TABLE} {chain} meta nfproto ipv{version} {conditions} return",
+        ]
+        fault, _ = program.run("nft", "-c", "-f", "-", stdin="\n".join([*lines, ""]))
+        if fault:
+            raise InvalidConfig(f"conditionsV{version} is nothing that nft understands: {conditions}", fault)
+
+
+def _tell_nft(unknown: "list[tuple[int, str, str]]") -> None:
+    """The jumps with conditions, in front of those without; raises ``CNIError``."""
+    from cni.errors import CNIError
+    from cni.kernel import program
+
+    lines = [
+        f"insert rule inet {TABLE} {entrance} {layout.conditional_jump(version, group, conditions)}"
+        for version, group, conditions in unknown
+        for entrance, _ in layout.ENTRANCES
+    ]
+    fault, _ = program.run("nft", "-f", "-", stdin="\n".join([*lines, ""]))
+    if fault:
+        raise CNIError(f"failed to set up conditions with nft: {fault}", f"the script was: {'; '.join(lines)}")
+
+
+# CHECK
+
+
+def _compare(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
+    _compare_chains(kernel, wanted)
+    for name, elements in wanted.mapped().items():
+        found = kernel.elements_of(INET, TABLE, name, list(elements))
+        for entry, element in zip(elements.values(), found, strict=True):
+            if element is None:
+                raise CheckFailed(f"{WHERE}: {entry} of {attachment} is missing", f"in map {name}")
+            if element.comment != attachment.comment:
+                raise CheckFailed(f"{WHERE}: {entry} of {attachment} is that of {element.comment} by now")
+            if element.data != entry.data:
+                raise CheckFailed(f"{WHERE}: {entry} of {attachment} leads elsewhere", f"in map {name}")
+    for source, keys in wanted.masqueraded().items():
+        name = source_set(source)
+        if any(element is None for element in kernel.elements_of(INET, TABLE, name, list(keys))):
+            raise CheckFailed(f"{WHERE}: connections from {source.network} to {attachment} are not masqueraded")
+    _compare_records(kernel, attachment, wanted)
+
+
+def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
+    """The rules that lead to the maps and sets: by the name of what they lead to, which is their comment."""
+    needed: dict[str, set[str]] = {entrance: set() for entrance, _ in layout.ENTRANCES}
+    needed[layout.POSTROUTING] = {source_set(source) for source in wanted.masqueraded()}
+    for entry in wanted.entries:
+        chain = named("hostports", entry.version, entry.group)
+        needed.setdefault(chain, set()).add(entry.map)
+        for entrance, _ in layout.ENTRANCES:
+            needed[entrance].add(chain)
+    for chain, comments in needed.items():
+        found = kernel.chain(INET, TABLE, chain)
+        hooked = chain in ("prerouting", "output", layout.POSTROUTING)
+        if found is None or (hooked and found.get_attr("NFTA_CHAIN_HOOK") is None):
+            raise CheckFailed(f"{WHERE}: its chain {chain} is missing", "DEL and ADD make it again")
+        missing = comments - {rule.comment for rule in kernel.rules(INET, TABLE, chain)}
+        if missing:
+            raise CheckFailed(f"{WHERE}: chain {chain} has no rule for {', '.join(sorted(missing))}")
+
+
+def _compare_records(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
+    for version in layout.FAMILIES:
+        told = [entry.record() for entry in wanted.entries if entry.version == version]
+        if sorted(layout.mappings(kernel, version).of(attachment.link)) != sorted(told):
+            raise CheckFailed(f"{WHERE}: the records of {attachment} are not those of its ports", "DEL and ADD mend it")

@@ -1,0 +1,168 @@
+"""The table of host ports: one of our own, in which a packet costs a few look-ups however many pods there are.
+
+::
+
+    table inet pycni_hostports {
+        map mappings4 {                     # who has what, found by the attachment's link name
+            type ifname . inet_service : inet_proto . ipv4_addr . inet_service . ipv4_addr . inet_service
+            elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : tcp . 0.0.0.0 . 8080 . 10.1.2.5 . 80 }
+        }
+        map sources4 {                      # whose connections are masqueraded: network . length
+            type ifname . inet_service : ipv4_addr . inet_service
+            elements = { "vethabcdefghijk" . 0 : 10.1.2.0 . 24, "vethabcdefghijk" . 1 : 127.0.0.0 . 8 }
+        }
+        map attachments {                   # the link that tells who lives, the groups of its conditions
+            type ifname . inet_service : ifname . mark . mark
+            elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : "vethabcdefghijk" . 0x00000000 . 0x00000000 }
+        }
+        map hostips4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
+        map hostports4 {
+            type inet_proto . inet_service : ipv4_addr . inet_service
+            elements = { tcp . 8080 comment "mynet/ctr1/eth0" : 10.1.2.5 . 80 }
+        }
+        map hostip_ports4 { type inet_proto . inet_service : inet_service }      # how many of hostips4 have a port
+        set from4_24 {                      # source network . pod . protocol . host port
+            type ipv4_addr . ipv4_addr . inet_proto . inet_service
+            elements = { 10.1.2.0 . 10.1.2.5 . tcp . 8080 comment "mynet/ctr1/eth0" }
+        }
+        chain hostports4 {
+            dnat ip to ip daddr . meta l4proto . th dport map @hostips4
+            dnat ip to meta l4proto . th dport map @hostports4
+        }
+        chain prerouting { type nat hook prerouting priority -101; fib daddr type local jump hostports4 }
+        chain output { type nat hook output priority -101; fib daddr type local jump hostports4 }
+        chain postrouting {
+            type nat hook postrouting priority 99;
+            ct status dnat ip saddr & 255.255.255.0 . ip daddr . meta l4proto . ct original proto-dst @from4_24 masquerade
+        }
+    }
+
+and the same with a 6. The priorities are one before those that Go's plugins, kube-proxy and others take, because of
+two chains at one priority the one registered last runs first.
+
+Attachments with conditions are in groups, one for all that have the same: a group has chain and maps of its own
+(``hostports4_1a2b3c4d``), and its jumps stand before the others, with the conditions in front.
+"""
+
+from cni.address import Prefix
+from cni.kernel import nftables as nft
+from cni.kernel.nftables import IFNAME, INET, INET_PROTO, INET_SERVICE, MARK, Nftables, SetType, Transaction
+from cni.kernel.records import Records
+from cni_portmap.owned import ADDRESS, PLAIN, WORD, named, source_set
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.kernel.nftables import Expression
+
+TABLE = "pycni_hostports"
+WHERE = f"nftables table inet {TABLE}"
+FAMILIES = (4, 6)
+# name, hook
+ENTRANCES = (("prerouting", nft.PREROUTING), ("output", nft.OUTPUT))
+POSTROUTING = "postrouting"
+_BEFORE_DSTNAT, _BEFORE_SRCNAT = -101, 99
+_PORT = (INET_PROTO, INET_SERVICE)
+
+
+def mappings(kernel: Nftables, version: int) -> Records:
+    """Who has what."""
+    address = ADDRESS[version]
+    fields = (INET_PROTO, address, INET_SERVICE, address, INET_SERVICE)
+    return Records(kernel, INET, TABLE, f"mappings{version}", fields)
+
+
+def sources(kernel: Nftables, version: int) -> Records:
+    """Whose connections are masqueraded."""
+    return Records(kernel, INET, TABLE, f"sources{version}", (ADDRESS[version], INET_SERVICE))
+
+
+def attachments(kernel: Nftables) -> Records:
+    """One record an attachment: the link whose presence tells that it lives, and its groups of both families."""
+    return Records(kernel, INET, TABLE, "attachments", (IFNAME, MARK, MARK))
+
+
+def add_table(change: Transaction, records: "list[Records]") -> None:
+    """All that stands there whoever is attached."""
+    change.add_table()
+    for each in records:
+        change.add_set(each.name, each.type)
+    for version in FAMILIES:
+        add_group(change, version, PLAIN)
+    for name, hook in ENTRANCES:
+        change.add_chain(name, "nat", hook, _BEFORE_DSTNAT)
+        for version in FAMILIES:
+            target = named("hostports", version, PLAIN)
+            expressions = [*nft.of_family(version), *nft.to_this_node(), nft.jump(target)]
+            change.add_rule(name, expressions, f"meta nfproto ipv{version} fib daddr type local jump {target}", target)
+    change.add_chain(POSTROUTING, "nat", nft.POSTROUTING, _BEFORE_SRCNAT)
+
+
+def add_group(change: Transaction, version: int, group: str) -> None:
+    """Maps and chain of all that have the same conditions."""
+    data = (ADDRESS[version], INET_SERVICE)
+    change.add_set(named("hostips", version, group), SetType((ADDRESS[version], *_PORT), data))
+    change.add_set(named("hostports", version, group), SetType(_PORT, data))
+    change.add_set(named("hostip_ports", version, group), SetType(_PORT, (INET_SERVICE,)))
+    chain = named("hostports", version, group)
+    change.add_chain(chain)
+    for name, expressions, text in translations(version, group):
+        change.add_rule(chain, expressions, text, name)
+
+
+def delete_group(change: Transaction, version: int, group: str) -> None:
+    """The same taken away, once no rule jumps there."""
+    change.flush_chain(named("hostports", version, group))
+    change.delete_chain(named("hostports", version, group))
+    for kind in ("hostips", "hostports", "hostip_ports"):
+        change.delete_set(named(kind, version, group))
+
+
+def conditional_jump(version: int, group: str, conditions: str) -> str:
+    """A group's jump as nft is told: what its conditions mean is nft's to know."""
+    chain = named("hostports", version, group)
+    return f'meta nfproto ipv{version} {conditions} fib daddr type local jump {chain} comment "{chain}"'
+
+
+def translations(version: int, group: str) -> "list[tuple[str, list[Expression], str]]":
+    """The rules of a group's chain, the specific before the general: map, expressions, text."""
+    word, width = WORD[version], ADDRESS[version].length // 4
+    found = []
+    for kind, specific in (("hostips", True), ("hostports", False)):
+        name, register = named(kind, version, group), nft.REG32_00
+        load: list[Expression] = []
+        if specific:
+            load.append(nft.address(version, True, register))
+            register += width
+        load += [nft.meta(nft.META_L4PROTO, register), nft.destination_port(register + 1)]
+        # the datum, an address and a port, beside the key
+        into = nft.REG32_00 + 8
+        expressions = [
+            *nft.of_family(version),
+            *load,
+            nft.lookup(name, nft.REG32_00, into),
+            nft.dnat(version, into, into + width),
+        ]
+        address = f"{word} daddr . " if specific else ""
+        found.append((name, expressions, f"dnat {word} to {address}meta l4proto . th dport map @{name}"))
+    return found
+
+
+def add_source_set(change: Transaction, source: Prefix) -> None:
+    """The set of source networks of one length, and its rule."""
+    version, name = source.version, source_set(source)
+    word, width, address = WORD[version], ADDRESS[version].length // 4, ADDRESS[version]
+    change.add_set(name, SetType((address, address, *_PORT)))
+    mask, register = source.netmask, nft.REG32_00
+    expressions = [
+        *nft.redirected(),
+        *nft.of_family(version),
+        nft.address(version, False, register),
+        nft.mask(mask.packed, register),
+        nft.address(version, True, register + width),
+        nft.meta(nft.META_L4PROTO, register + 2 * width),
+        nft.original_port(register + 2 * width + 1),
+        nft.lookup(name, register),
+        nft.MASQUERADE,
+    ]
+    keys = f"{word} saddr & {mask} . {word} daddr . meta l4proto . ct original proto-dst"
+    change.add_rule(POSTROUTING, expressions, f"ct status dnat {keys} @{name} masquerade", name)

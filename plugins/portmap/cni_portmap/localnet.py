@@ -1,0 +1,229 @@
+"""The node's 127.0.0.1 leads to the pods' ports: ``route_localnet`` on the link to them, and the node is not opened by it.
+
+route_localnet (ip-sysctl.rst) lets packets between 127.0.0.0/8 and that link through, also those that neighbours send
+to services which listen on 127.0.0.1 alone. So a rule in a table of our own keeps those out::
+
+    table inet pycni_localnet {
+        map attachments { type ifname . inet_service : ifname }     # attachment's link name . 0 : link to the pods
+        map opened { type ifname : inet_service }                   # link : what route_localnet was before
+        set guarded { type ifname; elements = { "cni0" } }
+        chain prerouting {
+            type filter hook prerouting priority raw;
+            iifname @guarded ip daddr 127.0.0.0/8 drop
+        }
+    }
+
+With the last attachment behind a link the sysctl is put back to what it was, and the guard goes.
+"""
+
+from cni.address import Prefix
+from cni.errors import CheckFailed, CNIError
+from cni.kernel import nftables as nft
+from cni.kernel import sysctl
+from cni.kernel.iptables import Lock
+from cni.kernel.nftables import IFNAME, INET, INET_SERVICE, Nftables, SetType, Transaction, pack
+from cni.kernel.records import Records
+from cni.plan import Effect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cni.address import Address
+    from cni.kernel.rtnl import Rtnl
+    from cni.names import Attachment
+
+TABLE = "pycni_localnet"
+_CHAIN, _RAW = "prerouting", -300
+_OPENED, _GUARDED = SetType((IFNAME,), (INET_SERVICE,)), SetType((IFNAME,))
+_LOOPBACK = Prefix.parse("127.0.0.0/8")
+
+
+def _sysctl(link: str) -> str:
+    return f"net/ipv4/conf/{link}/route_localnet"
+
+
+class Localnet(Effect):
+    """One attachment's share in a link that 127.0.0.1 leads to."""
+
+    __slots__ = ("address", "guard", "rtnl", "say")
+
+    def __init__(
+        self,
+        attachment: "Attachment",
+        rtnl: "Rtnl",
+        say: "Callable[[str], None]",
+        address: "Address | None" = None,
+        guard: bool = True,
+    ) -> None:
+        """``address`` is the container's IPv4 address, None on DEL and GC; ``guard`` keeps neighbours out."""
+        super().__init__(attachment)
+        self.rtnl = rtnl
+        self.say = say
+        self.address = address
+        self.guard = guard
+
+    def identify(self, attachment: "Attachment") -> str:
+        """The attachment's link name."""
+        return attachment.link
+
+    def _link(self) -> str:
+        """The name of the link that packets to the container leave by; empty where there is no route to it."""
+        assert self.address is not None  # noqa: S101
+        route = self.rtnl.route_to(self.address)
+        link = self.rtnl.link(index=route.index) if route is not None and route.index else None
+        return link.name if link is not None and not link.loopback else ""
+
+    # make
+
+    def make(self) -> None:
+        """First the guard, then the sysctl. Where there is no route there is nothing to open, as in Go."""
+        link = self._link()
+        if not link:
+            self.say(f"portmap: no route to {self.address}: 127.0.0.1 will not lead there")
+            return
+        kernel = nft.here()
+        try:
+            kernel.repeatedly(lambda: self._make(kernel, link))
+            sysctl.ensure(_sysctl(link), "1")
+        except OSError as error:
+            raise CNIError(f"unable to enable route_localnet: {error}", f"on {link}; or set snat to false") from None
+
+    def _make(self, kernel: Nftables, link: str) -> None:
+        """Who is the first behind a link waits for one who is the last just now, and who puts the sysctl back."""
+        if not self._admit(kernel, link, first=False):
+            with Lock():
+                self._admit(kernel, link, first=True)
+
+    def _admit(self, kernel: Nftables, link: str, first: bool) -> bool:
+        generation, records = kernel.generation(), _records(kernel)
+        transaction = Transaction(INET, TABLE)
+        mine, name = self.attachment.link, link.encode()
+        there = _opened(kernel, link)
+        held = records.of(mine)
+        if held and there is not None and held[0][0].rstrip(b"\0") == name:
+            return True
+        if held:  # the container came back elsewhere
+            Release(kernel, mine).repeat()
+            return False
+        if there is None and not first:
+            return False
+        if there is None:
+            if not kernel.has_table(INET, TABLE):
+                _add_table(transaction, records)
+            before = int(sysctl.read(_sysctl(link)) or "0").to_bytes(2, "big")
+            transaction.add_element("opened", pack(_OPENED.key, [name]), pack(_OPENED.data, [before]))
+        guarded = pack(_GUARDED.key, [name])
+        if self.guard and kernel.element(INET, TABLE, "guarded", guarded) is None:
+            transaction.add_element("guarded", guarded)
+        records.write(transaction, self.attachment, [[name]])
+        kernel.commit(transaction, generation)
+        return True
+
+    # compare
+
+    def compare(self) -> None:
+        """The sysctl is on, and neighbours are kept out."""
+        link = self._link()
+        if not link:
+            return
+        where = f"nftables table inet {TABLE}"
+        if sysctl.read(_sysctl(link)) != "1":
+            raise CheckFailed(f"route_localnet of {link} is off", "127.0.0.1 does not lead to the container's ports")
+        if not self.guard:
+            return
+        kernel = nft.here()
+        chain = kernel.chain(INET, TABLE, _CHAIN)
+        hooked = chain is not None and chain.get_attr("NFTA_CHAIN_HOOK") is not None
+        if not hooked or not kernel.rules(INET, TABLE, _CHAIN):
+            raise CheckFailed(f"{where}: the rule that keeps neighbours from 127.0.0.0/8 is missing")
+        if kernel.element(INET, TABLE, "guarded", pack(_GUARDED.key, [link.encode()])) is None:
+            raise CheckFailed(f"{where}: neighbours behind {link} reach the node's 127.0.0.0/8")
+
+    # remove
+
+    def discard(self, identity: str) -> None:
+        """Give this attachment's share back."""
+        kernel = nft.here()
+        if _records(kernel).of(identity):
+            Release(kernel, identity).repeat()
+
+    def present(self, network: str) -> list[str]:
+        """The attachments of the network that have a share."""
+        kernel = nft.here()
+        return _records(kernel).links(network)
+
+    def describe(self) -> str:
+        """As sysctl and nft would be told."""
+        guard = f"\niifname LINK-TO-{self.address} ip daddr {_LOOPBACK} drop" if self.guard else ""
+        return f"sysctl net/ipv4/conf/LINK-TO-{self.address}/route_localnet=1{guard}"
+
+
+def _records(kernel: Nftables) -> Records:
+    return Records(kernel, INET, TABLE, "attachments", (IFNAME,))
+
+
+def _opened(kernel: Nftables, link: str) -> "int | None":
+    """What route_localnet of a link that we opened was before."""
+    element = kernel.element(INET, TABLE, "opened", pack(_OPENED.key, [link.encode()]))
+    return None if element is None else int.from_bytes(element.data[:2], "big")
+
+
+def _add_table(transaction: Transaction, records: Records) -> None:
+    transaction.add_table()
+    transaction.add_set(records.name, records.type)
+    transaction.add_set("opened", _OPENED)
+    transaction.add_set("guarded", _GUARDED)
+    transaction.add_chain(_CHAIN, "filter", nft.PREROUTING, _RAW)
+    expressions = [
+        nft.meta(nft.META_IIFNAME),
+        nft.lookup("guarded"),
+        *nft.of_family(4),
+        nft.address(4, destination=True),
+        nft.mask(_LOOPBACK.netmask.packed),
+        nft.compare(_LOOPBACK.address.packed),
+        nft.DROP,
+    ]
+    transaction.add_rule(_CHAIN, expressions, f"iifname @guarded ip daddr {_LOOPBACK} drop")
+
+
+class Release:
+    """An attachment's share given back. The last one behind a link puts the sysctl back before the guard goes."""
+
+    def __init__(self, kernel: Nftables, identity: str) -> None:
+        self._kernel = kernel
+        self._identity = identity
+        self._lowered = False
+
+    def repeat(self) -> None:
+        """Until nobody was in the way, under the lock that the next first one waits for."""
+        with Lock():
+            self._kernel.repeatedly(self._release)
+
+    def _release(self) -> None:
+        kernel, generation = self._kernel, self._kernel.generation()
+        records = _records(kernel)
+        held = records.of(self._identity)
+        if not held:
+            return
+        name, mine = held[0][0], records.key(self._identity, 0)
+        link = name.rstrip(b"\0").decode("utf-8", "replace")
+        transaction = Transaction(INET, TABLE)
+        records.erase(transaction, self._identity, 1)
+        last = not kernel.holds(INET, TABLE, records.name, lambda other: other.key != mine and other.data == name)
+        if last:
+            if not kernel.holds_beside(INET, TABLE, records.name, [mine]):
+                transaction = Transaction(INET, TABLE)
+                transaction.delete_table()
+            else:
+                self._close(transaction, name)
+            sysctl.attempt(_sysctl(link), str(_opened(kernel, link) or 0))
+            self._lowered = True
+        kernel.commit(transaction, generation)
+        if self._lowered and not last:  # somebody came while we took ourselves for the last
+            sysctl.attempt(_sysctl(link), "1")
+
+    def _close(self, transaction: Transaction, name: bytes) -> None:
+        for set_name in ("opened", "guarded"):
+            if self._kernel.element(INET, TABLE, set_name, name) is not None:
+                transaction.delete_element(set_name, name)

@@ -1,0 +1,203 @@
+"""What one attachment has in the table of host ports, or is to have: entries, sources, records (pure)."""
+
+from cni.address import Address, Prefix
+from cni.kernel.nftables import INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, pack
+from cni_portmap.settings import PROTOCOLS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cni_portmap.settings import Target
+
+ADDRESS = {4: IPV4_ADDR, 6: IPV6_ADDR}
+WORD = {4: "ip", 6: "ip6"}
+_ANY = {4: Address(bytes(4)), 6: Address(bytes(16))}
+# The kernel lets nothing out of the node that comes from ::1, so IPv6 has no counterpart.
+_LOOPBACK: "dict[int, list[Prefix]]" = {4: [Prefix.parse("127.0.0.0/8")], 6: []}
+EVERYWHERE = {4: Prefix(_ANY[4], 0), 6: Prefix(_ANY[6], 0)}
+_NAMES = {number: name for name, number in PROTOCOLS.items()}
+# The group of those without conditions.
+PLAIN = ""
+
+
+class Entry:
+    """One mapping of one family as the table has it."""
+
+    __slots__ = ("address", "group", "host", "host_port", "port", "protocol")
+
+    def __init__(
+        self, protocol: int, host: Address, host_port: int, address: Address, port: int, group: str = PLAIN
+    ) -> None:
+        """``host`` is the unspecified address for all of the node's; ``group`` those with the same conditions."""
+        self.protocol = protocol
+        self.host = host
+        self.host_port = host_port
+        self.address = address
+        self.port = port
+        self.group = group
+
+    @classmethod
+    def parse(cls, fields: "Sequence[bytes]", group: str) -> "Entry":
+        """From a record's fields."""
+        protocol, host, host_port, address, port = fields
+        return cls(protocol[0], Address(host), number(host_port), Address(address), number(port), group)
+
+    def record(self) -> list[bytes]:
+        """A record's fields."""
+        host_port, port = two_bytes(self.host_port), two_bytes(self.port)
+        return [bytes([self.protocol]), self.host.packed, host_port, self.address.packed, port]
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return self.address.version
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it is for all addresses of the node."""
+        return not any(self.host.packed)
+
+    @property
+    def map(self) -> str:
+        """The map that it is in."""
+        return named("hostports" if self.everywhere else "hostips", self.version, self.group)
+
+    @property
+    def plain_key(self) -> bytes:
+        """Its key without the address of the node."""
+        return pack((INET_PROTO, INET_SERVICE), [bytes([self.protocol]), two_bytes(self.host_port)])
+
+    @property
+    def key(self) -> bytes:
+        """Its key in its map."""
+        return self.plain_key if self.everywhere else self.host.packed + self.plain_key
+
+    @property
+    def data(self) -> bytes:
+        """Where it leads to."""
+        return pack((ADDRESS[self.version], INET_SERVICE), [self.address.packed, two_bytes(self.port)])
+
+    def source_key(self, source: Prefix) -> bytes:
+        """Its key in a source network's set."""
+        return source.network.address.packed + self.address.packed + self.plain_key
+
+    def __str__(self) -> str:
+        host = "" if self.everywhere else f" on {self.host}"
+        return f"{_NAMES.get(self.protocol, self.protocol)} port {self.host_port}{host}"
+
+    def describe(self) -> str:
+        """As nft would be told."""
+        word = WORD[self.version]
+        host = "" if self.everywhere else f"{word} daddr {self.host} "
+        name = _NAMES.get(self.protocol, str(self.protocol))
+        address = f"[{self.address}]" if self.version == 6 else str(self.address)
+        return f"{host}{name} dport {self.host_port} dnat {word} to {address}:{self.port}"
+
+
+def two_bytes(value: int) -> bytes:
+    """A port, or a count, as the table has it."""
+    return value.to_bytes(2, "big")
+
+
+def number(data: bytes) -> int:
+    """The same read back."""
+    return int.from_bytes(data[:2], "big")
+
+
+def named(kind: str, version: int, group: str) -> str:
+    """A group's map or chain of one family."""
+    return f"{kind}{version}{f'_{group}' if group else ''}"
+
+
+def source_set(source: Prefix) -> str:
+    """The set for source networks of this family and length."""
+    return f"from{source.version}_{source.length}"
+
+
+class Owned:
+    """What one attachment has, or is to have."""
+
+    __slots__ = ("conditions", "entries", "link", "sources")
+
+    def __init__(
+        self,
+        entries: "Iterable[Entry]" = (),
+        sources: "Iterable[Prefix]" = (),
+        link: str = "",
+        conditions: "dict[int, str] | None" = None,
+    ) -> None:
+        """``sources`` are networks whose connections are masqueraded; ``link`` is the host end of the container's.
+
+        ``conditions`` are nft's match words, by family; an entry's group is made of them.
+        """
+        self.entries = list(entries)
+        self.sources = list(sources)
+        self.link = link
+        self.conditions = conditions or {}
+
+    @classmethod
+    def wanted(
+        cls,
+        targets: "Sequence[Target]",
+        snat: bool,
+        masq_all: bool,
+        link: str = "",
+        conditions: "dict[int, str] | None" = None,
+    ) -> "Owned":
+        """What a configuration asks for."""
+        said = conditions or {}
+        entries, sources = [], []
+        for target in targets:
+            version, group = target.version, group_of(said.get(target.version, ""))
+            for each in target.mappings:
+                host = each.host or _ANY[version]
+                place = PROTOCOLS[each.protocol], host, each.host_port, target.prefix.address, each.port, group
+                entries.append(Entry(*place))
+            if snat:
+                sources += [EVERYWHERE[version]] if masq_all else [target.prefix.network, *_LOOPBACK[version]]
+        return cls(entries, sources, link, said)
+
+    def masqueraded(self) -> "dict[Prefix, dict[bytes, None]]":
+        """The keys that the sets are to have, by source network."""
+        keys: dict[Prefix, dict[bytes, None]] = {}
+        for source in self.sources:
+            for entry in self.entries:
+                if entry.version == source.version:
+                    keys.setdefault(source, {})[entry.source_key(source)] = None
+        return keys
+
+    def mapped(self) -> "dict[str, dict[bytes, Entry]]":
+        """The elements that the maps are to have."""
+        elements: dict[str, dict[bytes, Entry]] = {}
+        for entry in self.entries:
+            elements.setdefault(entry.map, {})[entry.key] = entry
+        return elements
+
+    def groups(self) -> "dict[int, str]":
+        """Family and group of the entries with conditions."""
+        return {entry.version: entry.group for entry in self.entries if entry.group}
+
+    def record(self) -> list[bytes]:
+        """The fields of the attachment's one record beside its entries' and sources'."""
+        groups = self.groups()
+        return [self.link.encode(), *(bytes.fromhex(groups.get(version, PLAIN)) or bytes(4) for version in (4, 6))]
+
+    @staticmethod
+    def told(fields: "Sequence[bytes]") -> "tuple[str, dict[int, str]]":
+        """Link and groups out of that record."""
+        link, *groups = fields
+        named_groups = {
+            version: group.hex() if any(group) else PLAIN for version, group in zip((4, 6), groups, strict=True)
+        }
+        return link.rstrip(b"\0").decode("utf-8", "replace"), named_groups
+
+
+def group_of(conditions: str) -> str:
+    """The group of all that have these conditions: 8 hexadecimal digits, empty for none."""
+    if not conditions:
+        return PLAIN
+    from cni.names import sha512
+
+    digest = sha512(conditions)[:4]
+    return digest.hex() if any(digest) else "00000001"

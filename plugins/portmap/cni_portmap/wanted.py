@@ -1,0 +1,51 @@
+"""What should be for one attachment's host ports: the one description that every verb walks."""
+
+from cni_portmap.go_tables import GoTables
+from cni_portmap.hostports import HostPorts
+from cni_portmap.iptables_ports import IptablesPorts
+from cni_portmap.localnet import Localnet
+from cni_portmap.owned import Owned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from typing import Any
+
+    from cni.kernel.namespace import Namespace
+    from cni.kernel.rtnl import Rtnl
+    from cni.plan import Effect
+    from cni.skel import Call
+    from cni_portmap.settings import Settings, Target
+
+    Stages = Generator[Sequence[Effect], list[Any] | None, None]
+
+
+def wanted(
+    call: "Call",
+    said: "Settings",
+    targets: "Sequence[Target]",
+    rtnl: "Rtnl",
+    namespace: "Namespace | None",
+    link: str = "",
+) -> "Stages":
+    """The stages of ADD and CHECK; ``link`` is the host end of the container's link, by which it is known to live."""
+    who = call.attachment
+    if said.backend == "iptables":
+        yield [IptablesPorts(who, namespace, call.say, targets, said)]
+    else:
+        words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
+        owned = Owned.wanted(targets, said.snat, said.masq_all, link, words)
+        yield [HostPorts(who, rtnl, call.say, owned)]
+    if said.snat:
+        yield [
+            Localnet(who, rtnl, call.say, target.prefix.address, said.guard)
+            for target in targets
+            if target.version == 4
+        ]
+
+
+def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None") -> "Stages":
+    """What may be there of an attachment, whatever the configuration says today, and whoever made it."""
+    who = call.attachment
+    yield [HostPorts(who, rtnl, call.say), IptablesPorts(who, namespace, call.say), GoTables(who, namespace)]
+    yield [Localnet(who, rtnl, call.say)]
