@@ -33,6 +33,7 @@ class Program(NamedTuple):
 
 PROGRAMS = {
     "cnitool": Program("libcni.cnitool", ("runtime/libcni",), libraries=False),
+    "cni-handback": Program("cni_handback.command", ("deploy/handback/cni_handback", "plugins/portmap/cni_portmap")),
 }
 
 

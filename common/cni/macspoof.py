@@ -54,7 +54,7 @@ class MacSpoofCheck(Effect):
         kernel.repeatedly(lambda: self._make(kernel))
 
     def _make(self, kernel: Nftables) -> None:
-        generation, records = kernel.generation(), _records(kernel)
+        generation, records = kernel.generation(), attachments(kernel)
         transaction = Transaction(BRIDGE, TABLE)
         if kernel.has_table(BRIDGE, TABLE):
             _forget(kernel, transaction, self.identity)
@@ -94,14 +94,15 @@ class MacSpoofCheck(Effect):
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have records."""
         kernel = nft.here()
-        return _records(kernel).links(network)
+        return attachments(kernel).links(network)
 
     def describe(self) -> str:
         """As nft would be told, without the parts that all attachments share."""
         return f"drop frames from {self.identity} but those of {self.mac}"
 
 
-def _records(kernel: Nftables) -> Records:
+def attachments(kernel: Nftables) -> Records:
+    """Who is guarded, with which MAC."""
     return Records(kernel, BRIDGE, TABLE, "attachments", (ETHER_ADDR,))
 
 
@@ -121,7 +122,7 @@ def _table(transaction: Transaction, records: Records) -> None:
 
 def _forget(kernel: Nftables, transaction: Transaction, link: str) -> list[bytes]:
     """Take an attachment's elements and its record away: the keys of the records that go."""
-    records = _records(kernel)
+    records = attachments(kernel)
     held = records.of(link)
     for (mac,) in held:
         for name, key in (("allowed", pack(_ALLOWED.key, [link.encode(), mac])), ("guarded", _guarded(link))):
@@ -135,7 +136,7 @@ def _guarded(link: str) -> bytes:
 
 
 def _remove(kernel: Nftables, link: str) -> None:
-    generation, records = kernel.generation(), _records(kernel)
+    generation, records = kernel.generation(), attachments(kernel)
     transaction = Transaction(BRIDGE, TABLE)
     gone = _forget(kernel, transaction, link)
     if not gone:

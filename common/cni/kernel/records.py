@@ -62,13 +62,17 @@ class Records:
             transaction.delete_element(self.name, key)
         return keys
 
+    def owners(self) -> dict[str, str]:
+        """Every attachment's host link name and comment; reads the whole map."""
+        found: dict[str, str] = {}
+        for element in self._kernel.elements(self._family, self._table, self.name):
+            found[unpack(_KEY, element.key)[0].rstrip(b"\0").decode("utf-8", "replace")] = element.comment
+        return found
+
     def links(self, network: str) -> list[str]:
         """The host link names of the network's attachments; for GC, reads the whole map."""
         prefix = network_prefix(network)
         beginning = f"{network}/"[:100]
-        found: dict[str, None] = {}
-        for element in self._kernel.elements(self._family, self._table, self.name):
-            link = unpack(_KEY, element.key)[0].rstrip(b"\0").decode("utf-8", "replace")
-            if link.startswith(prefix) and element.comment.startswith(beginning):
-                found[link] = None
-        return list(found)
+        return [
+            link for link, comment in self.owners().items() if link.startswith(prefix) and comment.startswith(beginning)
+        ]

@@ -96,11 +96,11 @@ class IptablesPorts(Effect):
         groups = by_mapping(there.get(self.identity, []))
         if not groups:
             return []
-        living = {str(address) for address in self._others()}
+        living = {str(address) for address in self.others()}
         return [f"-D{rule.line[2:]}" for group in groups if group[-1].leads_to not in living for rule in group]
 
-    def _others(self) -> "set[Address]":
-        """The addresses of the container's other interfaces."""
+    def others(self) -> "set[Address]":
+        """The addresses of the container's other interfaces: what leads there is another attachment's."""
         return other_addresses(self.namespace, self.attachment.ifname)
 
     def _room(self, target: "Target", there: "dict[str, list[str]]", entries: "list[Listed]") -> "list[str]":
@@ -200,7 +200,7 @@ class IptablesPorts(Effect):
 
     def _release(self, kernel: Nftables, family: int, transaction: Transaction) -> None:
         """Rules that lead to the container's other interfaces stay, and the chain with them."""
-        living = {address.packed for address in self._others()}
+        living = {address.packed for address in self.others()}
         rules = kernel.rules(family, "nat", self.identity)
         going = [group for group in _groups(rules) if not _leads_to(group[-1], living)]
         if sum(len(group) for group in going) == len(rules):

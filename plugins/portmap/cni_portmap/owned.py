@@ -2,7 +2,7 @@
 
 from cni.address import Address, Prefix
 from cni.kernel.nftables import INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, pack
-from cni_portmap.settings import PROTOCOLS
+from cni_portmap.settings import NAMES, PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _ANY = {4: Address(bytes(4)), 6: Address(bytes(16))}
 # The kernel lets nothing out of the node that comes from ::1, so IPv6 has no counterpart.
 _LOOPBACK: "dict[int, list[Prefix]]" = {4: [Prefix.parse("127.0.0.0/8")], 6: []}
 EVERYWHERE = {4: Prefix(_ANY[4], 0), 6: Prefix(_ANY[6], 0)}
-_NAMES = {number: name for name, number in PROTOCOLS.items()}
+
 # The group of those without conditions.
 PLAIN = ""
 
@@ -84,13 +84,13 @@ class Entry:
 
     def __str__(self) -> str:
         host = "" if self.everywhere else f" on {self.host}"
-        return f"{_NAMES.get(self.protocol, self.protocol)} port {self.host_port}{host}"
+        return f"{NAMES.get(self.protocol, self.protocol)} port {self.host_port}{host}"
 
     def describe(self) -> str:
         """As nft would be told."""
         word = WORD[self.version]
         host = "" if self.everywhere else f"{word} daddr {self.host} "
-        name = _NAMES.get(self.protocol, str(self.protocol))
+        name = NAMES.get(self.protocol, str(self.protocol))
         address = f"[{self.address}]" if self.version == 6 else str(self.address)
         return f"{host}{name} dport {self.host_port} dnat {word} to {address}:{self.port}"
 

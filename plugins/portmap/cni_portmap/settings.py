@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _PORT_MAX = 65535
 MASQ_BIT = 13
 PROTOCOLS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132}
+NAMES = {number: name for name, number in PROTOCOLS.items()}
 TABLE = Table(
     Key(
         "backend",

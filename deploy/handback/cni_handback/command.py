@@ -1,0 +1,124 @@
+"""``cni-handback``: write what our plugins made for running pods in Go's layout, and remove our tables.
+
+Run it in the node's network namespace, then put Go's plugins in place: their DEL finds all. Host ports and masquerading
+go to iptables' chains, the MAC spoof check to Go's chains in ``bridge nat``. Nothing is removed unless everything could
+be written, and running it again changes nothing more.
+"""
+
+import os
+import sys
+
+from cni import masquerade_go
+from cni.address import Address
+from cni.errors import CNIError
+from cni.kernel import nftables
+from cni.kernel.netlink import KernelError
+from cni.kernel.nftables import BRIDGE, INET, Transaction
+from cni.macspoof import TABLE as MACSPOOF
+from cni.masquerade import TABLE as MASQUERADE
+from cni.names import Attachment
+from cni_handback import spoof
+from cni_handback.living import Living, living
+from cni_portmap.iptables_ports import IptablesPorts
+from cni_portmap.layout import TABLE as HOSTPORTS
+from cni_portmap.localnet import TABLE as LOCALNET
+
+USAGE = """usage: cni-handback [--dry-run]
+
+Writes what pycni's plugins made for running pods as the Go plugins would have it (iptables), and removes pycni's
+nftables tables. Run it in the node's network namespace, as root, when no pod is being started or stopped; then put the
+Go plugins in place. --dry-run only tells."""
+
+
+class _Ports(IptablesPorts):
+    """The ports of one attachment; rules that lead to the container's other interfaces are kept."""
+
+    __slots__ = ("kept",)
+
+    def __init__(self, one: Living, attachment: Attachment, kept: set[Address]) -> None:
+        super().__init__(attachment, None, _say, one.targets(), one.settings())
+        self.kept = kept
+
+    def others(self) -> set[Address]:
+        return self.kept
+
+
+def _write(one: Living, every: list[Living]) -> None:
+    who = one.attachment
+    assert who is not None  # noqa: S101
+    if one.owned.entries:
+        kept: set[Address] = set()
+        for other in every:
+            whose = other.attachment
+            if (
+                other is not one
+                and whose is not None
+                and (whose.network, whose.container) == (who.network, who.container)
+            ):
+                kept |= other.addresses
+        _Ports(one, who, kept).make()
+    if one.masqueraded:
+        masquerade_go.add(who, one.masqueraded)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _told(one: Living) -> str:
+    parts = []
+    if one.owned.entries:
+        ports = sorted({f"{mapping.protocol}/{mapping.host_port}" for mapping in one.settings().mappings})
+        parts.append(f"host ports {' '.join(ports)}")
+    if one.masqueraded:
+        parts.append(f"masquerading of {' '.join(str(prefix.address) for prefix in one.masqueraded)}")
+    return f"{one.attachment}: {', '.join(parts)}"
+
+
+def _remove_tables() -> None:
+    kernel = nftables.here()
+    for family, table in ((INET, HOSTPORTS), (INET, MASQUERADE), (INET, LOCALNET), (BRIDGE, MACSPOOF)):
+        if kernel.has_table(family, table):
+            transaction = Transaction(family, table)
+            transaction.delete_table()
+            kernel.commit(transaction)
+            print(f"removed table {'bridge' if family == BRIDGE else 'inet'} {table}")
+
+
+def main(arguments: list[str]) -> int:
+    """The command; 0 when all was handed back, 1 when nothing was removed, 2 for unknown words."""
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
+    if arguments not in ([], ["--dry-run"]):
+        _say(USAGE)
+        return 2
+    if os.geteuid():
+        _say("cni-handback: this needs root")
+        return 1
+    try:
+        return _hand_back(dry=bool(arguments))
+    except (CNIError, KernelError, OSError) as error:
+        _say(f"cni-handback: {error}; pycni's tables were left as they are")
+        return 1
+
+
+def _hand_back(dry: bool) -> int:
+    every, guarded = living(), spoof.guarded()
+    faults = [fault for fault in [one.fault() for one in every] + [one.fault for one in guarded] if fault]
+    for fault in faults:
+        _say(f"cni-handback: {fault}")
+    if faults:
+        _say("cni-handback: nothing was changed; remove these pods first, or wait for their end")
+        return 1
+    for one in every:
+        if not dry:
+            _write(one, every)
+        print(_told(one))
+    for pod in guarded:
+        if not dry:
+            pod.write()
+        print(f"{pod.attachment}: MAC spoof check")
+    if not dry:
+        _remove_tables()
+    return 0

@@ -1,0 +1,98 @@
+"""What our tables hold: every attachment with its ports and its masqueraded addresses, as Go's plugins need it."""
+
+from cni.address import Address, Prefix
+from cni.kernel import nftables
+from cni.kernel.nftables import INET, INET_SERVICE
+from cni.kernel.records import Records
+from cni.kernel.rtnl import Rtnl
+from cni.masquerade import TABLE as MASQUERADE
+from cni.names import Attachment
+from cni_portmap import layout
+from cni_portmap.change import Change
+from cni_portmap.owned import ADDRESS, EVERYWHERE, Entry, Owned
+from cni_portmap.settings import NAMES, Mapping, Settings, Target
+
+
+class Living:
+    """One attachment, by its host link's name."""
+
+    def __init__(self, link: str, comment: str, rtnl: Rtnl) -> None:
+        self.link = link
+        self.comment = comment
+        self.attachment = attachment_of(link, comment, rtnl)
+        self.owned = Owned()
+        self.masqueraded: list[Prefix] = []
+
+    @property
+    def addresses(self) -> set[Address]:
+        """The container's addresses that ports lead to."""
+        return {entry.address for entry in self.owned.entries}
+
+    def fault(self) -> str:
+        """Why Go's plugins cannot have it; the empty text if they can."""
+        if self.attachment is None:
+            return f"{self.comment}: its name was too long for a comment, and its link {self.link} does not tell it"
+        if self.owned.groups():
+            return f"{self.attachment}: its conditions are in nft's words, which Go's iptables chains cannot have"
+        return ""
+
+    def settings(self) -> Settings:
+        """The configuration of portmap that gives the same."""
+        masq_all = any(source in EVERYWHERE.values() for source in self.owned.sources)
+        said: dict[str, object] = {
+            "snat": bool(self.owned.sources),
+            "masqAll": masq_all,
+            "markMasqBit": None,
+            "externalSetMarkChain": None,
+            "conditionsV4": [],
+            "conditionsV6": [],
+            "guardLocalnet": False,
+        }
+        mappings = {
+            str((one.protocol, one.host, one.host_port, one.port)): one for one in map(_mapping, self.owned.entries)
+        }
+        return Settings(said, "iptables", list(mappings.values()))
+
+    def targets(self) -> list[Target]:
+        """The container's address of each family, with the subnet that it is masqueraded for."""
+        found = []
+        for version in layout.FAMILIES:
+            entries = [entry for entry in self.owned.entries if entry.version == version]
+            if entries:
+                address = entries[0].address
+                lengths = [source.length for source in self.owned.sources if source.length and address in source]
+                length = max(lengths, default=address.bits)
+                found.append(Target(Prefix(address, length), [_mapping(entry) for entry in entries]))
+        return found
+
+
+def _mapping(entry: Entry) -> Mapping:
+    return Mapping(NAMES[entry.protocol], entry.host_port, entry.port, None if entry.everywhere else entry.host)
+
+
+def attachment_of(link: str, comment: str, rtnl: Rtnl) -> Attachment | None:
+    """Out of the comment, or of the link's longer alias; both may be too short for long names."""
+    found = rtnl.link(link)
+    for text in (comment, found.alias if found is not None else ""):
+        parts = text.split("/")
+        if len(parts) == 3 and Attachment(*parts).link == link:
+            return Attachment(*parts)
+    return None
+
+
+def living() -> list[Living]:
+    """Every attachment that has ports or is masqueraded."""
+    kernel, rtnl = nftables.here(), Rtnl()
+    change = Change(kernel, rtnl, lambda line: None)
+    found: dict[str, Living] = {}
+    for link, comment in layout.attachments(kernel).owners().items():
+        one = found.setdefault(link, Living(link, comment, rtnl))
+        one.owned = change.held(link)
+    for version in layout.FAMILIES:
+        records = Records(kernel, INET, MASQUERADE, f"attachments{version}", (ADDRESS[version], INET_SERVICE))
+        for link, comment in records.owners().items():
+            one = found.setdefault(link, Living(link, comment, rtnl))
+            one.masqueraded += [
+                Prefix(Address(address), int.from_bytes(length, "big")) for address, length in records.of(link)
+            ]
+    return [found[link] for link in sorted(found)]
