@@ -67,13 +67,18 @@ def call(at: Netns, plugin: str, conf: Object | str, env: dict[str, str], binari
         done = subprocess.run(
             [f"{binaries}/{plugin}"], input=stdin, env=env, capture_output=True, text=True, timeout=LIMIT, cwd="/"
         )
-    said = f"{plugin} {verb}: exit {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}"
+    return held(plugin, verb, stdin, done.returncode, done.stdout, done.stderr)
+
+
+def held(plugin: str, verb: str, stdin: str, status: int, stdout: str, stderr: str) -> Outcome:
+    """What a call left, held to the protocol: raises ``AssertionError`` where that allows something else."""
+    said = f"{plugin} {verb}: exit {status}\nstdout: {stdout}\nstderr: {stderr}"
     try:
-        document = json.loads(done.stdout) if done.stdout.strip() else None
+        document = json.loads(stdout) if stdout.strip() else None
     except ValueError as error:
         raise AssertionError(f"not one JSON document ({error}): {said}") from None
-    if done.returncode:
-        _expect_error_object(done.returncode, document, said)
+    if status:
+        _expect_error_object(status, document, said)
     elif verb == "ADD":
         version = (json.loads(stdin).get("cniVersion") if stdin else "") or "0.1.0"
         assert isinstance(document, dict) and document["cniVersion"] == version, (
@@ -82,8 +87,8 @@ def call(at: Netns, plugin: str, conf: Object | str, env: dict[str, str], binari
     elif verb == "VERSION":
         assert isinstance(document, dict), f"no version object: {said}"
     else:
-        assert done.stdout == "", f"output where none belongs: {said}"
-    return Outcome(done.returncode, done.stdout, done.stderr, document)
+        assert stdout == "", f"output where none belongs: {said}"
+    return Outcome(status, stdout, stderr, document)
 
 
 def _expect_error_object(status: int, document: Any, said: str) -> None:

@@ -1,0 +1,64 @@
+"""One call of a plugin in this process: environment, standard input and standard error are values (``cni.skel``)."""
+
+import importlib
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from cni import skel
+
+from .plugin import Object, Outcome, held
+
+
+def plugin(type: str) -> skel.Plugin:
+    """The plugin of a folder in plugins/, as its file's front door would find it."""
+    found: skel.Plugin = importlib.import_module(f"cni_{type.replace('-', '_')}.plugin").PLUGIN
+    return found
+
+
+def serve(
+    plugin: skel.Plugin,
+    verb: str,
+    conf: Object | str | bytes | Callable[[], bytes],
+    environ: dict[str, str] | None = None,
+    watch: Any = None,
+    *,
+    container: str = "c1",
+    netns: str = "/nowhere",
+    ifname: str = "eth0",
+    args: str = "",
+    path: str = "/nowhere",
+) -> Outcome:
+    """Serve a call, and hold it to the protocol. ``environ`` adds variables or replaces them."""
+    variables = {
+        "CNI_COMMAND": verb,
+        "CNI_CONTAINERID": container,
+        "CNI_NETNS": netns,
+        "CNI_IFNAME": ifname,
+        "CNI_ARGS": args,
+        "CNI_PATH": path,
+        **(environ or {}),
+    }
+    if isinstance(conf, dict):
+        conf = json.dumps(conf)
+    stdin = conf.encode() if isinstance(conf, str) else conf
+    log = io.StringIO()
+    status, output = skel.call(plugin, variables, stdin, log, watch)
+    text = stdin.decode("utf-8", "replace") if isinstance(stdin, bytes) else "{}"
+    return held(plugin.type, variables["CNI_COMMAND"], text, status, output.decode(), log.getvalue())
+
+
+@contextmanager
+def probe(**functions: Callable[[skel.Call], Any]) -> Iterator[skel.Plugin]:
+    """A plugin whose verbs are these functions: ``add``, ``delete``, ``check``, ``gc``, ``status``."""
+    module: Any = ModuleType("cni_probe")
+    vars(module).update(functions)
+    sys.modules[module.__name__] = module
+    try:
+        yield skel.Plugin("probe", module.__name__)
+    finally:
+        del sys.modules[module.__name__]

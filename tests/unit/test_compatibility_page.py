@@ -1,0 +1,93 @@
+"""docs/compatibility.md names tests that are there, and decides every corner of the plugins that it covers."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+DOCS = TESTS.parent / "docs"
+PAGE = DOCS / "compatibility.md"
+DASH = "\N{EN DASH}"
+NAMED = re.compile(r"\b((?:unit|real|guest|build|runtime)/test_\w+\.py)(?:::(\w+))?")
+
+
+@cache
+def functions(file: Path) -> frozenset[str]:
+    """The tests that a file defines."""
+    found = ast.walk(ast.parse(file.read_text()))
+    return frozenset(node.name for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def rows(section: str) -> list[list[str]]:
+    """The cells of the table of corners in a section of the page."""
+    text = PAGE.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if not line.startswith("| corner")
+    ]
+
+
+def named() -> list[tuple[str, str, str]]:
+    """Every test that a page of docs/ names: page, file, function or nothing."""
+    return [
+        (page.name, match[1], match[2] or "")
+        for page in sorted(DOCS.rglob("*.md"))
+        for match in NAMED.finditer(page.read_text())
+    ]
+
+
+@pytest.mark.parametrize(("page", "file", "function"), sorted(set(named())))
+def test_each_named_test_exists(page: str, file: str, function: str) -> None:
+    """A file below tests/ that has tests, and the function in it where one is named."""
+    at = TESTS / file
+    assert at.is_file(), f"{page} names {file}, which is not there"
+    found = functions(at)
+    assert any(name.startswith("test_") for name in found), f"{file} has no test"
+    if function:
+        assert function.startswith("test_"), f"{page} names {function}, which pytest does not collect"
+        assert function in found, f"{page} names {file}::{function}, which is not there"
+
+
+SECTIONS = ["The frame of a call", "host-local", "bridge", "loopback"]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_each_corner_has_a_decision_and_a_test(section: str) -> None:
+    """Kept, mended, otherwise or passed through; and a test, or a dash where there is nothing of ours to test."""
+    found = rows(section)
+    assert found
+    for cells in found:
+        assert len(cells) == 3, cells
+        corner, decision, test = cells
+        assert re.match(r"(kept|mended|otherwise|passes through)\b", decision), f"{corner}: {decision}"
+        assert test == DASH or NAMED.fullmatch(test), f"{corner}: {test!r} names no test"
+        if decision.startswith(("mended", "otherwise")):
+            assert test != DASH, f"{corner} is {decision} without a test"
+
+
+def numbers(section: str) -> set[int]:
+    """The numbers of the corners in the reference digests that a section decides."""
+    found: set[int] = set()
+    for corner, *_ in rows(section):
+        found.update(int(number) for number in re.match(r"(?:\d+(?:, | ))*", corner)[0].replace(",", "").split())  # type: ignore[index]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        # Of the digest of a call, 23 and 24 are about reading Go's answers.
+        ("The frame of a call", set(range(1, 23))),
+        # Of the IPAM plugins' corners, 16 is about older Go plugins, from 19 on they are others'.
+        ("host-local", set(range(1, 19)) - {16}),
+        # Of the main plugins' corners, those that bridge has.
+        ("bridge", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 19, 20, 21, 22, 23, 24, 25, 26, 27, 29, 30, 32}),
+        ("loopback", {17, 18}),
+    ],
+)
+def test_no_corner_is_left_out(section: str, expected: set[int]) -> None:
+    """The numbers are those of the digests of Go's behaviour that the page was written from."""
+    assert numbers(section) == expected
