@@ -90,7 +90,9 @@ def _failure(status: str, output: bytes, noise: bytes) -> CNIError:
         if document is not None and not isinstance(document, dict):
             raise ValueError("it is no object")
         code, msg, details = (chosen(document or {}, name) for name in ("code", "msg", "details"))
-        code, msg, details = code or 0, msg or "", details or ""
+        code, msg, details = (
+            default if value is None else value for value, default in ((code, 0), (msg, ""), (details, ""))
+        )
         if not (type(code) is int and code >= 0 and isinstance(msg, str) and isinstance(details, str)):
             raise ValueError("code, msg or details has the wrong type")
     except (CNIError, ValueError) as error:

@@ -313,8 +313,8 @@ def parse_previous(document: "Any", version: str) -> Result:
 
 def parse_delegated(document: "Any", version: str) -> Result:
     """What a delegate answered: read by its own version, by the configuration's if it states none."""
-    stated = document.get("cniVersion") if isinstance(document, dict) else None
-    stated = stated if isinstance(stated, str) and stated else version or "0.1.0"
+    stated = chosen(document, "cniVersion")
+    stated = ("" if stated is None else string(stated, "the delegate's cniVersion")) or version or "0.1.0"
     if stated not in versions.KNOWN:
         raise CNIError(f'unsupported CNI result version "{stated}"')
     return parse(document, stated, "the delegate's result")

@@ -1,0 +1,457 @@
+"""The executor: stages with values, undo in reverse, errors gathered, what is shared, and GC from what exists."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cni import plan
+from cni.errors import CheckFailed, CNIError, Refused
+from cni.names import Attachment
+from cni.plan import Effect, Remains
+
+WHO = Attachment("net1", "c1", "eth0")
+OTHER = Attachment("net1", "c2", "eth0")
+
+
+class World:
+    """What there is: each thing by its kind and its attachment's text; and the deeds in their order."""
+
+    def __init__(self) -> None:
+        self.things: set[str] = set()
+        self.deeds: list[str] = []
+        self.faults: dict[str, Exception] = {}
+
+    def deed(self, text: str) -> None:
+        self.deeds.append(text)
+        if text in self.faults:
+            raise self.faults[text]
+
+
+class Thing(Effect):
+    """A thing of some kind; its value is its kind."""
+
+    __slots__ = ("kind", "world")
+
+    def __init__(self, world: World, kind: str, attachment: Attachment = WHO) -> None:
+        super().__init__(attachment)
+        self.world = world
+        self.kind = kind
+
+    def identify(self, attachment: Attachment) -> str:
+        return f"{self.kind} of {attachment}"
+
+    def make(self) -> str:
+        self.world.deed(f"make {self.kind}")
+        self.world.things.add(self.identity)
+        self.world.deed(f"made {self.kind}")
+        return self.kind
+
+    def compare(self) -> str:
+        self.world.deed(f"compare {self.kind}")
+        if self.identity not in self.world.things:
+            raise CheckFailed(f"{self.kind} is missing")
+        return self.kind
+
+    def present(self, network: str) -> list[str]:
+        self.world.deed(f"list {self.kind}")
+        return sorted(thing for thing in self.world.things if thing.startswith(f"{self.kind} of {network}/"))
+
+    def discard(self, identity: str) -> None:
+        self.world.deed(f"discard {identity}")
+        self.world.things.discard(identity)
+
+
+class Shared(Thing):
+    """A thing that stands for the node."""
+
+    __slots__ = ()
+    shared = True
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def staged(*stages: Sequence[Effect], told: list[Any] | None = None) -> "plan.Plan":
+    """A plan of these stages; ``told`` collects the values that each stage got."""
+
+    def generator() -> Any:
+        for stage in stages:
+            values = yield stage
+            if told is not None:
+                told.append(values)
+
+    return generator
+
+
+def three(world: World, told: list[Any] | None = None) -> "plan.Plan":
+    """Two stages: a and b, then c."""
+    return staged([Thing(world, "a"), Thing(world, "b")], [Thing(world, "c")], told=told)
+
+
+def every(*kinds: str) -> set[str]:
+    return {f"{kind} of {WHO}" for kind in kinds}
+
+
+# ADD
+
+
+def test_make_goes_through_the_stages_and_hands_each_its_values(world: World) -> None:
+    told: list[Any] = []
+    plan.make(three(world, told))
+    assert world.things == every("a", "b", "c")
+    assert [deed for deed in world.deeds if deed.startswith("make")] == ["make a", "make b", "make c"]
+    assert told == [["a", "b"], ["c"]]
+
+
+def test_a_later_stage_is_not_computed_before_the_earlier_one_is_made(world: World) -> None:
+    seen: list[set[str]] = []
+
+    def stages() -> Any:
+        yield [Thing(world, "a")]
+        seen.append(set(world.things))
+        yield [Thing(world, "b")]
+
+    plan.make(stages)
+    assert seen == [every("a")]
+
+
+@pytest.mark.parametrize("fault", ["make a", "made a", "make b", "made b", "make c", "made c"])
+def test_a_failed_make_takes_back_in_reverse_what_was_made(world: World, fault: str) -> None:
+    """The failed one too, for it may be half made; the error is the first one."""
+    world.faults[fault] = CNIError("broken", code=77)
+    with pytest.raises(CNIError, match="broken") as caught:
+        plan.make(three(world))
+    assert caught.value.code == 77
+    assert world.things == set()
+    last = fault[-1]
+    undone = [deed[8] for deed in world.deeds if deed.startswith("discard")]
+    assert undone == [kind for kind in "cba" if kind <= last]
+
+
+def test_an_error_while_undoing_does_not_hide_the_first_and_does_not_stop(world: World) -> None:
+    world.faults["make c"] = CNIError("first")
+    world.faults[f"discard b of {WHO}"] = CNIError("second")
+    with pytest.raises(CNIError, match="first"):
+        plan.make(three(world))
+    assert world.things == every("b")
+    assert world.deeds[-1] == f"discard a of {WHO}"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), ZeroDivisionError()])
+def test_any_exception_is_undone(world: World, error: BaseException) -> None:
+    world.faults["make b"] = error  # type: ignore[assignment]
+    with pytest.raises(type(error)):
+        plan.make(three(world))
+    assert world.things == set()
+
+
+def test_a_fault_between_stages_is_undone(world: World) -> None:
+    """The next stage's computation may fail as well as an effect."""
+
+    def stages() -> Any:
+        yield [Thing(world, "a")]
+        raise CNIError("cannot compute")
+
+    with pytest.raises(CNIError, match="cannot compute"):
+        plan.make(stages)
+    assert world.things == set()
+
+
+def test_what_was_refused_is_not_undone(world: World) -> None:
+    """What is there belongs to another; what this call made before goes."""
+    world.things |= every("b")
+    world.faults["make b"] = Refused("taken")
+    with pytest.raises(Refused, match="taken"):
+        plan.make(three(world))
+    assert world.things == every("b")
+
+
+def test_what_is_shared_is_neither_undone_nor_removed_nor_collected(world: World) -> None:
+    stages = staged([Shared(world, "bridge"), Thing(world, "a")], [Thing(world, "b")])
+    world.faults["make b"] = CNIError("broken")
+    with pytest.raises(CNIError):
+        plan.make(stages)
+    assert world.things == every("bridge")
+    world.faults.clear()
+    plan.make(stages)
+    plan.compare(stages)
+    plan.remove(stages)
+    assert world.things == every("bridge")
+    assert plan.collect(stages, "net1", []) == []
+    assert world.things == every("bridge")
+
+
+def test_remains_are_removed_once_and_made_anew(world: World) -> None:
+    """By the plan that DEL has, if one is given: it may know of more."""
+    world.things |= every("a", "x")
+    tries: list[int] = []
+
+    class Once(Thing):
+        __slots__ = ()
+
+        def make(self) -> str:
+            tries.append(len(tries))
+            if self.identity in world.things:
+                raise Remains("left")
+            return super().make()
+
+    stages = staged([Once(world, "a"), Thing(world, "b")])
+    plan.make(stages, removal=staged([Thing(world, "a"), Thing(world, "x")]))
+    assert world.things == every("a", "b")
+    assert tries == [0, 1]
+
+
+def test_without_a_removal_the_same_plan_removes_the_remains(world: World) -> None:
+    world.things |= every("a")
+
+    class Once(Thing):
+        __slots__ = ()
+
+        def make(self) -> str:
+            if self.identity in world.things:
+                raise Remains("left")
+            return super().make()
+
+    plan.make(staged([Once(world, "a")]))
+    assert world.things == every("a")
+    assert f"discard a of {WHO}" in world.deeds
+
+
+def test_remains_that_stay_are_an_error_and_no_endless_loop(world: World) -> None:
+    world.faults["make a"] = Remains("left")
+    with pytest.raises(Remains):
+        plan.make(three(world))
+    assert world.deeds.count("make a") == 2
+    assert "discard a" not in " ".join(world.deeds[-1:]), "what was not made is not undone"
+
+
+def test_remains_in_a_later_effect_undo_the_earlier_ones_first(world: World) -> None:
+    world.faults["make c"] = Remains("left")
+    with pytest.raises(Remains):
+        plan.make(three(world))
+    assert world.things == set()
+
+
+# CHECK
+
+
+def test_compare_hands_on_values_and_writes_nothing(world: World) -> None:
+    plan.make(three(world))
+    before, told = set(world.things), list[Any]()
+    world.deeds.clear()
+    plan.compare(three(world, told))
+    assert world.deeds == ["compare a", "compare b", "compare c"]
+    assert world.things == before and told == [["a", "b"], ["c"]]
+
+
+def test_compare_raises_the_first_difference(world: World) -> None:
+    world.things = every("a")
+    with pytest.raises(CheckFailed, match="b is missing"):
+        plan.compare(three(world))
+    assert world.deeds == ["compare a", "compare b"]
+
+
+# DEL
+
+
+def test_remove_goes_in_reverse_without_values(world: World) -> None:
+    world.things = every("a", "b", "c")
+    told: list[Any] = []
+    plan.remove(three(world, told))
+    assert world.things == set()
+    assert world.deeds == [f"discard {kind} of {WHO}" for kind in "cba"]
+    assert told == [None, None]
+
+
+def test_remove_of_nothing_is_success(world: World) -> None:
+    plan.remove(three(world))
+
+
+@given(st.sets(st.sampled_from("abc")))
+def test_remove_goes_on_after_errors_and_tells_them_together(broken: set[str]) -> None:
+    world = World()
+    world.things = every("a", "b", "c")
+    for kind in broken:
+        world.faults[f"discard {kind} of {WHO}"] = CNIError(f"{kind} is stuck", code=42)
+    if broken:
+        with pytest.raises(CNIError) as caught:
+            plan.remove(three(world))
+        assert caught.value.msg == "; ".join(f"{kind} is stuck" for kind in "cba" if kind in broken)
+        assert caught.value.code == 42
+    else:
+        plan.remove(three(world))
+    assert world.things == every(*broken)
+    assert len(world.deeds) == 3
+
+
+# GC
+
+
+def test_collect_removes_what_no_valid_attachment_owns(world: World) -> None:
+    """Of this network alone, in reverse; the answer names what went."""
+    foreign = "a of net2/c9/eth0"
+    world.things = every("a", "b", "c") | {f"{kind} of {OTHER}" for kind in "abc"} | {foreign}
+    gone = plan.collect(three(world), "net1", [OTHER])
+    assert world.things == {f"{kind} of {OTHER}" for kind in "abc"} | {foreign}
+    assert [identity for _, identity in gone] == [f"{kind} of {WHO}" for kind in "cba"]
+    assert [effect.identity for effect, _ in gone] == [f"{kind} of {WHO}" for kind in "cba"]
+
+
+def test_collect_with_nobody_valid_takes_all_of_the_network(world: World) -> None:
+    world.things = every("a", "b", "c") | {f"a of {OTHER}", "a of net2/c1/eth0"}
+    plan.collect(three(world), "net1", [])
+    assert world.things == {"a of net2/c1/eth0"}
+
+
+def test_collect_goes_on_after_errors(world: World) -> None:
+    """Within an effect and over effects; everything that can go goes."""
+    world.things = every("a", "b", "c") | {f"a of {OTHER}"}
+    world.faults = {f"discard a of {WHO}": CNIError("a is stuck"), "list c": CNIError("c is unreadable", code=5)}
+    with pytest.raises(CNIError) as caught:
+        plan.collect(three(world), "net1", [])
+    assert caught.value.msg == "c is unreadable; a is stuck"
+    assert caught.value.code == 5
+    assert world.things == every("a", "c")
+
+
+def test_the_valid_attachments_may_be_any_iterable(world: World) -> None:
+    world.things = every("a")
+    effect = Thing(world, "a")
+
+    def valid() -> Iterator[Attachment]:
+        yield WHO
+
+    assert effect.collect("net1", valid()) == []
+    assert world.things == every("a")
+
+
+# errors together
+
+
+def test_no_error_is_none_and_one_is_itself() -> None:
+    plan.raise_together([])
+    error = ZeroDivisionError("x")
+    with pytest.raises(ZeroDivisionError) as caught:
+        plan.raise_together([error])
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([OSError("a"), ValueError("b")], 999),
+        ([OSError("a"), CNIError("b", code=11)], 11),
+        ([CNIError("a", code=7), CNIError("b", code=11)], 7),
+    ],
+)
+def test_several_errors_are_one_with_all_the_texts(errors: list[Exception], code: int) -> None:
+    """With the code of the first that has one."""
+    with pytest.raises(CNIError) as caught:
+        plan.raise_together(errors)
+    assert (caught.value.msg, caught.value.code) == ("a; b", code)
+
+
+def test_details_are_among_the_texts() -> None:
+    with pytest.raises(CNIError, match="^a; remedy; b$"):
+        plan.raise_together([CNIError("a", "remedy"), CNIError("b")])
+
+
+# observers, descriptions, an effect's own parts
+
+
+@pytest.mark.parametrize(
+    ("deed", "order", "verb"),
+    [
+        ("make", "abc", lambda stages, watch: plan.make(stages, watch)),
+        ("compare", "abc", lambda stages, watch: plan.compare(stages, watch)),
+        ("remove", "cba", lambda stages, watch: plan.remove(stages, watch)),
+        ("collect", "cba", lambda stages, watch: plan.collect(stages, "net1", [], watch)),
+    ],
+    ids=["make", "compare", "remove", "collect"],
+)
+def test_the_observer_is_told_before_and_after_each_deed(
+    world: World, deed: str, order: str, verb: Callable[..., Any]
+) -> None:
+    world.things = every("a", "b", "c")
+    seen: list[str] = []
+
+    verb(three(world), lambda deed, effect, moment: seen.append(f"{deed} {effect.identity[0]} {moment}"))
+    assert seen == [f"{deed} {kind} {moment}" for kind in order for moment in ("before", "after")]
+
+
+def test_the_observer_is_told_of_the_undoing_and_not_of_a_deed_that_failed(world: World) -> None:
+    world.faults["make b"] = CNIError("broken")
+    seen: list[str] = []
+    with pytest.raises(CNIError):
+        plan.make(three(world), lambda deed, effect, moment: seen.append(f"{deed} {effect.identity[0]} {moment}"))
+    assert seen == [
+        "make a before", "make a after", "make b before",
+        "remove b before", "remove b after", "remove a before", "remove a after",
+    ]  # fmt: skip
+
+
+def test_describe_walks_the_stages_with_the_values_that_it_is_given(world: World) -> None:
+    told: list[Any] = []
+    text = plan.describe(three(world, told), lambda effect: f"value of {effect.identity}")
+    assert text.splitlines() == [f"Thing {kind} of {WHO}" for kind in "abc"]
+    assert told[1] == [f"value of c of {WHO}"]
+    assert world.deeds == [] and world.things == set()
+
+
+def test_effects_are_all_that_is_known_without_values(world: World) -> None:
+    def stages() -> Any:
+        values = yield [Thing(world, "a")]
+        yield [Thing(world, "b")] if values is None else []
+
+    assert [effect.identity[0] for effect in plan.effects(stages)] == ["a", "b"]
+
+
+def test_an_effect_that_overrides_nothing_does_nothing() -> None:
+    effect = Effect(WHO)
+    assert (effect.identity, effect.make(), effect.compare(), list(effect.present("net1"))) == (
+        str(WHO),
+        None,
+        None,
+        [],
+    )
+    effect.remove()
+    assert effect.collect("net1", []) == []
+    assert effect.describe() == f"Effect {WHO}"
+
+
+@given(st.lists(st.sampled_from("mxrs"), min_size=1, max_size=6), st.integers(0, 6))
+def test_whatever_fails_nothing_of_this_call_is_left(kinds: list[str], at: int) -> None:
+    """Plans of ordinary, shared and refusing effects in any order, with a fault anywhere or nowhere."""
+    world = World()
+    stages: list[list[Effect]] = [
+        [(Shared if kind == "s" else Thing)(world, f"{kind}{place}")] for place, kind in enumerate(kinds)
+    ]
+    if at < len(kinds):
+        world.faults[f"made {kinds[at]}{at}"] = CNIError("broken")
+    try:
+        plan.make(staged(*stages))
+    except CNIError:
+        assert at < len(kinds)
+        assert all(thing.startswith("s") for thing in world.things)
+    else:
+        assert at >= len(kinds) and len(world.things) == len(kinds)
+        plan.remove(staged(*stages))
+        assert all(thing.startswith("s") for thing in world.things)
+
+
+def test_the_type_of_a_plan_is_a_function_so_that_it_can_be_walked_twice(world: World) -> None:
+    walked: list[Iterable[Effect]] = []
+
+    def stages() -> Any:
+        stage = [Thing(world, "a")]
+        walked.append(stage)
+        yield stage
+
+    plan.make(stages)
+    plan.remove(stages)
+    assert len(walked) == 2 and world.things == set()
