@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ROOT = "/run/cni/pycni/host-local"
 _PAST = 2_000_000_000
+# Links to a folder without sub-folders; file systems that do not count have 1.
+_FLAT = 2
 
 
 def _digest(data: bytes) -> str:
@@ -62,6 +64,8 @@ class Hint:
     def _state(self) -> "list[str]":
         """What tells that neither the store nor the index was touched since."""
         store, entries = os.stat(self.store), os.stat(f"{self.folder}/{self._entries}")
+        if store.st_nlink > _FLAT:
+            raise OSError("what changes in a sub-folder cannot be seen from here")
         identity = [str(store.st_dev), str(store.st_ino), str(store.st_mtime_ns)]
         return [self._entries, *identity, str(entries.st_mtime_ns)]
 

@@ -274,7 +274,10 @@ class Store:
             raise errors[0]
 
     def contents(self) -> "list[tuple[bytes, str]]":
-        """Every lease and its file; for GC, which also removes the empty files that a crash left."""
+        """Every lease and its file, for GC, which also removes the empty files that a crash left.
+
+        Sub-folders are left out: below them are the stores of other networks, if anything.
+        """
         for name in os.listdir(self.folder):
             try:
                 Address.parse(name)
@@ -283,11 +286,12 @@ class Store:
             if os.path.isfile(f"{self.folder}/{name}") and not os.path.getsize(f"{self.folder}/{name}"):
                 self._abandoned(name)
                 self._dirty = True
-        return list(self._walk())
+        return [(content, path) for content, path in self._walk() if "/" not in path]
 
     def discard(self, content: bytes) -> None:
-        """Remove every lease with this content."""
-        self._discard(content, self._find(content))
+        """Remove every lease with this content that ``contents`` tells."""
+        found = self._find(content)
+        self._discard(content, [path for path in found if "/" not in path], [path for path in found if "/" in path])
 
 
 def _private(path: str, flags: int) -> int:
