@@ -141,3 +141,19 @@ def test_a_name_taken_by_another_owner_is_an_error_that_says_so(node: Node) -> N
     assert "belongs to other/net/eth9" in again.error["msg"]
     assert attachment.delete(netns="").ok
     assert host in node.links()
+
+
+def test_what_other_plugins_answered_is_dropped(node: Node) -> None:
+    """Corner 30: behind others in a chain the result holds the bridge's own interfaces and addresses alone."""
+    previous = {
+        "cniVersion": "1.0.0",
+        "interfaces": [{"name": "net0", "mac": "02:00:00:00:00:09", "sandbox": "/x"}],
+        "ips": [{"interface": 0, "address": "192.0.2.77/24"}],
+        "routes": [{"dst": "203.0.113.0/24"}],
+        "dns": {"nameservers": ["192.0.2.53"]},
+    }
+    made = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24"), prevResult=previous))
+    assert [interface["name"] for interface in made.result["interfaces"]] == ["br0", made.host, "eth0"]
+    assert made.addresses == ["10.1.2.2"]
+    assert not made.result.get("routes") and not made.result.get("dns")
+    assert made.pod.addresses("eth0") == {"10.1.2.2/24"}
