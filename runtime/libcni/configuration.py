@@ -18,6 +18,7 @@ from libcni.quoting import quote
 _LIST = "error parsing configuration list: "
 _PLUGIN = "error parsing configuration: "
 _ABSENT = object()
+_DNS_LISTS = ("nameservers", "search", "options")
 
 
 class Source:
@@ -75,8 +76,8 @@ def _plugin(document: Any, data: bytes, source: Source) -> NetworkConfig:
         cni_version=read.string("cniVersion"),
         capabilities=read.capabilities(),
         ipam_type=_Members(read.object("ipam"), source, "ipam").string("type"),
+        dns=read.dns(),
     )
-    read.dns()
     read.object("prevResult")
     read.attachments("cni.dev/valid-attachments")
     if not conf.type:
@@ -116,15 +117,19 @@ class _Members:
                 raise self._source.fault(msg, "capabilities", name)
         return {name: bool(value) for name, value in found.items()}
 
-    def dns(self) -> None:
+    def dns(self) -> dict[str, Any]:
         dns = _Members(self.object("dns"), self._source, "dns")
-        dns.string("domain")
-        for name in ("nameservers", "search", "options"):
-            items: list[Any] = dns._value(name, list, [], "a list of strings")
-            for place, item in enumerate(items):
-                if not isinstance(item, str | None):
-                    msg = f"{_PLUGIN}cannot use {go_type(item)} for dns.{name}[{place}], it must be a string"
-                    raise self._source.fault(msg, "dns", name, place)
+        found = {"domain": dns.string("domain"), **{name: dns.strings(name) for name in _DNS_LISTS}}
+        return {name: value for name, value in found.items() if value}
+
+    def strings(self, name: str) -> list[str]:
+        items: list[Any] = self._value(name, list, [], "a list of strings")
+        for place, item in enumerate(items):
+            if not isinstance(item, str | None):
+                where = ".".join(map(str, (*self._path, name)))
+                msg = f"{_PLUGIN}cannot use {go_type(item)} for {where}[{place}], it must be a string"
+                raise self._source.fault(msg, *self._path, name, place)
+        return [item or "" for item in items]
 
     def attachments(self, name: str) -> None:
         items: list[Any] = self._value(name, list, [], "a list of objects")

@@ -30,13 +30,17 @@ class RuntimeConf:
 
 @dataclass(frozen=True, slots=True)
 class PluginConf:
-    """The keys of a plugin's configuration that the library itself looks at (Go: ``types.PluginConf``)."""
+    """The keys of a plugin's configuration that the library itself looks at (Go: ``types.PluginConf``).
+
+    ``dns`` has the members that are not empty.
+    """
 
     type: str
     name: str = ""
     cni_version: str = ""
     capabilities: Mapping[str, bool] = field(default_factory=dict)
     ipam_type: str = ""
+    dns: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self) -> str:
         """``type="bridge" name="x"``, as the messages of failed lists have it."""

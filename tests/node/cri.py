@@ -47,7 +47,7 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "StatusRequest": {"verbose": (1, _BOOL)},
     "RuntimeCondition": {"type": (1, _STRING), "status": (2, _BOOL), "reason": (3, _STRING), "message": (4, _STRING)},
     "RuntimeStatus": {"conditions": (1, "repeated RuntimeCondition")},
-    "StatusResponse": {"status": (1, "RuntimeStatus")},
+    "StatusResponse": {"status": (1, "RuntimeStatus"), "info": (2, "repeated InfoEntry")},
 }
 
 
@@ -113,6 +113,11 @@ class RuntimeService:
             return False
         return any(one.type == "NetworkReady" and one.status for one in answer.status.conditions)
 
+    def configuration(self) -> Any:
+        """What the runtime has loaded from its network folder, as its Go library shows it."""
+        answer = self.call("Status", verbose=True)
+        return json.loads(next(entry.value for entry in answer.info if entry.key == "cniconfig"))
+
     def run_pod(self, name: str) -> str:
         """Start a pod sandbox; its id."""
         metadata = {"name": name, "uid": f"uid-{name}", "namespace": "default", "attempt": 0}
@@ -122,12 +127,15 @@ class RuntimeService:
 
     def pod_status(self, pod: str) -> tuple[list[str], str]:
         """The addresses that the runtime reports for a pod, and the path of its network namespace."""
-        answer = self.call("PodSandboxStatus", pod_sandbox_id=pod, verbose=True)
-        network = answer.status.network
-        info = json.loads(next(entry.value for entry in answer.info if entry.key == "info"))
-        namespaces = info["runtimeSpec"]["linux"]["namespaces"]
+        network = self.call("PodSandboxStatus", pod_sandbox_id=pod).status.network
+        namespaces = self.pod_info(pod)["runtimeSpec"]["linux"]["namespaces"]
         netns = next(one["path"] for one in namespaces if one["type"] == "network")
         return [address for address in (network.ip, *(more.ip for more in network.additional_ips)) if address], netns
+
+    def pod_info(self, pod: str) -> Any:
+        """All that the runtime tells of a pod: among it ``cniResult``, as its Go library shows it."""
+        answer = self.call("PodSandboxStatus", pod_sandbox_id=pod, verbose=True)
+        return json.loads(next(entry.value for entry in answer.info if entry.key == "info"))
 
     def pod_ready(self, pod: str) -> bool:
         """Whether a pod sandbox's own process runs."""

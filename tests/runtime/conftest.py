@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from libcni import CNIConfig, NetworkConfigList, Options, ProcessExec, RuntimeConf, network_conf_from_bytes
+from node.configuration import bridge, host_local
 from node.plugin import GO, SUBJECT
+from node.topology import Node
 
 from .stub import Stubs
 
@@ -39,6 +41,20 @@ def binaries(request: pytest.FixtureRequest) -> str:
     if missing:
         pytest.skip(f"our plugins are not built: {', '.join(missing)} missing in {SUBJECT}")
     return SUBJECT
+
+
+def on(node: Node) -> ProcessExec:
+    """An executor whose plugins run on the pretended node."""
+    return ProcessExec(prefix=("nsenter", f"--net={node.path}", "--"))
+
+
+def chain(node: Node, binaries: str, subnet: str = "10.77.0.0/24", **keys: Any) -> list[dict[str, Any]]:
+    """The plugins of a pod's network: bridge with host-local, and portmap where this make has it."""
+    main = bridge(host_local(node.data_dir, subnet), **{"isDefaultGateway": True, **keys})
+    plugins = [{name: value for name, value in main.items() if name not in ("name", "cniVersion")}]
+    if Path(binaries, "portmap").is_file():
+        plugins.append({"type": "portmap", "capabilities": {"portMappings": True}})
+    return plugins
 
 
 def network(

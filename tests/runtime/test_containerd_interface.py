@@ -379,11 +379,11 @@ def test_an_address_of_an_interface_that_is_not_there(stubs: Stubs, make: Make, 
 
 
 def test_what_is_shown_of_the_configuration(make: Make, stubs: Stubs) -> None:
-    raw = b'{"cniVersion":"1.0.0","name":"a","plugins":[{"type":"one","ipam":{"type":"host-local"}}]}'
+    raw = b'{"cniVersion":"1.0.0","name":"a","plugins":[{"type":"one","ipam":{"type":"host-local"},"dns":{"search":["a"]}}]}'
     shown = make(with_conf_list_bytes(raw)).get_config().document()["Networks"][0]
     plugin = {
-        "Network": {"type": "one", "ipam": {"type": "host-local"}},
-        "Source": '{"ipam":{"type":"host-local"},"type":"one"}',
+        "Network": {"type": "one", "ipam": {"type": "host-local"}, "dns": {"search": ["a"]}},
+        "Source": '{"dns":{"search":["a"]},"ipam":{"type":"host-local"},"type":"one"}',
     }
     expected = {"Name": "a", "CNIVersion": "1.0.0", "Plugins": [plugin], "Source": raw.decode()}
     assert shown == {"Config": expected, "IFName": "eth0"}

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from libcni import (
     NetworkConfigList,
     Options,
     PluginFailed,
-    ProcessExec,
     RuntimeConf,
     StepFailed,
     UnsupportedByPlugin,
@@ -25,28 +25,18 @@ from libcni import (
     conf_from_bytes,
     load_network_conf,
 )
-from node.configuration import bridge, host_local
 from node.plugin import GO
 from node.topology import Node, Pod
 from node.traffic import tcp_source
 
-from .conftest import network
+from .conftest import chain, network, on
 
 pytestmark = pytest.mark.real
 
 
-def on(node: Node) -> ProcessExec:
-    """An executor whose plugins run on the pretended node."""
-    return ProcessExec(prefix=("nsenter", f"--net={node.path}", "--"))
-
-
-def _entry(conf: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in conf.items() if name not in ("name", "cniVersion")}
-
-
 def listed(node: Node, version: str = "1.0.0", **keys: Any) -> NetworkConfigList:
     """A network with addresses."""
-    return network(_entry(bridge(host_local(node.data_dir, "10.77.0.0/24"), isGateway=True)), version=version, **keys)
+    return network(chain(node, "")[0], version=version, **keys)
 
 
 def attachment(pod: Pod, ifname: str = "eth0") -> RuntimeConf:
@@ -69,6 +59,8 @@ def test_a_pod_comes_is_checked_and_goes(cni: CNIConfig, node: Node, version: st
     assert tcp_source(two, one, "10.77.0.3") == "10.77.0.2"
     cached = cni.get_network_list_cached_result(net, attachment(one))
     assert cached is not None and cached.document() == found.document()
+    kept = cni.get_network_list_cached_config(net, attachment(one))
+    assert kept is not None and kept[0] == net.bytes
     if version != "0.3.1":
         cni.check_network_list(net, attachment(one))
         one.ip("addr flush dev eth0")
@@ -104,7 +96,13 @@ def test_single_plugins(cni: CNIConfig, node: Node) -> None:
     assert [interface.name for interface in found.interfaces] == ["lo"]
     assert "UP" in pod.link("lo")["flags"]
     cni.check_network(conf, attachment(pod, "lo"))
+    cached = cni.get_network_cached_result(conf, attachment(pod, "lo"))
+    assert cached is not None and cached.document() == found.document()
+    kept = cni.get_network_cached_config(conf, attachment(pod, "lo"))
+    assert kept is not None and kept[0] == conf.bytes
+    assert cni.validate_network(conf) == []
     cni.del_network(conf, attachment(pod, "lo"))
+    assert cni.get_network_cached_result(conf, attachment(pod, "lo")) is None
     with pytest.raises(PluginFailed):
         cni.check_network(conf, attachment(pod, "lo"))
 
@@ -161,6 +159,53 @@ def test_status_and_garbage_reach_plugins_that_know_them(cni: CNIConfig, node: N
     forgetful = CNIConfig([binaries], "/none", on(node))
     forgetful.gc_network_list(net, GCArgs([GCAttachment(pod.container, "eth0")]))
     assert [lines[0] for lines in node.leases().values()] == [pod.container]
+
+
+def test_several_networks_are_collected_in_one_call(cni: CNIConfig, node: Node) -> None:
+    nets = []
+    for number in (1, 2):
+        plugin = chain(node, "", f"10.7{number}.0.0/24", isGateway=False, isDefaultGateway=False)[0]
+        nets.append(network(plugin, name=f"net{number}"))
+    pods = [node.pod() for _ in range(2)]
+    for net in nets:
+        for pod in pods:
+            cni.add_network_list(net, attachment(pod, f"eth{net.name[-1]}"))
+    cni.gc_network_lists(nets, {"net1": GCArgs([GCAttachment(pods[0].container, "eth1")]), "net2": GCArgs([])})
+    assert [lines[0] for lines in node.leases("net1").values()] == [pods[0].container]
+    assert node.leases("net2") == {}
+    assert [(found.network, found.container_id) for found in cni.get_cached_attachments()] == [
+        ("net1", pods[0].container)
+    ]
+    assert [set(pod.links()) for pod in pods] == [{"lo", "eth1"}, {"lo"}]
+
+
+def test_a_chain_with_published_ports(cni: CNIConfig, node: Node, binaries: str) -> None:
+    """portmap behind bridge: the port is reached from outside, CHECK passes, nothing is left."""
+    plugins = chain(node, binaries)
+    if len(plugins) == 1:
+        pytest.skip(f"no portmap in {binaries}")
+    net, pod = network(*plugins), node.pod()
+    ports = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
+    runtime = replace(attachment(pod), capability_args={"portMappings": ports})
+    assert cni.validate_network_list(net) == ["portMappings"]
+    before = node.snapshot()
+    cni.add_network_list(net, runtime)
+    if binaries != GO:  # Go's 1.1 looks for IPv6 rules of a pod that has none
+        cni.check_network_list(net, runtime)
+    with pod.socket() as listening, node.outside.socket() as client:
+        listening.bind(("", 80))
+        listening.listen()
+        client.settimeout(5)
+        client.connect((node.ADDRESS, 8080))
+        client.sendall(b"hello")
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.recv(100) == b"hello"
+    cni.del_network_list(net, runtime)
+    assert node.leases() == {}
+    if binaries != GO:
+        after = node.snapshot()
+        assert (after["nft"], after["iptables"]) == (before["nft"], before["iptables"])
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from libcni import (
     RuntimeConf,
     load_network_conf,
 )
+from libcni.containerd import new, with_default_conf, with_lo_network, with_plugin_conf_dir, with_plugin_dir
+from libcni.containerd.outcome import combine
 from node.configuration import host_local
 from node.deadline import eventually
 from node.plugin import GO
@@ -193,3 +196,39 @@ def test_the_configuration_of_add_serves_after_a_change(runtime: Runtime) -> Non
     assert runtime.leases() == set()
     file.write_bytes(before)
     runtime.remove_pod(pod)
+
+
+def test_configuration_and_result_are_shown_as_containerd_shows_them(runtime: Runtime) -> None:
+    """The same networks loaded, the same results put together: the same JSON, without what later libraries changed."""
+    loaded = new(
+        with_plugin_dir([str(runtime.containerd.bin_dir)]), with_plugin_conf_dir(str(runtime.containerd.conf_dir))
+    )
+    loaded.load(with_lo_network, with_default_conf)
+    shown, theirs = loaded.get_config().document(), runtime.containerd.cri.configuration()
+    for network in theirs["Networks"]:
+        for plugin in network["Config"]["Plugins"]:
+            assert plugin["Network"].pop("dns") == {}, "which later libraries leave out"
+    assert _read_sources(shown) == _read_sources(theirs)
+    pod = runtime.run_pod("five")
+    attachment = runtime.attachment(pod)
+    loopback = replace(attachment, if_name="lo")
+    configurations = [network.config for network in loaded.get_config().networks]
+    results = [
+        runtime.library().get_network_list_cached_result(config, one)
+        for config, one in zip(configurations, (loopback, attachment), strict=True)
+    ]
+    together = combine([result for result in results if result is not None], "eth").document()
+    for interface in together["Interfaces"].values():
+        assert (interface.pop("PciID"), interface.pop("SocketPath")) == ("", ""), "which came later"
+    assert together == runtime.containerd.cri.pod_info(pod)["cniResult"]
+    assert together["Interfaces"]["eth0"]["IPConfigs"] and together["Interfaces"]["lo"]["IPConfigs"]
+    runtime.remove_pod(pod)
+
+
+def _read_sources(shown: Any) -> Any:
+    """Without the blanks in the texts of configurations."""
+    if isinstance(shown, list):
+        return [_read_sources(one) for one in shown]
+    if isinstance(shown, dict):
+        return {name: json.loads(one) if name == "Source" else _read_sources(one) for name, one in shown.items()}
+    return shown

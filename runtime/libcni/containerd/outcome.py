@@ -125,6 +125,7 @@ def _shown(plugin: NetworkConfig) -> dict[str, Any]:
     shown: dict[str, Any] = {"cniVersion": network.cni_version, "name": network.name, "type": network.type}
     shown |= {"capabilities": dict(network.capabilities)} if network.capabilities else {}
     shown["ipam"] = {"type": network.ipam_type} if network.ipam_type else {}
+    shown["dns"] = dict(network.dns)
     return {name: value for name, value in shown.items() if value or name == "ipam"}
 
 
