@@ -212,7 +212,10 @@ class ProcessExec(PluginFinder):
     def _answer(self, child: Child, path: str) -> bytes:
         status = process.told(child.status)
         if status:
-            raise failure(path, status, child.stdout, child.stderr)
+            failed = failure(path, status, child.stdout, child.stderr)
+            if child.status is None and not failed.msg:  # a result, it seems, but who knows how it ended
+                failed = failure(path, status, b"", b"")
+            raise failed
         if child.stderr:
             (self._stderr or sys.stderr).write(child.stderr.decode("utf-8", "replace"))
         return child.stdout

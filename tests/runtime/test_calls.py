@@ -137,6 +137,8 @@ def test_a_missing_plugin_wins_over_a_bad_name_and_names_the_folders(tmp_path: P
         ("", ["/x"], "no plugin name provided"),
         ("a/b", ["/x"], "invalid plugin name: a/b"),
         ("a", [], "no paths provided"),
+        ('a"\n', ["/x", "/y"], 'failed to find plugin "a\\"\\n" in path [/x /y]'),
+        ("a\0", ["/x"], "invalid plugin name: a\0"),
     ],
 )
 def test_what_cannot_be_searched(plugin: str, path: list[str], text: str) -> None:
@@ -194,6 +196,21 @@ def test_what_is_no_version(cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf, 
     cni.get_status_network_list(net)
     cni.gc_network_list(net)
     assert stubs.order == []
+
+
+def test_garbage_of_what_is_no_version_is_an_error(cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf) -> None:
+    """Its DELs fail, where there is anything to delete; the plugins' own GC is taken for too old."""
+    stubs.add("one", result())
+    cni.add_network_list(network("one"), runtime)
+    stubs.forget()
+    with pytest.raises(SeveralErrors, match='^failed to delete stale attachment ctr1 eth0: invalid version "x": '):
+        cni.gc_network_list(network("one", version="x"))
+    assert stubs.order == []
+
+
+def test_one_text_is_no_list_of_folders(stubs: Stubs) -> None:
+    with pytest.raises(TypeError, match="list of folders"):
+        CNIConfig(str(stubs.folder))
 
 
 def test_a_delete_that_fails_stops_and_keeps_the_cache(

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from libcni import CheckNotSupported, LibcniError, Options, PluginFailed, PluginTimeout, StepFailed
+from libcni import CheckNotSupported, LibcniError, Locked, Options, PluginFailed, PluginTimeout, StepFailed
 from libcni.containerd import (
     Address,
     AsyncContainerd,
@@ -272,6 +274,29 @@ def test_what_failed_half_way_is_removed(
     assert deleted == (["b", "a"] if serially else ["c", "b", "a"])
     assert caught.value.__notes__ == ['removing network b again failed: plugin type="bad" failed (delete): stuck']
     assert list((tmp_path / "cache/results").iterdir()) == []
+
+
+@pytest.mark.parametrize("serially", [False, True])
+def test_an_attachment_that_somebody_else_works_on_is_not_removed(
+    stubs: Stubs, make: Make, tmp_path: Path, serially: bool
+) -> None:
+    """A second Setup of the same container gives up, and leaves what the first one is making."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    stubs.add("good", result())
+    stubs.add("slow", result(), ADD={**result(), "wait_for": str(fifo)})
+    options = with_options(Options(lock_folder=str(tmp_path / "locks"), lock_timeout=0.2))
+    first, second = make(options, _net("b", "slow")), make(options, _net("b", "slow"), _net("a", "good"))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(first.setup, "c", "/x")
+        while not stubs.calls:
+            time.sleep(0.01)
+        with pytest.raises(Locked):
+            (second.setup_serially if serially else second.setup)("c", "/x")
+        fifo.write_text("")
+        running.result(10)
+    deleted = [call.environ["CNI_IFNAME"] for call in stubs.calls if call.verb == "DEL"]
+    assert deleted == ([] if serially else ["eth1"]), "its own other network alone"
 
 
 def test_the_error_that_came_first_is_told(stubs: Stubs, make: Make) -> None:

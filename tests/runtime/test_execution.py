@@ -1,8 +1,10 @@
 """Plugins that fail, hang, print rubbish, print much, or leave somebody behind (runtime.md, 1.5)."""
 
 import io
+import math
 import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -27,6 +29,8 @@ from node.deadline import eventually
 
 from .conftest import network, optioned
 from .stub import Stubs, error, result
+
+ROOT = Path(__file__).parents[2]
 
 
 def _run(stubs: Stubs, executor: ProcessExec | None = None, stdin: bytes = b"{}", seconds: float | None = 30) -> bytes:
@@ -238,6 +242,55 @@ def test_a_file_that_stays_busy_is_an_error_in_time(stubs: Stubs) -> None:
     program.chmod(0o755)
     with program.open("r+b"), pytest.raises(PluginFailed):
         ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline.after(0.3))
+
+
+def test_waiting_for_a_busy_file_can_be_cancelled(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("libcni.execution._BUSY_PAUSE", 60.0)
+    program = stubs.folder / "busy"
+    program.write_bytes(Path("/usr/bin/true").read_bytes())
+    program.chmod(0o755)
+    before = time.monotonic()
+    with Cancellation() as cancel, program.open("r+b"):
+        threading.Timer(0.2, cancel.cancel).start()
+        with pytest.raises(CallCancelled, match="was not started"):
+            ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline(), cancel)
+    assert time.monotonic() - before < 30
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e12])
+def test_a_time_without_an_end_is_none(stubs: Stubs, tmp_path: Path, seconds: float) -> None:
+    """Infinity lifts the default of the options; so does what the kernel could not count in milliseconds."""
+    stubs.add("one", {"sleep": 0.3})
+    library = optioned(stubs, tmp_path, Options(timeout=0.05, status_timeout=0.05))
+    library.get_status_network_list(network("one", version="1.1.0"), timeout=seconds)
+    assert stubs.order == ["STATUS one"]
+    assert Deadline.after(math.inf).left is None
+
+
+_IGNORING = """
+import os, signal, sys
+from libcni import Deadline, PluginFailed, ProcessExec
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+before = len(os.listdir("/proc/self/fd"))
+for _ in range(20):
+    try:
+        print(ProcessExec().exec_plugin(sys.argv[1], b"{}", {**os.environ, "CNI_COMMAND": "ADD"}, Deadline.after(30)))
+    except PluginFailed as error:
+        told = ("its exit status is unknown", "no such process", "no error at all")
+        assert any(one in str(error) for one in told), str(error)
+assert len(os.listdir("/proc/self/fd")) == before
+"""
+
+
+@pytest.mark.parametrize("behaviour", [result(), error(7, "no error at all"), {}])
+def test_an_exit_status_that_nobody_kept_is_no_success(stubs: Stubs, behaviour: dict[str, Any]) -> None:
+    """In a process that ignores SIGCHLD the kernel throws it away: success is not made up."""
+    stubs.add("one", behaviour)
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
+    command = [sys.executable, "-c", _IGNORING, str(stubs.folder / "one")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(stubs.calls) == 20
 
 
 def test_a_command_that_the_plugin_is_an_argument_of(stubs: Stubs) -> None:

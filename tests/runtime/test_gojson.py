@@ -82,6 +82,29 @@ def _text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+@pytest.mark.parametrize("depth", [150, 199])
+@pytest.mark.parametrize("pair", ["[]", '{"a":}'])
+def test_what_is_nested_is_read_and_printed(pair: str, depth: int) -> None:
+    text = (pair[:-1] * depth + ("0" if "a" in pair else "") + pair[-1] * depth).encode()
+    assert gojson.encode(gojson.decode(text)) == text
+
+
+@pytest.mark.parametrize("depth", [201, 400, 900, 5_000, 100_000])
+@pytest.mark.parametrize("pair", ["[]", '{"a":}'])
+def test_what_is_nested_too_deeply_is_an_error_and_no_crash(pair: str, depth: int) -> None:
+    text = (pair[:-1] * depth + ("0" if "a" in pair else "") + pair[-1] * depth).encode()
+    with pytest.raises(gojson.JSONError, match="exceeded max depth"):
+        gojson.decode(text)
+
+
+def test_values_that_are_nested_too_deeply_are_refused() -> None:
+    value: list[Any] = []
+    for _ in range(5_000):
+        value = [value]
+    with pytest.raises(ValueError, match="nested too deeply"):
+        gojson.encode(value)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_numbers_that_json_has_not_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="unsupported value"):

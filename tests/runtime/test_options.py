@@ -127,6 +127,32 @@ def test_a_single_plugin_is_deleted_with_the_configuration_of_add(
     assert any("DEL uses the configuration that it was given" in line for line in reports)
 
 
+def test_what_one_plugin_had_added_is_no_empty_list(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+    """The cache has one plugin's configuration: read as a list it would have no plugins, and DEL would do nothing."""
+    stubs.add("one", result())
+    reports: list[str] = []
+    library = optioned(stubs, tmp_path, Options(delete_with_cached_config=True, report=reports.append))
+    library.add_network(conf_from_bytes(b'{"cniVersion":"1.0.0","name":"net1","type":"one"}'), runtime)
+    library.del_network_list(network("one"), runtime)
+    library.add_network_list(network("one"), runtime)
+    library.del_network(conf_from_bytes(b'{"cniVersion":"1.0.0","name":"net1","type":"one"}'), runtime)
+    assert stubs.order == ["ADD one", "DEL one"] * 2
+    assert len([line for line in reports if "DEL uses the configuration that it was given" in line]) == 2
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_garbage_is_deleted_with_the_configuration_of_add(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, wanted: bool
+) -> None:
+    for name in ("one", "two"):
+        stubs.add(name, result())
+    library = optioned(stubs, tmp_path, Options(delete_with_cached_config=wanted))
+    library.add_network_list(network("one"), runtime)
+    library.gc_network_list(network("two"))
+    assert stubs.order == ["ADD one", "DEL one" if wanted else "DEL two"]
+    assert library.get_cached_attachments() == []
+
+
 def _locked(tmp_path: Path, **more: Any) -> Options:
     return Options(lock_folder=str(tmp_path / "locks"), **more)
 

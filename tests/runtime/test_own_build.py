@@ -32,7 +32,9 @@ def test_only_our_files_have_a_build(tmp_path: Path) -> None:
 # The parent has to have one thread; pytest may not, so each of these runs a process of its own.
 _CALLS = """
 import json, os, sys
+import cni_loopback.plugin, cni.kernel.netlink
 from libcni import CNIConfig, OwnBuildExec, ProcessExec, RuntimeConf, StepFailed, conf_from_bytes
+cni_loopback.plugin.PLUGIN = cni.kernel.netlink.__file__ = None  # what this process has is not what the child may use
 folder, netns, cache = sys.argv[1:]
 conf = conf_from_bytes(b'{"cniVersion":"1.0.0","name":"lo","type":"loopback"}')
 runtime = RuntimeConf("c1", netns, "lo")
@@ -56,7 +58,7 @@ print(json.dumps([forked, call(ProcessExec()), executor.forked, before[:3] == af
 
 
 def test_the_answers_are_the_same_and_the_process_is_untouched(node: Node, tmp_path: Path) -> None:
-    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime:{ROOT}/plugins/loopback"}
     command = [sys.executable, "-c", _CALLS, SUBJECT, node.pod().path, str(tmp_path)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -45,6 +45,30 @@ def test_going_down_to_the_oldest_shape() -> None:
     assert "mtu" not in _parse(NEW).as_version("0.4.0").document()["interfaces"][0]
 
 
+@pytest.mark.parametrize(
+    ("start", "end"), [("0.3.1", "0.4.0"), ("0.4.0", "0.3.0"), ("0.1.0", "0.4.0"), ("0.2.0", "0.1.0")]
+)
+def test_within_a_family_and_up_from_the_oldest_what_is_stated_stays(start: str, end: str) -> None:
+    """A family that the address belies, an attribute of a route: nothing is computed anew."""
+    route = {"dst": "0.0.0.0/0", "gw": "10.0.0.1", "priority": 7}
+    if start < "0.3.0":
+        found = _parse(
+            {"cniVersion": start, "ip6": {"ip": "10.0.0.5/24"}, "ip4": {"ip": "10.0.0.6/24", "routes": [route]}}
+        )
+    else:
+        ips = [{"version": "6", "address": "10.0.0.5/24"}, {"version": "4", "address": "10.0.0.6/24"}]
+        found = _parse({"cniVersion": start, "ips": ips, "routes": [route]})
+    document = found.as_version(end).document()
+    assert document["cniVersion"] == end
+    if end < "0.3.0":
+        assert (document["ip4"]["ip"], document["ip6"]["ip"]) == ("10.0.0.6/24", "10.0.0.5/24")
+        assert document["ip4"]["routes"] == [route]
+    else:
+        stated = {ip["address"]: ip["version"] for ip in document["ips"]}
+        assert stated == {"10.0.0.6/24": "4", "10.0.0.5/24": "6"}
+        assert document["routes"] == [route]
+
+
 def test_going_up_and_down_again_loses_nothing_that_the_old_shape_has() -> None:
     old = _parse(NEW).as_version("0.4.0")
     assert old.as_version("1.1.0").as_version("0.4.0").document() == old.document()

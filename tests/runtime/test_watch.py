@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from libcni.containerd import Containerd, LoadFailed, Watcher, new, with_all_conf, with_plugin_conf_dir
+from libcni.containerd.inotify import Folders
 from node.deadline import eventually
 
 from .conftest import network
@@ -84,6 +85,24 @@ def test_a_folder_that_is_made_later_and_again(tmp_path: Path) -> None:
             assert watched.becomes(name)
             shutil.rmtree(tmp_path / "a")
             assert watched.becomes()
+    finally:
+        watched.watcher.close()
+
+
+def test_a_kernel_without_more_watches_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread ends; what is loaded stays, and closing works."""
+    (tmp_path / "net.d").mkdir()
+    watched = Watched(tmp_path / "net.d")
+
+    def exhausted(self: Folders) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Folders, "changed", exhausted)
+    _write(watched.folder / "10.conflist", "a")
+    try:
+        assert eventually(lambda: "not watched any more: " in str(watched.watcher.last_error), 5)
+        assert isinstance(watched.watcher.last_error, LoadFailed)
+        assert watched.names == []
     finally:
         watched.watcher.close()
 
