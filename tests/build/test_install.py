@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from node.plugin import GO, LIMIT
+from node.plugin import GO, LIMIT, PLUGINS
 from node.topology import Node
 
 ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
 PYTHON = "/usr/bin/python3"
-PLUGINS = ("bridge", "host-local", "loopback")
-PROGRAMS = ("cnitool",)
+PROGRAMS = ("cnitool", "cni-handback")
 FILES = PLUGINS + PROGRAMS
 EXAMPLE = "10-mynet.conflist"
 

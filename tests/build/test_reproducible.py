@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from node.plugin import PLUGINS
+
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv/build/bin/python"
-PLUGINS = ("bridge", "host-local", "loopback")
-PROGRAMS = ("cnitool",)
+PROGRAMS = ("cnitool", "cni-handback")
 FILES = PLUGINS + PROGRAMS
 
 if not PYTHON.exists():
@@ -111,12 +112,16 @@ def test_the_files_are_executable_by_everybody_and_writable_by_nobody_else(built
     assert {(built / "dist" / name).stat().st_mode & 0o7777 for name in FILES} == {0o755}
 
 
+def package_of(plugin: str) -> str:
+    """The importable package of a plugin."""
+    return f"cni_{plugin.replace('-', '_')}"
+
+
 # What each file has besides common/cni: packages, the module that its first line starts, whether libraries are in it.
 CARRIED = {
-    "bridge": (["cni_bridge"], "start_cni_bridge", True),
-    "host-local": (["cni_host_local"], "start_cni_host_local", True),
-    "loopback": (["cni_loopback"], "start_cni_loopback", True),
+    **{name: ([package_of(name)], f"start_{package_of(name)}", True) for name in PLUGINS},
     "cnitool": (["libcni"], "start_cnitool", False),
+    "cni-handback": (["cni_handback", "cni_portmap"], "start_cni_handback", True),
 }
 
 

@@ -1,6 +1,7 @@
 """A single file alone: however it is called, whatever surrounds it, with streams open, closed or full."""
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -14,10 +15,8 @@ from typing import Any
 import pytest
 
 from build.surroundings import DIST, PYTHON, WAYS, Way, alone, poisoned, variables
-from node.plugin import LIMIT, Object
+from node.plugin import LIMIT, PLUGINS, Object
 from node.topology import Node, Pod
-
-PLUGINS = ("bridge", "host-local", "loopback")
 
 pytestmark = pytest.mark.real
 if not (DIST / "bridge").exists():
@@ -32,8 +31,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     made.close()
 
 
+_ports = itertools.count(20000)
+
+
 class Call:
-    """An ADD that a file can serve alone: layer 2 for bridge, an address for host-local, `lo` for loopback."""
+    """An ADD that a file can serve alone: layer 2 for bridge, an address for host-local, `lo`, a port for portmap."""
 
     def __init__(self, node: Node, plugin: str) -> None:
         self.node, self.plugin, self.pod = node, plugin, node.pod()
@@ -42,6 +44,10 @@ class Call:
             self.conf["bridge"] = "br0"
         if plugin == "host-local":
             self.conf["ipam"] = {"type": plugin, "dataDir": str(node.data_dir), "subnet": "10.9.0.0/16"}
+        if plugin == "portmap":
+            mapping = {"hostPort": next(_ports), "containerPort": 80, "protocol": "tcp"}
+            self.conf |= {"snat": False, "runtimeConfig": {"portMappings": [mapping]}}
+            self.conf["prevResult"] = {"interfaces": [], "ips": [{"address": "10.9.0.5/16"}]}
 
     def environ(self, verb: str) -> dict[str, str]:
         """The protocol's variables and nothing else: neither PATH nor HOME."""
@@ -74,6 +80,8 @@ class Call:
             return "eth0" in self.pod.links()
         if self.plugin == "loopback":
             return "UP" in self.pod.link("lo")["flags"]
+        if self.plugin == "portmap":
+            return f"net1/{self.pod.container}/eth0" in self.node.run("nft", "list", "ruleset")
         return any(lease[0] == self.pod.container for lease in self.node.leases().values())
 
     def add_and_delete(self, command: list[Any], cwd: Path | str = "/", **environ: str) -> None:

@@ -16,6 +16,8 @@ Object = dict[str, Any]
 GO = "/usr/lib/cni"
 # The plugins under test.
 SUBJECT = os.path.abspath(os.environ.get("PYCNI_BIN") or Path(__file__).parents[2] / "dist")
+# Every plugin of the tree: each is one file.
+PLUGINS = tuple(sorted(at.name for at in (Path(__file__).parents[2] / "plugins").iterdir() if at.is_dir()))
 # A verb takes a fraction of a second; emulated processors (the guest) are up to fifty times slower.
 LIMIT = float(os.environ.get("PYCNI_CALL_SECONDS", "60"))
 
