@@ -1,0 +1,297 @@
+"""Every plugin under hostile input: one document, exit status 0 or 1, never a traceback, and the node as it was.
+
+Configurations that work are damaged at random places, and so are the bytes and the variables. Whatever plugin has a
+folder is tried.
+"""
+
+import copy
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cni_host_local import hint
+from node.plugin import Object, Outcome
+from node.served import plugin, serve
+from node.topology import Node, Pod
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = sorted(path.parents[1].name for path in (ROOT / "plugins").glob("*/cni_*/plugin.py"))
+VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS"]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+# no text here is a path to a place that exists and can be written
+TEXTS = [
+    "", "x", "../x", "..", ".", "a/b", "a b", "a\nb", "a\0b", "é", "\u2028", "x" * 16, "x" * 5000,
+    "%d", "-", "--help", "$(id)", ";", "=",
+    "0", "1", "true", "10.0.0.1", "10.0.0.1/24", "10.0.0.0/8", "010.0.0.1", "::", "::1/64", "fd00::/64", "fe80::1%eth0",
+    "02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff", "tcp", "UDP", "lo", "eth0", "nftables", "iptables", "1.0.0", "0.1.0", "9.9.9",
+    "/proc/nowhere", "\udcff",
+]  # fmt: skip
+NUMBERS = [
+    0,
+    1,
+    -1,
+    2,
+    64,
+    4094,
+    4095,
+    65535,
+    65536,
+    1 << 31,
+    1 << 32,
+    (1 << 63) - 1,
+    1 << 63,
+    -(1 << 63),
+    1.5,
+    1e3,
+    1e308,
+]
+JUNK = st.recursive(
+    st.sampled_from([None, True, False, *NUMBERS, *TEXTS]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "id", *TEXTS[:3]]), inner, max_size=2),
+    max_leaves=4,
+)  # fmt: skip
+RESULT: Object = {
+    "cniVersion": "1.1.0",
+    "interfaces": [{"name": "br0", "mac": "02:00:00:00:00:09"}, {"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": "POD"}],
+    "ips": [{"interface": 1, "address": "10.1.2.5/24", "gateway": "10.1.2.1"}, {"interface": 1, "address": "fd00::5/64"}],
+    "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.2.1", "mtu": 1400, "table": 0, "scope": 0}],
+    "dns": {"nameservers": ["10.1.2.1"], "domain": "a", "search": ["b"], "options": ["c"]},
+}  # fmt: skip
+IPAM: Object = {
+    "type": "host-local",
+    "ranges": [[{"subnet": "10.1.2.0/24", "rangeStart": "10.1.2.5", "rangeEnd": "10.1.2.99", "gateway": "10.1.2.1"}]],
+    "subnet": "fd00::/64",
+    "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.2.1", "mtu": 1400, "advmss": 1300, "priority": 1, "table": 254, "scope": 0}],
+    "resolvConf": "",
+    "dataDir": "leases",
+}  # fmt: skip
+# A configuration with every key that a plugin reads; what is not listed has the common part alone.
+KEYS: dict[str, Object] = {
+    "bridge": {
+        "bridge": "br0", "isGateway": True, "isDefaultGateway": True, "forceAddress": True,
+        "ipMasq": True, "ipMasqBackend": "nftables",
+        "mtu": 1400, "hairpinMode": False, "promiscMode": False, "vlan": 0, "preserveDefaultVlan": False, "macspoofchk": True,
+        "enabledad": False, "disableContainerInterface": False, "portIsolation": True, "dns": RESULT["dns"], "ipam": IPAM,
+        "runtimeConfig": {"mac": "02:00:00:00:00:01"}, "args": {"cni": {"mac": "02:00:00:00:00:01"}},
+    },
+    "host-local": {
+        "ipam": IPAM, "args": {"cni": {"ips": ["10.1.2.8"]}},
+        "runtimeConfig": {"ips": ["10.1.2.7"], "ipRanges": [[{"subnet": "10.9.0.0/24"}]]},
+    },
+    "portmap": {
+        "snat": True, "masqAll": True, "markMasqBit": 13, "externalSetMarkChain": "X", "conditionsV4": ["-s", "10.0.0.0/8"],
+        "conditionsV6": ["-s", "fd00::/8"], "backend": "nftables",
+        "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "10.0.0.1"}]},
+    },
+}  # fmt: skip
+LAYER_2 = ("ipam", "isGateway", "isDefaultGateway", "ipMasq")
+
+
+def configuration(type: str, pod: Pod) -> Object:
+    """A configuration that works but for the delegate, which no folder has."""
+    found = {
+        "cniVersion": "1.1.0",
+        "name": "net1",
+        "type": type,
+        "prevResult": json.loads(json.dumps(RESULT).replace("POD", pod.path)),
+        "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}],
+        **KEYS.get(type, {}),
+    }
+    return copy.deepcopy(found)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value below ``value``."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = []
+    for key, item in inner:
+        found.append((*path, key))
+        found += places(item, (*path, key))
+    return found
+
+
+@st.composite
+def damaged(draw: st.DrawFn, conf: Object) -> Object:
+    """A configuration with one to three values replaced, removed, doubled or renamed."""
+    conf = copy.deepcopy(conf)
+    if draw(st.booleans()):
+        for key in LAYER_2:
+            conf.pop(key, None)
+    for _ in range(draw(st.integers(1, 3))):
+        found = places(conf)
+        if not found:
+            break
+        *path, last = draw(st.sampled_from(found))
+        at = conf
+        for key in path:
+            at = at[key]
+        how = draw(st.sampled_from(["replace", "replace", "replace", "remove", "upper", "wrap"]))
+        if how == "replace":
+            at[last] = draw(JUNK)
+        elif how == "remove":
+            del at[last]
+        elif how == "upper" and isinstance(last, str):
+            at[last.upper()] = draw(JUNK)
+        else:
+            at[last] = [at[last]]
+    return conf
+
+
+class Ground:
+    """A node and a pod of one's own, in which the test itself runs, and a folder for relative paths."""
+
+    def __init__(self, node: Node, pod: Pod) -> None:
+        self.node, self.pod = node, pod
+        self.before, self.whole = self.state(), self.everything()
+
+    def state(self) -> Any:
+        """What is quickly looked at: links but for bridges, which stand for the node, and leases."""
+        kinds = {name: link.get("linkinfo", {}).get("info_kind") for name, link in self.node.links().items()}
+        links = sorted(name for name, kind in kinds.items() if kind != "bridge")
+        with self.pod.inside():
+            return links, _links(), {name: held for name, held in _leases(self.node.data_dir).items() if held}
+
+    def everything(self) -> Any:
+        """What there is, rules included, without what stands for the node."""
+        found = self.node.snapshot()
+        links = {name: link for name, link in found["links"].items() if link[0] != "bridge"}
+        leases = {name: held for name, held in found["leases"].items() if held}
+        return links, found["nft"], found["iptables"], leases, sorted(self.pod.links())
+
+    def call(self, type: str, verb: str, conf: Any, **call: Any) -> Outcome:
+        call = {"netns": self.pod.path, **call}
+        outcome = serve(plugin(type), verb, conf, **call)
+        assert "Traceback" not in outcome.stdout + outcome.stderr
+        if not outcome.ok:
+            details = outcome.error.get("details", "")
+            assert "CNI_DEBUG" not in details, f"nobody foresaw {outcome.error} of {conf!r}"
+        return outcome
+
+
+def _links() -> list[str]:
+    """The names of the links where the calling thread is."""
+    lines = Path("/proc/thread-self/net/dev").read_text().splitlines()[2:]
+    return sorted(line.split(":")[0].strip() for line in lines)
+
+
+def _leases(folder: Path) -> dict[str, list[str]]:
+    return {
+        at.name: sorted(file.name for file in at.iterdir() if not file.name.startswith(("lock", "last_reserved_ip")))
+        for at in folder.iterdir()
+    }
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("a") / "b" / "c"
+    (folder / "leases").mkdir(parents=True)
+    node = Node(folder / "leases")
+    patched = pytest.MonkeyPatch()
+    try:
+        patched.chdir(folder)
+        patched.setattr(hint, "ROOT", str(folder / "hint"))
+        pod = node.pod("c1")
+        with node.inside():
+            yield Ground(node, pod)
+    finally:
+        patched.undo()
+        node.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(ground: Ground) -> Iterator[None]:
+    """After each test the whole node is as it was."""
+    yield
+    assert ground.everything() == ground.whole
+
+
+# a fixture of the module's is meant to be the same for all examples
+EXAMPLES = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("type", PLUGINS)
+@EXAMPLES
+@given(data=st.data(), verb=st.sampled_from(VERBS))
+def test_a_damaged_configuration_is_one_error_or_served(
+    ground: Ground, type: str, data: st.DataObject, verb: str
+) -> None:
+    conf = data.draw(damaged(configuration(type, ground.pod)))
+    text = json.dumps(conf)
+    outcome = ground.call(type, verb, text)
+    if verb == "ADD" and outcome.ok:
+        name = next((v for k, v in reversed(conf.items()) if k.lower() == "name" and v), "net1")
+        ground.call(type, "DEL", json.dumps({**conf, "name": name, "cniVersion": "1.1.0", "prevResult": None}))
+        ground.pod.ip("link set lo down")
+    assert ground.state() == ground.before
+
+
+@pytest.mark.parametrize("type", PLUGINS)
+@EXAMPLES
+@given(data=st.data(), verb=st.sampled_from(VERBS))
+def test_damaged_bytes_are_one_error_or_served(ground: Ground, type: str, data: st.DataObject, verb: str) -> None:
+    conf = configuration(type, ground.pod)
+    for key in LAYER_2:
+        conf.pop(key, None)
+    text = json.dumps(conf).encode()
+    for _ in range(data.draw(st.integers(1, 2))):
+        place = data.draw(st.integers(0, len(text)))
+        cut = data.draw(st.integers(0, 3))
+        new = data.draw(st.binary(max_size=3) | st.sampled_from([b'"', b"{", b"}", b"null", b"NaN", b"\\"]))
+        text = text[:place] + new + text[place + cut :]
+    if verb == "ADD":
+        verb = "CHECK"  # names may be any here: nothing is to be made that has to be found again
+    ground.call(type, verb, text)
+    assert ground.state() == ground.before
+
+
+@pytest.mark.parametrize("type", PLUGINS)
+@EXAMPLES
+@given(data=st.data(), verb=st.sampled_from([*VERBS, "VERSION", "", "add", "X" * 5000]))
+def test_hostile_variables_are_one_error_or_served(ground: Ground, type: str, data: st.DataObject, verb: str) -> None:
+    environ = data.draw(
+        st.dictionaries(
+            st.sampled_from(["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_ARGS", "CNI_PATH", "CNI_NETNS_OVERRIDE"]),
+            st.sampled_from([text for text in TEXTS if "\0" not in text] + ["IP=10.1.2.9", "IgnoreUnknown=1", "K8S=1;A"]),
+            min_size=1,
+            max_size=3,
+        )
+    )  # fmt: skip
+    conf = configuration(type, ground.pod)
+    for key in LAYER_2 if type != "host-local" else ():
+        conf.pop(key, None)
+    outcome = ground.call(type, verb, conf, environ=environ)
+    if verb == "ADD" and outcome.ok:
+        ground.call(type, "DEL", {**conf, "prevResult": None}, environ={**environ, "CNI_ARGS": ""})
+        ground.pod.ip("link set lo down")
+    assert ground.state() == ground.before
+
+
+@pytest.mark.parametrize("type", PLUGINS)
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{}", "{", '"x"', "5", "[[[[", "{}{}", '{"name":"net1"} x', "\ufeff{}"]
+)
+def test_what_is_no_configuration_is_one_error(ground: Ground, type: str, text: str) -> None:
+    for verb in [*VERBS, "NOTHING"]:
+        assert ground.call(type, verb, text).code in (6, 7)
+    assert ground.state() == ground.before
+
+
+def test_the_configurations_that_are_damaged_work(ground: Ground) -> None:
+    """So that damage is what is refused; bridge without its delegate, which no folder has."""
+    for type in sorted(set(PLUGINS) & {"bridge", "host-local", "loopback"}):
+        conf = configuration(type, ground.pod)
+        for key in LAYER_2 if type == "bridge" else ("prevResult",):
+            conf.pop(key, None)
+        if type == "host-local":
+            conf["runtimeConfig"]["ips"], conf["args"] = [], {}
+        assert ground.call(type, "ADD", conf).ok, type
+        assert ground.call(type, "DEL", conf).ok, type
+    ground.pod.ip("link set lo down")
+    assert ground.state() == ground.before
