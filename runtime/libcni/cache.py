@@ -81,20 +81,24 @@ class Cache:
 
     def remove(self, network: str, runtime: RuntimeConf) -> None:
         """Remove an attachment's file; that there is none is success. Raises ``CacheError`` or ``OSError``."""
+        path = self.path(network, runtime)
+        data = _read(path)
+        if data is not None and _is_anothers(data, network, runtime):
+            return
         try:
-            os.unlink(self.path(network, runtime))
+            os.unlink(path)
         except FileNotFoundError:
             pass
 
     def result(self, network: str, version: str, runtime: RuntimeConf) -> Result | None:
-        """The cached result as ``version``; None where there is no file, or none that may be read.
+        """The cached result as ``version``; None where there is no file of this attachment, or none that may be read.
 
         A file of another shape is the result itself, as very old libraries wrote it. Raises ``CacheDamaged``,
         ``CacheError``.
         """
         path = self.path(network, runtime)
         data = _read(path)
-        if data is None:
+        if data is None or _is_anothers(data, network, runtime):
             return None
         document = _v1(data, path)
         legacy = document is None
@@ -119,7 +123,7 @@ class Cache:
         """
         path = self.path(network, runtime)
         data = _read(path)
-        if data is None:
+        if data is None or _is_anothers(data, network, runtime):
             return None
         try:
             document = gojson.decode(data)
@@ -191,6 +195,20 @@ def _read(path: str) -> bytes | None:
             return file.read()
     except (OSError, ValueError):
         return None  # as in Go: what cannot be read is not there
+
+
+def _is_anothers(data: bytes, network: str, runtime: RuntimeConf) -> bool:
+    """Whether a file tells that it is of another attachment, which has the same name for its file.
+
+    ``net-a`` + ``b`` and ``net`` + ``a-b`` have: Go's library takes the one's result for the other's.
+    """
+    try:
+        found = _folded(gojson.decode(data))
+    except (gojson.JSONError, AttributeError):
+        return False
+    asked = {"networkname": network, "containerid": runtime.container_id, "ifname": runtime.if_name}
+    told = {name: found.get(name) or own for name, own in asked.items()}
+    return found.get("kind") == KIND and any(isinstance(one, str) and one != asked[name] for name, one in told.items())
 
 
 def _folded(document: dict[str, Any]) -> dict[str, Any]:

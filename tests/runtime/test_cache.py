@@ -83,6 +83,23 @@ def test_keys_are_read_without_case_and_capability_arguments_are_emptied(cache: 
     assert len(cache.attachments()[0]) == 1
 
 
+def test_a_file_that_another_attachment_shares_is_not_ours(cni: CNIConfig, stubs: Stubs, tmp_path: Path) -> None:
+    """Network net-a, container b and network net, container a-b have one file: the one's result is not the other's."""
+    stubs.add("one", result())
+    theirs, ours = RuntimeConf("b", "/x", "eth0"), RuntimeConf("a-b", "/y", "eth0")
+    cni.add_network_list(network("one", name="net-a"), theirs)
+    net = network("one", name="net")
+    assert cni.get_network_list_cached_result(net, ours) is None
+    assert cni.get_network_list_cached_config(net, ours) is None
+    cni.check_network_list(net, ours)
+    cni.del_network_list(net, ours)
+    assert not any("prevResult" in call.config for call in stubs.calls)
+    assert [found.network for found in cni.get_cached_attachments()] == ["net-a"]
+    cni.del_network_list(network("one", name="net-a"), theirs)
+    assert "prevResult" in stubs.calls[-1].config
+    assert cni.get_cached_attachments() == []
+
+
 def test_no_file_is_no_result(cache: Cache) -> None:
     assert cache.result("net", "1.0.0", RUNTIME) is None
     assert cache.config("net", RUNTIME) is None
@@ -131,7 +148,7 @@ def test_a_damaged_file_does_not_stop_a_delete(cni: CNIConfig, stubs: Stubs, tmp
     stubs.add("one")
     file = tmp_path / "cache/results/net1-c1-eth0"
     file.parent.mkdir(parents=True)
-    file.write_bytes(content)
+    file.write_bytes(content.replace(b'"net"', b'"net1"'))
     library.del_network_list(network("one"), RUNTIME)
     assert stubs.order == ["DEL one"]
     assert "prevResult" not in stubs.calls[0].config
@@ -146,7 +163,7 @@ def test_a_damaged_file_stops_a_check_unless_it_is_to_be_tolerated(
     stubs.add("one")
     file = tmp_path / "cache/results/net1-c1-eth0"
     file.parent.mkdir(parents=True)
-    file.write_bytes(content)
+    file.write_bytes(content.replace(b'"net"', b'"net1"'))
     with pytest.raises(CacheDamaged, match='^failed to get network "net1" cached result: '):
         cni.check_network_list(network("one"), RUNTIME)
     assert stubs.order == []

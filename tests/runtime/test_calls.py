@@ -11,6 +11,8 @@ from libcni import (
     CNIConfig,
     InvalidName,
     InvalidVersion,
+    LibcniError,
+    NetworkConfig,
     NetworkConfigList,
     PluginFailed,
     PluginNotFound,
@@ -206,6 +208,30 @@ def test_garbage_of_what_is_no_version_is_an_error(cni: CNIConfig, stubs: Stubs,
     with pytest.raises(SeveralErrors, match='^failed to delete stale attachment ctr1 eth0: invalid version "x": '):
         cni.gc_network_list(network("one", version="x"))
     assert stubs.order == []
+
+
+def test_a_repeated_add_takes_the_file_over(cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf) -> None:
+    stubs.add("one", result(address="10.0.0.1/24"))
+    cni.add_network_list(network("one"), runtime)
+    stubs.add("one", result(address="10.0.0.2/24"))
+    cni.add_network_list(network("one"), runtime)
+    cached = cni.get_network_list_cached_result(network("one"), runtime)
+    assert cached is not None and [str(ip.address) for ip in cached.ips] == ["10.0.0.2/24"]
+
+
+def test_a_hand_made_entry_that_is_no_json(cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf) -> None:
+    """It is an error of each verb that would send it, and GC goes on with the next plugin."""
+    stubs.add("one", result("1.1.0"))
+    good = network("one", version="1.1.0").plugins[0]
+    bad = NetworkConfig(good.network, b"{")
+    net = NetworkConfigList("net1", "1.1.0", (bad, good))
+    for call in (cni.add_network_list, cni.del_network_list, cni.check_network_list):
+        with pytest.raises(LibcniError, match="unmarshal existing network bytes: unexpected end of JSON input"):
+            call(net, runtime)
+    stubs.forget()
+    with pytest.raises(SeveralErrors, match="^failed to GC plugin one: unmarshal existing network bytes: "):
+        cni.gc_network_list(net)
+    assert stubs.order == ["GC one"]
 
 
 def test_one_text_is_no_list_of_folders(stubs: Stubs) -> None:
