@@ -1,0 +1,81 @@
+"""docs/runtime.md tells every name that there is, shows the example as it stands, and decides every corner."""
+
+import dataclasses
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import libcni
+from libcni import AsyncCNIConfig, CNIConfig, Options, commandline, containerd
+from libcni.containerd import AsyncContainerd, Containerd
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "runtime.md").read_text()
+PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
+WORDS = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", PROSE))))
+
+
+def methods(of: type) -> set[str]:
+    return {name for name in dir(of) if not name.startswith("_") and callable(getattr(of, name))} - {"run"}
+
+
+@pytest.mark.parametrize("module", [libcni, containerd], ids=lambda module: str(module.__name__))
+def test_every_public_name_is_there(module: ModuleType) -> None:
+    names = set(module.__all__)
+    assert {name for name in names if not hasattr(module, name)} == set()
+    assert names - WORDS == set()
+
+
+@pytest.mark.parametrize(("one", "other"), [(CNIConfig, AsyncCNIConfig), (Containerd, AsyncContainerd)])
+def test_every_method_is_there_in_both_forms(one: type, other: type) -> None:
+    assert methods(one) == methods(other)
+    assert methods(one) <= WORDS, methods(one) - WORDS
+
+
+def test_every_option_is_there() -> None:
+    """With its row; and each default is Go's, which is: not."""
+    for field in dataclasses.fields(Options):
+        assert f"\n| `{field.name}` |" in PAGE
+    plain = {field.name: getattr(Options(), field.name) for field in dataclasses.fields(Options)}
+    assert not any(plain[name] for name in plain if name not in ("lock_timeout", "report"))
+
+
+def test_the_commands_words_are_there() -> None:
+    section = PAGE.split("\n## cnitool\n")[1].split("\n## ")[0]
+    for word in (*commandline.VERBS, "--json", "--timeout", "--undo", "--cache", "--ifname", "-i"):
+        assert f"`{word}" in section
+    for variable in re.findall(r"^  ([A-Z_]+) ", commandline.usage(), re.MULTILINE):
+        assert f"`{variable}`" in section
+
+
+def test_the_example_is_the_file() -> None:
+    shown = PAGE.split("<!-- example: the file as it stands; a test holds that -->\n```python\n")[1].split("```")[0]
+    assert shown == (DOCS / "examples/tiny_runtime.py").read_text()
+
+
+def corners() -> list[list[str]]:
+    lines = PAGE.split("\n## Corners of the Go libraries\n")[1].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")][1:]
+
+
+def test_each_corner_is_decided_and_names_its_test() -> None:
+    """That the tests exist is held for all pages in unit/test_compatibility_page.py."""
+    numbers = set()
+    for cells in corners():
+        assert len(cells) == 3, cells
+        assert re.match(r"(kept|mended|otherwise)\b", cells[1]), cells
+        assert re.fullmatch(r"runtime/test_\w+\.py::test_\w+", cells[2]), cells
+        if number := re.match(r"\d+", cells[0]):
+            numbers.add(int(number[0]))
+    assert numbers == set(range(1, 26))
+
+
+def test_the_first_snippet_is_code_that_mypy_and_python_know() -> None:
+    """Every name that it imports is there; it is in the consumer's code as well."""
+    snippet = PAGE.split("```python\n")[1].split("```")[0]
+    compile(snippet, "snippet", "exec")
+    imported = re.search(r"from libcni import (.*)", snippet)
+    assert imported is not None
+    assert set(imported[1].split(", ")) <= set(libcni.__all__)
