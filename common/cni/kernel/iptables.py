@@ -174,14 +174,19 @@ def value_of(expression: "object") -> bytes:
     return bytes(expression)  # type: ignore[call-overload, no-any-return]
 
 
-def comment_of(rule: Rule) -> str:
-    """The text of a rule's comment match, the empty text where it has none."""
+def match_of(rule: Rule, name: str) -> bytes:
+    """The information of a rule's compat match, empty where it has none of that name."""
     for expression in rule.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
         if expression.get_attr("NFTA_EXPR_NAME") == "match":
             match = expression.get_attr("NFTA_EXPR_DATA")
-            if match.get_attr("NFTA_MATCH_NAME") == "comment":
-                return value_of(match.get_attr("NFTA_MATCH_INFO")).split(b"\0")[0].decode("utf-8", "replace")
-    return ""
+            if match.get_attr("NFTA_MATCH_NAME") == name:
+                return value_of(match.get_attr("NFTA_MATCH_INFO"))
+    return b""
+
+
+def comment_of(rule: Rule) -> str:
+    """The text of a rule's comment match, the empty text where it has none."""
+    return match_of(rule, "comment").split(b"\0")[0].decode("utf-8", "replace")
 
 
 def compared(rule: Rule) -> "set[bytes]":

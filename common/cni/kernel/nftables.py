@@ -582,6 +582,11 @@ class Nftables(Netlink):
         """Whether the table exists."""
         return bool(self._get(_messages().nft_table_msg(), _GETTABLE, family, [("NFTA_TABLE_NAME", table)]))
 
+    def tables(self) -> "set[tuple[int, str]]":
+        """Family and name of every table; there are few."""
+        found = self._get(_messages().nft_table_msg(), _GETTABLE, 0, [], F_DUMP)
+        return {(table["nfgen_family"], table.get_attr("NFTA_TABLE_NAME")) for table in found}
+
     def chain(self, family: int, table: str, name: str) -> "Any":
         """pyroute2's message of a chain, None if it does not exist."""
         attributes = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", name)]

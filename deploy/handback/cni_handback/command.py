@@ -14,6 +14,7 @@ from cni.errors import CNIError
 from cni.kernel import nftables
 from cni.kernel.netlink import KernelError
 from cni.kernel.nftables import BRIDGE, INET, Transaction
+from cni.kernel.rtnl import Rtnl
 from cni.macspoof import TABLE as MACSPOOF
 from cni.masquerade import TABLE as MASQUERADE
 from cni.names import Attachment
@@ -36,8 +37,11 @@ class _Ports(IptablesPorts):
     __slots__ = ("kept",)
 
     def __init__(self, one: Living, attachment: Attachment, kept: set[Address]) -> None:
-        super().__init__(attachment, None, _say, one.targets(), one.settings())
+        super().__init__(attachment, Rtnl(), None, _say, one.targets(), one.settings())
         self.kept = kept
+
+    def make_way(self) -> None:
+        """It is ours that has the port, until our table goes."""
 
     def others(self) -> set[Address]:
         return self.kept

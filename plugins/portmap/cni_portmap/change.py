@@ -5,7 +5,7 @@ that the kernel refuses it if either is not so. The next one is thorough: it loo
 """
 
 from cni.address import Address, Prefix
-from cni.errors import Refused
+from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel.nftables import INET, Element, Nftables, Transaction
 from cni_portmap import layout
 from cni_portmap.holder import Holders
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from cni.kernel.records import Records
     from cni.kernel.rtnl import Rtnl
     from cni.names import Attachment
-
-# The error code for what another attachment holds, as host-local's for an address.
-_TAKEN = 101
 
 
 class Change:
@@ -69,6 +66,13 @@ class Change:
         self._add_sources(attachment, wanted, thorough, fresh)
         self._write_counts(fresh)
         self._write_records(attachment, wanted)
+        self.kernel.commit(self.transaction, self.generation)
+
+    def make_way(self, attachment: "Attachment", wanted: Owned) -> None:
+        """Only make room, for rules that are made elsewhere. Raises ``Refused``."""
+        for name, elements in wanted.mapped().items():
+            self._make_room(attachment, wanted, name, elements, True)
+        self._write_counts(False)
         self.kernel.commit(self.transaction, self.generation)
 
     def _make_room(
@@ -122,7 +126,7 @@ class Change:
                     raise Refused(
                         f"{entry} is held by {element.comment}, and asked for by {attachment}",
                         "remove the other container, or choose another port",
-                        _TAKEN,
+                        ADDRESS_TAKEN,
                     )
                 self.say(f"portmap: {attachment} takes {entry} over from {element.comment}: {why}")
             self._delete(name, element.key)

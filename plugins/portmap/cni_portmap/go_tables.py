@@ -48,7 +48,7 @@ class GoTables(Effect):
             if kernel.chain(family, TABLE, chain) is None:
                 continue
             for rule in kernel.rules(family, TABLE, chain):
-                if rule.comment == self.identity and living.isdisjoint(_values(rule)):
+                if rule.comment == self.identity and living.isdisjoint(values(rule)):
                     transaction.delete_rule(chain, rule.handle)
                 else:
                     left += 1
@@ -62,7 +62,7 @@ class GoTables(Effect):
         return f"no rules with comment {self.identity} in tables {TABLE}"
 
 
-def _values(rule: Rule) -> "set[bytes]":
+def values(rule: Rule) -> "set[bytes]":
     """What a rule compares with, and where it leads to."""
     found = compared(rule)
     for expression in rule.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():

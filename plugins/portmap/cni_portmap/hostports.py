@@ -4,7 +4,7 @@ from cni.errors import CheckFailed, InvalidConfig
 from cni.kernel import nftables
 from cni.kernel.nftables import EEXIST, ENOENT, INET, Nftables, NftablesError
 from cni.plan import Effect
-from cni_portmap import layout
+from cni_portmap import go_claims, layout
 from cni_portmap.change import Change
 from cni_portmap.layout import TABLE, WHERE
 from cni_portmap.owned import WORD, Owned, named, source_set
@@ -48,6 +48,7 @@ class HostPorts(Effect):
                 thorough = thorough or error.errno in (EEXIST, ENOENT)
                 raise
 
+        go_claims.refuse(kernel, self.attachment, self.owned.entries)
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _judge(unknown)

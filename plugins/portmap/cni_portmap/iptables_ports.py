@@ -5,33 +5,36 @@ exact name, and through the program only where the kernel has a table of iptable
 """
 
 from cni.address import Address
-from cni.errors import CheckFailed, CNIError, Refused
+from cni.errors import ADDRESS_TAKEN, CheckFailed, CNIError, Refused
 from cni.kernel import iptables, nftables
 from cni.kernel.nftables import Nftables, NftablesError, Rule, Transaction
 from cni.plan import Effect, raise_together
 from cni_portmap import chains
 from cni_portmap.chains import DNAT, MASQ, OLD_SNAT, SETMARK, Listed, by_mapping, chain_name
+from cni_portmap.change import Change
+from cni_portmap.owned import Owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from cni.kernel.namespace import Namespace
+    from cni.kernel.rtnl import Rtnl
     from cni.names import Attachment
     from cni_portmap.settings import Settings, Target
 
-_TAKEN = 101
 _TRIES = 5
 
 
 class IptablesPorts(Effect):
     """The host ports of one attachment, in iptables."""
 
-    __slots__ = ("namespace", "said", "say", "targets")
+    __slots__ = ("namespace", "rtnl", "said", "say", "targets")
 
     def __init__(
         self,
         attachment: "Attachment",
+        rtnl: "Rtnl",
         namespace: "Namespace | None",
         say: "Callable[[str], None]",
         targets: "Sequence[Target]" = (),
@@ -39,6 +42,7 @@ class IptablesPorts(Effect):
     ) -> None:
         """``namespace`` is the container's, None where it is gone; without ``said`` (DEL, GC) nothing can be made."""
         super().__init__(attachment)
+        self.rtnl = rtnl
         self.namespace = namespace
         self.say = say
         self.targets = list(targets)
@@ -52,9 +56,15 @@ class IptablesPorts(Effect):
 
     def make(self) -> None:
         """One restore a family; raises ``Refused`` for a port that another container has, ``CNIError``."""
+        self.make_way()
         with iptables.Lock():
             for target in self.targets:
                 self._make(target)
+
+    def make_way(self) -> None:
+        """A port that our table of nftables holds would come first: who has it lives, or loses it."""
+        owned, kernel = Owned.wanted(self.targets, False, False), nftables.here()
+        kernel.repeatedly(lambda: Change(kernel, self.rtnl, self.say).make_way(self.attachment, owned))
 
     def _make(self, target: "Target") -> None:
         name = iptables.PROGRAMS[target.version]
@@ -127,7 +137,7 @@ class IptablesPorts(Effect):
                     raise Refused(
                         f"{port} is held by {'/'.join(owner)}, and asked for by {self.attachment}",
                         "remove the other container, or choose another port",
-                        _TAKEN,
+                        ADDRESS_TAKEN,
                     )
                 self.say(f"portmap: {self.attachment} takes {ours} over from {'/'.join(owner)}")
                 lines += [f"-D{rule.line[2:]}" for rule in group]

@@ -31,7 +31,7 @@ def wanted(
     """The stages of ADD and CHECK; ``link`` is the host end of the container's link, by which it is known to live."""
     who = call.attachment
     if said.backend == "iptables":
-        yield [IptablesPorts(who, namespace, call.say, targets, said)]
+        yield [IptablesPorts(who, rtnl, namespace, call.say, targets, said)]
     else:
         words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
         owned = Owned.wanted(targets, said.snat, said.masq_all, link, words)
@@ -47,5 +47,5 @@ def wanted(
 def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None") -> "Stages":
     """What may be there of an attachment, whatever the configuration says today, and whoever made it."""
     who = call.attachment
-    yield [HostPorts(who, rtnl, call.say), IptablesPorts(who, namespace, call.say), GoTables(who, namespace)]
+    yield [HostPorts(who, rtnl, call.say), IptablesPorts(who, rtnl, namespace, call.say), GoTables(who, namespace)]
     yield [Localnet(who, rtnl, call.say)]
