@@ -14,17 +14,16 @@ from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
 
 MARK = "pycni-build:"
-# env splits the line (-S, coreutils 8.30); the kernel reads 255 bytes of it (Linux 5.1)
-FIRST_LINE = (
-    '#!/usr/bin/env -S /usr/bin/python3 -ISc "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_{name}"\n'
-)
-_START = "import frontdoor\n\nfrontdoor.{kind}({module!r})\n"
+# The kernel reads 255 bytes of the line (Linux 5.1), and gives all that follows the program as one word: -I, -S, and
+# what belongs to -c. `env -S`, which could split it, would be one program more to start.
+FIRST_LINE = "#!/usr/bin/python3 -ISc{code}\n"
+_CODE = "import sys;p=sys.argv[1];sys.path.insert(0,p);import frontdoor;frontdoor.{kind}({module!r},{build!r})"
 # What ``python3 dist/bridge`` executes: the same front door in an interpreter that nothing reaches from outside.
 _MAIN = """\
 import os
 import sys
 
-code = "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_{name}"
+code = {code!r}
 python = sys.executable or "/usr/bin/python3"
 os.execv(python, [python, "-I", "-S", "-c", code, os.path.dirname(os.path.abspath(__file__)), *sys.argv[1:]])
 """
@@ -53,17 +52,17 @@ def identity(modules: Mapping[str, bytes]) -> str:
 
 def plugin(package: str, modules: Mapping[str, bytes], build: str) -> bytes:
     """The whole file for a plugin's package; ``modules`` are sources and other texts by their path in the archive."""
-    return _single_file(package, _START.format(kind="plugin", module=package), modules, build)
+    return _single_file(_CODE.format(kind="plugin", module=package, build=build), modules, build)
 
 
-def program(name: str, module: str, modules: Mapping[str, bytes], build: str) -> bytes:
+def program(module: str, modules: Mapping[str, bytes], build: str) -> bytes:
     """The whole file for a program: ``main(argv: list[str]) -> int`` of a module, served by the same front door."""
-    return _single_file(name.replace("-", "_"), _START.format(kind="program", module=module), modules, build)
+    return _single_file(_CODE.format(kind="program", module=module, build=build), modules, build)
 
 
-def _single_file(name: str, start: str, modules: Mapping[str, bytes], build: str) -> bytes:
-    entries = {**modules, f"start_{name}.py": start.encode(), "__main__.py": _MAIN.format(name=name).encode()}
-    return with_compiled(FIRST_LINE.format(name=name).encode(), entries, build)
+def _single_file(code: str, modules: Mapping[str, bytes], build: str) -> bytes:
+    entries = {**modules, "__main__.py": _MAIN.format(code=code).encode()}
+    return with_compiled(FIRST_LINE.format(code=code).encode(), entries, build)
 
 
 def with_compiled(first_line: bytes, entries: Mapping[str, bytes], build: str) -> bytes:

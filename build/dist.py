@@ -34,6 +34,7 @@ class Program(NamedTuple):
 PROGRAMS = {
     "cnitool": Program("libcni.cnitool", ("runtime/libcni",), libraries=False),
     "cni-handback": Program("cni_handback.command", ("deploy/handback/cni_handback", "plugins/portmap/cni_portmap")),
+    "cni-forkserver": Program("cni_forkserver.program", ("deploy/forkserver/cni_forkserver", "plugins/*/cni_*")),
 }
 
 
@@ -116,7 +117,8 @@ def files() -> dict[str, bytes]:
     """Every file of dist/ by its name."""
     libraries = bundle()
     common = modules_of(ROOT / "common/cni", "cni")
-    common["frontdoor.py"] = (ROOT / "build/frontdoor.py").read_bytes()
+    for module in ("frontdoor", "handover"):
+        common[f"{module}.py"] = (ROOT / f"build/{module}.py").read_bytes()
     folders = [folder for folder in sorted(PLUGINS.iterdir()) if (folder / package_of(folder.name)).is_dir()]
     plugins = {at.name: modules_of(at / package_of(at.name), package_of(at.name)) for at in folders}
     programs = {name: packages_of(program) for name, program in PROGRAMS.items()}
@@ -127,7 +129,7 @@ def files() -> dict[str, bytes]:
     made = {name: archive.plugin(package_of(name), common | libraries | own, build) for name, own in plugins.items()}
     for name, program in PROGRAMS.items():
         carried = {at: data for at, data in libraries.items() if program.libraries or not of_libraries(at)}
-        made[name] = archive.program(name, program.module, common | carried | programs[name], build)
+        made[name] = archive.program(program.module, common | carried | programs[name], build)
     return made
 
 

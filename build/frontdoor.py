@@ -7,6 +7,10 @@ archive itself. Written so that any Python can read it, to say so where it is to
 import posix
 import sys
 
+# Where a fork server listens, and the variable that names another place; set and empty it means: nowhere.
+SOCKET = b"/run/cni-forkserver/socket"
+VARIABLE = b"CNI_FORKSERVER"
+
 
 def too_old():  # type: ignore[no-untyped-def]
     """What to say if this Python is too old; empty if it will do."""
@@ -26,29 +30,52 @@ def absolute():  # type: ignore[no-untyped-def]
     sys.argv[:] = [path] + sys.argv[2:]  # noqa: RUF005
 
 
-def serve(package):  # type: ignore[no-untyped-def]
+def handed_over(package, build):  # type: ignore[no-untyped-def]
+    """The exit status if a fork server has served the call; None if it is still to be served, here."""
+    path = posix.environ.get(VARIABLE, SOCKET)
+    # VERSION is served sooner than it is handed over
+    if not path or posix.environ.get(b"CNI_COMMAND", b"VERSION") == b"VERSION":
+        return None
+    try:
+        posix.stat(path)
+    except (OSError, ValueError):
+        return None
+    import handover
+
+    return handover.serve(path, package, build)
+
+
+def serve(package, build):  # type: ignore[no-untyped-def]
     """One call of the package's plugin; the exit status."""
     text = too_old()
     if text:
         posix.write(1, ('{"cniVersion": "1.1.0", "code": 999, "msg": "%s"}' % text).encode())
         return 1
     absolute()
+    status = handed_over(package, build)
+    if status is not None:
+        return status
+    import cni
     from cni import skel
 
+    cni.build = build
     __import__(package + ".plugin")
     return skel.main(sys.modules[package + ".plugin"].PLUGIN)
 
 
-def plugin(package):  # type: ignore[no-untyped-def]
+def plugin(package, build):  # type: ignore[no-untyped-def]
     """Serve a call, and end without the interpreter's own tidying, which takes two milliseconds and changes nothing."""
-    posix._exit(serve(package))
+    posix._exit(serve(package, build))
 
 
-def program(module):  # type: ignore[no-untyped-def]
+def program(module, build):  # type: ignore[no-untyped-def]
     """Run a module's ``main`` on the words of the command line; what it returns is the exit status."""
     text = too_old()
     if text:
         sys.exit(text)
     absolute()
+    import cni
+
+    cni.build = build
     __import__(module)
     sys.exit(sys.modules[module].main(sys.argv[1:]))

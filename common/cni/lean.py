@@ -39,6 +39,10 @@ class Quiet:
     __ror__ = __or__
 
 
+# Every library that is loaded in this way, by its package.
+LIBRARIES: "dict[str, Library]" = {}
+
+
 def _plain(name: str) -> "ModuleType":
     __import__(name)
     return sys.modules[name]
@@ -65,6 +69,7 @@ class Library:
         self._placeholders = placeholders
         self._known = known
         self._loaded: dict[str, ModuleType] = {}
+        LIBRARIES[package] = self
 
     def load(self, name: str) -> "Any":
         """The module ``name`` of the library."""

@@ -11,6 +11,7 @@ from time import monotonic
 
 from cni import environment, versions, wire
 from cni.errors import CNIError, DecodingFailure, InvalidEnvironment, InvalidNetns, IOFailure
+from cni.lock import Alone
 from cni.names import Attachment, check_network
 
 TYPE_CHECKING = False
@@ -165,8 +166,14 @@ def _error_document(error: CNIError, version: str) -> bytes:
 
 
 def _dispatch(plugin: Plugin, call: Call) -> bytes:
-    if call.verb in ("ADD", "DEL"):
-        _refuse_own_namespace(call.environ)
+    if call.verb not in ("ADD", "DEL"):
+        return _served(plugin, call)
+    _refuse_own_namespace(call.environ)
+    with Alone(plugin.type, call.attachment):
+        return _served(plugin, call)
+
+
+def _served(plugin: Plugin, call: Call) -> bytes:
     call.step("frame")
     __import__(plugin.module)
     function: Callable[[Call], Result | None] | None = getattr(sys.modules[plugin.module], _FUNCTIONS[call.verb], None)
@@ -246,9 +253,14 @@ class _StandardError:
             pass  # nobody listens; what matters is on standard output
 
 
+def served(plugin: Plugin) -> tuple[int, bytes]:
+    """Serve the process's own call: the exit status, and what is to be written to standard output."""
+    return call(plugin, os.environ, _read_stdin, _StandardError())
+
+
 def main(plugin: Plugin) -> int:
     """Serve the process's own call; the answer is its exit status."""
-    status, output = call(plugin, os.environ, _read_stdin, _StandardError())
+    status, output = served(plugin)
     try:
         while output:
             output = output[os.write(1, output) :]

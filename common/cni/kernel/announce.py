@@ -8,6 +8,7 @@ import os
 from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, htons, socket
 
 from cni.address import Address
+from cni.kernel.netlink import close_at_the_end
 
 _ARP, _IPV6 = 0x0806, 0x86DD
 _ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
@@ -45,4 +46,4 @@ def announce(ifname: str, mac: str, addresses: "list[Address]") -> None:
         for address in addresses:
             packets.send(frame(hardware, address))
     finally:
-        packets.close()
+        close_at_the_end(packets)

@@ -12,19 +12,24 @@ _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
 
 
-def _setns(fd: int) -> None:
+def setns(fd: int, kind: int) -> None:
+    """Enter the namespace behind ``fd``, which must be of the ``kind`` (CLONE_NEW…); raises ``OSError``."""
     if hasattr(os, "setns"):  # CPython 3.12 and later
-        try:
-            os.setns(fd, _CLONE_NEWNET)
-        except OSError as error:
-            raise InvalidNetns("cannot enter the network namespace", f"{error}; this needs CAP_SYS_ADMIN") from None
+        os.setns(fd, kind)
         return
     # ctypes itself takes 6 ms to import, the extension module under it half of one
     import _ctypes
 
     libc = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]  # None is the program itself
-    if _ctypes.call_function(_ctypes.dlsym(libc, "setns"), (fd, _CLONE_NEWNET)):
-        raise InvalidNetns("cannot enter the network namespace", "this needs CAP_SYS_ADMIN")
+    if _ctypes.call_function(_ctypes.dlsym(libc, "setns"), (fd, kind)):
+        raise OSError("setns failed")
+
+
+def _enter(fd: int) -> None:
+    try:
+        setns(fd, _CLONE_NEWNET)
+    except OSError as error:
+        raise InvalidNetns("cannot enter the network namespace", f"{error}; this needs CAP_SYS_ADMIN") from None
 
 
 class Namespace:
@@ -58,7 +63,7 @@ class Namespace:
     def __enter__(self) -> "Namespace":
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _setns(self.fd)
+            _enter(self.fd)
         except BaseException:
             os.close(home)
             raise
@@ -68,7 +73,7 @@ class Namespace:
     def __exit__(self, *exception: object) -> None:
         home = self._homes.pop()
         try:
-            _setns(home)
+            _enter(home)
         finally:
             os.close(home)
 

@@ -32,6 +32,22 @@ TIMEOUT = 20.0
 _TRIES = 5
 
 
+# Sockets that are closed when the process ends, or when there are too many of them.
+_kept: "list[socket]" = []
+_KEPT_MAX = 16
+
+
+def close_at_the_end(used: "socket") -> None:
+    """Close a socket, but not now: some make the caller wait until every processor has looked up (RCU), about 10 ms.
+
+    Those of nfnetlink, for what transactions have removed, and packet sockets. A process ends soon; the fork server's
+    child has answered before it does.
+    """
+    _kept.append(used)
+    if len(_kept) > _KEPT_MAX:
+        _kept.pop(0).close()
+
+
 class KernelError(Exception):
     """The kernel refused a request; the text is its own, with its extended acknowledgement if it gave one."""
 
@@ -87,6 +103,7 @@ class Netlink:
     """A socket of one protocol (``ROUTE``, ``NETFILTER``) in the namespace in which it was made."""
 
     def __init__(self, protocol: int, timeout: float = TIMEOUT) -> None:
+        self._protocol = protocol
         self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
         self._socket.bind((0, 0))
         self._socket.settimeout(timeout)
@@ -96,7 +113,10 @@ class Netlink:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        self._socket.close()
+        if self._protocol == NETFILTER:
+            close_at_the_end(self._socket)
+        else:
+            self._socket.close()
 
     def encode(self, message: "Any", kind: int, flags: int) -> bytearray:
         """A pyroute2 message with its header filled in: type, flags and the next sequence number."""

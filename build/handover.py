@@ -1,0 +1,119 @@
+"""A plugin's call, handed over to the fork server (docs/forkserver.md): the side of the file that the runtime started.
+
+    server: the build that it is of
+    plugin: the call, with descriptors                  from here on this process does not serve the call itself
+    server: N, nothing was done: serve it yourself      or any number of O…, standard output, and S, the exit status
+
+Every fault before the call is sent means: serve it here. Nobody is told, unless CNI_DEBUG is set. Each message is one
+packet. This starts fast: no module is imported but the one that `socket` itself stands on.
+"""
+
+import _socket
+import posix
+import sys
+
+# Seconds that the server may take to say its build, and for the whole call: within the two minutes that kubelet gives.
+PATIENCE, CALL_TIME = 1.0, 115.0
+# The caller's surroundings, as descriptors, in this order, after the three standard streams.
+SURROUNDINGS = (".", "/", "/proc/self/ns/net", "/proc/self/ns/mnt")
+_O_PATH = 0o10000000
+
+
+def serve(path, package, build):  # type: ignore[no-untyped-def]
+    """The exit status if the call was served there; None if nothing was done and it is to be served here."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    try:
+        try:
+            _offer(connection, path, package, build)
+        except (OSError, ValueError) as error:
+            return _declined(error)
+        status, output = _awaited(connection)
+    except (OSError, ValueError, KeyboardInterrupt) as error:
+        return _failed(error)
+    finally:
+        connection.close()
+    if status is None:
+        return _declined("it refused")
+    return _written(status, output)
+
+
+def _offer(connection, path, package, build):  # type: ignore[no-untyped-def]
+    """Hand the call over. Raises ``OSError`` or ``ValueError`` when that did not happen."""
+    connection.settimeout(PATIENCE)
+    connection.connect(path)
+    credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    if credentials[4:8] != b"\0\0\0\0":
+        raise ValueError("the server is not root's")
+    if connection.recv(128) != build.encode():
+        raise ValueError("the server is of another build")
+    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+    if encoding != "utf-8":
+        raise ValueError("file names are in " + encoding)
+    mask = posix.umask(0o77)
+    posix.umask(mask)
+    fields = [build.encode(), package.encode(), b"%d" % mask, b"%d" % len(sys.argv)]
+    fields += [word.encode(encoding, errors) for word in sys.argv]
+    fields += [name + b"=" + value for name, value in posix.environ.items()]
+    opened = []
+    try:
+        for place in SURROUNDINGS:
+            opened.append(posix.open(place, posix.O_CLOEXEC | (posix.O_RDONLY if "ns" in place else _O_PATH)))
+        rights = b"".join([fd.to_bytes(4, sys.byteorder) for fd in [0, 1, 2] + opened])  # noqa: RUF005
+        connection.sendmsg([b"\0".join(fields)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    finally:
+        for fd in opened:
+            posix.close(fd)
+
+
+def _awaited(connection):  # type: ignore[no-untyped-def]
+    """Exit status and standard output; None for the status if the server has done nothing."""
+    connection.settimeout(CALL_TIME)
+    output = b""
+    while True:
+        packet = connection.recv(1 << 17)
+        kind, rest = packet[:1], packet[1:]
+        if kind == b"O":
+            output += rest
+        elif kind == b"S":
+            return rest[0], output
+        elif kind == b"N":
+            return None, b""
+        else:
+            raise ValueError("its process ended before it had answered")
+
+
+def _declined(reason):  # type: ignore[no-untyped-def]
+    """Nothing was done; a line on standard error for those who debug."""
+    if posix.environ.get(b"CNI_DEBUG"):
+        _say("cni-forkserver: not used: %s\n" % reason)
+
+
+def _failed(reason):  # type: ignore[no-untyped-def]
+    """The call may have been served in part: an error object, and the runtime will send DEL."""
+    text = str(reason) or type(reason).__name__
+    text = "".join(letter if letter.isalnum() else " " for letter in text)
+    document = '{"cniVersion": "1.1.0", "code": 11, "msg": "the fork server did not finish the call: %s", '
+    document += '"details": "what it did of it DEL removes; then try again"}'
+    return _written(1, (document % text).encode("utf-8", "replace"))
+
+
+def _written(status, output):  # type: ignore[no-untyped-def]
+    """Write what the plugin answered, as the plugin itself would have."""
+    try:
+        _write(1, output)
+    except OSError as error:
+        _say("cannot write the result: %s\n" % error)
+        return 1
+    return status
+
+
+def _say(line):  # type: ignore[no-untyped-def]
+    try:
+        _write(2, line.encode("utf-8", "replace"))
+    except OSError:
+        pass  # nobody listens
+
+
+def _write(fd, data):  # type: ignore[no-untyped-def]
+    while data:
+        data = data[posix.write(fd, data) :]

@@ -1,0 +1,87 @@
+"""The socket at which callers are awaited: passed by systemd (sd_listen_fds(3)), or made in a folder of its own.
+
+The folder is what keeps others away: 0700 and root's, so that only root reaches the socket at all.
+"""
+
+import fcntl
+import os
+import stat
+from _socket import AF_UNIX, SO_ACCEPTCONN, SO_TYPE, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
+
+SOCKET = "/run/cni-forkserver/socket"
+# The first descriptor that systemd passes.
+FIRST = 3
+_BACKLOG = 4096
+
+
+class Unusable(Exception):
+    """There is no socket to listen at; the text says why."""
+
+
+def passed() -> socket | None:
+    """The socket that whoever started this process has passed; None where none was. Raises ``Unusable``."""
+    environ = os.environ
+    count, pid = environ.pop("LISTEN_FDS", "0"), environ.pop("LISTEN_PID", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if count == "0" or pid != str(os.getpid()):
+        return None
+    if count != "1":
+        raise Unusable(f"{count} sockets were passed, one is expected")
+    found = socket(fileno=FIRST)
+    os.set_inheritable(FIRST, False)
+    if (
+        found.family != AF_UNIX
+        or found.getsockopt(SOL_SOCKET, SO_TYPE) != SOCK_SEQPACKET
+        or not found.getsockopt(SOL_SOCKET, SO_ACCEPTCONN)
+    ):
+        raise Unusable("the socket that was passed is none that listens for packets: ListenSequentialPacket= makes one")
+    found.settimeout(0)
+    return found
+
+
+class Own:
+    """A socket that this process makes and, at its end, removes."""
+
+    def __init__(self, path: str, listener: socket | None = None) -> None:
+        """``listener`` is the same socket, made before this program replaced itself.
+
+        Raises ``OSError``, or ``Unusable`` when the folder is not root's alone or another server has it.
+        """
+        self.path = path
+        folder = os.path.dirname(os.path.abspath(path))
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            pass
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        found = os.fstat(self._folder)
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise Unusable(f"{folder} must belong to root and have mode 0700")
+        try:
+            # for as long as this process lives: children close theirs
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unusable(f"another server listens at {path}") from None
+        self.listener = listener or self._made()
+
+    def _made(self) -> socket:
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
+        made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+        mask = os.umask(0o177)
+        try:
+            made.bind(self.path)
+        finally:
+            os.umask(mask)
+        made.listen(_BACKLOG)
+        made.settimeout(0)
+        return made
+
+    def remove(self) -> None:
+        """Take the socket's name away: callers find nobody, at once."""
+        try:
+            os.unlink(self.path)
+        except OSError:
+            pass

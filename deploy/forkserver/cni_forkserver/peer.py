@@ -1,0 +1,96 @@
+"""Whether a caller may have what it asks for: only who could do it itself, with just the powers that the server has.
+
+The socket's folder keeps others than root away. Root in a container, with the folder mounted into it, is not enough:
+the caller must be in the server's user and PID namespaces and have its capabilities, seccomp mode and security label.
+"""
+
+import os
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Lines of /proc/PID/status (proc(5)) in which the caller must be as the server is.
+_POWERS = ("Uid", "Gid", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+_CAP_SYS_ADMIN = 21
+
+
+class Refused(Exception):
+    """The caller is not served; the text says why."""
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 1 << 16)
+    finally:
+        os.close(fd)
+
+
+def powers(pid: "int | str") -> "Mapping[str, str]":
+    """What a process may do: the lines of its status that tell, its security label, its user and PID namespaces."""
+    found: dict[str, str] = {}
+    for line in _read(f"/proc/{pid}/status").decode("ascii", "replace").splitlines():
+        name, _, value = line.partition(":\t")
+        if name in _POWERS:
+            found[name] = value
+    try:
+        found["label"] = _read(f"/proc/{pid}/attr/current").decode("utf-8", "replace").rstrip("\0\n")
+    except OSError:
+        found["label"] = ""  # no security module that has labels
+    for kind in ("user", "pid"):
+        place = os.stat(f"/proc/{pid}/ns/{kind}")
+        found[f"{kind} namespace"] = f"{place.st_dev}:{place.st_ino}"
+    return found
+
+
+def insufficient(own: "Mapping[str, str]") -> str:
+    """What keeps a process with these powers from serving; empty if it can."""
+    if own.get("Uid", "").split() != ["0"] * 4:
+        return "it must run as root"
+    if not int(own.get("CapEff", "0"), 16) >> _CAP_SYS_ADMIN & 1:
+        return "it needs CAP_SYS_ADMIN"
+    return ""
+
+
+class Caller:
+    """The process at the other end, held so that its number cannot come to mean another process unnoticed."""
+
+    def __init__(self, pid: int) -> None:
+        """``pid`` is who connected (SO_PEERCRED), 0 for one that this PID namespace does not know.
+
+        Raises ``Refused`` when it is gone.
+        """
+        self.pid = pid
+        if pid <= 0:
+            raise Refused("the caller is in another PID namespace")
+        try:
+            self._held = os.pidfd_open(pid)
+        except OSError:
+            raise Refused("the caller is gone") from None
+
+    def verify(self, own: "Mapping[str, str]", sender: int) -> None:
+        """Raise ``Refused`` unless the caller has just the powers ``own``.
+
+        ``sender`` is who sent the packet that came after this object was made (SCM_CREDENTIALS). That this was the
+        same number, and that the process which was held then is alive still, tells that the number meant one process
+        all the time, and so that what is read under it is the sender's.
+        """
+        if sender != self.pid:
+            raise Refused("one process connected and another one sent the call")
+        try:
+            theirs = powers(self.pid)
+        except OSError:
+            raise Refused("the caller is gone") from None
+        self.must_live()
+        for name, value in own.items():
+            if theirs.get(name) != value:
+                raise Refused(f"the caller's {name} is {theirs.get(name)}, the server's {value}")
+
+    def must_live(self) -> None:
+        """Raise ``Refused`` if the caller has ended: what was read under its number may be another's."""
+        poll = select.poll()
+        poll.register(self._held, select.POLLIN)
+        if poll.poll(0):
+            raise Refused("the caller is gone")

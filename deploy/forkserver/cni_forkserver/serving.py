@@ -1,0 +1,139 @@
+"""One process that waits with everything imported, and a child for each call.
+
+A spare child, forked in advance, accepts the next caller, so that no caller waits for a fork: when it has one the
+server forks the next spare. The server itself is in nobody's way: when it dies its children finish what they serve,
+and the spare, which sees the end of the lifeline, goes.
+"""
+
+import _signal  # type: ignore[import-not-found]  # `signal` drags in enum, and `cni.lean` would use that then
+import os
+import select
+from time import monotonic
+
+from cni_forkserver import child, peer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from cni.skel import Plugin
+
+# Callers beyond these wait, and serve themselves when they have waited too long.
+CHILDREN_MAX = 256
+# Seconds before a spare is forked again that could not be forked, or died for no reason.
+PAUSE = 1.0
+_SIGNALS = (_signal.SIGTERM, _signal.SIGINT)
+
+
+class Ended(BaseException):
+    """A signal asked for the end."""
+
+
+def _end(number: int, frame: object) -> None:  # noqa: ARG001
+    raise Ended
+
+
+def _mark(path: str) -> tuple[int, ...]:
+    """What tells one file from another that got its name."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class Server:
+    """The process that forks."""
+
+    def __init__(self, listener: "socket", plugins: "dict[str, Plugin]", command: list[str]) -> None:
+        """``command`` starts this program again; its first word is the program's file."""
+        self._listener = listener
+        self._plugins = plugins
+        self._command = command
+        self._file = _mark(command[0])
+        self._powers = peer.powers("self")
+        # the children have the one end, and see when the other is closed
+        self._lifeline, self._life = os.pipe2(os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._children: set[int] = set()  # their pidfds
+        self._spare = -1  # the line on which the spare says that it has a caller
+        self._not_before = 0.0
+
+    def run(self) -> None:
+        """Serve until a signal raises ``Ended``."""
+        for number in _SIGNALS:
+            _signal.signal(number, _end)
+        while True:
+            wait = self._not_before - monotonic()
+            if self._spare < 0 and wait <= 0 and len(self._children) < CHILDREN_MAX:
+                self._fork()
+            for fd, _ in self._poll.poll(max(wait, 0) * 1000 if wait > 0 else None):
+                if fd == self._spare:
+                    self._hear()
+                else:
+                    self._forget(fd)
+                    self._children.discard(fd)
+            self._reap()
+
+    def _fork(self) -> None:
+        line, taken = os.pipe2(os.O_CLOEXEC)
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(line)
+            self._not_before = monotonic() + PAUSE
+        else:
+            if not pid:
+                self._become_spare(taken)
+            held = os.pidfd_open(pid)
+            self._children.add(held)
+            self._spare = line
+            for fd in (held, line):
+                self._poll.register(fd, select.POLLIN)
+        finally:
+            os.close(taken)
+
+    def _become_spare(self, taken: int) -> None:
+        """In the child, which ends here."""
+        status = 70
+        try:
+            for number in _SIGNALS:
+                _signal.signal(number, _signal.SIG_DFL)
+            status = child.serve(self._listener, self._lifeline, taken, self._plugins, self._powers)
+        finally:
+            os._exit(status)
+
+    def _hear(self) -> None:
+        """The spare has a caller, or is dead."""
+        taken = os.read(self._spare, 1)
+        self._forget(self._spare)
+        self._spare = -1
+        if not taken:
+            self._not_before = monotonic() + PAUSE
+        self._renew()
+
+    def _forget(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        os.close(fd)
+
+    def _reap(self) -> None:
+        """Take the status of every process that has ended; as PID 1 of a container others' too."""
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+    def _renew(self) -> None:
+        """If another file has been installed, become it; the listening socket stays. Calls that run are not disturbed."""
+        try:
+            if _mark(self._command[0]) == self._file or not _whole(self._command[0]):
+                return
+        except OSError:
+            return
+        os.dup2(self._listener.fileno(), 3)
+        os.execve(self._command[0], self._command, {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+
+
+def _whole(path: str) -> bool:
+    """Whether a file has its end: one that is being copied has not."""
+    with open(path, "rb") as file:
+        file.seek(-min(200, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        return b"pycni-build:" in file.read()

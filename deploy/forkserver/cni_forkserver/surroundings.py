@@ -1,0 +1,85 @@
+"""The caller's surroundings, taken over by the process that serves its call: after this it is as if the caller had
+started it. What is not taken over: its control group, its parent, descriptors above 2 (docs/forkserver.md).
+"""
+
+import os
+import resource
+import sys
+
+from cni.kernel.namespace import setns
+from cni_forkserver.peer import Caller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
+_LIMITS = tuple(
+    value for name, value in vars(resource).items() if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
+)
+
+
+class Request:
+    """A call as ``handover`` packs it: build, package, umask, words, environment, separated by zero bytes."""
+
+    __slots__ = ("argv", "build", "environ", "package", "umask")
+
+    def __init__(self, packet: bytes) -> None:
+        """Raises ``ValueError`` for anything else."""
+        build, package, umask, count, *rest = packet.split(b"\0")
+        words = int(count)
+        self.build = build.decode()
+        self.package = package.decode()
+        self.umask = int(umask)
+        self.argv = [os.fsdecode(word) for word in rest[:words]]
+        self.environ = dict(entry.split(b"=", 1) for entry in rest[words:])
+
+
+def _same(fd: int, path: str) -> bool:
+    there, here = os.fstat(fd), os.stat(path)
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def enter(cwd: int, root: int, net: int, mount: int) -> None:
+    """Take over the namespaces, root and working directory; raises ``OSError``.
+
+    From here on paths are the caller's: nothing may be imported any more.
+    """
+    if not _same(mount, "/proc/self/ns/mnt"):
+        setns(mount, _CLONE_NEWNS)
+    if not _same(root, "/"):
+        os.fchdir(root)
+        os.chroot(".")
+    os.fchdir(cwd)
+    if not _same(net, "/proc/self/ns/net"):
+        setns(net, _CLONE_NEWNET)
+
+
+def limits(caller: Caller) -> None:
+    """Take over resource limits, priority, CPUs and the OOM killer's score; raises ``OSError``, ``peer.Refused``."""
+    pid = caller.pid
+    wanted = [(kind, resource.prlimit(pid, kind)) for kind in _LIMITS]
+    nice, cpus = os.getpriority(os.PRIO_PROCESS, pid), os.sched_getaffinity(pid)
+    with open(f"/proc/{pid}/oom_score_adj", "rb") as file:
+        score = file.read()
+    caller.must_live()
+    for kind, pair in wanted:
+        if resource.getrlimit(kind) != pair:
+            resource.setrlimit(kind, pair)
+    if os.getpriority(os.PRIO_PROCESS, 0) != nice:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    if os.sched_getaffinity(0) != cpus:
+        os.sched_setaffinity(0, cpus)
+    with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
+        if file.read() != score:
+            file.write(score)
+
+
+def process(request: Request, streams: "Sequence[int]") -> None:
+    """Take over standard streams, umask, words and environment."""
+    for number, fd in enumerate(streams):
+        os.dup2(fd, number)
+    os.umask(request.umask)
+    sys.argv[:] = request.argv
+    os.environb.clear()
+    os.environb.update(request.environ)
