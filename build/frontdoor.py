@@ -38,6 +38,8 @@ def handed_over(package, build):  # type: ignore[no-untyped-def]
         return None
     try:
         posix.stat(path)
+        for stream in (0, 1, 2):
+            posix.fstat(stream)
     except (OSError, ValueError):
         return None
     import handover

@@ -253,8 +253,19 @@ class _StandardError:
             pass  # nobody listens; what matters is on standard output
 
 
+def _occupy_streams() -> None:
+    """A stream that is closed stays without effect: its number must not become that of a file or socket of ours."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # the first free number is this one; reading from 0 and writing to 1 and 2 fail as before
+            os.open("/dev/null", os.O_RDONLY if fd else os.O_WRONLY)
+
+
 def served(plugin: Plugin) -> tuple[int, bytes]:
     """Serve the process's own call: the exit status, and what is to be written to standard output."""
+    _occupy_streams()
     return call(plugin, os.environ, _read_stdin, _StandardError())
 
 

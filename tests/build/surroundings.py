@@ -93,7 +93,7 @@ os._exit(77)
 """
 # Whatever Python or our own code imports by name, and a package of each kind.
 POISONED = (
-    *("json", "os", "sys", "cni", "frontdoor", "start_bridge", "start_loopback", "posixpath", "zipimport", "codecs"),
+    *("json", "os", "sys", "cni", "frontdoor", "handover", "posixpath", "zipimport", "codecs"),
     *(
         "sitecustomize",
         "usercustomize",
@@ -104,7 +104,6 @@ POISONED = (
         "netaddr",
         "cni_bridge",
         "libcni",
-        "start_cnitool",
         "argparse",
         "dataclasses",
         "asyncio",

@@ -106,10 +106,10 @@ def test_output_that_is_lost_is_a_failure(tool: Tool, streams: str) -> None:
 def test_a_python_that_is_too_old_is_told_to_people() -> None:
     """On standard error, in words; the front door can be read by Python 3.4."""
     with zipfile.ZipFile(DIST / "cnitool") as archive:
-        for name in ("frontdoor.py", "start_cnitool.py", "__main__.py"):
+        for name in ("frontdoor.py", "handover.py", "__main__.py"):
             ast.parse(archive.read(name).decode(), feature_version=(3, 4))
     line = (DIST / "cnitool").read_bytes().split(b"\n", 1)[0].decode()
-    code = "import sys;sys.version_info=(3, 10, 12);" + line.split(' -ISc "', 1)[1].rstrip('"')
+    code = "import sys;sys.version_info=(3, 10, 12);" + line.split(" -ISc", 1)[1]
     command = [PYTHON, "-ISc", code, str(DIST / "cnitool"), "--help"]
     done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=LIMIT)
     assert (done.returncode, done.stdout) == (1, "")

@@ -13,7 +13,7 @@ from node.plugin import PLUGINS
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv/build/bin/python"
-PROGRAMS = ("cnitool", "cni-handback")
+PROGRAMS = ("cnitool", "cni-handback", "cni-forkserver")
 FILES = PLUGINS + PROGRAMS
 
 if not PYTHON.exists():
@@ -117,18 +117,19 @@ def package_of(plugin: str) -> str:
     return f"cni_{plugin.replace('-', '_')}"
 
 
-# What each file has besides common/cni: packages, the module that its first line starts, whether libraries are in it.
+# What each file has besides common/cni: packages, and whether libraries are in it.
 CARRIED = {
-    **{name: ([package_of(name)], f"start_{package_of(name)}", True) for name in PLUGINS},
-    "cnitool": (["libcni"], "start_cnitool", False),
-    "cni-handback": (["cni_handback", "cni_portmap"], "start_cni_handback", True),
+    **{name: ([package_of(name)], True) for name in PLUGINS},
+    "cnitool": (["libcni"], False),
+    "cni-handback": (["cni_handback", "cni_portmap"], True),
+    "cni-forkserver": (["cni_forkserver", *(package_of(name) for name in PLUGINS)], True),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_archive_has_what_is_listed_and_nothing_else(built: Path, name: str) -> None:
     """cni, the file's own packages, the libraries' modules of bundled.txt, licences; each source with its bytecode."""
-    packages, start, libraries = CARRIED[name]
+    packages, libraries = CARRIED[name]
     with zipfile.ZipFile(built / "dist" / name) as archive:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -141,7 +142,7 @@ def test_an_archive_has_what_is_listed_and_nothing_else(built: Path, name: str) 
     folders = [f"{package}/" for package in ("cni", *packages)]
 
     def foreseen(entry: str) -> bool:
-        if entry in ("__main__.py", "frontdoor.py", f"{start}.py"):
+        if entry in ("__main__.py", "frontdoor.py", "handover.py"):
             return True
         if entry.startswith((*folders, *(f"licenses/{who}/" for who in licences))):
             return True
@@ -174,7 +175,7 @@ def test_the_first_line_fits_into_what_the_kernel_reads(built: Path) -> None:
     for name in FILES:
         line = (built / "dist" / name).read_bytes().split(b"\n", 1)[0]
         assert len(line) < 255
-        assert line.startswith(b"#!/usr/bin/env -S /usr/bin/python3 -I")
+        assert line.startswith(b"#!/usr/bin/python3 -IScimport ")
 
 
 def test_a_listed_module_that_the_library_lacks_fails_the_build(tmp_path: Path) -> None:

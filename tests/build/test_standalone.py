@@ -399,8 +399,7 @@ def _entries(plugin: str) -> dict[str, bytes]:
 def test_a_python_that_is_too_old_can_read_the_front_door(plugin: str) -> None:
     """Nothing newer than Python 3.4 in what is executed before the version is looked at."""
     entries = _entries(plugin)
-    start = f"start_{plugin.replace('-', '_').join(('cni_', ''))}.py"
-    for name in ("frontdoor.py", start, "__main__.py"):
+    for name in ("frontdoor.py", "handover.py", "__main__.py"):
         ast.parse(entries[name].decode(), feature_version=(3, 4))
     with pytest.raises(SyntaxError):
         ast.parse("x: int = 1\nf'{x}'\nmatch x:\n    case 1: pass\n", feature_version=(3, 4))
@@ -410,7 +409,7 @@ def test_a_python_that_is_too_old_can_read_the_front_door(plugin: str) -> None:
 def test_a_python_that_is_too_old_says_so_as_an_error_object(version: str) -> None:
     """The first line of the file is executed by a Python that takes itself for an older one."""
     line = (DIST / "bridge").read_bytes().split(b"\n", 1)[0].decode()
-    code = line.split(' -ISc "', 1)[1].rstrip('"')
+    code = line.split(" -ISc", 1)[1]
     code = f"import sys;sys.version_info=({version});{code}"
     done = subprocess.run(
         [PYTHON, "-ISc", code, DIST / "bridge"], env={}, capture_output=True, text=True, timeout=LIMIT

@@ -264,7 +264,7 @@ def test_an_interruption_ends_the_plugin(tool: Tool, stubs: Stubs) -> None:
 def test_a_start_is_light(tmp_path: Path) -> None:
     """What takes long to import is not imported: asyncio alone took as long as all the rest together."""
     command = ["/usr/bin/python3", "-X", "importtime", "-ISc"]
-    code = "import sys;p=sys.argv[1];sys.path.insert(0,p);import start_cnitool"
+    code = Path(TOOL).read_bytes().split(b"\n", 1)[0].decode().split(" -ISc", 1)[1]
     environ = {"NETCONFPATH": str(tmp_path)}
     done = subprocess.run(
         [*command, code, TOOL, "status", "n", "/x"], env=environ, capture_output=True, text=True, timeout=60
