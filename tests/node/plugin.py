@@ -18,6 +18,8 @@ GO = "/usr/lib/cni"
 SUBJECT = os.path.abspath(os.environ.get("PYCNI_BIN") or Path(__file__).parents[2] / "dist")
 # Every plugin of the tree: each is one file.
 PLUGINS = tuple(sorted(at.name for at in (Path(__file__).parents[2] / "plugins").iterdir() if at.is_dir()))
+# The socket of a fork server that is to serve the calls; empty for none, also where the machine has one.
+FORKSERVER = os.environ.get("PYCNI_FORKSERVER", "")
 # A verb takes a fraction of a second; emulated processors (the guest) are up to fifty times slower.
 LIMIT = float(os.environ.get("PYCNI_CALL_SECONDS", "60"))
 
@@ -58,7 +60,8 @@ class Outcome:
 
 def environment(verb: str, path: str, **variables: str) -> dict[str, str]:
     """A runtime's environment for a call: little besides the protocol's own variables."""
-    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "CNI_COMMAND": verb, "CNI_PATH": path, **variables}
+    served = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "CNI_FORKSERVER": FORKSERVER}
+    return {**served, "CNI_COMMAND": verb, "CNI_PATH": path, **variables}
 
 
 def call(at: Netns, plugin: str, conf: Object | str, env: dict[str, str], binaries: str = SUBJECT) -> Outcome:

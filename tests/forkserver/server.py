@@ -1,0 +1,90 @@
+"""A fork server of our own, started and ended by a test, and calls that are handed over to it."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from node.deadline import eventually
+from node.plugin import LIMIT, Outcome
+from node.topology import Node, Pod
+
+DIST = Path(__file__).parents[2] / "dist"
+PROGRAM = DIST / "cni-forkserver"
+SERVED, DECLINED = "cni-forkserver: served by process ", "cni-forkserver: not used: "
+Object = dict[str, Any]
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, process: "subprocess.Popen[str]", socket: str) -> None:
+        self.process, self.socket = process, socket
+
+    @property
+    def pid(self) -> int:
+        """The process that forks."""
+        return self.process.pid
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Variables of a call that is to be handed over, and says so."""
+        return {"CNI_FORKSERVER": self.socket, "CNI_DEBUG": "1"}
+
+    def children(self) -> set[int]:
+        """Its children that live: the spare, and those that serve."""
+        return {int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()}
+
+    def spare(self) -> int:
+        """The one child that there is when no call is served."""
+        assert eventually(lambda: len(self.children()) == 1), self.children()
+        return next(iter(self.children()))
+
+    def end(self, signal: int = 15) -> int:
+        """End it; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal)
+        return self.process.wait(LIMIT)
+
+
+@contextmanager
+def running(folder: Path, program: Path = PROGRAM, **more: Any) -> Iterator[Server]:
+    """A server with a socket in ``folder``/run, ended when the test is."""
+    socket = f"{folder}/run/socket"
+    process = subprocess.Popen([program, "--foreground", socket], text=True, **more)
+    server = Server(process, socket)
+    try:
+        assert eventually(lambda: os.path.exists(socket) or process.poll() is not None, LIMIT)
+        yield server
+    finally:
+        server.end()
+
+
+def served_by(outcome: Outcome) -> int:
+    """The process that served a call; it has to be one of a server."""
+    lines = [line for line in outcome.stderr.splitlines() if line.startswith(SERVED)]
+    assert lines, f"not served by a fork server: {outcome}"
+    return int(lines[0].removeprefix(SERVED))
+
+
+def was_cold(outcome: Outcome) -> bool:
+    """Whether the plugin's own process served a call."""
+    return SERVED not in outcome.stderr
+
+
+def layer2(name: str = "net1") -> Object:
+    """The smallest bridge network."""
+    return {"cniVersion": "1.0.0", "name": name, "type": "bridge", "bridge": "br0"}
+
+
+def loopback(name: str = "lo") -> Object:
+    """The smallest network of all."""
+    return {"cniVersion": "1.0.0", "name": name, "type": "loopback"}
+
+
+def call(node: Node, verb: str, conf: Object, pod: Pod, server: Server | None = None, **environ: str) -> Outcome:
+    """One verb for a pod, handed over to ``server`` or served cold."""
+    env = (server.environ if server else {"CNI_FORKSERVER": "", "CNI_DEBUG": "1"}) | environ
+    return node.cni(conf["type"], verb, conf, container=pod.container, netns=pod.path, env=env)

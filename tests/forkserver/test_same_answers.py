@@ -1,0 +1,154 @@
+"""A call that is handed over does what the same call does cold: every verb of every plugin, errors and traces too."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forkserver.server import DIST, SERVED, Server, call, layer2, loopback, served_by
+from node.configuration import bridge, host_local
+from node.plugin import LIMIT, Outcome
+from node.topology import Node, Pod
+
+pytestmark = pytest.mark.real
+Object = dict[str, Any]
+
+
+def networks(data: Path) -> dict[str, Object]:
+    """Configurations that between them take every way through the plugins."""
+    section = host_local(data, "10.1.2.0/24", "fd00:1::/64", routes=[{"dst": "0.0.0.0/0"}])
+    full = {"isDefaultGateway": True, "ipMasq": True, "macspoofchk": True, "hairpinMode": True, "portIsolation": True}
+    return {
+        "bridge": bridge(section, version="1.1.0", **full),
+        "bridge, iptables": bridge(section, version="1.1.0", isGateway=True, ipMasq=True, ipMasqBackend="iptables"),
+        "bridge, layer 2": bridge(version="1.1.0"),
+        "host-local": {"cniVersion": "1.1.0", "name": "net1", "type": "host-local", "ipam": section},
+        "loopback": {**loopback(), "cniVersion": "1.1.0"},
+    }
+
+
+NAMES = tuple(networks(Path("/nowhere")))
+
+
+def silent(outcome: Outcome) -> str:
+    """Standard error without what CNI_DEBUG adds: who served, and the line of times."""
+    debug = (SERVED, "bridge ", "host-local ", "loopback ")
+    return "".join(line for line in outcome.stderr.splitlines(keepends=True) if not line.startswith(debug))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_verb_does_the_same(new_node: Callable[[], Node], server: Server, name: str) -> None:
+    """The same results but for MACs, the same kernel state after each verb, nothing left; nobody imported anything."""
+    seen: list[list[Any]] = []
+    for where in (None, server):
+        node = new_node()
+        conf, pod, found = networks(node.data_dir)[name], node.pod("ctr1"), []
+        result: Object = {}
+        for verb in ("STATUS", "ADD", "CHECK", "GC", "DEL", "DEL", "VERSION"):
+            told = dict(conf)
+            if verb == "CHECK":
+                told["prevResult"] = result
+            if verb == "GC":
+                told["cni.dev/valid-attachments"] = [{"containerID": "ctr1", "ifname": "eth0"}]
+            outcome = call(node, verb, told, pod, where)
+            assert outcome.ok, outcome
+            if where and verb != "VERSION":
+                served_by(outcome)
+            if verb == "ADD":
+                result = outcome.result
+            state = node.snapshot() | {"pod": sorted(pod.all_addresses().items())}
+            found.append((verb, silent(outcome), _comparable([outcome.document, state], node, pod)))
+        seen.append(found)
+    assert seen[0] == seen[1]
+
+
+def _comparable(what: Any, node: Node, pod: Pod) -> str:
+    """As text, without what is drawn by lot or named by this run."""
+    text = re.sub(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", "MAC", json.dumps(what, sort_keys=True, default=sorted))
+    return text.replace(pod.path, "POD").replace(node.name, "NODE")
+
+
+MALFORMED: dict[str, tuple[dict[str, str], str]] = {
+    "not JSON": ({}, '{"name": '),
+    "a lone surrogate": ({}, '{"cniVersion": "1.0.0", "name": "net1", "type": "bridge", "bridge": "\\ud800"}'),
+    "NaN": ({}, '{"cniVersion": NaN}'),
+    "no document": ({}, ""),
+    "too deep": ({}, "[" * 100_000),
+    "a bad container": ({"CNI_CONTAINERID": "../x"}, "{}"),
+    "an unknown verb": ({"CNI_COMMAND": "FROB"}, '{"cniVersion": "1.0.0", "name": "n"}'),
+    "an unknown version": ({}, '{"cniVersion": "9.9.9", "name": "n"}'),
+    "no such namespace": ({"CNI_NETNS": "/nowhere"}, '{"cniVersion": "1.0.0", "name": "n", "type": "bridge"}'),
+    "a file for a namespace": ({"CNI_NETNS": "/etc/hostname"}, '{"cniVersion": "1.0.0", "name": "n"}'),
+    "its own namespace": ({"CNI_NETNS": "/proc/self/ns/net"}, '{"cniVersion": "1.0.0", "name": "n"}'),
+    "no such delegate": ({}, '{"cniVersion": "1.0.0", "name": "n", "ipam": {"type": "nobody"}}'),
+    "a bad address": ({}, '{"cniVersion": "1.0.0", "name": "n", "ipam": {"type": "host-local", "subnet": "x"}}'),
+    "bytes that are no UTF-8": ({"CNI_ARGS": os.fsdecode(b"K8S=\xff\xfe")}, '{"cniVersion": "1.0.0", "name": "n"}'),
+}
+
+
+@pytest.mark.parametrize("plugin", ["bridge", "host-local", "loopback"])
+@pytest.mark.parametrize("fault", MALFORMED)
+def test_every_fault_is_told_in_the_same_words(node: Node, server: Server, plugin: str, fault: str) -> None:
+    """The same document, exit status and standard error, traces too."""
+    pod, answers = node.pod(), []
+    variables, stdin = MALFORMED[fault]
+    for where in (None, server):
+        env = {"CNI_FORKSERVER": where.socket if where else "", "CNI_DEBUG": "1", **variables}
+        outcome = node.cni(plugin, "ADD", stdin, container=pod.container, netns=pod.path, env=env)
+        if where:
+            served_by(outcome)
+        answers.append((outcome.exit, silent(outcome), _comparable(outcome.document, node, pod)))
+        if outcome.ok:
+            node.cni(plugin, "DEL", stdin, container=pod.container, netns=pod.path)
+    assert answers[0] == answers[1]
+
+
+def test_what_nobody_foresaw_is_traced(node: Node, server: Server, tmp_path: Path) -> None:
+    """A traceback needs modules that no verb needs, and reads sources; the caller asks for it with CNI_DEBUG."""
+    (tmp_path / "store").write_text("a file where a folder belongs")
+    section = host_local(tmp_path / "store", "10.1.2.0/24")
+    conf = {"cniVersion": "1.0.0", "name": "net1", "type": "host-local", "ipam": {**section, "dataDir": "\0"}}
+    traces = []
+    for where in (None, server):
+        outcome = call(node, "ADD", conf, node.pod("ctr1"), where)
+        assert not outcome.ok
+        traces.append((outcome.stdout, silent(outcome)))
+    assert "Traceback" in traces[0][1], traces
+    assert traces[0] == traces[1]
+
+
+def test_a_delegate_of_another_make_is_executed(node: Node, server: Server) -> None:
+    """Debian's host-local, started by a child of the server, as by the plugin itself."""
+    section = host_local(node.data_dir, "10.7.0.0/24")
+    conf = bridge(section, name="net7", isGateway=True)
+    for where in (None, server):
+        pod = node.pod()
+        outcome = call(node, "ADD", conf, pod, where, CNI_PATH="/usr/lib/cni")
+        assert outcome.ok and pod.addresses("eth0") == {outcome.result["ips"][0]["address"]}
+        assert call(node, "DEL", conf, pod, where, CNI_PATH="/usr/lib/cni").ok
+    assert node.leases("net7") == {}
+
+
+def test_without_a_verb_the_plugin_introduces_itself(server: Server) -> None:
+    """No CNI_COMMAND: the line on standard error, whether or not a server is there."""
+    done = [
+        subprocess.run([DIST / "bridge"], env=env, capture_output=True, text=True, timeout=LIMIT)
+        for env in ({"CNI_FORKSERVER": ""}, {"CNI_FORKSERVER": server.socket})
+    ]
+    assert [(one.returncode, one.stdout) for one in done] == [(0, "")] * 2
+    assert done[0].stderr == done[1].stderr and "CNI bridge plugin" in done[0].stderr
+
+
+def test_a_large_environment_goes_over_or_the_call_is_served_cold(node: Node, server: Server) -> None:
+    """A packet has a size; what does not fit is no fault."""
+    pod = node.pod()
+    for size in (50_000, 120_000):  # one variable holds 128 KiB at most
+        outcome = call(node, "ADD", layer2(), pod, server, A="x" * size, B="y" * size)
+        assert outcome.ok
+        assert (SERVED in outcome.stderr) == (size < 100_000)
+        assert call(node, "DEL", layer2(), pod).ok
