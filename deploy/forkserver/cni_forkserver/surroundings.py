@@ -47,9 +47,9 @@ def enter(cwd: int, root: int, net: int, mount: int) -> None:
     """
     if not _same(mount, "/proc/self/ns/mnt"):
         setns(mount, _CLONE_NEWNS)
-    if not _same(root, "/"):
-        os.fchdir(root)
-        os.chroot(".")
+    # the root of the same mount namespace may be another one too, which a bind mount of "/" does not show
+    os.fchdir(root)
+    os.chroot(".")
     os.fchdir(cwd)
     if not _same(net, "/proc/self/ns/net"):
         setns(net, _CLONE_NEWNET)
