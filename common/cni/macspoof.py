@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TABLE = "pycni_macspoof"
 _CHAIN = "prerouting"
 _PRIORITY = -300
+_RULES = 2
 _GUARDED, _ALLOWED = SetType([IFNAME]), SetType([IFNAME, ETHER_ADDR])
 _GO_TABLE, _GO_CHAIN = "nat", "PREROUTING"
 
@@ -49,16 +50,17 @@ class MacSpoofCheck(Effect):
         return attachment.link
 
     def make(self) -> None:
-        """Repeatable: what the attachment had before is replaced in the same transaction."""
+        """Repeatable: what the attachment had is replaced in the same transaction, and flushed rules are put back."""
         kernel = nft.here()
         kernel.repeatedly(lambda: self._make(kernel))
 
     def _make(self, kernel: Nftables) -> None:
         generation, records = kernel.generation(), attachments(kernel)
         transaction = Transaction(BRIDGE, TABLE)
-        if kernel.has_table(BRIDGE, TABLE):
+        rules = kernel.rule_comments(BRIDGE, TABLE)
+        if rules or kernel.has_table(BRIDGE, TABLE):
             _forget(kernel, transaction, self.identity)
-        else:
+        if len(rules) < _RULES:
             _table(transaction, records)
         mac, link = bytes.fromhex(self.mac.replace(":", "")), self.attachment.link.encode()
         transaction.add_element("guarded", pack(_GUARDED.key, [link]), comment=self.attachment.comment)
@@ -73,7 +75,7 @@ class MacSpoofCheck(Effect):
         mac = bytes.fromhex(self.mac.replace(":", ""))
         where = f"nftables table bridge {TABLE}"
         chain = kernel.chain(BRIDGE, TABLE, _CHAIN)
-        if chain is None or len(kernel.rules(BRIDGE, TABLE, _CHAIN)) < 2:
+        if chain is None or len(kernel.rules(BRIDGE, TABLE, _CHAIN)) < _RULES:
             raise CheckFailed(f"{where}: the rules of the MAC spoof check are missing")
         guarded = kernel.element(BRIDGE, TABLE, "guarded", pack(_GUARDED.key, [link]))
         allowed = kernel.element(BRIDGE, TABLE, "allowed", pack(_ALLOWED.key, [link, mac]))
@@ -107,11 +109,13 @@ def attachments(kernel: Nftables) -> Records:
 
 
 def _table(transaction: Transaction, records: Records) -> None:
+    """The table, or what is missing of it, with its rules anew."""
     transaction.add_table()
     transaction.add_set(records.name, records.type)
     transaction.add_set("guarded", _GUARDED)
     transaction.add_set("allowed", _ALLOWED)
     transaction.add_chain(_CHAIN, "filter", nft.PREROUTING, _PRIORITY)
+    transaction.flush_chain(_CHAIN)
     # a concatenation is put together in 4-byte registers: 16 bytes of name, then 6 of MAC
     load = [nft.meta(nft.META_IIFNAME, nft.REG32_00), nft.payload(0, 6, 6, nft.REG32_00 + 4)]
     transaction.add_rule(

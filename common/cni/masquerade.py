@@ -52,6 +52,16 @@ def _set_name(subnet: Prefix) -> str:
     return f"pods_{subnet.address.packed.hex('_', 2)}/{subnet.length}"
 
 
+def _subnet(set_name: str) -> Prefix | None:
+    """The subnet of a set by its name, None for another set."""
+    if not set_name.startswith("pods_"):
+        return None
+    try:
+        return Prefix.parse(set_name.removeprefix("pods_").replace("_", ":"))
+    except ValueError:
+        return None
+
+
 def _in_network(prefix: Prefix, equal: bool) -> "list[nft.Expression]":
     """Go on only for a destination inside, or outside, a network."""
     load = nft.address(prefix.version, destination=True)
@@ -150,29 +160,36 @@ class _Change:
         }
 
     def make(self, attachment: "Attachment", prefixes: "list[Prefix]") -> None:
+        """Add what is wanted, in place of what the attachment had; rules that somebody took away are put back."""
         transaction = Transaction(INET, TABLE)
         gone: dict[str, list[bytes]] = {}
-        if self.kernel.has_table(INET, TABLE):
+        rules = [comment for chain, comment in self.kernel.rule_comments(INET, TABLE) if chain == _CHAIN]
+        if rules or self.kernel.has_table(INET, TABLE):
             gone = self._forget(transaction, attachment.link, self._held(attachment.link))
-        else:
-            self._table(transaction)
-        made: set[str] = set()
+        if rules[:2] != ["", ""]:
+            rules = self._table(transaction)
         for prefix in dict.fromkeys(prefixes):
-            self._admit(transaction, attachment, prefix, gone, made)
+            self._admit(transaction, attachment, prefix, gone, rules)
         for version, records in self.records.items():
             mine = [prefix for prefix in dict.fromkeys(prefixes) if prefix.version == version]
             records.write(transaction, attachment, [[p.address.packed, p.length.to_bytes(2, "big")] for p in mine])
         self.kernel.commit(transaction, self.generation)
 
-    def _table(self, transaction: Transaction) -> None:
+    def _table(self, transaction: Transaction) -> "list[str]":
+        """The table, or what is missing of it, with its rules anew: their comments."""
         transaction.add_table()
         for records in self.records.values():
             transaction.add_set(records.name, records.type)
         transaction.add_chain(_CHAIN, "nat", nft.POSTROUTING, _SRCNAT)
+        transaction.flush_chain(_CHAIN)
         for version in (4, 6):
             group = MULTICAST[version]
             expressions = [*nft.of_family(version), *_in_network(group, True), nft.RETURN]
             transaction.add_rule(_CHAIN, expressions, f"{_WORD[version]} daddr {group} return")
+        subnets = [subnet for subnet in map(_subnet, self.kernel.sets(INET, TABLE)) if subnet is not None]
+        for subnet in subnets:
+            _add_rule(transaction, subnet)
+        return ["", "", *(_set_name(subnet) for subnet in subnets)]
 
     def _admit(
         self,
@@ -180,24 +197,16 @@ class _Change:
         attachment: "Attachment",
         prefix: Prefix,
         gone: "dict[str, list[bytes]]",
-        made: "set[str]",
+        rules: "list[str]",
     ) -> None:
         """An address into its subnet's set; one that another attachment left there is taken over."""
         subnet, key = prefix.network, prefix.address.packed
         name = _set_name(subnet)
-        if name not in made and not self.kernel.has_set(INET, TABLE, name):
-            made.add(name)
+        if name not in rules:
+            rules.append(name)
             transaction.add_set(name, SetType([_ADDRESS[prefix.version]]))
-            word = _WORD[prefix.version]
-            expressions = [
-                *nft.of_family(prefix.version),
-                nft.address(prefix.version, destination=False),
-                nft.lookup(name),
-                *_in_network(subnet, False),
-                nft.MASQUERADE,
-            ]
-            transaction.add_rule(_CHAIN, expressions, f"{word} saddr @{name} {word} daddr != {subnet} masquerade", name)
-        elif key not in gone.get(name, []) and self.kernel.element(INET, TABLE, name, key) is not None:
+            _add_rule(transaction, subnet)
+        if key not in gone.get(name, []) and self.kernel.element(INET, TABLE, name, key) is not None:
             transaction.delete_element(name, key)
         transaction.add_element(name, key, comment=attachment.comment)
 
@@ -252,6 +261,19 @@ class _Change:
                 transaction.delete_rule(_CHAIN, rule.handle)
         for name in sorted(empty):
             transaction.delete_set(name)
+
+
+def _add_rule(transaction: Transaction, subnet: Prefix) -> None:
+    """Masquerade what the pods of a subnet send out of it."""
+    version, name, word = subnet.version, _set_name(subnet), _WORD[subnet.version]
+    expressions = [
+        *nft.of_family(version),
+        nft.address(version, destination=False),
+        nft.lookup(name),
+        *_in_network(subnet, False),
+        nft.MASQUERADE,
+    ]
+    transaction.add_rule(_CHAIN, expressions, f"{word} saddr @{name} {word} daddr != {subnet} masquerade", name)
 
 
 def _compare(kernel: Nftables, attachment: "Attachment", prefixes: "list[Prefix]") -> None:

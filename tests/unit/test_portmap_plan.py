@@ -270,7 +270,7 @@ def test_it_has_to_be_chained() -> None:
 def test_del_looks_for_all_that_may_be_there() -> None:
     """Whatever the configuration says: both backends, Go's tables, localhost."""
     effects = plan.effects(lambda: removable(_call(prev=None), None, None))  # type: ignore[arg-type]
-    assert [type(effect).__name__ for effect in effects] == ["HostPorts", "IptablesPorts", "GoTables", "Localnet"]
+    assert [type(effect).__name__ for effect in effects] == ["Localnet", "HostPorts", "IptablesPorts", "GoTables"]
 
 
 # the table's bytes
@@ -299,7 +299,7 @@ def test_the_table_as_nft_would_be_told() -> None:
 
     change = Transaction(INET, layout.TABLE)
     layout.add_group(change, 4, "")
-    layout.add_source_set(change, Prefix.parse("10.1.2.0/24"))
+    layout.add_source_rule(change, 4, 24)
     told = [line for line in change.texts() if " rule " in line]
     chain = "add rule inet pycni_hostports hostports4"
     assert told == [

@@ -74,6 +74,15 @@ class Answer:
         message.decode()
         return message
 
+    def attributes(self, offset: int) -> "Iterator[tuple[int, bytes]]":
+        """Type and payload of the attributes that begin at ``offset``: where decoding all would cost too much."""
+        while offset + 4 <= len(self.data):
+            length, kind = struct.unpack_from("=HH", self.data, offset)
+            if length < 4:
+                return
+            yield kind & 0x3FFF, self.data[offset + 4 : offset + length]
+            offset += length + 3 & ~3
+
     @property
     def error(self) -> KernelError | None:
         """What an acknowledgement says; None for success and for messages of other kinds."""
@@ -89,13 +98,9 @@ class Answer:
         if not self.flags & _F_CAPPED:
             (length,) = struct.unpack_from("=I", self.data, 20)
             offset += length - 16
-        while offset + 4 <= len(self.data):
-            length, kind = struct.unpack_from("=HH", self.data, offset)
-            if length < 4:
-                break
-            if kind & 0x3FFF == _ATTRIBUTE_MSG:
-                return self.data[offset + 4 : offset + length].rstrip(b"\0").decode("utf-8", "replace")
-            offset += length + 3 & ~3
+        for kind, payload in self.attributes(offset):
+            if kind == _ATTRIBUTE_MSG:
+                return payload.rstrip(b"\0").decode("utf-8", "replace")
         return ""
 
 

@@ -45,17 +45,17 @@ class Change:
     # make
 
     def make(self, attachment: "Attachment", wanted: Owned, thorough: bool) -> None:
-        """Add what is wanted; ``thorough`` replaces what the attachment had, and makes room. Raises ``Refused``."""
-        fresh = False
-        if thorough:
-            fresh = not self.kernel.has_table(INET, TABLE)
-            if fresh:
-                layout.add_table(self.transaction, self._records)
-            else:
-                self._forget(attachment.link)
-            for version, group in wanted.groups().items():
-                if fresh or not self.kernel.has_set(INET, TABLE, named("hostports", version, group)):
-                    layout.add_group(self.transaction, version, group)
+        """Add what is wanted; ``thorough`` replaces what the attachment had, and makes room. Raises ``Refused``.
+
+        Rules that somebody took away are put back: a map that no packet is looked up in would serve nobody.
+        """
+        rules = set(self.kernel.rule_comments(INET, TABLE))
+        missing = self._needed(wanted) - rules
+        fresh = not rules and not self.kernel.has_table(INET, TABLE)
+        if missing:
+            self._repair(wanted, missing, fresh)
+        if thorough and not fresh:
+            self._forget(attachment.link)
         for name, elements in wanted.mapped().items():
             if not fresh:
                 self._make_room(attachment, wanted, name, elements, thorough)
@@ -63,10 +63,35 @@ class Change:
                 self.transaction.add_element(name, key, entry.data, attachment.comment)
                 if not entry.everywhere:
                     self._count(entry, 1)
-        self._add_sources(attachment, wanted, thorough, fresh)
+        for source, keys in wanted.masqueraded().items():
+            self._add_sources(attachment, source_set(source), list(keys), thorough and not fresh)
         self._write_counts(fresh)
         self._write_records(attachment, wanted)
         self.kernel.commit(self.transaction, self.generation)
+
+    def _needed(self, wanted: Owned) -> "set[tuple[str, str]]":
+        """Chain and comment of the rules without which what is wanted serves nobody; conditions' jumps are nft's."""
+        needed = set(layout.shared_rules())
+        needed.update((layout.POSTROUTING, source_set(source)) for source in wanted.masqueraded())
+        for version, group in wanted.groups().items():
+            needed.update(layout.group_rules(version, group))
+        return needed
+
+    def _repair(self, wanted: Owned, missing: "set[tuple[str, str]]", fresh: bool) -> None:
+        """Make the table, or what is missing of it."""
+        layout.add_table(self.transaction, self._records)
+        layout.add_rules(self.transaction, missing)
+        for version, group in wanted.groups().items():
+            if not missing.isdisjoint(layout.group_rules(version, group)):
+                layout.add_group(self.transaction, version, group)
+        for source in wanted.masqueraded():
+            layout.add_source_set(self.transaction, source)
+        sets = [] if fresh else self.kernel.sets(INET, TABLE)
+        lengths = {layout.source_of(name) for name in (*sets, *(source_set(source) for source in wanted.masqueraded()))}
+        there = {comment for chain, comment in self.kernel.rule_comments(INET, TABLE) if chain == layout.POSTROUTING}
+        for found in sorted(length for length in lengths if length is not None):
+            if f"from{found[0]}_{found[1]}" not in there:
+                layout.add_source_rule(self.transaction, *found)
 
     def make_way(self, attachment: "Attachment", wanted: Owned) -> None:
         """Only make room, for rules that are made elsewhere. Raises ``Refused``."""
@@ -133,20 +158,14 @@ class Change:
             if name.startswith("hostips"):
                 self._count(entry, -1)
 
-    def _add_sources(self, attachment: "Attachment", wanted: Owned, thorough: bool, fresh: bool) -> None:
-        there: dict[str, bool] = {}
-        for source, keys in wanted.masqueraded().items():
-            name = source_set(source)
-            if name not in there:
-                there[name] = not thorough or (not fresh and self.kernel.has_set(INET, TABLE, name))
-                if not there[name]:
-                    layout.add_source_set(self.transaction, source)
-            if thorough and there[name]:
-                for key, element in zip(keys, self._elements(name, list(keys)), strict=True):
-                    if element is not None and key not in self._gone.get(name, ()):
-                        self._delete(name, key)
-            for key in keys:
-                self.transaction.add_element(name, key, comment=attachment.comment)
+    def _add_sources(self, attachment: "Attachment", name: str, keys: "list[bytes]", thorough: bool) -> None:
+        """Elements of a set of source networks; what a dead attachment left there goes."""
+        if thorough:
+            for key, element in zip(keys, self._elements(name, keys), strict=True):
+                if element is not None and key not in self._gone.get(name, ()):
+                    self._delete(name, key)
+        for key in keys:
+            self.transaction.add_element(name, key, comment=attachment.comment)
 
     def _write_records(self, attachment: "Attachment", wanted: Owned) -> None:
         for version in FAMILIES:

@@ -6,8 +6,9 @@ else's port 53 has nothing to do with a hostPort 53.
 """
 
 from cni.errors import CNIError
-from cni.kernel.conntrack import UDP, Conntrack
 from cni.kernel.netlink import KernelError
+
+UDP = 17
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from cni_portmap.owned import Entry
 
 
-def forget_stale(entries: "list[Entry]", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
-    """ADD: flows to a mapped port of this node that somebody else than the new pod answers."""
+def after_add(entries: "Iterable[Entry]", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
+    """Remove flows to a mapped port of this node that somebody else than the new pod answers."""
     local: dict[Address, bool] = {}
 
     def of_this_node(address: "Address") -> bool:
@@ -28,22 +29,22 @@ def forget_stale(entries: "list[Entry]", rtnl: "Rtnl", say: "Callable[[str], Non
             local[address] = rtnl.is_local(address)
         return local[address]
 
-    def judge(flow: "Flow", mapped: "list[Entry]") -> bool:
+    def stale(flow: "Flow", mapped: "list[Entry]") -> bool:
         for entry in mapped:
             if (entry.everywhere and of_this_node(flow.to)) or entry.host == flow.to:
                 return (flow.answerer, flow.answering_port) != (entry.address, entry.port)
         return False
 
-    _forget(entries, judge, say)
+    _forget(entries, stale, say)
 
 
-def forget_orphans(entries: "list[Entry]", say: "Callable[[str], None]") -> None:
-    """DEL: flows to a port that was mapped which the pod that goes answers."""
+def after_delete(entries: "Iterable[Entry]", say: "Callable[[str], None]") -> None:
+    """Remove flows to a port that was mapped which the pod that goes answers."""
 
-    def judge(flow: "Flow", mapped: "list[Entry]") -> bool:
+    def orphaned(flow: "Flow", mapped: "list[Entry]") -> bool:
         return any((flow.answerer, flow.answering_port) == (entry.address, entry.port) for entry in mapped)
 
-    _forget(entries, judge, say)
+    _forget(entries, orphaned, say)
 
 
 def _forget(
@@ -52,7 +53,12 @@ def _forget(
     """A fault is told and is no error, as in Go: the ports themselves are in order."""
     by_family: dict[int, dict[int, list[Entry]]] = {}
     for entry in entries:
-        by_family.setdefault(entry.version, {}).setdefault(entry.host_port, []).append(entry)
+        if entry.protocol == UDP:
+            by_family.setdefault(entry.version, {}).setdefault(entry.host_port, []).append(entry)
+    if not by_family:
+        return
+    from cni.kernel.conntrack import Conntrack
+
     try:
         conntrack = Conntrack()
         try:

@@ -1,5 +1,6 @@
 """Who holds a host port, and whether that attachment still lives."""
 
+from cni.address import Address
 from cni.kernel.nftables import INET, Element, Nftables, unpack
 from cni.names import Attachment
 from cni_portmap import layout
@@ -26,6 +27,24 @@ def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "
         if link is not None and link.kind == "veth":
             return name
     return ""
+
+
+def container_gone(rtnl: "Rtnl", network: str, container: str, address: Address) -> str:
+    """Why a container that Go's layouts tell does not live any more; the empty text if it does, or may.
+
+    Only behind a bridge all of whose ports tell their attachments, as our bridge's do, that can be known.
+    """
+    route = rtnl.route_to(address)
+    bridge = rtnl.link(index=route.index) if route is not None and route.index else None
+    if bridge is None:
+        return f"no route leads to {address}"
+    if bridge.kind != "bridge":
+        return ""
+    for link in rtnl.links():
+        told = link.alias.count("/") == 2
+        if link.master == bridge.index and (not told or link.alias.startswith(f"{network}/{container}/")):
+            return ""
+    return f"no port of {bridge.name} is its"
 
 
 class Holders:

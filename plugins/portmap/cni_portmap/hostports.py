@@ -4,7 +4,7 @@ from cni.errors import CheckFailed, InvalidConfig
 from cni.kernel import nftables
 from cni.kernel.nftables import EEXIST, ENOENT, INET, Nftables, NftablesError
 from cni.plan import Effect
-from cni_portmap import go_claims, layout
+from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
 from cni_portmap.layout import TABLE, WHERE
 from cni_portmap.owned import WORD, Owned, named, source_set
@@ -48,14 +48,14 @@ class HostPorts(Effect):
                 thorough = thorough or error.errno in (EEXIST, ENOENT)
                 raise
 
-        go_claims.refuse(kernel, self.attachment, self.owned.entries)
+        go_claims.refuse(kernel, self.rtnl, self.attachment, self.owned.entries, self.say)
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _judge(unknown)
         kernel.repeatedly(change)
         if unknown:
             _tell_nft(unknown)
-        self._forget_flows(self.owned.entries, stale=True)
+        flows.after_add(self.owned.entries, self.rtnl, self.say)
 
     def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
         """Family, group and words of the conditions that no jump has yet."""
@@ -67,17 +67,6 @@ class HostPorts(Effect):
                     missing.append((version, group, self.owned.conditions[version]))
                     break
         return missing
-
-    def _forget_flows(self, entries: "list[Entry]", stale: bool) -> None:
-        entries = [entry for entry in entries if entry.protocol == _UDP]
-        if not entries:
-            return
-        from cni_portmap import flows
-
-        if stale:
-            flows.forget_stale(entries, self.rtnl, self.say)
-        else:
-            flows.forget_orphans(entries, self.say)
 
     def compare(self) -> None:
         """Rules, elements and records are there, and are this attachment's."""
@@ -101,7 +90,7 @@ class HostPorts(Effect):
             released = attempt.released
 
         kernel.repeatedly(change)
-        self._forget_flows(released, stale=False)
+        flows.after_delete(released, self.say)
 
     def describe(self) -> str:
         """As nft would be told, without the parts that all attachments share."""
@@ -114,9 +103,6 @@ class HostPorts(Effect):
             pods = dict.fromkeys(str(entry.address) for entry in self.owned.entries if entry.version == source.version)
             lines += [f"ct status dnat {word} saddr {source.network} {word} daddr {pod} masquerade" for pod in pods]
         return "\n".join(lines)
-
-
-_UDP = 17
 
 
 # conditions

@@ -7,12 +7,15 @@ exact name, and through the program only where the kernel has a table of iptable
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, CheckFailed, CNIError, Refused
 from cni.kernel import iptables, nftables
-from cni.kernel.nftables import Nftables, NftablesError, Rule, Transaction
+from cni.kernel.nftables import IPV4, Nftables, NftablesError, Transaction
 from cni.plan import Effect, raise_together
-from cni_portmap import chains
-from cni_portmap.chains import DNAT, MASQ, OLD_SNAT, SETMARK, Listed, by_mapping, chain_name
+from cni_portmap import chains, flows
+from cni_portmap.chains import DNAT, MASQ, OLD_SNAT, SETMARK, chain_name
 from cni_portmap.change import Change
-from cni_portmap.owned import Owned
+from cni_portmap.holder import container_gone
+from cni_portmap.owned import Entry, Owned
+from cni_portmap.settings import PROTOCOLS
+from cni_portmap.sharing import Listed, Seen, by_mapping, going
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,68 +61,73 @@ class IptablesPorts(Effect):
         """One restore a family; raises ``Refused`` for a port that another container has, ``CNIError``."""
         self.make_way()
         with iptables.Lock():
-            for target in self.targets:
-                self._make(target)
+            # both families are looked at before the first is touched
+            planned = [(target, self._changes(target)) for target in self.targets]
+            for target, lines in planned:
+                self._restore(target, lines)
+        flows.after_add(self._owned().entries, self.rtnl, self.say)
+
+    def _owned(self) -> Owned:
+        return Owned.wanted(self.targets, False, False)
 
     def make_way(self) -> None:
         """A port that our table of nftables holds would come first: who has it lives, or loses it."""
-        owned, kernel = Owned.wanted(self.targets, False, False), nftables.here()
+        owned, kernel = self._owned(), nftables.here()
         kernel.repeatedly(lambda: Change(kernel, self.rtnl, self.say).make_way(self.attachment, owned))
 
-    def _make(self, target: "Target") -> None:
+    def _restore(self, target: "Target", lines: "list[str]") -> None:
         name = iptables.PROGRAMS[target.version]
         for turn in range(_TRIES):
-            lines = self._changes(target, iptables.rules(name, [*chains.BASE, DNAT, SETMARK, MASQ, self.identity]))
             fault = iptables.restore(name, lines)
             if not fault:
                 return
-            # another program (Go's portmap) made a shared chain meanwhile: look again
+            # another program (Go's portmap) made a shared chain meanwhile, or took it away: look again
             if "exist" not in fault or turn == _TRIES - 1:
-                raise CNIError(
-                    f"failed to set up host ports with {name}: {fault}", f"the rules were: {'; '.join(lines)}"
-                )
+                raise CNIError(f"failed to set up host ports with {name}: {fault}", f"the rules: {'; '.join(lines)}")
+            lines = self._changes(target)
 
-    def _changes(self, target: "Target", there: "dict[str, list[str]]") -> "list[str]":
+    def _changes(self, target: "Target") -> "list[str]":
         """What is missing, in one script; the remains of this attachment and of dead ones go."""
         said, who = self.said, self.attachment
         assert said is not None  # noqa: S101
+        there = iptables.rules(iptables.PROGRAMS[target.version], self._looked_at)
         entries = chains.entries(who, said, target.version)
-        room = self._room(target, there, [Listed(line) for line in entries])
-        own = self._remains(there)
-        known = {chain: {iptables.meaning(line) for line in lines} for chain, lines in there.items()}
+        gone = self._room(target, there, [Listed(line) for line in entries]) + self._remains(there)
+        left = {iptables.meaning(line) for lines in there.values() for line in lines}
+        left -= {iptables.meaning(f"-A{line[2:]}") for line in gone}
         shared = [*chains.marking(said), *chains.entrances()]
-        wanted = {line.split()[1] for line in shared} - set(chains.BASE) | {DNAT, self.identity}
-        made = [chain for chain in (SETMARK, MASQ, DNAT, self.identity) if chain in wanted and chain not in there]
-        lines = [f"-N {chain}" for chain in made]
-        lines += [line for line in shared if iptables.meaning(line) not in known.get(line.split()[1], ())]
+        chain_of = [line.split()[1] for line in shared]
+        wanted = {*chain_of, DNAT, self.identity} - set(chains.BASE)
+        lines = [f"-N {chain}" for chain in (SETMARK, MASQ, DNAT, self.identity) if chain in wanted - set(there)]
+        lines += [line for line in shared if iptables.meaning(line) not in left]
         jump = chains.masquerading()
-        if chains.marking(said) and iptables.meaning(jump) not in known.get("POSTROUTING", ()):
+        if chains.marking(said) and iptables.meaning(jump) not in left:
             lines.append(jump.replace("-A POSTROUTING", "-I POSTROUTING 1", 1))
-        lines += room + own
-        lines += chains.translations(who, target, said)
-        have = known.get(DNAT, set())
-        kept = {iptables.meaning(line) for line in there.get(DNAT, ()) if f"-D{line[2:]}" not in room}
-        return lines + [line for line in entries if iptables.meaning(line) not in have & kept]
+        lines += gone + chains.translations(who, target, said)
+        return lines + [line for line in entries if iptables.meaning(line) not in left]
+
+    @property
+    def _looked_at(self) -> "list[str]":
+        return [*chains.BASE, DNAT, SETMARK, MASQ, self.identity]
 
     def _remains(self, there: "dict[str, list[str]]") -> "list[str]":
-        """Rules of the container's chain that lead to none of its other interfaces: left of this attachment."""
-        groups = by_mapping(there.get(self.identity, []))
-        if not groups:
-            return []
+        """Lines that take away what is left of this attachment."""
+        entries = [rule for rule in map(Listed, there.get(DNAT, ())) if rule.target == self.identity]
+        rules = [Listed(line) for line in there.get(self.identity, ())]
         living = {str(address) for address in self.others()}
-        return [f"-D{rule.line[2:]}" for group in groups if group[-1].leads_to not in living for rule in group]
+        own, groups = going(entries, rules, chains.comment(self.attachment), living)
+        return [f"-D{rule.line[2:]}" for rule in (*own, *(rule for group in groups for rule in group))]
 
     def others(self) -> "set[Address]":
         """The addresses of the container's other interfaces: what leads there is another attachment's."""
         return other_addresses(self.namespace, self.attachment.ifname)
 
     def _room(self, target: "Target", there: "dict[str, list[str]]", entries: "list[Listed]") -> "list[str]":
-        """Lines that take dead containers' rules away; raises ``Refused`` if a living one has a port."""
-        ours = str(target.prefix.address)
+        """Lines that take dead containers' mappings away; raises ``Refused`` if a living one has a port."""
         lines: list[str] = []
-        for line in there.get(DNAT, ()):
-            held = Listed(line)
-            if held.target == self.identity or not held.target.startswith("CNI-DN-"):
+        comment = chains.comment(self.attachment)
+        for held in map(Listed, there.get(DNAT, ())):
+            if held.comment == comment or not held.target.startswith("CNI-DN-"):
                 continue
             ports = {
                 port
@@ -127,30 +135,34 @@ class IptablesPorts(Effect):
                 if (entry.protocol, entry.conditions) == (held.protocol, held.conditions)
                 for port in entry.ports & held.ports
             }
-            groups = by_mapping(there.get(held.target, [])) if ports else []
-            for group in groups:
-                if not self._overlaps(target, group[-1], ports):
-                    continue
-                owner = chains.owner_of(held.options.get("--comment", "")) or ("?", held.target)
-                if group[-1].leads_to != ours:
-                    port = f"{held.protocol} port {', '.join(sorted(group[-1].ports))}"
-                    raise Refused(
-                        f"{port} is held by {'/'.join(owner)}, and asked for by {self.attachment}",
-                        "remove the other container, or choose another port",
-                        ADDRESS_TAKEN,
-                    )
-                self.say(f"portmap: {self.attachment} takes {ours} over from {'/'.join(owner)}")
-                lines += [f"-D{rule.line[2:]}" for rule in group]
+            for group in by_mapping([Listed(line) for line in there.get(held.target, ())]) if ports else ():
+                if self._overlaps(target, group[-1], ports):
+                    self._take_over(target, held, group[-1])
+                    lines += [f"-D{rule.line[2:]}" for rule in group]
         return lines
 
-    def _overlaps(self, target: "Target", held: Listed, ports: "set[str]") -> bool:
-        host = held.options.get("-d", "").partition("/")[0]
+    def _overlaps(self, target: "Target", held: Listed, ports: "set[int]") -> bool:
         return any(
-            str(mapping.host_port) in held.ports & ports
+            mapping.host_port in held.ports & ports
             and mapping.protocol == held.protocol
-            and (not host or mapping.host is None or str(mapping.host) == host)
+            and (not held.host or mapping.host is None or str(mapping.host) == held.host)
             for mapping in target.mappings
         )
+
+    def _take_over(self, target: "Target", entry: Listed, held: Listed) -> None:
+        owner, address = chains.owner_of(entry.comment), Address.parse(held.leads_to)
+        name = "/".join(owner or ("?", entry.target))
+        port = f"{held.protocol} port {', '.join(map(str, sorted(held.ports)))}"
+        why = "its address was given to the new one" if address == target.prefix.address else ""
+        if not why and owner is not None:
+            why = container_gone(self.rtnl, *owner, address)
+        if not why:
+            raise Refused(
+                f"{port} is held by {name}, and asked for by {self.attachment}",
+                "remove the other container, or choose another port",
+                ADDRESS_TAKEN,
+            )
+        self.say(f"portmap: {self.attachment} takes {port} over from {name}: {why}")
 
     # compare
 
@@ -160,24 +172,39 @@ class IptablesPorts(Effect):
         assert said is not None  # noqa: S101
         for target in self.targets:
             name = iptables.PROGRAMS[target.version]
-            there = iptables.rules(name, [*chains.BASE, DNAT, SETMARK, MASQ, self.identity])
+            there = iptables.rules(name, self._looked_at)
             known = {chain: {iptables.meaning(line) for line in lines} for chain, lines in there.items()}
             wanted = [*chains.translations(self.attachment, target, said), *chains.entrances(), *chains.marking(said)]
             wanted += [chains.masquerading()] if chains.marking(said) else []
-            conditions = said.conditions[target.version]
-            if not conditions:
-                wanted += chains.entries(self.attachment, said, target.version)
-            for line in wanted:
+            entries, conditional = (
+                chains.entries(self.attachment, said, target.version),
+                said.conditions[target.version],
+            )
+            for line in wanted if conditional else wanted + entries:
                 chain = line.split()[1]
                 if chain not in there:
                     raise CheckFailed(f"{name}: chain {chain} not found in table nat")
                 if iptables.meaning(line) not in known[chain]:
                     raise CheckFailed(f"{name}: rule {line} is missing in table nat")
-            for line in chains.entries(self.attachment, said, target.version) if conditions else ():
+            for line in entries if conditional else ():
                 # how conditions are printed is iptables' own affair, so it is asked
                 fault, _ = iptables.run(name, "-t", "nat", "-C", *iptables.split(line)[1:])
                 if fault:
                     raise CheckFailed(f"{name}: rule {line} is missing in table nat")
+            self._compare_order(name, target, there[self.identity])
+
+    def _compare_order(self, name: str, target: "Target", lines: "list[str]") -> None:
+        """Of several translations of one port the first counts; it has to be ours."""
+        listed = [rule for rule in map(Listed, lines) if rule.target == "DNAT"]
+        assert self.said is not None  # noqa: S101
+        for ours in map(Listed, chains.translations(self.attachment, target, self.said)):
+            same = (
+                rule
+                for rule in listed
+                if (rule.protocol, rule.ports) == (ours.protocol, ours.ports) and rule.host in ("", ours.host)
+            )
+            if ours.target == "DNAT" and next(same).options != ours.options:
+                raise CheckFailed(f"{name}: a rule before {ours.line} leads elsewhere", f"in chain {self.identity}")
 
     # remove
 
@@ -202,23 +229,29 @@ class IptablesPorts(Effect):
         who = self.attachment
         chain, old = self.identity, chain_name(who.network, who.container, "CNI-SN-")
         transaction = Transaction(family, "nat")
+        released: list[Entry] = []
         if kernel.chain(family, "nat", chain) is not None:
-            self._release(kernel, family, transaction)
+            released = self._release(kernel, family, transaction)
         if kernel.chain(family, "nat", old) is not None:
             _take_away(kernel, family, transaction, old, OLD_SNAT)
         kernel.commit(transaction, generation)
+        flows.after_delete(released, self.say)
 
-    def _release(self, kernel: Nftables, family: int, transaction: Transaction) -> None:
-        """Rules that lead to the container's other interfaces stay, and the chain with them."""
-        living = {address.packed for address in self.others()}
-        rules = kernel.rules(family, "nat", self.identity)
-        going = [group for group in _groups(rules) if not _leads_to(group[-1], living)]
-        if sum(len(group) for group in going) == len(rules):
+    def _release(self, kernel: Nftables, family: int, transaction: Transaction) -> "list[Entry]":
+        """Take this attachment's rules away, and the chain with the last of all: what went."""
+        size = 4 if family == IPV4 else 16
+        entries = [Seen(rule, size) for rule in kernel.rules(family, "nat", DNAT) if self.identity in rule.jumps_to()]
+        rules = [Seen(rule, size) for rule in kernel.rules(family, "nat", self.identity)]
+        comment = chains.comment(self.attachment)
+        own, groups = going(entries, rules, comment, {str(one) for one in self.others()})
+        if sum(map(len, groups)) == len(rules) and all(entry.comment == comment for entry in entries):
             _take_away(kernel, family, transaction, self.identity, DNAT)
-            return
-        for group in going:
-            for rule in group:
-                transaction.delete_rule(self.identity, rule.handle)
+        else:
+            for entry in own:
+                transaction.delete_rule(DNAT, entry.rule.handle)
+            for rule in (rule for group in groups for rule in group):
+                transaction.delete_rule(self.identity, rule.rule.handle)
+        return [_entry(group[-1], port) for group in groups for port in group[-1].ports if group[-1].target == "DNAT"]
 
     def _remove_legacy(self) -> None:
         for version, name in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
@@ -233,17 +266,14 @@ class IptablesPorts(Effect):
 
     def _legacy_lines(self, there: "dict[str, list[str]]") -> "list[str]":
         lines = self._remains(there)
-        if len(lines) < len(there[self.identity]):
-            return lines
-        jumps = [line for line in there.get(DNAT, ()) if Listed(line).target == self.identity]
-        lines = [f"-D{line[2:]}" for line in jumps]
-        going = [self.identity]
-        if len(jumps) == len(there.get(DNAT, ())):
+        going_lines = {f"-A{line[2:]}" for line in lines}
+        empty = [self.identity] if going_lines >= set(there[self.identity]) else []
+        if empty and going_lines >= set(there.get(DNAT, ())):
             shared = [chain for chain in (DNAT, MASQ, SETMARK) if chain in there]
             for base in chains.BASE:
                 lines += [f"-D{line[2:]}" for line in there.get(base, ()) if Listed(line).target in shared]
-            going += shared
-        return lines + [f"-F {chain}" for chain in going] + [f"-X {chain}" for chain in going]
+            empty += shared
+        return lines + [f"-F {chain}" for chain in empty] + [f"-X {chain}" for chain in empty]
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:
         """Chains of the network's containers, told by the comments of their entry rules, that no valid one has."""
@@ -283,18 +313,10 @@ def other_addresses(namespace: "Namespace | None", ifname: str) -> "set[Address]
     return found
 
 
-def _groups(rules: "list[Rule]") -> "list[list[Rule]]":
-    groups: list[list[Rule]] = [[]]
-    for rule in rules:
-        groups[-1].append(rule)
-        if iptables.target_of(rule)[0] == "DNAT":
-            groups.append([])
-    return [group for group in groups if group]
-
-
-def _leads_to(rule: Rule, addresses: "set[bytes]") -> bool:
-    information = iptables.target_of(rule)[1]
-    return any(address in information for address in addresses)
+def _entry(rule: Seen, host_port: int) -> Entry:
+    """What a translation mapped, for the flows that it leaves."""
+    address = Address.parse(rule.leads_to)
+    return Entry(PROTOCOLS[rule.protocol], Address(bytes(len(address.packed))), host_port, address, rule.port)
 
 
 def _take_away(kernel: Nftables, family: int, transaction: Transaction, chain: str, entrance: str) -> None:

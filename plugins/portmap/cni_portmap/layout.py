@@ -48,7 +48,7 @@ from cni.address import Prefix
 from cni.kernel import nftables as nft
 from cni.kernel.nftables import IFNAME, INET, INET_PROTO, INET_SERVICE, MARK, Nftables, SetType, Transaction
 from cni.kernel.records import Records
-from cni_portmap.owned import ADDRESS, PLAIN, WORD, named, source_set
+from cni_portmap.owned import ADDRESS, EVERYWHERE, PLAIN, WORD, named, source_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,31 +82,66 @@ def attachments(kernel: Nftables) -> Records:
 
 
 def add_table(change: Transaction, records: "list[Records]") -> None:
-    """All that stands there whoever is attached."""
+    """All that stands there whoever is attached; what is there already stays."""
     change.add_table()
     for each in records:
         change.add_set(each.name, each.type)
     for version in FAMILIES:
-        add_group(change, version, PLAIN)
+        add_maps(change, version, PLAIN)
+        change.add_chain(named("hostports", version, PLAIN))
     for name, hook in ENTRANCES:
         change.add_chain(name, "nat", hook, _BEFORE_DSTNAT)
-        for version in FAMILIES:
-            target = named("hostports", version, PLAIN)
-            expressions = [*nft.of_family(version), *nft.to_this_node(), nft.jump(target)]
-            change.add_rule(name, expressions, f"meta nfproto ipv{version} fib daddr type local jump {target}", target)
     change.add_chain(POSTROUTING, "nat", nft.POSTROUTING, _BEFORE_SRCNAT)
 
 
-def add_group(change: Transaction, version: int, group: str) -> None:
-    """Maps and chain of all that have the same conditions."""
+def shared_rules() -> "list[tuple[str, str]]":
+    """Chain and comment of the rules that stand there whoever is attached, in order."""
+    found = []
+    for version in FAMILIES:
+        found += group_rules(version, PLAIN)
+    return found + [(name, named("hostports", version, PLAIN)) for name, _ in ENTRANCES for version in FAMILIES]
+
+
+def group_rules(version: int, group: str) -> "list[tuple[str, str]]":
+    """Those of a group's own chain."""
+    chain = named("hostports", version, group)
+    return [(chain, named(kind, version, group)) for kind in ("hostips", "hostports")]
+
+
+def add_rules(change: Transaction, missing: "set[tuple[str, str]]") -> None:
+    """The shared rules that are missing; the order matters in a chain of translations, so that is filled anew."""
+    for version in FAMILIES:
+        if not missing.isdisjoint(group_rules(version, PLAIN)):
+            fill_group(change, version, PLAIN)
+        target = named("hostports", version, PLAIN)
+        for name, _ in ENTRANCES:
+            if (name, target) in missing:
+                expressions = [*nft.of_family(version), *nft.to_this_node(), nft.jump(target)]
+                text = f"meta nfproto ipv{version} fib daddr type local jump {target}"
+                change.add_rule(name, expressions, text, target)
+
+
+def add_maps(change: Transaction, version: int, group: str) -> None:
+    """The maps of all that have the same conditions."""
     data = (ADDRESS[version], INET_SERVICE)
     change.add_set(named("hostips", version, group), SetType((ADDRESS[version], *_PORT), data))
     change.add_set(named("hostports", version, group), SetType(_PORT, data))
     change.add_set(named("hostip_ports", version, group), SetType(_PORT, (INET_SERVICE,)))
+
+
+def fill_group(change: Transaction, version: int, group: str) -> None:
+    """The rules of their chain."""
     chain = named("hostports", version, group)
-    change.add_chain(chain)
+    change.flush_chain(chain)
     for name, expressions, text in translations(version, group):
         change.add_rule(chain, expressions, text, name)
+
+
+def add_group(change: Transaction, version: int, group: str) -> None:
+    """Maps and chain of all that have the same conditions."""
+    add_maps(change, version, group)
+    change.add_chain(named("hostports", version, group))
+    fill_group(change, version, group)
 
 
 def delete_group(change: Transaction, version: int, group: str) -> None:
@@ -148,11 +183,16 @@ def translations(version: int, group: str) -> "list[tuple[str, list[Expression],
 
 
 def add_source_set(change: Transaction, source: Prefix) -> None:
-    """The set of source networks of one length, and its rule."""
-    version, name = source.version, source_set(source)
-    word, width, address = WORD[version], ADDRESS[version].length // 4, ADDRESS[version]
-    change.add_set(name, SetType((address, address, *_PORT)))
-    mask, register = source.netmask, nft.REG32_00
+    """The set of source networks of one length."""
+    address = ADDRESS[source.version]
+    change.add_set(source_set(source), SetType((address, address, *_PORT)))
+
+
+def add_source_rule(change: Transaction, version: int, length: int) -> None:
+    """Masquerade what comes from a network in the set for this length."""
+    source = Prefix(EVERYWHERE[version].address, length)
+    name, mask, register = source_set(source), source.netmask, nft.REG32_00
+    word, width = WORD[version], ADDRESS[version].length // 4
     expressions = [
         *nft.redirected(),
         *nft.of_family(version),
@@ -166,3 +206,11 @@ def add_source_set(change: Transaction, source: Prefix) -> None:
     ]
     keys = f"{word} saddr & {mask} . {word} daddr . meta l4proto . ct original proto-dst"
     change.add_rule(POSTROUTING, expressions, f"ct status dnat {keys} @{name} masquerade", name)
+
+
+def source_of(name: str) -> "tuple[int, int] | None":
+    """Family and length of a set of source networks by its name, None for another set."""
+    parts = name.removeprefix("from").split("_")
+    if not name.startswith("from") or len(parts) != 2 or not all(part.isdigit() for part in parts):
+        return None
+    return int(parts[0]), int(parts[1])

@@ -21,9 +21,11 @@ from cni.errors import CheckFailed, CNIError
 from cni.kernel import nftables as nft
 from cni.kernel import sysctl
 from cni.kernel.iptables import Lock
-from cni.kernel.nftables import IFNAME, INET, INET_SERVICE, Nftables, SetType, Transaction, pack
+from cni.kernel.nftables import IFNAME, INET, INET_SERVICE, IPV4, Nftables, SetType, Transaction, pack
 from cni.kernel.records import Records
 from cni.plan import Effect
+from cni_portmap.chains import DNAT
+from cni_portmap.go_tables import TABLE as GO_TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,16 +103,17 @@ class Localnet(Effect):
         mine, name = self.attachment.link, link.encode()
         there = _opened(kernel, link)
         held = records.of(mine)
-        if held and there is not None and held[0][0].rstrip(b"\0") == name:
+        whole = bool(kernel.rule_comments(INET, TABLE))
+        if whole and held and there is not None and held[0][0].rstrip(b"\0") == name:
             return True
         if held:  # the container came back elsewhere
             Release(kernel, mine).repeat()
             return False
         if there is None and not first:
             return False
+        if not whole:
+            _add_table(transaction, records)
         if there is None:
-            if not kernel.has_table(INET, TABLE):
-                _add_table(transaction, records)
             before = int(sysctl.read(_sysctl(link)) or "0").to_bytes(2, "big")
             transaction.add_element("opened", pack(_OPENED.key, [name]), pack(_OPENED.data, [before]))
         guarded = pack(_GUARDED.key, [name])
@@ -170,6 +173,7 @@ def _opened(kernel: Nftables, link: str) -> "int | None":
 
 
 def _add_table(transaction: Transaction, records: Records) -> None:
+    """The table, or what is missing of it, with its rule."""
     transaction.add_table()
     transaction.add_set(records.name, records.type)
     transaction.add_set("opened", _OPENED)
@@ -185,6 +189,11 @@ def _add_table(transaction: Transaction, records: Records) -> None:
         nft.DROP,
     ]
     transaction.add_rule(_CHAIN, expressions, f"iifname @guarded ip daddr {_LOOPBACK} drop")
+
+
+def _go_needs_it(kernel: Nftables) -> bool:
+    """Whether containers have ports in Go's layouts: then route_localnet stays on for them, as Go's plugin leaves it."""
+    return kernel.has_table(IPV4, GO_TABLE) or kernel.chain(IPV4, "nat", DNAT) is not None
 
 
 class Release:
@@ -217,8 +226,9 @@ class Release:
                 transaction.delete_table()
             else:
                 self._close(transaction, name)
-            sysctl.attempt(_sysctl(link), str(_opened(kernel, link) or 0))
-            self._lowered = True
+            if not _go_needs_it(kernel):
+                sysctl.attempt(_sysctl(link), str(_opened(kernel, link) or 0))
+                self._lowered = True
         kernel.commit(transaction, generation)
         if self._lowered and not last:  # somebody came while we took ourselves for the last
             sysctl.attempt(_sysctl(link), "1")

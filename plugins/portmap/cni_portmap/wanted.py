@@ -47,5 +47,6 @@ def wanted(
 def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None") -> "Stages":
     """What may be there of an attachment, whatever the configuration says today, and whoever made it."""
     who = call.attachment
-    yield [HostPorts(who, rtnl, call.say), IptablesPorts(who, rtnl, namespace, call.say), GoTables(who, namespace)]
+    # removed in reverse: whether anybody needs localhost is known when the ports are gone
     yield [Localnet(who, rtnl, call.say)]
+    yield [HostPorts(who, rtnl, call.say), IptablesPorts(who, rtnl, namespace, call.say), GoTables(who, namespace)]
