@@ -1,6 +1,6 @@
-"""Another plugin, executed as the specification says (section "Delegated plugins"): found in CNI_PATH, same stdin.
+"""Another plugin, executed as the specification says (section "Delegated plugins"): found in CNI_PATH, told on stdin.
 
-A delegate of the same build is run in this process instead: the same code, without a second start of Python.
+One of the same build is run in this process instead: the same code, without a second start of Python.
 """
 
 import os
@@ -9,7 +9,7 @@ from time import monotonic, sleep
 
 from cni import build, wire
 from cni.config import chosen
-from cni.errors import CNIError, TryAgainLater
+from cni.errors import CNIError, Refused, TryAgainLater
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _MARK = b"pycni-build:"
 def find(name: str, folders: list[str]) -> str:
     """The first regular file of that name; the execute bit is not looked at, as in Go. Raises ``CNIError``."""
     if not name:
-        raise CNIError("no plugin name provided", "set ipam.type to the IPAM plugin's name")
+        raise CNIError("no plugin name provided", "set type to the plugin's name, that of ipam too")
     if "/" in name or "\0" in name or name in (".", ".."):
         raise CNIError(f"invalid plugin name: {name}", "the name of a file in CNI_PATH, without a path")
     if not folders:
@@ -48,21 +48,19 @@ def find(name: str, folders: list[str]) -> str:
     )
 
 
-def run(call: "Call", name: str, verb: str) -> "Any":
+def run(call: "Call", name: str, verb: str, stdin: bytes | None = None) -> "Any":
     """Run the plugin ``name`` with ``verb`` on the call's configuration: the document it printed, None if nothing.
 
-    Raises ``CNIError``: the delegate's own error as it gave it, or code 0 with what it said where it gave none.
+    ``stdin`` is a configuration other than the call's. Raises ``CNIError``: the plugin's own error as it gave it, or
+    code 0 with what it said where it gave none; ``Refused`` when one of the same build says that it made nothing.
     """
     path = find(name, call.path)
     environ = {**call.environ, "CNI_COMMAND": verb}
-    done = _here(call, path, name, environ) if _same_build(path) else None
-    if done is None:
-        done = execute(path, environ, call.stdin, max(TIMEOUT_MIN, min(TIMEOUT, CALL_TIME - call.elapsed)))
-    status, output, noise = done
-    if status:
-        raise _failure(status, output, noise)
-    if noise:
-        call.say(noise.decode("utf-8", "replace").rstrip("\n"))
+    if stdin is None:
+        stdin = call.stdin
+    output = _here(call, path, name, environ, stdin) if _same_build(path) else None
+    if output is None:
+        output = _there(call, path, environ, stdin)
     if verb != "ADD":
         return None
     try:
@@ -73,6 +71,16 @@ def run(call: "Call", name: str, verb: str) -> "Any":
     if document is not None and not isinstance(document, dict):
         raise CNIError("failed to unmarshal raw result: not an object", f"{path} printed {_quoted(output)}")
     return document or {}
+
+
+def _there(call: "Call", path: str, environ: dict[str, str], stdin: bytes) -> bytes:
+    """Run it in a process of its own, within what is left of the call's time: what it printed."""
+    status, output, noise = execute(path, environ, stdin, max(TIMEOUT_MIN, min(TIMEOUT, CALL_TIME - call.elapsed)))
+    if status:
+        raise _failure(status, output, noise)
+    if noise:
+        call.say(noise.decode("utf-8", "replace").rstrip("\n"))
+    return output
 
 
 def _quoted(data: bytes) -> str:
@@ -118,15 +126,17 @@ def _same_build(path: str) -> bool:
 
 
 class _Noise:
-    def __init__(self) -> None:
-        self.text = ""
+    """Passes on the lines of a plugin that runs in this process."""
+
+    def __init__(self, call: "Call") -> None:
+        self._call = call
 
     def write(self, text: str, /) -> None:
-        self.text += text
+        self._call.say(text.rstrip("\n"))
 
 
-def _here(call: "Call", path: str, name: str, environ: dict[str, str]) -> tuple[str, bytes, bytes] | None:
-    """Run a delegate of the same build in this process; the answer is as ``execute``'s, None for a renamed file."""
+def _here(call: "Call", path: str, name: str, environ: dict[str, str], stdin: bytes) -> bytes | None:
+    """Run a plugin of the same build in this process: what it printed; None for a renamed file."""
     from cni import skel
 
     path = os.path.abspath(path)
@@ -139,9 +149,12 @@ def _here(call: "Call", path: str, name: str, environ: dict[str, str]) -> tuple[
         if not f"{module}.".startswith(f"{error.name}."):
             raise
         return None
-    noise = _Noise()
-    status, output = skel.call(sys.modules[module].PLUGIN, environ, call.stdin, noise)
-    return f"exit status {status}" if status else "", output, noise.text.encode("utf-8", "replace")
+    plugin = sys.modules[module].PLUGIN
+    output, fault = skel.answer(plugin, environ, stdin, _Noise(call), call.watch, call.began)
+    if fault is None:
+        return output
+    # of the error's classes this one alone means something to another plugin's plan
+    raise (Refused if isinstance(fault, Refused) else CNIError)(fault.msg, fault.details, fault.code)
 
 
 def execute(

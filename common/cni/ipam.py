@@ -2,7 +2,7 @@
 
 from cni import delegate
 from cni.config import chosen
-from cni.errors import CNIError, DecodingFailure
+from cni.errors import CNIError, DecodingFailure, Refused
 from cni.plan import Effect
 from cni.result import parse_delegated
 
@@ -38,7 +38,11 @@ class Addresses(Effect):
 
     def make(self) -> "Result":
         """Delegate ADD; the executor's undo is the DEL that the specification asks for when it fails."""
-        result = parse_delegated(delegate.run(self.call, self.type, "ADD"), self.call.version)
+        try:
+            document = delegate.run(self.call, self.type, "ADD")
+        except Refused as error:  # the specification asks for DEL all the same
+            raise CNIError(error.msg, error.details, error.code) from None
+        result = parse_delegated(document, self.call.version)
         if not result.ips:
             raise CNIError("IPAM plugin returned missing IP config", f"{self.type} handed out no address")
         return result

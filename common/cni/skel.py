@@ -48,13 +48,36 @@ class Plugin:
 class Call:
     """One call of one verb, checked as far as the frame can."""
 
-    __slots__ = ("_log", "_steps", "_watch", "attachment", "config", "environ", "netns", "stdin", "verb", "version")
+    __slots__ = (
+        "_log",
+        "_steps",
+        "attachment",
+        "began",
+        "config",
+        "environ",
+        "netns",
+        "stdin",
+        "verb",
+        "version",
+        "watch",
+    )
 
-    def __init__(self, environ: "Mapping[str, str]", stdin: bytes, log: "Log", watch: "Observer | None" = None) -> None:
-        """Read the configuration; raises ``DecodingFailure``, ``InvalidConfig`` (the name), ``IncompatibleVersion``."""
+    def __init__(
+        self,
+        environ: "Mapping[str, str]",
+        stdin: bytes,
+        log: "Log",
+        watch: "Observer | None" = None,
+        began: float | None = None,
+    ) -> None:
+        """Read the configuration; raises ``DecodingFailure``, ``InvalidConfig`` (the name), ``IncompatibleVersion``.
+
+        ``began`` is when the call began that this one is a part of, by the monotonic clock.
+        """
         self._log = log
-        self._watch = watch
+        self.watch = watch
         self._steps: list[tuple[str, float]] = [("start", monotonic())]
+        self.began = self._steps[0][1] if began is None else began
         self.environ = environ
         self.stdin = stdin
         self.verb = environ["CNI_COMMAND"]
@@ -84,7 +107,7 @@ class Call:
     @property
     def elapsed(self) -> float:
         """Seconds since the call began."""
-        return monotonic() - self._steps[0][1]
+        return monotonic() - self.began
 
     def say(self, line: str) -> None:
         """A line for people, on standard error."""
@@ -96,8 +119,8 @@ class Call:
 
     def observe(self, deed: str, effect: "Effect", moment: str) -> None:
         """The executor's observer: notes the times."""
-        if self._watch is not None:
-            self._watch(deed, effect, moment)
+        if self.watch is not None:
+            self.watch(deed, effect, moment)
         if moment == "after":
             self.step(type(effect).__name__)
 
@@ -115,7 +138,8 @@ class Call:
             f"{name} {(now - before) * 1000:.1f}"
             for (_, before), (name, now) in zip(self._steps, self._steps[1:], strict=False)
         ]
-        self.say(f"{plugin} {self.verb} {self.attachment} {self.elapsed * 1000:.1f} ms: {', '.join(times)}")
+        whole = (monotonic() - self._steps[0][1]) * 1000
+        self.say(f"{plugin} {self.verb} {self.attachment} {whole:.1f} ms: {', '.join(times)}")
 
 
 def _configuration(stdin: bytes) -> "dict[str, Any]":
@@ -215,21 +239,35 @@ def call(
     ``stdin`` is the configuration, or a function that reads it when it is wanted (VERSION does not); ``log`` takes
     what goes to standard error; ``watch`` is told before and after each effect.
     """
+    output, error = answer(plugin, environ, stdin, log, watch)
+    return (1 if error else 0), output
+
+
+def answer(
+    plugin: Plugin,
+    environ: "Mapping[str, str]",
+    stdin: "bytes | Callable[[], bytes]",
+    log: "Log",
+    watch: "Observer | None" = None,
+    began: float | None = None,
+) -> "tuple[bytes, CNIError | None]":
+    """As ``call``: the whole standard output, and the error that it tells, as it was raised."""
     if not environ.get("CNI_COMMAND"):
         log.write(f"CNI {plugin.type} plugin pycni {VERSION}\n")
         log.write(f"CNI protocol versions supported: {', '.join(versions.KNOWN)}\n")
-        return 0, b""
+        return b"", None
     debug = bool(environ.get("CNI_DEBUG"))
     version, served = "", None
     try:
         environment.check(environ)
         if environ["CNI_COMMAND"] == "VERSION":
-            return 0, _version_document()
-        served = Call(environ, stdin if isinstance(stdin, bytes) else stdin(), log, watch)
+            return _version_document(), None
+        served = Call(environ, stdin if isinstance(stdin, bytes) else stdin(), log, watch, began)
         version = served.version
-        return 0, _dispatch(plugin, served)
+        return _dispatch(plugin, served), None
     except (Exception, KeyboardInterrupt) as error:
-        return 1, _error_document(_explained(error, plugin, debug, log), version)
+        explained = _explained(error, plugin, debug, log)
+        return _error_document(explained, version), explained
     finally:
         if debug and served is not None:
             served.trace(plugin.type)

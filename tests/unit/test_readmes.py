@@ -27,7 +27,7 @@ def tables_of(plugin: str) -> list[list[str]]:
     return [table.markdown().splitlines() for table in tables]
 
 
-@pytest.mark.parametrize("plugin", ["bridge", "host-local", "portmap"])
+@pytest.mark.parametrize("plugin", ["bridge", "chain", "host-local", "portmap"])
 def test_the_tables_of_keys_are_the_plugins_own(plugin: str) -> None:
     """What README.md shows between each two marks is what ``Table.markdown`` prints, and nothing is left out."""
     page = (PLUGINS / plugin / "README.md").read_text()
@@ -43,3 +43,14 @@ def test_every_plugin_has_its_page_and_an_example(plugin: str) -> None:
     assert f'"{plugin}"' in text
     example = json.loads(text)
     assert {"cniVersion", "name", "plugins"} <= set(example)
+
+
+def test_the_page_of_the_chain_shows_one_network_in_both_forms() -> None:
+    """What the chain's ``plugins`` holds is the plain list; its capabilities are those of the members together."""
+    page = (PLUGINS.parent / "docs/chain.md").read_text()
+    plain, chain = (json.loads(part.split("```")[0]) for part in page.split("```json\n")[1:])
+    (entry,) = chain.pop("plugins")
+    members = plain.pop("plugins")
+    wanted = {name: True for member in members for name in member.get("capabilities", {})}
+    assert entry == {"type": "chain", "capabilities": wanted, "plugins": members}
+    assert chain == plain

@@ -40,6 +40,7 @@ class Namespace:
         import fcntl
 
         self.path = path
+        self.fd = -1
         self._homes: list[int] = []
         self._rtnl: Rtnl | None = None
         try:
@@ -56,7 +57,7 @@ class Namespace:
         except OSError:
             kind = 0
         if kind != _CLONE_NEWNET:
-            os.close(self.fd)
+            self.close()
             remedy = "CNI_NETNS must be the path of a network namespace, such as /var/run/netns/NAME"
             raise InvalidNetns(f'failed to open netns "{path}": it is no network namespace', remedy)
 
@@ -92,4 +93,8 @@ class Namespace:
         if self._rtnl is not None:
             self._rtnl.close()
             self._rtnl = None
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    __del__ = close  # a process may serve several plugins, one after the other

@@ -1,0 +1,88 @@
+"""A member of the chain as an effect: its ADD, CHECK, DEL and GC are the plugin's own."""
+
+from cni import delegate
+from cni.errors import CNIError, Refused
+from cni.plan import Effect
+from cni.result import parse_delegated
+from cni.versions import FAMILIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from cni.names import Attachment
+    from cni.result import Result
+    from cni.skel import Call
+    from cni_chain.settings import Entry
+
+
+class Latest:
+    """What the members have answered so far: the prevResult of the next one, and of all on CHECK and DEL."""
+
+    __slots__ = ("document", "result")
+
+    def __init__(self, document: "dict[str, Any] | None" = None) -> None:
+        self.document = document
+        self.result: Result | None = None
+
+
+# How libcni words the verb in the error of a plugin of a conflist.
+_WORDS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "GC": "gc", "STATUS": "status"}
+
+
+class Member(Effect):
+    """A plugin that has done its part for the attachment."""
+
+    __slots__ = ("call", "entry", "latest")
+
+    def __init__(self, call: "Call", entry: "Entry", latest: Latest) -> None:
+        super().__init__(call.attachment)
+        self.call = call
+        self.entry = entry
+        self.latest = latest
+
+    def run(self, verb: str) -> "Any":
+        """The member's answer; its error as it is, with its name and the verb in front."""
+        try:
+            return delegate.run(self.call, self.entry.type, verb, self.entry.request(self.call, self.latest.document))
+        except CNIError as error:
+            text = f'plugin type="{self.entry.type}" failed ({_WORDS[verb]}): {error.msg}'
+            raise (Refused if isinstance(error, Refused) else CNIError)(text, error.details, error.code) from None
+
+    def make(self) -> None:
+        """ADD; the result is the prevResult of the member after."""
+        document = self.run("ADD")
+        stated = document.get("cniVersion")
+        version = stated if isinstance(stated, str) and stated else self.call.version
+        result = parse_delegated(document, self.call.version)
+        # as libcni passes it on: of its own version, with the members that this version has
+        empty = version in FAMILIES[0] and not result.ips
+        self.latest.document = {"cniVersion": version} if empty else result.document(version)
+        self.latest.result = result
+
+    def compare(self) -> None:
+        """CHECK."""
+        self.run("CHECK")
+
+    def remove(self) -> None:
+        """DEL."""
+        self.run("DEL")
+
+    def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:  # noqa: ARG002
+        """GC; the member is sent the list that the chain was sent."""
+        self.attempt("GC")
+        return []
+
+    def attempt(self, verb: str) -> None:
+        """A verb that came with 1.1.0: a member that does not know it is said on standard error."""
+        try:
+            self.run(verb)
+        except CNIError as error:
+            if not error.msg.endswith(f"unknown CNI_COMMAND: {verb}"):
+                raise
+            self.call.say(f"chain: plugin {self.entry.type} does not know {verb}")
+
+    def describe(self) -> str:
+        """The member's name."""
+        return f"plugin {self.entry.type}"

@@ -1,0 +1,100 @@
+"""The verbs of chain."""
+
+from cni import delegate, plan
+from cni.config import chosen, member
+from cni.errors import CNIError, InvalidConfig
+from cni_chain import settings
+from cni_chain.member import Latest, Member
+from cni_chain.underway import UnderWay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from typing import Any
+
+    from cni.result import Result
+    from cni.skel import Call
+    from cni_chain.settings import Entry
+
+
+def _plan(first: "Sequence[plan.Effect]", members: "Sequence[Member]") -> "plan.Plan":
+    """One stage a member: each is sent what the one before answered."""
+
+    def stages() -> "Generator[Sequence[plan.Effect], list[Any] | None, None]":
+        yield first
+        for each in members:
+            yield [each]
+
+    return stages
+
+
+def _members(call: "Call", entries: "Sequence[Entry]", latest: Latest) -> list[Member]:
+    return [Member(call, entry, latest) for entry in entries]
+
+
+def _previous(call: "Call") -> Latest:
+    """What the runtime sent; the members judge it."""
+    document = chosen(call.config, "prevResult")
+    return Latest(None if document is None else member(document, "prevResult"))
+
+
+def _checked(call: "Call") -> "list[Entry]":
+    """The members, each of which is there to be run: nothing was touched when one is not."""
+    entries = settings.read(call)
+    for place, entry in enumerate(entries):
+        try:
+            delegate.find(entry.type, call.path)
+        except CNIError as error:
+            raise InvalidConfig(error.msg, f"{error.details} (plugins[{place}])") from None
+    return entries
+
+
+def add(call: "Call") -> "Result":
+    """ADD of each member in order; if one fails, DEL of it and of those before, in reverse."""
+    entries, latest, under_way = _checked(call), _previous(call), UnderWay(call.attachment)
+    plan.make(_plan([under_way], _members(call, entries, latest)), call.observe)
+    under_way.remove()
+    assert latest.result is not None  # noqa: S101
+    return latest.result
+
+
+def check(call: "Call") -> None:
+    """CHECK of each member in order; all are sent the result of the whole."""
+    plan.compare(_plan([], _members(call, _checked(call), _previous(call))), call.observe)
+
+
+def delete(call: "Call") -> None:
+    """DEL of each member in reverse; one that fails does not keep the others."""
+    entries, errors = settings.readable(call)
+    faults: list[Exception] = list(errors)
+    latest = Latest()
+    try:
+        latest = _previous(call)
+    except CNIError as error:
+        faults.append(error)
+    try:
+        plan.remove(_plan([UnderWay(call.attachment)], _members(call, entries, latest)), call.observe)
+    except CNIError as error:
+        faults.append(error)
+    plan.raise_together(faults)
+
+
+def gc(call: "Call") -> None:
+    """GC of each member; one that fails does not keep the others."""
+    from cni.valid import valid_attachments
+
+    entries, errors = settings.readable(call)
+    faults: list[Exception] = list(errors)
+    valid = valid_attachments(call)
+    first = [] if valid is None else [UnderWay(call.attachment)]
+    try:
+        plan.collect(_plan(first, _members(call, entries, Latest())), call.network, valid or [], call.observe)
+    except CNIError as error:
+        faults.append(error)
+    plan.raise_together(faults)
+
+
+def status(call: "Call") -> None:
+    """STATUS of each member in order; the first that is not ready is told."""
+    for each in _members(call, _checked(call), Latest()):
+        each.attempt("STATUS")

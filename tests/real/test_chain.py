@@ -1,0 +1,316 @@
+"""A network as a conflist and as a chain: the same result, the same kernel, and nothing of either left behind."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libcni import CNIConfig, NetworkConfigList, ProcessExec, RuntimeConf, network_conf_from_bytes
+from node.configuration import bridge, host_local
+from node.deadline import eventually
+from node.plugin import GO, SUBJECT, environment
+from node.topology import Node, Pod
+from node.traffic import tcp_source
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not os.path.isfile(f"{SUBJECT}/chain"), reason="the subject has no chain plugin"),
+]
+
+Object = dict[str, Any]
+PORT = {"hostPort": 8088, "containerPort": 80, "protocol": "tcp"}
+# Where the process of a chain notes its ADDs.
+UNDER_WAY = Path("/run/cni/pycni/chain")
+
+
+def main_plugin(node: Node, **keys: Any) -> Object:
+    """bridge as the first member."""
+    entry = bridge(
+        host_local(node.data_dir, "10.66.0.0/24", "fd00:66::/64"), isDefaultGateway=True, ipMasq=True, **keys
+    )
+    return {name: value for name, value in entry.items() if name not in ("name", "cniVersion")}
+
+
+def members_of(node: Node) -> dict[str, list[Object]]:
+    """What is compared, by its name."""
+    mapped = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return {
+        "bridge": [main_plugin(node, macspoofchk=True)],
+        "go-portmap": [main_plugin(node), mapped | {"type": "go-portmap"}],
+        "our-portmap": [main_plugin(node), mapped],
+        "go-bridge": [main_plugin(node) | {"type": "go-bridge"}, {"type": "go-tuning", "mtu": 1400}],
+        "many": [
+            main_plugin(node),
+            {"type": "go-firewall"},
+            mapped | {"type": "go-portmap"},
+            {"type": "go-tuning", "sysctl": {"net.ipv4.conf.eth0.log_martians": "1"}, "mtu": 1400},
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def binaries(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Our plugins, and Go's under names of their own."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("bridge", "host-local", "chain", "portmap"):
+        if os.path.isfile(f"{SUBJECT}/{name}"):
+            shutil.copy2(f"{SUBJECT}/{name}", folder)
+    for name in ("bridge", "portmap", "firewall", "tuning"):
+        shutil.copy2(f"{GO}/{name}", folder / f"go-{name}")
+    return str(folder)
+
+
+class Site:
+    """A pretended node and the library on it, with one network in one of the two forms."""
+
+    def __init__(self, node: Node, form: str, members: list[Object], version: str, binaries: str) -> None:
+        self.node, self.pod, self.form = node, node.pod("ctr-same"), form
+        capabilities = {name: True for member in members for name in member.get("capabilities", {})}
+        entries = [{"type": "chain", "capabilities": capabilities, "plugins": members}] if form == "chain" else members
+        document = {"cniVersion": version, "name": "net1", "plugins": entries}
+        self.list: NetworkConfigList = network_conf_from_bytes(json.dumps(document).encode())
+        executor = ProcessExec(prefix=("nsenter", f"--net={node.path}", "--"))
+        self.cni = CNIConfig([binaries], str(node.data_dir.parent / f"cache-{node.name}"), executor)
+        self.runtime = RuntimeConf(self.pod.container, self.pod.path, "eth0", (), {"portMappings": [PORT]})
+        self.before = node.snapshot()
+
+    def plain(self, value: Any) -> Any:
+        """A value without what is random or names the site: MACs, the names of Go's links, paths."""
+        text = json.dumps(value, sort_keys=True, default=sorted)
+        text = re.sub(r"\bveth[0-9a-f]{8}\b", "VETH", text)
+        return json.loads(re.sub(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", "MAC", text).replace(self.pod.path, "POD"))
+
+    def state(self) -> Any:
+        """What the kernel and the store have, on the node and in the pod."""
+        links = {name: (link["mtu"], link["operstate"]) for name, link in self.pod.links().items()}
+        inside = [links, self.pod.all_addresses(), self.pod.routes(4), self.pod.routes(6)]
+        return self.plain([self.node.snapshot(), inside, self.pod.sysctl("ipv4/conf/eth0/log_martians")])
+
+
+@pytest.fixture
+def sites(new_node: Callable[[], Node], binaries: str) -> Callable[[str, str], list[Site]]:
+    def make(what: str, version: str = "1.0.0") -> list[Site]:
+        made = []
+        for form in ("plain", "chain"):
+            node = new_node()
+            members = members_of(node)[what]
+            if any(not os.path.isfile(f"{binaries}/{member['type']}") for member in members):
+                pytest.skip("portmap is not built")
+            made.append(Site(node, form, members, version, binaries))
+        return made
+
+    return make
+
+
+CASES = ["bridge", "go-portmap", "our-portmap", "go-bridge", "many"]
+
+
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0"])
+@pytest.mark.parametrize("what", CASES)
+def test_both_forms_do_the_same(sites: Callable[..., list[Site]], what: str, version: str) -> None:
+    """Result and state after ADD, CHECK, and after DEL are those of the plain list; a mapped port answers."""
+    told = []
+    for site in sites(what, version):
+        found = site.cni.add_network_list(site.list, site.runtime).document()
+        state = site.state()
+        if "go-portmap" not in site.list.bytes.decode():  # Go's fails its CHECK of IPv6
+            site.cni.check_network_list(site.list, site.runtime)
+        if "portMappings" in json.dumps(json.loads(site.list.bytes)):
+            assert mapped_port(site.node, site.pod) == "answered"
+        site.cni.del_network_list(site.list, site.runtime)
+        left = site.node.snapshot()
+        assert "eth0" not in site.pod.links()
+        site.cni.del_network_list(site.list, site.runtime)
+        told.append((site.plain(found), state, site.plain(left)))
+    assert told[0] == told[1]
+    assert not any(UNDER_WAY.glob("*")), "an ADD that ended is still noted as under way"
+
+
+def mapped_port(node: Node, pod: Pod) -> str:
+    """A connection from outside to the node's port: what the pod's server says."""
+    with pod.socket() as server, node.outside.socket() as client:
+        server.bind(("0.0.0.0", PORT["containerPort"]))
+        server.listen()
+        for each in (server, client):
+            each.settimeout(3)
+        client.connect((node.ADDRESS, PORT["hostPort"]))
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"answered")
+            return client.recv(100).decode()
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_without_a_namespace_and_without_a_result(sites: Callable[..., list[Site]], what: str) -> None:
+    """DEL when the pod is gone and the cache lost leaves what the plain list leaves."""
+    told = []
+    for site in sites(what):
+        site.cni.add_network_list(site.list, site.runtime)
+        site.pod.close()
+        forgetful = CNIConfig(
+            site.cni.path, "/nonexistent/cache", ProcessExec(prefix=("nsenter", f"--net={site.node.path}"))
+        )
+        forgetful.del_network_list(site.list, RuntimeConf(site.pod.container, "", "eth0"))
+        assert eventually(lambda node=site.node: not node.ports("br0"))  # the kernel takes its time for a namespace
+        told.append(site.plain(site.node.snapshot()))
+    assert told[0] == told[1]
+
+
+def chain(node: Node, *members: Object, version: str = "1.0.0", **keys: Any) -> Object:
+    """A chain's own configuration, for a call without a runtime."""
+    return {"cniVersion": version, "name": "net1", "type": "chain", "plugins": list(members), **keys}
+
+
+def test_a_failing_member_is_taken_back(node: Node, binaries: str) -> None:
+    """Go's portmap refuses a port: the bridge's part goes too, the error is the member's, and ADD can be repeated."""
+    before = node.snapshot()["leases"]
+    mapped = {"type": "go-portmap", "capabilities": {"portMappings": True}}
+    conf = chain(node, main_plugin(node), mapped, runtimeConfig={"portMappings": [{**PORT, "hostPort": 0}]})
+    pod = node.pod()
+    refused = node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries)
+    assert refused.error["msg"].startswith('plugin type="go-portmap" failed (add): ')
+    assert (node.leases(), node.ports("br0"), set(pod.links())) == ({}, set(), {"lo"})
+    snapshot = node.snapshot()
+    assert (before, snapshot["nft"]) == ({}, [])
+    conf["runtimeConfig"] = {"portMappings": [PORT]}
+    assert node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries).ok
+    assert mapped_port(node, pod) == "answered"
+
+
+def test_a_living_attachment_survives_a_second_add(node: Node, binaries: str) -> None:
+    """Our bridge says that it made nothing, so nothing of what is there is taken back."""
+    conf, pod = chain(node, main_plugin(node)), node.pod()
+    first = node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries)
+    state = node.snapshot()
+    again = node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries)
+    assert "already exists" in again.error["msg"] and first.ok
+    assert node.snapshot() == state
+    assert tcp_source(pod, node, first.result["ips"][0]["address"].split("/")[0]) == "10.66.0.1"
+
+
+def test_another_add_of_the_attachment_is_under_way(node: Node, binaries: str, tmp_path: Path) -> None:
+    """Two ADDs of one attachment at once: the second one is refused, and takes nothing away."""
+    fifo, slow = tmp_path / "fifo", Path(binaries, f"slow-{tmp_path.name}")
+    os.mkfifo(fifo)
+    slow.write_text(f"#!/bin/sh\n[ $CNI_COMMAND = ADD ] || exit 0\necho at work >{fifo}\ncat {fifo} >&2\necho '{{}}'\n")
+    slow.chmod(0o755)
+    conf, pod = chain(node, main_plugin(node), {"type": slow.name}), node.pod()
+    env = environment("ADD", binaries, CNI_CONTAINERID=pod.container, CNI_NETNS=pod.path, CNI_IFNAME="eth0")
+    with node.inside():
+        first = subprocess.Popen([f"{binaries}/chain"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+    assert first.stdin is not None
+    first.stdin.write(json.dumps(conf).encode())
+    first.stdin.close()
+    assert fifo.read_text() == "at work\n"
+    state = node.snapshot()
+    second = node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries)
+    assert (second.code, "is under way" in second.error["msg"]) == (11, True)
+    assert node.snapshot() == state
+    fifo.write_text("go on\n")
+    assert first.wait(60) == 0
+    assert first.stdout is not None
+    first.stdout.close()
+    assert node.snapshot() == state
+
+
+# Calls a chain's verb in one process and tells what of the process is not as it was before.
+PROBE = """
+import gc, json, os, sys
+sys.path.insert(0, sys.argv[1])
+from cni import skel
+import cni_chain.plugin
+def state():
+    gc.collect()
+    status = open("/proc/thread-self/status").read()
+    masks = [line for line in status.splitlines() if line.startswith(("Sig", "Umask", "Cap", "NoNewPrivs"))]
+    paths = ["/proc/self/fd/" + fd for fd in os.listdir("/proc/self/fd") if int(fd) > 2]
+    fds = {path: os.readlink(path) for path in paths if os.path.lexists(path)}
+    where = [os.readlink("/proc/thread-self/ns/" + kind) for kind in ("net", "mnt")]
+    kinds = sorted(to.split(":")[0] if ":" in to else to for to in fds.values())
+    return [os.getcwd(), dict(os.environ), masks, where, kinds, len(os.listdir("/proc/self/task"))]
+stdin = sys.stdin.buffer.read()
+answers, states = [], []
+for verb in sys.argv[2:]:
+    conf = json.loads(stdin)
+    if verb == "CHECK":
+        conf["prevResult"] = json.loads(answers[0])
+    states.append(state())
+    environ, stdin_now = {**os.environ, "CNI_COMMAND": verb}, json.dumps(conf).encode()
+    status, output = skel.call(cni_chain.plugin.PLUGIN, environ, stdin_now, sys.stderr)
+    answers.append(output.decode())
+    assert status == 0, output
+    states.append(state())
+json.dump([states, answers], sys.stdout)
+"""
+
+
+def test_members_leave_the_process_as_it_was(node: Node, binaries: str) -> None:
+    """Directory, environment, signals, capabilities, namespaces, threads and descriptors are the same after each verb."""
+    members = members_of(node)["our-portmap" if os.path.isfile(f"{binaries}/portmap") else "bridge"]
+    conf = chain(node, *members, runtimeConfig={"portMappings": [PORT]})
+    pod = node.pod()
+    env = environment("ADD", binaries, CNI_CONTAINERID=pod.container, CNI_NETNS=pod.path, CNI_IFNAME="eth0")
+    verbs = ["ADD", "CHECK", "DEL", "ADD", "DEL"]
+    with node.inside():
+        command = ["/usr/bin/python3", "-I", "-S", "-c", PROBE, f"{binaries}/chain", *verbs]
+        done = subprocess.run(command, input=json.dumps(conf), env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr + done.stdout
+    states, answers = json.loads(done.stdout)
+    assert json.loads(answers[0])["ips"] and answers[2] == ""
+    for before, after in itertools.pairwise(states[2:]):  # the first verb opens what it keeps
+        assert before == after
+    assert node.leases() == {}
+
+
+def test_each_member_tells_its_steps(node: Node, binaries: str) -> None:
+    """CNI_DEBUG: a line of each plugin that ran, in this process or not, and the chain's own last; stdout is one document."""
+    conf, pod = chain(node, main_plugin(node), {"type": "go-tuning"}), node.pod()
+    outcome = node.cni(
+        "chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries, env={"CNI_DEBUG": "1"}
+    )
+    lines = outcome.stderr.splitlines()
+    assert [line.split(" ADD ")[0] for line in lines] == ["host-local", "bridge", "chain"] and outcome.ok
+    failing = chain(node, {**main_plugin(node), "mtu": "no"})
+    refused = node.cni(
+        "chain", "ADD", failing, container=pod.container, netns=pod.path, binaries=binaries, env={"CNI_DEBUG": "1"}
+    )
+    assert 'plugin type="bridge" failed (add): failed to load netconf: cannot read key "mtu"' in refused.error["msg"]
+
+
+def test_after_other_plugins_and_before_others(node: Node, binaries: str, tmp_path: Path) -> None:
+    """A chain may stand in a list like any plugin: it is sent the result before it, and gives its own."""
+    entries = [
+        main_plugin(node),
+        {"type": "chain", "plugins": [{"type": "go-tuning", "mtu": 1390}]},
+        {"type": "go-tuning", "sysctl": {"net.ipv4.conf.eth0.log_martians": "1"}},
+    ]
+    net = network_conf_from_bytes(json.dumps({"cniVersion": "1.0.0", "name": "net1", "plugins": entries}).encode())
+    cni = CNIConfig([binaries], str(tmp_path / "cache"), ProcessExec(prefix=("nsenter", f"--net={node.path}")))
+    pod = node.pod()
+    runtime = RuntimeConf(pod.container, pod.path, "eth0")
+    found = cni.add_network_list(net, runtime)
+    assert str(found.ips[0].address) == "10.66.0.2/24"
+    assert (pod.link("eth0")["mtu"], pod.sysctl("ipv4/conf/eth0/log_martians")) == (1390, "1")
+    cni.check_network_list(net, runtime)
+    cni.del_network_list(net, runtime)
+    assert node.leases() == {}
+
+
+def test_garbage_of_a_chain(node: Node, binaries: str) -> None:
+    """What no valid attachment owns goes, in all members; what is valid stays; STATUS answers."""
+    conf = chain(node, main_plugin(node), version="1.1.0")
+    pods = [node.pod() for _ in range(2)]
+    for pod in pods:
+        assert node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries).ok
+    valid = [{"containerID": pods[0].container, "ifname": "eth0"}]
+    assert node.cni("chain", "STATUS", conf, binaries=binaries).ok
+    assert node.cni("chain", "GC", conf | {"cni.dev/valid-attachments": valid}, binaries=binaries).ok
+    assert [lines[0] for lines in node.leases().values()] == [pods[0].container] * 2
+    assert len(node.ports("br0")) == 1
