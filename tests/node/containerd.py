@@ -17,7 +17,7 @@ from .topology import Node
 
 IMAGE = "localhost/pause:1"
 NAMESPACES = ("k8s.io", "default")
-PLUGINS = ("bridge", "host-local", "loopback")
+PLUGINS = ("bridge", "chain", "host-local", "loopback")
 
 CONFIGURATION = """version = 2
 root = "{folder}/root"
@@ -53,7 +53,8 @@ class Containerd:
         for made in (self.bin_dir, self.conf_dir, folder / "logs"):
             made.mkdir()
         for plugin in PLUGINS:
-            shutil.copy2(f"{binaries}/{plugin}", self.bin_dir / plugin)
+            if Path(binaries, plugin).is_file():
+                shutil.copy2(f"{binaries}/{plugin}", self.bin_dir / plugin)
         (self.conf_dir / "10-net.conflist").write_text(json.dumps(conflist))
         (folder / "config.toml").write_text(CONFIGURATION.format(folder=folder, image=IMAGE))
         image.write(folder / "pause.tar", IMAGE)

@@ -37,15 +37,33 @@ def conflist(node: Node, version: str) -> dict[str, Any]:
     return {"cniVersion": version, "name": "pods", "plugins": [plugin]}
 
 
-@pytest.fixture
-def containerd(node: Node) -> Iterator[Containerd]:
-    """A containerd on the node, with a network in version 1.0.0."""
+def chained(conflist: dict[str, Any]) -> dict[str, Any]:
+    """The same network in one process."""
+    return {**conflist, "plugins": [{"type": "chain", "plugins": conflist["plugins"]}]}
+
+
+def _serving(node: Node, conflist: dict[str, Any]) -> Iterator[Containerd]:
     with tempfile.TemporaryDirectory(prefix="ctrd-") as folder:  # short: a socket's path has 108 bytes
-        made = Containerd(node, Path(folder), SUBJECT, conflist(node, "1.0.0"))
+        made = Containerd(node, Path(folder), SUBJECT, conflist)
         try:
             yield made
         finally:
             made.close()
+
+
+@pytest.fixture
+def containerd(node: Node) -> Iterator[Containerd]:
+    """A containerd on the node, with a network in version 1.0.0."""
+    yield from _serving(node, conflist(node, "1.0.0"))
+
+
+@pytest.fixture(params=["conflist", "chain"])
+def either(request: pytest.FixtureRequest, node: Node) -> Iterator[Containerd]:
+    """A containerd with the network in each of its two forms."""
+    if request.param == "chain" and not Path(SUBJECT, "chain").is_file():
+        pytest.skip("the subject has no chain plugin")
+    network = conflist(node, "1.0.0")
+    yield from _serving(node, chained(network) if request.param == "chain" else network)
 
 
 class CriPod:
@@ -79,9 +97,9 @@ def first_pod(containerd: Containerd, make: Callable[[str], CriPod]) -> dict[str
     return node.snapshot()
 
 
-def test_pods_of_the_cri_get_addresses_and_leave_nothing(containerd: Containerd) -> None:
+def test_pods_of_the_cri_get_addresses_and_leave_nothing(either: Containerd) -> None:
     """What the CRI reports is on eth0; pods reach each other, node and outside; after them nothing is left."""
-    node = containerd.node
+    containerd, node = either, either.node
     before = first_pod(containerd, lambda name: CriPod(containerd, name))
     one, two = CriPod(containerd, "one"), CriPod(containerd, "two")
     assert one.addresses == ["10.88.0.3", "2001:db8:88::3"]
