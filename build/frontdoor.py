@@ -57,6 +57,12 @@ def serve(package, build):  # type: ignore[no-untyped-def]
     status = handed_over(package, build)
     if status is not None:
         return status
+    import gc
+
+    import archivefinder
+
+    gc.disable()  # what a call leaves to be collected is less than looking for it costs
+    archivefinder.install(sys.path[0])
     import cni
     from cni import skel
 

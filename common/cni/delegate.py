@@ -135,19 +135,25 @@ class _Noise:
         self._call.say(text.rstrip("\n"))
 
 
-def _here(call: "Call", path: str, name: str, environ: dict[str, str], stdin: bytes) -> bytes | None:
-    """Run a plugin of the same build in this process: what it printed; None for a renamed file."""
-    from cni import skel
-
-    path = os.path.abspath(path)
-    if path not in sys.path:
+def _importable(module: str, path: str = "") -> bool:
+    """Whether a plugin's module is in this process's file, or in the one at ``path``."""
+    if path and path not in sys.path:
         sys.path.append(path)
-    module = f"cni_{name.replace('-', '_')}.plugin"
     try:
         __import__(module)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
             raise
+        return False
+    return True
+
+
+def _here(call: "Call", path: str, name: str, environ: dict[str, str], stdin: bytes) -> bytes | None:
+    """Run a plugin of the same build in this process: what it printed; None for a renamed file."""
+    from cni import skel
+
+    module = f"cni_{name.replace('-', '_')}.plugin"
+    if not (_importable(module) or _importable(module, os.path.abspath(path))):
         return None
     plugin = sys.modules[module].PLUGIN
     output, fault = skel.answer(plugin, environ, stdin, _Noise(call), call.watch, call.began)

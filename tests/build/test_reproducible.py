@@ -117,9 +117,15 @@ def package_of(plugin: str) -> str:
     return f"cni_{plugin.replace('-', '_')}"
 
 
+def packages_of(plugin: str) -> set[str]:
+    """A plugin's own package and those of the plugins that it runs in its process."""
+    others = PLUGINS if plugin == "chain" else (plugin, "host-local")
+    return {package_of(other) for other in others}
+
+
 # What each file has besides common/cni: packages, and whether libraries are in it.
 CARRIED = {
-    **{name: ([package_of(name)], True) for name in PLUGINS},
+    **{name: (sorted(packages_of(name)), True) for name in PLUGINS},
     "cnitool": (["libcni"], False),
     "cni-handback": (["cni_handback", "cni_portmap"], True),
     "cni-forkserver": (["cni_forkserver", *(package_of(name) for name in PLUGINS)], True),
@@ -142,7 +148,7 @@ def test_an_archive_has_what_is_listed_and_nothing_else(built: Path, name: str) 
     folders = [f"{package}/" for package in ("cni", *packages)]
 
     def foreseen(entry: str) -> bool:
-        if entry in ("__main__.py", "frontdoor.py", "handover.py"):
+        if entry in ("__main__.py", "frontdoor.py", "handover.py", "archivefinder.py"):
             return True
         if entry.startswith((*folders, *(f"licenses/{who}/" for who in licences))):
             return True

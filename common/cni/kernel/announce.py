@@ -1,14 +1,24 @@
 """Telling the neighbours at which MAC an address is now.
 
-A gratuitous ARP request (RFC 5227) or an unsolicited neighbour advertisement (RFC 4861, 7.2.6), as frames on a packet
-socket (packet(7)).
+A gratuitous ARP request (RFC 5227) or an unsolicited neighbour advertisement (RFC 4861, 7.2.6). The kernel sends them
+itself when a link is given an address (its own, here) and ``arp_notify`` and ``ndisc_notify`` are set
+(ip-sysctl.rst). Where they are not, and cannot be, frames are sent on a packet socket (packet(7)), whose end costs an
+RCU grace period: 10 ms and more.
 """
 
 import os
 from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, htons, socket
 
 from cni.address import Address
-from cni.kernel.netlink import close_at_the_end
+from cni.kernel import sysctl
+from cni.kernel.netlink import KernelError, close_at_the_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.kernel.namespace import Namespace
+    from cni.kernel.rtnl import Link
+
+_NOTIFY = {4: "net/ipv4/conf/%s/arp_notify", 6: "net/ipv6/conf/%s/ndisc_notify"}
 
 _ARP, _IPV6 = 0x0806, 0x86DD
 _ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
@@ -36,7 +46,28 @@ def _checksum(data: bytes) -> bytes:
     return (~total & 0xFFFF).to_bytes(2, "big")
 
 
-def announce(ifname: str, mac: str, addresses: "list[Address]") -> None:
+def announce(namespace: "Namespace", link: "Link", addresses: "list[Address]") -> None:
+    """Announce addresses at a link of a namespace. Failing is no fault: neighbours find out by themselves, later."""
+    try:
+        with namespace:
+            left = [address for address in addresses if not _by_kernel(link.name, address.version)]
+        if len(left) < len(addresses):
+            namespace.rtnl.set_link(link.index, [("IFLA_ADDRESS", link.mac)])
+        if left:
+            with namespace:
+                send(link.name, link.mac, left)
+    except (OSError, KernelError):
+        pass
+
+
+def _by_kernel(ifname: str, version: int) -> bool:
+    try:
+        return sysctl.read(_NOTIFY[version] % ifname) == "1"
+    except OSError:
+        return False
+
+
+def send(ifname: str, mac: str, addresses: "list[Address]") -> None:
     """Send one frame an address through a link of the namespace that the process is in; raises ``OSError``."""
     hardware = bytes.fromhex(mac.replace(":", ""))
     packets = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)

@@ -115,6 +115,7 @@ class Netlink:
         for option in (_CAP_ACK, _EXT_ACK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0
+        self._buffer = bytearray(1 << 18)
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -148,12 +149,12 @@ class Netlink:
     def receive(self) -> "Iterator[Answer]":
         """The messages of one datagram; raises ``TryAgainLater`` when none comes in time."""
         try:
-            data = self._socket.recv(1 << 18)
+            length = self._socket.recv_into(self._buffer)
         except TimeoutError:
             raise TryAgainLater(
                 "the kernel does not answer over netlink", "the node is overloaded; try again"
             ) from None
-        offset = 0
+        data, offset = bytes(memoryview(self._buffer)[:length]), 0
         while offset + 16 <= len(data):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
             if length < 16:

@@ -148,7 +148,7 @@ class PortUp(Effect):
 class PortForwards(Effect):
     """The port forwards, and then the neighbours learn where the addresses are now."""
 
-    __slots__ = ("ips", "mac", "namespace", "port", "rtnl")
+    __slots__ = ("container", "ips", "namespace", "port", "rtnl")
 
     def __init__(
         self,
@@ -156,15 +156,15 @@ class PortForwards(Effect):
         rtnl: Rtnl,
         namespace: "Namespace | None",
         port: Link | None,
-        mac: str = "",
+        container: Link | None = None,
         ips: "Sequence[IPConfig]" = (),
     ) -> None:
-        """``port`` is None on DEL and GC; ``mac`` is that of the container's end."""
+        """``port`` is None on DEL and GC; ``container`` is the pair's other end."""
         super().__init__(attachment)
         self.rtnl = rtnl
         self.namespace = namespace
         self.port = port
-        self.mac = mac
+        self.container = container
         self.ips = ips
 
     def make(self) -> None:
@@ -174,14 +174,10 @@ class PortForwards(Effect):
         """
         if self.port is None or self.namespace is None:
             return
-        if self._wait() and self.ips:
+        if self._wait() and self.ips and self.container is not None:
             from cni.kernel.announce import announce
 
-            with self.namespace:
-                try:
-                    announce(self.attachment.ifname, self.mac, [ip.address.address for ip in self.ips])
-                except OSError:
-                    pass  # the interface works; neighbours will find out by themselves
+            announce(self.namespace, self.container, [ip.address.address for ip in self.ips])
 
     def _wait(self) -> bool:
         from time import monotonic, sleep

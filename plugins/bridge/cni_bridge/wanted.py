@@ -102,7 +102,7 @@ def _layer_3(
         from cni.masquerade import Masquerade
 
         third.append(Masquerade(who, [ip.address for ip in result.ips], settings.masquerade_backend))
-    third.append(PortForwards(who, rtnl, namespace, pair.host, pair.container.mac, result.ips))
+    third.append(PortForwards(who, rtnl, namespace, pair.host, pair.container, result.ips))
     yield third
 
 
