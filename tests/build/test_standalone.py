@@ -42,6 +42,8 @@ class Call:
         self.conf: Object = {"cniVersion": "1.0.0", "name": "net1", "type": plugin}
         if plugin == "bridge":
             self.conf["bridge"] = "br0"
+        if plugin == "chain":
+            self.conf["plugins"] = [{"type": "loopback"}]
         if plugin == "host-local":
             self.conf["ipam"] = {"type": plugin, "dataDir": str(node.data_dir), "subnet": "10.9.0.0/16"}
         if plugin == "portmap":
@@ -56,7 +58,8 @@ class Call:
             "CNI_CONTAINERID": self.pod.container,
             "CNI_IFNAME": "eth0",
             "CNI_NETNS": self.pod.path,
-            "CNI_PATH": "/nowhere",
+            # a chain wants its members to be there; those of its build it has in its own file
+            "CNI_PATH": str(DIST) if self.plugin == "chain" else "/nowhere",
         }
 
     def run(self, command: list[Any], verb: str, cwd: Path | str = "/", **environ: str) -> str:
@@ -78,7 +81,7 @@ class Call:
         """Whether the kernel, or the store, has what ADD makes."""
         if self.plugin == "bridge":
             return "eth0" in self.pod.links()
-        if self.plugin == "loopback":
+        if self.plugin in ("chain", "loopback"):
             return "UP" in self.pod.link("lo")["flags"]
         if self.plugin == "portmap":
             return f"net1/{self.pod.container}/eth0" in self.node.run("nft", "list", "ruleset")
