@@ -56,6 +56,12 @@ def check_interface(text: str, error: type[CNIError] = InvalidEnvironment) -> No
         raise error(fault, long)
 
 
+def check_drawn(text: str) -> None:
+    """Raise ``InvalidEnvironment`` for an interface's name that the kernel would take for a pattern to draw one from."""
+    if "%" in text:
+        raise InvalidEnvironment(f"interface name {text} contains %, which the kernel takes for a pattern")
+
+
 def sha512(*parts: str) -> bytes:
     """SHA-512 of the parts, each followed by a zero byte, so that ("a", "bc") and ("ab", "c") differ."""
     return raw_sha512(b"".join(part.encode("utf-8", "surrogateescape") + b"\0" for part in parts))

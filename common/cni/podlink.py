@@ -4,11 +4,11 @@ The host end's name is derived from the attachment, so DEL finds it without a na
 Its alias tells the attachment, and is written last: a pair without one is the remains of an ADD that died.
 """
 
-from cni.errors import CheckFailed, CNIError, InvalidEnvironment, Refused
+from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import EEXIST, Rtnl
-from cni.names import network_prefix
+from cni.names import check_drawn, network_prefix
 from cni.plan import Effect, Remains
 
 TYPE_CHECKING = False
@@ -76,8 +76,7 @@ class PodLink(Effect):
     def make(self) -> Pair:
         """Both ends in one message, each born where it belongs."""
         ifname = self.attachment.ifname
-        if "%" in ifname:
-            raise InvalidEnvironment(f"interface name {ifname} contains %, which the kernel takes for a pattern")
+        check_drawn(ifname)
         common: list[tuple[str, Any]] = [("IFLA_MTU", self.mtu)] if self.mtu > 0 else []
         peer: list[tuple[str, Any]] = [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", self._inside.fd), *common]
         if self.mac:

@@ -50,6 +50,13 @@ def test_a_malformed_variable_is_code_4(node: Node, variable: str, value: str) -
     refused(node, layer3(node), 4, env={variable: value})
 
 
+@pytest.mark.beyond_old_go("the kernel makes another name of it")
+@pytest.mark.parametrize("name", ["%d", "eth%d", "%"])
+def test_a_pattern_for_an_interface_name_is_code_4(node: Node, name: str) -> None:
+    """The kernel would draw a number: nobody would find that interface again."""
+    assert name in refused(node, layer3(node), 4, env={"CNI_IFNAME": name})
+
+
 @pytest.mark.beyond_old_go("999")
 @pytest.mark.parametrize(
     "args", ["MAC", "MAC=a=b", "IgnoreUnknown=1;", "UNKNOWN=1", "MAC=02:00", "IgnoreUnknown=maybe"]

@@ -278,6 +278,47 @@ def test_both_allocate_at_once_and_no_address_twice(node: Node) -> None:
     assert node.leases() == {}
 
 
+def mixed(folder: Path, **makers: str) -> str:
+    """A folder with plugins of several makers, each by a link."""
+    folder.mkdir()
+    for name, maker in makers.items():
+        name = name.replace("_", "-")
+        (folder / name).symlink_to(f"{maker}/{name}")
+    return str(folder)
+
+
+@pytest.mark.parametrize(("main", "ipam"), [(GO, SUBJECT), (SUBJECT, GO)], ids=["go-subject", "subject-go"])
+def test_either_makers_ipam_serves_the_others_bridge(node: Node, tmp_path: Path, main: str, ipam: str) -> None:
+    """Found in CNI_PATH and executed as the specification says: addresses, CHECK, release."""
+    binaries = mixed(tmp_path / "bin", bridge=main, host_local=ipam)
+    routes = [{"dst": "203.0.113.0/24", "gw": "10.1.0.1"}]
+    conf = bridge(host_local(node.data_dir, SUBNET, SUBNET6, routes=routes), isDefaultGateway=True)
+    made = node.attach(conf, binaries=binaries)
+    assert made.addresses == ["10.1.0.2", "2001:db8:1::2"]
+    assert made.pod.addresses("eth0") == {"10.1.0.2/24", "2001:db8:1::2/64"}
+    assert made.check(binaries=binaries).ok
+    assert made.delete(binaries=binaries).ok
+    assert node.leases() == {}
+
+
+def test_another_ipam_plugin_of_go_serves_the_subjects_bridge(node: Node, tmp_path: Path) -> None:
+    """static: addresses with and without a gateway, routes, DNS; its error passes as it is."""
+    binaries = mixed(tmp_path / "bin", bridge=SUBJECT, static=GO)
+    addresses = [{"address": "10.1.0.7/24", "gateway": "10.1.0.254"}, {"address": "2001:db8:1::7/64"}]
+    ipam = {"type": "static", "addresses": addresses, "routes": [{"dst": "203.0.113.0/24"}], "dns": {"domain": "a.b"}}
+    made = node.attach(bridge(ipam, isGateway=True), binaries=binaries)
+    assert made.pod.addresses("eth0") == {"10.1.0.7/24", "2001:db8:1::7/64"}
+    assert node.addresses("br0") == {"10.1.0.254/24", "2001:db8:1::1/64"}
+    assert [(r["dst"], r["gateway"]) for r in made.pod.routes() if "gateway" in r] == [("203.0.113.0/24", "10.1.0.254")]
+    assert made.result["dns"] == {"domain": "a.b"}
+    assert made.check(binaries=binaries).ok
+    assert made.delete(binaries=binaries).ok
+    outcome = Attachment(node, bridge({"type": "static", "addresses": [{"address": "x"}]}), node.pod()).add(
+        binaries=binaries
+    )
+    assert "x" in outcome.error["msg"]
+
+
 # What Go's bridge makes since 1.6.0 for ipMasq with nftables, for two attachments of one network.
 GO_NFTABLES = """
 table inet cni_plugins_masquerade {

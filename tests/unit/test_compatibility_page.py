@@ -51,6 +51,19 @@ def test_each_named_test_exists(page: str, file: str, function: str) -> None:
         assert function in found, f"{page} names {file}::{function}, which is not there"
 
 
+@pytest.mark.parametrize("plugin", ["bridge", "host-local"])
+def test_every_key_of_a_plugin_is_on_the_page(plugin: str) -> None:
+    """Those of its README, which are those of its tables."""
+    page = (TESTS.parent / "plugins" / plugin / "README.md").read_text()
+    tables = [part.split("<!-- end of keys -->")[0] for part in page.split("<!-- keys: ")[1:]]
+    keys = {key for table in tables for key in re.findall(r"^\| `(\w+)` \|", table, re.M)}
+    assert len(keys) > 5
+    section = PAGE.read_text().split(f"\n## {plugin}\n")[1].split("\n## ")[0]
+    assert {key for key in keys - ROUTE if f"`{key}`" not in section} == set()
+
+
+# of the result's routes: told for each plugin that has them as one key
+ROUTE = {"dst", "gw", "mtu", "advmss", "priority", "table", "scope"}
 SECTIONS = ["The frame of a call", "host-local", "bridge", "loopback"]
 
 

@@ -334,7 +334,7 @@ def test_whatever_a_failure_prints_there_is_one_error(output: bytes) -> None:
 
 def gone(pid: Path) -> bool:
     """Whether the process that wrote its number there has ended."""
-    text = pid.read_text() if pid.exists() else ""
+    text = pid.read_text().strip() if pid.exists() else ""
     return bool(text) and not Path("/proc", text).exists()
 
 

@@ -85,8 +85,8 @@ class Answer:
 
     @property
     def error(self) -> KernelError | None:
-        """What an acknowledgement says; None for success and for messages of other kinds."""
-        if self.kind != _ERROR:
+        """What an acknowledgement, or the end of a dump, says; None for success and for messages of other kinds."""
+        if self.kind not in (_ERROR, _DONE) or len(self.data) < 20:
             return None
         (number,) = struct.unpack_from("=i", self.data, 16)
         return KernelError(-number, self._extended()) if number else None
@@ -94,8 +94,8 @@ class Answer:
     def _extended(self) -> str:
         if not self.flags & _F_ACK_TLVS:
             return ""
-        offset = 36
-        if not self.flags & _F_CAPPED:
+        offset = 20 if self.kind == _DONE else 36
+        if self.kind == _ERROR and not self.flags & _F_CAPPED:
             (length,) = struct.unpack_from("=I", self.data, 20)
             offset += length - 16
         for kind, payload in self.attributes(offset):
@@ -170,23 +170,22 @@ class Netlink:
         if flags & F_DUMP != F_DUMP:
             flags |= F_ACK
         for _ in range(_TRIES):
-            answers = self._once(self.encode(message, kind, flags))
-            if not any(answer.flags & _F_DUMP_INTR for answer in answers):
+            *answers, last = self._once(self.encode(message, kind, flags))
+            if not any(answer.flags & _F_DUMP_INTR for answer in (*answers, last)):
                 return answers
         raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
 
     def _once(self, data: bytearray) -> list[Answer]:
+        """The answers to one request, the one that ends them included: it may be the one that tells of a disturbance."""
         sequence = self.send(data)
         answers: list[Answer] = []
         while True:
             for answer in self.receive():
                 if answer.sequence != sequence:
                     continue  # the rest of a dump that was given up
-                if answer.kind == _DONE:
-                    return answers
-                if answer.kind == _ERROR:
-                    error = answer.error
-                    if error is not None:
-                        raise error
-                    return answers
+                error = answer.error
+                if error is not None:
+                    raise error
                 answers.append(answer)
+                if answer.kind in (_DONE, _ERROR):
+                    return answers
