@@ -11,8 +11,9 @@ _MORE = _ALNUM | frozenset("_.-")
 _SPACES = frozenset(
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-# The longest text an interface alias or an nftables comment may have, in bytes.
-ALIAS_MAX, COMMENT_MAX = 255, 120
+# The longest text an interface alias (the kernel's 256, with a zero byte and one to spare) or an nftables comment may
+# have, in bytes.
+ALIAS_MAX, COMMENT_MAX = 254, 120
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -92,6 +93,11 @@ def shortened(text: str, limit: int) -> str:
     return data[: limit - 17].decode("utf-8", "ignore") + "~" + raw_sha512(data).hex()[:16]
 
 
+def is_alias(text: str) -> bool:
+    """Whether a link's alias tells an attachment: three names with slashes between, or what is left of long ones."""
+    return text.count("/") == 2 or (len(text) > ALIAS_MAX - 4 and text[-17] == "~")
+
+
 class Attachment:
     """One container's membership in one network under one interface name: what every identity is derived from."""
 
@@ -121,7 +127,7 @@ class Attachment:
 
     @property
     def alias(self) -> str:
-        """The text that tells the attachment to people and to GC, in a link's alias (at most 255 bytes)."""
+        """The text that tells the attachment to people and to GC, in a link's alias (at most 254 bytes)."""
         return shortened(str(self), ALIAS_MAX)
 
     @property

@@ -8,7 +8,7 @@ from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import EEXIST, Rtnl
-from cni.names import check_drawn, network_prefix
+from cni.names import check_drawn, is_alias, network_prefix
 from cni.plan import Effect, Remains
 
 TYPE_CHECKING = False
@@ -186,7 +186,7 @@ class PodLink(Effect):
     def _owner(self, inside: "Link") -> str:
         """The attachment that the host end of a link in the container tells; empty where none does."""
         host = self.rtnl.link(index=inside.peer) if inside.kind == "veth" and inside.peer else None
-        if host is None or host.peer != inside.index or host.alias.count("/") != 2:
+        if host is None or host.peer != inside.index or not is_alias(host.alias):
             return ""
         return host.alias
 

@@ -110,9 +110,10 @@ def test_a_capture_on_the_bridge_does_not_fail_check(node: Node) -> None:
 
 
 @pytest.mark.beyond_old_go(OLD)
-def test_del_leaves_the_interface_of_another_attachment(node: Node) -> None:
+@pytest.mark.parametrize("name", ["net1", "n" * 250], ids=["a name", "a name that no alias can hold"])
+def test_del_leaves_the_interface_of_another_attachment(node: Node, name: str) -> None:
     """A late DEL whose namespace path is another pod's by now does not cut that pod off."""
-    conf = bridge(host_local(node.data_dir, "10.1.2.0/24"), isGateway=True)
+    conf = bridge(host_local(node.data_dir, "10.1.2.0/24"), name=name, isGateway=True)
     old, new = node.attach(conf), node.attach(conf)
     late = node.cni("bridge", "DEL", conf, container=old.pod.container, netns=new.pod.path)
     assert late.ok, late.stdout

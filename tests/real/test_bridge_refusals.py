@@ -85,6 +85,7 @@ def test_an_undecodable_configuration_is_code_6(node: Node, text: str) -> None:
         {"vlanTrunk": {}},
         {"dns": []},
         {"ipam": "host-local"},
+        {"ipam": {"type": 5}},
         {"runtimeConfig": {"mac": 5}},
     ],
     ids=str,

@@ -146,10 +146,13 @@ def test_one_del_is_one_release(data_dir: Path) -> None:
     assert leases(data_dir) == {}
 
 
-def test_the_note_of_the_last_address_is_no_lease(data_dir: Path) -> None:
+@pytest.mark.parametrize("hinted", [True, False], ids=["with a hint", "without"])
+def test_the_note_of_the_last_address_is_no_lease(data_dir: Path, hinted: bool) -> None:
     """A container may have an id that reads like an address: Go's DEL of it removes the note."""
     conf = configuration(data_dir)
     assert add("c1", conf) == "10.1.2.2"
+    if not hinted:
+        shutil.rmtree(hint.ROOT)
     note = data_dir / NET / "last_reserved_ip.0"
     assert call("CHECK", "10.1.2.2", conf)[0] == 1
     assert call("DEL", "10.1.2.2", conf)[0] == 0
@@ -551,6 +554,20 @@ def test_two_stores_of_one_name_have_hints_of_their_own(data_dir: Path, tmp_path
     assert call("DEL", "c1", configuration(other))[0] == 0
     assert call("CHECK", "c1", configuration(data_dir))[0] == 0
     assert call("CHECK", "c1", configuration(other))[0] == 1
+
+
+def test_a_lease_that_was_rewritten_in_place_is_its_new_owners(data_dir: Path) -> None:
+    """The folder does not tell of that: so a file is read again before it is taken for somebody's."""
+    conf = configuration(data_dir)
+    address = add("c1", conf)
+    assert call("CHECK", "c1", conf)[0] == 0
+    (data_dir / NET / address).write_bytes(b"c2\r\neth0")
+    assert call("CHECK", "c1", conf)[0] == 1
+    assert call("DEL", "c1", conf)[0] == 0
+    assert leases(data_dir) == {address: b"c2\r\neth0"}
+    assert call("CHECK", "c2", conf)[0] == 0
+    assert call("DEL", "c2", conf)[0] == 0
+    assert leases(data_dir) == {}
 
 
 # the cost

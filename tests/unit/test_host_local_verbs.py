@@ -119,6 +119,11 @@ def test_one_address_of_each_set_in_their_order(host: Host) -> None:
     }
 
 
+def test_the_runtimes_ranges_come_first(host: Host) -> None:
+    conf = host.conf(V4, top={"runtimeConfig": {"ipRanges": [[{"subnet": "10.9.0.0/24", "rangeStart": "10.9.0.9"}]]}})
+    assert host.add(conf=conf) == ["10.9.0.9", "10.1.2.2"]
+
+
 def test_a_full_range_passes_to_the_next_of_its_set(host: Host) -> None:
     conf = host.conf([[{"subnet": "10.1.1.0/30"}, {"subnet": "10.1.2.0/30", "gateway": "10.1.2.2"}]])
     assert [host.add(name, conf) for name in "ab"] == [["10.1.1.2"], ["10.1.2.1"]]

@@ -12,6 +12,7 @@ from cni.names import (
     COMMENT_MAX,
     Attachment,
     interface_fault,
+    is_alias,
     network_prefix,
     raw_sha512,
     sha512,
@@ -96,6 +97,15 @@ def test_alias_and_comment_tell_the_attachment(attachment: Attachment) -> None:
             assert found.startswith(attachment.network) and len(found.encode()) >= limit - 2
     assert attachment == Attachment(*text.split("/")) and len({attachment, Attachment(*text.split("/"))}) == 1
     assert attachment != text
+
+
+@given(ATTACHMENT, st.integers(0, 250))
+def test_an_alias_is_known_for_one(attachment: Attachment, more: int) -> None:
+    """However long the names are; other people's texts are not."""
+    assert is_alias(attachment.alias)
+    assert is_alias(Attachment(attachment.network + "n" * more, attachment.container, attachment.ifname).alias)
+    for text in ("", "uplink", "a/b", "a/b/c/d", "x" * 254, "~" + "a" * 16, attachment.network):
+        assert not is_alias(text)
 
 
 @given(st.text(st.characters(codec="utf-8")), st.integers(20, 300))
