@@ -86,7 +86,7 @@ def _remove_tables() -> None:
             transaction = Transaction(family, table)
             transaction.delete_table()
             kernel.commit(transaction)
-            print(f"removed table {'bridge' if family == BRIDGE else 'inet'} {table}")
+            _say(f"cni-handback: removed table {'bridge' if family == BRIDGE else 'inet'} {table}")
 
 
 def main(arguments: list[str]) -> int:
@@ -108,7 +108,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _hand_back(dry: bool) -> int:
-    every, guarded = living(), spoof.guarded()
+    found, guarded = living(), spoof.guarded()
+    every = [one for one in found if not one.death]
+    for one in found:
+        if one.death:
+            _say(f"cni-handback: {one.comment}: {one.death}: it is dead, and not handed back")
     faults = [fault for fault in [one.fault() for one in every] + [one.fault for one in guarded] if fault]
     for fault in faults:
         _say(f"cni-handback: {fault}")

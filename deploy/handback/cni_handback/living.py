@@ -22,6 +22,13 @@ class Living:
         self.attachment = attachment_of(link, comment, rtnl)
         self.owned = Owned()
         self.masqueraded: list[Prefix] = []
+        self.death = ""
+
+    def look(self, rtnl: Rtnl) -> None:
+        """Note why the container does not live any more, as far as its link tells."""
+        link = self.owned.link or self.link
+        if (self.owned.link or not self.owned.entries) and rtnl.link(link) is None:
+            self.death = f"its link {link} is gone"
 
     @property
     def addresses(self) -> set[Address]:
@@ -95,4 +102,6 @@ def living() -> list[Living]:
             one.masqueraded += [
                 Prefix(Address(address), int.from_bytes(length, "big")) for address, length in records.of(link)
             ]
+    for one in found.values():
+        one.look(rtnl)
     return [found[link] for link in sorted(found)]

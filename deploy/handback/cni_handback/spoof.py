@@ -58,9 +58,10 @@ class Guarded:
 
 
 def guarded() -> list[Guarded]:
-    """Every guarded interface."""
+    """Every guarded interface that is there."""
     known, rtnl = attachments(nft.here()), Rtnl()
     return [
         Guarded(link, comment, known.of(link)[0][0], attachment_of(link, comment, rtnl))
         for link, comment in sorted(known.owners().items())
+        if rtnl.link(link) is not None
     ]
