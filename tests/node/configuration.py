@@ -28,3 +28,22 @@ def loopback(version: str | None = "1.0.0", **keys: Any) -> Object:
     if version is not None:
         conf["cniVersion"] = version
     return conf
+
+
+def portmap(version: str | None = None, **keys: Any) -> Object:
+    """A portmap, as a list of plugins holds it; with ``version`` one that stands alone."""
+    conf: Object = {"type": "portmap", "capabilities": {"portMappings": True}, **keys}
+    if version is not None:
+        conf |= {"name": "net1", "cniVersion": version}
+    return conf
+
+
+def port(host: int, container: int = 80, protocol: str = "tcp", ip: str = "") -> Object:
+    """One entry of the capability ``portMappings``."""
+    entry: Object = {"hostPort": host, "containerPort": container, "protocol": protocol}
+    return entry | ({"hostIP": ip} if ip else {})
+
+
+def conflist(*plugins: Object, name: str = "net1", version: str = "1.0.0") -> Object:
+    """A network of several plugins, called one after the other."""
+    return {"cniVersion": version, "name": name, "plugins": list(plugins)}

@@ -14,8 +14,10 @@ Object = dict[str, Any]
 
 # Debian's containernetworking-plugins: the Go reference plugins at 1.1.1.
 GO = "/usr/lib/cni"
+# Ours, whatever is under test.
+DIST = str(Path(__file__).parents[2] / "dist")
 # The plugins under test.
-SUBJECT = os.path.abspath(os.environ.get("PYCNI_BIN") or Path(__file__).parents[2] / "dist")
+SUBJECT = os.path.abspath(os.environ.get("PYCNI_BIN") or DIST)
 # Every plugin of the tree: each is one file.
 PLUGINS = tuple(sorted(at.name for at in (Path(__file__).parents[2] / "plugins").iterdir() if at.is_dir()))
 # The socket of a fork server that is to serve the calls; empty for none, also where the machine has one.
