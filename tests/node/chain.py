@@ -71,6 +71,11 @@ class Chain:
             binaries=folders if isinstance(folders, str) else folders.get(kind, SUBJECT),
         )
 
+    @property
+    def portmap_folder(self) -> str:
+        """The folder of the portmap that is called."""
+        return self.binaries if isinstance(self.binaries, str) else self.binaries.get("portmap", SUBJECT)
+
     def portmap(self, verb: str, *, prev_result: bool = True, **more: Any) -> Outcome:
         """One verb of the list's portmap, with the chain's result unless told otherwise."""
         previous = self.result if prev_result and self.result else None

@@ -36,9 +36,10 @@ def network(
 
 def _link_local_addresses_are_usable(node: Node) -> None:
     """Duplicate address detection takes the kernel a second, in which it forwards no IPv6 to a new neighbour."""
-    if node.sysctl("ipv6/conf/default/dad_transmits") == "0":
+    if node.sysctl("ipv6/conf/all/accept_dad") == "0" == node.sysctl("ipv6/conf/default/accept_dad"):
         return
-    node.sysctl("ipv6/conf/default/dad_transmits", "0")
+    for each in ("all", "default"):
+        node.sysctl(f"ipv6/conf/{each}/accept_dad", "0")
     for at, address in ((node, "fe80::1"), (node.outside, "fe80::2")):
         at.ip(f"addr add {address}/64 dev uplink nodad")
 

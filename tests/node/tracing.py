@@ -3,13 +3,14 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from .chain import Chain
-from .plugin import LIMIT, SUBJECT, Object, environment
+from .plugin import LIMIT, Object, environment
 
 _CALL = re.compile(r"^\d+ +(\w+)\((\d+<[^>]*>)?(.*)$")
 
@@ -30,11 +31,11 @@ class Trace:
         if not found:
             return
         name, descriptor, rest = found.groups()
-        if name == "execve" and rest.endswith("= 0"):
+        if name == "execve" and rest.endswith(("= 0", "<unfinished ...>")):
             self.programs.append(rest.split('"')[1])
         if "NETLINK" not in (descriptor or ""):
             return
-        value = rest.rsplit("= ", 1)[-1].split()[0]
+        value = rest.rpartition("= ")[2].split()[0]
         if name in ("sendto", "sendmsg", "write", "writev"):
             self.requests.append(rest)
         elif name in ("recvfrom", "recvmsg", "read") and value.isdecimal():
@@ -50,7 +51,7 @@ def trace(chain: Chain, verb: str, *, path: str | None = None, **keys: Any) -> T
     """One verb of the chain's portmap, traced; ``path`` replaces the variable PATH."""
     place = chain.place("portmap")
     conf: Object = chain.configuration(place, **{"prevResult": chain.result or None, **keys})
-    folder = chain.binaries if isinstance(chain.binaries, str) else chain.binaries.get("portmap", SUBJECT)
+    folder = chain.portmap_folder
     env = environment(
         verb, folder, CNI_IFNAME=chain.ifname, CNI_CONTAINERID=chain.pod.container, CNI_NETNS=chain.pod.path
     )
@@ -70,3 +71,14 @@ def trace(chain: Chain, verb: str, *, path: str | None = None, **keys: Any) -> T
                 timeout=LIMIT,
             )
         return Trace(log.read_text(errors="replace").splitlines(), done.returncode, done.stdout + done.stderr)
+
+
+def without_programs(folder: Path, program: str) -> str:
+    """A folder with a plugin's stand-in, which runs it where /usr/sbin is empty: nft, iptables and ip are there."""
+    empty = folder / "empty"
+    empty.mkdir(parents=True, exist_ok=True)
+    hidden = f"mount --bind {shlex.quote(str(empty))} /usr/sbin && exec {shlex.quote(program)}"
+    stand_in = folder / Path(program).name
+    stand_in.write_text(f"#!/bin/sh\nexec unshare --mount /bin/sh -c {shlex.quote(hidden)}\n")
+    stand_in.chmod(0o755)
+    return str(folder)

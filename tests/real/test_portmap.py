@@ -405,7 +405,10 @@ def _traced(node: Node, container: str) -> tuple[list[int], list[int]]:
 
 @pytest.mark.beyond_old_go("a rule, and a dozen processes, for each mapping")
 def test_the_packet_path_and_the_calls_do_not_grow_with_the_pods(node: Node) -> None:
-    """As many rules with one pod as with ten of 30 ports; ADD and DEL say as much to the kernel, and read as much."""
+    """As many rules with one pod as with ten of 30 ports; ADD and DEL say as much to the kernel, and read no list of all.
+
+    Whether a map has elements of others is seen from the first part of a list, one buffer at most.
+    """
     publish(node, port(8080), port(8080, 80, "udp"), port(8081, ip=node.ADDRESS))
     rules, before = _rules(node), _traced(node, "probe-a")
     for number in range(9):
@@ -416,7 +419,7 @@ def test_the_packet_path_and_the_calls_do_not_grow_with_the_pods(node: Node) -> 
     after = _traced(node, "probe-b")
     for one, ten in zip(before, after, strict=True):
         assert ten[:2] == one[:2], f"{before} with one pod, {after} with ten"
-        assert abs(ten[2] - one[2]) < 400, f"{before} with one pod, {after} with ten"
+        assert ten[2] < one[2] + 32_000, f"{before} with one pod, {after} with ten"
 
 
 @pytest.mark.beyond_old_go("starts iptables for every rule")
@@ -434,31 +437,35 @@ def test_no_program_is_started(node: Node, tmp_path: Path) -> None:
 
 
 @pytest.mark.beyond_old_go("starts iptables for every rule")
-def test_the_ruleset_changes_once_a_call(node: Node) -> None:
-    """One transaction an ADD and one a DEL: nobody sees half of it."""
+def test_the_ports_change_at_once(node: Node) -> None:
+    """One transaction an ADD and one a DEL for all ports of both families: nobody sees half of them."""
     publish(node, port(8080))
     chain = wanted(node, *(port(9000 + number, 80, protocol) for number in range(20) for protocol in ("tcp", "udp")))
     chain.result = chain.call(0, "ADD").result
     for verb in ("ADD", "DEL"):
-        with _generations(node) as seen:
+        with _transactions(node) as seen:
             assert chain.portmap(verb).ok
         assert len(seen) == 1, verb
+        assert seen[0] >= 80, verb
 
 
 @contextmanager
-def _generations(node: Node) -> Iterator[list[int]]:
-    """The numbers of the ruleset's generations that come while the block runs."""
-    netfilter, new_generation, group = 12, 0x0A0F, 1 << 6
+def _transactions(node: Node) -> Iterator[list[int]]:
+    """Of each transaction while the block runs that changed elements with our pods' addresses: how many elements."""
+    netfilter, group, elements, new_generation = 12, 1 << 6, (0x0A0C, 0x0A0E), 0x0A0F
     seen: list[int] = []
     with node.socket(socket.AF_NETLINK, socket.SOCK_RAW, netfilter) as heard:
-        heard.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
+        heard.setsockopt(socket.SOL_SOCKET, 33, 1 << 25)  # SO_RCVBUFFORCE
         heard.bind((0, group))
         yield seen
         heard.setblocking(False)
+        count = 0
         with suppress(BlockingIOError):
             while data := heard.recv(1 << 16):
                 while data:
                     size, kind = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:6], "little")
-                    if kind == new_generation:
-                        seen.append(size)
+                    count += kind in elements and b"hostports" in data[:size]
+                    if kind == new_generation and count:
+                        seen.append(count)
+                        count = 0
                     data = data[size + 3 & ~3 :]

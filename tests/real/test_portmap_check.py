@@ -11,6 +11,7 @@ from node.plugin import subject_is_old_go
 from node.ports import answers
 from node.published import GATEWAY, SUBNET, publish, wanted
 from node.topology import Node
+from node.tracing import without_programs
 
 pytestmark = [
     pytest.mark.real,
@@ -125,8 +126,8 @@ NFTABLES: dict[str, Callable[[Node], None]] = {
     "one UDP port is gone": lambda node: _nft(node, f"delete element {OURS} hostports4 {{ udp . 8081 }}"),
     "a port leads elsewhere": _redirect,
     "a port is another's": _take,
-    "the rules of the ports are gone": _without("chain", "hostports"),
-    "one rule of the ports is gone": _rule_gone("hostports"),
+    "the rules of the ports are gone": _without("chain", "hostports4"),
+    "one rule of the ports is gone": _rule_gone("hostports4"),
     "prerouting is empty": _without("chain", "prerouting"),
     "output is empty": _without("chain", "output"),
     "postrouting is empty": _without("chain", "postrouting"),
@@ -263,7 +264,8 @@ def test_status_misses_the_programs_of_iptables(node: Node, tmp_path: Path) -> N
     """Where the configuration asks for iptables and there is none; nftables needs none."""
     for backend, well in (("iptables", False), ("nftables", True)):
         chain = wanted(node, version="1.1.0", backend=backend)
-        outcome = chain.portmap("STATUS", prev_result=False, env={"PATH": str(tmp_path)})
+        without = without_programs(tmp_path / backend, f"{chain.portmap_folder}/portmap")
+        outcome = chain.portmap("STATUS", prev_result=False, binaries=without)
         assert outcome.ok == well, outcome.stdout
         if not well:
             assert "iptables" in outcome.error["msg"] + outcome.error.get("details", "")
