@@ -8,6 +8,7 @@ import pytest
 
 from node.chain import Chain
 from node.configuration import port
+from node.deadline import eventually
 from node.plugin import DIST, GO, subject_is_old_go
 from node.ports import answers, source
 from node.published import GATEWAY, GATEWAY6, SUBNET, neighbour, publish, wanted
@@ -233,8 +234,9 @@ def test_a_table_of_that_name_with_somebodys_rules(node: Node) -> None:
 
 
 def handback(node: Node) -> list[str]:
-    """Run cni-handback on the node: its lines."""
-    return node.run(f"{DIST}/cni-handback").splitlines()
+    """Run cni-handback on the node: its lines about attachments, the tables that it removed left out."""
+    lines = node.run(f"{DIST}/cni-handback").splitlines()
+    return [line for line in lines if not line.startswith("removed table ")]
 
 
 handed = pytest.mark.skipif(not Path(DIST, "cni-handback").is_file(), reason="dist/cni-handback is not built")
@@ -316,11 +318,27 @@ def test_a_dead_pods_mapping_is_not_handed_back(node: Node) -> None:
     chain = publish(node, port(8080), binaries=OURS)
     alive = publish(node, port(8081), binaries=OURS)
     chain.pod.close()
+    assert eventually(lambda: chain.host not in node.links())
     lines = handback(node)
     assert sum(alive.pod.container in line for line in lines) == 1
     assert not any("dport 8080" in line for line in node.iptables())
     assert answers("tcp", alive.pod, 80, node.outside, node.ADDRESS, 8081)
     assert [table for table in node.nft_tables() if "pycni" in table] == []
+
+
+@handed
+def test_a_port_that_was_taken_over_is_handed_back_to_the_living(node: Node) -> None:
+    """The dead pod's record of a port that another has by now is not written in front of the other's."""
+    dead = publish(node, port(8080), port(8081), binaries=OURS)
+    dead.pod.close()
+    assert eventually(lambda: dead.host not in node.links())
+    young = publish(node, port(8080), binaries=OURS)
+    handback(node)
+    for client, target in ((node.outside, node.ADDRESS), (node.outside, node.ADDRESS6), (node, "127.0.0.1")):
+        assert answers("tcp", young.pod, 80, client, target, 8080), target
+    for chain in (dead, young):
+        chain.remove(binaries=GOS, netns="")
+    assert not any("dport 808" in line for line in node.iptables())
 
 
 @handed
