@@ -253,6 +253,7 @@ def test_nft_conditions_that_are_no_match(node: Untouched, conditions: list[str]
     assert "conditionsV4" in refused(node, 7, backend="nftables", conditionsV4=conditions)
 
 
+@pytest.mark.skipif(subject_is_old_go(), reason="leaves what it had made by then")
 @pytest.mark.parametrize(
     "conditions", [["-s", "10.0.0.0/8", "-j", "DROP"], ["-m", "nosuchmatch"], ["-s", "x\n-F"]], ids=str
 )
