@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -34,22 +35,31 @@ def acknowledgement(sequence: int, number: int = 0, text: bytes = b"", capped: b
 
 
 class Kernel:
-    """A socket whose answers are written down before; what is sent is noted."""
+    """The other end of a socket: its answers are written down before; what is sent is read afterwards."""
 
     def __init__(self, *datagrams: bytes) -> None:
-        self.datagrams = list(datagrams)
-        self.sent: list[bytes] = []
+        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.theirs.settimeout(0.01)
+        for datagram in datagrams:
+            self.ours.send(datagram or bytes(4))
 
-    def send(self, data: bytes) -> None:
-        self.sent.append(bytes(data))
+    @property
+    def sent(self) -> list[bytes]:
+        self.ours.setblocking(False)
+        found = []
+        try:
+            while True:
+                found.append(self.ours.recv(1 << 16))
+        except BlockingIOError:
+            return found
 
-    def recv(self, size: int) -> bytes:
-        if not self.datagrams:
-            raise TimeoutError
-        return self.datagrams.pop(0)
 
-    def close(self) -> None:
-        pass
+def connected(kernel: Kernel) -> Netlink:
+    """A netlink socket that talks to this kernel."""
+    found = Netlink(netlink.ROUTE)
+    found._socket.close()
+    found._socket = kernel.theirs
+    return found
 
 
 class Request(dict[str, Any]):
@@ -69,10 +79,8 @@ class Request(dict[str, Any]):
 
 def asked(*datagrams: bytes, flags: int = 0) -> tuple[list[Answer], Kernel]:
     """The answers to one request that the kernel answers so."""
-    kernel, found = Kernel(*datagrams), Netlink(netlink.ROUTE)
-    found._socket.close()
-    found._socket = kernel
-    return found.request(Request(), NEW_LINK, flags), kernel
+    kernel = Kernel(*datagrams)
+    return connected(kernel).request(Request(), NEW_LINK, flags), kernel
 
 
 def test_a_request_ends_with_its_acknowledgement() -> None:
@@ -99,7 +107,8 @@ def test_a_dump_that_was_disturbed_is_asked_for_again(flags: tuple[int, int]) ->
     disturbed = message(NEW_LINK, 1, b"a", flags[0]) + message(DONE, 1, bytes(4), flags[1])
     whole = message(NEW_LINK, 2, b"b") + message(DONE, 2)
     answers, kernel = asked(disturbed, whole, flags=netlink.F_DUMP)
-    assert [answer.data[16:] for answer in answers] == [b"b"] and len(kernel.sent) == 2
+    assert [answer.data[16:] for answer in answers] == [b"b"]
+    assert len(kernel.sent) == 2
 
 
 def test_a_dump_that_is_disturbed_again_and_again_is_code_11() -> None:
@@ -141,10 +150,7 @@ def test_the_wait_of_a_real_socket_has_a_bound() -> None:
 
 @given(st.binary(max_size=80))
 def test_whatever_a_datagram_holds_it_comes_to_an_end(data: bytes) -> None:
-    kernel = Netlink(netlink.ROUTE)
-    kernel._socket.close()
-    kernel._socket = Kernel(data)
-    for answer in kernel.receive():
+    for answer in connected(Kernel(data)).receive():
         if answer.kind != ERROR or len(answer.data) >= 36:
             _ = answer.error
 
