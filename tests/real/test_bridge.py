@@ -147,6 +147,7 @@ def test_ipv6_addresses_are_usable_when_add_returns(node: Node) -> None:
     pod = attach(node, SUBNET6, isGateway=True)
     found = [*pod.pod.address_objects("eth0"), *node.address_objects("br0")]
     assert not [address for address in found if address["scope"] == "global" and address.get("tentative")]
+    assert all(address.get("nodad") for address in found if address["scope"] == "global"), "not by a sysctl alone"
     assert tcp_source(node, pod.pod, "2001:db8:1::1", 0.5) == pod.address
 
 
