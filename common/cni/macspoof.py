@@ -18,9 +18,11 @@ One table of our own, two look-ups a frame however many pods there are::
 """
 
 from cni.errors import CheckFailed
-from cni.kernel import nftables as nft
-from cni.kernel.nftables import BRIDGE, ETHER_ADDR, IFNAME, Nftables, SetType, Transaction, pack
+from cni.kernel import expressions as nft
+from cni.kernel import nftables
+from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
+from cni.kernel.transaction import BRIDGE, ETHER_ADDR, IFNAME, PREROUTING, SetType, Transaction, pack
 from cni.plan import Effect
 
 TYPE_CHECKING = False
@@ -51,7 +53,7 @@ class MacSpoofCheck(Effect):
 
     def make(self) -> None:
         """Repeatable: what the attachment had is replaced in the same transaction, and flushed rules are put back."""
-        kernel = nft.here()
+        kernel = nftables.here()
         kernel.repeatedly(lambda: self._make(kernel))
 
     def _make(self, kernel: Nftables) -> None:
@@ -70,7 +72,7 @@ class MacSpoofCheck(Effect):
 
     def compare(self) -> None:
         """The table's two rules and this attachment's elements are there."""
-        kernel = nft.here()
+        kernel = nftables.here()
         link = self.attachment.link.encode()
         mac = bytes.fromhex(self.mac.replace(":", ""))
         where = f"nftables table bridge {TABLE}"
@@ -84,18 +86,18 @@ class MacSpoofCheck(Effect):
 
     def remove(self) -> None:
         """Ours, and what Go's bridge made for this container and interface."""
-        kernel = nft.here()
+        kernel = nftables.here()
         kernel.repeatedly(lambda: _remove(kernel, self.identity))
         kernel.repeatedly(lambda: _remove_go(kernel, self.attachment))
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
-        kernel = nft.here()
+        kernel = nftables.here()
         kernel.repeatedly(lambda: _remove(kernel, identity))
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have records."""
-        kernel = nft.here()
+        kernel = nftables.here()
         return attachments(kernel).links(network)
 
     def describe(self) -> str:
@@ -114,7 +116,7 @@ def _table(transaction: Transaction, records: Records) -> None:
     transaction.add_set(records.name, records.type)
     transaction.add_set("guarded", _GUARDED)
     transaction.add_set("allowed", _ALLOWED)
-    transaction.add_chain(_CHAIN, "filter", nft.PREROUTING, _PRIORITY)
+    transaction.add_chain(_CHAIN, "filter", PREROUTING, _PRIORITY)
     transaction.flush_chain(_CHAIN)
     # a concatenation is put together in 4-byte registers: 16 bytes of name, then 6 of MAC
     load = [nft.meta(nft.META_IIFNAME, nft.REG32_00), nft.payload(0, 6, 6, nft.REG32_00 + 4)]

@@ -27,9 +27,11 @@ and rule along, the last one of all the table.
 from cni import masquerade_go
 from cni.address import MULTICAST, Address, Prefix
 from cni.errors import CheckFailed
-from cni.kernel import nftables as nft
-from cni.kernel.nftables import INET, IPV4_ADDR, IPV6_ADDR, Nftables, SetType, Transaction
+from cni.kernel import expressions as nft
+from cni.kernel import nftables
+from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
+from cni.kernel.transaction import INET, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, POSTROUTING, SetType, Transaction
 from cni.plan import Effect, raise_together
 
 TYPE_CHECKING = False
@@ -90,7 +92,7 @@ class Masquerade(Effect):
         if self.backend == "iptables":
             masquerade_go.add(self.attachment, self.prefixes)
             return
-        kernel = nft.here()
+        kernel = nftables.here()
         kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes))
 
     def compare(self) -> None:
@@ -98,7 +100,7 @@ class Masquerade(Effect):
         if self.backend == "iptables":
             masquerade_go.check(self.attachment, self.prefixes)
             return
-        kernel = nft.here()
+        kernel = nftables.here()
         _compare(kernel, self.attachment, self.prefixes)
 
     def remove(self) -> None:
@@ -117,13 +119,13 @@ class Masquerade(Effect):
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have records."""
-        kernel = nft.here()
+        kernel = nftables.here()
         change = _Change(kernel)
         return list(dict.fromkeys(link for records in change.records.values() for link in records.links(network)))
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
-        kernel = nft.here()
+        kernel = nftables.here()
         kernel.repeatedly(lambda: _Change(kernel).remove(identity))
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[str]:  # type: ignore[override]
@@ -155,7 +157,7 @@ class _Change:
         self.kernel = kernel
         self.generation = kernel.generation()
         self.records = {
-            version: Records(kernel, INET, TABLE, f"attachments{version}", (_ADDRESS[version], nft.INET_SERVICE))
+            version: Records(kernel, INET, TABLE, f"attachments{version}", (_ADDRESS[version], INET_SERVICE))
             for version in (4, 6)
         }
 
@@ -180,7 +182,7 @@ class _Change:
         transaction.add_table()
         for records in self.records.values():
             transaction.add_set(records.name, records.type)
-        transaction.add_chain(_CHAIN, "nat", nft.POSTROUTING, _SRCNAT)
+        transaction.add_chain(_CHAIN, "nat", POSTROUTING, _SRCNAT)
         transaction.flush_chain(_CHAIN)
         for version in (4, 6):
             group = MULTICAST[version]

@@ -16,7 +16,8 @@ The newer form is the nftables table ``inet cni_plugins_masquerade``, whose rule
 from cni.address import MULTICAST, Address, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import iptables, nftables, program
-from cni.kernel.nftables import INET, IPV4, IPV6, Nftables, Rule, Transaction
+from cni.kernel.nftables import Nftables, Rule
+from cni.kernel.transaction import INET, IPV4, IPV6, Transaction
 from cni.names import raw_sha512
 
 TYPE_CHECKING = False

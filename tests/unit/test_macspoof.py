@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cni.errors import CheckFailed
-from cni.kernel.nftables import BRIDGE, Nftables, NftablesError
+from cni.kernel.nftables import Nftables, NftablesError
+from cni.kernel.transaction import BRIDGE
 from cni.macspoof import TABLE, MacSpoofCheck
 from cni.names import Attachment
 from node.namespace import Netns

@@ -16,8 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cni.errors import TryAgainLater
-from cni.kernel import nftables as nft
-from cni.kernel.nftables import (
+from cni.kernel import expressions as nft
+from cni.kernel.nftables import Nftables, NftablesError
+from cni.kernel.records import Records
+from cni.kernel.transaction import (
     BRIDGE,
     ETHER_ADDR,
     IFNAME,
@@ -27,15 +29,14 @@ from cni.kernel.nftables import (
     IPV4,
     IPV4_ADDR,
     IPV6_ADDR,
-    Nftables,
-    NftablesError,
+    POSTROUTING,
+    PREROUTING,
     SetType,
     Transaction,
     Type,
     pack,
     unpack,
 )
-from cni.kernel.records import Records
 from cni.names import Attachment
 from node.namespace import Netns
 
@@ -192,7 +193,7 @@ def test_nft_reads_a_rule_as_it_was_told(empty: Netns, kernel: Nftables, text: s
     transaction = table()
     transaction.add_set("addresses", SetType([IPV4_ADDR]))
     transaction.add_chain("other")
-    transaction.add_chain("base", "nat", nft.POSTROUTING, 100)
+    transaction.add_chain("base", "nat", POSTROUTING, 100)
     chain = "base" if text == "masquerade" else "other"
     if text.startswith("jump"):
         chain = "base"
@@ -211,8 +212,8 @@ def test_the_script_of_a_transaction_makes_the_same(empty: Netns, kernel: Nftabl
     transaction.add_set("addresses", SetType([IPV4_ADDR]))
     transaction.add_set("ports", SetType([INET_PROTO, INET_SERVICE], [IPV4_ADDR, INET_SERVICE]))
     transaction.add_chain("other")
-    transaction.add_chain("base", "nat", nft.POSTROUTING, 100)
-    transaction.add_chain("early", "filter", nft.PREROUTING, -300)
+    transaction.add_chain("base", "nat", POSTROUTING, 100)
+    transaction.add_chain("early", "filter", PREROUTING, -300)
     for text, expressions in EXPRESSIONS:
         chain = "base" if text in ("masquerade", "jump other") else "other"
         transaction.add_rule(chain, expressions, text, "why")

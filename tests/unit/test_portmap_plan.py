@@ -295,7 +295,7 @@ def test_conditions_have_a_group_of_their_own() -> None:
 
 def test_the_table_as_nft_would_be_told() -> None:
     """The shared part: chains before Go's priorities, the specific map before the general one."""
-    from cni.kernel.nftables import INET, Transaction
+    from cni.kernel.transaction import INET, Transaction
 
     change = Transaction(INET, layout.TABLE)
     layout.add_group(change, 4, "")

@@ -9,7 +9,8 @@ import os
 from cni.address import Prefix
 from cni.errors import TryAgainLater
 from cni.kernel import program
-from cni.kernel.nftables import IPV4, IPV6, Rule
+from cni.kernel.nftables import Rule
+from cni.kernel.transaction import IPV4, IPV6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

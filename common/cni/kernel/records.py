@@ -5,7 +5,8 @@ search through the elements would cost the more the more pods there are. A recor
 person and GC can read it; its key begins with the network's prefix.
 """
 
-from cni.kernel.nftables import IFNAME, INET_SERVICE, Element, Nftables, SetType, Transaction, Type, pack, unpack
+from cni.kernel.nftables import Element, Nftables
+from cni.kernel.transaction import IFNAME, INET_SERVICE, SetType, Transaction, Type, pack, unpack
 from cni.names import network_prefix
 
 TYPE_CHECKING = False

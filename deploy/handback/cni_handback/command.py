@@ -13,8 +13,8 @@ from cni.address import Address
 from cni.errors import CNIError
 from cni.kernel import nftables
 from cni.kernel.netlink import KernelError
-from cni.kernel.nftables import BRIDGE, INET, Transaction
 from cni.kernel.rtnl import Rtnl
+from cni.kernel.transaction import BRIDGE, INET, Transaction
 from cni.macspoof import TABLE as MACSPOOF
 from cni.masquerade import TABLE as MASQUERADE
 from cni.names import Attachment

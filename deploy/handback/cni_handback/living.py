@@ -2,9 +2,9 @@
 
 from cni.address import Address, Prefix
 from cni.kernel import nftables
-from cni.kernel.nftables import INET, INET_SERVICE
 from cni.kernel.records import Records
 from cni.kernel.rtnl import Rtnl
+from cni.kernel.transaction import INET, INET_SERVICE
 from cni.masquerade import TABLE as MASQUERADE
 from cni.names import Attachment
 from cni_portmap import layout

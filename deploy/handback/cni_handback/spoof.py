@@ -12,9 +12,10 @@
     }
 """
 
-from cni.kernel import nftables as nft
-from cni.kernel.nftables import BRIDGE, Transaction
+from cni.kernel import expressions as nft
+from cni.kernel import nftables
 from cni.kernel.rtnl import Rtnl
+from cni.kernel.transaction import BRIDGE, PREROUTING, Transaction
 from cni.macspoof import attachments
 from cni.names import Attachment
 from cni_handback.living import attachment_of
@@ -37,11 +38,11 @@ class Guarded:
     def write(self) -> None:
         """Go's chains for it; what was there under these names is replaced."""
         assert self.attachment is not None  # noqa: S101
-        kernel, owner = nft.here(), f"{self.attachment.container}-{self.attachment.ifname}"
+        kernel, owner = nftables.here(), f"{self.attachment.container}-{self.attachment.ifname}"
         chain, comment = f"cni-br-iface-{owner}", f"macspoofchk-{owner}"
         change = Transaction(BRIDGE, "nat")
         change.add_table()
-        change.add_chain("PREROUTING", "filter", nft.PREROUTING, -300)
+        change.add_chain("PREROUTING", "filter", PREROUTING, -300)
         for name in (chain, f"{chain}-mac"):
             change.add_chain(name)
             change.flush_chain(name)
@@ -59,7 +60,7 @@ class Guarded:
 
 def guarded() -> list[Guarded]:
     """Every guarded interface that is there."""
-    known, rtnl = attachments(nft.here()), Rtnl()
+    known, rtnl = attachments(nftables.here()), Rtnl()
     return [
         Guarded(link, comment, known.of(link)[0][0], attachment_of(link, comment, rtnl))
         for link, comment in sorted(known.owners().items())

@@ -6,7 +6,8 @@ that the kernel refuses it if either is not so. The next one is thorough: it loo
 
 from cni.address import Address, Prefix
 from cni.errors import ADDRESS_TAKEN, Refused
-from cni.kernel.nftables import INET, Element, Nftables, Transaction
+from cni.kernel.nftables import Element, Nftables
+from cni.kernel.transaction import INET, Transaction
 from cni_portmap import layout
 from cni_portmap.holder import Holders
 from cni_portmap.layout import FAMILIES, TABLE
@@ -72,7 +73,7 @@ class Change:
     def _needed(self, wanted: Owned) -> "set[tuple[str, str]]":
         """Chain and comment of the rules without which what is wanted serves nobody; conditions' jumps are nft's."""
         needed = set(layout.shared_rules())
-        needed.update((layout.POSTROUTING, source_set(source)) for source in wanted.masqueraded())
+        needed.update((layout.POSTROUTING_CHAIN, source_set(source)) for source in wanted.masqueraded())
         for version, group in wanted.groups().items():
             needed.update(layout.group_rules(version, group))
         return needed
@@ -88,7 +89,9 @@ class Change:
             layout.add_source_set(self.transaction, source)
         sets = [] if fresh else self.kernel.sets(INET, TABLE)
         lengths = {layout.source_of(name) for name in (*sets, *(source_set(source) for source in wanted.masqueraded()))}
-        there = {comment for chain, comment in self.kernel.rule_comments(INET, TABLE) if chain == layout.POSTROUTING}
+        there = {
+            comment for chain, comment in self.kernel.rule_comments(INET, TABLE) if chain == layout.POSTROUTING_CHAIN
+        }
         for found in sorted(length for length in lengths if length is not None):
             if f"from{found[0]}_{found[1]}" not in there:
                 layout.add_source_rule(self.transaction, *found)
@@ -247,7 +250,7 @@ class Change:
         """Sets of source networks whose last element goes lose their rule, and go."""
         empty = {name for name in names if not self._held_beside(name)}
         if empty:
-            self._delete_rules(layout.POSTROUTING, empty)
+            self._delete_rules(layout.POSTROUTING_CHAIN, empty)
             for name in sorted(empty):
                 self.transaction.delete_set(name)
 

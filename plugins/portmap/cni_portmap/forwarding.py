@@ -5,7 +5,7 @@ No accept of ours could help: a packet has to be accepted by every base chain of
 
 from cni.errors import NotAvailable
 from cni.kernel import iptables, nftables, program
-from cni.kernel.nftables import FORWARD, INET, IPV4, IPV6
+from cni.kernel.transaction import FORWARD, INET, IPV4, IPV6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

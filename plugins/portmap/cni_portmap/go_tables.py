@@ -6,7 +6,8 @@ network and interface. So what leads to another interface of a container that li
 
 from cni.kernel import nftables
 from cni.kernel.iptables import compared, value_of
-from cni.kernel.nftables import IPV4, IPV6, Nftables, Rule, Transaction
+from cni.kernel.nftables import Nftables, Rule
+from cni.kernel.transaction import IPV4, IPV6, Transaction
 from cni.plan import Effect
 from cni_portmap.iptables_ports import other_addresses
 

@@ -1,7 +1,8 @@
 """Who holds a host port, and whether that attachment still lives."""
 
 from cni.address import Address
-from cni.kernel.nftables import INET, Element, Nftables, unpack
+from cni.kernel.nftables import Element, Nftables
+from cni.kernel.transaction import INET, unpack
 from cni.names import Attachment
 from cni_portmap import layout
 from cni_portmap.owned import Owned

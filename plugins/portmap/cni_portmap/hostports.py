@@ -2,7 +2,8 @@
 
 from cni.errors import CheckFailed, InvalidConfig
 from cni.kernel import nftables
-from cni.kernel.nftables import EEXIST, ENOENT, INET, Nftables, NftablesError
+from cni.kernel.nftables import EEXIST, ENOENT, Nftables, NftablesError
+from cni.kernel.transaction import INET
 from cni.plan import Effect
 from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
@@ -163,7 +164,7 @@ def _compare(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
 def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
     """The rules that lead to the maps and sets: by the name of what they lead to, which is their comment."""
     needed: dict[str, set[str]] = {entrance: set() for entrance, _ in layout.ENTRANCES}
-    needed[layout.POSTROUTING] = {source_set(source) for source in wanted.masqueraded()}
+    needed[layout.POSTROUTING_CHAIN] = {source_set(source) for source in wanted.masqueraded()}
     for entry in wanted.entries:
         chain = named("hostports", entry.version, entry.group)
         needed.setdefault(chain, set()).add(entry.map)
@@ -171,7 +172,7 @@ def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
             needed[entrance].add(chain)
     for chain, comments in needed.items():
         found = kernel.chain(INET, TABLE, chain)
-        hooked = chain in ("prerouting", "output", layout.POSTROUTING)
+        hooked = chain in ("prerouting", "output", layout.POSTROUTING_CHAIN)
         if found is None or (hooked and found.get_attr("NFTA_CHAIN_HOOK") is None):
             raise CheckFailed(f"{WHERE}: its chain {chain} is missing", "DEL and ADD make it again")
         missing = comments - {rule.comment for rule in kernel.rules(INET, TABLE, chain)}

@@ -7,7 +7,8 @@ exact name, and through the program only where the kernel has a table of iptable
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, CheckFailed, CNIError, Refused
 from cni.kernel import iptables, nftables
-from cni.kernel.nftables import IPV4, Nftables, NftablesError, Transaction
+from cni.kernel.nftables import Nftables, NftablesError
+from cni.kernel.transaction import IPV4, Transaction
 from cni.plan import Effect, raise_together
 from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, OLD_SNAT, SETMARK, chain_name

@@ -45,21 +45,33 @@ Attachments with conditions are in groups, one for all that have the same: a gro
 """
 
 from cni.address import Prefix
-from cni.kernel import nftables as nft
-from cni.kernel.nftables import IFNAME, INET, INET_PROTO, INET_SERVICE, MARK, Nftables, SetType, Transaction
+from cni.kernel import expressions as nft
+from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
+from cni.kernel.transaction import (
+    IFNAME,
+    INET,
+    INET_PROTO,
+    INET_SERVICE,
+    MARK,
+    OUTPUT,
+    POSTROUTING,
+    PREROUTING,
+    SetType,
+    Transaction,
+)
 from cni_portmap.owned import ADDRESS, EVERYWHERE, PLAIN, WORD, named, source_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni.kernel.nftables import Expression
+    from cni.kernel.expressions import Expression
 
 TABLE = "pycni_hostports"
 WHERE = f"nftables table inet {TABLE}"
 FAMILIES = (4, 6)
 # name, hook
-ENTRANCES = (("prerouting", nft.PREROUTING), ("output", nft.OUTPUT))
-POSTROUTING = "postrouting"
+ENTRANCES = (("prerouting", PREROUTING), ("output", OUTPUT))
+POSTROUTING_CHAIN = "postrouting"
 _BEFORE_DSTNAT, _BEFORE_SRCNAT = -101, 99
 _PORT = (INET_PROTO, INET_SERVICE)
 
@@ -91,7 +103,7 @@ def add_table(change: Transaction, records: "list[Records]") -> None:
         change.add_chain(named("hostports", version, PLAIN))
     for name, hook in ENTRANCES:
         change.add_chain(name, "nat", hook, _BEFORE_DSTNAT)
-    change.add_chain(POSTROUTING, "nat", nft.POSTROUTING, _BEFORE_SRCNAT)
+    change.add_chain(POSTROUTING_CHAIN, "nat", POSTROUTING, _BEFORE_SRCNAT)
 
 
 def shared_rules() -> "list[tuple[str, str]]":
@@ -205,7 +217,7 @@ def add_source_rule(change: Transaction, version: int, length: int) -> None:
         nft.MASQUERADE,
     ]
     keys = f"{word} saddr & {mask} . {word} daddr . meta l4proto . ct original proto-dst"
-    change.add_rule(POSTROUTING, expressions, f"ct status dnat {keys} @{name} masquerade", name)
+    change.add_rule(POSTROUTING_CHAIN, expressions, f"ct status dnat {keys} @{name} masquerade", name)
 
 
 def source_of(name: str) -> "tuple[int, int] | None":

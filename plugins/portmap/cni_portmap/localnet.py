@@ -18,11 +18,12 @@ With the last attachment behind a link the sysctl is put back to what it was, an
 
 from cni.address import Prefix
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import nftables as nft
-from cni.kernel import sysctl
+from cni.kernel import expressions as nft
+from cni.kernel import nftables, sysctl
 from cni.kernel.iptables import Lock
-from cni.kernel.nftables import IFNAME, INET, INET_SERVICE, IPV4, Nftables, SetType, Transaction, pack
+from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
+from cni.kernel.transaction import IFNAME, INET, INET_SERVICE, IPV4, PREROUTING, SetType, Transaction, pack
 from cni.plan import Effect
 from cni_portmap.chains import DNAT
 from cni_portmap.go_tables import TABLE as GO_TABLE
@@ -84,7 +85,7 @@ class Localnet(Effect):
         if not link:
             self.say(f"portmap: no route to {self.address}: 127.0.0.1 will not lead there")
             return
-        kernel = nft.here()
+        kernel = nftables.here()
         try:
             kernel.repeatedly(lambda: self._make(kernel, link))
             sysctl.ensure(_sysctl(link), "1")
@@ -135,7 +136,7 @@ class Localnet(Effect):
             raise CheckFailed(f"route_localnet of {link} is off", "127.0.0.1 does not lead to the container's ports")
         if not self.guard:
             return
-        kernel = nft.here()
+        kernel = nftables.here()
         chain = kernel.chain(INET, TABLE, _CHAIN)
         hooked = chain is not None and chain.get_attr("NFTA_CHAIN_HOOK") is not None
         if not hooked or not kernel.rules(INET, TABLE, _CHAIN):
@@ -147,13 +148,13 @@ class Localnet(Effect):
 
     def discard(self, identity: str) -> None:
         """Give this attachment's share back."""
-        kernel = nft.here()
+        kernel = nftables.here()
         if _records(kernel).of(identity):
             Release(kernel, identity).repeat()
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have a share."""
-        kernel = nft.here()
+        kernel = nftables.here()
         return _records(kernel).links(network)
 
     def describe(self) -> str:
@@ -178,7 +179,7 @@ def _add_table(transaction: Transaction, records: Records) -> None:
     transaction.add_set(records.name, records.type)
     transaction.add_set("opened", _OPENED)
     transaction.add_set("guarded", _GUARDED)
-    transaction.add_chain(_CHAIN, "filter", nft.PREROUTING, _RAW)
+    transaction.add_chain(_CHAIN, "filter", PREROUTING, _RAW)
     expressions = [
         nft.meta(nft.META_IIFNAME),
         nft.lookup("guarded"),

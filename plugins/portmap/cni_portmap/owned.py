@@ -1,7 +1,7 @@
 """What one attachment has in the table of host ports, or is to have: entries, sources, records (pure)."""
 
 from cni.address import Address, Prefix
-from cni.kernel.nftables import INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, pack
+from cni.kernel.transaction import INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, pack
 from cni_portmap.settings import NAMES, PROTOCOLS
 
 TYPE_CHECKING = False

@@ -1,0 +1,258 @@
+"""A transaction of nftables: changes of one table that all come into force, or none.
+
+It prints itself as the script that one would give to ``nft -f``; a test holds the kernel's state against that text.
+Messages are pyroute2's, by linux/netfilter/nf_tables.h. Nothing here talks to the kernel: ``nftables`` commits it.
+"""
+
+import struct
+
+from cni.kernel import pyroute
+from cni.kernel.netlink import F_CREATE, F_EXCL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from cni.kernel.expressions import Expression
+
+INET, IPV4, BRIDGE, IPV6 = 1, 2, 7, 10
+_FAMILY_NAMES = {INET: "inet", IPV4: "ip", BRIDGE: "bridge", IPV6: "ip6"}
+SUBSYSTEM = 10
+NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE = range(9)
+NEWSET, GETSET, DELSET, NEWSETELEM, GETSETELEM, DELSETELEM, NEWGEN, GETGEN = range(9, 17)
+_APPEND = 0x800
+# Elements a message: an attribute has 64 KiB.
+_A_MESSAGE = 150
+
+# hook numbers of the inet, ip and bridge families
+PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
+_HOOK_NAMES = ("prerouting", "input", "forward", "output", "postrouting")
+
+
+class Type:
+    """A data type: its number and name in nft, its length in bytes."""
+
+    __slots__ = ("length", "name", "number")
+
+    def __init__(self, name: str, number: int, length: int) -> None:
+        self.name = name
+        self.number = number
+        self.length = length
+
+    @property
+    def in_host_order(self) -> bool:
+        """Whether nft takes a single field of this type for a number of the host's byte order."""
+        return self.number in (19, 41)
+
+    def pack(self, value: bytes) -> bytes:
+        """A value, padded as fields of a concatenation are (to 4 bytes)."""
+        return value.ljust(self.length + 3 & ~3, b"\0")
+
+
+IPV4_ADDR, IPV6_ADDR = Type("ipv4_addr", 7, 4), Type("ipv6_addr", 8, 16)
+ETHER_ADDR, INET_PROTO, INET_SERVICE = Type("ether_addr", 9, 6), Type("inet_proto", 12, 1), Type("inet_service", 13, 2)
+MARK, IFNAME = Type("mark", 19, 4), Type("ifname", 41, 16)
+
+
+# libnftnl's user data of a set: BYTEORDER_HOST_ENDIAN
+_HOST_ORDER = struct.pack("=I", 1)
+
+
+def _number(types: "Sequence[Type]") -> int:
+    """A concatenation's type: six bits a field."""
+    number = 0
+    for each in types:
+        number = number << 6 | each.number
+    return number
+
+
+def _length(types: "Sequence[Type]") -> int:
+    return types[0].length if len(types) == 1 else sum(each.length + 3 & ~3 for each in types)
+
+
+def pack(types: "Sequence[Type]", values: "Sequence[bytes]") -> bytes:
+    """A key or a datum from the bytes of its fields."""
+    if len(types) == 1:
+        return values[0].ljust(types[0].length, b"\0")
+    return b"".join(each.pack(value) for each, value in zip(types, values, strict=True))
+
+
+def unpack(types: "Sequence[Type]", data: bytes) -> list[bytes]:
+    """The bytes of the fields of a key or a datum."""
+    fields, offset = [], 0
+    for each in types:
+        fields.append(data[offset : offset + each.length])
+        offset += each.length + 3 & ~3
+    return fields
+
+
+class SetType:
+    """What a set or map holds."""
+
+    __slots__ = ("data", "key")
+
+    def __init__(self, key: "Sequence[Type]", data: "Sequence[Type]" = ()) -> None:
+        self.key = tuple(key)
+        self.data = tuple(data)
+
+    @property
+    def told(self) -> bytes:
+        """What nft wants to know to print it: the byte order of a key or a datum that is a single field."""
+        sides = enumerate((self.key, self.data))
+        single = [number for number, types in sides if len(types) == 1 and types[0].in_host_order]
+        return b"".join(bytes([number, 4]) + _HOST_ORDER for number in single)
+
+    def __str__(self) -> str:
+        key = " . ".join(each.name for each in self.key)
+        return f"{key} : {' . '.join(each.name for each in self.data)}" if self.data else key
+
+
+def messages() -> "Any":
+    """pyroute2's module with the messages of nftables."""
+    return pyroute.load("pyroute2.netlink.nfnetlink.nftsocket")
+
+
+class Transaction:
+    """Changes of one table, in order; nothing happens before ``commit``."""
+
+    def __init__(self, family: int, table: str) -> None:
+        self.family = family
+        self.table = table
+        self._steps: list[tuple[int, int, Any, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._steps)
+
+    @property
+    def _where(self) -> str:
+        return f"{_FAMILY_NAMES[self.family]} {self.table}"
+
+    def _step(self, kind: int, flags: int, message: "Any", attributes: "list[tuple[str, Any]]", text: str) -> None:
+        message["nfgen_family"] = self.family
+        message["attrs"] = attributes
+        self._steps.append((kind, flags, message, text))
+
+    def add_table(self, comment: str = "") -> None:
+        """Make the table unless it is there."""
+        attributes: list[tuple[str, Any]] = [("NFTA_TABLE_NAME", self.table), ("NFTA_TABLE_FLAGS", 0)]
+        text = f"add table {self._where}"
+        if comment:
+            attributes.append(("NFTA_TABLE_USERDATA", {"value": comment}))
+            text += f' {{ comment "{comment}" ; }}'
+        self._step(NEWTABLE, F_CREATE, messages().nft_table_msg(), attributes, text)
+
+    def delete_table(self) -> None:
+        """Remove the table with all that is in it."""
+        attributes = [("NFTA_TABLE_NAME", self.table)]
+        self._step(DELTABLE, 0, messages().nft_table_msg(), attributes, f"delete table {self._where}")
+
+    def add_chain(self, name: str, type: str = "", hook: int = 0, priority: int = 0) -> None:
+        """Make a chain unless it is there; a base chain if it has a type."""
+        attributes: list[tuple[str, Any]] = [("NFTA_CHAIN_TABLE", self.table), ("NFTA_CHAIN_NAME", name)]
+        text = f"add chain {self._where} {name}"
+        if type:
+            at = [("NFTA_HOOK_HOOKNUM", hook), ("NFTA_HOOK_PRIORITY", priority)]
+            attributes += [("NFTA_CHAIN_HOOK", {"attrs": at}), ("NFTA_CHAIN_TYPE", type)]
+            text += f" {{ type {type} hook {_HOOK_NAMES[hook]} priority {priority} ; }}"
+        self._step(NEWCHAIN, F_CREATE, messages().nft_chain_msg(), attributes, text)
+
+    def delete_chain(self, name: str) -> None:
+        """Remove an empty chain."""
+        attributes = [("NFTA_CHAIN_TABLE", self.table), ("NFTA_CHAIN_NAME", name)]
+        self._step(DELCHAIN, 0, messages().nft_chain_msg(), attributes, f"delete chain {self._where} {name}")
+
+    def flush_chain(self, name: str) -> None:
+        """Remove the chain's rules."""
+        attributes = [("NFTA_RULE_TABLE", self.table), ("NFTA_RULE_CHAIN", name)]
+        self._step(DELRULE, 0, messages().nft_rule_msg(), attributes, f"flush chain {self._where} {name}")
+
+    def add_rule(self, chain: str, expressions: "Sequence[Expression]", text: str, comment: str = "") -> None:
+        """Append a rule; ``text`` is how nft tells its expressions."""
+        listed = [
+            {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", {"attrs": attributes})]}
+            for name, attributes in expressions
+        ]
+        attributes: list[tuple[str, Any]] = [
+            ("NFTA_RULE_TABLE", self.table),
+            ("NFTA_RULE_CHAIN", chain),
+            ("NFTA_RULE_EXPRESSIONS", listed),
+        ]
+        text = f"add rule {self._where} {chain} {text}"
+        if comment:
+            attributes.append(("NFTA_RULE_USERDATA", {"value": comment}))
+            text += f' comment "{comment}"'
+        self._step(NEWRULE, F_CREATE | _APPEND, messages().nft_rule_msg(), attributes, text)
+
+    def delete_rule(self, chain: str, handle: int) -> None:
+        """Remove a rule by its handle."""
+        attributes = [("NFTA_RULE_TABLE", self.table), ("NFTA_RULE_CHAIN", chain), ("NFTA_RULE_HANDLE", handle)]
+        text = f"delete rule {self._where} {chain} handle {handle}"
+        self._step(DELRULE, 0, messages().nft_rule_msg(), attributes, text)
+
+    def add_set(self, name: str, type: SetType, exclusive: bool = False) -> None:
+        """Make a set or map; one that is there is an error if ``exclusive``."""
+        attributes: list[tuple[str, Any]] = [
+            ("NFTA_SET_TABLE", self.table),
+            ("NFTA_SET_NAME", name),
+            ("NFTA_SET_FLAGS", ("NFT_SET_MAP",) if type.data else ()),
+            ("NFTA_SET_KEY_TYPE", _number(type.key)),
+            ("NFTA_SET_KEY_LEN", _length(type.key)),
+            ("NFTA_SET_ID", len(self._steps) + 1),
+        ]
+        if type.data:
+            attributes += [("NFTA_SET_DATA_TYPE", _number(type.data)), ("NFTA_SET_DATA_LEN", _length(type.data))]
+        if type.told:
+            attributes.append(("NFTA_SET_USERDATA", type.told))
+        text = f"add {'map' if type.data else 'set'} {self._where} {name} {{ type {type} ; }}"
+        flags = F_CREATE | (F_EXCL if exclusive else 0)
+        self._step(NEWSET, flags, messages().nft_set_msg(), attributes, text)
+
+    def delete_set(self, name: str) -> None:
+        """Remove a set or map that no rule uses."""
+        attributes = [("NFTA_SET_TABLE", self.table), ("NFTA_SET_NAME", name)]
+        self._step(DELSET, 0, messages().nft_set_msg(), attributes, f"delete set {self._where} {name}")
+
+    def _element(self, kind: int, flags: int, set_name: str, parts: "list[tuple[str, Any]]", text: str) -> None:
+        """One more element; those of one set that follow each other share a message."""
+        if self._steps:
+            last_kind, _, message, told = self._steps[-1]
+            if last_kind == kind and message["attrs"][1][1] == set_name and told.count("\n") < _A_MESSAGE:
+                message["attrs"][2][1].append({"attrs": parts})
+                self._steps[-1] = (kind, flags, message, f"{told}\n{text}")
+                return
+        attributes: list[tuple[str, Any]] = [
+            ("NFTA_SET_ELEM_LIST_TABLE", self.table),
+            ("NFTA_SET_ELEM_LIST_SET", set_name),
+            ("NFTA_SET_ELEM_LIST_ELEMENTS", [{"attrs": parts}]),
+        ]
+        self._step(kind, flags, messages().nft_set_elem_list_msg(), attributes, text)
+
+    def add_element(self, set_name: str, key: bytes, data: bytes = b"", comment: str = "") -> None:
+        """Make an element; one that has the key already is an error."""
+        parts: list[tuple[str, Any]] = [("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]})]
+        if data:
+            parts.append(("NFTA_SET_ELEM_DATA", {"attrs": [("NFTA_DATA_VALUE", data)]}))
+        if comment:
+            text = comment.encode() + b"\0"
+            parts.append(("NFTA_SET_ELEM_USERDATA", bytes([0, len(text)]) + text))
+        told = f"add element {self._where} {set_name} {{ {key.hex()}{f' : {data.hex()}' if data else ''} }}"
+        self._element(NEWSETELEM, F_CREATE | F_EXCL, set_name, parts, told)
+
+    def delete_element(self, set_name: str, key: bytes) -> None:
+        """Remove the element with this key."""
+        parts: list[tuple[str, Any]] = [("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]})]
+        text = f"delete element {self._where} {set_name} {{ {key.hex()} }}"
+        self._element(DELSETELEM, 0, set_name, parts, text)
+
+    def describe(self) -> str:
+        """The transaction as a script for nft; keys and data of elements in hexadecimal."""
+        return "\n".join(text for _, _, _, text in self._steps)
+
+    def texts(self) -> list[str]:
+        """The lines of that script."""
+        return self.describe().splitlines()
+
+    def steps(self) -> "list[tuple[int, int, Any, str]]":
+        """Message type, flags, message and text of each step."""
+        return list(self._steps)
