@@ -33,7 +33,7 @@ def serve(path, package, build):  # type: ignore[no-untyped-def]
     finally:
         connection.close()
     if status is None:
-        return _declined("it refused")
+        return _declined(output.decode("utf-8", "replace"))
     return _written(status, output)
 
 
@@ -66,7 +66,7 @@ def _offer(connection, path, package, build):  # type: ignore[no-untyped-def]
 
 
 def _awaited(connection):  # type: ignore[no-untyped-def]
-    """Exit status and standard output; None for the status if the server has done nothing."""
+    """Exit status and standard output; None and the reason if the server has done nothing."""
     connection.settimeout(CALL_TIME)
     output = b""
     while True:
@@ -77,7 +77,7 @@ def _awaited(connection):  # type: ignore[no-untyped-def]
         elif kind == b"S":
             return rest[0], output
         elif kind == b"N":
-            return None, b""
+            return None, rest
         else:
             raise ValueError("its process ended before it had answered")
 

@@ -1,6 +1,6 @@
 """A fork server of our own, started and ended by a test, and calls that are handed over to it."""
 
-import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +20,8 @@ Object = dict[str, Any]
 class Server:
     """A running server."""
 
-    def __init__(self, process: "subprocess.Popen[str]", socket: str) -> None:
-        self.process, self.socket = process, socket
+    def __init__(self, process: "subprocess.Popen[str]", path: str) -> None:
+        self.process, self.socket = process, path
 
     @property
     def pid(self) -> int:
@@ -32,6 +32,16 @@ class Server:
     def environ(self) -> dict[str, str]:
         """Variables of a call that is to be handed over, and says so."""
         return {"CNI_FORKSERVER": self.socket, "CNI_DEBUG": "1"}
+
+    def build(self) -> bytes:
+        """The build that it tells to who connects; empty if nobody can."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.settimeout(LIMIT)
+            try:
+                connection.connect(self.socket)
+                return connection.recv(200)
+            except OSError:
+                return b""
 
     def children(self) -> set[int]:
         """Its children that live: the spare, and those that serve."""
@@ -52,11 +62,11 @@ class Server:
 @contextmanager
 def running(folder: Path, program: Path = PROGRAM, **more: Any) -> Iterator[Server]:
     """A server with a socket in ``folder``/run, ended when the test is."""
-    socket = f"{folder}/run/socket"
-    process = subprocess.Popen([program, "--foreground", socket], text=True, **more)
-    server = Server(process, socket)
+    path = f"{folder}/run/socket"
+    process = subprocess.Popen([program, "--foreground", path], text=True, **more)
+    server = Server(process, path)
     try:
-        assert eventually(lambda: os.path.exists(socket) or process.poll() is not None, LIMIT)
+        assert eventually(server.build, LIMIT), process.poll()
         yield server
     finally:
         server.end()
