@@ -1,0 +1,406 @@
+"""Whatever becomes of server, child or caller: a call is served once, or told as failed; never twice, never for ever."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forkserver.server import DECLINED, DIST, SERVED, Server, call, layer2, loopback, running, served_by, was_cold
+from node.configuration import bridge, host_local
+from node.deadline import eventually
+from node.plugin import LIMIT, Outcome
+from node.topology import Node, Pod
+
+pytestmark = pytest.mark.real
+Object = dict[str, Any]
+STATUS = {**loopback(), "cniVersion": "1.1.0"}
+
+
+# before the call is handed over: the caller serves itself
+
+
+def test_without_a_server_nothing_is_said(node: Node, tmp_path: Path) -> None:
+    """No socket, a file, a folder, a socket nobody listens at, a path that is too long: cold and silent."""
+    (tmp_path / "file").write_text("")
+    dead = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    dead.bind(f"{tmp_path}/dead")
+    dead.close()
+    stream = socket.socket(socket.AF_UNIX)
+    stream.bind(f"{tmp_path}/stream")
+    stream.listen()
+    long = tmp_path / ("x" * 120)
+    long.write_text("")
+    for at in ("nobody", "file", ".", "dead", "stream", long.name):
+        outcome = call(node, "STATUS", STATUS, node.pod(), None, CNI_FORKSERVER=f"{tmp_path}/{at}", CNI_DEBUG="")
+        assert (outcome.ok, outcome.stderr) == (True, ""), at
+    stream.close()
+
+
+@contextmanager
+def pretending(tmp_path: Path, serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server of our own making: ``serve`` is given the one connection that it accepts."""
+    path = f"{tmp_path}/pretended"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        listener.listen(1)
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                serve(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield path
+        thread.join(LIMIT)
+        assert not thread.is_alive()
+
+
+def build() -> bytes:
+    """The build of the files under test."""
+    return (DIST / "bridge").read_bytes()[-64:]
+
+
+DECLINING: dict[str, tuple[Callable[[socket.socket], object], str]] = {
+    "hangs up at once": (lambda it: None, "another build"),
+    "is of another build": (lambda it: it.send(build()[::-1]), "another build"),
+    "says too much": (lambda it: it.send(build() + b"x"), "another build"),
+    "says nothing": (lambda it: it.recv(10), "timed out"),
+    "refuses": (lambda it: (it.send(build()), it.recv(1 << 18), it.send(b"Nso it is")), "so it is"),
+}
+
+
+@pytest.mark.parametrize("how", DECLINING)
+def test_a_server_that_does_not_take_the_call_is_passed_over(node: Node, tmp_path: Path, how: str) -> None:
+    """The call is served once, cold, and within seconds; the reason is told to those who debug."""
+    serve, said = DECLINING[how]
+    pod = node.pod()
+    with pretending(tmp_path, serve) as path:
+        outcome = call(node, "ADD", layer2(), pod, None, CNI_FORKSERVER=path)
+    assert outcome.ok and f"{DECLINED}" in outcome.stderr and said in outcome.stderr
+    assert call(node, "DEL", layer2(), pod).ok
+
+
+def test_a_server_of_somebody_else_is_not_told_the_call(node: Node, tmp_path: Path) -> None:
+    """Only root's may be handed a configuration, which holds secrets perhaps."""
+    tmp_path.chmod(0o777)
+    for at in tmp_path.parents:
+        if str(at).startswith("/tmp/pytest"):
+            at.chmod(at.stat().st_mode | 0o011)
+    code = "import socket,sys;s=socket.socket(1,5);s.bind(sys.argv[1]);s.listen();print(flush=True);print(s.accept()[0].recv(9))"
+    path = f"{tmp_path}/theirs"
+    command = ["setpriv", "--reuid", "65534", "/usr/bin/python3", "-c", code, path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as theirs:
+        assert theirs.stdout is not None
+        assert theirs.stdout.readline() == "\n"
+        outcome = call(node, "STATUS", STATUS, node.pod(), None, CNI_FORKSERVER=path)
+        assert outcome.ok and "not root's" in outcome.stderr
+        assert theirs.stdout.read() == "b''\n"
+
+
+def test_a_stopped_server_is_waited_for_a_second(node: Node, own_server: Server) -> None:
+    """Neither the server nor its spare runs; when they go on, what was left is forgotten."""
+    stopped = [own_server.pid, own_server.spare()]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    pod = node.pod()
+    outcome = call(node, "ADD", layer2(), pod, own_server)
+    assert outcome.ok and was_cold(outcome) and "timed out" in outcome.stderr
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    served_by(call(node, "DEL", layer2(), pod, own_server))
+    assert pod.links().keys() == {"lo"}
+
+
+@pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-"])
+def test_a_caller_without_a_stream_serves_itself(node: Node, server: Server, streams: str) -> None:
+    """A number that is free would be another descriptor's by the time that the child has it."""
+    environ = {**server.environ, "CNI_COMMAND": "STATUS", "CNI_PATH": "/x"}
+    command = ["/bin/sh", "-c", f'exec "$0" {streams}', DIST / "loopback"]
+    done = subprocess.run(command, input=json.dumps(STATUS), env=environ, capture_output=True, text=True, timeout=LIMIT)
+    assert SERVED not in done.stderr
+    assert (done.returncode == 0) == (streams != "<&-"), done
+
+
+# afterwards: it is served once, or an error is told
+
+BREAKING: dict[str, Callable[[socket.socket], object]] = {
+    "hangs up": lambda it: None,
+    "hangs up after half of the answer": lambda it: it.send(b'O{"cniVersion": '),
+    "says what nobody understands": lambda it: it.send(b"?"),
+}
+
+
+@pytest.mark.parametrize("how", BREAKING)
+def test_a_server_that_breaks_off_is_an_error_and_not_a_second_try(node: Node, tmp_path: Path, how: str) -> None:
+    """Code 11, one document, and the pod is as it was: nobody served the call cold after all."""
+    pod = node.pod()
+
+    def serve(connection: socket.socket) -> None:
+        connection.send(build())
+        assert connection.recv(1 << 18).startswith(build())
+        BREAKING[how](connection)
+
+    with pretending(tmp_path, serve) as path:
+        outcome = call(node, "ADD", layer2(), pod, None, CNI_FORKSERVER=path)
+    assert outcome.code == 11 and "fork server" in outcome.error["msg"] and "again" in outcome.error["details"]
+    assert pod.links().keys() == {"lo"}
+
+
+def test_an_answer_may_be_long_and_come_in_pieces(node: Node, tmp_path: Path) -> None:
+    """What the child sends is what the caller writes, and its status the caller's."""
+    text = json.dumps({"code": 7, "msg": "x" * 1_000_000})
+
+    def serve(connection: socket.socket) -> None:
+        connection.send(build())
+        connection.recv(1 << 18)
+        for at in range(0, len(text), 60_000):
+            connection.send(b"O" + text[at : at + 60_000].encode())
+        connection.send(b"S\x01")
+
+    with pretending(tmp_path, serve) as path:
+        outcome = call(node, "ADD", layer2(), node.pod(), None, CNI_FORKSERVER=path)
+    assert outcome.stdout == text
+
+
+# A delegate that says that it has begun, and goes on when it is told to.
+SLOW = """#!/bin/sh
+cat > /dev/null
+[ "$CNI_COMMAND" = ADD ] || exit 0
+echo $$ > "$SLOW/begun.new"; mv "$SLOW/begun.new" "$SLOW/begun"
+read word < "$SLOW/go"
+echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.9.9.2/24"}]}'
+"""
+
+
+class Begun:
+    """An ADD of bridge whose delegate waits: the link is made, the addresses are not."""
+
+    def __init__(self, node: Node, server: Server | None, folder: Path) -> None:
+        self.folder, self.node, self.pod = folder, node, node.pod()
+        folder.mkdir(exist_ok=True)
+        (folder / "slow").write_text(SLOW)
+        (folder / "slow").chmod(0o755)
+        if not (folder / "go").exists():
+            os.mkfifo(folder / "go")
+        (folder / "begun").unlink(missing_ok=True)
+        self.conf = bridge({"type": "slow"}, name="slow1")
+        self.variables = {"CNI_PATH": str(folder), "SLOW": str(folder)}
+        env = {
+            **(server.environ if server else {"CNI_FORKSERVER": "", "CNI_DEBUG": "1"}),
+            **self.variables,
+            "PATH": "/usr/bin:/bin",
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": self.pod.container,
+            "CNI_NETNS": self.pod.path,
+            "CNI_IFNAME": "eth0",
+        }
+        with node.inside():
+            self.process = subprocess.Popen(
+                [DIST / "bridge"],
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=(folder / "stderr").open("wb"),
+                text=True,
+            )
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(self.conf))
+        self.process.stdin.close()
+        self.process.stdin = None
+        assert eventually((folder / "begun").exists, LIMIT)
+        self.delegate = int((folder / "begun").read_text())
+
+    @property
+    def child(self) -> int:
+        """The process that serves it, if a server does."""
+        said = (self.folder / "stderr").read_text()
+        return served_by(Outcome(0, "", said, None))
+
+    def go_on(self) -> Outcome:
+        """Let the delegate end; what the call came to."""
+        (self.folder / "go").write_text("go\n")
+        out, _ = self.process.communicate(timeout=LIMIT)
+        return Outcome(self.process.returncode, out, "", json.loads(out) if out else None)
+
+    def kill_caller(self) -> None:
+        """As a runtime does whose patience is over."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    def delete(self, server: Server | None = None) -> Outcome:
+        """The runtime's DEL."""
+        return call(self.node, "DEL", self.conf, self.pod, server, **self.variables)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("warm_del", [False, True], ids=["cold DEL", "warm DEL"])
+def test_with_its_caller_a_child_and_its_delegate_die(
+    node: Node, server: Server, tmp_path: Path, warm_del: bool
+) -> None:
+    """The DEL that follows at once finds what they had made, and removes it; the ADD after it works."""
+    before = node.snapshot()
+    begun = Begun(node, server, tmp_path)
+    child = begun.child
+    assert alive(child) and alive(begun.delegate)
+    begun.kill_caller()
+    outcome = begun.delete(server if warm_del else None)
+    assert outcome.ok, outcome
+    assert eventually(lambda: not alive(child) and not alive(begun.delegate))
+    after = node.snapshot()
+    assert {**after, "links": {**after["links"], "br0": None}} == {**before, "links": {**before["links"], "br0": None}}
+    again = Begun(node, server, tmp_path)
+    assert again.go_on().ok
+    assert again.delete().ok
+    assert begun.pod.links().keys() == {"lo"}
+
+
+def test_an_interrupted_caller_tells_an_error(node: Node, server: Server, tmp_path: Path) -> None:
+    """SIGINT, as from a terminal: one error object, and the child does not go on."""
+    begun = Begun(node, server, tmp_path)
+    child = begun.child
+    begun.process.send_signal(signal.SIGINT)
+    out, _ = begun.process.communicate(timeout=LIMIT)
+    assert begun.process.returncode == 1 and json.loads(out)["code"] == 11
+    assert eventually(lambda: not alive(child))
+    assert begun.delete().ok
+
+
+def test_a_child_that_is_killed_is_an_error(node: Node, server: Server, tmp_path: Path) -> None:
+    """By the OOM killer perhaps: the caller tells it, with the code for another try, and does not try itself."""
+    begun = Begun(node, server, tmp_path)
+    os.kill(begun.child, signal.SIGKILL)
+    out, _ = begun.process.communicate(timeout=LIMIT)
+    assert begun.process.returncode == 1
+    assert json.loads(out)["code"] == 11
+    os.kill(begun.delegate, signal.SIGKILL)
+    assert begun.delete().ok
+    assert begun.pod.links().keys() == {"lo"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_children_outlive_their_server(node: Node, own_server: Server, tmp_path: Path, number: int) -> None:
+    """Whoever is being served gets his answer; the spare goes; the next caller serves itself."""
+    begun = Begun(node, own_server, tmp_path / "slow")
+    child, spare = begun.child, own_server.children() - {begun.child}
+    assert own_server.end(number) == (0 if number == signal.SIGTERM else -number)
+    assert eventually(lambda: not any(alive(pid) for pid in spare))
+    assert alive(child)
+    cold = call(node, "STATUS", STATUS, node.pod(), own_server)
+    assert cold.ok and was_cold(cold)
+    outcome = begun.go_on()
+    assert outcome.ok and outcome.result["ips"][0]["address"] == "10.9.9.2/24"
+    assert begun.delete().ok
+    assert eventually(lambda: not alive(child))
+    assert os.path.exists(own_server.socket) == (number == signal.SIGKILL)
+
+
+def test_a_spare_that_dies_is_replaced(node: Node, own_server: Server) -> None:
+    """After a moment, so that one which dies at once does not keep a processor busy."""
+    spare = own_server.spare()
+    os.kill(spare, signal.SIGKILL)
+    assert eventually(lambda: own_server.children() not in (set(), {spare}))
+    served_by(call(node, "STATUS", STATUS, node.pod(), own_server))
+
+
+def test_a_caller_killed_at_any_moment_leaves_nothing(node: Node, server: Server) -> None:
+    """At 24 moments from before the hand-over to after the answer; DEL comes at once."""
+    conf = bridge(host_local(node.data_dir, "10.5.0.0/24"), name="net5", isGateway=True, ipMasq=True, macspoofchk=True)
+    first = node.attach(conf)
+    before = node.snapshot()
+    died = 0
+    for moment in range(24):
+        pod = node.pod()
+        variables = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": pod.container, "CNI_NETNS": pod.path}
+        env = {**server.environ, **variables, "CNI_IFNAME": "eth0", "CNI_PATH": str(DIST), "PATH": "/usr/bin"}
+        with node.inside():
+            process = subprocess.Popen(
+                [DIST / "bridge"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(conf).encode())
+        process.stdin.close()
+        process.stdin = None
+        threading.Event().wait(moment / 1000)
+        process.kill()
+        died += process.wait() == -9
+        process.communicate()
+        assert call(node, "DEL", conf, pod, server if moment % 2 else None).ok
+        assert node.snapshot() == before, moment
+    assert died >= 5
+    assert first.delete().ok
+
+
+def test_a_server_killed_again_and_again_harms_nobody(node: Node, tmp_path: Path) -> None:
+    """Each of the callers is served, by whomever, or told code 11; and then DEL cleans and ADD works."""
+    conf = bridge(host_local(node.data_dir, "10.6.0.0/24"), name="net6")
+    stop = threading.Event()
+    outcomes: list[Outcome] = []
+    before = node.snapshot()["links"]
+
+    def attach(pod: Pod) -> None:
+        path = f"{tmp_path}/run/socket"
+        variables = {"CNI_FORKSERVER": path, "CNI_DEBUG": "1"}
+        outcome = call(node, "ADD", conf, pod, None, **variables)
+        outcomes.append(outcome)
+        if not outcome.ok:
+            assert outcome.code == 11, outcome
+            assert call(node, "DEL", conf, pod, None, **variables).code in (0, 11)
+        deleted = call(node, "DEL", conf, pod, None)
+        assert deleted.ok, deleted
+
+    with ThreadPoolExecutor(4) as threads:
+        pods = [node.pod() for _ in range(40)]
+        waiting = [threads.submit(attach, pod) for pod in pods]
+        while not stop.is_set():
+            with running(tmp_path) as server:
+                eventually(lambda: len(server.children()) > 2, 1)
+                for pid in server.children():
+                    os.kill(pid, signal.SIGKILL)
+                server.end(signal.SIGKILL)
+            if all(one.done() for one in waiting):
+                stop.set()
+        for one in waiting:
+            one.result(LIMIT)
+    assert len(outcomes) == 40
+    assert {**node.snapshot()["links"], "br0": 0} == {**before, "br0": 0}
+    assert node.leases("net6") == {}
+
+
+def test_many_callers_at_once(node: Node, own_server: Server) -> None:
+    """Fifty: all served by the server, each with an address of its own, all removed; no zombie and no descriptor is left."""
+    conf = bridge(host_local(node.data_dir, "10.4.0.0/24"), name="net4", bridge="br4", isGateway=True, ipMasq=True)
+    node.attach(conf).delete()
+    own_server.spare()
+    before, descriptors = node.snapshot(), len(os.listdir(f"/proc/{own_server.pid}/fd"))
+    pods = [node.pod() for _ in range(50)]
+    with ThreadPoolExecutor(50) as threads:
+        added = list(threads.map(lambda pod: call(node, "ADD", conf, pod, own_server), pods))
+    assert all(outcome.ok for outcome in added), [outcome.stdout for outcome in added if not outcome.ok]
+    assert len({outcome.result["ips"][0]["address"] for outcome in added}) == 50
+    served = [outcome for outcome in added if not was_cold(outcome)]
+    assert len({served_by(outcome) for outcome in served}) == len(served) >= 40
+    with ThreadPoolExecutor(50) as threads:
+        deleted = list(threads.map(lambda pod: call(node, "DEL", conf, pod, own_server), pods))
+    assert all(outcome.ok for outcome in deleted)
+    assert node.snapshot() == before
+    own_server.spare()
+    assert len(os.listdir(f"/proc/{own_server.pid}/fd")) == descriptors
