@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from forkserver.server import DECLINED, PROGRAM, Server, call, layer2, loopback, running, served_by
-from node.deadline import eventually
 from node.plugin import LIMIT
 from node.topology import Node
 
@@ -99,7 +98,15 @@ def test_a_call_that_is_whole_is_served(server: Server) -> None:
         (lambda data, build: data.replace(b"\x0018\0", b"\0rwx\0"), 7, b"invalid literal"),
         (lambda data, build: data.replace(b"CNI_DEBUG=1", b"CNI_DEBUG"), 7, b"dictionary update"),
     ],
-    ids=["another build", "no such plugin", "a descriptor less", "no descriptors", "rubbish", "no umask", "no variable"],
+    ids=[
+        "another build",
+        "no such plugin",
+        "a descriptor less",
+        "no descriptors",
+        "rubbish",
+        "no umask",
+        "no variable",
+    ],
 )
 def test_a_call_that_is_not_whole_is_refused(server: Server, change: "object", count: int, said: bytes) -> None:
     """With N: nothing was done."""

@@ -80,7 +80,11 @@ def test_nothing_planted_in_the_callers_mounts_is_executed(
         ("ADD", json.dumps(good), True),
         ("ADD", '{"name": ', False),
         ("CHECK", json.dumps({**good, "prevResult": {"ips": [{"address": 7}]}}), plugin == "loopback"),
-        ("ADD", json.dumps({**good, "name": "n2", "ipam": {"type": "host-local", "dataDir": "\0"}}), plugin == "loopback"),
+        (
+            "ADD",
+            json.dumps({**good, "name": "n2", "ipam": {"type": "host-local", "dataDir": "\0"}}),
+            plugin == "loopback",
+        ),
         ("GC", json.dumps({**good, "cniVersion": "1.1.0", "cni.dev/valid-attachments": []}), True),
         ("DEL", json.dumps(good), True),
     ]
