@@ -93,6 +93,57 @@ def test_check_fails_after_tampering(node: Node, tamper: Tamper) -> None:
 
 @pytest.mark.beyond_old_go("not compared")
 @pytest.mark.parametrize(
+    ("keys", "tamper"),
+    [
+        pytest.param(
+            {"portIsolation": True},
+            lambda node, pod: node.ip(f"link set {pod.host} type bridge_slave isolated off"),
+            id="isolation off",
+        ),
+        pytest.param(
+            {"portIsolation": False},
+            lambda node, pod: node.ip(f"link set {pod.host} type bridge_slave isolated on"),
+            id="isolation on",
+        ),
+        pytest.param({"mtu": 1400}, lambda node, pod: node.ip(f"link set {pod.host} mtu 1300"), id="host veth's mtu"),
+        pytest.param({}, lambda node, pod: node.sysctl("ipv4/ip_forward", "0"), id="forwarding off"),
+        pytest.param({}, lambda node, pod: node.sysctl("ipv6/conf/all/forwarding", "0"), id="IPv6 forwarding off"),
+        pytest.param({}, lambda node, pod: node.ip("link set br0 down"), id="bridge down"),
+    ],
+)
+def test_check_fails_when_what_a_key_asked_for_is_no_longer_so(
+    node: Node, keys: dict[str, Any], tamper: Tamper
+) -> None:
+    """On the node's side, which is nobody else's to change."""
+    pod = attach(node, SUBNET, SUBNET6, **keys)
+    assert pod.check().ok
+    tamper(node, pod)
+    assert pod.check().error["msg"]
+
+
+@pytest.mark.beyond_old_go("CHECK asks an IPAM plugin that is not there")
+def test_check_sees_the_host_end_of_an_interface_that_is_kept_down(node: Node) -> None:
+    """With disableContainerInterface there is no carrier to go by."""
+    pod = node.attach(bridge(disableContainerInterface=True))
+    assert pod.check().ok
+    node.ip(f"link set {pod.host} down")
+    assert pod.host in pod.check().error["msg"]
+
+
+@pytest.mark.beyond_old_go("not compared")
+def test_check_goes_by_the_mtu_that_a_later_plugin_tells(node: Node) -> None:
+    """In prevResult, which is the final result of the chain; the key is about what ADD made."""
+    pod = attach(node, version="1.1.0", mtu=1400)
+    pod.pod.ip("link set eth0 mtu 1300")
+    assert pod.check().exit == 0, pod.check().stdout
+    pod.result["interfaces"][2]["mtu"] = 1300
+    assert pod.check().ok
+    pod.result["interfaces"][2]["mtu"] = 1400
+    assert "1300" in pod.check().error["msg"]
+
+
+@pytest.mark.beyond_old_go("not compared")
+@pytest.mark.parametrize(
     "keys", [{"ipMasq": True}, {"ipMasq": True, "ipMasqBackend": "iptables"}, {"macspoofchk": True}]
 )
 def test_check_fails_when_somebody_flushed_the_rules(node: Node, keys: dict[str, Any]) -> None:

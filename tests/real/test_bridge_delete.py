@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cni.names import Attachment as Names
 from node.configuration import bridge, host_local
 from node.deadline import eventually
 from node.topology import Attachment, Node
@@ -284,6 +285,20 @@ def test_gc_removes_leases_without_a_link(node: Node) -> None:
     (node.data_dir / "net1" / "10.1.0.9").write_text("lost\r\neth0")
     collect(node, conf, [valid])
     assert list(node.leases()) == [valid.address]
+
+
+@pytest.mark.beyond_old_go("no GC")
+def test_gc_removes_half_made_links_of_its_network_alone(node: Node) -> None:
+    """A link that an ADD left when it died has no alias: its name tells the network. Others' links stay, whatever they say."""
+    conf = configuration(node, version="1.1.0", **PLAIN)
+    valid = node.attach(conf)
+    names = [Names(network, "lost", "eth0").link for network in ("net1", "net2")]
+    for number, name in enumerate([*names, "vethforeign"]):
+        node.ip(f"link add {name} type veth peer name peer{number}")
+    node.ip("link set vethforeign alias net1/lost/eth1")
+    collect(node, conf, [valid])
+    left = set(node.links())
+    assert names[0] not in left and {names[1], "vethforeign", valid.host} <= left
 
 
 @pytest.mark.beyond_old_go("no STATUS")
