@@ -6,9 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from node.plugin import subject_is_old_go
 from node.topology import Node
+
+
+# No test is about time: an example that takes long on a busy machine is no fault.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
