@@ -11,7 +11,6 @@ from hypothesis import settings
 from node.plugin import subject_is_old_go
 from node.topology import Node
 
-
 # No test is about time: an example that takes long on a busy machine is no fault.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
