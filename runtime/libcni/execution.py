@@ -183,7 +183,7 @@ class ProcessExec(PluginFinder):
         """The child; None when the file is busy and may be tried again; ``tries`` counts this one."""
         try:
             return Child.start(
-                [*self._prefix, os.path.abspath(path)],
+                [*self._prefix, path],
                 environ,
                 stdin,
                 own_group=self._own_group,

@@ -73,8 +73,6 @@ def _alone() -> bool:
 
 def _fork(path: str, stdin: bytes, environ: dict[str, str], own_group: bool, limit: int, wait_delay: float) -> Child:
     (out, out_end), (err, err_end), (given, to) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
     pid = os.fork()
     if pid == 0:
         status = 70

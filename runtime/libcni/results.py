@@ -115,8 +115,7 @@ def from_document(document: dict[str, Any], version: str) -> Result:
     """A result's JSON object, read as ``version``; raises ``ResultError``."""
     if version not in versions.KNOWN:
         raise ResultError(f'unsupported CNI result version "{version}"')
-    known = {name: value for name, value in document.items() if name.lower() != "cniversion"}
     try:
-        return Result(version, shapes.parse(known, version))
+        return Result(version, shapes.parse(document, version))
     except CNIError as error:
         raise ResultError(str(error)) from None

@@ -1,6 +1,7 @@
 """What the tests of the runtime's side share: stubs, a cache of their own, and both makes of real plugins."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,21 @@ from node.configuration import bridge, host_local
 from node.plugin import GO, SUBJECT
 from node.topology import Node
 
-from .stub import Stubs
+from .stub import Gate, Stubs
 
 
 @pytest.fixture
 def stubs(tmp_path: Path) -> Stubs:
     """A folder for stub plugins."""
     return Stubs(tmp_path / "stubs")
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate before which stubs wait; at the end it is open."""
+    made = Gate(tmp_path / "gate")
+    yield made
+    made.open()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ with open(folder + "/" + name + ".behaviour") as file:
     behaviours = json.load(file)
 wanted = behaviours.get(environ["CNI_COMMAND"], behaviours.get("", {}))
 if wanted.get("wait_for"):
-    open(wanted["wait_for"]).read()
+    gate = os.open(wanted["wait_for"], os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(gate, True)
+    os.read(gate, 1)
 if wanted.get("daemon") and os.fork() == 0:
     time.sleep(wanted["daemon"])
     os._exit(0)
@@ -33,6 +36,21 @@ sys.stdout.flush()
 time.sleep(wanted.get("sleep", 0))
 os._exit(wanted.get("exit", 0))
 """
+
+
+class Gate:
+    """A named pipe before which stubs wait (``wait_for``) as long as this process holds its other end."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+        self._held = os.open(path, os.O_RDWR)
+
+    def open(self) -> None:
+        """Let all pass, those that come later too."""
+        if self._held >= 0:
+            os.close(self._held)
+        self._held = -1
 
 
 @dataclass(frozen=True)

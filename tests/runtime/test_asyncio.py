@@ -24,11 +24,16 @@ from libcni import (
 from node.deadline import eventually
 
 from .conftest import network
-from .stub import Stubs, error, result
+from .stub import Gate, Stubs, error, result
 
 
 def _library(stubs: Stubs, tmp_path: Path, **options: Any) -> AsyncCNIConfig:
     return AsyncCNIConfig([str(stubs.folder)], str(tmp_path / "cache"), options=Options(**options))
+
+
+async def _begun(stubs: Stubs, count: int) -> None:
+    while len(stubs.calls) < count:
+        await asyncio.sleep(0.01)
 
 
 def test_every_call(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
@@ -68,17 +73,19 @@ def test_errors_are_the_same(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf)
         asyncio.run(library.check_network_list(network("one"), runtime))
 
 
-def test_many_at_once_on_one_thread(stubs: Stubs, tmp_path: Path) -> None:
-    stubs.add("one", {**result(), "sleep": 0.5})
+def test_many_at_once_on_one_thread(stubs: Stubs, tmp_path: Path, gate: Gate) -> None:
+    """None of them ends before all have begun."""
+    stubs.add("one", {**result(), "wait_for": gate.path})
 
-    async def run() -> float:
+    async def run() -> None:
         cni = _library(stubs, tmp_path)
-        before = time.monotonic()
         adds = [cni.add_network_list(network("one"), RuntimeConf(f"c{number}", "/x", "eth0")) for number in range(10)]
-        await asyncio.gather(*adds)
-        return time.monotonic() - before
+        all_of_them = asyncio.gather(*adds)
+        await _begun(stubs, 10)
+        gate.open()
+        await all_of_them
 
-    assert asyncio.run(run()) < 3
+    asyncio.run(asyncio.wait_for(run(), 30))
     assert len(os.listdir(tmp_path / "cache/results")) == 10
 
 
@@ -93,8 +100,7 @@ def test_a_cancelled_task_kills_its_plugin_and_undoes(
 
     async def run() -> None:
         task = asyncio.create_task(cni.add_network_list(network("one", "two"), runtime))
-        while len(stubs.calls) < 2:
-            await asyncio.sleep(0.02)
+        await _begun(stubs, 2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -150,18 +156,20 @@ def test_a_daemon_and_a_busy_file(stubs: Stubs) -> None:
     assert asyncio.run(busy()) == b""
 
 
-def test_waiting_for_a_lock_does_not_stop_the_loop(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
-    stubs.add("one", {**result(), "sleep": 0.3})
+def test_waiting_for_a_lock_does_not_stop_the_loop(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, gate: Gate
+) -> None:
+    stubs.add("one", {**result(), "wait_for": gate.path})
     cni = _library(stubs, tmp_path, lock_folder=str(tmp_path / "locks"))
 
-    async def run() -> int:
+    async def run() -> None:
         both = asyncio.gather(*(cni.add_network_list(network("one"), runtime) for _ in range(2)))
-        ticks = 0
-        while not both.done():
+        await _begun(stubs, 1)
+        for _ in range(10):
             await asyncio.sleep(0.01)
-            ticks += 1
+        assert len(stubs.calls) == 1, "the other one waits, and the loop goes round"
+        gate.open()
         await both
-        return ticks
 
-    assert asyncio.run(run()) > 20
+    asyncio.run(asyncio.wait_for(run(), 30))
     assert stubs.order == ["ADD one", "ADD one"]

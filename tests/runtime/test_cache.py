@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from libcni import CacheDamaged, CacheError, CNIConfig, Options, RuntimeConf
+from libcni import CacheDamaged, CacheError, CNIConfig, Options, RuntimeConf, StepFailed
 from libcni.cache import Cache
 from libcni.results import parse
 
 from .conftest import network, optioned
-from .stub import Stubs, result
+from .stub import Stubs, error, result
 
 RUNTIME = RuntimeConf("c1", "/run/netns/x", "eth0", (("A", "1"),), {"mac": "00:11", "b": {"z": 1, "a": 2}})
 # What containerd's library wrote for the same attachment, keys in the order of its structure.
@@ -156,6 +156,17 @@ def test_a_damaged_file_does_not_stop_a_delete(cni: CNIConfig, stubs: Stubs, tmp
     assert any(str(file) in line for line in reports)
 
 
+def test_a_damaged_file_goes_even_if_the_delete_fails(cni: CNIConfig, stubs: Stubs, tmp_path: Path) -> None:
+    """The next try is not to meet it again."""
+    stubs.add("one", error(11, "busy"))
+    file = tmp_path / "cache/results/net1-c1-eth0"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"")
+    with pytest.raises(StepFailed, match="busy"):
+        cni.del_network_list(network("one"), RUNTIME)
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("content", _DAMAGED)
 def test_a_damaged_file_stops_a_check_unless_it_is_to_be_tolerated(
     cni: CNIConfig, stubs: Stubs, tmp_path: Path, content: bytes
@@ -211,9 +222,10 @@ def test_attachments_of_one_container(cache: Cache, tmp_path: Path) -> None:
     _put(tmp_path, content(networkName=""), "r-c1-e")
     _put(tmp_path, content(kind="other"), "s-c1-e")
     _put(tmp_path, content(), ".n-c1-e")
+    _put(tmp_path, content(), "named-otherwise")
     (tmp_path / "var/results/t-c1-e").mkdir()
     assert [found.container_id for found in cache.attachments("c1")[0]] == ["c1"]
-    assert [found.container_id for found in cache.attachments()[0]] == ["c2", "c1", "c1-x"]
+    assert [found.container_id for found in cache.attachments()[0]] == ["c2", "c1", "c1-x", "c1"]
 
 
 def test_a_write_that_fails_leaves_the_old_file(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

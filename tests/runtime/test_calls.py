@@ -62,6 +62,19 @@ def test_add_hands_each_result_to_the_next(cni: CNIConfig, stubs: Stubs, runtime
     assert _cached(tmp_path) == ["net1-ctr1-eth0"]
 
 
+def test_a_plugin_has_the_runtimes_own_environment_too(
+    cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The protocol's variables win over those that the runtime was started with."""
+    monkeypatch.setenv("PROBE", "inherited")
+    monkeypatch.setenv("CNI_IFNAME", "older")
+    at = stubs.folder / "tells"
+    at.write_text('#!/bin/sh\necho "{\\"code\\": 7, \\"msg\\": \\"$PROBE $CNI_IFNAME\\"}"\nexit 1\n')
+    at.chmod(0o755)
+    with pytest.raises(PluginFailed, match="^inherited eth0$"):
+        cni.check_network_list(network("tells"), runtime)
+
+
 @pytest.mark.parametrize("version", ALL)
 def test_a_previous_result_is_sent_at_every_version(
     cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf, version: str

@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -53,9 +50,10 @@ from libcni.containerd import (
     with_plugin_max_conf_num,
     with_rollback,
 )
+from node.deadline import eventually
 
 from .conftest import network
-from .stub import Stubs, error, result
+from .stub import Gate, Stubs, error, result
 
 Make = Callable[..., Containerd]
 
@@ -234,24 +232,25 @@ def test_what_a_container_says_of_itself(stubs: Stubs, make: Make) -> None:
     }
 
 
-def _slow(seconds: float) -> dict[str, Any]:
-    return {**result(), "sleep": seconds}
-
-
-def test_setup_is_parallel_and_serially_is_not(stubs: Stubs, make: Make) -> None:
-    stubs.add("one", _slow(0.4), DEL={})
+def test_setup_is_parallel_and_serially_is_not(stubs: Stubs, make: Make, gate: Gate) -> None:
+    """At once: none ends before all have begun. In order: the next begins when the one before has ended."""
+    stubs.add("one", {**result(), "wait_for": gate.path}, DEL={})
     cni = make(*(_net(name, "one") for name in "abc"))
-    before = time.monotonic()
-    cni.setup("c", "/x")
-    parallel = time.monotonic() - before
-    assert len(stubs.calls) == 3
-    assert parallel < 1.1
-    before = time.monotonic()
-    cni.setup_serially("c", "/x")
-    assert time.monotonic() - before > 1.2
-    assert [call.config["name"] for call in stubs.calls[3:]] == ["a", "b", "c"]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(cni.setup, "c", "/x")
+        assert eventually(lambda: len(stubs.calls) == 3, 20)
+        gate.open()
+        running.result(20)
+    for name in "abc":
+        stubs.add(name, result() if name != "b" else error(7, "no"), DEL={})
+    serial = make(*(_net(name, name) for name in "abc"))
+    stubs.forget()
+    with pytest.raises(StepFailed):
+        serial.setup_serially("c", "/x")
+    assert stubs.order == ["ADD a", "ADD b", "DEL b", "DEL a"], "c did not begin"
+    stubs.forget()
     cni.remove("c", "/x")
-    assert [call.config["name"] for call in stubs.calls[6:]] == ["a", "b", "c"]
+    assert [call.config["name"] for call in stubs.calls] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("serially", [False, True])
@@ -278,22 +277,19 @@ def test_what_failed_half_way_is_removed(
 
 @pytest.mark.parametrize("serially", [False, True])
 def test_an_attachment_that_somebody_else_works_on_is_not_removed(
-    stubs: Stubs, make: Make, tmp_path: Path, serially: bool
+    stubs: Stubs, make: Make, tmp_path: Path, gate: Gate, serially: bool
 ) -> None:
     """A second Setup of the same container gives up, and leaves what the first one is making."""
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
     stubs.add("good", result())
-    stubs.add("slow", result(), ADD={**result(), "wait_for": str(fifo)})
+    stubs.add("slow", result(), ADD={**result(), "wait_for": gate.path})
     options = with_options(Options(lock_folder=str(tmp_path / "locks"), lock_timeout=0.2))
     first, second = make(options, _net("b", "slow")), make(options, _net("b", "slow"), _net("a", "good"))
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(first.setup, "c", "/x")
-        while not stubs.calls:
-            time.sleep(0.01)
+        assert eventually(lambda: stubs.calls, 20)
         with pytest.raises(Locked):
             (second.setup_serially if serially else second.setup)("c", "/x")
-        fifo.write_text("")
+        gate.open()
         running.result(10)
     deleted = [call.environ["CNI_IFNAME"] for call in stubs.calls if call.verb == "DEL"]
     assert deleted == ([] if serially else ["eth1"]), "its own other network alone"
@@ -414,14 +410,16 @@ def test_what_is_shown_of_the_configuration(make: Make, stubs: Stubs) -> None:
     assert shown == {"Config": expected, "IFName": "eth0"}
 
 
-def test_the_asyncio_form(stubs: Stubs, base: list[Opt]) -> None:
-    stubs.add("one", _slow(0.4), CHECK={}, DEL={}, STATUS={})
+def test_the_asyncio_form(stubs: Stubs, base: list[Opt], gate: Gate) -> None:
+    stubs.add("one", {**result(), "wait_for": gate.path}, CHECK={}, DEL={}, STATUS={})
 
     async def run() -> None:
         cni = AsyncContainerd(*base, *(_net(name, "one", version="1.1.0") for name in "abc"))
-        before = time.monotonic()
-        found = await cni.setup("c", "/x")
-        assert time.monotonic() - before < 1.1
+        setup = asyncio.ensure_future(cni.setup("c", "/x"))
+        while len(stubs.calls) < 3:
+            await asyncio.sleep(0.01)
+        gate.open()
+        found = await setup
         assert [str(raw.ips[0].address) for raw in found.raw()] == ["10.1.2.3/24"] * 3
         await cni.check("c", "/x")
         await cni.status()
@@ -429,7 +427,7 @@ def test_the_asyncio_form(stubs: Stubs, base: list[Opt]) -> None:
         await cni.setup_serially("c", "/x")
         assert len(cni.get_config().networks) == 3
 
-    asyncio.run(run())
+    asyncio.run(asyncio.wait_for(run(), 60))
     assert [call.verb for call in stubs.calls] == [
         *["ADD"] * 3,
         *["CHECK"] * 3,
@@ -457,17 +455,16 @@ def test_a_cancelled_setup_removes_what_it_made(stubs: Stubs, base: list[Opt], s
     assert stubs.order[2:] == ["DEL slow", "DEL fast"]
 
 
-def test_a_reload_waits_for_nobody(stubs: Stubs, make: Make) -> None:
-    import threading
-
-    stubs.add("one", _slow(1.0))
+def test_a_reload_waits_for_nobody(stubs: Stubs, make: Make, gate: Gate) -> None:
+    """The new networks are there while a Setup of the old ones runs; and that one ends with its own."""
+    stubs.add("one", {**result(), "wait_for": gate.path})
     cni = make(_net("a", "one"))
-    thread = threading.Thread(target=cni.setup, args=("c", "/x"))
-    thread.start()
-    while not stubs.calls:
-        time.sleep(0.01)
-    before = time.monotonic()
-    cni.load(_net("b", "one"))
-    assert time.monotonic() - before < 0.5
-    thread.join()
-    assert _names(cni) == [("b", "eth0")]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(cni.setup, "c", "/x")
+        assert eventually(lambda: stubs.calls, 20)
+        cni.load(_net("b", "one"))
+        assert _names(cni) == [("b", "eth0")]
+        assert not running.done()
+        gate.open()
+        assert len(running.result(20).raw()) == 1
+    assert [call.config["name"] for call in stubs.calls] == ["a"]

@@ -89,6 +89,15 @@ def test_what_is_nested_is_read_and_printed(pair: str, depth: int) -> None:
     assert gojson.encode(gojson.decode(text)) == text
 
 
+def test_what_lies_side_by_side_is_not_deep() -> None:
+    text = b"[" + b"[" * 199 + b"]" * 199 + b",[],{}" * 300 + b"]"
+    assert gojson.encode(gojson.decode(text)) == text
+
+
+def test_what_is_no_character_is_replaced_when_it_is_read() -> None:
+    assert gojson.decode(b'{"\\ud800": ["\\udfff", "\xff"]}') == {"\ufffd": ["\ufffd", "\ufffd"]}
+
+
 @pytest.mark.parametrize("depth", [201, 400, 900, 5_000, 100_000])
 @pytest.mark.parametrize("pair", ["[]", '{"a":}'])
 def test_what_is_nested_too_deeply_is_an_error_and_no_crash(pair: str, depth: int) -> None:

@@ -38,8 +38,9 @@ def test_files_by_name_and_suffix(folder: Path) -> None:
         (folder / name).touch()
     (folder / "d.conf").mkdir()
     (folder / "l.conf").symlink_to("b.conf")
+    (folder / "m.conf").symlink_to("d.conf")
     names = [os.path.basename(file) for file in conf_files(str(folder), (".conf", ".json"))]
-    assert names == [".conf", "Z.conf", "a.conf.json", "b.conf", "l.conf"]
+    assert names == [".conf", "Z.conf", "a.conf.json", "b.conf", "l.conf", "m.conf"]
     assert conf_files(str(folder / "none"), (".conf",)) == []
 
 

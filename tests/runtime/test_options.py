@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from libcni import Cancellation, Locked, Options, RuntimeConf, StepFailed, conf_
 from node.deadline import eventually
 
 from .conftest import network, optioned
-from .stub import Stubs, error, result
+from .stub import Gate, Stubs, error, result
 
 
 def test_by_default_nothing_is_undone(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
@@ -56,7 +57,7 @@ def test_an_add_that_was_refused_before_it_ran_is_not_undone(stubs: Stubs, tmp_p
 def test_undoing_has_its_own_time_and_cannot_be_cancelled(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
     stubs.add("one", result())
     stubs.add("two", {"sleep": 60}, DEL={})
-    library = optioned(stubs, tmp_path, Options(undo_failed_add=True, timeout=0.5))
+    library = optioned(stubs, tmp_path, Options(undo_failed_add=True, timeout=1.5))
     with pytest.raises(StepFailed) as caught:
         library.add_network_list(network("one", "two"), runtime)
     assert is_timeout(caught.value)
@@ -157,33 +158,24 @@ def _locked(tmp_path: Path, **more: Any) -> Options:
     return Options(lock_folder=str(tmp_path / "locks"), **more)
 
 
-def _hold(stubs: Stubs, tmp_path: Path, fifo: str, done: Event) -> None:
+def _hold(stubs: Stubs, tmp_path: Path, gate: Gate, done: Event) -> None:
+    gate.open()  # for its own part: the other end stays with the test
     optioned(stubs, tmp_path, _locked(tmp_path)).add_network_list(network("one"), RuntimeConf("ctr1", "/x", "eth0"))
     done.set()
 
 
 @pytest.fixture
-def holder(stubs: Stubs, tmp_path: Path) -> Any:
+def holder(stubs: Stubs, tmp_path: Path, gate: Gate) -> Iterator[Callable[[], None]]:
     """Another process that is in the middle of an ADD of ctr1 eth0; a function lets it go on."""
-    fifo = str(tmp_path / "fifo")
-    os.mkfifo(fifo)
-    stubs.add("one", result(), ADD={**result(), "wait_for": fifo})
+    stubs.add("one", result(), ADD={**result(), "wait_for": gate.path})
     context = multiprocessing.get_context("fork")
     done = context.Event()
-    process = context.Process(target=_hold, args=(stubs, tmp_path, fifo, done))
+    process = context.Process(target=_hold, args=(stubs, tmp_path, gate, done))
     process.start()
-    assert eventually(lambda: len(stubs.calls) == 1, 10)
-    released = []
-
-    def release() -> None:
-        released.append(True)
-        with open(fifo, "w"):
-            pass
-        process.join(10)
-
-    yield release
-    if not released:
-        release()
+    assert eventually(lambda: len(stubs.calls) == 1, 20)
+    yield gate.open
+    gate.open()
+    process.join(20)
     assert done.is_set()
 
 

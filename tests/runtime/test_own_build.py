@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,30 @@ def test_a_forged_mark_is_no_plugin(node: Node, tmp_path: Path) -> None:
         CNIConfig([str(tmp_path)], str(tmp_path), OwnBuildExec()).add_network(
             LOOPBACK, RuntimeConf("c1", node.pod().path, "lo")
         )
+
+
+def test_a_plugin_of_ours_that_is_broken_says_so(tmp_path: Path) -> None:
+    """What goes wrong in the child is the plugin's failure, and no second copy of this process goes on."""
+    with zipfile.ZipFile(tmp_path / "loopback", "w") as archive:
+        archive.writestr("cni_loopback/__init__.py", "")
+        archive.writestr("cni_loopback/plugin.py", "raise RuntimeError('broken')")
+        archive.comment = b"pycni-build:0123456789abcdef"
+    code = """
+import sys
+from libcni import CNIConfig, OwnBuildExec, PluginFailed, RuntimeConf, conf_from_bytes
+sys.stdout.write("once")
+conf = conf_from_bytes(b'{"cniVersion":"1.0.0","name":"lo","type":"loopback"}')
+try:
+    CNIConfig([sys.argv[1]], sys.argv[1], OwnBuildExec()).add_network(conf, RuntimeConf("c", "/x", "lo"))
+except PluginFailed as error:
+    print("", error, error.status)
+"""
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = f"{tmp_path}/loopback in a forked child: RuntimeError: broken"
+    assert done.stdout == f'once netplugin failed: "{said}\\n": exit status 70 exit status 70\n'
 
 
 def test_time_is_over_for_a_forked_one_too(tmp_path: Path) -> None:
