@@ -23,7 +23,19 @@ class Looping:
         self._deadline = Deadline.after(timeout)
 
     async def run(self, operation: Operation[T]) -> T:
-        """The operation's value, or its error."""
+        """The operation's value, or its error; ``CancelledError`` also for a cancellation while it undid something."""
+        late: list[asyncio.CancelledError] = []
+        try:
+            value = await self._drive(operation, late)
+        except Exception as failed:
+            if late:
+                raise late[0] from failed
+            raise
+        if late:
+            raise late[0]
+        return value
+
+    async def _drive(self, operation: Operation[T], late: list[asyncio.CancelledError]) -> T:
         answer: Any = None
         error: BaseException | None = None
         while True:
@@ -34,20 +46,28 @@ class Looping:
                 return value
             answer, error = None, None
             try:
-                answer = await self._serve(request)
+                answer = await self._serve(request, late)
             except BaseException as raised:
                 error = raised
 
-    async def _serve(self, request: Request) -> Any:
+    async def _serve(self, request: Request, late: list[asyncio.CancelledError]) -> Any:
         if isinstance(request, Work):
             # to the end, even if the task is cancelled meanwhile: half of it must not go on behind our back
-            return await _whole(asyncio.ensure_future(asyncio.to_thread(request.function)))
+            work = asyncio.ensure_future(asyncio.to_thread(request.function))
+            if cancelled := await _ended(work):
+                raise cancelled
+            return work.result()
         if isinstance(request, Execute):
             run = self._exec.exec_plugin_async
             if not request.cleanup:
                 return await run(request.path, request.stdin, request.environ, self._deadline)
-            undo = run(request.path, request.stdin, request.environ, Deadline.after(self._timeout))
-            return await _whole(asyncio.ensure_future(undo))
+            # a cancellation meanwhile must not end the undoing: it is raised when the operation has ended
+            undo = asyncio.ensure_future(
+                run(request.path, request.stdin, request.environ, Deadline.after(self._timeout))
+            )
+            if cancelled := await _ended(undo):
+                late.append(cancelled)
+            return undo.result()
         if isinstance(request, Pause):
             if self._deadline.left == 0:
                 raise Locked(request.reason)
@@ -73,16 +93,12 @@ class Looping:
             raise
 
 
-async def _whole(future: "asyncio.Future[T]") -> T:
-    """The future's value; a cancellation meanwhile is raised after it has ended."""
+async def _ended(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
+    """Wait for the future's end, whatever it is; the answer is a cancellation that came meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
-            await asyncio.shield(future)
+            await asyncio.wait([future])
         except asyncio.CancelledError as error:
             cancelled = error
-        except Exception:
-            break
-    if cancelled is not None:
-        raise cancelled
-    return future.result()
+    return cancelled

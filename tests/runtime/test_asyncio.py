@@ -112,6 +112,27 @@ def test_a_cancelled_task_kills_its_plugin_and_undoes(
     assert eventually(lambda: not os.path.exists(f"/proc/{stubs.calls[1].pid}"), 2)
 
 
+@pytest.mark.parametrize("why", ["cancelled", "failed"])
+def test_undoing_is_not_cancelled(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, gate: Gate, why: str) -> None:
+    """A task that is cancelled while it undoes goes on undoing, and ends as cancelled."""
+    stubs.add("one", result())
+    stubs.add("two", {"sleep": 60} if why == "cancelled" else error(7, "no"), DEL={"wait_for": gate.path})
+    cni = _library(stubs, tmp_path, undo_failed_add=True)
+
+    async def run() -> None:
+        task = asyncio.create_task(cni.add_network_list(network("one", "two"), runtime))
+        for begun in (2, 3) if why == "cancelled" else (3,):
+            await _begun(stubs, begun)
+            task.cancel()
+            await asyncio.sleep(0)
+        gate.open()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+
+
 def test_time_is_over(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
     stubs.add("one", {"sleep": 60})
     with pytest.raises(PluginTimeout, match="did not end within the call's 0.3 s"):
