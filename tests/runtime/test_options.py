@@ -1,5 +1,6 @@
 """What goes beyond Go's library: undo, DEL with ADD's configuration, locks (runtime.md, section 4)."""
 
+import fcntl
 import itertools
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from libcni import Cancellation, Locked, Options, RuntimeConf, StepFailed, conf_from_bytes, is_timeout
+from libcni.locking import Locks
 from node.deadline import eventually
 
 from .conftest import network, optioned
@@ -191,12 +193,33 @@ def test_one_at_a_time_for_one_attachment(stubs: Stubs, tmp_path: Path, holder: 
     with pytest.raises(Exception, match="GC of network net1: locked by attachments of the network"):
         library.gc_network_list(network("one"))
     library.gc_network_list(network("one", name="net2"))
-    with pytest.raises(Locked):
+    with pytest.raises(Locked) as caught:
         optioned(stubs, tmp_path, _locked(tmp_path)).del_network_list(network("one"), same, timeout=0.2)
+    assert "for more than" not in str(caught.value), "the call's own time was over, not that of locks"
+    assert is_timeout(caught.value)
     assert stubs.order == ["ADD one", "DEL one"]
     threading.Timer(0.2, holder).start()
     optioned(stubs, tmp_path, _locked(tmp_path)).del_network_list(network("one"), same)
     assert stubs.order[-1] == "DEL one"
+
+
+def test_a_lock_whose_file_went_meanwhile_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last holder may remove the file between opening and locking: two would hold two files."""
+    real, removed = fcntl.flock, []
+
+    def flock(descriptor: int, kind: int) -> None:
+        if not removed:
+            removed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            os.unlink(removed[0])
+        real(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StopIteration) as ended:
+        next(Locks(str(tmp_path), 1.0).network("net1"))
+    with ended.value.value as held:
+        ((descriptor, path),) = held.descriptors
+        assert path == removed[0]
+        assert os.fstat(descriptor).st_ino == os.stat(path).st_ino
 
 
 def test_locks_leave_no_files_of_attachments(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:

@@ -99,28 +99,64 @@ def test_a_forged_mark_is_no_plugin(node: Node, tmp_path: Path) -> None:
         )
 
 
+def _archive(folder: Path, plugin: str) -> Path:
+    """A file that has our mark, whose plugin is this source."""
+    with zipfile.ZipFile(folder / "loopback", "w") as archive:
+        archive.writestr("cni_loopback/__init__.py", "")
+        archive.writestr("cni_loopback/plugin.py", plugin)
+        archive.comment = b"pycni-build:0123456789abcdef"
+    return folder / "loopback"
+
+
+def _alone(code: str, *arguments: str) -> str:
+    """What a process of one thread prints."""
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
 def test_a_plugin_of_ours_that_is_broken_says_so(tmp_path: Path) -> None:
     """What goes wrong in the child is the plugin's failure, and no second copy of this process goes on."""
-    with zipfile.ZipFile(tmp_path / "loopback", "w") as archive:
-        archive.writestr("cni_loopback/__init__.py", "")
-        archive.writestr("cni_loopback/plugin.py", "raise RuntimeError('broken')")
-        archive.comment = b"pycni-build:0123456789abcdef"
+    file = _archive(tmp_path, "raise RuntimeError('broken')")
     code = """
 import sys
-from libcni import CNIConfig, OwnBuildExec, PluginFailed, RuntimeConf, conf_from_bytes
+from libcni import OwnBuildExec, PluginFailed
 sys.stdout.write("once")
-conf = conf_from_bytes(b'{"cniVersion":"1.0.0","name":"lo","type":"loopback"}')
 try:
-    CNIConfig([sys.argv[1]], sys.argv[1], OwnBuildExec()).add_network(conf, RuntimeConf("c", "/x", "lo"))
+    OwnBuildExec().exec_plugin(sys.argv[1], b"", {})
 except PluginFailed as error:
     print("", error, error.status)
 """
-    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stderr) == (0, "")
-    said = f"{tmp_path}/loopback in a forked child: RuntimeError: broken"
-    assert done.stdout == f'once netplugin failed: "{said}\\n": exit status 70 exit status 70\n'
+    said = f"{file} in a forked child: RuntimeError: broken"
+    assert _alone(code, str(file)) == f'once netplugin failed: "{said}\\n": exit status 70 exit status 70\n'
+
+
+def test_a_forked_plugin_finds_what_an_executed_one_would(tmp_path: Path) -> None:
+    """Its environment and no other, signals as they are by default, three descriptors (the fourth lists them)."""
+    file = _archive(
+        tmp_path,
+        """
+import json, os, signal
+state = [dict(os.environ), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, list(signal.pthread_sigmask(0, []))]
+raise RuntimeError(json.dumps([*state, sorted(os.listdir("/proc/self/fd")), os.read(0, 99).decode()]))
+""",
+    )
+    code = """
+import os, signal, sys
+from libcni import OwnBuildExec, PluginFailed
+signal.signal(signal.SIGTERM, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+os.environ["OF_THE_PARENT"] = "1"
+kept = os.open("/dev/null", os.O_RDONLY)
+try:
+    OwnBuildExec().exec_plugin(sys.argv[1], b"stdin", {"ONLY": "this"})
+except PluginFailed as error:
+    print(error.stderr.partition("RuntimeError: ")[2])
+"""
+    found = json.loads(_alone(code, str(file)))
+    assert found == [{"ONLY": "this"}, True, [], ["0", "1", "2", "3"], "stdin"]
 
 
 def test_time_is_over_for_a_forked_one_too(tmp_path: Path) -> None:
