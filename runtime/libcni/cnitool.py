@@ -128,7 +128,7 @@ def _say(text: str) -> None:
         if sys.stderr is not None:
             print(text, file=sys.stderr, flush=True)
     except OSError:
-        pass
+        sys.stderr = None  # the interpreter would try again at its end, and tell it by its exit status
 
 
 def _write(data: bytes) -> int:

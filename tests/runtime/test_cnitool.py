@@ -101,6 +101,8 @@ def test_whose_name_the_interface_has(
         (("add", "net1", USED), {"CNI_ARGS": "A"}, 'Error: invalid CNI_ARGS pair "A"'),
         (("add", "net1", USED), {"CNI_ARGS": "A=1;"}, 'Error: invalid CNI_ARGS pair ""'),
         (("add", "net1", USED), {"CNI_ARGS": "A=1=2"}, 'Error: invalid CNI_ARGS pair "A=1=2"'),
+        (("add", "net1", USED), {"CNI_ARGS": "A=1;B="}, 'Error: invalid CNI_ARGS pair "B="'),
+        (("add", "net1", USED), {"CNI_ARGS": "=1"}, 'Error: invalid CNI_ARGS pair "=1"'),
         (("add", "net1", USED), {"CAP_ARGS": "{"}, "Error: invalid CAP_ARGS: "),
         (("add", "net1", USED), {"CAP_ARGS": "[]"}, "Error: invalid CAP_ARGS: it must be a JSON object"),
         (
@@ -245,6 +247,38 @@ def test_text_in_any_alphabet(tool: Tool, stubs: Stubs) -> None:
     tool.net("one")
     assert "пример" in tool.run("add", "net1", USED, LC_ALL="C", PYTHONIOENCODING="ascii").stdout
     assert "нет" in tool.run("check", "net1", USED, "--json", LC_ALL="C").stdout
+
+
+@pytest.mark.parametrize(("stream", "reason"), [(">&-", "it is closed"), (">/dev/full", "No space left on device")])
+def test_an_answer_that_is_lost_is_told(tool: Tool, stubs: Stubs, stream: str, reason: str) -> None:
+    """One line; a verb that answers nothing has nothing to lose."""
+    stubs.add("one", result())
+    tool.net("one")
+    for words, status in (("add", 1), ("del", 0), ("add --json", 1), ("add --frob --json", 1), ("add --help", 1)):
+        verb, *flags = words.split()
+        arguments = [verb, "net1", USED, *flags, "--cache", str(tool.tmp_path / "cache")]
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$0" "$@" {stream}', TOOL, *arguments],
+            env=tool.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        said = f"Error: cannot write to standard output: {reason}\n" if status else ""
+        assert (done.returncode, done.stderr) == (status, said), words
+
+
+def test_nobody_need_listen_to_errors(tool: Tool) -> None:
+    """Without a standard error the exit status is what tells, and nothing gets into standard output."""
+    for stream in ("2>&-", "2>/dev/full"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$0" "$@" {stream}', TOOL, "del", "none", USED],
+            env=tool.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_an_interruption_ends_the_plugin(tool: Tool, stubs: Stubs) -> None:

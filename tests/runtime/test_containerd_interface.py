@@ -287,12 +287,13 @@ def test_an_attachment_that_somebody_else_works_on_is_not_removed(
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(first.setup, "c", "/x")
         assert eventually(lambda: stubs.calls, 20)
-        with pytest.raises(Locked):
+        with pytest.raises(Locked) as caught:
             (second.setup_serially if serially else second.setup)("c", "/x")
         gate.open()
         running.result(10)
     deleted = [call.environ["CNI_IFNAME"] for call in stubs.calls if call.verb == "DEL"]
     assert deleted == ([] if serially else ["eth1"]), "its own other network alone"
+    assert not hasattr(caught.value, "__notes__"), "nor did it try to"
 
 
 def test_the_error_that_came_first_is_told(stubs: Stubs, make: Make) -> None:

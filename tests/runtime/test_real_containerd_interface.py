@@ -11,11 +11,13 @@ from libcni import CacheError, LibcniError, PluginFailed, StepFailed
 from libcni.containerd import (
     AsyncContainerd,
     Containerd,
+    IPRange,
     Opt,
     PortMapping,
     new,
     with_all_conf,
     with_cache_dir,
+    with_capability_ip_ranges,
     with_capability_port_map,
     with_checkable_lo_network,
     with_default_conf,
@@ -141,6 +143,22 @@ def test_published_ports_arrive_with_capitals(node: Node, base: list[Opt], binar
         client.settimeout(1)
         with pytest.raises(OSError):
             client.connect((node.ADDRESS, 8080))
+
+
+def test_ranges_that_host_local_takes(node: Node, base: list[Opt], folder: Path) -> None:
+    """Nested, as the plugin wants them; the flat list of Go's library it refuses."""
+    plugin = chain(node, "")[0] | {"capabilities": {"ipRanges": True}}
+    plugin["ipam"] = {name: value for name, value in plugin["ipam"].items() if name != "ranges"}
+    (folder / "10-pods.conflist").write_bytes(network(plugin, name="pods").bytes)
+    cni, pod = new(*base, executor=on(node)), node.pod()
+    cni.load(with_checkable_lo_network, with_default_conf)
+    wanted = [IPRange("10.79.0.0/24", range_start="10.79.0.7")]
+    found = cni.setup(pod.container, pod.path, with_capability_ip_ranges(wanted, nested=True))
+    assert [ip.ip for ip in found.interfaces["eth0"].ip_configs] == ["10.79.0.7"]
+    cni.remove(pod.container, pod.path, with_capability_ip_ranges(wanted, nested=True))
+    assert node.leases("pods") == {}
+    with pytest.raises(StepFailed):
+        cni.setup(pod.container, pod.path, with_capability_ip_ranges(wanted))
 
 
 def test_two_makes_answer_alike(new_node: Callable[[], Node], base: list[Opt], binaries: str, tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def test_a_folder_that_is_made_later_and_again(tmp_path: Path) -> None:
             watched.folder.mkdir(parents=True)
             _write(watched.folder / "10.conflist", name)
             assert watched.becomes(name)
+            _write(watched.folder / "20.conflist", "more")
+            assert watched.becomes(name, "more"), "the folder itself is watched now"
             shutil.rmtree(tmp_path / "a")
             assert watched.becomes()
     finally:
