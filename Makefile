@@ -11,7 +11,7 @@ SOURCES := $(shell find common plugins runtime build deploy -name '*.py' -not -p
 BUILD_PACKAGES := python3-venv=/usr/lib/python3.11/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
-	busybox-static=busybox strace procps=ps
+	busybox-static=busybox strace procps=ps podman
 
 .PHONY: help venv dist install uninstall demo test test-guest lint bench clean
 .DEFAULT_GOAL := help

@@ -17,7 +17,7 @@ from .topology import Node
 
 IMAGE = "localhost/pause:1"
 NAMESPACES = ("k8s.io", "default")
-PLUGINS = ("bridge", "chain", "host-local", "loopback")
+PLUGINS = ("bridge", "chain", "host-local", "loopback", "portmap")
 
 CONFIGURATION = """version = 2
 root = "{folder}/root"

@@ -8,7 +8,9 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-_STRING, _UINT32, _BOOL, _INT64 = "string", "uint32", "bool", "int64"
+_STRING, _UINT32, _INT32, _BOOL, _INT64 = "string", "uint32", "int32", "bool", "int64"
+# the CRI's numbers of the protocols
+_PROTOCOLS = {"tcp": 0, "udp": 1, "sctp": 2}
 # message -> field -> (number, type); a type with a capital letter is another message of this table
 MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "VersionRequest": {"version": (1, _STRING)},
@@ -20,10 +22,17 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "attempt": (4, _UINT32),
     },
     "LinuxPodSandboxConfig": {"cgroup_parent": (1, _STRING)},
+    "PortMapping": {
+        "protocol": (1, _INT32),
+        "container_port": (2, _INT32),
+        "host_port": (3, _INT32),
+        "host_ip": (4, _STRING),
+    },
     "PodSandboxConfig": {
         "metadata": (1, "PodSandboxMetadata"),
         "hostname": (2, _STRING),
         "log_directory": (3, _STRING),
+        "port_mappings": (5, "repeated PortMapping"),
         "linux": (8, "LinuxPodSandboxConfig"),
     },
     "RunPodSandboxRequest": {"config": (1, "PodSandboxConfig")},
@@ -56,6 +65,7 @@ def _classes() -> dict[str, type[Message]]:
     scalars = {
         _STRING: field_type.TYPE_STRING,
         _UINT32: field_type.TYPE_UINT32,
+        _INT32: field_type.TYPE_INT32,
         _BOOL: field_type.TYPE_BOOL,
         _INT64: field_type.TYPE_INT64,
     }
@@ -118,10 +128,19 @@ class RuntimeService:
         answer = self.call("Status", verbose=True)
         return json.loads(next(entry.value for entry in answer.info if entry.key == "cniconfig"))
 
-    def run_pod(self, name: str) -> str:
-        """Start a pod sandbox; its id."""
-        metadata = {"name": name, "uid": f"uid-{name}", "namespace": "default", "attempt": 0}
-        config = {"metadata": metadata, "hostname": name, "log_directory": str(self._logs)}
+    def run_pod(self, name: str, *ports: dict[str, Any]) -> str:
+        """Start a pod sandbox with published ports, each as the capability ``portMappings`` has it; its id."""
+        config: dict[str, Any] = {"hostname": name, "log_directory": str(self._logs)}
+        config["metadata"] = {"name": name, "uid": f"uid-{name}", "namespace": "default", "attempt": 0}
+        config["port_mappings"] = [
+            {
+                "protocol": _PROTOCOLS[port["protocol"]],
+                "container_port": port["containerPort"],
+                "host_port": port["hostPort"],
+                "host_ip": port.get("hostIP", ""),
+            }
+            for port in ports
+        ]
         config["linux"] = {"cgroup_parent": self._cgroup}
         return str(self.call("RunPodSandbox", config=config).pod_sandbox_id)
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from node.configuration import host_local
+from node.configuration import host_local, port, portmap
 from node.deadline import eventually
 from node.namespace import Netns
 from node.plugin import SUBJECT
+from node.ports import answers, source
 from node.topology import Node
 from node.traffic import reaches, tcp_source, udp_source
 
@@ -69,9 +70,9 @@ def either(request: pytest.FixtureRequest, node: Node) -> Iterator[Containerd]:
 class CriPod:
     """A pod sandbox that is running."""
 
-    def __init__(self, containerd: Containerd, name: str) -> None:
+    def __init__(self, containerd: Containerd, name: str, *ports: dict[str, Any]) -> None:
         self.cri = containerd.cri
-        self.id = self.cri.run_pod(name)
+        self.id = self.cri.run_pod(name, *ports)
         self.addresses, netns = self.cri.pod_status(self.id)
         self.netns = Netns(netns)
 
@@ -149,6 +150,38 @@ def test_containerd_shows_the_plugins_error(containerd: Containerd) -> None:
         (node.data_dir / "pods" / f"10.88.0.{last}").unlink()
     assert nothing_left(node, before) == before
     CriPod(containerd, "welcome").remove()
+
+
+def test_host_ports_of_the_cri(node: Node) -> None:
+    """Port mappings as kubelet asks for them: TCP, UDP and SCTP answer from outside and from the node, then are gone."""
+    network = conflist(node, "1.0.0")
+    network["plugins"].append(portmap())
+    with tempfile.TemporaryDirectory(prefix="ctrd-") as folder:
+        containerd = Containerd(node, Path(folder), SUBJECT, network)
+        try:
+            before = first_pod(containerd, lambda name: CriPod(containerd, name))
+            ports = [port(8080), port(8053, 53, "udp"), port(8132, 132, "sctp"), port(8081, 81, ip=node.ADDRESS)]
+            one = CriPod(containerd, "one", *ports)
+            two = CriPod(containerd, "two", port(9000))
+            for entry in ports:
+                asked = (entry["protocol"], one.netns, entry["containerPort"])
+                assert source(*asked, node.outside, node.ADDRESS, entry["hostPort"]) == node.OUTSIDE
+                assert answers(*asked, node, "127.0.0.1", entry["hostPort"], seconds=1) == ("hostIP" not in entry)
+                assert answers(*asked, two.netns, node.ADDRESS, entry["hostPort"])
+            assert answers("tcp", two.netns, 80, one.netns, node.ADDRESS, 9000)
+            one.remove(twice=True)
+            assert not answers("tcp", node, 80, node.outside, node.ADDRESS, 8080, seconds=0.3)
+            assert answers("tcp", two.netns, 80, node.outside, node.ADDRESS, 9000)
+            two.remove()
+            assert without_shared(nothing_left(node, before)) == without_shared(before)
+        finally:
+            containerd.close()
+
+
+def without_shared(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """A snapshot without the chains that Go's portmap leaves for ever."""
+    kept = [line for line in snapshot["iptables"] if "CNI-HOSTPORT-" not in line]
+    return {**snapshot, "iptables": kept}
 
 
 # ctr knows only /etc/cni/net.d and /opt/cni/bin: in a mount namespace of its own these are ours.

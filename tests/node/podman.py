@@ -1,0 +1,97 @@
+"""Debian's podman on a pretended node, with CNI networks: its own storage and folders, the plugins under test."""
+
+import itertools
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from . import image
+from .namespace import Netns
+from .plugin import GO
+from .topology import Node
+
+IMAGE = "localhost/pause:1"
+_numbers = itertools.count(1)
+
+CONFIGURATION = """[network]
+network_backend = "cni"
+cni_plugin_dirs = [{folders}]
+network_config_dir = "{folder}/net.d"
+default_network = "podman"
+[engine]
+cgroup_manager = "cgroupfs"
+runtime = "runc"
+events_logger = "none"
+image_default_transport = "docker-archive:"
+tmp_dir = "{folder}/tmp"
+lock_type = "file"
+[containers]
+log_driver = "none"
+dns_servers = ["192.0.2.2"]
+"""
+
+
+class Podman:
+    """A podman of our own inside a node's network namespace, whose default network is one conflist.
+
+    Plugins are looked for in ``binaries`` first, then in Debian's folder.
+    """
+
+    def __init__(self, node: Node, folder: Path, binaries: str, conflist: dict[str, Any]) -> None:
+        self.node, self.folder = node, folder
+        for made in ("net.d", "tmp", "root", "run"):
+            (folder / made).mkdir()
+        (folder / "net.d" / "10-podman.conflist").write_text(json.dumps(conflist | {"name": "podman"}))
+        folders = f'"{binaries}", "{GO}"'
+        (folder / "containers.conf").write_text(CONFIGURATION.format(folder=folder, folders=folders))
+        (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        image.write(folder / "pause.tar", IMAGE)
+        self.containers: list[str] = []
+        self("load", "-q", "-i", str(folder / "pause.tar"))
+
+    def __call__(self, *arguments: str, check: bool = True) -> str:
+        """Run podman: its standard output."""
+        storage = ("--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--storage-driver", "vfs")
+        env = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.folder),
+            "CONTAINERS_CONF": f"{self.folder}/containers.conf",
+            "XDG_RUNTIME_DIR": str(self.folder),
+        }
+        with self.node.inside():
+            done = subprocess.run(
+                ["podman", *storage, *arguments], env=env, capture_output=True, text=True, timeout=120, cwd="/"
+            )
+        assert not check or done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def run(self, *options: str) -> "Container":
+        """Start a container that sleeps."""
+        name = f"c{next(_numbers)}-{self.folder.name}"
+        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+        self.containers.append(name)
+        self("run", "-d", "--name", name, *limits, *options, IMAGE)
+        return Container(self, name)
+
+    def close(self) -> None:
+        """Remove what a test left."""
+        for name in self.containers:
+            self("rm", "--force", "--ignore", "--time", "0", name, check=False)
+
+
+class Container:
+    """A container that runs."""
+
+    def __init__(self, podman: Podman, name: str) -> None:
+        self._podman, self.name = podman, name
+        (told,) = json.loads(podman("inspect", name))
+        self.id: str = told["Id"]
+        settings = told["NetworkSettings"]
+        self.netns = Netns(settings["SandboxKey"])
+        network = settings["Networks"]["podman"]
+        self.addresses = [address for address in (network["IPAddress"], network["GlobalIPv6Address"]) if address]
+
+    def remove(self) -> None:
+        """``podman rm``."""
+        self._podman("rm", "--force", "--time", "0", self.name)

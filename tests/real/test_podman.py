@@ -1,0 +1,95 @@
+"""``podman run -p`` on our bridge and portmap, with Debian's firewall and tuning behind them."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+
+from node.configuration import bridge, conflist, host_local, portmap
+from node.plugin import GO, SUBJECT
+from node.podman import Podman
+from node.ports import answers, source
+from node.topology import Node
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not which("podman"), reason="podman is not installed"),
+    pytest.mark.skipif(not Path(GO, "firewall").is_file(), reason="containernetworking-plugins is not installed"),
+]
+
+BACKENDS = ["nftables", "iptables"]
+GATEWAY, GATEWAY6 = "10.88.0.1", "2001:db8:88::1"
+Object = dict[str, Any]
+
+
+def network(node: Node, backend: str) -> Object:
+    """podman's usual network, with a second family."""
+    routes = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
+    below = bridge(
+        host_local(node.data_dir, "10.88.0.0/16", "2001:db8:88::/64", routes=routes),
+        version=None,
+        bridge="cni-podman0",
+        isGateway=True,
+        ipMasq=True,
+        hairpinMode=True,
+    )
+    del below["name"]
+    behind = [portmap(backend=backend), {"type": "firewall"}, {"type": "tuning"}]
+    return conflist(below, *behind, name="podman", version="0.4.0")
+
+
+@pytest.fixture(params=BACKENDS)
+def podman(request: pytest.FixtureRequest, node: Node) -> Iterator[Podman]:
+    """A podman on the node, whose network is ours."""
+    with tempfile.TemporaryDirectory(prefix="podman-") as folder:
+        made = Podman(node, Path(folder), SUBJECT, network(node, request.param))
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def test_published_ports_answer_and_leave_nothing(podman: Podman) -> None:
+    """From outside, from the node, from another container and from itself; after ``podman rm`` nothing is left."""
+    node = podman.node
+    podman.run().remove()
+    before = node.snapshot()
+    first = podman.run("-p", "8080:80", "-p", "8053:53/udp", "-p", f"{node.ADDRESS}:8081:81")
+    other = podman.run("-p", "9000-9002:90-92")
+    for client, target, seen in (
+        (node.outside, node.ADDRESS, node.OUTSIDE),
+        (node, "127.0.0.1", GATEWAY),
+        (node, node.ADDRESS, node.ADDRESS),
+        (other.netns, GATEWAY, GATEWAY),
+        (first.netns, GATEWAY, GATEWAY),
+    ):
+        for protocol, inside, number in (("tcp", 80, 8080), ("udp", 53, 8053)):
+            assert source(protocol, first.netns, inside, client, target, number) == seen, (protocol, target)
+    assert answers("tcp", first.netns, 81, node.outside, node.ADDRESS, 8081)
+    assert not answers("tcp", first.netns, 81, node, GATEWAY, 8081, seconds=0.3)
+    for number in range(3):
+        assert answers("tcp", other.netns, 90 + number, node.outside, node.ADDRESS, 9000 + number)
+    first.remove()
+    assert answers("tcp", other.netns, 90, node.outside, node.ADDRESS, 9000)
+    other.remove()
+    left = node.snapshot()
+    shared = ("CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK")  # which Go's portmap leaves for ever
+    for each in (before, left):
+        each["iptables"] = [line for line in each["iptables"] if not any(name in line for name in shared)]
+    assert left == before
+
+
+def test_podman_restarts_a_container_on_its_port(podman: Podman) -> None:
+    """``podman restart``: DEL and ADD again with the same id; the port answers as before."""
+    node = podman.node
+    container = podman.run("-p", "8080:80")
+    assert answers("tcp", container.netns, 80, node.outside, node.ADDRESS, 8080)
+    podman("restart", "--time", "0", container.name)
+    again = type(container)(podman, container.name)
+    assert again.id == container.id
+    assert source("tcp", again.netns, 80, node.outside, node.ADDRESS, 8080) == node.OUTSIDE
+    again.remove()
+    assert not answers("tcp", node, 80, node.outside, node.ADDRESS, 8080, seconds=0.3)
