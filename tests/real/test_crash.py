@@ -13,28 +13,13 @@ from typing import Any
 
 import pytest
 
-from node.configuration import bridge, host_local
-from node.plugin import SUBJECT, environment
+from node.chain import Chain
+from node.configuration import bridge, host_local, port
+from node.dying import die_at, die_in_the_kernel
+from node.plugin import DIST, SUBJECT, environment
+from node.ports import answers
+from node.published import publish, wanted
 from node.topology import Node, Pod
-
-# Runs one call of the plugin in argv[1] and kills itself at the observer's call number argv[2].
-DRIVER = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-from cni import skel
-package = "cni_" + os.path.basename(sys.argv[1]).replace("-", "_")
-plugin = __import__(package + ".plugin", fromlist=["PLUGIN"]).PLUGIN
-seen = 0
-def watch(deed, effect, moment):
-    global seen
-    if seen == int(sys.argv[2]):
-        os.write(2, f"{deed} {type(effect).__name__} {moment}".encode())
-        os.kill(os.getpid(), 9)
-    seen += 1
-status, output = skel.call(plugin, os.environ, sys.stdin.buffer.read(), sys.stderr, watch)
-sys.stdout.write(output.decode())
-sys.exit(status)
-"""
 
 pytestmark = pytest.mark.skipif(not Path(SUBJECT, "bridge").is_file(), reason="make dist has not been run")
 
@@ -76,23 +61,12 @@ def conf(request: pytest.FixtureRequest, node: Node) -> Object:
     return chain
 
 
-def _die_at(node: Node, verb: str, conf: Object, pod: Pod, step: int) -> tuple[bool, str]:
-    """Run a call that kills itself at a step: whether it did, and what it said."""
-    env = environment(verb, SUBJECT, CNI_CONTAINERID=pod.container, CNI_NETNS=pod.path, CNI_IFNAME="eth0")
-    command = ["/usr/bin/python3", "-I", "-S", "-c", DRIVER, f"{SUBJECT}/{conf['type']}", str(step)]
-    with node.inside():
-        done = subprocess.run(command, input=json.dumps(conf), env=env, capture_output=True, text=True, timeout=60)
-    if done.returncode != -9:
-        assert done.returncode == 0, done.stdout + done.stderr
-    return done.returncode == -9, done.stderr
-
-
 def _steps(node: Node, verb: str, conf: Object, prepare: Callable[[Pod], None]) -> Iterator[tuple[Pod, str]]:
     """A fresh pod whose ``verb`` died, for every step until none is left to die at."""
     for step in range(200):
         pod = node.pod()
         prepare(pod)
-        died, where = _die_at(node, verb, conf, pod, step)
+        died, where = die_at(node, conf, step, CNI_COMMAND=verb, CNI_CONTAINERID=pod.container, CNI_NETNS=pod.path)
         if not died:
             assert step > 4, "the plan has no steps"
             return
@@ -161,3 +135,108 @@ def test_the_observer_sees_every_effect(node: Node) -> None:
     wanted = "BridgeDevice PodLink PortSettings MacSpoofCheck Addresses PortUp ConfiguredInterface GatewayAddresses"
     assert names[2:] == [*wanted.split(), "Forwarding", "Masquerade", "PortForwards", "Labelled"]
     assert os.path.exists(f"{SUBJECT}/host-local")
+
+
+# lists of plugins: the bridge is there, portmap behind it dies
+
+PORTS = [port(8080), port(8081, 81, "udp"), port(8082, 82, ip=Node.ADDRESS), port(8083, 83, ip="::")]
+Death = Callable[..., tuple[bool, str]]
+# how a call is killed, and every which step of ADD and of DEL is tried
+DEATHS: dict[str, tuple[Death, dict[str, int]]] = {
+    "effect": (die_at, {"ADD": 1, "DEL": 1}),
+    "kernel": (die_in_the_kernel, {"ADD": 2, "DEL": 5}),
+}
+
+needs_portmap = pytest.mark.skipif(not Path(DIST, "portmap").is_file(), reason="make dist has not been run")
+
+
+@pytest.fixture(params=["nftables", "iptables"])
+def published(request: pytest.FixtureRequest, node: Node) -> Chain:
+    """A pod on a bridge whose ports are to be published, beside another whose ports are."""
+    keys: Object = {"backend": request.param, "below": {"ipMasq": True, "ipMasqBackend": request.param}}
+    publish(node, port(9000), **keys)
+    chain = wanted(node, *PORTS, **keys)
+    chain.result = chain.call(0, "ADD").result
+    return chain
+
+
+def _deaths(chain: Chain, verb: str, how: str, prepare: Callable[[], None]) -> Iterator[str]:
+    """Where portmap's ``verb`` died, for every step until none is left to die at."""
+    die, strides = DEATHS[how]
+    conf = chain.configuration(1, prevResult=chain.result)
+    called = {"CNI_COMMAND": verb, "CNI_CONTAINERID": chain.pod.container, "CNI_NETNS": chain.pod.path}
+    for step in range(1 if how == "kernel" else 0, 300, strides[verb]):
+        prepare()
+        died, where = die(chain.node, conf, step, **called)
+        if not died:
+            assert step > 3, "the plan has no steps"
+            return
+        yield where
+    raise AssertionError("no end of steps")
+
+
+@needs_portmap
+@pytest.mark.parametrize("how", DEATHS)
+def test_portmap_that_died_in_add_is_cleared_away_by_del(published: Chain, how: str) -> None:
+    """DEL knows neither prevResult nor runtimeConfig nor the namespace; the other pod's port answers all the time."""
+    node = published.node
+    before = node.snapshot()
+    for where in _deaths(published, "ADD", how, lambda: None):
+        outcome = published.portmap("DEL", prev_result=False, netns="", runtimeConfig=None)
+        assert outcome.ok, f"{where}: {outcome.stdout}"
+        assert node.snapshot() == before, where
+
+
+@needs_portmap
+@pytest.mark.parametrize("how", DEATHS)
+def test_portmap_that_died_in_add_can_be_added_again(published: Chain, how: str) -> None:
+    """ADD again is whole, whatever the first left; DEL after it leaves nothing."""
+    node = published.node
+    before = node.snapshot()
+    for where in _deaths(published, "ADD", how, lambda: None):
+        again = published.portmap("ADD")
+        assert again.ok, f"{where}: {again.stdout}"
+        checked = published.portmap("CHECK")
+        assert checked.ok, f"{where}: {checked.stdout}"
+        assert answers("tcp", published.pod, 80, node.outside, node.ADDRESS, 8080), where
+        assert published.portmap("DEL").ok, where
+        assert node.snapshot() == before, where
+
+
+@needs_portmap
+@pytest.mark.parametrize("how", DEATHS)
+def test_portmap_that_died_in_del_is_completed_by_the_next(published: Chain, how: str) -> None:
+    """Another pod is content all the time, the next DEL removes what is left, and the port can be had again."""
+    node = published.node
+    before = node.snapshot()
+
+    def add() -> None:
+        again = published.portmap("ADD")
+        assert again.ok, again.stdout
+
+    for where in _deaths(published, "DEL", how, add):
+        outcome = published.portmap("DEL", prev_result=False, netns="", runtimeConfig=None)
+        assert outcome.ok, f"{where}: {outcome.stdout}"
+        assert node.snapshot() == before, where
+
+
+@needs_portmap
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_the_whole_list_after_a_death(node: Node, backend: str) -> None:
+    """portmap dies in the first ADD of a node, the pod ends, the runtime calls DEL of the whole list: nothing left."""
+    keys: Object = {"backend": backend, "below": {"ipMasq": True, "ipMasqBackend": backend}}
+    publish(node, **keys).remove()
+    before = node.snapshot()
+    for step in range(20):
+        chain = wanted(node, *PORTS, **keys)
+        chain.result = chain.call(0, "ADD").result
+        conf = chain.configuration(1, prevResult=chain.result)
+        called = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": chain.pod.container, "CNI_NETNS": chain.pod.path}
+        died, where = die_at(node, conf, step, **called)
+        chain.pod.close()
+        chain.remove(netns="", prev_result=False)
+        assert node.snapshot() == before, where
+        if not died:
+            assert step > 3
+            return
+    raise AssertionError("no end of steps")
