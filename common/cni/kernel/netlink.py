@@ -26,7 +26,7 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _BUFFER = 1 << 16
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ATTRIBUTE_MSG = 1
-_HEADER = struct.Struct("=IHHII")
+_HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 # Well below kubelet's two minutes; the kernel answers in milliseconds unless the rtnl lock is contended.
 TIMEOUT = 20.0
 _TRIES = 5
@@ -57,6 +57,16 @@ class KernelError(Exception):
         super().__init__(f"{os.strerror(number).lower()}{f' ({message})' if message else ''}")
 
 
+def attributes(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]":
+    """Type and payload of each attribute from ``offset`` on; nested ones are payloads of the same make."""
+    while offset + 4 <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[offset + 4 : offset + length]
+        offset += length + 3 & ~3
+
+
 class Answer:
     """One message from the kernel: its type, flags and the bytes from its header on."""
 
@@ -76,12 +86,7 @@ class Answer:
 
     def attributes(self, offset: int) -> "Iterator[tuple[int, bytes]]":
         """Type and payload of the attributes that begin at ``offset``: where decoding all would cost too much."""
-        while offset + 4 <= len(self.data):
-            length, kind = struct.unpack_from("=HH", self.data, offset)
-            if length < 4:
-                return
-            yield kind & 0x3FFF, self.data[offset + 4 : offset + length]
-            offset += length + 3 & ~3
+        return attributes(self.data, offset)
 
     @property
     def error(self) -> KernelError | None:
@@ -115,7 +120,6 @@ class Netlink:
         for option in (_CAP_ACK, _EXT_ACK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0
-        self._buffer = bytearray(1 << 18)
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -149,12 +153,12 @@ class Netlink:
     def receive(self) -> "Iterator[Answer]":
         """The messages of one datagram; raises ``TryAgainLater`` when none comes in time."""
         try:
-            length = self._socket.recv_into(self._buffer)
+            data = self._socket.recv(1 << 18)
         except TimeoutError:
             raise TryAgainLater(
                 "the kernel does not answer over netlink", "the node is overloaded; try again"
             ) from None
-        data, offset = bytes(memoryview(self._buffer)[:length]), 0
+        offset = 0
         while offset + 16 <= len(data):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
             if length < 16:

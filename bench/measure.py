@@ -1,0 +1,190 @@
+"""What is measured, row by row; sides take turns within a row, so that what disturbs one disturbs all."""
+
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from sides import NamedNetns, Plugins, Side
+from table import Row, Series
+
+COLD, WARM, CHAIN, CHAIN_WARM, PEER, AVARK = "ours", "ours, warm", "chain", "chain, warm", "Go", "netavark"
+# Ours, the peer, and the ratios that ADD and DEL are to keep within.
+TARGETS: tuple[tuple[str, str, float | None, float | None], ...] = (
+    (COLD, PEER, 2.5, 1.0),
+    (WARM, PEER, 0.75, 0.33),
+    (CHAIN, PEER, 1.1, None),
+    (CHAIN_WARM, PEER, 0.4, None),
+    (CHAIN_WARM, AVARK, 0.35, 0.3),
+)
+Times = dict[str, dict[str, list[float]]]
+
+
+class Pods:
+    """Namespaces that pods live in, one for each side: a pod is an interface there, so that thousands are cheap."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._homes: dict[str, NamedNetns] = {}
+
+    def home(self, side: Side) -> str:
+        """The path of the namespace that a side's resident pods are in."""
+        if side.name not in self._homes:
+            made = NamedNetns("bench-pods")
+            self._stack.callback(made.close)
+            self._homes[side.name] = made
+        return self._homes[side.name].path
+
+    def fill(self, side: Side, numbers: Iterable[int]) -> None:
+        """Attach resident pods."""
+        for number in numbers:
+            side.attach(number, self.home(side), f"e{number}")
+            side.make_room(self._homes[side.name])
+
+
+# The pod that comes and goes; its number is one that no resident has.
+GUEST = 40000
+
+
+def attach_and_detach(sides: Iterable[Side], runs: int, found: Times) -> None:
+    """A fresh pod comes and goes, ``runs`` times on each side in turn: milliseconds by side, then by verb."""
+    order = list(sides)
+    for number in range(runs):
+        for side in order[number % len(order) :] + order[: number % len(order)]:
+            pod = NamedNetns("bench-pod")
+            try:
+                times = found.setdefault(side.name, {"ADD": [], "DEL": []})
+                times["ADD"].append(side.attach(GUEST, pod.path) * 1000)
+                times["DEL"].append(side.detach(GUEST, pod.path) * 1000)
+            finally:
+                pod.close()
+
+
+def chains(found: Times) -> list[Row]:
+    """The rows of the chain of plugins, against Go's and netavark's."""
+    rows = []
+    for ours, peer, *targets in TARGETS:
+        for verb, target in zip(("ADD", "DEL"), targets, strict=True):
+            missing = [name for name in (ours, peer) if name not in found]
+            rows.append(
+                Row(
+                    f"pod {verb}",
+                    None if ours in missing else Series(ours, found[ours][verb]),
+                    None if peer in missing else Series(peer, found[peer][verb]),
+                    target,
+                    missing=", ".join(missing),
+                )
+            )
+    return rows
+
+
+def leases(side: Plugins, store: Path, count: int, runs: int) -> Row:
+    """host-local alone: ADD and DEL with ``count`` leases in the store, to the same with none."""
+    sides: dict[str, list[float]] = {"empty": [], "full": []}
+    base = side.members[0]["ipam"]["dataDir"]
+    for kind in sides:
+        folder = store / f"leases-{kind}" / "bench"
+        folder.mkdir(parents=True)
+        if kind == "full":
+            for number in range(count):
+                (folder / f"10.99.{(number + 2) >> 8}.{(number + 2) & 255}").write_text(f"c{number}\r\neth0")
+    for number in range(runs + 1):
+        for kind, values in sides.items():
+            side.members[0]["ipam"]["dataDir"] = str(store / f"leases-{kind}")
+            took = side.ipam("ADD", GUEST) + side.ipam("DEL", GUEST)
+            if number:  # the first one reads a store that it does not know
+                values.append(took * 1000)
+    side.members[0]["ipam"]["dataDir"] = base
+    empty, full = Series("0 leases", sides["empty"]), Series(f"{count} leases", sides["full"])
+    return Row(f"host-local ADD and DEL, {side.name}", full, empty, 1.2)
+
+
+class Crowd:
+    """ADD time against the number of pods on the node, side by side."""
+
+    def __init__(self, sides: list[Side], pods: Pods, runs: int) -> None:
+        self.sides, self.pods, self.runs = sides, pods, runs
+        self.points: dict[str, list[tuple[float, float]]] = {side.name: [] for side in sides}
+        self.found: dict[int, Times] = {}
+        self._residents = 0
+
+    def measure(self, residents: int) -> None:
+        """Fill the nodes to that many pods, and measure one more."""
+        for side in self.sides:
+            self.pods.fill(side, range(self._residents, residents))
+        self._residents = residents
+        self.found[residents] = found = Times()
+        attach_and_detach(self.sides, self.runs, found)
+        for side in self.sides:
+            self.points[side.name].append((residents, Series(side.name, found[side.name]["ADD"]).median))
+
+    def row(self, name: str, target: float | None) -> Row:
+        """The most pods to none, of one side."""
+        most, none = max(self.found), min(self.found)
+        return Row(
+            f"pod ADD among {most}, {name}",
+            Series(f"{most} pods", self.found[most][name]["ADD"]),
+            Series(f"{none} pods", self.found[none][name]["ADD"]),
+            target,
+        )
+
+
+def at_once(sides: Iterable[Plugins], count: int, runs: int) -> dict[str, list[float]]:
+    """Pods a second, by side: ``count`` pods are attached at once, by as many callers; they go again one by one."""
+    found: dict[str, list[float]] = {}
+    for _ in range(runs):
+        for side in sides:
+            pods = [NamedNetns("bench-pod") for _ in range(count)]
+            try:
+                found.setdefault(side.name, []).append(count / _all_at_once(side, pods))
+                for number, pod in enumerate(pods):
+                    side.detach(GUEST + number, pod.path)
+            finally:
+                for pod in pods:
+                    pod.close()
+    return found
+
+
+def _all_at_once(side: Plugins, pods: list[NamedNetns]) -> float:
+    """Seconds until the last one is attached; raises the first fault."""
+    gate = threading.Barrier(len(pods) + 1)
+    faults: list[Exception] = []
+
+    def come(number: int, pod: NamedNetns) -> None:
+        gate.wait()
+        try:
+            side.attach(GUEST + number, pod.path)
+        except Exception as error:
+            faults.append(error)
+
+    callers = [threading.Thread(target=come, args=each) for each in enumerate(pods)]
+    for caller in callers:
+        caller.start()
+    gate.wait()
+    began = time.perf_counter()
+    for caller in callers:
+        caller.join()
+    took = time.perf_counter() - began
+    if faults:
+        raise faults[0]
+    return took
+
+
+def memory(server: int) -> float:
+    """The resident memory of a process, in MB."""
+    with open(f"/proc/{server}/status") as file:
+        size = next(line for line in file if line.startswith("VmRSS:"))
+    return int(size.split()[1]) / 1024
+
+
+def server_memory(side: Plugins, server: int, few: int, many: int) -> Row:
+    """The fork server's memory after many calls, to that after few: ADD and DEL of host-local."""
+    sizes: list[float] = []
+    for calls in (few, many - few):
+        for _ in range(calls // 2):
+            side.ipam("ADD", GUEST)
+            side.ipam("DEL", GUEST)
+        sizes.append(memory(server))
+    before, after = Series(f"after {few} calls", [sizes[0]]), Series(f"after {many} calls", [sizes[1]])
+    return Row("fork server, resident", after, before, 1.1, unit="MB")

@@ -1,0 +1,170 @@
+#!/usr/bin/python3
+"""``make bench``: our plugins cold, warm and as a chain, beside Debian's Go plugins and netavark; one table, one plot.
+
+--quick measures less of everything, to see that all works. --readme puts the table into README.md and the plot into
+docs/bench.svg. Run as root after `make dist`. All of it happens in network namespaces of its own.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import measure
+import plot
+import table
+from machine import described
+from measure import AVARK, CHAIN, CHAIN_WARM, COLD, PEER, WARM, Crowd, Pods, Times
+from sides import GO, NETAVARK, OURS, ROOT, SERVER, Netavark, Plugins, Side
+from table import Row, Series
+
+START, END = "<!-- bench: made by `make bench-readme` -->", "<!-- end of bench -->"
+
+
+class Scale(NamedTuple):
+    """How much is measured."""
+
+    runs: int
+    residents: int
+    crowds: tuple[int, ...]
+    crowd_runs: int
+    leases: int
+    at_once: int
+    at_once_runs: int
+    calls: tuple[int, int]
+
+
+FULL = Scale(41, 10, (0, 100, 250, 500, 1000), 15, 30_000, 50, 5, (100, 10_000))
+QUICK = Scale(5, 2, (0, 20), 3, 1_000, 10, 1, (20, 100))
+
+
+class Bench:
+    """One run: its sides, and what was found."""
+
+    def __init__(self, stack: ExitStack, scale: Scale, folder: Path) -> None:
+        self.stack, self.scale, self.store = stack, scale, folder
+        self.socket, self.server = self._server()
+        self.rows: list[Row] = []
+        self.points: dict[str, list[tuple[float, float]]] = {}
+
+    def part(self, measured: "Callable[[Bench], None]") -> None:
+        """One part, with nodes of its own."""
+        with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="pycni-bench-") as store:
+            self.stack, self.store, self.pods = stack, Path(store), Pods(stack)
+            measured(self)
+
+    def _server(self) -> tuple[str, int]:
+        """A fork server of our own: its socket and its process; nothing where it is not built."""
+        if not Path(SERVER).is_file():
+            return "", 0
+        from forkserver.server import running
+
+        server = self.stack.enter_context(running(self.store))
+        return server.socket, server.pid
+
+    def sides(self, *names: str) -> list[Side]:
+        """Fresh sides of these names, as far as their parts are there."""
+        found: list[Side] = []
+        for name in names:
+            if name == AVARK:
+                made: Side | None = Netavark(self.store) if Path(NETAVARK).is_file() else None
+            else:
+                made = self._plugins(name)
+            if made is not None:
+                self.stack.callback(made.close)
+                found.append(made)
+        return found
+
+    def _plugins(self, name: str) -> Plugins | None:
+        binaries = GO if name == PEER else OURS
+        chained, warm = name in (CHAIN, CHAIN_WARM), name in (WARM, CHAIN_WARM)
+        needed = ["bridge", "host-local", "portmap", *(["chain"] if chained else [])]
+        if (warm and not self.socket) or not all(Path(binaries, plugin).is_file() for plugin in needed):
+            return None
+        return Plugins(name, self.store, binaries, chained, self.socket if warm else "")
+
+    def step(self, what: str) -> None:
+        """Tell how far it is."""
+        print(f"bench: {what}", file=sys.stderr, flush=True)
+
+    def chains(self) -> None:
+        """A pod that comes and goes among a few, on every side."""
+        self.step(f"a pod among {self.scale.residents}, {self.scale.runs} times on each side")
+        found: Times = {}
+        sides = self.sides(COLD, WARM, CHAIN, CHAIN_WARM, PEER, AVARK)
+        for side in sides:
+            self.pods.fill(side, range(self.scale.residents))
+        measure.attach_and_detach(sides, 1, {})
+        measure.attach_and_detach(sides, self.scale.runs, found)
+        self.rows += measure.chains(found)
+
+    def leases(self) -> None:
+        """host-local alone."""
+        for side in self.sides(COLD, WARM):
+            self.step(f"host-local with {self.scale.leases} leases, {side.name}")
+            assert isinstance(side, Plugins)  # noqa: S101
+            store = self.store / f"host-local-{side.node.name}"
+            self.rows.append(measure.leases(side, store, self.scale.leases, self.scale.runs))
+
+    def crowd(self) -> None:
+        """ADD among many; the points of the plot."""
+        crowd = Crowd(self.sides(COLD, WARM, PEER, AVARK), self.pods, self.scale.crowd_runs)
+        for residents in self.scale.crowds:
+            self.step(f"a pod among {residents}, {self.scale.crowd_runs} times on each side")
+            crowd.measure(residents)
+        self.rows += [crowd.row(side.name, 1.2 if side.name in (COLD, WARM) else None) for side in crowd.sides]
+        self.points = crowd.points
+
+    def throughput(self) -> None:
+        """Many at once."""
+        count = self.scale.at_once
+        self.step(f"{count} pods at once, {self.scale.at_once_runs} times on each side")
+        sides = [side for side in self.sides(COLD, WARM, CHAIN_WARM, PEER) if isinstance(side, Plugins)]
+        for side in sides:
+            self.pods.fill(side, range(self.scale.residents))
+        found = measure.at_once(sides, count, self.scale.at_once_runs)
+        for name, target in ((COLD, None), (WARM, 1.0), (CHAIN_WARM, 1.0)):
+            ours, peer = (Series(each, found[each]) if each in found else None for each in (name, PEER))
+            missing = ", ".join(each for each in (name, PEER) if each not in found)
+            self.rows.append(Row(f"{count} pods at once", ours, peer, target, True, "pods/s", missing))
+
+    def memory(self) -> None:
+        """What the fork server needs."""
+        self.step(f"{self.scale.calls[1]} calls of the fork server")
+        sides = self.sides(WARM)
+        if sides and isinstance(sides[0], Plugins):
+            self.rows.append(measure.server_memory(sides[0], self.server, *self.scale.calls))
+        else:
+            self.rows.append(Row("fork server, resident", None, None, 1.1, missing="cni-forkserver"))
+
+
+def page(rows: list[Row], about: str) -> str:
+    """What stands between the marks of the README."""
+    return f"{table.markdown(rows)}\n\n{about}\n\n![ADD time against pods on the node](docs/bench.svg)"
+
+
+def main() -> None:
+    """Measure, print, and write where that is asked."""
+    parser = argparse.ArgumentParser(description="Our plugins beside Go's and netavark.")
+    parser.add_argument("--quick", action="store_true", help="less of everything")
+    parser.add_argument("--readme", action="store_true", help="put table and plot into README.md and docs/")
+    said = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pycni-bench-")))
+        bench = Bench(stack, QUICK if said.quick else FULL, folder)
+        for part in (Bench.chains, Bench.leases, Bench.crowd, Bench.throughput, Bench.memory):
+            bench.part(part)
+    about = described()
+    print(table.text(bench.rows), about, sep="\n\n")
+    if said.readme:
+        readme = ROOT / "README.md"
+        readme.write_text(table.between(readme.read_text(), START, END, page(bench.rows, about)))
+        drawing = plot.svg("One more pod: ADD", "pods on the node", "milliseconds, median", bench.points)
+        (ROOT / "docs/bench.svg").write_text(drawing)
+
+
+if __name__ == "__main__":
+    main()
