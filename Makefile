@@ -12,8 +12,9 @@ BUILD_PACKAGES := python3-venv=/usr/lib/python3.11/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
 	busybox-static=busybox strace procps=ps podman
+BENCH_PACKAGES := $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/bridge iptables netavark=/usr/lib/podman/netavark
 
-.PHONY: help venv dist install uninstall demo test test-guest lint bench clean
+.PHONY: help venv dist install uninstall demo test test-guest lint bench bench-readme bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -63,9 +64,16 @@ test-guest: $(TESTS)/done dist/.done ## the tests that need Debian's own kernel,
 	@mkdir -p reports
 	@tests/guest/run -t 900 -o reports $(TESTS)/bin/python -m pytest -m guest tests/guest
 
-bench: dist/.done ## cold calls beside Debian's Go plugins
-	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
-	@$(PYTHON) bench/cold.py
+bench: dist/.done ## ours beside Debian's Go plugins and netavark: one table
+	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
+	@$(PYTHON) bench/run.py
+
+bench-readme: dist/.done ## the same, put into README.md and docs/bench.svg
+	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
+	@$(PYTHON) bench/run.py --readme
+
+bench-imports: dist/.done ## what each verb of each plugin imports, and what that costs
+	@$(PYTHON) bench/imports.py
 
 clean: ## what the build made
 	@rm -rf dist .venv reports

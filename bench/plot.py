@@ -68,7 +68,9 @@ def svg(title: str, across: str, up: str, lines: Mapping[str, Points]) -> str:
         style = f'stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in sorted(points)))
         found.append(f'<polyline fill="none" {style} points="{path}"/>')
-        found += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in (place(*at) for at in points)]
+        found += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in (place(*at) for at in points)
+        ]
         left = _LEFT + number * wide / len(lines)
         found.append(f'<line x1="{left:.1f}" y1="{_BOTTOM - 24}" x2="{left + 24:.1f}" y2="{_BOTTOM - 24}" {style}/>')
         found.append(_text(left + 30, _BOTTOM - 20, name, "start"))

@@ -101,7 +101,9 @@ class Plugins(Side):
         ]
         self._results: dict[int, Object] = {}
 
-    def _call(self, verb: str, number: int, netns: str, ifname: str, entry: Object, result: Object) -> tuple[float, Object]:
+    def _call(
+        self, verb: str, number: int, netns: str, ifname: str, entry: Object, result: Object
+    ) -> tuple[float, Object]:
         environ = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "CNI_COMMAND": verb,
