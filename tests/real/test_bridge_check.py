@@ -185,6 +185,13 @@ def test_check_needs_the_result_of_add(node: Node) -> None:
     assert "prevResult" in pod.call("CHECK", pod.conf).error["msg"]
 
 
+@pytest.mark.beyond_old_go("CHECK asks an IPAM plugin that is not there")
+def test_check_needs_the_result_of_add_on_layer_2_too(node: Node) -> None:
+    """Where no IPAM plugin asks for it."""
+    pod = node.attach(bridge())
+    assert pod.call("CHECK", pod.conf).error["msg"] == "Required prevResult missing"
+
+
 def test_check_refuses_another_pods_result(node: Node) -> None:
     """The sandbox of the result has to be the namespace that is asked for."""
     one, two = attach(node), attach(node)

@@ -159,6 +159,54 @@ def test_del_leaves_nothing_after_the_configuration_was_edited(node: Node, edits
     assert node.snapshot() == before
 
 
+@pytest.mark.beyond_old_go("DEL reads what it does not need")
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"vlan": 9999, "mtu": "x", "bridge": 5, "vlanTrunk": [{"id": 0}], "dns": "x"},
+        {"hairpinMode": True, "promiscMode": True, "disableContainerInterface": True},
+        {"ipMasq": True, "ipMasqBackend": "x", "runtimeConfig": 5, "args": {"cni": {"mac": "x"}}},
+        {"prevResult": {"cniVersion": "0.3.1", "ips": [None]}},
+        {"prevResult": {"cniVersion": "9.9.9"}},
+        {"prevResult": "x"},
+    ],
+    ids=str,
+)
+def test_del_does_not_read_what_it_does_not_need(node: Node, edits: dict[str, Any]) -> None:
+    """Neither broken keys nor broken arguments nor a prevResult of another family keep it from cleaning."""
+    before = settled(node)
+    pod = node.attach(configuration(node, **EVERYTHING))
+    pod.args = "UNKNOWN=1;MAC=x;;"
+    assert pod.delete(prev_result=False, **edits).ok
+    assert node.snapshot() == before
+    assert set(pod.pod.links()) == {"lo"}
+
+
+@pytest.mark.beyond_old_go("nothing is removed")
+@pytest.mark.parametrize("ipam", ["x", {"type": 5}, {"type": "no-such-ipam"}, {"type": "../host-local"}], ids=str)
+def test_del_with_an_ipam_that_cannot_be_removes_all_but_the_lease(node: Node, ipam: Any) -> None:
+    """It is an error, for the address stays; links and rules are gone, and with the section mended DEL succeeds."""
+    before = settled(node)
+    pod = node.attach(configuration(node, **EVERYTHING))
+    outcome = pod.delete(ipam=ipam)
+    assert "ipam" in outcome.error["msg"] or "plugin" in outcome.error["msg"]
+    assert list(node.leases()) == [pod.address]
+    assert set(pod.pod.links()) == {"lo"}
+    assert pod.delete().ok
+    assert node.snapshot() == before
+
+
+@pytest.mark.beyond_old_go("an error, and nothing is removed")
+@pytest.mark.parametrize("path", ["/etc/hostname", "/proc/self/ns/uts", "/"])
+def test_del_of_a_path_that_is_no_namespace_leaves_nothing_on_the_node(node: Node, path: str) -> None:
+    """As the mount point that a removed namespace left: taken for gone, and said on standard error."""
+    before = settled(node)
+    pod = node.attach(configuration(node, **EVERYTHING))
+    outcome = pod.delete(netns=path)
+    assert outcome.ok and f'"{path}"' in outcome.stderr and "taken for gone" in outcome.stderr
+    assert node.snapshot() == before
+
+
 def test_del_of_an_edited_subnet_releases_the_old_address(node: Node) -> None:
     """The lease is found by its owner, outside today's range too."""
     before = settled(node)

@@ -110,6 +110,8 @@ def test_a_wrong_type_is_code_6(node: Node, keys: dict[str, Any]) -> None:
         {"vlanTrunk": [{"maxID": 20}]},
         {"runtimeConfig": {"mac": "02:00"}},
         {"bridge": "a-name-too-long-"},
+        {"bridge": "br%d"},
+        {"bridge": "br0\0x"},
     ],
     ids=str,
 )

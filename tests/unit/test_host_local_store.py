@@ -197,6 +197,25 @@ def test_empty_files_among_many_are_taken_over(data_dir: Path) -> None:
     assert add("c1", configuration(data_dir)) == "10.1.2.200"
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to an empty file", "dangling link"])
+def test_what_is_no_file_occupies_its_address_and_is_left_alone(data_dir: Path, kind: str) -> None:
+    """And nobody waits for a pipe."""
+    at = data_dir / NET / "10.1.2.2"
+    at.parent.mkdir(parents=True)
+    (data_dir / "empty").write_text("")
+    {
+        "folder": lambda: at.mkdir(),
+        "pipe": lambda: os.mkfifo(at),
+        "link to an empty file": lambda: at.symlink_to(data_dir / "empty"),
+        "dangling link": lambda: at.symlink_to(data_dir / "nowhere"),
+    }[kind]()
+    conf = configuration(data_dir)
+    assert add("c1", conf) == "10.1.2.3"
+    assert call("CHECK", "c2", conf)[0] == 1
+    assert call("GC", "", conf)[0] == 0
+    assert os.path.lexists(at) and not (data_dir / NET / "10.1.2.3").exists()
+
+
 # without files that have no name (NFS, old overlay file systems)
 
 

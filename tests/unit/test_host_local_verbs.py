@@ -194,6 +194,14 @@ def test_a_store_that_cannot_be_made_is_named(host: Host, tmp_path: Path) -> Non
         assert error["code"] == 999 and f"{tmp_path}/file/net1" in error["msg"] + error["details"]
 
 
+def test_a_store_whose_path_cannot_be_is_one_error(host: Host) -> None:
+    for path in ("a\0b", "x" * 5000):
+        for verb in ("ADD", "CHECK"):
+            error = host.call(verb, conf=host.conf(dataDir=path)).error
+            assert error["code"] == 999 and error["msg"].startswith("cannot open the store of leases: ")
+        assert host.call("DEL", conf=host.conf(dataDir=path)).ok
+
+
 # duplicates
 
 
@@ -390,10 +398,10 @@ def valid(*attachments: tuple[str, str]) -> Object:
 def test_gc_releases_what_is_not_valid_and_tells_it(host: Host) -> None:
     for container, ifname in (("c1", "eth0"), ("c1", "eth1"), ("c2", "eth0"), ("c3", "eth0")):
         host.add(container, ifname=ifname)
-    outcome = host.call("GC", conf={**host.conf(), **valid(("c1", "eth0"), ("c3", "eth0"))})
+    outcome = host.call("GC", conf={**host.conf(), **valid(("c1", "eth1"), ("c3", "eth0"))})
     assert outcome.ok and outcome.stdout == ""
-    assert set(host.leases().values()) == {"c1\r\neth0", "c3\r\neth0"}
-    assert len(outcome.stderr.splitlines()) == 2 and "'c1\\r\\neth1'" in outcome.stderr
+    assert set(host.leases().values()) == {"c1\r\neth1", "c3\r\neth0"}
+    assert len(outcome.stderr.splitlines()) == 2 and "'c1\\r\\neth0'" in outcome.stderr
 
 
 def test_gc_with_an_empty_list_or_null_releases_all(host: Host) -> None:
@@ -437,13 +445,15 @@ def test_gc_leaves_what_is_no_lease_and_other_networks(host: Host) -> None:
     nested = host.store / "inner"
     nested.mkdir()
     (nested / "10.1.2.2").write_bytes(b"c1\r\neth0")
+    (nested / "10.1.2.3").write_bytes(b"c7\r\neth0")
     (host.store / "README").write_text("leases of net1\nare here")
     (host.store / "notes").write_text("c1")
     (host.store / "10.1.2.6").write_bytes(b"")
-    assert host.call("GC", conf={**host.conf(), **valid()}).ok
+    outcome = host.call("GC", conf={**host.conf(), **valid()})
+    assert outcome.ok and "c7" not in outcome.stderr
     left = {str(file.relative_to(host.data_dir)) for file in host.data_dir.rglob("*") if file.is_file()}
     assert left == {
-        "net1/README", "net1/notes", "net1/inner/10.1.2.2", "net1/lock", "net1/last_reserved_ip.0",
+        "net1/README", "net1/notes", "net1/inner/10.1.2.2", "net1/inner/10.1.2.3", "net1/lock", "net1/last_reserved_ip.0",
         "net2/10.1.2.2", "net2/lock", "net2/last_reserved_ip.0",
     }  # fmt: skip
 

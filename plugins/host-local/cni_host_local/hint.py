@@ -57,7 +57,11 @@ class Hint:
     def __init__(self, store: str, root: str = "") -> None:
         """``store`` is the folder of the leases; ``root`` where indexes live."""
         self.store = store
-        self.folder = f"{root or ROOT}/{_digest(os.path.realpath(store).encode('utf-8', 'surrogateescape'))}"
+        try:
+            store = os.path.realpath(store)
+        except ValueError:
+            pass  # a path that cannot be, which whoever opens it will say
+        self.folder = f"{root or ROOT}/{_digest(store.encode('utf-8', 'surrogateescape'))}"
         self._entries = ""
         self._trusted = False
 

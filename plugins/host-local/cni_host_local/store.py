@@ -7,6 +7,7 @@ when the name is taken is what makes an address unique. ``flock`` on the file ``
 
 import errno
 import os
+from stat import S_ISREG
 
 from cni.address import Address
 from cni.errors import CNIError, TryAgainLater
@@ -56,7 +57,7 @@ class Store:
         try:
             os.makedirs(self.folder, 0o755, exist_ok=True)
             self._lock = os.open(f"{self.folder}/lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o750)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise CNIError(f"cannot open the store of leases: {error}", f"{self.folder} must be writable") from None
         deadline, pause = monotonic() + self._timeout, 0.0005
         while True:
@@ -112,7 +113,7 @@ class Store:
     def _read(self, path: str) -> bytes:
         """A file's content without white space around it; empty when it cannot be read."""
         try:
-            with open(f"{self.folder}/{path}", "rb") as file:
+            with open(f"{self.folder}/{path}", "rb", opener=_at_once) as file:
                 return file.read().strip()
         except OSError:
             return b""
@@ -225,7 +226,8 @@ class Store:
         """
         path = f"{self.folder}/{name}"
         try:
-            if os.stat(path).st_size:
+            found = os.lstat(path)
+            if found.st_size or not S_ISREG(found.st_mode):
                 return False
             os.unlink(path)
         except FileNotFoundError:
@@ -292,6 +294,11 @@ class Store:
         """Remove every lease with this content that ``contents`` tells."""
         found = self._find(content)
         self._discard(content, [path for path in found if "/" not in path], [path for path in found if "/" in path])
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A pipe among the leases would keep a blocking open for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _private(path: str, flags: int) -> int:
