@@ -26,7 +26,8 @@ _TRUNK = Table(
 def _bridge_name(name: str) -> str:
     if not name:
         return 'failed to create bridge "": could not add "": LinkAttrs.Name cannot be empty'
-    fault = interface_fault(name) or ("interface name contains % or a zero byte" if "%" in name or "\0" in name else "")
+    wrong = next((words for character, words in (("%", "%"), ("\0", "a zero byte")) if character in name), "")
+    fault = interface_fault(name) or (f"interface name contains {wrong}" if wrong else "")
     return f'failed to create bridge "{name}": {fault}' if fault else ""
 
 
