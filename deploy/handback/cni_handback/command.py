@@ -9,7 +9,6 @@ import os
 import sys
 
 from cni import masquerade_go
-from cni.address import Address
 from cni.errors import CNIError
 from cni.kernel import nftables
 from cni.kernel.netlink import KernelError
@@ -36,14 +35,14 @@ class _Ports(IptablesPorts):
 
     __slots__ = ("kept",)
 
-    def __init__(self, one: Living, attachment: Attachment, kept: set[Address]) -> None:
+    def __init__(self, one: Living, attachment: Attachment, kept: set[str]) -> None:
         super().__init__(attachment, Rtnl(), None, _say, one.targets(), one.settings())
         self.kept = kept
 
     def make_way(self) -> None:
         """It is ours that has the port, until our table goes."""
 
-    def others(self) -> set[Address]:
+    def others(self) -> set[str]:
         return self.kept
 
 
@@ -51,7 +50,7 @@ def _write(one: Living, every: list[Living]) -> None:
     who = one.attachment
     assert who is not None  # noqa: S101
     if one.owned.entries:
-        kept: set[Address] = set()
+        kept: set[str] = set()
         for other in every:
             whose = other.attachment
             if (
@@ -59,7 +58,7 @@ def _write(one: Living, every: list[Living]) -> None:
                 and whose is not None
                 and (whose.network, whose.container) == (who.network, who.container)
             ):
-                kept |= other.addresses
+                kept |= {str(address) for address in other.addresses}
         _Ports(one, who, kept).make()
     if one.masqueraded:
         masquerade_go.add(who, one.masqueraded)

@@ -7,16 +7,15 @@ exact name, and through the program only where the kernel has a table of iptable
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, CheckFailed, CNIError, Refused
 from cni.kernel import iptables, nftables
-from cni.kernel.nftables import Nftables, NftablesError
-from cni.kernel.transaction import IPV4, Transaction
-from cni.plan import Effect, raise_together
+from cni.names import Attachment
+from cni.plan import Effect
 from cni_portmap import chains, flows
-from cni_portmap.chains import DNAT, MASQ, OLD_SNAT, SETMARK, chain_name
+from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
 from cni_portmap.change import Change
 from cni_portmap.holder import container_gone
-from cni_portmap.owned import Entry, Owned
-from cni_portmap.settings import PROTOCOLS
-from cni_portmap.sharing import Listed, Seen, by_mapping, going
+from cni_portmap.iptables_release import Release, remains
+from cni_portmap.owned import Owned
+from cni_portmap.sharing import Listed, by_mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Rtnl
-    from cni.names import Attachment
     from cni_portmap.settings import Settings, Target
 
 _TRIES = 5
@@ -93,7 +91,8 @@ class IptablesPorts(Effect):
         assert said is not None  # noqa: S101
         there = iptables.rules(iptables.PROGRAMS[target.version], self._looked_at)
         entries = chains.entries(who, said, target.version)
-        gone = self._room(target, there, [Listed(line) for line in entries]) + self._remains(there)
+        gone = self._room(target, there, [Listed(line) for line in entries])
+        gone += remains(there, self.identity, chains.comment(who), self.others)
         left = {iptables.meaning(line) for lines in there.values() for line in lines}
         left -= {iptables.meaning(f"-A{line[2:]}") for line in gone}
         shared = [*chains.marking(said), *chains.entrances()]
@@ -111,17 +110,9 @@ class IptablesPorts(Effect):
     def _looked_at(self) -> "list[str]":
         return [*chains.BASE, DNAT, SETMARK, MASQ, self.identity]
 
-    def _remains(self, there: "dict[str, list[str]]") -> "list[str]":
-        """Lines that take away what is left of this attachment."""
-        entries = [rule for rule in map(Listed, there.get(DNAT, ())) if rule.target == self.identity]
-        rules = [Listed(line) for line in there.get(self.identity, ())]
-        living = {str(address) for address in self.others()}
-        own, groups = going(entries, rules, chains.comment(self.attachment), living)
-        return [f"-D{rule.line[2:]}" for rule in (*own, *(rule for group in groups for rule in group))]
-
-    def others(self) -> "set[Address]":
+    def others(self) -> "set[str]":
         """The addresses of the container's other interfaces: what leads there is another attachment's."""
-        return other_addresses(self.namespace, self.attachment.ifname)
+        return {str(address) for address in other_addresses(self.namespace, self.attachment.ifname)}
 
     def _room(self, target: "Target", there: "dict[str, list[str]]", entries: "list[Listed]") -> "list[str]":
         """Lines that take dead containers' mappings away; raises ``Refused`` if a living one has a port."""
@@ -210,87 +201,22 @@ class IptablesPorts(Effect):
     # remove
 
     def remove(self) -> None:
-        """This attachment's rules, and the shared chains with the last of all; what leads to another interface stays."""
-        errors: list[Exception] = []
-        kernel = nftables.here()
-        for family in iptables.FAMILIES.values():
-            try:
-                kernel.repeatedly(lambda family=family: self._remove(kernel, family))  # type: ignore[misc]
-                tidy(kernel, family)
-            except Exception as error:
-                errors.append(error)
-        try:
-            self._remove_legacy()
-        except Exception as error:
-            errors.append(error)
-        raise_together(errors)
-
-    def _remove(self, kernel: Nftables, family: int) -> None:
-        generation = kernel.generation()
-        who = self.attachment
-        chain, old = self.identity, chain_name(who.network, who.container, "CNI-SN-")
-        transaction = Transaction(family, "nat")
-        released: list[Entry] = []
-        if kernel.chain(family, "nat", chain) is not None:
-            released = self._release(kernel, family, transaction)
-        if kernel.chain(family, "nat", old) is not None:
-            _take_away(kernel, family, transaction, old, OLD_SNAT)
-        kernel.commit(transaction, generation)
-        flows.after_delete(released, self.say)
-
-    def _release(self, kernel: Nftables, family: int, transaction: Transaction) -> "list[Entry]":
-        """Take this attachment's rules away, and the chain with the last of all: what went."""
-        size = 4 if family == IPV4 else 16
-        entries = [Seen(rule, size) for rule in kernel.rules(family, "nat", DNAT) if self.identity in rule.jumps_to()]
-        rules = [Seen(rule, size) for rule in kernel.rules(family, "nat", self.identity)]
-        comment = chains.comment(self.attachment)
-        own, groups = going(entries, rules, comment, {str(one) for one in self.others()})
-        if sum(map(len, groups)) == len(rules) and all(entry.comment == comment for entry in entries):
-            _take_away(kernel, family, transaction, self.identity, DNAT)
-        else:
-            for entry in own:
-                transaction.delete_rule(DNAT, entry.rule.handle)
-            for rule in (rule for group in groups for rule in group):
-                transaction.delete_rule(self.identity, rule.rule.handle)
-        return [_entry(group[-1], port) for group in groups for port in group[-1].ports if group[-1].target == "DNAT"]
-
-    def _remove_legacy(self) -> None:
-        for version, name in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
-            if not iptables.legacy_in_use(version):
-                continue
-            with iptables.Lock():
-                there = iptables.rules(name, [*chains.BASE, DNAT, SETMARK, MASQ, self.identity])
-                lines = self._legacy_lines(there) if self.identity in there else []
-                fault = iptables.restore(name, lines) if lines else ""
-            if fault:
-                raise CNIError(f"failed to remove host ports with {name}: {fault}")
-
-    def _legacy_lines(self, there: "dict[str, list[str]]") -> "list[str]":
-        lines = self._remains(there)
-        going_lines = {f"-A{line[2:]}" for line in lines}
-        empty = [self.identity] if going_lines >= set(there[self.identity]) else []
-        if empty and going_lines >= set(there.get(DNAT, ())):
-            shared = [chain for chain in (DNAT, MASQ, SETMARK) if chain in there]
-            for base in chains.BASE:
-                lines += [f"-D{line[2:]}" for line in there.get(base, ()) if Listed(line).target in shared]
-            empty += shared
-        return lines + [f"-F {chain}" for chain in empty] + [f"-X {chain}" for chain in empty]
+        """This attachment's rules, and the shared chains with the last of all."""
+        Release(self.attachment, self.others, self.say).everything()
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:
-        """Chains of the network's containers, told by the comments of their entry rules, that no valid one has."""
+        """What the network's containers have, told by the comments of their entry rules, of which none is valid."""
         kept = {self.identify(attachment) for attachment in valid}
         kernel = nftables.here()
-        gone: dict[str, None] = {}
+        gone: dict[tuple[str, str], None] = {}
         for family in iptables.FAMILIES.values():
             for rule in kernel.rules(family, "nat", DNAT):
                 owner = chains.owner_of(iptables.comment_of(rule))
-                if owner is not None and owner[0] == network:
-                    gone.update((chain, None) for chain in rule.jumps_to() if chain not in kept)
-            for chain in gone:
-                kernel.repeatedly(lambda family=family, chain=chain: _discard(kernel, family, chain))  # type: ignore[misc]
-            if gone:
-                tidy(kernel, family)
-        return list(gone)
+                if owner is not None and owner[0] == network and chain_name(*owner) not in kept:
+                    gone[owner] = None
+        for owner in gone:
+            Release(Attachment(*owner, self.attachment.ifname), set, self.say).everything()
+        return [chain_name(*owner) for owner in gone]
 
     def describe(self) -> str:
         """As iptables-restore would be told."""
@@ -312,52 +238,3 @@ def other_addresses(namespace: "Namespace | None", ifname: str) -> "set[Address]
         if mine is None or link.index != mine.index:
             found |= {address.prefix.address for address in namespace.rtnl.addresses(link.index)}
     return found
-
-
-def _entry(rule: Seen, host_port: int) -> Entry:
-    """What a translation mapped, for the flows that it leaves."""
-    address = Address.parse(rule.leads_to)
-    return Entry(PROTOCOLS[rule.protocol], Address(bytes(len(address.packed))), host_port, address, rule.port)
-
-
-def _take_away(kernel: Nftables, family: int, transaction: Transaction, chain: str, entrance: str) -> None:
-    """A chain with all its rules, and the jumps to it."""
-    for rule in kernel.rules(family, "nat", entrance):
-        if chain in rule.jumps_to():
-            transaction.delete_rule(entrance, rule.handle)
-    transaction.flush_chain(chain)
-    transaction.delete_chain(chain)
-
-
-def _discard(kernel: Nftables, family: int, chain: str) -> None:
-    generation, transaction = kernel.generation(), Transaction(family, "nat")
-    if kernel.chain(family, "nat", chain) is not None:
-        _take_away(kernel, family, transaction, chain, DNAT)
-    kernel.commit(transaction, generation)
-
-
-def tidy(kernel: Nftables, family: int) -> None:
-    """The shared chains and their jumps go with the last entry rule; where somebody else uses them they stay."""
-    if kernel.chain(family, "nat", DNAT) is None:
-        return
-    with iptables.Lock():
-        try:
-            kernel.repeatedly(lambda: _tidy(kernel, family))
-        except NftablesError:
-            pass  # a rule of somebody else leads there
-
-
-def _tidy(kernel: Nftables, family: int) -> None:
-    generation, transaction = kernel.generation(), Transaction(family, "nat")
-    if kernel.chain(family, "nat", DNAT) is None or kernel.rules(family, "nat", DNAT):
-        return
-    shared = [chain for chain in (DNAT, MASQ, SETMARK) if kernel.chain(family, "nat", chain) is not None]
-    for base in chains.BASE:
-        for rule in kernel.rules(family, "nat", base):
-            if not set(shared).isdisjoint(rule.jumps_to()):
-                transaction.delete_rule(base, rule.handle)
-    for chain in shared:
-        transaction.flush_chain(chain)
-    for chain in shared:
-        transaction.delete_chain(chain)
-    kernel.commit(transaction, generation)
