@@ -230,6 +230,52 @@ def test_a_table_of_that_name_with_somebodys_rules(node: Node) -> None:
     assert "7777" in table and "7778" in table and chain.pod.container not in table
 
 
+# iptables-legacy
+
+
+@pytest.fixture
+def legacy_path(tmp_path: Path) -> str:
+    """A PATH on which iptables is the one that keeps its rules in the kernel's old tables."""
+    folder = tmp_path / "legacy"
+    folder.mkdir()
+    for program in ("iptables", "ip6tables"):
+        if not Path(f"/usr/sbin/{program}-legacy").exists():
+            pytest.skip("iptables-legacy is not installed")
+        for form in ("", "-save", "-restore"):
+            (folder / f"{program}{form}").symlink_to(f"/usr/sbin/{program}-legacy{form}")
+    return f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def legacy_rules(node: Node) -> list[str]:
+    """The nat rules and chains of both families in the old tables."""
+    text = "".join(node.run(f"{program}-legacy-save", "-t", "nat") for program in ("iptables", "ip6tables"))
+    return [line for line in text.splitlines() if "CNI" in line]
+
+
+@pytest.mark.parametrize("maker", ["Go", "us"])
+def test_our_del_removes_rules_of_iptables_legacy(node: Node, legacy_path: str, maker: str) -> None:
+    """Two pods in the old tables: our DEL, whatever PATH says by then, removes the one's rules, then all."""
+    chains = []
+    for number in (0, 1):
+        chain = wanted(node, port(8080 + number), port(8090 + number, 80, "udp"), backend="iptables", subnets=[SUBNET])
+        chain.result = chain.call(0, "ADD").result
+        added = chain.portmap("ADD", env={"PATH": legacy_path}, binaries=GO if maker == "Go" else DIST)
+        assert added.ok, added.stdout
+        chains.append(chain)
+    one, two = chains
+    for number, chain in enumerate(chains):
+        assert answers("tcp", chain.pod, 80, node.outside, node.ADDRESS, 8080 + number)
+        assert answers("tcp", chain.pod, 80, node, "127.0.0.1", 8080 + number)
+    assert one.portmap("DEL", prev_result=False, runtimeConfig=None).ok
+    left = legacy_rules(node)
+    assert not any(one.pod.container in line or "8080" in line for line in left)
+    assert any(two.pod.container in line for line in left)
+    assert answers("tcp", two.pod, 80, node.outside, node.ADDRESS, 8081)
+    assert answers("tcp", two.pod, 80, node, "127.0.0.1", 8081)
+    assert two.portmap("DEL", prev_result=False, runtimeConfig=None, netns="").ok
+    assert legacy_rules(node) == []
+
+
 # the way back
 
 
