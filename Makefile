@@ -2,6 +2,8 @@
 PYTHON ?= /usr/bin/python3
 CNI_BIN_DIR ?= /opt/cni/bin
 CNI_CONF_DIR ?= /etc/cni/net.d
+# /etc/systemd/system, where the units of the fork server are wanted
+UNIT_DIR ?=
 DESTDIR ?=
 
 BUILD := .venv/build
@@ -11,7 +13,7 @@ SOURCES := $(shell find common plugins runtime build deploy -name '*.py' -not -p
 BUILD_PACKAGES := python3-venv=/usr/lib/python3.11/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
-	busybox-static=busybox strace procps=ps podman
+	busybox-static=busybox strace procps=ps podman systemd=systemd-analyze
 BENCH_PACKAGES := $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/bridge iptables netavark=/usr/lib/podman/netavark
 
 .PHONY: help venv dist install uninstall demo test test-guest lint bench bench-readme bench-imports clean
@@ -41,10 +43,12 @@ dist/.done: $(BUILD)/done $(SOURCES)
 dist: dist/.done ## the single files
 
 install: dist/.done ## put them into $(CNI_BIN_DIR); existing configuration stays
-	@$(PYTHON) -E -s -S build/install.py install dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)'
+	@$(PYTHON) -E -s -S build/install.py install dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
+		$(if $(UNIT_DIR),'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
 
 uninstall: ## take them away again
-	@$(PYTHON) -E -s -S build/install.py uninstall dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)'
+	@$(PYTHON) -E -s -S build/install.py uninstall dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
+		$(if $(UNIT_DIR),'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
 
 demo: dist/.done ## two pods on a pretended node, shown and removed
 	@$(PYTHON) build/system-packages $(DEMO_PACKAGES)

@@ -1,8 +1,11 @@
 #!/usr/bin/python3
-"""Put single files in place, and take them away again: ``install.py install|uninstall DIST BIN_DIR CONF_DIR``.
+"""Put single files in place, and take them away again.
+
+    install.py install|uninstall DIST BIN_DIR CONF_DIR [UNIT_DIR [PROGRAM_DIR]]
 
 Runs with the node's Python and nothing else, so that the files get its bytecode. A file that is running stays whole:
-the new one gets the name by rename. Existing configuration is left alone.
+the new one gets the name by rename. Existing configuration is left alone. The units of the fork server go to UNIT_DIR
+if that is given; they start the program in PROGRAM_DIR, which is BIN_DIR as the node will see it.
 """
 
 import os
@@ -11,7 +14,9 @@ from pathlib import Path
 
 import archive
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "deploy/10-mynet.conflist"
+DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
+EXAMPLE = DEPLOY / "10-mynet.conflist"
+UNITS = ("cni-forkserver.socket", "cni-forkserver.service")
 CONFIGURATION = (".conf", ".conflist", ".json")
 
 
@@ -47,6 +52,31 @@ def install(dist: Path, binaries: Path, configuration: Path) -> None:
         print(f"installed {configuration / EXAMPLE.name}")
 
 
+def units(program_dir: str) -> dict[str, bytes]:
+    """The units by their names."""
+    if any(letter.isspace() or letter in "%$\"'\\" for letter in program_dir) or not program_dir.startswith("/"):
+        sys.exit(f"install.py: the path {program_dir} cannot stand in a unit")
+    texts = {name: (DEPLOY / "forkserver" / name).read_text() for name in UNITS}
+    return {name: text.replace("/opt/cni/bin/", f"{program_dir}/").encode() for name, text in texts.items()}
+
+
+def install_units(folder: Path, program_dir: str) -> None:
+    """The socket and the service; whether they are enabled is the administrator's to say."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in units(program_dir).items():
+        place(data, folder / name, 0o644)
+        print(f"installed {folder / name}")
+    print("then: systemctl daemon-reload && systemctl enable --now cni-forkserver.socket")
+
+
+def uninstall_units(folder: Path, program_dir: str) -> None:
+    """The units that nobody has edited."""
+    for name, data in units(program_dir).items():
+        if (folder / name).is_file() and (folder / name).read_bytes() == data:
+            (folder / name).unlink()
+            print(f"removed {folder / name}")
+
+
 def uninstall(binaries: Path, configuration: Path) -> None:
     """Our files, known by their own mark, and the example configuration if nobody changed it."""
     for file in sorted(binaries.iterdir()) if binaries.is_dir() else ():
@@ -59,12 +89,18 @@ def uninstall(binaries: Path, configuration: Path) -> None:
         print(f"removed {example}")
 
 
-def main(deed: str, dist: str, binaries: str, configuration: str) -> None:
+def main(
+    deed: str, dist: str, binaries: str, configuration: str, unit_dir: str = "", program_dir: str = "/opt/cni/bin"
+) -> None:
     """Do the deed."""
     if deed == "install":
         install(Path(dist), Path(binaries), Path(configuration))
+        if unit_dir:
+            install_units(Path(unit_dir), program_dir)
     elif deed == "uninstall":
         uninstall(Path(binaries), Path(configuration))
+        if unit_dir:
+            uninstall_units(Path(unit_dir), program_dir)
     else:
         sys.exit(f"install.py: {deed} is neither install nor uninstall")
 

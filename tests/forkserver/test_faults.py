@@ -404,3 +404,30 @@ def test_many_callers_at_once(node: Node, own_server: Server) -> None:
     assert node.snapshot() == before
     own_server.spare()
     assert len(os.listdir(f"/proc/{own_server.pid}/fd")) == descriptors
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_a_del_waits_for_the_add_that_still_runs(node: Node, server: Server, tmp_path: Path, warm: bool) -> None:
+    """What an ADD makes after a DEL nobody would remove: so DEL, wherever it is served, comes after it."""
+    begun = Begun(node, server, tmp_path)
+    links = node.snapshot()["links"]
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(begun.delete, server if warm else None)
+        assert eventually(lambda: _opened_by_another(begun.child), LIMIT), "somebody else tries to have the lock"
+        assert not waiting.done() and node.snapshot()["links"] == links
+        assert begun.go_on().ok
+        assert waiting.result(LIMIT).ok
+    assert begun.pod.links().keys() == {"lo"}
+
+
+def _opened_by_another(than: int) -> bool:
+    """Whether a process beside this one has the file of locks open."""
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        try:
+            if folder.parent.name != str(than) and any(
+                os.readlink(at) == "/run/cni/pycni/attachments" for at in folder.iterdir()
+            ):
+                return True
+        except OSError:
+            continue
+    return False

@@ -10,7 +10,7 @@ import os
 import select
 from time import monotonic
 
-from cni_forkserver import child, peer
+from cni_forkserver import child, listening, peer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Server:
         """Serve until a signal raises ``Ended``."""
         for number in _SIGNALS:
             _signal.signal(number, _end)
+        self._adopt()
         while True:
             wait = self._not_before - monotonic()
             if self._spare < 0 and wait <= 0 and len(self._children) < CHILDREN_MAX:
@@ -72,6 +73,20 @@ class Server:
                     self._children.discard(fd)
             self._reap()
 
+    def _adopt(self) -> None:
+        """Children of the program that this process was before (see ``_renew``)."""
+        try:
+            with open(f"/proc/self/task/{os.getpid()}/children") as file:
+                for pid in file.read().split():
+                    self._hold(int(pid))
+        except OSError:
+            pass  # they are reaped when something else happens
+
+    def _hold(self, pid: int) -> None:
+        held = os.pidfd_open(pid)
+        self._children.add(held)
+        self._poll.register(held, select.POLLIN)
+
     def _fork(self) -> None:
         line, taken = os.pipe2(os.O_CLOEXEC)
         try:
@@ -82,11 +97,9 @@ class Server:
         else:
             if not pid:
                 self._become_spare(taken)
-            held = os.pidfd_open(pid)
-            self._children.add(held)
+            self._hold(pid)
             self._spare = line
-            for fd in (held, line):
-                self._poll.register(fd, select.POLLIN)
+            self._poll.register(line, select.POLLIN)
         finally:
             os.close(taken)
 
@@ -128,7 +141,9 @@ class Server:
                 return
         except OSError:
             return
-        os.dup2(self._listener.fileno(), 3)
+        if self._listener.fileno() != listening.FIRST:
+            os.dup2(self._listener.fileno(), listening.FIRST)
+        os.set_inheritable(listening.FIRST, True)
         os.execve(self._command[0], self._command, {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
 
 
