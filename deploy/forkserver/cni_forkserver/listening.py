@@ -7,11 +7,14 @@ import fcntl
 import os
 import stat
 from _socket import AF_UNIX, SO_ACCEPTCONN, SO_TYPE, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
+from time import monotonic, sleep
 
 SOCKET = "/run/cni-forkserver/socket"
 # The first descriptor that systemd passes.
 FIRST = 3
 _BACKLOG = 4096
+# Seconds for which a folder may be another server's that is just ending.
+_HANDING_OVER = 2.0
 
 
 class Unusable(Exception):
@@ -57,12 +60,19 @@ class Own:
         found = os.fstat(self._folder)
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise Unusable(f"{folder} must belong to root and have mode 0700")
-        try:
-            # for as long as this process lives: children close theirs
-            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unusable(f"another server listens at {path}") from None
+        self._take_folder()
         self.listener = listener or self._made()
+
+    def _take_folder(self) -> None:
+        """For as long as this process lives. A spare of a killed server, which closes its own, may be about to."""
+        deadline = monotonic() + _HANDING_OVER
+        while True:
+            try:
+                return fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if monotonic() > deadline:
+                    raise Unusable(f"another server listens at {self.path}") from None
+                sleep(0.02)
 
     def _made(self) -> socket:
         try:
