@@ -57,9 +57,9 @@ def serve(
         return 0
     connection.settimeout(PATIENCE)
     connection.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
+    _send(connection, cni.build.encode())
+    _tell(taken)
     try:
-        connection.send(cni.build.encode())
-        _tell(taken)
         _close_all_but(connection.fileno())
         plugin = _taken_over(connection, plugins, powers)
     except Refused as refusal:
@@ -68,6 +68,7 @@ def serve(
         return _send(connection, b"N" + str(error).encode("utf-8", "replace"))
     status, output = skel.served(plugin)
     _survive(connection)
+    connection.settimeout(READING)
     # a runtime reads the streams to their end, and this process's own end may take the kernel a while
     os.closerange(0, 3)
     for at in range(0, len(output), _PIECE):
@@ -158,7 +159,6 @@ def _survive(connection: socket) -> None:
 
 def _send(connection: socket, packet: bytes) -> int:
     """Send one packet; a caller that is gone has no use for it."""
-    connection.settimeout(READING)
     try:
         connection.send(packet)
     except OSError:
