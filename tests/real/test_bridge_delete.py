@@ -1,11 +1,13 @@
 """DEL, GC and STATUS of bridge: nothing stays, whatever the runtime still knows and whatever is still there."""
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 
 from cni.names import Attachment as Names
+from cni.names import network_prefix
 from node.configuration import bridge, host_local
 from node.deadline import eventually
 from node.topology import Attachment, Node
@@ -347,6 +349,25 @@ def test_gc_removes_half_made_links_of_its_network_alone(node: Node) -> None:
     collect(node, conf, [valid])
     left = set(node.links())
     assert names[0] not in left and {names[1], "vethforeign", valid.host} <= left
+
+
+@pytest.mark.beyond_old_go("no GC")
+def test_gc_tells_networks_apart_whose_links_are_named_alike(node: Node) -> None:
+    """Once in 32768 two networks share the beginning of their links' names: then the alias tells."""
+    seen: dict[str, str] = {}
+    for name in (f"net{number}" for number in itertools.count()):
+        one, other = seen.setdefault(network_prefix(name), name), name
+        if one != other:
+            break
+    conf, alike = (configuration(node, version="1.1.0", name=name, **PLAIN) for name in (one, other))
+    foreign = node.attach({**alike, "bridge": "br1", "ipam": host_local(node.data_dir, OTHER)})
+    before = node.snapshot()
+    forgotten = node.attach(conf)
+    assert forgotten.host[:7] == foreign.host[:7]
+    collect(node, conf, [])
+    assert forgotten.host not in node.links() and foreign.host in node.links()
+    assert foreign.check().ok
+    assert node.snapshot()["leases"][other] == before["leases"][other]
 
 
 @pytest.mark.beyond_old_go("no STATUS")
