@@ -273,6 +273,23 @@ def test_with_its_caller_a_child_and_its_delegate_die(
     assert begun.pod.links().keys() == {"lo"}
 
 
+def test_an_interruption_is_undone_and_traced_as_in_a_cold_call(node: Node, server: Server, tmp_path: Path) -> None:
+    """A traceback needs modules that no verb needs, and reads sources; the caller asks for it with CNI_DEBUG."""
+    told = []
+    for where in (None, server):
+        begun = Begun(node, where, tmp_path)
+        os.kill(begun.child if where else begun.process.pid, signal.SIGINT)
+        out, _ = begun.process.communicate(timeout=LIMIT)
+        assert begun.process.returncode == 1 and json.loads(out)["code"] == 999
+        assert begun.pod.links().keys() == {"lo"}, "the link that was made is taken back"
+        said = (tmp_path / "stderr").read_text()
+        assert "Traceback" in said and "KeyboardInterrupt" in said and "_collect" in said
+        told.append((out, [line for line in said.splitlines() if line.startswith("  File ")][1:]))
+        assert begun.delete().ok
+    assert told[0][0] == told[1][0]
+    assert [line.partition(", in ")[2] for line in told[0][1]] == [line.partition(", in ")[2] for line in told[1][1]]
+
+
 def test_an_interrupted_caller_tells_an_error(node: Node, server: Server, tmp_path: Path) -> None:
     """SIGINT, as from a terminal: one error object, and the child does not go on."""
     begun = Begun(node, server, tmp_path)

@@ -108,20 +108,6 @@ def test_every_fault_is_told_in_the_same_words(node: Node, server: Server, plugi
     assert answers[0] == answers[1]
 
 
-def test_what_nobody_foresaw_is_traced(node: Node, server: Server, tmp_path: Path) -> None:
-    """A traceback needs modules that no verb needs, and reads sources; the caller asks for it with CNI_DEBUG."""
-    (tmp_path / "store/net1/last_reserved_ip.0").mkdir(parents=True)  # where a file belongs
-    section = host_local(tmp_path / "store", "10.1.2.0/24")
-    conf = {"cniVersion": "1.0.0", "name": "net1", "type": "host-local", "ipam": section}
-    traces = []
-    for where in (None, server):
-        outcome = call(node, "ADD", conf, node.pod("ctr1"), where)
-        assert not outcome.ok
-        traces.append((outcome.stdout, silent(outcome)))
-    assert "Traceback" in traces[0][1], traces
-    assert traces[0] == traces[1]
-
-
 def test_a_delegate_of_another_make_is_executed(node: Node, server: Server) -> None:
     """Debian's host-local, started by a child of the server, as by the plugin itself."""
     section = host_local(node.data_dir, "10.7.0.0/24")
