@@ -144,7 +144,7 @@ Death = Callable[..., tuple[bool, str]]
 # how a call is killed, and every which step of ADD and of DEL is tried
 DEATHS: dict[str, tuple[Death, dict[str, int]]] = {
     "effect": (die_at, {"ADD": 1, "DEL": 1}),
-    "kernel": (die_in_the_kernel, {"ADD": 2, "DEL": 5}),
+    "kernel": (die_in_the_kernel, {"ADD": 3, "DEL": 7}),
 }
 
 needs_portmap = pytest.mark.skipif(not Path(DIST, "portmap").is_file(), reason="make dist has not been run")

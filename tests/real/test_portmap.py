@@ -186,6 +186,17 @@ def test_one_port_of_two_addresses_leads_to_two_pods(node: Node, backend: str) -
 
 
 @both_backends
+def test_an_address_of_its_own_goes_before_all_addresses(node: Node, backend: str) -> None:
+    """One pod has a port for the uplink's address, and the same for all: who asks that address gets the first."""
+    chain = publish(node, port(8080, 81, ip=node.ADDRESS), port(8080, 80), backend=backend)
+    assert answers("tcp", chain.pod, 81, node.outside, node.ADDRESS, 8080)
+    assert answers("tcp", chain.pod, 80, node, GATEWAY, 8080)
+    assert answers("tcp", chain.pod, 80, node.outside, node.ADDRESS6, 8080)
+    chain.remove()
+    assert not answers("tcp", chain.pod, 81, node.outside, node.ADDRESS, 8080, seconds=SHORT)
+
+
+@both_backends
 def test_wildcards_restrict_to_their_family(node: Node, backend: str) -> None:
     """0.0.0.0 is all of IPv4 and nothing of IPv6, :: the other way round; two pods share the port so."""
     four = publish(node, port(8080, ip="0.0.0.0"), backend=backend)

@@ -26,7 +26,7 @@ both_backends = pytest.mark.parametrize("backend", BACKENDS)
 def serves(chain: Chain, host_port: int, target: str = "", protocol: str = "tcp") -> bool:
     """Whether the pod answers at a port of the node, asked from outside."""
     at = target or chain.node.ADDRESS
-    return answers(protocol, chain.pod, 80, chain.node.outside, at, host_port, seconds=1)
+    return answers(protocol, chain.pod, 80, chain.node.outside, at, host_port)
 
 
 def rules(node: Node) -> list[Any]:
@@ -460,7 +460,7 @@ def test_gc_tells_interfaces_apart(node: Node, backend: str) -> None:
     ]
     _collect(chains[0], (pod.container, "eth0"))
     assert answers("tcp", pod, 80, node, GATEWAY, 8080)
-    assert answers("tcp", pod, 80, node, GATEWAY, 8081, seconds=SHORT) is (backend == "iptables")
+    assert answers("tcp", pod, 80, node, GATEWAY, 8081) is (backend == "iptables")
     _collect(chains[0])
     for number in (8080, 8081):
         assert not answers("tcp", pod, 80, node, GATEWAY, number, seconds=SHORT)
