@@ -214,11 +214,12 @@ def test_fault_a_neighbour_is_not_masqueraded(node: Node, backend: str, filtered
 @both_backends
 def test_fault_masq_all_masquerades_what_is_not_mapped(node: Node, backend: str) -> None:
     """masqAll is for mapped connections: who comes to the container's own address is seen as who it is."""
-    chain = publish(node, port(8080), backend=backend, masqAll=True)
+    chain = publish(node, port(8080), port(81, 81), backend=backend, masqAll=True)
     node.outside.ip(f"route add {SUBNET} via {node.ADDRESS}")
     assert source("tcp", chain.pod, 80, node.outside, node.ADDRESS, 8080) == GATEWAY
-    assert source("tcp", chain.pod, 80, node.outside, chain.address, 80) == node.OUTSIDE
-    assert source("tcp", chain.pod, 81, node.outside, chain.address, 81) == node.OUTSIDE
+    assert source("tcp", chain.pod, 81, node.outside, node.ADDRESS, 81) == GATEWAY
+    for number in (80, 81, 82):
+        assert source("tcp", chain.pod, number, node.outside, chain.address, number) == node.OUTSIDE
 
 
 # UDP: test_portmap_udp.py has them all; ports: test_portmap_refusals.py

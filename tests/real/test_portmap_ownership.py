@@ -180,6 +180,35 @@ def test_many_at_once_get_their_own_ports(node: Node, backend: str) -> None:
     assert rules(node) == before
 
 
+@pytest.mark.skipif(subject_is_old_go(), reason="its calls get into each other's way, sometimes")
+@both_backends
+def test_coming_and_going_at_once(node: Node, backend: str) -> None:
+    """Four pods come and go four times each, so that the first and the last meet: who is there serves, then all is gone."""
+    neighbour(node)
+    before = rules(node), node.sysctl("ipv4/conf/br0/route_localnet")
+    chains = [wanted(node, port(9000 + number), port(9000 + number, 80, "udp"), backend=backend) for number in range(4)]
+    for chain in chains:
+        chain.result = chain.call(0, "ADD").result
+
+    def live(number: int) -> list[str]:
+        faults = []
+        for turn in range(4):
+            added = chains[number].portmap("ADD")
+            if not added.ok:
+                faults.append(f"ADD {turn}: {added.stdout}")
+            for client, target in ((node.outside, node.ADDRESS), (node, "127.0.0.1")):
+                if not answers("tcp", chains[number].pod, 80, client, target, 9000 + number):
+                    faults.append(f"ADD {turn}: {target} does not answer")
+            deleted = chains[number].portmap("DEL")
+            if not deleted.ok:
+                faults.append(f"DEL {turn}: {deleted.stdout}")
+        return faults
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(live, range(4))) == [[]] * 4
+    assert (rules(node), node.sysctl("ipv4/conf/br0/route_localnet")) == before
+
+
 # the dead
 
 
