@@ -121,3 +121,15 @@ def test_localnet_is_opened_only_where_it_is_needed(node: Node, backend: str) ->
     publish(node, port(8082), backend=backend)
     assert {node.sysctl(f"ipv4/conf/{link}/route_localnet") for link in ("br6", "uplink", "all")} == {"0"}
     assert node.sysctl("ipv4/conf/br0/route_localnet") == "1"
+
+
+@both_backends
+def test_localnet_that_was_open_stays_open(node: Node, backend: str) -> None:
+    """An administrator, or Go's portmap, opened the link before us: what was is put back, and that is open."""
+    neighbour(node)
+    node.sysctl("ipv4/conf/br0/route_localnet", "1")
+    chain = publish(node, port(8080), backend=backend)
+    assert answers("tcp", chain.pod, 80, node, "127.0.0.1", 8080)
+    chain.remove()
+    assert node.sysctl("ipv4/conf/br0/route_localnet") == "1"
+    assert [table for table in node.nft_tables() if "localnet" in table] == []
