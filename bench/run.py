@@ -6,6 +6,7 @@ docs/bench.svg. Run as root after `make dist`. All of it happens in network name
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -152,6 +153,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--readme", action="store_true", help="put table and plot into README.md and docs/")
     said = parser.parse_args()
+    for ending in (signal.SIGINT, signal.SIGTERM):  # what was made is taken away
+        signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pycni-bench-")))
         bench = Bench(stack, QUICK if said.quick else FULL, folder)
