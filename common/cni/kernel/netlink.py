@@ -67,6 +67,11 @@ def attributes(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]":
         offset += length + 3 & ~3
 
 
+def attribute(kind: int, payload: bytes) -> bytes:
+    """An attribute, padded to 4 bytes; 0x8000 in ``kind`` marks one that holds others."""
+    return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) & 3)
+
+
 class Answer:
     """One message from the kernel: its type, flags and the bytes from its header on."""
 
@@ -138,6 +143,11 @@ class Netlink:
         message.encode()
         data: bytearray = message.data
         return data
+
+    def packed(self, body: bytes, kind: int, flags: int) -> bytes:
+        """A message of our own making behind a header with type, flags and the next sequence number."""
+        self._sequence += 1
+        return _HEADER.pack(16 + len(body), kind, flags | F_REQUEST, self._sequence, 0) + body
 
     def send(self, data: "bytes | bytearray") -> int:
         """Send encoded messages as one datagram; the answer is the last sequence number used."""
