@@ -367,6 +367,33 @@ def test_the_last_del_leaves_nothing(node: Node, backend: str) -> None:
     assert after == before
 
 
+@pytest.mark.skipif(subject_is_old_go(), reason="these are about tables of our own")
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"subnets": ["10.2.0.0/25", "2001:db8:2::/80"]},
+        {"conditionsV4": ["ip saddr 192.0.2.0/24"], "conditionsV6": ["ip6 saddr 2001:db8:ff::/64"]},
+        {"masqAll": True},
+    ],
+    ids=str,
+)
+def test_what_only_one_needs_goes_with_it(node: Node, keys: Object) -> None:
+    """Sets and rules for one length of prefix, for one's conditions, for masqAll: DEL leaves what the others need."""
+    other = publish(node, port(8070), port(8071, ip=HERE))
+    more: Object = {"name": "net2", "link": "br2", "subnets": ["10.2.0.0/24"], **keys}
+    neighbour(node, **{name: more[name] for name in ("name", "link", "subnets")})
+    before = node.snapshot()
+    chain = publish(node, port(8080), port(8081, ip=GATEWAY), **more)
+    assert serves(chain, 8080)
+    twin = publish(node, port(8082), **more)
+    chain.remove()
+    assert serves(twin, 8082)
+    twin.remove()
+    after = node.snapshot()
+    assert after == before
+    assert serves(other, 8070) and serves(other, 8071)
+
+
 # several networks and interfaces of one container
 
 
