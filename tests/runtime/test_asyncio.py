@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from libcni import (
     Threaded,
     conf_from_bytes,
 )
+from libcni.cache import Cache
 from node.deadline import eventually
 
 from .conftest import network
@@ -131,6 +133,36 @@ def test_undoing_is_not_cancelled(stubs: Stubs, tmp_path: Path, runtime: Runtime
 
     asyncio.run(asyncio.wait_for(run(), 30))
     assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+
+
+def test_the_cache_is_written_to_its_end(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is cancelled meanwhile ends afterwards: no thread goes on behind its back."""
+    stubs.add("one", result())
+    begun, go_on, real = threading.Event(), threading.Event(), Cache.add
+
+    def slow(self: Cache, *arguments: Any) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        real(self, *arguments)
+
+    monkeypatch.setattr(Cache, "add", slow)
+    cni = _library(stubs, tmp_path)
+
+    async def run() -> None:
+        task = asyncio.create_task(cni.add_network_list(network("one"), runtime))
+        assert await asyncio.to_thread(begun.wait, 30)
+        task.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert os.listdir(tmp_path / "cache/results") == ["net1-ctr1-eth0"]
+
+    asyncio.run(run())
 
 
 def test_time_is_over(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:

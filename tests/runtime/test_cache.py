@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from libcni.results import parse
 from .conftest import network, optioned
 from .stub import Stubs, error, result
 
+ROOT = Path(__file__).parents[2]
 RUNTIME = RuntimeConf("c1", "/run/netns/x", "eth0", (("A", "1"),), {"mac": "00:11", "b": {"z": 1, "a": 2}})
 # What containerd's library wrote for the same attachment, keys in the order of its structure.
 GO_FILE = (
@@ -240,6 +243,29 @@ def test_a_write_that_fails_leaves_the_old_file(cache: Cache, tmp_path: Path, mo
         cache.add("net", b"new", RESULT, RUNTIME)
     assert _file(tmp_path).read_bytes() == before
     assert os.listdir(tmp_path / "var") == ["results"]
+
+
+def test_a_folder_that_is_a_mount_of_its_own(tmp_path: Path) -> None:
+    """Nothing can be renamed into it from beside: the temporary file is in it, and gone afterwards."""
+    (tmp_path / "results").mkdir()
+    code = f"""
+import os
+from libcni import RuntimeConf
+from libcni.cache import Cache
+cache = Cache({str(tmp_path)!r})
+for config in (b"old", b"new"):
+    cache.add("net", config, None, RuntimeConf("c1", "", "eth0"))
+found = cache.config("net", RuntimeConf("c1", "", "eth0"))
+print(os.path.ismount({str(tmp_path)!r} + "/results"), os.listdir({str(tmp_path)!r} + "/results"), found[0])
+"""
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    mount = f"mount -t tmpfs tmpfs {tmp_path}/results && exec {sys.executable} {script}"
+    command = ["unshare", "--mount", "/bin/sh", "-c", mount]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True ['net-c1-eth0'] b'new'\n", "")
+    assert sorted(os.listdir(tmp_path)) == ["results", "script.py"]
 
 
 def test_synced_files_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
