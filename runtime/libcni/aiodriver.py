@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from libcni.cancellation import Deadline
@@ -61,14 +61,12 @@ class Looping:
             run = self._exec.exec_plugin_async
             if not request.cleanup:
                 return await run(request.path, request.stdin, request.environ, self._deadline)
-            # a cancellation meanwhile must not end the undoing: it is raised when the operation has ended
-            undo = asyncio.ensure_future(
-                run(request.path, request.stdin, request.environ, Deadline.after(self._timeout))
+            return await _undoing(
+                run(request.path, request.stdin, request.environ, Deadline.after(self._timeout)), late
             )
-            if cancelled := await _ended(undo):
-                late.append(cancelled)
-            return undo.result()
         if isinstance(request, Pause):
+            if request.cleanup:
+                return await _undoing(asyncio.sleep(request.seconds), late)
             if self._deadline.left == 0:
                 raise Locked(request.reason)
             return await asyncio.sleep(request.seconds)
@@ -91,6 +89,14 @@ class Looping:
             # gather has cancelled them; each undoes what it does before it ends
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
+
+
+async def _undoing(part: Coroutine[Any, Any, T], late: list[asyncio.CancelledError]) -> T:
+    """A part of undoing, to its end: a cancellation meanwhile is noted, and raised when all of it is done."""
+    future = asyncio.ensure_future(part)
+    if cancelled := await _ended(future):
+        late.append(cancelled)
+    return future.result()
 
 
 async def _ended(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:

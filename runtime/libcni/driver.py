@@ -51,9 +51,9 @@ class Blocking:
         return self._together(request)
 
     def _pause(self, request: Pause) -> None:
-        if self._cancel is not None and self._cancel.cancelled:
+        if self._cancel is not None and self._cancel.cancelled and not request.cleanup:
             raise CallCancelled("the call was cancelled", request.reason)
-        if self._deadline.left == 0:
+        if self._deadline.left == 0 and not request.cleanup:
             raise Locked(request.reason)
         time.sleep(request.seconds)
 

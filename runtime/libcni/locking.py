@@ -47,14 +47,19 @@ class Locks:
         self._folder = folder
         self._timeout = timeout
 
-    def attachment(self, verb: str, network: str, container: str, ifname: str) -> Operation[Held]:
-        """Lock one attachment for a verb; raises ``Locked``, which names the holder."""
+    def attachment(
+        self, verb: str, network: str, container: str, ifname: str, cleanup: bool = False
+    ) -> Operation[Held]:
+        """Lock one attachment for a verb; raises ``Locked``, which names the holder.
+
+        ``cleanup``: it is to undo a call; neither that call's time nor its cancellation ends the wait.
+        """
         held = Held()
         if self._folder:
             who = f"{verb} of {container} {ifname} in network {network}"
             try:
-                yield from self._take(held, ("network", network), fcntl.LOCK_SH, who)
-                yield from self._take(held, ("attachment", container, ifname), fcntl.LOCK_EX, who)
+                yield from self._take(held, ("network", network), fcntl.LOCK_SH, who, cleanup)
+                yield from self._take(held, ("attachment", container, ifname), fcntl.LOCK_EX, who, cleanup)
             except BaseException:
                 held.release()
                 raise
@@ -67,7 +72,7 @@ class Locks:
             yield from self._take(held, ("network", network), fcntl.LOCK_EX, f"GC of network {network}")
         return held
 
-    def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str) -> Operation[None]:
+    def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str, cleanup: bool = False) -> Operation[None]:
         os.makedirs(self._folder, 0o700, exist_ok=True)
         path = os.path.join(self._folder, f"{what[0]}-{sha512(*what).hex()[:32]}.lock")
         end = monotonic() + self._timeout
@@ -79,7 +84,7 @@ class Locks:
             reason = f"{who}: locked by {_holder(path)}"
             if monotonic() >= end:
                 raise Locked(f"{reason} for more than {self._timeout:g} s")
-            yield Pause(pause, reason)
+            yield Pause(pause, reason, cleanup)
             pause = min(pause * 2, _LONGEST_PAUSE)
         alone = kind == fcntl.LOCK_EX
         held.descriptors.append((descriptor, path if alone else ""))

@@ -171,7 +171,7 @@ class Operations:
 
         ``cleanup``: it undoes a call that failed or was cancelled (see ``requests.Execute``).
         """
-        held = yield from self._locks.attachment("DEL", net.name, runtime.container_id, runtime.if_name)
+        held = yield from self._locks.attachment("DEL", net.name, runtime.container_id, runtime.if_name, cleanup)
         with held:
             if self._options.delete_with_cached_config:
                 net, runtime = self._as_added(net, runtime, single)

@@ -33,10 +33,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait; raises ``Locked`` with ``reason`` when the call's time is over first."""
+    """Wait; raises ``Locked`` with ``reason`` when the call's time is over first (not for what undoes)."""
 
     seconds: float
     reason: str
+    cleanup: bool = False
 
 
 @dataclass(frozen=True, slots=True)

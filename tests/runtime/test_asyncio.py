@@ -170,6 +170,12 @@ def test_time_is_over(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> Non
     with pytest.raises(PluginTimeout, match="did not end within the call's 0.3 s"):
         asyncio.run(_library(stubs, tmp_path).check_network_list(network("one"), runtime, timeout=0.3))
 
+    for options in ({"timeout": 0.3}, {"status_timeout": 0.3}):
+        with pytest.raises(PluginTimeout):
+            asyncio.run(_library(stubs, tmp_path, **options).get_status_network_list(network("one", version="1.1.0")))
+    with pytest.raises(PluginTimeout):
+        asyncio.run(_library(stubs, tmp_path, timeout=0.3).get_version_info("one"))
+
     async def outside() -> None:
         async with asyncio.timeout(0.3):
             await _library(stubs, tmp_path).check_network_list(network("one"), runtime)

@@ -67,6 +67,13 @@ def test_an_error_names_the_file_the_key_and_its_place() -> None:
     assert str(error).endswith('(/etc/cni/net.d/10-n.conflist, line 5, column 36, key "plugins[1].ipam.type")')
 
 
+def test_the_place_of_a_key_in_another_case() -> None:
+    with pytest.raises(ConfigError) as caught:
+        network_conf_from_bytes(b'{"name": "n", "plugins": [{"TYPE": 7}]}')
+    position = caught.value.position
+    assert position is not None and position.column == 36
+
+
 def test_an_error_in_the_json_has_its_place_too() -> None:
     with pytest.raises(ConfigError) as caught:
         network_conf_from_bytes(b'{\n  "name": "n"\n  "plugins": []\n}', "f")

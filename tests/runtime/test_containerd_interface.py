@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from libcni import CheckNotSupported, LibcniError, Locked, Options, PluginFailed, PluginTimeout, StepFailed
+from libcni import CheckNotSupported, LibcniError, Locked, Options, PluginFailed, PluginTimeout, StepFailed, is_timeout
 from libcni.containerd import (
     Address,
     AsyncContainerd,
@@ -50,6 +51,7 @@ from libcni.containerd import (
     with_plugin_max_conf_num,
     with_rollback,
 )
+from libcni.locking import Held, Locks
 from node.deadline import eventually
 
 from .conftest import network
@@ -294,6 +296,34 @@ def test_an_attachment_that_somebody_else_works_on_is_not_removed(
     deleted = [call.environ["CNI_IFNAME"] for call in stubs.calls if call.verb == "DEL"]
     assert deleted == ([] if serially else ["eth1"]), "its own other network alone"
     assert not hasattr(caught.value, "__notes__"), "nor did it try to"
+
+
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+def test_removing_waits_for_a_lock_beyond_the_calls_time(
+    stubs: Stubs, base: list[Opt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """The call's time is over, and somebody's GC gets the network first: what was made is removed after that."""
+    stubs.add("one", {"sleep": 60}, DEL={})
+    folder = str(tmp_path / "locks")
+    real, others = Held.release, list[Held]()
+
+    def release(self: Held) -> None:
+        real(self)
+        if not others:
+            with pytest.raises(StopIteration) as ended:
+                next(Locks(folder, 1.0).network("a"))
+            others.append(ended.value.value)
+            threading.Timer(0.3, real, others).start()
+
+    monkeypatch.setattr(Held, "release", release)
+    opts = [*base, with_options(Options(lock_folder=folder)), _net("a", "one")]
+    with pytest.raises(StepFailed) as caught:
+        if form == "blocking":
+            new(*opts).setup("c", "/x", timeout=0.3)
+        else:
+            asyncio.run(AsyncContainerd(*opts).setup("c", "/x", timeout=0.3))
+    assert is_timeout(caught.value) and not hasattr(caught.value, "__notes__")
+    assert stubs.order == ["ADD one", "DEL one"]
 
 
 def test_the_error_that_came_first_is_told(stubs: Stubs, make: Make) -> None:
