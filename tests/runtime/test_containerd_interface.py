@@ -383,6 +383,23 @@ def test_status_asks_the_plugins_and_cannot_hang(stubs: Stubs, make: Make) -> No
         make(_net("a", "one", version="1.1.0")).status(timeout=0.3)
 
 
+@pytest.mark.parametrize("options", [Options(timeout=0.3), Options(status_timeout=0.3)])
+def test_a_default_time_for_every_call(stubs: Stubs, base: list[Opt], options: Options) -> None:
+    """In both forms; that of status alone is not that of the others, which are told it here."""
+    stubs.add("one", {"sleep": 60})
+    opts = [*base, with_rollback(False), with_options(options), _net("a", "one", version="1.1.0")]
+    blocking, awaited = new(*opts), AsyncContainerd(*opts)
+    with pytest.raises(PluginTimeout):
+        blocking.status()
+    with pytest.raises(PluginTimeout):
+        asyncio.run(awaited.status())
+    own = None if options.timeout else 0.3
+    with pytest.raises(PluginTimeout):
+        blocking.check("c", "/x", timeout=own)
+    with pytest.raises(PluginTimeout):
+        asyncio.run(awaited.check("c", "/x", timeout=own))
+
+
 def test_the_result(stubs: Stubs, make: Make) -> None:
     first = {
         "cniVersion": "1.1.0",

@@ -24,6 +24,7 @@ from libcni import (
     StepFailed,
     is_cancelled,
     is_timeout,
+    process,
 )
 from node.deadline import eventually
 
@@ -94,6 +95,22 @@ def test_a_plugin_that_is_killed(tmp_path: Path, signal: str, told: str) -> None
     at.chmod(0o755)
     with pytest.raises(PluginFailed, match=f"netplugin failed with no error message: signal: {told}"):
         ProcessExec().exec_plugin(str(at), b"", dict(os.environ))
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (0, ""),
+        (1 << 8, "exit status 1"),
+        (255 << 8, "exit status 255"),
+        (9, "signal: killed"),
+        (11, "signal: segmentation fault"),
+        (11 | 0x80, "signal: segmentation fault (core dumped)"),
+    ],
+)
+def test_how_an_end_is_told(status: int, told: str) -> None:
+    """The statuses are wait(2)'s."""
+    assert process.told(status) == told
 
 
 @pytest.mark.parametrize(("content", "mode", "reason"), [

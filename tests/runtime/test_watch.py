@@ -68,12 +68,42 @@ def test_a_bad_file_is_told_and_mended(watched: Watched) -> None:
     assert watched.becomes("a", "b")
 
 
-def test_many_changes_at_once_are_few_loads(watched: Watched) -> None:
+def test_changes_within_a_short_time_are_one_load(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first change the folder has to be quiet before it is read."""
+    monkeypatch.setattr("libcni.containerd.watch._QUIET", 1.5)
+    noticed: list[bool] = []
+    real = Folders.changed
+
+    def changed(self: Folders) -> bool:
+        noticed.append(real(self))
+        return noticed[-1]
+
+    monkeypatch.setattr(Folders, "changed", changed)
     before = watched.watcher.loads
-    for number in range(50):
-        _write(watched.folder / f"{number:02}.conflist", f"n{number}")
-    assert eventually(lambda: len(watched.names) == 50, 5)
-    assert watched.watcher.loads - before < 10
+    for number in range(3):
+        _write(watched.folder / f"{number}.conflist", f"n{number}")
+        assert eventually(lambda number=number: len(noticed) > number, 5)
+    assert watched.becomes("n0", "n1", "n2")
+    assert watched.watcher.loads == before + 1
+
+
+def test_neighbours_of_a_folder_that_is_not_there_do_not_matter(tmp_path: Path) -> None:
+    folders = Folders([str(tmp_path / "a/b")])
+    try:
+        (tmp_path / "other").mkdir()
+        assert folders.wait(5)
+        assert not folders.changed()
+        (tmp_path / "a").mkdir()
+        assert folders.wait(5)
+        assert folders.changed()
+        (tmp_path / "a/c").touch()
+        assert folders.wait(5)
+        assert not folders.changed()
+        (tmp_path / "a/b").mkdir()
+        assert folders.wait(5)
+        assert folders.changed()
+    finally:
+        folders.close()
 
 
 def test_a_folder_that_is_made_later_and_again(tmp_path: Path) -> None:
