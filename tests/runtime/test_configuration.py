@@ -116,6 +116,7 @@ def test_the_keys_of_a_plugin_match_without_case_and_those_of_a_list_do_not() ->
     "document",
     [{"type": 1}, {"type": "x", "name": 1}, {"type": "x", "ipam": "host-local"}, {"type": "x", "capabilities": {"a": 1}},
      {"type": "x", "capabilities": []}, {"type": "x", "dns": {"search": "x"}}, {"type": "x", "dns": {"search": [1]}},
+     {"type": "x", "cni.dev/valid-attachments": {}}, {"type": "x", "cni.dev/valid-attachments": [1]},
      {"type": "x", "prevResult": []}, {"type": "x", "cniVersion": 1.0}, {}, {"type": ""}, {"type": None}, [], "x"],
 )  # fmt: skip
 def test_a_plugin_with_wrong_types_is_refused(document: Any) -> None:
