@@ -95,6 +95,16 @@ def test_whose_name_the_interface_has(
     assert stubs.calls[0].environ["CNI_IFNAME"] == ifname
 
 
+def test_where_networks_are_looked_for(tool: Tool, stubs: Stubs) -> None:
+    """Several folders, in order; Go's one where none is named."""
+    stubs.add("one", result())
+    tool.net("one")
+    assert tool.run("add", "net1", USED, NETCONFPATH=f"/none::{tool.folder}").returncode == 0
+    done = tool.run("add", "no-such-network", USED, NETCONFPATH="")
+    assert done.returncode == 1
+    assert "/etc/cni/net.d\n" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "environ", "text"),
     [
