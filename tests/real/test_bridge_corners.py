@@ -158,3 +158,29 @@ def test_what_other_plugins_answered_is_dropped(node: Node) -> None:
     assert made.addresses == ["10.1.2.2"]
     assert not made.result.get("routes") and not made.result.get("dns")
     assert made.pod.addresses("eth0") == {"10.1.2.2/24"}
+
+
+@pytest.mark.beyond_old_go("an equal route is an error")
+def test_a_route_that_is_told_twice_is_there_once(node: Node) -> None:
+    """By the IPAM plugin, of both families."""
+    routes = [{"dst": "203.0.113.0/24", "gw": "10.1.2.1"}, {"dst": "2001:db8:77::/64", "gw": "fd00:1::1"}]
+    ipam = host_local(node.data_dir, "10.1.2.0/24", "fd00:1::/64", routes=routes * 2)
+    made = node.attach(bridge(ipam, isGateway=True))
+    for family, route in zip((4, 6), routes, strict=True):
+        assert [found["dst"] for found in made.pod.routes(family)].count(route["dst"]) == 1
+    assert made.check().ok
+
+
+def test_routes_to_one_network_by_two_gateways_are_both_there(node: Node) -> None:
+    """As Go makes them: another gateway is another route."""
+    routes = [{"dst": "203.0.113.0/24", "gw": f"10.1.2.{last}"} for last in (7, 8)]
+    made = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24", routes=routes), isGateway=True))
+    found = [route["gateway"] for route in made.pod.routes() if route["dst"] == "203.0.113.0/24"]
+    assert sorted(found) == ["10.1.2.7", "10.1.2.8"]
+
+
+@pytest.mark.beyond_old_go("0")
+def test_the_host_ends_queue_has_the_kernels_length(node: Node) -> None:
+    """A token bucket that the bandwidth plugin puts there takes its limit from it."""
+    made = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24")))
+    assert node.link(made.host)["txqlen"] == made.pod.link("eth0")["txqlen"] == 1000

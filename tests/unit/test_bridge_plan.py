@@ -239,6 +239,14 @@ def test_missing_gateways_are_the_first_address() -> None:
     assert "gateway" not in _gateways(IPAM)["ips"][0]
 
 
+@pytest.mark.parametrize("address", ["255.255.255.255/32", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"])
+def test_the_last_address_of_all_has_none_behind_it(address: str) -> None:
+    """So there is no gateway to be had, which is said; one that IPAM names is taken."""
+    with pytest.raises(CNIError, match=f"^network {address} has no address for a gateway"):
+        _gateways({"ips": [{"address": address}]}, isGateway=True)
+    assert _gateways({"ips": [{"address": address, "gateway": "10.0.0.1"}]}, isGateway=True)["ips"][0]["gateway"]
+
+
 def test_default_route_once_a_family() -> None:
     """isDefaultGateway adds one at the first address of each family."""
     two = {"ips": [{"address": "10.1.2.5/24"}, {"address": "10.3.0.5/24"}, {"address": "fd00::5/64"}]}

@@ -1,6 +1,6 @@
 """The node as the containers' gateway: addresses on the bridge, or on its leg in a VLAN, and forwarding."""
 
-from cni.address import ANY, Prefix
+from cni.address import ANY, Address, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
@@ -33,7 +33,7 @@ def with_gateways(result: Result, settings: "Settings") -> Result:
     for ip in result.ips:
         gateway = ip.gateway
         if gateway is None and settings.is_gateway:
-            gateway = ip.address.network.address + 1
+            gateway = _first_host(ip.address.network)
         ips.append(IPConfig(ip.address, gateway, 2))
         first = not any(one.version == ip.version for one in ips[:-1])
         if settings.is_default_gateway and first and gateway is not None:
@@ -43,6 +43,13 @@ def with_gateways(result: Result, settings: "Settings") -> Result:
             if not defaults:
                 routes.append(Route(ANY[ip.version], gateway))
     return Result((), ips, routes, result.dns)
+
+
+def _first_host(network: Prefix) -> Address:
+    try:
+        return network.address + 1
+    except OverflowError:
+        raise CNIError(f"network {network} has no address for a gateway", "let the IPAM plugin name one") from None
 
 
 def gateway_addresses(result: Result) -> list[Prefix]:
