@@ -33,13 +33,14 @@ class ArchiveFinder:
         entry, package = self._entries.get(base + ".pyc"), False
         if entry is None:
             entry, package = self._entries.get(base + "/__init__.pyc"), True
-        if entry is None or entry[1]:  # compressed
+        if entry is None:
             return None
         size, offset = entry[2], entry[4]
         header = posix.pread(self._file, _LOCAL, offset)
         names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         data = posix.pread(self._file, size, offset + _LOCAL + names)
-        if len(data) != size or data[:8] != MAGIC_NUMBER + _UNCHECKED:
+        # whatever it is: compressed, for another Python, or to be checked
+        if data[:8] != MAGIC_NUMBER + _UNCHECKED or len(data) != size:
             return None
         return entry[0], package, marshal.loads(memoryview(data)[_HEADER:])  # noqa: S302
 

@@ -59,6 +59,19 @@ def test_every_module_is_read_and_unmarshalled_once() -> None:
     assert told["package"] == [f"{DIST}/loopback/cni"]
 
 
+@pytest.mark.parametrize("plugin", ["chain", "loopback"])
+def test_a_file_is_served_through_it(plugin: str) -> None:
+    """The front door installs it before our own modules are imported: Python says who imported what (-v)."""
+    with open(DIST / plugin, "rb") as whole:
+        python, word = whole.readline().decode().removeprefix("#!").rstrip("\n").split(" ", 1)
+    environ = {"CNI_COMMAND": "VERSION", "CNI_FORKSERVER": ""}
+    command = [python, "-v", word, str(DIST / plugin)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import 'cni")]
+    assert {line.split()[1].strip("'") for line in lines} >= {"cni", "cni.skel", f"cni_{plugin}.plugin"}
+    assert all("archivefinder.ArchiveFinder" in line for line in lines)
+
+
 def test_a_traceback_has_its_source() -> None:
     """CNI_DEBUG's tracebacks show lines: the finder hands out the source that lies beside the bytecode."""
     assert probed(DIST / "loopback")["line"] == "def call(\n"

@@ -1,7 +1,11 @@
-"""The frames that announce an address, octet by octet."""
+"""Announcing an address: the frames octet by octet, and when the kernel is left to send them."""
+
+import pytest
 
 from cni.address import Address
+from cni.kernel import announce, sysctl
 from cni.kernel.announce import frame
+from cni.kernel.netlink import KernelError
 
 MAC = bytes.fromhex("020000000001")
 
@@ -28,3 +32,68 @@ def test_unsolicited_neighbour_advertisement() -> None:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     assert total == 0xFFFF
+
+
+class Inside:
+    """A namespace that notes what is done in it."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.done: list[object] = []
+        self.fault = fault
+        self.rtnl = self
+
+    def __enter__(self) -> "Inside":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def set_link(self, index: int, attributes: list[tuple[str, str]]) -> None:
+        self.done.append((index, *attributes))
+        if self.fault:
+            raise self.fault
+
+
+class Eth0:
+    name, index, mac = "eth0", 7, "02:00:00:00:00:01"
+
+
+KERNEL, FRAMES = (7, ("IFLA_ADDRESS", Eth0.mac)), "frames"
+V4, V6 = Address.parse("10.1.2.3"), Address.parse("fd00::1")
+
+
+@pytest.mark.parametrize(
+    ("set_to_notify", "wanted"),
+    [
+        ({"net/ipv4/conf/eth0/arp_notify", "net/ipv6/conf/eth0/ndisc_notify"}, [KERNEL]),
+        ({"net/ipv4/conf/eth0/arp_notify"}, [KERNEL, (FRAMES, [V6])]),
+        ({"net/ipv6/conf/eth0/ndisc_notify"}, [KERNEL, (FRAMES, [V4])]),
+        (set(), [(FRAMES, [V4, V6])]),
+    ],
+)
+@pytest.mark.parametrize("unset", ["0", ""])
+def test_the_kernel_announces_what_it_is_set_to_announce(
+    monkeypatch: pytest.MonkeyPatch, set_to_notify: set[str], wanted: list[object], unset: str
+) -> None:
+    """A packet socket, whose end is dear, is for what is left; ``unset`` is a sysctl that is 0, or not there."""
+
+    def read(path: str) -> str:
+        if path in set_to_notify:
+            return "1"
+        if not unset:
+            raise FileNotFoundError(path)
+        return unset
+
+    place = Inside()
+    monkeypatch.setattr(sysctl, "read", read)
+    monkeypatch.setattr(announce, "send", lambda name, mac, left: place.done.append((FRAMES, left)))
+    announce.announce(place, Eth0, [V4, V6])  # type: ignore[arg-type]
+    assert place.done == wanted
+
+
+@pytest.mark.parametrize("fault", [KernelError(16), OSError("no such device")])
+def test_that_it_cannot_be_announced_is_no_fault(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    place = Inside(fault)
+    monkeypatch.setattr(sysctl, "read", lambda path: "1")
+    announce.announce(place, Eth0, [V4])  # type: ignore[arg-type]
+    assert place.done == [KERNEL]

@@ -14,6 +14,11 @@ MADE = (
     "link set two up address 02:00:00:00:00:07",
     "link set one type bridge_slave hairpin on isolated on",
     "link set two promisc on",
+    "link add three type veth peer name four",
+    "link set three master br7",
+    "link set three type bridge_slave hairpin on",
+    "link set four master br7",
+    "link set four type bridge_slave isolated on",
 )
 
 
@@ -73,3 +78,16 @@ def test_a_bridge_that_filters_vlans() -> None:
         link = Link(Answer(16, 0, 1, bytes(message.data)))
         assert (link.index, link.name, link.kind, link.vlan_filtering) == (7, "br0", "bridge", bool(value))
         assert (link.alias, link.mac, link.peer, link.port_state, link.operstate) == ("", "", 0, -1, "unknown")
+
+
+def test_links_of_kinds_that_we_do_not_make_are_decoded_too() -> None:
+    """By pyroute2: their data is left as it is."""
+    ifinfmsg = pyroute.load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg
+    for kind in ("bond", "vxlan", "tun", "unheard-of"):
+        message = ifinfmsg()
+        info = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", b"\x08\0\x01\0\x07\0\0\0")]}
+        message["attrs"] = [("IFLA_IFNAME", "it0"), ("IFLA_LINKINFO", info)]
+        message.encode()
+        decoded = Answer(16, 0, 1, bytes(message.data)).decode(ifinfmsg)
+        assert decoded.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_KIND") == kind
+        assert decoded.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA") is not None

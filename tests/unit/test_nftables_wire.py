@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cni.errors import TryAgainLater
 from cni.kernel import expressions as nft
+from cni.kernel import nftables
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.records import Records
 from cni.kernel.transaction import (
@@ -524,6 +525,23 @@ def test_comments_come_back_as_they_went(kernel: Nftables, text: str) -> None:
     found = kernel.element(INET, transaction.table, "some", bytes(4))
     assert found is not None and found.comment == text
     assert [rule.comment for rule in kernel.rules(INET, transaction.table, "one")] == [text]
+
+
+@pytest.mark.parametrize(
+    ("data", "comment"),
+    [
+        (b"", ""),
+        (b"\x00\x03ab\0", "ab"),
+        (b"\x01\x04\x01\0\0\0\x00\x03ab\0", "ab"),
+        (b"\x01\x04\x01\0\0\0", ""),
+        (b"\x00\x00", ""),
+        (b"\x00\x63ab\0", "ab"),
+        (b"\x00\x02\xff\0", "\ufffd"),
+    ],
+)
+def test_an_elements_comment_is_one_part_of_its_user_data(data: bytes, comment: str) -> None:
+    """nft writes others beside it, and a length may lie."""
+    assert nftables._comment(data) == comment
 
 
 @root
