@@ -555,6 +555,31 @@ class TestHints:
         )
 
 
+def test_the_stamp_is_a_time_that_no_change_would_leave(data_dir: Path) -> None:
+    """Of two changes in one tick of the clock the second may leave no trace: so ours is put seconds back."""
+    conf = configuration(data_dir)
+    for verb in ("ADD", "DEL"):
+        assert call(verb, "c1", conf)[0] == 0
+        folders = [data_dir / NET, *Path(hint.ROOT).glob("*/entries-*")]
+        assert len(folders) == 2
+        for folder in folders:
+            assert folder.stat().st_mtime_ns < time.time_ns() - 1_000_000_000
+
+
+def test_an_index_that_is_made_anew_replaces_the_old_one(data_dir: Path) -> None:
+    """Nothing piles up in /run, whatever was left there."""
+    conf = configuration(data_dir)
+    for number in range(5):
+        add(f"c{number}", conf)
+        (folder,) = Path(hint.ROOT).iterdir()
+        (folder / "stamp").write_bytes(b"damaged")
+        (folder / f"stamp.{number}").write_bytes(b"left of a call that died")
+    assert call("DEL", "c0", conf)[0] == 0
+    assert len(list(folder.glob("entries-*"))) == 1
+    assert {file.name for file in folder.iterdir() if file.is_file()} == {"stamp"}
+    assert len(list(folder.glob("entries-*/*"))) == 4
+
+
 @pytest.mark.parametrize("spoil", ["a file in its place", "not writable"])
 def test_where_no_hint_can_be_written_there_is_none(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
