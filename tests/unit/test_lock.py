@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cni import lock
 from cni.errors import TryAgainLater
 from cni.names import Attachment
+from node.served import probe, serve
 
 ONE = Attachment("net1", "ctr1", "eth0")
 OTHERS = [
@@ -134,3 +136,25 @@ def test_where_no_file_can_be_had_calls_go_on(tmp_path: Path, monkeypatch: pytes
         with lock.Alone("bridge", ONE, timeout=0):
             pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "waits"), [("ADD", True), ("DEL", True), ("CHECK", False), ("GC", False), ("STATUS", False)]
+)
+def test_the_frame_locks_what_makes_and_removes(
+    file: Path, monkeypatch: pytest.MonkeyPatch, verb: str, waits: bool
+) -> None:
+    """ADD and DEL of one attachment go one after the other, before the plugin is asked; the others do not wait."""
+    monkeypatch.setattr(lock.Alone.__init__, "__defaults__", (0.05,))
+    seen: list[str] = []
+    functions: dict[str, Any] = dict.fromkeys(
+        ("add", "delete", "check", "gc", "status"), lambda call: seen.append(call.verb)
+    )
+    conf = {"cniVersion": "1.1.0", "name": "net1"}
+    with probe(**functions) as plugin, another_process(file, "probe"):
+        if waits:
+            assert serve(plugin, verb, conf, container="ctr1").code == 11
+            assert seen == []
+        else:
+            assert serve(plugin, verb, conf, container="ctr1").ok and seen == [verb]
+        assert serve(plugin, "DEL", conf, container="ctr2").ok
