@@ -172,6 +172,25 @@ def test_an_answer_may_be_long_and_come_in_pieces(node: Node, tmp_path: Path) ->
     assert outcome.stdout == text
 
 
+LOUD = """#!/bin/sh
+cat > /dev/null
+[ "$CNI_COMMAND" = ADD ] || exit 0
+printf '{"code": 107, "msg": "'; head -c 1000000 /dev/zero | tr '\\0' x; echo '"}'
+exit 1
+"""
+
+
+def test_a_child_sends_a_long_answer_to_its_end(node: Node, server: Server, tmp_path: Path) -> None:
+    """Longer than what the connection holds: the caller reads while the child still writes."""
+    (tmp_path / "loud").write_text(LOUD)
+    (tmp_path / "loud").chmod(0o755)
+    pod = node.pod()
+    for _ in range(3):
+        outcome = call(node, "ADD", bridge({"type": "loud"}), pod, server, CNI_PATH=str(tmp_path), PATH="/usr/bin:/bin")
+        served_by(outcome)
+        assert outcome.code == 107 and outcome.error["msg"] == "x" * 1_000_000
+
+
 # A delegate that says that it has begun, and goes on when it is told to.
 SLOW = """#!/bin/sh
 cat > /dev/null

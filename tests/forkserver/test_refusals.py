@@ -116,6 +116,15 @@ def test_a_call_that_is_not_whole_is_refused(server: Server, change: "object", c
     assert answer.startswith(b"N") and said in answer
 
 
+def test_a_packet_that_does_not_fit_is_refused(server: Server) -> None:
+    """Root may send larger ones than the server reads: half a call is none."""
+    connection, build = connected(server)
+    with connection:
+        connection.setsockopt(socket.SOL_SOCKET, 32, 1 << 21)  # SO_SNDBUFFORCE
+        answer = send(connection, packet(build) + b"\0A=" + b"x" * 300_000)
+    assert answer == b"Nthe call is too large"
+
+
 def test_the_process_that_connected_must_be_the_one_that_calls(server: Server) -> None:
     """Otherwise one process's powers would be taken for another's."""
     connection, build = connected(server)

@@ -3,8 +3,6 @@
 import ast
 import io
 import json
-import os
-import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 
 from build.surroundings import POISON
-from forkserver.server import DIST, PROGRAM, Server, call, served_by
+from forkserver.server import DIST, PROGRAM, Server, served_by
 from node.configuration import bridge, host_local
 from node.plugin import LIMIT, Outcome
 from node.topology import Node
@@ -195,20 +193,3 @@ def test_what_a_function_imports_was_imported_before(warm: dict[str, Any]) -> No
     assert {"traceback", "fcntl", "cni.valid"} <= set(imported) and "pyroute2.netlink.rtnl.ifinfmsg" in loaded
     assert {name: at for name, at in imported.items() if name not in {*warm["modules"], *NOT_NEEDED}} == {}
     assert {name: at for name, at in loaded.items() if name not in warm["libraries"]} == {}
-
-
-def test_a_plugin_of_the_same_build_beside_a_changed_server_is_not_taken_from_it(
-    node: Node, server: Server, tmp_path: Path
-) -> None:
-    """Which build a delegate must be of is known to the process, and not read from a file that may have changed."""
-    (tmp_path / "bin").mkdir()
-    shutil.copy(DIST / "bridge", tmp_path / "bin/bridge")
-    other = (DIST / "host-local").read_bytes()
-    (tmp_path / "bin/host-local").write_bytes(other[:-1] + (b"0" if other[-1:] != b"0" else b"1"))
-    (tmp_path / "bin/host-local").chmod(0o755)
-    pod, conf = node.pod(), bridge(host_local(node.data_dir, "10.8.0.0/24"), name="net8")
-    outcome = call(node, "ADD", conf, pod, server, CNI_PATH=f"{tmp_path}/bin")
-    assert outcome.ok
-    assert "host-local ADD" in outcome.stderr, "the delegate tells its times itself, whoever runs it"
-    assert call(node, "DEL", conf, pod, None, CNI_PATH=f"{tmp_path}/bin").ok
-    assert os.listdir(node.data_dir / "net8")

@@ -12,6 +12,7 @@ import pytest
 
 from forkserver.server import DIST, PROGRAM, Server, call, layer2, running, served_by, was_cold
 from forkserver.test_faults import Begun
+from node.configuration import bridge, host_local
 from node.deadline import eventually
 from node.plugin import LIMIT
 from node.topology import Node
@@ -185,6 +186,23 @@ def test_a_call_that_runs_ends_as_it_began(node: Node, installed: tuple[Path, Se
     assert begun.go_on().ok
     assert begun.delete().ok
     server.spare()
+
+
+def test_which_build_a_process_is_of_is_not_read_from_a_file_that_has_changed(
+    node: Node, installed: tuple[Path, Server]
+) -> None:
+    """A delegate of the build that is installed now, beside a child of the one before: it is executed."""
+    folder, server = installed
+    for name in ("cni-forkserver", "host-local"):
+        rebuilt(DIST / name, folder / name)
+    pod, conf = node.pod(), bridge(host_local(node.data_dir, "10.8.0.0/24"), name="net8")
+    attachment = {"container": pod.container, "netns": pod.path, "binaries": str(folder)}
+    outcome = node.cni("bridge", "ADD", conf, env=server.environ, **attachment)
+    assert outcome.ok
+    served_by(outcome)
+    said = [line for line in outcome.stderr.splitlines() if line.startswith("cni-forkserver: ")]
+    assert len(said) == 2, "the delegate is a process of its own, and looks for a server too"
+    assert node.cni("bridge", "DEL", conf, **attachment).ok
 
 
 def test_half_a_file_is_not_what_a_server_becomes(node: Node, installed: tuple[Path, Server]) -> None:
