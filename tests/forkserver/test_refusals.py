@@ -162,6 +162,64 @@ def test_a_caller_that_has_ended_is_not_looked_up(server: Server) -> None:
         os.close(fd)
 
 
+# In a PID namespace of its own, where the next number can be chosen: a caller with fewer powers dies after it has sent
+# its call, and a process with all of them gets its number before the server looks.
+REUSED = """
+import array, ctypes, os, signal, socket, subprocess, sys, time
+program, folder, places = sys.argv[1], sys.argv[2], (".", "/", "/proc/self/ns/net", "/proc/self/ns/mnt")
+server = subprocess.Popen([program, "--foreground", folder + "/run/socket"])
+connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+while not os.path.exists(folder + "/run/socket"):
+    time.sleep(0.01)
+(greeted, greeting), (going, go) = os.pipe(), os.pipe()
+caller = os.fork()
+if not caller:
+    assert ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) == 0
+    connection.connect(folder + "/run/socket")
+    build = connection.recv(200)
+    os.write(greeting, b"x")
+    os.read(going, 1)
+    call = b"\\0".join([build, b"cni_loopback", b"18", b"1", b"loopback", b"CNI_COMMAND=VERSION"])
+    rights = array.array("i", [0, 1, 2] + [os.open(place, os.O_RDONLY) for place in places])
+    connection.sendmsg([call], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    os._exit(0)
+os.read(greeted, 1)
+def held(pid):
+    try:
+        return any("pidfd" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
+child = 0
+while not child:
+    children = open(f"/proc/{server.pid}/task/{server.pid}/children").read().split()
+    child = next((int(pid) for pid in children if held(pid)), 0)
+os.kill(child, signal.SIGSTOP)
+os.write(go, b"x")
+os.waitpid(caller, 0)
+with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+    last.write(str(caller - 1))
+another = os.fork()
+if not another:
+    signal.pause()
+assert another == caller, (another, caller)
+os.kill(child, signal.SIGCONT)
+print(connection.recv(1 << 16))
+"""
+
+
+def test_a_number_that_means_another_process_by_now_is_noticed(tmp_path: Path) -> None:
+    """The pidfd that is held since the connection was made tells that the first one has ended."""
+    own = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    done = subprocess.run(
+        [*own, "/usr/bin/python3", "-c", REUSED, PROGRAM, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done
+    assert done.stdout == "b'Nthe caller is gone'\n"
+
+
 def test_callers_that_say_nothing_keep_nobody_waiting(node: Node, server: Server) -> None:
     """Each has a child of its own for a few seconds."""
     idle = [connected(server)[0] for _ in range(20)]

@@ -49,10 +49,16 @@ _F_SETSIG, _SIGKILL = 10, 9
 
 
 def serve(
-    listener: socket, lifeline: int, taken: int, plugins: "dict[str, Plugin]", powers: "Mapping[str, str]"
+    listener: socket,
+    lifeline: int,
+    taken: int,
+    plugins: "dict[str, Plugin]",
+    powers: "Mapping[str, str]",
+    memory: "list[tuple[int, int]]",
 ) -> int:
     """Wait for a caller as long as the server lives, and serve it; the answer is this process's exit status."""
     _close_all_but(listener.fileno(), lifeline, taken)
+    warming.populate(memory)
     connection = _accepted(listener, lifeline)
     if connection is None:
         return 0

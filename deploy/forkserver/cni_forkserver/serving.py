@@ -10,7 +10,7 @@ import os
 import select
 from time import monotonic
 
-from cni_forkserver import child, listening, peer
+from cni_forkserver import child, listening, peer, warming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Server:
         self._command = command
         self._file = _mark(command[0])
         self._powers = peer.powers("self")
+        self._memory = warming.written_to()
         # the children have the one end, and see when the other is closed
         self._lifeline, self._life = os.pipe2(os.O_CLOEXEC)
         self._poll = select.poll()
@@ -109,7 +110,9 @@ class Server:
         try:
             for number in _SIGNALS:
                 _signal.signal(number, _signal.SIG_DFL)
-            status = child.serve(self._listener, self._lifeline, taken, self._plugins, self._powers)
+            # a spare that has time makes ready for its call; when many are served at once nobody has
+            memory = self._memory if len(self._children) <= 1 else []
+            status = child.serve(self._listener, self._lifeline, taken, self._plugins, self._powers, memory)
         finally:
             os._exit(status)
 
