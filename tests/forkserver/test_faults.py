@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -302,11 +303,11 @@ def test_an_interruption_is_undone_and_traced_as_in_a_cold_call(node: Node, serv
         assert begun.process.returncode == 1 and json.loads(out)["code"] == 999
         assert begun.pod.links().keys() == {"lo"}, "the link that was made is taken back"
         said = (tmp_path / "stderr").read_text()
-        assert "Traceback" in said and "KeyboardInterrupt" in said and "_collect" in said
-        told.append((out, [line for line in said.splitlines() if line.startswith("  File ")][1:]))
+        assert "Traceback" in said and "KeyboardInterrupt" in said
+        # down to the executor; where in a delegate's beginning it was met is chance
+        told.append((out, re.findall(r"^  File .*, in (.*)", said, re.MULTILINE)[:7]))
         assert begun.delete().ok
-    assert told[0][0] == told[1][0]
-    assert [line.partition(", in ")[2] for line in told[0][1]] == [line.partition(", in ")[2] for line in told[1][1]]
+    assert told[0] == told[1] and "add" in told[0][1]
 
 
 def test_an_interrupted_caller_tells_an_error(node: Node, server: Server, tmp_path: Path) -> None:
