@@ -1,5 +1,6 @@
 """Whatever becomes of server, child or caller: a call is served once, or told as failed; never twice, never for ever."""
 
+import itertools
 import json
 import os
 import re
@@ -202,11 +203,15 @@ echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.9.9.2/24"}]}'
 """
 
 
+_numbers = itertools.count(1)
+
+
 class Begun:
     """An ADD of bridge whose delegate waits: the link is made, the addresses are not."""
 
     def __init__(self, node: Node, server: Server | None, folder: Path) -> None:
-        self.folder, self.node, self.pod = folder, node, node.pod()
+        # the lock is the machine's: an id that no other run of these tests has
+        self.folder, self.node, self.pod = folder, node, node.pod(f"slow-{os.getpid()}-{next(_numbers)}")
         folder.mkdir(exist_ok=True)
         (folder / "slow").write_text(SLOW)
         (folder / "slow").chmod(0o755)
@@ -305,6 +310,7 @@ def test_an_interruption_is_undone_and_traced_as_in_a_cold_call(node: Node, serv
         said = (tmp_path / "stderr").read_text()
         assert "Traceback" in said and "KeyboardInterrupt" in said
         # down to the executor; where in a delegate's beginning it was met is chance
+        out = out.replace(begun.pod.container, "CTR")
         told.append((out, re.findall(r"^  File .*, in (.*)", said, re.MULTILINE)[:7]))
         assert begun.delete().ok
     assert told[0] == told[1] and "add" in told[0][1]
