@@ -110,18 +110,20 @@ class Crowd:
         self._residents = 0
 
     def measure(self, residents: int) -> None:
-        """Fill the nodes to that many pods, and measure one more."""
-        for side in self.sides:
+        """Fill the nodes to that many pods, as far as they can be, and measure one more."""
+        sides = [side for side in self.sides if residents <= side.most]
+        for side in sides:
             self.pods.fill(side, range(self._residents, residents))
         self._residents = residents
         self.found[residents] = found = Times()
-        attach_and_detach(self.sides, self.runs, found)
-        for side in self.sides:
+        attach_and_detach(sides, self.runs, found)
+        for side in sides:
             self.points[side.name].append((residents, Series(side.name, found[side.name]["ADD"]).median))
 
     def row(self, name: str, target: float | None) -> Row:
         """The most pods to none, of one side."""
-        most, none = max(self.found), min(self.found)
+        numbers = [residents for residents, found in self.found.items() if name in found]
+        most, none = max(numbers), min(numbers)
         return Row(
             f"pod ADD among {most}, {name}",
             Series(f"{most} pods", self.found[most][name]["ADD"]),

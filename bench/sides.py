@@ -66,6 +66,9 @@ def run(command: list[str], document: Object, environ: dict[str, str]) -> tuple[
 class Side:
     """A side: its name, its node, and how a pod is attached and detached there; both answer seconds."""
 
+    # How many pods its node is filled with at most.
+    most = 1000
+
     def __init__(self, name: str, role: str) -> None:
         self.name = name
         self.node = NamedNetns(role)
@@ -152,6 +155,9 @@ class Plugins(Side):
 
 class Netavark(Side):
     """podman's network program: a bridge network with one port; podman chooses the address."""
+
+    # Each setup lists and compares rules one by one: to fill a node further would take longer than all the rest.
+    most = 250
 
     def __init__(self, store: Path) -> None:
         super().__init__("netavark", "bench-netavark")
