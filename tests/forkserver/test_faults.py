@@ -310,8 +310,7 @@ def test_an_interruption_is_undone_and_traced_as_in_a_cold_call(node: Node, serv
         said = (tmp_path / "stderr").read_text()
         assert "Traceback" in said and "KeyboardInterrupt" in said
         # down to the executor; where in a delegate's beginning it was met is chance
-        out = out.replace(begun.pod.container, "CTR")
-        told.append((out, re.findall(r"^  File .*, in (.*)", said, re.MULTILINE)[:7]))
+        told.append((json.loads(out)["msg"], re.findall(r"^  File .*, in (.*)", said, re.MULTILINE)[:7]))
         assert begun.delete().ok
     assert told[0] == told[1] and "add" in told[0][1]
 
