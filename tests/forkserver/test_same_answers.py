@@ -12,7 +12,7 @@ import pytest
 
 from forkserver.server import DIST, SERVED, Server, call, layer2, loopback, served_by
 from node.configuration import bridge, host_local
-from node.plugin import LIMIT, Outcome
+from node.plugin import LIMIT, PLUGINS, Outcome
 from node.topology import Node, Pod
 
 pytestmark = pytest.mark.real
@@ -23,7 +23,15 @@ def networks(data: Path) -> dict[str, Object]:
     """Configurations that between them take every way through the plugins."""
     section = host_local(data, "10.1.2.0/24", "fd00:1::/64", routes=[{"dst": "0.0.0.0/0"}])
     full = {"isDefaultGateway": True, "ipMasq": True, "macspoofchk": True, "hairpinMode": True, "portIsolation": True}
+    ports = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
+    ports += [{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}]
+    said = {"capabilities": {"portMappings": True}, "runtimeConfig": {"portMappings": ports}}
+    first = {"type": "bridge", "bridge": "br0", "isGateway": True, "ipMasq": True, "ipam": section}
+    mapped = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+    chained = {"cniVersion": "1.1.0", "name": "net1", "type": "chain", **said}
     return {
+        "chain": {**chained, "plugins": [{"type": "loopback"}, first, mapped]},
+        "chain, iptables": {**chained, "plugins": [first, {**mapped, "backend": "iptables"}]},
         "bridge": bridge(section, version="1.1.0", **full),
         "bridge, iptables": bridge(section, version="1.1.0", isGateway=True, ipMasq=True, ipMasqBackend="iptables"),
         "bridge, layer 2": bridge(version="1.1.0"),
@@ -32,12 +40,13 @@ def networks(data: Path) -> dict[str, Object]:
     }
 
 
+VERBS = ("STATUS", "ADD", "CHECK", "GC", "DEL")
 NAMES = tuple(networks(Path("/nowhere")))
 
 
 def silent(outcome: Outcome) -> str:
     """Standard error without what CNI_DEBUG adds: who served, and the line of times."""
-    debug = (SERVED, "bridge ", "host-local ", "loopback ")
+    debug = (SERVED, *(f"{plugin} {verb} " for plugin in PLUGINS for verb in VERBS))
     return "".join(line for line in outcome.stderr.splitlines(keepends=True) if not line.startswith(debug))
 
 
@@ -49,7 +58,7 @@ def test_every_verb_does_the_same(new_node: Callable[[], Node], server: Server, 
         node = new_node()
         conf, pod, found = networks(node.data_dir)[name], node.pod("ctr1"), []
         result: Object = {}
-        for verb in ("STATUS", "ADD", "CHECK", "GC", "DEL", "DEL", "VERSION"):
+        for verb in (*VERBS, "DEL", "VERSION"):
             told = dict(conf)
             if verb == "CHECK":
                 told["prevResult"] = result
@@ -91,7 +100,7 @@ MALFORMED: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize("plugin", ["bridge", "host-local", "loopback"])
+@pytest.mark.parametrize("plugin", PLUGINS)
 @pytest.mark.parametrize("fault", MALFORMED)
 def test_every_fault_is_told_in_the_same_words(node: Node, server: Server, plugin: str, fault: str) -> None:
     """The same document, exit status and standard error, traces too."""
