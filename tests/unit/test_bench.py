@@ -51,6 +51,11 @@ def test_a_ratio_is_of_the_medians_and_judged_by_its_target(
     assert cells(row)[:4] == ("pod ADD", "0.44", wanted, verdict)
 
 
+@pytest.mark.parametrize("at_least", [True, False])
+def test_a_ratio_that_is_its_target_meets_it(at_least: bool) -> None:
+    assert Row("pod ADD", Series("ours", [20.0]), Series("Go", [40.0]), 0.5, at_least).met is True
+
+
 def test_a_row_shows_both_sides_with_their_unit() -> None:
     found = cells(Row("memory", Series("after", [1234.5]), Series("before", [12.25]), unit="MB"))
     assert found[4:] == ("after", "1234 MB", "1234.5 … 1234.5", "before", "12.2 MB", "12.2 … 12.2")
