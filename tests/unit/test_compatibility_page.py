@@ -51,7 +51,7 @@ def test_each_named_test_exists(page: str, file: str, function: str) -> None:
         assert function in found, f"{page} names {file}::{function}, which is not there"
 
 
-@pytest.mark.parametrize("plugin", ["bridge", "host-local"])
+@pytest.mark.parametrize("plugin", ["bridge", "host-local", "portmap"])
 def test_every_key_of_a_plugin_is_on_the_page(plugin: str) -> None:
     """Those of its README, which are those of its tables."""
     page = (TESTS.parent / "plugins" / plugin / "README.md").read_text()
@@ -64,7 +64,7 @@ def test_every_key_of_a_plugin_is_on_the_page(plugin: str) -> None:
 
 # of the result's routes: told for each plugin that has them as one key
 ROUTE = {"dst", "gw", "mtu", "advmss", "priority", "table", "scope"}
-SECTIONS = ["The frame of a call", "host-local", "bridge", "loopback"]
+SECTIONS = ["The frame of a call", "host-local", "bridge", "loopback", "portmap"]
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -99,6 +99,8 @@ def numbers(section: str) -> set[int]:
         # Of the main plugins' corners, those that bridge has.
         ("bridge", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 19, 20, 21, 22, 23, 24, 25, 26, 27, 29, 30, 32}),
         ("loopback", {17, 18}),
+        # Of the meta plugins' corners, those that portmap has.
+        ("portmap", {*range(1, 13), 23}),
     ],
 )
 def test_no_corner_is_left_out(section: str, expected: set[int]) -> None:
