@@ -61,7 +61,8 @@ def test_a_route_of_link_scope_has_no_gateway(node: Node) -> None:
     """Corner 10: the gateway is not filled in where the scope says that there is none."""
     routes = [{"dst": "10.78.0.0/16", "scope": 253}]
     attachment = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24", routes=routes), isGateway=True))
-    assert next(route for route in attachment.pod.routes() if route["dst"] == "10.78.0.0/16")["scope"] == "link"
+    (route,) = (route for route in attachment.pod.routes() if route["dst"] == "10.78.0.0/16")
+    assert route.get("scope") == "link"
     assert attachment.check().ok
 
 
@@ -131,6 +132,7 @@ def test_two_ipv4_range_sets_share_a_bridge(node: Node) -> None:
     assert node.attach(attachment.conf).check().ok
 
 
+@pytest.mark.beyond_old_go("draws names")
 def test_a_name_taken_by_another_owner_is_an_error_that_says_so(node: Node) -> None:
     """A link that has our derived name and another's alias is neither used nor removed."""
     conf = bridge()
@@ -183,4 +185,4 @@ def test_routes_to_one_network_by_two_gateways_are_both_there(node: Node) -> Non
 def test_the_host_ends_queue_has_the_kernels_length(node: Node) -> None:
     """A token bucket that the bandwidth plugin puts there takes its limit from it."""
     made = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24")))
-    assert node.link(made.host)["txqlen"] == made.pod.link("eth0")["txqlen"] == 1000
+    assert [link.get("txqlen") for link in (node.link(made.host), made.pod.link("eth0"))] == [1000, 1000]
