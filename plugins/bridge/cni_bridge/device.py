@@ -104,12 +104,13 @@ class BridgeDevice(Effect):
     def _is_pinned(self, link: Link) -> bool:
         """Whether the MAC stays when ports come and go: a bridge that Go's plugin or a user made may float."""
         try:
-            with open(f"/sys/class/net/{link.name}/addr_assign_type", encoding="ascii") as file:
-                kind = file.read().strip()
-            with open(f"/sys/class/net/{link.name}/ifindex", encoding="ascii") as file:
+            # as bytes: a text would import a codec
+            with open(f"/sys/class/net/{link.name}/addr_assign_type", "rb") as file:
+                kind = file.read().strip().decode()
+            with open(f"/sys/class/net/{link.name}/ifindex", "rb") as file:
                 # /sys may show another network namespace
-                return kind == _ADDRESS_SET and file.read().strip() == str(link.index)
-        except OSError:
+                return kind == _ADDRESS_SET and int(file.read()) == link.index
+        except (OSError, ValueError):
             return False
 
     def _filter(self, link: Link) -> None:
