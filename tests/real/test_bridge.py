@@ -302,6 +302,27 @@ def test_dns_of_ipam_is_in_the_result_when_the_configuration_has_none(node: Node
     assert result["dns"] == {"nameservers": ["10.1.0.53"], "search": ["example.org"]}
 
 
+@pytest.mark.beyond_old_go("dns was the configuration's alone until 1.2")
+@pytest.mark.parametrize(
+    ("dns", "expected"),
+    [
+        ({"domain": "b.c"}, {"domain": "b.c"}),
+        ({"search": []}, None),
+        ({"nameservers": [], "domain": ""}, None),
+        ({"domain": ""}, {"nameservers": ["10.1.0.53"]}),
+        ({}, {"nameservers": ["10.1.0.53"]}),
+    ],
+    ids=str,
+)
+def test_dns_is_the_configurations_whole_where_that_says_something(
+    node: Node, tmp_path: Path, dns: dict[str, Any], expected: Any
+) -> None:
+    """Nothing is mixed; an empty list is something said."""
+    (tmp_path / "resolv.conf").write_text("nameserver 10.1.0.53\n")
+    result = attach(node, ipam={"resolvConf": str(tmp_path / "resolv.conf")}, dns=dns).result
+    assert result.get("dns") == expected
+
+
 def test_layer_2_connects_pods_without_addresses(node: Node) -> None:
     """Without IPAM the result has three interfaces and nothing else; frames go from pod to pod."""
     one, two = node.attach(bridge()), node.attach(bridge())

@@ -179,6 +179,18 @@ def test_check_tolerates_what_later_plugins_did(node: Node) -> None:
     assert pod.check().exit == 0, pod.check().stdout
 
 
+@pytest.mark.beyond_old_go("wants every address on its own interface")
+def test_check_leaves_other_plugins_addresses_to_them(node: Node) -> None:
+    """prevResult is the whole chain's: what it puts on other interfaces is theirs to check."""
+    pod = attach(node)
+    interfaces = pod.result["interfaces"]
+    interfaces.append({"name": "net1", "sandbox": pod.pod.path})
+    pod.result["ips"].append({"interface": len(interfaces) - 1, "address": "198.51.100.7/24"})
+    assert pod.check().exit == 0, pod.check().stdout
+    pod.result["ips"].append({"interface": 2, "address": "198.51.100.8/24"})
+    assert "198.51.100.8/24" in pod.check().error["msg"]
+
+
 def test_check_needs_the_result_of_add(node: Node) -> None:
     """Without prevResult CHECK cannot know what should be."""
     pod = attach(node)

@@ -261,6 +261,13 @@ def test_corner_1_default_route_of_ipam_without_gateway() -> None:
     assert routes == [{"dst": "0.0.0.0/0", "gw": "10.1.2.1"}, {"dst": "::/0", "gw": "fd00::1"}]
 
 
+def test_a_default_route_of_another_table_is_none() -> None:
+    """It is not what the container goes by; ours is added, and its gateway is left alone."""
+    given = {"ips": [{"address": "10.1.2.5/24"}], "routes": [{"dst": "0.0.0.0/0", "table": 99}]}
+    routes = _gateways(given, isDefaultGateway=True)["routes"]
+    assert routes == [{"dst": "0.0.0.0/0", "table": 99}, {"dst": "0.0.0.0/0", "gw": "10.1.2.1"}]
+
+
 def test_default_route_of_ipam_with_gateway_is_kept_alone() -> None:
     """As Go."""
     given = {**IPAM, "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.2.9"}]}

@@ -270,3 +270,26 @@ def test_an_observer_is_told_each_deed_and_the_steps_are_noted() -> None:
         )
     assert seen == [("make", "net1/c1/eth0", "before"), ("make", "net1/c1/eth0", "after")]
     assert ", Lamp " in told.stderr
+
+
+def test_a_result_is_written_to_its_end_however_little_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a pipe whose reader is slow, say; standard input may come in parts."""
+    parts = [json.dumps(CONF)[:10].encode(), json.dumps(CONF)[10:].encode(), b""]
+    written: list[bytes] = []
+
+    def write(fd: int, data: bytes) -> int:
+        assert fd == 1
+        written.append(data[:7])
+        return len(written[-1])
+
+    monkeypatch.setattr(skel.os, "read", lambda fd, size: parts.pop(0))
+    monkeypatch.setattr(skel.os, "write", write)
+    for name, value in {
+        "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/x", "CNI_IFNAME": "eth0", "CNI_PATH": "/x",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with probe(add=result) as plugin:
+        status = skel.main(plugin)
+    monkeypatch.undo()
+    assert status == 0 and len(written) > 5
+    assert json.loads(b"".join(written)) == {"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.2/24"}]}

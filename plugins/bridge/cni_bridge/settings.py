@@ -117,7 +117,7 @@ class Settings:
         self.detect_duplicates: bool = found["enabledad"]
         self.disabled: bool = found["disableContainerInterface"]
         self.isolated: bool = found["portIsolation"]
-        self.dns: DNS = found["dns"]
+        self.dns: DNS | None = found["dns"]
         self.ipam = ipam
         self.mac = mac
 
@@ -132,6 +132,8 @@ def read(call: "Call") -> Settings:
     check_drawn(call.attachment.ifname)
     found = TABLE(call.config, "")
     said = Settings(found, type_of(call), _mac(call))
+    if not _tells_dns(call):
+        said.dns = None
     if said.hairpin and said.promisc:
         raise InvalidConfig("cannot set hairpin mode and promiscuous mode at the same time", "drop one of the two keys")
     if said.disabled and said.ipam:
@@ -149,6 +151,12 @@ def read(call: "Call") -> Settings:
     if not said.ipam and call.version in FAMILIES[0]:
         raise no_addresses(call.version)
     return said
+
+
+def _tells_dns(call: "Call") -> bool:
+    """Whether ``dns`` is the result's: an empty list is something said too, as in Go."""
+    lists = (chosen(call.config, "dns", name) for name in ("nameservers", "search", "options"))
+    return any(found is not None for found in lists) or bool(chosen(call.config, "dns", "domain"))
 
 
 def _mac(call: "Call") -> str:

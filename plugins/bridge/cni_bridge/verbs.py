@@ -40,7 +40,7 @@ def _result(call: "Call", said: settings.Settings, learnt: Attached) -> Result:
     if learnt.result is None:
         return Result(interfaces, dns=said.dns)
     found = learnt.result
-    return Result(interfaces, found.ips, found.routes, said.dns or found.dns)
+    return Result(interfaces, found.ips, found.routes, found.dns if said.dns is None else said.dns)
 
 
 def check(call: "Call") -> None:
