@@ -1,11 +1,12 @@
 """CHECK sees what is no longer as ADD made it; STATUS what keeps ADD, or the traffic, from working."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node.chain import Chain
 from node.configuration import port
 from node.plugin import subject_is_old_go
 from node.ports import answers
@@ -137,18 +138,34 @@ NFTABLES: dict[str, Callable[[Node], None]] = {
 }
 
 
-@pytest.mark.parametrize("damage", NFTABLES.values(), ids=NFTABLES)
-def test_check_fails_after_damage(node: Node, damage: Callable[[Node], None]) -> None:
-    """CHECK says what is missing, and a second ADD mends it."""
-    chain = publish(node, *PORTS, backend="nftables")
+@pytest.fixture(scope="module")
+def to_damage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """A pod with its ports by one backend, for all damages: the ADD that mends one makes it whole for the next."""
+    node = Node(tmp_path_factory.mktemp("leases"))
+    try:
+        yield publish(node, *PORTS, backend=request.param)
+    finally:
+        node.close()
+
+
+def _noticed_and_mended(chain: Chain, damage: Callable[[Node], None]) -> None:
+    """CHECK fails with some words after it, and is content after another ADD, as is who asks for the port."""
+    node = chain.node
+    assert chain.portmap("ADD").ok
+    assert chain.portmap("CHECK").ok, chain.portmap("CHECK").stdout
     damage(node)
-    error = chain.portmap("CHECK").error
-    assert error["msg"]
+    assert chain.portmap("CHECK").error["msg"]
     assert chain.portmap("ADD").ok
     assert chain.portmap("CHECK").ok, chain.portmap("CHECK").stdout
     assert answers("tcp", chain.pod, 80, node.outside, node.ADDRESS, 8080)
     assert answers("tcp", chain.pod, 80, node, "127.0.0.1", 8080)
-    chain.remove()
+
+
+@pytest.mark.parametrize("to_damage", ["nftables"], indirect=True)
+@pytest.mark.parametrize("damage", NFTABLES.values(), ids=NFTABLES)
+def test_check_fails_after_damage(to_damage: Chain, damage: Callable[[Node], None]) -> None:
+    """CHECK says what is missing, and a second ADD mends it."""
+    _noticed_and_mended(to_damage, damage)
 
 
 def _iptables(*commands: str) -> Callable[[Node], None]:
@@ -184,17 +201,11 @@ IPTABLES: dict[str, Callable[[Node], None]] = {
 }
 
 
+@pytest.mark.parametrize("to_damage", ["iptables"], indirect=True)
 @pytest.mark.parametrize("damage", IPTABLES.values(), ids=IPTABLES)
-def test_check_fails_after_damage_by_iptables(node: Node, damage: Callable[[Node], None]) -> None:
+def test_check_fails_after_damage_by_iptables(to_damage: Chain, damage: Callable[[Node], None]) -> None:
     """The same for the iptables backend; the shared chains too, which Go does not look at."""
-    chain = publish(node, *PORTS, backend="iptables")
-    damage(node)
-    assert chain.portmap("CHECK").error["msg"]
-    assert chain.portmap("ADD").ok
-    assert chain.portmap("CHECK").ok, chain.portmap("CHECK").stdout
-    assert answers("tcp", chain.pod, 80, node.outside, node.ADDRESS, 8080)
-    assert answers("tcp", chain.pod, 80, node, "127.0.0.1", 8080)
-    chain.remove()
+    _noticed_and_mended(to_damage, damage)
 
 
 @both_backends

@@ -1,5 +1,6 @@
 """Who holds a host port: the living keep it, the dead lose it, and DEL takes nothing that is somebody else's."""
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -43,6 +44,35 @@ def die(chain: Chain) -> None:
     assert eventually(lambda: host not in chain.node.links())
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tuple[Chain, Chain]]]:
+    """Two pods of two networks that bridge attached, by the backend of their portmap: for tests that leave nothing."""
+    made: dict[str, tuple[Chain, Chain]] = {}
+    nodes: list[Node] = []
+
+    def pods(backend: str) -> tuple[Chain, Chain]:
+        if backend not in made:
+            node = Node(tmp_path_factory.mktemp("leases"))
+            nodes.append(node)
+            more: Object = {"name": "net2", "link": "br2", "subnets": ["10.2.0.0/24", "2001:db8:2::/64"]}
+            pair = wanted(node, name="net1", backend=backend), wanted(node, backend=backend, **more)
+            for chain in pair:
+                chain.result = chain.call(0, "ADD").result
+            made[backend] = pair
+        for chain in made[backend]:
+            assert chain.portmap("DEL").ok
+        return made[backend]
+
+    try:
+        yield pods
+    finally:
+        for node in nodes:
+            node.close()
+
+
+Shared = Callable[[str], tuple[Chain, Chain]]
+
+
 # the living
 
 
@@ -68,19 +98,13 @@ WILD4, WILD6, HERE, THERE, HERE6 = "0.0.0.0", "::", Node.ADDRESS, GATEWAY, Node.
     ],
 )
 @both_backends
-def test_a_port_of_a_living_pod_is_refused(node: Node, backend: str, held: str, asked: str) -> None:
+def test_a_port_of_a_living_pod_is_refused(shared: Shared, backend: str, held: str, asked: str) -> None:
     """Same protocol, overlapping addresses: both owners are named, nothing changes, the first goes on serving."""
-    first = publish(node, port(8080, ip=held), name="net1", backend=backend)
-    second = wanted(
-        node,
-        port(8080, ip=asked),
-        port(8099),
-        name="net2",
-        link="br2",
-        subnets=["10.2.0.0/24", "2001:db8:2::/64"],
-        backend=backend,
-    )
-    second.result = second.call(0, "ADD").result
+    first, second = shared(backend)
+    node = first.node
+    first.capabilities["portMappings"] = [port(8080, ip=held)]
+    second.capabilities["portMappings"] = [port(8080, ip=asked), port(8099)]
+    assert first.portmap("ADD").ok
     before = node.snapshot()
     error = second.portmap("ADD").error
     assert node.snapshot() == before
@@ -105,10 +129,14 @@ def test_a_port_of_a_living_pod_is_refused(node: Node, backend: str, held: str, 
     ids=str,
 )
 @both_backends
-def test_what_does_not_overlap_is_not_refused(node: Node, backend: str, held: Object, asked: Object) -> None:
+def test_what_does_not_overlap_is_not_refused(shared: Shared, backend: str, held: Object, asked: Object) -> None:
     """Another protocol, another address, the other family, another port."""
-    first = publish(node, held, backend=backend)
-    second = publish(node, asked, backend=backend)
+    first, second = shared(backend)
+    node = first.node
+    for chain, entry in ((first, held), (second, asked)):
+        chain.capabilities["portMappings"] = [entry]
+        added = chain.portmap("ADD")
+        assert added.ok, added.stdout
     for chain, entry in ((first, held), (second, asked)):
         target = {WILD4: HERE, WILD6: HERE6, "": HERE}.get(entry.get("hostIP", ""), entry.get("hostIP", ""))
         client = node if target == GATEWAY else node.outside
@@ -316,16 +344,20 @@ def _mended(case: str) -> Any:
 
 @pytest.mark.parametrize("case", [_mended(case) for case in DELS])
 @both_backends
-def test_del_removes_all(node: Node, backend: str, case: str) -> None:
+def test_del_removes_all(shared: Shared, backend: str, case: str) -> None:
     """However little it is told, and twice; another pod's port is not touched."""
-    other = publish(node, port(8070), port(8071, ip=HERE), backend=backend)
+    other, chain = shared(backend)
+    node = chain.node
+    other.capabilities["portMappings"] = [port(8070), port(8071, ip=HERE)]
+    chain.capabilities["portMappings"] = [port(8080), port(8081, 81, "udp"), port(8082, ip=HERE), port(8083, ip=HERE6)]
+    assert other.portmap("ADD").ok
     before = rules(node)
-    chain = publish(node, port(8080), port(8081, 81, "udp"), port(8082, ip=HERE), port(8083, ip=HERE6), backend=backend)
+    assert chain.portmap("ADD").ok
+    assert serves(chain, 8080)
     for _ in range(2):
         outcome = chain.portmap("DEL", **DELS[case])
         assert outcome.ok, outcome.stdout
     assert not serves(chain, 8080)
-    chain.call(0, "DEL")
     assert rules(node) == before
     assert serves(other, 8070) and serves(other, 8071)
 
