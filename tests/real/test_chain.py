@@ -163,6 +163,25 @@ def test_without_a_namespace_and_without_a_result(sites: Callable[..., list[Site
     assert told[0] == told[1]
 
 
+@pytest.mark.parametrize(("first", "second"), [("plain", "chain"), ("chain", "plain")])
+@pytest.mark.parametrize("what", ["bridge", "our-portmap", "many"])
+def test_attached_in_one_form_and_removed_in_the_other(
+    new_node: Callable[[], Node], binaries: str, what: str, first: str, second: str
+) -> None:
+    """A node whose configuration changes while its pods run: CHECK and DEL of the other form find everything."""
+    node = new_node()
+    one, other = (Site(node, form, members_of(node)[what], "1.0.0", binaries) for form in (first, second))
+    one.cni.add_network_list(one.list, one.runtime)
+    one.cni.del_network_list(one.list, one.runtime)  # the bridge and Go's own chains stay
+    before = node.snapshot()
+    one.cni.add_network_list(one.list, one.runtime)
+    if "go-portmap" not in one.list.bytes.decode():
+        other.cni.check_network_list(other.list, one.runtime)
+    other.cni.del_network_list(other.list, one.runtime)
+    assert node.snapshot() == before
+    assert "eth0" not in one.pod.links()
+
+
 def chain(node: Node, *members: Object, version: str = "1.0.0", **keys: Any) -> Object:
     """A chain's own configuration, for a call without a runtime."""
     return {"cniVersion": version, "name": "net1", "type": "chain", "plugins": list(members), **keys}
