@@ -55,7 +55,9 @@ class Bench:
         """One part, with nodes of its own."""
         with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="pycni-bench-") as store:
             self.stack, self.store, self.pods = stack, Path(store), Pods(stack)
+            known = len(self.rows)
             measured(self)
+            self.step(f"so far\n{table.text(self.rows[known:])}\n")
 
     def _server(self) -> tuple[str, int]:
         """A fork server of our own: its socket and its process; nothing where it is not built."""
