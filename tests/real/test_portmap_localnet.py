@@ -133,3 +133,18 @@ def test_localnet_that_was_open_stays_open(node: Node, backend: str) -> None:
     chain.remove()
     assert node.sysctl("ipv4/conf/br0/route_localnet") == "1"
     assert [table for table in node.nft_tables() if "localnet" in table] == []
+
+
+@both_backends
+@pytest.mark.beyond_old_go("leaves it on for ever")
+def test_each_link_is_closed_with_its_own_last_pod(node: Node, backend: str) -> None:
+    """A pod behind another bridge still has its ports: the first bridge's link is closed, or still guarded."""
+    beside = neighbour(node)
+    one = publish(node, port(8080), backend=backend)
+    two = publish(node, port(8081), backend=backend, name="net2", link="br2", subnets=["10.2.0.0/24"])
+    one.remove()
+    with _service(node) as service:
+        assert not heard(node, beside, "127.0.0.1", service.getsockname()[1], service)
+    assert answers("tcp", two.pod, 80, node, "127.0.0.1", 8081)
+    two.remove()
+    assert {node.sysctl(f"ipv4/conf/{link}/route_localnet") for link in ("br0", "br2")} == {"0"}
