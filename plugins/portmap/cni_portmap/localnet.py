@@ -16,7 +16,7 @@ to services which listen on 127.0.0.1 alone. So a rule in a table of our own kee
 With the last attachment behind a link the sysctl is put back to what it was, and the guard goes.
 """
 
-from cni.address import Prefix
+from cni.address import Address, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import expressions as nft
 from cni.kernel import nftables, sysctl
@@ -26,13 +26,14 @@ from cni.kernel.records import Records
 from cni.kernel.transaction import IFNAME, INET, INET_SERVICE, IPV4, PREROUTING, SetType, Transaction, pack
 from cni.plan import Effect
 from cni_portmap.chains import DNAT
+from cni_portmap.go_tables import CHAINS, values
 from cni_portmap.go_tables import TABLE as GO_TABLE
+from cni_portmap.sharing import Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cni.address import Address
     from cni.kernel.rtnl import Rtnl
     from cni.names import Attachment
 
@@ -108,7 +109,7 @@ class Localnet(Effect):
         if whole and held and there is not None and held[0][0].rstrip(b"\0") == name:
             return True
         if held:  # the container came back elsewhere
-            Release(kernel, mine).repeat()
+            Release(kernel, self.rtnl, mine).repeat()
             return False
         if there is None and not first:
             return False
@@ -150,7 +151,7 @@ class Localnet(Effect):
         """Give this attachment's share back."""
         kernel = nftables.here()
         if _records(kernel).of(identity):
-            Release(kernel, identity).repeat()
+            Release(kernel, self.rtnl, identity).repeat()
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have a share."""
@@ -192,16 +193,36 @@ def _add_table(transaction: Transaction, records: Records) -> None:
     transaction.add_rule(_CHAIN, expressions, f"iifname @guarded ip daddr {_LOOPBACK} drop")
 
 
-def _go_needs_it(kernel: Nftables) -> bool:
-    """Whether containers have ports in Go's layouts: then route_localnet stays on for them, as Go's plugin leaves it."""
-    return kernel.has_table(IPV4, GO_TABLE) or kernel.chain(IPV4, "nat", DNAT) is not None
+def _go_needs_it(kernel: Nftables, rtnl: "Rtnl", link: str) -> bool:
+    """Whether a container behind the link has ports in Go's layouts: then route_localnet stays on, as Go leaves it."""
+    found = rtnl.link(link)
+    if found is None:
+        return False
+    routes = (rtnl.route_to(Address(address)) for address in _go_leads_to(kernel))
+    return any(route is not None and route.index == found.index for route in routes)
+
+
+def _go_leads_to(kernel: Nftables) -> "set[bytes]":
+    """The containers' IPv4 addresses that rules in Go's layouts lead to."""
+    found: set[bytes] = set()
+    chains = {chain for rule in kernel.rules(IPV4, "nat", DNAT) for chain in rule.jumps_to()}
+    for chain in chains:
+        seen = [Seen(rule, 4) for rule in kernel.rules(IPV4, "nat", chain)]
+        found |= {Address.parse(one.leads_to).packed for one in seen if one.leads_to}
+    if kernel.has_table(IPV4, GO_TABLE):
+        for chain in CHAINS:
+            found |= {
+                value for rule in kernel.rules(IPV4, GO_TABLE, chain) for value in values(rule) if len(value) == 4
+            }
+    return found
 
 
 class Release:
     """An attachment's share given back. The last one behind a link puts the sysctl back before the guard goes."""
 
-    def __init__(self, kernel: Nftables, identity: str) -> None:
+    def __init__(self, kernel: Nftables, rtnl: "Rtnl", identity: str) -> None:
         self._kernel = kernel
+        self._rtnl = rtnl
         self._identity = identity
         self._lowered = False
 
@@ -227,7 +248,7 @@ class Release:
                 transaction.delete_table()
             else:
                 self._close(transaction, name)
-            if not _go_needs_it(kernel):
+            if not _go_needs_it(kernel, self._rtnl, link):
                 sysctl.attempt(_sysctl(link), str(_opened(kernel, link) or 0))
                 self._lowered = True
         kernel.commit(transaction, generation)

@@ -30,18 +30,19 @@ def wanted(
 ) -> "Stages":
     """The stages of ADD and CHECK; ``link`` is the host end of the container's link, by which it is known to live."""
     who = call.attachment
+    localnet = [
+        Localnet(who, rtnl, call.say, target.prefix.address, said.guard)
+        for target in targets
+        if target.version == 4 and said.snat
+    ]
     if said.backend == "iptables":
+        # the share in the link first: who has ports in Go's chains and no share is taken for Go's
+        yield localnet
         yield [IptablesPorts(who, rtnl, namespace, call.say, targets, said)]
-    else:
-        words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
-        owned = Owned.wanted(targets, said.snat, said.masq_all, link, words)
-        yield [HostPorts(who, rtnl, call.say, owned)]
-    if said.snat:
-        yield [
-            Localnet(who, rtnl, call.say, target.prefix.address, said.guard)
-            for target in targets
-            if target.version == 4
-        ]
+        return
+    words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
+    yield [HostPorts(who, rtnl, call.say, Owned.wanted(targets, said.snat, said.masq_all, link, words))]
+    yield localnet
 
 
 def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None") -> "Stages":
