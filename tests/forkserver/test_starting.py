@@ -109,7 +109,10 @@ INSTALL = ["/usr/bin/python3", "-E", "-s", "-S", ROOT / "build/install.py"]
 def test_units_are_installed_only_where_they_are_wanted(tmp_path: Path) -> None:
     """Without UNIT_DIR there are none; uninstalling takes those that nobody has edited."""
     where = [DIST, tmp_path / "bin", tmp_path / "conf"]
-    subprocess.run([*INSTALL, "install", *where], check=True, capture_output=True, timeout=LIMIT)
+    done = subprocess.run(
+        [*INSTALL, "install", *where], check=True, capture_output=True, text=True, timeout=LIMIT, cwd=tmp_path
+    )
+    assert "systemctl" not in done.stdout
     assert {at.name for at in tmp_path.rglob("cni-forkserver*")} == {"cni-forkserver"}
     where += [tmp_path / "units", "/opt/cni/bin"]
     done = subprocess.run([*INSTALL, "install", *where], check=True, capture_output=True, text=True, timeout=LIMIT)
