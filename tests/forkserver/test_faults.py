@@ -355,6 +355,19 @@ def test_children_outlive_their_server(node: Node, own_server: Server, tmp_path:
     assert os.path.exists(own_server.socket) == (number == signal.SIGKILL)
 
 
+def test_who_waits_for_a_caller_keeps_no_socket_open(node: Node, own_server: Server) -> None:
+    """A server that is killed is gone at once, though a child of it waits for a caller that says nothing."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as idle:
+        idle.connect(own_server.socket)
+        assert idle.recv(200) == build()
+        assert eventually(lambda: len(own_server.children()) == 2)
+        children = own_server.children()
+        own_server.end(signal.SIGKILL)
+        assert eventually(lambda: sum(map(alive, children)) == 1), "the spare goes"
+        outcome = call(node, "STATUS", STATUS, node.pod(), own_server)
+        assert outcome.ok and "refused" in outcome.stderr
+
+
 def test_a_spare_that_dies_is_replaced(node: Node, own_server: Server) -> None:
     """After a moment, so that one which dies at once does not keep a processor busy."""
     spare = own_server.spare()
