@@ -147,3 +147,23 @@ def test_check_sees_a_changed_vlan(node: Node) -> None:
     node.run("bridge", "vlan", "del", "dev", pod.host, "vid", "100")
     node.run("bridge", "vlan", "add", "dev", pod.host, "vid", "101", "pvid", "untagged")
     assert not pod.check().ok
+
+
+@pytest.mark.beyond_old_go("a leg that is there is used as it is")
+def test_a_gateway_whose_maker_died_is_finished(node: Node) -> None:
+    """The pair is there, neither up nor in the VLAN: the next ADD makes it whole, and CHECK tells it from a whole one."""
+    keys = {"vlan": 100, "isGateway": True}
+    first = attach(node, **keys)
+    leg = node.link("br0.100")["link"]
+    for part in (f"link set {leg} down", "link set br0.100 down", f"link set {leg} nomaster"):
+        node.ip(part)
+        assert part.endswith("nomaster") or not first.check().ok, part
+    node.ip(f"link set {leg} master br0")
+    assert 100 not in port(node, leg)
+    second = attach(node, **keys)
+    assert port(node, leg) == {100: PVID}
+    for pod in (first, second):
+        assert pod.check().ok
+        assert tcp_source(node, pod.pod, "10.1.0.1", PATIENCE) == pod.address
+    node.ip(f"link set {leg} nomaster")
+    assert tcp_source(node, attach(node, **keys).pod, "10.1.0.1", PATIENCE)

@@ -6,6 +6,7 @@ so a plugin inherits this test by adding a configuration to ``CHAINS``.
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,11 +20,12 @@ from node.dying import die_at, die_in_the_kernel
 from node.plugin import DIST, SUBJECT, environment
 from node.ports import answers
 from node.published import publish, wanted
-from node.topology import Node, Pod
+from node.topology import Attachment, Node, Pod
 
 pytestmark = pytest.mark.skipif(not Path(SUBJECT, "bridge").is_file(), reason="make dist has not been run")
 
 Object = dict[str, Any]
+Death = Callable[..., tuple[bool, str]]
 
 
 def chain(*members: Object, **keys: Any) -> Object:
@@ -59,6 +61,51 @@ def conf(request: pytest.FixtureRequest, node: Node) -> Object:
     chain: Object = CHAINS[request.param](node.data_dir)
     node.attach(chain).delete()
     return chain
+
+
+@pytest.fixture(params=["nftables", "chain", "layer2"])
+def first(request: pytest.FixtureRequest, node: Node) -> tuple[Object, Death, int]:
+    """A configuration for a node that has nothing yet, how its ADD is killed, and the first step at which."""
+    conf: Object = CHAINS[request.param](node.data_dir)
+    return (conf, die_in_the_kernel, 1) if request.param == "layer2" else (conf, die_at, 0)
+
+
+def _empty(node: Node) -> None:
+    """Take away what stands for the node."""
+    if "br0" in node.links():
+        node.ip("link del br0")
+    node.run("nft", "flush", "ruleset")
+    for family in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        node.run("sysctl", "-qw", f"net/{family}=0")
+    for folder in node.data_dir.iterdir():
+        shutil.rmtree(folder)
+
+
+def test_the_first_add_of_a_node_may_die_too(node: Node, first: tuple[Object, Death, int]) -> None:
+    """What stands for the node was made in part, or not at all: the next ADD makes it whole, and CHECK passes."""
+    conf, die, step = first
+    _empty(node)
+    before, begun = node.snapshot(), step
+    while True:
+        assert step < 200, "no end of steps"
+        pod = Attachment(node, conf, node.pod())
+        called = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": pod.pod.container, "CNI_NETNS": pod.pod.path}
+        died, where = die(node, conf, step, **called)
+        if not died:
+            break
+        whole = any(link.get("ifalias") for link in node.links().values())
+        again = pod.add()
+        if whole and conf["type"] == "bridge":
+            assert "already exists" in again.error["msg"], where
+        else:
+            assert again.ok, f"{where}: {again.stdout}"
+            checked = pod.check()
+            assert checked.ok, f"{where}: {checked.stdout}"
+        assert pod.delete().ok, where
+        _empty(node)
+        assert node.snapshot() == before, where
+        step += 1
+    assert step - begun > 10, "the plan has no steps"
 
 
 def _steps(node: Node, verb: str, conf: Object, prepare: Callable[[Pod], None]) -> Iterator[tuple[Pod, str]]:
@@ -140,7 +187,6 @@ def test_the_observer_sees_every_effect(node: Node) -> None:
 # lists of plugins: the bridge is there, portmap behind it dies
 
 PORTS = [port(8080), port(8081, 81, "udp"), port(8082, 82, ip=Node.ADDRESS), port(8083, 83, ip="::")]
-Death = Callable[..., tuple[bool, str]]
 # how a call is killed, and every which step of ADD and of DEL is tried
 DEATHS: dict[str, tuple[Death, dict[str, int]]] = {
     "effect": (die_at, {"ADD": 1, "DEL": 1}),

@@ -171,13 +171,21 @@ class VlanLeg(Effect):
         return "veth" + sha512("vlan", said.bridge, str(said.vlan)).hex()[:11]
 
     def make(self) -> Link:
-        """Make the pair if it is missing; an existing link of that name is used as it is."""
+        """Make the pair if it is missing, finish one of ours; another link of that name is used as it is."""
         name = self.settings.gateway_device
-        return self.rtnl.link(name) or self._create(name)
+        leg = self.rtnl.link(name)
+        made = leg is None
+        if made:
+            self._create(name)
+            leg = self.rtnl.link(name)
+        port = self.rtnl.link(self.port)
+        if leg is not None and port is not None and (port.peer, leg.peer) == (leg.index, port.index):
+            self._finish(port, leg)
+        elif leg is None or made:
+            raise CNIError(f'failed to create vlan interface "{name}": {self.port} or {name} is missing or another\'s')
+        return leg
 
-    def _create(self, name: str) -> Link:
-        from cni_bridge.port import set_vlans
-
+    def _create(self, name: str) -> None:
         peer = {"attrs": [("VETH_INFO_PEER", {"attrs": [("IFLA_IFNAME", name), *self._mtu()]})]}
         info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", peer)]}
         attributes = [
@@ -191,14 +199,17 @@ class VlanLeg(Effect):
         except KernelError as error:
             if error.errno != EEXIST:  # another ADD was faster
                 raise CNIError(f'failed to create vlan interface "{name}": {error}') from None
-        port, leg = self.rtnl.link(self.port), self.rtnl.link(name)
-        if port is None or leg is None:
-            raise CNIError(f'failed to create vlan interface "{name}": {self.port} or {name} is missing or another\'s')
+
+    def _finish(self, port: Link, leg: Link) -> None:
+        """What a whole pair has. Done each time: whoever made the pair may have died before."""
+        from cni_bridge.port import set_vlans
+
+        if port.master != self.bridge.index:  # the bridge is a new one
+            self.rtnl.set_link(port.index, [("IFLA_MASTER", self.bridge.index)])
         set_vlans(self.rtnl, port, self.settings, {self.settings.vlan: VLAN_PVID | VLAN_UNTAGGED})
         sysctl.attempt(f"net/ipv6/conf/{self.port}/accept_ra", "0")
         for link in (port, leg):
             self.rtnl.set_link(link.index, up=True)
-        return leg
 
     def _mtu(self) -> "list[tuple[str, Any]]":
         found = self.bridge.found
@@ -210,12 +221,11 @@ class VlanLeg(Effect):
         if leg is None or not leg.up:
             raise CheckFailed(f"{self.settings.gateway_device} is {'missing' if leg is None else 'down'}")
         port = self.rtnl.link(index=leg.peer) if leg.peer else None
-        if (
-            port is not None
-            and port.master == self.bridge.index
-            and self.settings.vlan not in self.rtnl.vlans(port.index)
-        ):
-            raise CheckFailed(f"vlan {self.settings.vlan} is not on port {port.name}")
+        if port is not None and port.master == self.bridge.index:
+            if not port.up:
+                raise CheckFailed(f"port {port.name} of {leg.name} is down")
+            if self.settings.vlan not in self.rtnl.vlans(port.index):
+                raise CheckFailed(f"vlan {self.settings.vlan} is not on port {port.name}")
         return leg
 
     def describe(self) -> str:

@@ -1,0 +1,139 @@
+"""The node's leg in a VLAN, whoever has made how much of it: with a kernel of links that are written down."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cni.errors import CheckFailed, CNIError
+from cni.kernel.netlink import KernelError
+from cni.kernel.rtnl import EEXIST, VLAN_PVID, VLAN_UNTAGGED
+from cni.names import Attachment
+from cni_bridge.gateway import VlanLeg
+
+WHO = Attachment("net1", "c1", "eth0")
+BRIDGE, LEG = 7, "br0.100"
+NATIVE = VLAN_PVID | VLAN_UNTAGGED
+
+
+class Kernel:
+    """Links by name, and the VLANs of ports; a call beyond ``life`` does not come back."""
+
+    def __init__(self, life: int = 1000) -> None:
+        self.found: dict[str, Any] = {}
+        self.members: dict[int, dict[int, int]] = {}
+        self.life = life
+
+    def live(self) -> None:
+        self.life -= 1
+        if self.life < 0:
+            raise SystemExit
+
+    def add(self, name: str, peer: int = 0, master: int = 0) -> None:
+        index = 10 + len(self.found)
+        self.found[name] = SimpleNamespace(name=name, index=index, peer=peer, master=master, up=False)
+        if master:
+            self.members[index] = {1: NATIVE}
+
+    def link(self, name: str = "", index: int = 0) -> Any:
+        return next((one for one in self.found.values() if one.name == name or one.index == index), None)
+
+    def add_link(self, attributes: list[tuple[str, Any]]) -> None:
+        self.live()
+        said = dict(attributes)
+        port, peer = said["IFLA_IFNAME"], said["IFLA_LINKINFO"]["attrs"][1][1]["attrs"][0][1]["attrs"][0][1]
+        if port in self.found or peer in self.found:
+            raise KernelError(EEXIST, "exists")
+        index = 10 + len(self.found)
+        self.add(port, index + 1, said["IFLA_MASTER"])
+        self.add(peer, index)
+
+    def set_link(self, index: int, attributes: Any = (), up: bool | None = None) -> None:
+        self.live()
+        link = self.link(index=index)
+        link.up = link.up if up is None else up
+        if attributes:
+            link.master = dict(attributes)["IFLA_MASTER"]
+            self.members[index] = {1: NATIVE}
+
+    def vlans(self, index: int) -> dict[int, int]:
+        return dict(self.members.get(index, {}))
+
+    def change_vlan(self, index: int, vid: int, flags: int = 0, remove: bool = False) -> None:
+        self.live()
+        if remove:
+            del self.members[index][vid]
+        else:
+            self.members[index][vid] = flags
+
+
+def leg_of(kernel: Kernel) -> VlanLeg:
+    said: Any = SimpleNamespace(bridge="br0", vlan=100, gateway_device=LEG, preserve_default_vlan=False)
+    bridge: Any = SimpleNamespace(index=BRIDGE, found=SimpleNamespace(mtu=1400))
+    return VlanLeg(WHO, kernel, said, bridge)  # type: ignore[arg-type]
+
+
+def is_whole(kernel: Kernel) -> bool:
+    port, leg = kernel.link(leg_of(kernel).port), kernel.link(LEG)
+    return bool(port.up and leg.up and port.master == BRIDGE and kernel.vlans(port.index) == {100: NATIVE})
+
+
+def test_a_maker_that_dies_anywhere_leaves_what_the_next_one_finishes() -> None:
+    """At each of the calls that change something."""
+    for life in range(20):
+        kernel = Kernel(life)
+        try:
+            leg_of(kernel).make()
+        except SystemExit:
+            kernel.life = 1000
+            assert leg_of(kernel).make() is kernel.link(LEG)
+            assert is_whole(kernel), f"died after {life} calls"
+            leg_of(kernel).compare()
+        else:
+            assert life == 5, "as many calls as there are"
+            assert is_whole(kernel)
+            return
+    raise AssertionError("no end of calls")
+
+
+def test_a_leg_of_a_bridge_that_was_made_anew_is_its_port_again() -> None:
+    kernel = Kernel()
+    leg_of(kernel).make()
+    kernel.link(leg_of(kernel).port).master = 0
+    kernel.members.clear()
+    leg_of(kernel).make()
+    assert is_whole(kernel)
+
+
+@pytest.mark.parametrize("port_too", [False, True])
+def test_another_link_of_that_name_is_used_as_it_is(port_too: bool) -> None:
+    """A VLAN device that the administrator made; even when a link has our port's name."""
+    kernel = Kernel()
+    kernel.add(LEG, peer=99)
+    if port_too:
+        kernel.add(leg_of(kernel).port, peer=98)
+    assert leg_of(kernel).make() is kernel.link(LEG)
+    assert not any(link.up or link.master for link in kernel.found.values())
+
+
+def test_a_port_without_its_leg_is_an_error() -> None:
+    """Somebody has renamed the leg: the pair cannot be made, and nothing is taken for it."""
+    kernel = Kernel()
+    kernel.add(leg_of(kernel).port, peer=99)
+    with pytest.raises(CNIError, match=r'failed to create vlan interface "br0\.100": veth\w+ or br0\.100 is missing'):
+        leg_of(kernel).make()
+
+
+def test_check_wants_both_ends_up_and_the_port_in_its_vlan() -> None:
+    kernel = Kernel()
+    leg_of(kernel).make()
+    leg_of(kernel).compare()
+    port = kernel.link(leg_of(kernel).port)
+    for link, text in ((kernel.link(LEG), "br0.100 is down"), (port, f"port {port.name} of br0.100 is down")):
+        link.up = False
+        with pytest.raises(CheckFailed, match=text):
+            leg_of(kernel).compare()
+        link.up = True
+    kernel.members[port.index] = {1: NATIVE}
+    with pytest.raises(CheckFailed, match=f"vlan 100 is not on port {port.name}"):
+        leg_of(kernel).compare()
