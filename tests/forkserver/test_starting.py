@@ -218,6 +218,36 @@ def test_half_a_file_is_not_what_a_server_becomes(node: Node, installed: tuple[P
     assert status(node, folder, server) and status(node, folder, server)
 
 
+def _third(server: Server) -> tuple[str, str]:
+    """What a process has as descriptor 3, and with which flags."""
+    info = Path(f"/proc/{server.pid}/fdinfo/3").read_text()
+    return os.readlink(f"/proc/{server.pid}/fd/3"), next(line for line in info.splitlines() if "flags" in line)
+
+
+def test_a_file_that_cannot_be_executed_yet_is_tried_again(node: Node, tmp_path: Path) -> None:
+    """One that was copied and has no x bit so far: the old build goes on as it was, the new one comes when it can."""
+    folder, said = tmp_path / "bin", tmp_path / "said"
+    folder.mkdir()
+    for name in ("bridge", "cni-forkserver"):
+        shutil.copy2(DIST / name, folder / name)
+    with said.open("w") as journal, running(tmp_path, folder / "cni-forkserver", stderr=journal) as server:
+        before, pid, third = server.build(), server.pid, _third(server)
+        rebuilt(DIST / "cni-forkserver", folder / "new")
+        (folder / "new").chmod(0o644)
+        (folder / "new").rename(folder / "cni-forkserver")
+        assert status(node, folder, server)
+        assert eventually(said.read_text) == (
+            f"cni-forkserver: the new {folder}/cni-forkserver cannot be started: Permission denied\n"
+        )
+        assert status(node, folder, server) and status(node, folder, server)
+        server.spare()
+        assert (server.build(), _third(server)) == (before, third)
+        (folder / "cni-forkserver").chmod(0o755)
+        assert eventually(lambda: server.build() == before[::-1])
+        assert server.process.poll() is None and server.pid == pid
+    assert len(said.read_text().splitlines()) == 1
+
+
 def test_an_interrupt_ends_a_server_in_the_foreground(own_server: Server) -> None:
     """Ctrl-C; the socket goes with it, so that callers find nobody at once."""
     spare = own_server.spare()

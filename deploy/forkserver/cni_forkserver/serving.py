@@ -56,6 +56,7 @@ class Server:
         self._children: set[int] = set()  # their pidfds
         self._spare = -1  # the line on which the spare says that it has a caller
         self._not_before = 0.0
+        self._told = ""
 
     def run(self) -> None:
         """Serve until a signal raises ``Ended``."""
@@ -144,10 +145,38 @@ class Server:
                 return
         except OSError:
             return
-        if self._listener.fileno() != listening.FIRST:
+        environ = {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+        kept = _copied(listening.FIRST)
+        try:
             os.dup2(self._listener.fileno(), listening.FIRST)
-        os.set_inheritable(listening.FIRST, True)
-        os.execve(self._command[0], self._command, {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+            os.set_inheritable(listening.FIRST, True)
+            os.execve(self._command[0], self._command, environ)
+        except OSError as error:  # it is tried again at the next call
+            self._tell(f"cni-forkserver: the new {self._command[0]} cannot be started: {error.strerror}\n")
+        finally:
+            if kept < 0:
+                os.close(listening.FIRST)
+            else:
+                os.dup2(kept, listening.FIRST, inheritable=False)
+                os.close(kept)
+
+    def _tell(self, line: str) -> None:
+        """A line for the journal, not with every call."""
+        if line == self._told:
+            return
+        self._told = line
+        try:
+            os.write(2, line.encode("utf-8", "replace"))
+        except OSError:
+            pass  # nobody listens
+
+
+def _copied(fd: int) -> int:
+    """Another descriptor of the same, -1 where there is none."""
+    try:
+        return os.dup(fd)
+    except OSError:
+        return -1
 
 
 def _whole(path: str) -> bool:
