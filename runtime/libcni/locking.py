@@ -27,9 +27,13 @@ class Held:
         """Give all of them back."""
         while self.descriptors:
             descriptor, path = self.descriptors.pop()
-            if path:  # held alone: the file may go while nobody else can hold it
-                os.unlink(path)
-            os.close(descriptor)
+            try:
+                if path:  # held alone: the file may go while nobody else can hold it
+                    os.unlink(path)
+            except OSError:  # somebody has cleaned the folder; and a file that stays does no harm
+                pass
+            finally:
+                os.close(descriptor)
 
     def __enter__(self) -> "Held":
         return self

@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from libcni import Cancellation, Locked, Options, RuntimeConf, StepFailed, conf_from_bytes, is_timeout
-from libcni.locking import Locks
+from libcni.locking import Held, Locks
+from libcni.requests import Operation
 from node.deadline import eventually
 
 from .conftest import network, optioned
@@ -203,6 +205,14 @@ def test_one_at_a_time_for_one_attachment(stubs: Stubs, tmp_path: Path, holder: 
     assert stubs.order[-1] == "DEL one"
 
 
+def finished(taking: Operation[Held]) -> Held:
+    """What an operation that need not wait answers."""
+    with pytest.raises(StopIteration) as ended:
+        next(taking)
+    held: Held = ended.value.value
+    return held
+
+
 def test_a_lock_whose_file_went_meanwhile_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last holder may remove the file between opening and locking: two would hold two files."""
     real, removed = fcntl.flock, []
@@ -214,12 +224,34 @@ def test_a_lock_whose_file_went_meanwhile_is_taken_anew(tmp_path: Path, monkeypa
         real(descriptor, kind)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(StopIteration) as ended:
-        next(Locks(str(tmp_path), 1.0).network("net1"))
-    with ended.value.value as held:
+    with finished(Locks(str(tmp_path), 1.0).network("net1")) as held:
         ((descriptor, path),) = held.descriptors
         assert path == removed[0]
         assert os.fstat(descriptor).st_ino == os.stat(path).st_ino
+
+
+@pytest.mark.parametrize("how", ["gone", "unwritable"])
+def test_a_folder_of_locks_that_changed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Both locks of a call are given back all the same, and can be had again."""
+    locks = Locks(str(tmp_path / "locks"), 1.0)
+    held = finished(locks.attachment("ADD", "net1", "ctr1", "eth0"))
+    descriptors = [descriptor for descriptor, _ in held.descriptors]
+    assert len(descriptors) == 2
+    with monkeypatch.context() as patched:
+        if how == "gone":
+            shutil.rmtree(tmp_path / "locks")
+        else:
+            patched.setattr(os, "unlink", _refused)
+        held.release()
+    for descriptor in descriptors:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+    finished(locks.attachment("DEL", "net1", "ctr1", "eth0")).release()
+    finished(locks.network("net1")).release()
+
+
+def _refused(path: str) -> None:
+    raise PermissionError(path)
 
 
 def test_locks_leave_no_files_of_attachments(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
