@@ -75,13 +75,23 @@ def _in_network(prefix: Prefix, equal: bool) -> "list[nft.Expression]":
 class Masquerade(Effect):
     """The addresses of one attachment are masqueraded."""
 
-    __slots__ = ("backend", "prefixes")
+    __slots__ = ("backend", "living", "prefixes")
 
-    def __init__(self, attachment: "Attachment", prefixes: "Sequence[Prefix]" = (), backend: str = "nftables") -> None:
-        """``prefixes`` are the addresses with their subnets' lengths; on DEL those that prevResult tells."""
+    def __init__(
+        self,
+        attachment: "Attachment",
+        prefixes: "Sequence[Prefix]" = (),
+        backend: str = "nftables",
+        living: "Callable[[], set[Address]]" = set,
+    ) -> None:
+        """``prefixes`` are the addresses with their subnets' lengths; on DEL those that prevResult tells.
+
+        ``living`` gives the addresses of the container's other interfaces, which Go's chain for it holds too.
+        """
         super().__init__(attachment)
         self.prefixes = list(prefixes)
         self.backend = backend
+        self.living = living
 
     def identify(self, attachment: "Attachment") -> str:
         """The host link's name."""
@@ -108,7 +118,7 @@ class Masquerade(Effect):
         errors: list[Exception] = []
         steps: list[Callable[[], None]] = [
             lambda: self.discard(self.identity),
-            lambda: masquerade_go.remove(self.attachment, [prefix.address for prefix in self.prefixes]),
+            lambda: masquerade_go.remove(self.attachment, [one.address for one in self.prefixes], self.living),
         ]
         for step in steps:
             try:

@@ -16,13 +16,14 @@ The newer form is the nftables table ``inet cni_plugins_masquerade``, whose rule
 from cni.address import MULTICAST, Address, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import iptables, nftables, program
-from cni.kernel.nftables import Nftables, Rule
+from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import INET, IPV4, IPV6, Transaction
 from cni.names import raw_sha512
+from cni.plan import raise_together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cni.names import Attachment
 
@@ -48,15 +49,16 @@ def add(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
         name = f"{iptables.PROGRAMS[version]}-restore"
         if not program.find(name):
             raise program.missing(name)
-    remove(attachment, [prefix.address for prefix in prefixes])
-    for version in sorted({prefix.version for prefix in prefixes}):
-        mine = [prefix for prefix in prefixes if prefix.version == version]
-        name = iptables.PROGRAMS[version]
-        missing, _ = iptables.run(name, "-t", "nat", "-S", chain_name(attachment))
-        script = _script(attachment, mine, shared=not missing)
-        fault = iptables.restore(name, script)
-        if fault:
-            raise CNIError(f"failed to set up masquerading with {name}: {fault}", f"the script was: {script}")
+    with iptables.alone():
+        _release(attachment, [prefix.address for prefix in prefixes], set)
+        for version in sorted({prefix.version for prefix in prefixes}):
+            mine = [prefix for prefix in prefixes if prefix.version == version]
+            name = iptables.PROGRAMS[version]
+            missing, _ = iptables.run(name, "-t", "nat", "-S", chain_name(attachment))
+            script = _script(attachment, mine, shared=not missing)
+            fault = iptables.restore(name, script)
+            if fault:
+                raise CNIError(f"failed to set up masquerading with {name}: {fault}", f"the script was: {script}")
 
 
 def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", shared: bool) -> list[str]:
@@ -90,34 +92,62 @@ def check(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
 # removing
 
 
-def remove(attachment: "Attachment", addresses: "Sequence[Address]" = ()) -> None:
-    """Whatever the Go plugins, or ``add``, made for this attachment; all of the container's where no address is known."""
-    kernel = nftables.here()
-    for family in (IPV4, IPV6):
-        _chain_gone(kernel, family, chain_name(attachment), addresses)
-    _newer_gone(kernel, _instance(attachment))
-    _remove_legacy(attachment, addresses)
+def remove(
+    attachment: "Attachment", addresses: "Sequence[Address]" = (), living: "Callable[[], set[Address]]" = set
+) -> None:
+    """Whatever the Go plugins, or ``add``, made for this attachment; errors are told together.
+
+    Where no address is known, all of the container's but what is of ``living``, its other interfaces' addresses.
+    """
+    with iptables.alone(make=False):
+        _release(attachment, addresses, living)
 
 
-def _chain_gone(kernel: Nftables, family: int, chain: str, addresses: "Sequence[Address]") -> None:
-    kernel.repeatedly(lambda: _remove_chain(kernel, family, chain, addresses))
+def _release(attachment: "Attachment", addresses: "Sequence[Address]", living: "Callable[[], set[Address]]") -> None:
+    kernel, chain = nftables.here(), chain_name(attachment)
+    steps: list[Callable[[], None]] = [
+        *(lambda family=family: _chain_gone(kernel, family, chain, addresses, living) for family in (IPV4, IPV6)),
+        lambda: _newer_gone(kernel, _instance(attachment)),
+        lambda: _remove_legacy(chain, addresses, living),
+    ]
+    errors: list[Exception] = []
+    for step in steps:
+        try:
+            step()
+        except Exception as error:
+            errors.append(error)
+    raise_together(errors)
+
+
+def _chain_gone(
+    kernel: Nftables,
+    family: int,
+    chain: str,
+    addresses: "Sequence[Address]" = (),
+    living: "Callable[[], set[Address]]" = set,
+) -> None:
+    kernel.repeatedly(lambda: _remove_chain(kernel, family, chain, addresses, living))
 
 
 def _newer_gone(kernel: Nftables, beginning: str) -> None:
     kernel.repeatedly(lambda: _remove_newer(kernel, beginning))
 
 
-def _remove_chain(kernel: Nftables, family: int, chain: str, addresses: "Sequence[Address]") -> None:
+def _remove_chain(
+    kernel: Nftables, family: int, chain: str, addresses: "Sequence[Address]", living: "Callable[[], set[Address]]"
+) -> None:
     generation = kernel.generation()
     if kernel.chain(family, "nat", chain) is None:
         return
     transaction = Transaction(family, "nat")
     left = 0
     wanted = {address.packed for address in addresses}
+    kept = set() if addresses else {address.packed for address in living()}
     for rule in kernel.rules(family, "nat", _POSTROUTING):
         if chain not in rule.jumps_to():
             continue
-        if addresses and wanted.isdisjoint(iptables.compared(rule)):
+        values = iptables.compared(rule)
+        if (addresses and wanted.isdisjoint(values)) or not kept.isdisjoint(values):
             left += 1
         else:
             transaction.delete_rule(_POSTROUTING, rule.handle)
@@ -148,33 +178,46 @@ def _remove_newer(kernel: Nftables, beginning: str) -> None:
     kernel.commit(transaction, generation)
 
 
-def _remove_legacy(attachment: "Attachment", addresses: "Sequence[Address]") -> None:
-    chain = chain_name(attachment)
-    for version, name in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
-        if not iptables.legacy_in_use(version):
+def _remove_legacy(chain: str, addresses: "Sequence[Address]", living: "Callable[[], set[Address]]") -> None:
+    for version in (4, 6):
+        name = iptables.legacy(version)
+        there = iptables.rules(name, [_POSTROUTING, chain]) if name else {}
+        if chain not in there:
             continue
-        fault, rules = iptables.run(name, "-t", "nat", "-S", _POSTROUTING)
-        jumps = [line for line in rules.splitlines() if line.endswith(f"-j {chain}")]
+        jumps = [line for line in there.get(_POSTROUTING, ()) if line.endswith(f"-j {chain}")]
+        kept = set() if addresses else living()
         mine = [line for line in jumps if not addresses or any(f"-s {a}/" in line for a in addresses)]
+        mine = [line for line in mine if not any(f"-s {a}/" in line for a in kept)]
         lines = [f"-D{line[2:]}" for line in mine]
-        known = not iptables.run(name, "-t", "nat", "-S", chain)[0]
-        if known and len(mine) == len(jumps):
+        if len(mine) == len(jumps):
             lines += [f"-F {chain}", f"-X {chain}"]
-        if lines:
-            fault = iptables.restore(name, lines)
-            if fault:
-                raise CNIError(f"failed to remove masquerading with {name}: {fault}")
+        fault = iptables.restore(name, lines) if lines else ""
+        if fault:
+            raise CNIError(f"failed to remove masquerading with {name}: {fault}")
 
 
 # collecting
 
 
-def _owner(rule: Rule) -> tuple[str, str] | None:
+def _owner(comment: str) -> tuple[str, str] | None:
     """Network and container that an iptables rule's comment tells."""
-    parts = iptables.comment_of(rule).split('"')
+    parts = comment.split('"')
     if len(parts) == 5 and parts[0] == "name: " and parts[2] == " id: ":
         return parts[1], parts[3]
     return None
+
+
+def _jumps(kernel: Nftables) -> "Iterator[tuple[str, str]]":
+    """Comment and chain of every jump to a container's chain, in iptables-nft and in iptables-legacy."""
+    for family in (IPV4, IPV6):
+        for rule in kernel.rules(family, "nat", _POSTROUTING):
+            for chain in rule.jumps_to():
+                yield iptables.comment_of(rule), chain
+    for version in (4, 6):
+        name = iptables.legacy(version)
+        for line in iptables.rules(name, [_POSTROUTING]).get(_POSTROUTING, ()) if name else ():
+            options = dict(iptables.meaning(line))
+            yield options.get("--comment", ""), options.get("-j", "")
 
 
 def collect(network: str, valid: "Sequence[Attachment]") -> list[str]:
@@ -183,12 +226,14 @@ def collect(network: str, valid: "Sequence[Attachment]") -> list[str]:
     instances = {_instance(attachment) for attachment in valid}
     kernel = nftables.here()
     gone: list[str] = []
-    for family in (IPV4, IPV6):
-        for rule in kernel.rules(family, "nat", _POSTROUTING):
-            owner, chains = _owner(rule), [name for name in rule.jumps_to() if name.startswith("CNI-")]
-            if owner is not None and chains and owner[0] == network and owner[1] not in containers:
-                _chain_gone(kernel, family, chains[0], ())
-                gone += chains
+    for comment, chain in set(_jumps(kernel)):
+        owner = _owner(comment)
+        if owner is None or not chain.startswith("CNI-") or owner[0] != network or owner[1] in containers:
+            continue
+        for family in (IPV4, IPV6):
+            _chain_gone(kernel, family, chain)
+        _remove_legacy(chain, (), set)
+        gone.append(chain)
     beginning = f"{_network_hash(network)}-"
     for rule in kernel.rules(INET, _NEWER_TABLE, _NEWER_CHAIN):
         instance = rule.comment.split(",")[0]

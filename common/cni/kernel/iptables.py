@@ -4,11 +4,12 @@ What iptables-nft made is also read and removed over netlink, without the progra
 expressions, of which the few that are looked at here are told apart by name.
 """
 
-import os
+import sys
 
 from cni.address import Prefix
-from cni.errors import TryAgainLater
+from cni.errors import CNIError
 from cni.kernel import program
+from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Rule
 from cni.kernel.transaction import IPV4, IPV6
 
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
 
 FAMILIES = {4: IPV4, 6: IPV6}
 PROGRAMS = {4: "iptables", 6: "ip6tables"}
-# Seconds that iptables itself waits for its lock, and that we wait for ours.
-_WAIT, _LOCK_WAIT = "5", 20.0
-_LOCK = "/run/cni/pycni/iptables.lock"
-# Options that take no value, and the spellings that iptables prints otherwise.
-_ALONE = frozenset({"!", "--physdev-is-bridged", "--syn", "--random", "--random-fully", "--persistent"})
+# Seconds that iptables itself waits for its own lock.
+_WAIT = "5"
+# The spellings that iptables prints otherwise.
 _SPELT = {
     "--destination-ports": "--dports",
     "--destination-port": "--dport",
@@ -35,35 +34,12 @@ _SPELT = {
 }
 
 
-class Lock:
-    """Our own calls of iptables one after the other: two that both make a shared chain would fail or double its jumps."""
+def alone(make: bool = True) -> Exclusive:
+    """Our own calls of iptables one after the other: two that both make a shared chain would fail or double its jumps.
 
-    def __init__(self) -> None:
-        self._fd = -1
-
-    def __enter__(self) -> "Lock":
-        import fcntl
-        from time import monotonic, sleep
-
-        os.makedirs(os.path.dirname(_LOCK), 0o755, exist_ok=True)
-        self._fd = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline, pause = monotonic() + _LOCK_WAIT, 0.002
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if monotonic() >= deadline:
-                    os.close(self._fd)
-                    raise TryAgainLater(
-                        f"{_LOCK} was held for {_LOCK_WAIT:g} s", "another plugin is at iptables; see fuser"
-                    ) from None
-                sleep(pause)
-                pause = min(pause * 2, 0.05)
-            else:
-                return self
-
-    def __exit__(self, *exception: object) -> None:
-        os.close(self._fd)
+    Who only removes what may be there waits where any of ours has been at iptables (``make`` false).
+    """
+    return Exclusive("iptables", make)
 
 
 def run(name: str, *arguments: str) -> tuple[str, str]:
@@ -73,6 +49,9 @@ def run(name: str, *arguments: str) -> tuple[str, str]:
 
 def restore(name: str, lines: "list[str]") -> str:
     """Apply lines of the nat table as one change (``NAME-restore --noflush``): how it failed, empty if it did not."""
+    for line in lines:
+        if "\n" in line or "\0" in line:
+            raise CNIError(f"{line!r} is no rule: it holds more than one line", "look at what the configuration gives")
     script = "\n".join(["*nat", *lines, "COMMIT", ""])
     return program.run(f"{name}-restore", "--noflush", "--wait", _WAIT, stdin=script)[0]
 
@@ -137,6 +116,7 @@ def meaning(line: str) -> "frozenset[tuple[str, str]]":
 
 
 def _options(words: "list[str]") -> "Iterator[tuple[str, str]]":
+    """Each option with its values, of which it may have none or several: all words up to the next option."""
     place, negated = 0, ""
     while place < len(words):
         word = words[place]
@@ -144,11 +124,11 @@ def _options(words: "list[str]") -> "Iterator[tuple[str, str]]":
         if word == "!":
             negated = "!"
             continue
-        value = ""
-        if word not in _ALONE and place < len(words):
-            value = words[place]
+        values = []
+        while place < len(words) and words[place] != "!" and not words[place].startswith("-"):
+            values.append(words[place])
             place += 1
-        name = _SPELT.get(word, word)
+        name, value = _SPELT.get(word, word), " ".join(values)
         if name == "-m":
             continue
         if name in ("-s", "-d"):
@@ -211,11 +191,36 @@ def target_of(rule: Rule) -> "tuple[str, bytes]":
     return "", b""
 
 
-def legacy_in_use(version: int, table: str = "nat") -> bool:
-    """Whether the kernel has that table of iptables-legacy, which netlink does not show."""
-    name = "ip_tables_names" if version == 4 else "ip6_tables_names"
+def ports_of(rule: Rule) -> "set[int]":
+    """The destination ports that a rule is for by compat matches: multiport, and tcp and udp as older iptables write them.
+
+    struct xt_multiport_v1: flags, count, 15 ports; struct xt_tcp and xt_udp: first and last source port, then
+    destination port; all in the host's order.
+    """
+    listed = match_of(rule, "multiport")
+    count = listed[1] if len(listed) > 1 else 0
+    found = {int.from_bytes(listed[at : at + 2], sys.byteorder) for at in range(2, 2 + 2 * count, 2)}
+    for name in ("tcp", "udp"):
+        single = match_of(rule, name)
+        if len(single) >= 8 and single[4:6] == single[6:8]:
+            found.add(int.from_bytes(single[4:6], sys.byteorder))
+    return found
+
+
+LEGACY = {4: "iptables-legacy", 6: "ip6tables-legacy"}
+
+
+def legacy(version: int, table: str = "nat") -> str:
+    """The program for iptables-legacy, if the kernel has that table of it, which netlink does not show; else nothing.
+
+    A node without the programs cannot have rules there that a plugin on it made.
+    """
+    kind = "ip_tables_names" if version == 4 else "ip6_tables_names"
     try:
-        with open(f"/proc/net/{name}", encoding="ascii") as file:
-            return table in file.read().split()
+        with open(f"/proc/net/{kind}", "rb") as file:
+            if table.encode() not in file.read().split():
+                return ""
     except OSError:
-        return False
+        return ""
+    name = LEGACY[version]
+    return name if all(program.find(f"{name}{part}") for part in ("", "-save", "-restore")) else ""

@@ -6,6 +6,7 @@ from cni.errors import InvalidNetns, NetnsGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cni.address import Address
     from cni.kernel.rtnl import Rtnl
 
 _CLONE_NEWNET = 0x40000000
@@ -87,6 +88,15 @@ class Namespace:
             with self:
                 self._rtnl = Rtnl()
         return self._rtnl
+
+    def addresses_beside(self, ifname: str) -> "set[Address]":
+        """The addresses of the container's other interfaces, without loopback ones: other attachments'."""
+        return {
+            address.prefix.address
+            for link in self.rtnl.links()
+            if link.name != ifname and not link.loopback
+            for address in self.rtnl.addresses(link.index)
+        }
 
     def close(self) -> None:
         """Give the descriptors back."""

@@ -9,7 +9,7 @@ import os
 import struct
 
 from cni.errors import CNIError, TryAgainLater
-from cni.kernel.netlink import F_ACK, F_DUMP, NETFILTER, Answer, KernelError, Netlink, attribute, attributes
+from cni.kernel.netlink import F_ACK, F_DUMP, NETFILTER, TIMEOUT, Answer, KernelError, Netlink, attribute, attributes
 from cni.kernel.transaction import (
     GETCHAIN,
     GETGEN,
@@ -136,12 +136,11 @@ class Nftables(Netlink):
     def __init__(self) -> None:
         super().__init__(NETFILTER)
         self._dump: Netlink | None = None
-        self._given_up: list[Netlink] = []
 
     def close(self) -> None:
         """Give the descriptors back; waits for the kernel after a removal."""
-        for dump in (*self._given_up, *([self._dump] if self._dump else ())):
-            dump.close()
+        if self._dump is not None:
+            self._dump.close()
         super().close()
 
     # transactions
@@ -159,7 +158,8 @@ class Nftables(Netlink):
         for number, (kind, flags, message, text) in enumerate(steps, 1):
             flags |= F_ACK if number == len(steps) else 0
             data += self.encode(message, SUBSYSTEM << 8 | kind, flags)
-            told[self._sequence] = text.split("\n", 1)[0]
+            first, *others = text.split("\n")
+            told[self._sequence] = f"{first} (or one of {len(others)} more)" if others else first
         last = self._sequence
         data += self._bracket(_BATCH_END, None)
         self.make_room(len(data))
@@ -197,7 +197,7 @@ class Nftables(Netlink):
         except OSError:
             pass
         finally:
-            self._socket.settimeout(20.0)
+            self._socket.settimeout(TIMEOUT)
 
     def repeatedly(self, change: "Callable[[], None]") -> None:
         """Run ``change`` again while others get in its way, a bounded number of times."""
@@ -205,11 +205,14 @@ class Nftables(Netlink):
             try:
                 change()
             except NftablesError as error:
-                if error.errno not in _AGAIN or turn == _TRIES - 1:
+                if error.errno not in _AGAIN:
+                    raise
+                if turn == _TRIES - 1:
+                    if error.errno == ERESTART:
+                        raise TryAgainLater("nftables is changed by others all the time", "try again") from None
                     raise
             else:
                 return
-        raise TryAgainLater("nftables is changed by others all the time", "try again")
 
     # single objects
 
@@ -355,7 +358,7 @@ class Nftables(Netlink):
                 found += _elements(answer)
 
     def elements(self, family: int, table: str, set_name: str) -> list[Element]:
-        """Every element of a set; for GC and for CHECK, never in ADD or DEL."""
+        """Every element of a set; for GC, and where an ADD has met another's port."""
         attributes = [("NFTA_SET_ELEM_LIST_TABLE", table), ("NFTA_SET_ELEM_LIST_SET", set_name)]
         answers = self._answers(messages().nft_set_elem_list_msg(), GETSETELEM, family, attributes, F_DUMP)
         return [found for answer in answers for found in _elements(answer)]
@@ -368,7 +371,7 @@ class Nftables(Netlink):
     def holds(self, family: int, table: str, set_name: str, wanted: "Callable[[Element], bool]") -> bool:
         """Whether a set has an element that is ``wanted``: the dump is read until one comes, and dropped then."""
         body = _of_set(family, table, set_name)
-        # a socket whose dump was given up answers no other; it stays open like that of ``here``
+        # a socket whose dump was given up answers no other
         dump = self._dump or Netlink(NETFILTER)
         self._dump = None
         sequence = dump.send(dump.packed(body, SUBSYSTEM << 8 | GETSETELEM, F_DUMP))
@@ -380,7 +383,7 @@ class Nftables(Netlink):
                     self._dump = dump
                     return False
                 if any(wanted(found) for found in _elements(answer)):
-                    self._given_up.append(dump)
+                    dump.close()
                     return True
 
 

@@ -185,7 +185,7 @@ class Rtnl(Netlink):
         return Link(answers[0])
 
     def links(self) -> list[Link]:
-        """Every link of the namespace; for GC and for CHECK, never in ADD or DEL."""
+        """Every link of the namespace; for GC and CHECK, and where an ADD or DEL has met what may be another's."""
         message = self._link_message(attributes=[("IFLA_EXT_MASK", _VF_SKIP)])
         return [Link(answer) for answer in self.request(message, _GETLINK, F_DUMP)]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from typing import Any
 
-    from cni.address import Prefix
+    from cni.address import Address, Prefix
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Link, Rtnl
     from cni.plan import Effect
@@ -128,7 +128,11 @@ def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None", ipam: s
     yield [PodLink(who, rtnl, namespace, say=call.say), MacSpoofCheck(who, "")]
     if ipam:
         yield [Addresses(call, ipam)]
-    yield [Masquerade(who, _known(call))]
+
+    def living() -> "set[Address]":
+        return namespace.addresses_beside(who.ifname) if namespace is not None else set()
+
+    yield [Masquerade(who, _known(call), living=living)]
 
 
 def _known(call: "Call") -> "list[Prefix]":

@@ -54,7 +54,7 @@ def _rule(chain: str, *words: str) -> str:
 
 
 def marking(said: "Settings") -> "list[str]":
-    """Whether the shared chains that mark and masquerade are wanted, and their rules."""
+    """The rules of the shared chains that mark and masquerade; none where another chain, or nothing, does."""
     if not said.snat or said.set_mark_chain is not None:
         return []
     mark = f"{1 << said.mark_bit:#x}/{1 << said.mark_bit:#x}"

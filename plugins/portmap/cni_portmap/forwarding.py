@@ -50,8 +50,9 @@ def chains_that_drop() -> "Iterator[Dropping]":
                 rules = len(kernel.rules(family, chain.table, chain.name))
                 where = f"chain {chain.name} of table {word} {chain.table}"
                 yield Dropping(where, _remedy(word, chain.table, chain.name), rules)
-    for version, name in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
-        if iptables.legacy_in_use(version, "filter") and program.find(name):
+    for version in (4, 6):
+        name = iptables.legacy(version, "filter")
+        if name:
             fault, text = iptables.run(name, "-S", "FORWARD")
             lines = text.splitlines()
             if not fault and "-P FORWARD DROP" in lines:

@@ -9,13 +9,15 @@ from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel import iptables
 from cni.kernel.nftables import Nftables
 from cni_portmap import chains
+from cni_portmap.go_rules import Listed, Seen
 from cni_portmap.go_tables import CHAINS, TABLE, values
 from cni_portmap.holder import container_gone
-from cni_portmap.sharing import Seen, multiport
+from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from cni.kernel.rtnl import Rtnl
     from cni.names import Attachment
@@ -35,6 +37,8 @@ def refuse(
             held += _by_iptables(kernel, family, attachment, {entry.host_port for entry in mine}, size)
         if mine and (family, TABLE) in tables:
             held += _by_tables(kernel, family, attachment, size)
+        if mine:
+            held += _by_legacy(version, attachment, {entry.host_port for entry in mine})
         for claim in held:
             for entry in mine:
                 if claim.overlaps(entry):
@@ -59,21 +63,34 @@ def _judge(
 class Claim:
     """A port of the node that a rule translates, and whose it is."""
 
-    __slots__ = ("_values", "address", "name", "owner")
+    __slots__ = ("_hosts", "_ports", "_protocol", "address", "name", "owner")
 
-    def __init__(self, name: str, owner: "tuple[str, str] | None", values: "set[bytes]", address: Address) -> None:
-        """``values`` are those that the rule compares with: protocol, port, and the node's address if it is for one."""
+    def __init__(
+        self,
+        name: str,
+        owner: "tuple[str, str] | None",
+        protocol: str,
+        ports: "AbstractSet[int]",
+        hosts: "set[str]",
+        address: Address,
+    ) -> None:
+        """``hosts`` are the node's addresses that it is restricted to, none for all; ``address`` the container's."""
         self.name = name
         self.owner = owner
         self.address = address
-        self._values = values
+        self._protocol = protocol
+        self._ports = ports
+        self._hosts = hosts
 
     def overlaps(self, entry: "Entry") -> bool:
         """Whether an entry is for the same port."""
-        if not {entry.host_port.to_bytes(2, "big"), bytes([entry.protocol])} <= self._values:
+        if entry.host_port not in self._ports or NAMES.get(entry.protocol) != self._protocol:
             return False
-        hosts = {value for value in self._values if len(value) == len(entry.address.packed)}
-        return entry.everywhere or not hosts or entry.host.packed in hosts
+        return entry.everywhere or not self._hosts or str(entry.host) in self._hosts
+
+
+def _addresses(found: "Iterable[bytes]", size: int) -> "set[str]":
+    return {str(Address(value)) for value in found if len(value) == size}
 
 
 def _by_iptables(
@@ -81,21 +98,39 @@ def _by_iptables(
 ) -> "Iterator[Claim]":
     own = chains.chain_name(attachment.network, attachment.container)
     for rule in kernel.rules(family, "nat", chains.DNAT):
-        if wanted.isdisjoint(multiport(rule)):
+        entry = Seen(rule, size)
+        if wanted.isdisjoint(entry.ports) or entry.target == own:
             continue
-        owner = chains.owner_of(iptables.comment_of(rule))
-        for chain in rule.jumps_to():
-            for translation in kernel.rules(family, "nat", chain) if chain != own else ():
-                seen = Seen(translation, size)
-                if seen.target == "DNAT":
-                    found = iptables.compared(translation) | iptables.compared(rule)
-                    yield Claim("/".join(owner or ("?", chain)), owner, found, Address.parse(seen.leads_to))
+        owner = chains.owner_of(entry.comment)
+        for translation in kernel.rules(family, "nat", entry.target):
+            seen = Seen(translation, size)
+            if seen.target == "DNAT":
+                hosts = _addresses(iptables.compared(translation), size)
+                protocol, name = seen.protocol or entry.protocol, "/".join(owner or ("?", entry.target))
+                yield Claim(name, owner, protocol, seen.ports, hosts, Address.parse(seen.leads_to))
+
+
+def _by_legacy(version: int, attachment: "Attachment", wanted: "set[int]") -> "Iterator[Claim]":
+    program = iptables.legacy(version)
+    there = iptables.rules(program, [chains.DNAT]) if program else {}
+    own = chains.chain_name(attachment.network, attachment.container)
+    for entry in map(Listed, there.get(chains.DNAT, ())):
+        if wanted.isdisjoint(entry.ports) or entry.target == own:
+            continue
+        owner = chains.owner_of(entry.comment)
+        for rule in map(Listed, there.get(entry.target, ())):
+            if rule.target == "DNAT":
+                name = "/".join(owner or ("?", entry.target))
+                hosts = {rule.host} if rule.host else set()
+                yield Claim(name, owner, rule.protocol, rule.ports, hosts, Address.parse(rule.leads_to))
 
 
 def _by_tables(kernel: Nftables, family: int, attachment: "Attachment", size: int) -> "Iterator[Claim]":
     for chain in CHAINS[:2]:
         for rule in kernel.rules(family, TABLE, chain) if kernel.chain(family, TABLE, chain) is not None else ():
-            found, compared = values(rule), iptables.compared(rule)
-            addresses = [value for value in found - compared if len(value) == size]
+            seen, compared = Seen(rule, size), iptables.compared(rule)
+            addresses = [value for value in values(rule) - compared if len(value) == size]
             if rule.comment != attachment.container and addresses:
-                yield Claim(f"container {rule.comment}", None, compared, Address(addresses[0]))
+                hosts = _addresses(compared, size)
+                name = f"container {rule.comment}"
+                yield Claim(name, None, seen.protocol, seen.ports, hosts, Address(addresses[0]))

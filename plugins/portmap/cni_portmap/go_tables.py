@@ -9,7 +9,6 @@ from cni.kernel.iptables import compared, value_of
 from cni.kernel.nftables import Nftables, Rule
 from cni.kernel.transaction import IPV4, IPV6, Transaction
 from cni.plan import Effect
-from cni_portmap.iptables_ports import other_addresses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +42,8 @@ class GoTables(Effect):
 
     def _remove(self, kernel: Nftables, family: int) -> None:
         generation, transaction = kernel.generation(), Transaction(family, TABLE)
-        living = {address.packed for address in other_addresses(self.namespace, self.attachment.ifname)}
+        others = self.namespace.addresses_beside(self.attachment.ifname) if self.namespace is not None else set()
+        living = {address.packed for address in others}
         left = 0
         for chain in CHAINS:
             if kernel.chain(family, TABLE, chain) is None:

@@ -3,7 +3,7 @@
 from cni.address import Address
 from cni.kernel.nftables import Element, Nftables
 from cni.kernel.transaction import INET, unpack
-from cni.names import Attachment
+from cni.names import Attachment, interface_fault
 from cni_portmap import layout
 from cni_portmap.owned import Owned
 
@@ -24,7 +24,8 @@ def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "
     if attachment.link in names:
         return attachment.link
     for name in names:
-        link = rtnl.link(name)
+        # a result may name what is no link of the kernel's, such as a socket
+        link = None if interface_fault(name) else rtnl.link(name)
         if link is not None and link.kind == "veth":
             return name
     return ""

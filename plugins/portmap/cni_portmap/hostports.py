@@ -54,6 +54,8 @@ class HostPorts(Effect):
         if unknown:
             _judge(unknown)
         kernel.repeatedly(change)
+        # looked at again: now that an element of ours is there nobody takes the group away
+        unknown = self._unknown_conditions(kernel)
         if unknown:
             _tell_nft(unknown)
         flows.after_add(self.owned.entries, self.rtnl, self.say)

@@ -12,10 +12,10 @@ from cni.plan import Effect
 from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
 from cni_portmap.change import Change
+from cni_portmap.go_rules import Listed, by_mapping
 from cni_portmap.holder import container_gone
-from cni_portmap.iptables_release import Release, remains
+from cni_portmap.iptables_release import Removal, entry_comments, remains
 from cni_portmap.owned import Owned
-from cni_portmap.sharing import Listed, by_mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,11 +59,17 @@ class IptablesPorts(Effect):
     def make(self) -> None:
         """One restore a family; raises ``Refused`` for a port that another container has, ``CNIError``."""
         self.make_way()
-        with iptables.Lock():
+        with iptables.alone():
             # both families are looked at before the first is touched
             planned = [(target, self._changes(target)) for target in self.targets]
-            for target, lines in planned:
-                self._restore(target, lines)
+            for number, (target, lines) in enumerate(planned):
+                try:
+                    self._restore(target, lines)
+                except Refused as error:
+                    if not number:
+                        raise
+                    # the first family was made, so there is something to take back
+                    raise CNIError(error.msg, error.details, error.code) from None
         flows.after_add(self._owned().entries, self.rtnl, self.say)
 
     def _owned(self) -> Owned:
@@ -112,7 +118,9 @@ class IptablesPorts(Effect):
 
     def others(self) -> "set[str]":
         """The addresses of the container's other interfaces: what leads there is another attachment's."""
-        return {str(address) for address in other_addresses(self.namespace, self.attachment.ifname)}
+        if self.namespace is None:
+            return set()
+        return {str(address) for address in self.namespace.addresses_beside(self.attachment.ifname)}
 
     def _room(self, target: "Target", there: "dict[str, list[str]]", entries: "list[Listed]") -> "list[str]":
         """Lines that take dead containers' mappings away; raises ``Refused`` if a living one has a port."""
@@ -202,20 +210,17 @@ class IptablesPorts(Effect):
 
     def remove(self) -> None:
         """This attachment's rules, and the shared chains with the last of all."""
-        Release(self.attachment, self.others, self.say).everything()
+        Removal(self.attachment, self.others, self.say).everything()
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:
         """What the network's containers have, told by the comments of their entry rules, of which none is valid."""
         kept = {self.identify(attachment) for attachment in valid}
-        kernel = nftables.here()
-        gone: dict[tuple[str, str], None] = {}
-        for family in iptables.FAMILIES.values():
-            for rule in kernel.rules(family, "nat", DNAT):
-                owner = chains.owner_of(iptables.comment_of(rule))
-                if owner is not None and owner[0] == network and chain_name(*owner) not in kept:
-                    gone[owner] = None
+        owners = dict.fromkeys(map(chains.owner_of, entry_comments(nftables.here())))
+        gone = [
+            owner for owner in owners if owner is not None and owner[0] == network and chain_name(*owner) not in kept
+        ]
         for owner in gone:
-            Release(Attachment(*owner, self.attachment.ifname), set, self.say).everything()
+            Removal(Attachment(*owner, self.attachment.ifname), set, self.say).everything()
         return [chain_name(*owner) for owner in gone]
 
     def describe(self) -> str:
@@ -226,15 +231,3 @@ class IptablesPorts(Effect):
             lines += chains.translations(self.attachment, target, self.said)
             lines += chains.entries(self.attachment, self.said, target.version)
         return "\n".join(lines)
-
-
-def other_addresses(namespace: "Namespace | None", ifname: str) -> "set[Address]":
-    """The addresses of a container's interfaces other than this one; none where its namespace is gone."""
-    if namespace is None:
-        return set()
-    mine = namespace.rtnl.link(ifname)
-    found = set()
-    for link in namespace.rtnl.links():
-        if mine is None or link.index != mine.index:
-            found |= {address.prefix.address for address in namespace.rtnl.addresses(link.index)}
-    return found

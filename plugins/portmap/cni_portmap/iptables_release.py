@@ -11,18 +11,18 @@ from cni.kernel.transaction import IPV4, Transaction
 from cni.plan import raise_together
 from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, OLD_SNAT, SETMARK, chain_name
+from cni_portmap.go_rules import Listed, Seen, going
 from cni_portmap.owned import Entry
 from cni_portmap.settings import PROTOCOLS
-from cni_portmap.sharing import Listed, Seen, going
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cni.names import Attachment
 
 
-class Release:
+class Removal:
     """What one attachment has there; what leads to another interface of its container, or is another's, stays."""
 
     def __init__(
@@ -34,15 +34,21 @@ class Release:
         self._comment = chains.comment(attachment)
         self._living = living
         self._say = say
+        self._removed = False
 
     def everything(self) -> None:
         """Of both families, and the shared chains with the last of all; errors are told together."""
+        with iptables.alone(make=False):
+            self._everything()
+
+    def _everything(self) -> None:
         errors: list[Exception] = []
         kernel = nftables.here()
         for family in iptables.FAMILIES.values():
             try:
                 kernel.repeatedly(lambda family=family: self._remove(kernel, family))  # type: ignore[misc]
-                tidy(kernel, family)
+                if self._removed:
+                    tidy(kernel, family)
             except Exception as error:
                 errors.append(error)
         try:
@@ -60,6 +66,7 @@ class Release:
         if kernel.chain(family, "nat", self._old) is not None:
             _take_away(kernel, family, transaction, self._old, OLD_SNAT)
         kernel.commit(transaction, generation)
+        self._removed = self._removed or bool(transaction)
         flows.after_delete(released, self._say)
 
     def _release(self, kernel: Nftables, family: int, transaction: Transaction) -> "list[Entry]":
@@ -78,13 +85,11 @@ class Release:
         return [_entry(group[-1], port) for group in groups for port in group[-1].ports if group[-1].target == "DNAT"]
 
     def _remove_legacy(self) -> None:
-        for version, name in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
-            if not iptables.legacy_in_use(version):
-                continue
-            with iptables.Lock():
-                there = iptables.rules(name, [*chains.BASE, DNAT, SETMARK, MASQ, self._chain])
-                lines = self._legacy_lines(there) if self._chain in there else []
-                fault = iptables.restore(name, lines) if lines else ""
+        for version in (4, 6):
+            name = iptables.legacy(version)
+            there = iptables.rules(name, [*chains.BASE, DNAT, SETMARK, MASQ, self._chain]) if name else {}
+            lines = self._legacy_lines(there) if self._chain in there else []
+            fault = iptables.restore(name, lines) if lines else ""
             if fault:
                 raise CNIError(f"failed to remove host ports with {name}: {fault}")
 
@@ -109,6 +114,17 @@ def remains(there: "dict[str, list[str]]", chain: str, comment: str, living: "Ca
     return [f"-D{rule.line[2:]}" for rule in (*own, *(rule for group in groups for rule in group))]
 
 
+def entry_comments(kernel: Nftables) -> "Iterator[str]":
+    """The comments of all entry rules, in iptables-nft and in iptables-legacy; for GC."""
+    for family in iptables.FAMILIES.values():
+        for rule in kernel.rules(family, "nat", DNAT):
+            yield iptables.comment_of(rule)
+    for version in (4, 6):
+        name = iptables.legacy(version)
+        for line in iptables.rules(name, [DNAT]).get(DNAT, ()) if name else ():
+            yield Listed(line).comment
+
+
 def _entry(rule: Seen, host_port: int) -> Entry:
     """What a translation mapped, for the flows that it leaves."""
     address = Address.parse(rule.leads_to)
@@ -128,11 +144,10 @@ def tidy(kernel: Nftables, family: int) -> None:
     """The shared chains and their jumps go with the last entry rule; where somebody else uses them they stay."""
     if kernel.chain(family, "nat", DNAT) is None:
         return
-    with iptables.Lock():
-        try:
-            kernel.repeatedly(lambda: _tidy(kernel, family))
-        except NftablesError:
-            pass  # a rule of somebody else leads there
+    try:
+        kernel.repeatedly(lambda: _tidy(kernel, family))
+    except NftablesError:
+        pass  # a rule of somebody else leads there
 
 
 def _tidy(kernel: Nftables, family: int) -> None:

@@ -19,16 +19,16 @@ With the last attachment behind a link the sysctl is put back to what it was, an
 from cni.address import Address, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import expressions as nft
-from cni.kernel import nftables, sysctl
-from cni.kernel.iptables import Lock
+from cni.kernel import iptables, nftables, sysctl
+from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
 from cni.kernel.transaction import IFNAME, INET, INET_SERVICE, IPV4, PREROUTING, SetType, Transaction, pack
 from cni.plan import Effect
 from cni_portmap.chains import DNAT
+from cni_portmap.go_rules import Listed, Seen
 from cni_portmap.go_tables import CHAINS, values
 from cni_portmap.go_tables import TABLE as GO_TABLE
-from cni_portmap.sharing import Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Localnet(Effect):
     def _make(self, kernel: Nftables, link: str) -> None:
         """Who is the first behind a link waits for one who is the last just now, and who puts the sysctl back."""
         if not self._admit(kernel, link, first=False):
-            with Lock():
+            with Exclusive("localnet"):
                 self._admit(kernel, link, first=True)
 
     def _admit(self, kernel: Nftables, link: str, first: bool) -> bool:
@@ -109,7 +109,7 @@ class Localnet(Effect):
         if whole and held and there is not None and held[0][0].rstrip(b"\0") == name:
             return True
         if held:  # the container came back elsewhere
-            Release(kernel, self.rtnl, mine).repeat()
+            Share(kernel, self.rtnl, mine).repeat()
             return False
         if there is None and not first:
             return False
@@ -151,7 +151,7 @@ class Localnet(Effect):
         """Give this attachment's share back."""
         kernel = nftables.here()
         if _records(kernel).of(identity):
-            Release(kernel, self.rtnl, identity).repeat()
+            Share(kernel, self.rtnl, identity).repeat()
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have a share."""
@@ -209,6 +209,11 @@ def _go_leads_to(kernel: Nftables) -> "set[bytes]":
     for chain in chains:
         seen = [Seen(rule, 4) for rule in kernel.rules(IPV4, "nat", chain)]
         found |= {Address.parse(one.leads_to).packed for one in seen if one.leads_to}
+    legacy = iptables.legacy(4)
+    if legacy:
+        lines = [line for lines in iptables.rules(legacy, [DNAT]).values() for line in lines]
+        told = [rule.leads_to for rule in map(Listed, lines) if rule.target == "DNAT"]
+        found |= {Address.parse(address).packed for address in told if address}
     if kernel.has_table(IPV4, GO_TABLE):
         for chain in CHAINS:
             found |= {
@@ -217,8 +222,8 @@ def _go_leads_to(kernel: Nftables) -> "set[bytes]":
     return found
 
 
-class Release:
-    """An attachment's share given back. The last one behind a link puts the sysctl back before the guard goes."""
+class Share:
+    """An attachment's share, to be given back. The last one behind a link puts the sysctl back before the guard goes."""
 
     def __init__(self, kernel: Nftables, rtnl: "Rtnl", identity: str) -> None:
         self._kernel = kernel
@@ -228,7 +233,7 @@ class Release:
 
     def repeat(self) -> None:
         """Until nobody was in the way, under the lock that the next first one waits for."""
-        with Lock():
+        with Exclusive("localnet"):
             self._kernel.repeatedly(self._release)
 
     def _release(self) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _PORT_MAX = 65535
 MASQ_BIT = 13
+# What iptables takes for a chain's name (XT_EXTENSION_MAXNAMELEN), less what would need quotes.
+_CHAIN_MAX = 28
+_CHAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\"'\\")
 PROTOCOLS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132}
 NAMES = {number: name for name, number in PROTOCOLS.items()}
 TABLE = Table(
@@ -20,7 +23,8 @@ TABLE = Table(
         "backend",
         string,
         None,
-        "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables, unless a key of iptables' is there",
+        "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables,"
+        " unless externalSetMarkChain is there or the words of a condition are iptables'",
     ),
     Key(
         "snat",
@@ -108,6 +112,11 @@ def read(call: "Call") -> Settings:
     found = TABLE(call.config, "")
     if found["externalSetMarkChain"] is not None and found["markMasqBit"] is not None:
         raise InvalidConfig("Cannot specify externalSetMarkChain and markMasqBit", "drop one of the two keys")
+    chain = found["externalSetMarkChain"]
+    if (chain and not _CHAIN.issuperset(chain)) or (chain and (len(chain) > _CHAIN_MAX or chain[0] in "-!")):
+        raise InvalidConfig(
+            f"externalSetMarkChain {chain!r} is no name of a chain", f"up to {_CHAIN_MAX} letters, no blanks"
+        )
     if found["markMasqBit"] is not None and not 0 <= found["markMasqBit"] <= 31:
         raise InvalidConfig("MasqMarkBit must be between 0 and 31", f"markMasqBit is {found['markMasqBit']}")
     return Settings(found, _backend(found), mappings(call))

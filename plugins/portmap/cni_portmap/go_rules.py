@@ -80,7 +80,7 @@ class Seen:
         values = iptables.compared(rule)
         self.protocol = next((NAMES[value[0]] for value in values if len(value) == 1 and value[0] in NAMES), "")
         single = {int.from_bytes(value, "big") for value in values if len(value) == 2}
-        self.ports = frozenset(single | multiport(rule))
+        self.ports = frozenset(single | iptables.ports_of(rule))
         self.target, self._information = iptables.target_of(rule)
         # struct nf_nat_range2: flags, then the address
         self.leads_to = str(Address(self._information[4 : 4 + size])) if self.target == "DNAT" else ""
@@ -90,13 +90,6 @@ class Seen:
     def port(self) -> int:
         """The container's port of a translation."""
         return int.from_bytes(self._information[36:38], "big")
-
-
-def multiport(rule: "Rule") -> "set[int]":
-    """The ports of struct xt_multiport_v1: flags, count, 15 ports in host order."""
-    information = iptables.match_of(rule, "multiport")
-    count = information[1] if len(information) > 1 else 0
-    return {int.from_bytes(information[place : place + 2], "little") for place in range(2, 2 + 2 * count, 2)}
 
 
 def by_mapping(rules: "Sequence[R]") -> "list[list[R]]":

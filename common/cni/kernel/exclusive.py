@@ -1,0 +1,53 @@
+"""One of our processes at a time at something of the node, such as iptables: a flock(2) on a file of its own.
+
+A program that is executed meanwhile inherits the descriptor: when a plugin is killed, the lock lasts as long as what it
+has started is still at work, so that DEL does not look before that has ended.
+"""
+
+import os
+
+from cni.errors import TryAgainLater
+
+_FOLDER = "/run/cni/pycni"
+_WAIT = 20.0
+
+
+class Exclusive:
+    """The lock of that name, held as a context. Where /run cannot be written there is none, and nothing is waited for."""
+
+    def __init__(self, name: str, make: bool = True) -> None:
+        """Without ``make`` it is held only if somebody has made its file since the node was started."""
+        self._path = f"{_FOLDER}/{name}.lock"
+        self._make = make
+        self._fd = -1
+
+    def __enter__(self) -> "Exclusive":
+        """Raises ``TryAgainLater``."""
+        import fcntl
+        from time import monotonic, sleep
+
+        try:
+            if self._make:
+                os.makedirs(_FOLDER, 0o755, exist_ok=True)
+            self._fd = os.open(self._path, os.O_RDWR | (os.O_CREAT if self._make else 0) | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return self
+        os.set_inheritable(self._fd, True)
+        deadline, pause = monotonic() + _WAIT, 0.002
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if monotonic() >= deadline:
+                    os.close(self._fd)
+                    raise TryAgainLater(
+                        f"{self._path} was held for {_WAIT:g} s", "another plugin is at it (fuser tells); try again"
+                    ) from None
+                sleep(pause)
+                pause = min(pause * 2, 0.05)
+            else:
+                return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)

@@ -1,0 +1,235 @@
+"""iptables as others left it: rules with any option, tables of iptables-legacy, and a lock that outlives its holder."""
+
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from cni.address import Prefix
+from cni.errors import CNIError, Refused, TryAgainLater
+from cni.kernel import exclusive, iptables, nftables, program
+from cni.kernel.exclusive import Exclusive
+from cni.kernel.nftables import NftablesError
+from cni.kernel.rtnl import Rtnl
+from cni.kernel.transaction import INET, INET_SERVICE, SetType, Transaction
+from cni.masquerade import Masquerade
+from cni.names import Attachment
+from cni.result import Interface
+from cni_portmap import settings
+from cni_portmap.go_rules import Listed
+from cni_portmap.holder import host_link
+from cni_portmap.hostports import HostPorts
+from cni_portmap.iptables_ports import IptablesPorts
+from cni_portmap.iptables_release import Removal
+from cni_portmap.owned import Owned
+from cni_portmap.settings import Mapping, Settings, Target
+from node.namespace import Netns
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+ONE, SECOND = Attachment("net1", "c1", "eth0"), Attachment("net1", "c1", "eth1")
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def empty() -> Iterator[Netns]:
+    """An empty network namespace, in which the test itself runs."""
+    name = f"pycni-{os.getpid()}-ipt{next(_numbers)}"
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=60)
+    at = Netns(f"/var/run/netns/{name}")
+    try:
+        with at.inside():
+            yield at
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True, timeout=60)
+
+
+def silent(line: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-m set --match-set allowed src,dst",
+        "-m tcp --tcp-flags FIN,SYN,RST,ACK SYN",
+        "-m addrtype --limit-iface-in",
+        "-m set ! --match-set allowed src",
+    ],
+)
+def test_options_of_any_number_of_values(words: str) -> None:
+    """None, one or two: what comes after them is read for what it is."""
+    rule = Listed(f"-A CNI-HOSTPORT-DNAT -p tcp -m multiport --dports 80,81 {words} -j CNI-DN-x")
+    assert (rule.target, rule.protocol, rule.ports) == ("CNI-DN-x", "tcp", {80, 81})
+    plain = Listed("-A CNI-HOSTPORT-DNAT -p tcp -m multiport --dports 80,81 -j CNI-DN-x")
+    assert rule.conditions and rule.conditions != plain.conditions
+
+
+def test_a_rule_is_one_line() -> None:
+    """Whatever reaches a script for iptables-restore cannot add another command to it."""
+    with pytest.raises(CNIError, match="more than one line"):
+        iptables.restore("iptables", ["-A X -j RETURN\n-F"])
+
+
+@pytest.mark.parametrize("chain", ["RETURN\n-F", "two words", "-F", "!x", 'a"b', "c" * 29])
+def test_a_foreign_chain_has_a_chains_name(chain: str) -> None:
+    """It goes into a script of ours."""
+    found = {key.name: key.default() if isinstance(key.default, type) else key.default for key in settings.TABLE.keys}
+    with pytest.raises(CNIError, match="no name of a chain"):
+        settings.read(_Call({"name": "n", **found, "externalSetMarkChain": chain}))  # type: ignore[arg-type]
+
+
+class _Call:
+    def __init__(self, config: dict[str, object]) -> None:
+        self.config = {name: value for name, value in config.items() if value is not None}
+
+
+@root
+def test_a_legacy_table_without_its_programs_keeps_no_del_from_succeeding(
+    empty: Netns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's container used iptables-legacy in the node's namespace; the node itself has no such program."""
+    if not program.find("iptables-legacy"):
+        pytest.skip("iptables-legacy is not installed")
+    empty.run("iptables-legacy", "-t", "nat", "-S")
+    assert iptables.legacy(4) == "iptables-legacy"
+    real = program.find
+    monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
+    assert iptables.legacy(4) == ""
+    Masquerade(ONE, [Prefix.parse("10.1.0.2/24")]).remove()
+    Removal(ONE, set, silent).everything()
+
+
+@root
+def test_looking_whether_a_set_holds_more_leaves_no_sockets(empty: Netns) -> None:
+    """GC looks once for everything that it removes."""
+    kernel = nftables.here()
+    change = Transaction(INET, "some")
+    change.add_table()
+    change.add_set("ports", SetType([INET_SERVICE]))
+    for number in range(1, 3):
+        change.add_element("ports", number.to_bytes(2, "big"))
+    kernel.commit(change)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(60):
+        assert kernel.holds_beside(INET, "some", "ports", [b"\0\1"])
+    assert len(os.listdir("/proc/self/fd")) < before + 30
+
+
+def test_a_ruleset_that_is_never_at_rest_is_code_11() -> None:
+    """The caller may come again."""
+
+    def change() -> None:
+        raise NftablesError("nftables: the start of the batch", 85)
+
+    with pytest.raises(TryAgainLater):
+        nftables.Nftables.repeatedly(None, change)  # type: ignore[arg-type]
+
+
+@root
+def test_the_other_interfaces_masquerade_stays_where_no_address_is_known(empty: Netns) -> None:
+    """Go's chain is the container's: without prevResult the addresses of its other interfaces tell what stays."""
+    first, second = Prefix.parse("10.1.0.2/24"), Prefix.parse("10.1.0.3/24")
+    Masquerade(ONE, [first], "iptables").make()
+    Masquerade(SECOND, [second], "iptables").make()
+    Masquerade(SECOND, living=lambda: {first.address}).remove()
+    rules = empty.run("iptables-save", "-t", "nat")
+    assert "-s 10.1.0.2/32" in rules and "-s 10.1.0.3/32" not in rules and "MASQUERADE" in rules
+    Masquerade(ONE).remove()
+    assert "CNI-" not in empty.run("iptables-save", "-t", "nat")
+
+
+# what a killed plugin leaves at work
+
+
+def test_a_lock_lasts_as_long_as_what_was_started_under_it(tmp_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin is killed, the program that it has executed goes on: whoever comes next waits for that one too."""
+    monkeypatch.setattr(exclusive, "_FOLDER", str(tmp_path))
+    monkeypatch.setattr(exclusive, "_WAIT", 0.05)
+    ours, theirs = os.pipe()
+    plugin = os.fork()
+    if not plugin:
+        with Exclusive("x"):
+            os.posix_spawn("/bin/cat", ["cat"], {}, file_actions=[(os.POSIX_SPAWN_DUP2, ours, 0)])
+            os._exit(0)
+    os.close(ours)
+    os.waitpid(plugin, 0)
+    with pytest.raises(TryAgainLater, match="x.lock was held"), Exclusive("x"):
+        raise AssertionError("it was not waited for")
+    os.close(theirs)
+    monkeypatch.setattr(exclusive, "_WAIT", 20.0)
+    with Exclusive("x"):
+        pass
+
+
+def test_without_a_writable_folder_there_is_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for, and nothing fails."""
+    monkeypatch.setattr(exclusive, "_FOLDER", "/proc/nowhere")
+    with Exclusive("x"), Exclusive("x", make=False):
+        pass
+
+
+# portmap
+
+
+def _target(version: int = 4) -> Target:
+    prefix = Prefix.parse("10.1.0.2/24" if version == 4 else "2001:db8::2/64")
+    return Target(prefix, [Mapping("tcp", 8080, 80)])
+
+
+def _said(**keys: object) -> Settings:
+    found: dict[str, object] = {"snat": False, "masqAll": False, "markMasqBit": None, "externalSetMarkChain": None}
+    found |= {"conditionsV4": [], "conditionsV6": [], "guardLocalnet": False}
+    return Settings(found | keys, "iptables", [Mapping("tcp", 8080, 80)])
+
+
+@root
+def test_a_refusal_after_the_first_family_is_taken_back(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no refusal any more that made nothing: the executor has to undo."""
+    ports = IptablesPorts(ONE, Rtnl(), None, silent, [_target(4), _target(6)], _said())
+    real = ports._restore
+
+    def restore(self: IptablesPorts, target: Target, lines: list[str]) -> None:
+        if target.version == 6:
+            raise Refused("held by another", "", 101)
+        real(target, lines)
+
+    monkeypatch.setattr(IptablesPorts, "_restore", restore)
+    with pytest.raises(CNIError) as caught:
+        ports.make()
+    assert not isinstance(caught.value, Refused) and caught.value.code == 101
+    ports.remove()
+    assert "CNI-" not in empty.run("iptables-save", "-t", "nat")
+
+
+@root
+def test_conditions_whose_last_pod_goes_just_now(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their jumps were there when they were looked for and are gone when the ports are: they are made again."""
+    said = {4: "ip saddr 10.0.0.0/8"}
+    first, second = (
+        HostPorts(who, Rtnl(), silent, Owned.wanted([target], False, False, "", said))
+        for who, target in ((ONE, _target()), (SECOND, Target(_target().prefix, [Mapping("tcp", 8081, 80)])))
+    )
+    first.make()
+    real = nftables.Nftables.repeatedly
+
+    def repeatedly(kernel: nftables.Nftables, change: object) -> None:
+        monkeypatch.setattr(nftables.Nftables, "repeatedly", real)
+        first.remove()
+        real(kernel, change)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(nftables.Nftables, "repeatedly", repeatedly)
+    second.make()
+    second.compare()
+    assert empty.run("nft", "list", "ruleset").count("ip saddr 10.0.0.0/8") == 2
+
+
+@root
+@pytest.mark.parametrize("name", ["x" * 16, "", "/run/vhost.sock", "a b"])
+def test_a_result_may_name_what_is_no_link(empty: Netns, name: str) -> None:
+    """A plugin's socket, say: then another tells who lives, or nothing does."""
+    empty.ip("link add vethx type veth peer name y")
+    rtnl = Rtnl()
+    assert host_link([Interface(name), Interface("vethx")], ONE, rtnl) == "vethx"
+    assert host_link([Interface(name)], ONE, rtnl) == ""
