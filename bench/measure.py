@@ -120,16 +120,26 @@ class Crowd:
         for side in sides:
             self.points[side.name].append((residents, Series(side.name, found[side.name]["ADD"]).median))
 
-    def row(self, name: str, target: float | None) -> Row:
-        """The most pods to none, of one side."""
-        numbers = [residents for residents, found in self.found.items() if name in found]
-        most, none = max(numbers), min(numbers)
-        return Row(
-            f"pod ADD among {most}, {name}",
-            Series(f"{most} pods", self.found[most][name]["ADD"]),
-            Series(f"{none} pods", self.found[none][name]["ADD"]),
-            target,
-        )
+    def rows(self, empty: list[Side], targets: dict[str, float]) -> list[Row]:
+        """The most pods to none, side by side: ``empty`` are sides of the same names without pods, and take turns."""
+        names = {side.name for side in empty}
+        full = [side for side in self.sides if side.name in names]
+        among, alone = Times(), Times()
+        for _ in range(self.runs + 1):
+            attach_and_detach(full, 1, among)
+            attach_and_detach(empty, 1, alone)
+        return [
+            Row(
+                f"pod ADD among {self._most(side)}, {side.name}",
+                Series(f"{self._most(side)} pods", among[side.name]["ADD"][1:]),
+                Series("0 pods", alone[side.name]["ADD"][1:]),
+                targets.get(side.name),
+            )
+            for side in full
+        ]
+
+    def _most(self, side: Side) -> int:
+        return max(residents for residents, found in self.found.items() if side.name in found)
 
 
 def at_once(sides: Iterable[Plugins], count: int, runs: int) -> dict[str, list[float]]:

@@ -118,7 +118,7 @@ class Bench:
         for residents in self.scale.crowds:
             self.step(f"a pod among {residents}, {self.scale.crowd_runs} times on each side")
             crowd.measure(residents)
-        self.rows += [crowd.row(side.name, 1.2 if side.name in (COLD, WARM) else None) for side in crowd.sides]
+        self.rows += crowd.rows(self.sides(COLD, WARM, PEER), {COLD: 1.2, WARM: 1.2})
         self.points = crowd.points
 
     def throughput(self) -> None:
