@@ -30,6 +30,8 @@ class Effect:
     __slots__ = ("attachment",)
     # Stands for the node, not for one attachment: others rely on it, so neither undo nor DEL takes it away.
     shared = False
+    # Tells that others of its plan may be there: it stays as long as one of them could not be taken away.
+    marker = False
 
     def __init__(self, attachment: "Attachment") -> None:
         self.attachment = attachment
@@ -157,10 +159,25 @@ def _make(plan: "Plan", observe: "Observer") -> None:
 
     try:
         _walk(plan, deed)
-    except BaseException:
+    except BaseException as error:
         # the error that is told is the first one; what undoing could not remove DEL will meet again
-        _remove([effect for effect in made if not effect.shared], observe)
+        left = _remove([effect for effect in made if not effect.shared], observe)
+        if left:
+            raise _with(error, left) from None
         raise
+
+
+def _with(error: BaseException, left: "Sequence[Exception]") -> BaseException:
+    """An error that also tells why what was made is still there: in its details, or in a note of one that has none."""
+    text = "and what was made could not be taken back: " + "; ".join(map(str, left))
+    if not isinstance(error, CNIError):
+        error.add_note(text)
+        return error
+    details = f"{error.details}; {text}" if error.details else text
+    if isinstance(error, Refused):  # something of ours is there
+        return CNIError(error.msg, details, error.code)
+    error.details = details
+    return error
 
 
 def compare(plan: "Plan", observe: "Observer" = _unobserved) -> None:
@@ -183,6 +200,8 @@ def remove(plan: "Plan", observe: "Observer" = _unobserved) -> None:
 def _remove(made: "Sequence[Effect]", observe: "Observer") -> list[Exception]:
     errors: list[Exception] = []
     for effect in reversed(made):
+        if effect.marker and errors:
+            continue
         observe("remove", effect, "before")
         try:
             effect.remove()
@@ -199,7 +218,7 @@ def collect(
     gone: list[tuple[Effect, str]] = []
     errors: list[Exception] = []
     for effect in reversed(effects(plan)):
-        if effect.shared:
+        if effect.shared or (effect.marker and errors):
             continue
         observe("collect", effect, "before")
         try:

@@ -218,13 +218,15 @@ def _explained(error: BaseException, plugin: Plugin, debug: bool, log: "Log") ->
         import traceback
 
         log.write("".join(traceback.format_exception(error)))
+    notes = getattr(error, "__notes__", [])
     if isinstance(error, OSError):
-        return CNIError(f"{plugin.type}: {error}")
+        return CNIError(f"{plugin.type}: {error}", "; ".join(notes))
     place, at = error.__traceback__, ""
     while place is not None:
         at = f"{place.tb_frame.f_code.co_name}, line {place.tb_lineno}"
         place = place.tb_next
-    return CNIError(f"{plugin.type}: {type(error).__name__}: {error}", f"in {at}; set CNI_DEBUG=1 for the traceback")
+    details = "; ".join([f"in {at}", "set CNI_DEBUG=1 for the traceback", *notes])
+    return CNIError(f"{plugin.type}: {type(error).__name__}: {error}", details)
 
 
 def call(

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from libcni import CNIConfig, NetworkConfigList, ProcessExec, RuntimeConf, network_conf_from_bytes
 from node.configuration import bridge, host_local
 from node.deadline import eventually
-from node.plugin import GO, SUBJECT, environment
+from node.plugin import GO, SUBJECT, Outcome, environment
 from node.topology import Node, Pod
 from node.traffic import tcp_source
 
@@ -201,6 +201,56 @@ def test_a_failing_member_is_taken_back(node: Node, binaries: str) -> None:
     conf["runtimeConfig"] = {"portMappings": [PORT]}
     assert node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries).ok
     assert mapped_port(node, pod) == "answered"
+
+
+@pytest.fixture
+def stuck(binaries: str, tmp_path: Path) -> Iterator[Path]:
+    """A member whose ADD and DEL fail as long as its file ``stuck`` is there; its calls are in ``calls``."""
+    program = Path(binaries, f"stuck-{tmp_path.name}")
+    fault = '{"code":100,"msg":"stuck"}'
+    program.write_text(
+        f"#!/bin/sh\necho $CNI_COMMAND >>{tmp_path}/calls\ncat >{tmp_path}/stdin\n"
+        f"[ -e {tmp_path}/stuck ] && echo '{fault}' && exit 1\n"
+        f"[ $CNI_COMMAND = ADD ] && sed 's/.*\"prevResult\"://; s/}}$//' {tmp_path}/stdin\nexit 0\n"
+    )
+    program.chmod(0o755)
+    (tmp_path / "stuck").touch()
+    yield program
+    program.unlink()
+
+
+@pytest.mark.parametrize("between", ["", "DEL", "unreadable", "GC"])
+def test_what_could_not_be_taken_back_is_told_and_met_again(
+    node: Node, binaries: str, tmp_path: Path, stuck: Path, between: str
+) -> None:
+    """A member's DEL fails as well as its ADD: that is remembered until all members have taken back what they made.
+
+    A DEL or GC that fails too, or cannot read a member, does not make it forgotten.
+    """
+    conf, pod = chain(node, main_plugin(node), {"type": stuck.name}, version="1.1.0"), node.pod()
+    calls = tmp_path / "calls"
+
+    def call(verb: str, **keys: Any) -> Outcome:
+        calls.write_text("")
+        return node.cni("chain", verb, conf | keys, container=pod.container, netns=pod.path, binaries=binaries)
+
+    refused = call("ADD")
+    name = f'plugin type="{stuck.name}" failed'
+    assert refused.error["msg"] == f"{name} (add): stuck"
+    assert refused.error["details"] == f"and what was made could not be taken back: {name} (delete): stuck"
+    assert (node.leases(), node.ports("br0")) == ({}, set()), "the other member took back what it had made"
+    assert len(list(UNDER_WAY.glob("*"))) == 1
+    if between == "unreadable":
+        (tmp_path / "stuck").unlink()
+        assert not call("DEL", plugins=[*conf["plugins"], {"type": 7}]).ok
+    elif between:
+        assert not call(between, **{"cni.dev/valid-attachments": []}).ok
+    assert len(list(UNDER_WAY.glob("*"))) == 1
+    (tmp_path / "stuck").unlink(missing_ok=True)
+    assert call("ADD").ok
+    assert calls.read_text().split() == ["DEL", "ADD"]
+    assert not any(UNDER_WAY.glob("*"))
+    assert call("DEL").ok
 
 
 def test_a_living_attachment_survives_a_second_add(node: Node, binaries: str) -> None:

@@ -162,6 +162,17 @@ def test_what_nobody_foresaw_is_an_error_object_without_a_traceback(error: BaseE
         assert re.match(r"in verb, line \d+; set CNI_DEBUG=1", told.error["details"])
 
 
+@pytest.mark.parametrize(("error", "before"), [(OSError(28, "full"), ""), (ValueError("x"), "for the traceback; ")])
+def test_notes_of_what_nobody_foresaw_are_told(error: Exception, before: str) -> None:
+    """What could not be taken back, for example."""
+    error.add_note("one")
+    error.add_note("two")
+    with probe(add=failing(error)) as plugin:
+        details = serve(plugin, "ADD", CONF).error["details"]
+    assert details.endswith(f"{before}one; two")
+    assert bool(before) or details == "one; two"
+
+
 def test_a_plugin_whose_module_cannot_be_imported_is_an_error_object() -> None:
     told = serve(skel.Plugin("probe", "cni_nowhere.verbs"), "ADD", CONF)
     assert told.code == 999 and "cni_nowhere" in told.error["msg"]

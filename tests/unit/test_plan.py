@@ -133,13 +133,44 @@ def test_a_failed_make_takes_back_in_reverse_what_was_made(world: World, fault: 
     assert undone == [kind for kind in "cba" if kind <= last]
 
 
-def test_an_error_while_undoing_does_not_hide_the_first_and_does_not_stop(world: World) -> None:
-    world.faults["make c"] = CNIError("first")
-    world.faults[f"discard b of {WHO}"] = CNIError("second")
-    with pytest.raises(CNIError, match="first"):
+@pytest.mark.parametrize("details", ["", "the remedy"])
+def test_an_error_while_undoing_does_not_hide_the_first_and_does_not_stop(world: World, details: str) -> None:
+    """It is told among the first one's details."""
+    world.faults["made c"] = CNIError("first", details, 77)
+    world.faults[f"discard b of {WHO}"] = CNIError("second", "its remedy")
+    world.faults[f"discard c of {WHO}"] = OSError("third")
+    with pytest.raises(CNIError) as caught:
         plan.make(three(world))
-    assert world.things == every("b")
+    told = "and what was made could not be taken back: third; second; its remedy"
+    assert caught.value.document() == {
+        "code": 77,
+        "msg": "first",
+        "details": f"{details}; {told}" if details else told,
+    }
+    assert world.things == every("b", "c")
     assert world.deeds[-1] == f"discard a of {WHO}"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError(), OSError(5, "x")])
+def test_an_error_while_undoing_is_a_note_of_one_without_details(world: World, error: BaseException) -> None:
+    world.faults["make b"] = error  # type: ignore[assignment]
+    world.faults[f"discard a of {WHO}"] = CNIError("second")
+    with pytest.raises(type(error)) as caught:
+        plan.make(three(world))
+    assert caught.value is error
+    assert error.__notes__ == ["and what was made could not be taken back: second"]
+
+
+def test_what_is_refused_is_an_error_like_others_once_something_is_left(world: World) -> None:
+    """``Refused`` would say that there is nothing to be undone."""
+    world.faults["make b"] = Refused("taken", "by x", 11)
+    with pytest.raises(Refused) as caught:
+        plan.make(three(world))
+    assert caught.value.details == "by x"
+    world.faults[f"discard a of {WHO}"] = CNIError("stuck")
+    with pytest.raises(CNIError, match="^taken; by x; and what was made could not be taken back: stuck$") as left:
+        plan.make(three(world))
+    assert not isinstance(left.value, Refused) and left.value.code == 11
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), ZeroDivisionError()])
@@ -234,6 +265,46 @@ def test_remains_in_a_later_effect_undo_the_earlier_ones_first(world: World) -> 
     world.faults["make c"] = Remains("left")
     with pytest.raises(Remains):
         plan.make(three(world))
+    assert world.things == set()
+
+
+# a marker
+
+
+class Marker(Thing):
+    """A thing that tells that the others may be there."""
+
+    __slots__ = ()
+    marker = True
+
+
+def marked(world: World) -> "plan.Plan":
+    return staged([Marker(world, "mark")], [Thing(world, "a"), Thing(world, "b")])
+
+
+@pytest.mark.parametrize("stuck", ["", "a", "b"])
+@pytest.mark.parametrize("verb", ["make", "remove", "collect"])
+def test_a_marker_stays_as_long_as_something_else_does(world: World, verb: str, stuck: str) -> None:
+    """Whether an ADD is taken back, or DEL or GC fails: the next one that removes all the rest takes it away."""
+    deeds = {
+        "make": lambda: plan.make(marked(world)),
+        "remove": lambda: plan.remove(marked(world)),
+        "collect": lambda: plan.collect(marked(world), "net1", []),
+    }
+    if verb == "make":
+        world.faults["made b"] = CNIError("broken")
+    else:
+        plan.make(marked(world))
+    if stuck:
+        world.faults[f"discard {stuck} of {WHO}"] = CNIError("stuck")
+    if verb == "make" or stuck:
+        with pytest.raises(CNIError):
+            deeds[verb]()
+    else:
+        deeds[verb]()
+    assert world.things == (every("mark", stuck) if stuck else set())
+    world.faults.clear()
+    plan.remove(marked(world))
     assert world.things == set()
 
 

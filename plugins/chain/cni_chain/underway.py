@@ -18,9 +18,11 @@ ROOT = "/run/cni/pycni/chain"
 
 
 class UnderWay(Effect):
-    """An ADD of this attachment is under way in this process, until it is removed."""
+    """An ADD of this attachment is under way, or ended without taking back all that it had made."""
 
     __slots__ = ("root",)
+    # as long as a member's DEL fails the attachment is neither whole nor gone
+    marker = True
 
     def __init__(self, attachment: Attachment, root: str = "") -> None:
         super().__init__(attachment)

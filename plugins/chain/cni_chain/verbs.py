@@ -28,6 +28,11 @@ def _plan(first: "Sequence[plan.Effect]", members: "Sequence[Member]") -> "plan.
     return stages
 
 
+def _marked(call: "Call", errors: "Sequence[Exception]") -> list[plan.Effect]:
+    """What goes last; it stays when a member cannot be read, for nobody takes back what that one made."""
+    return [] if errors else [UnderWay(call.attachment)]
+
+
 def _members(call: "Call", entries: "Sequence[Entry]", latest: Latest) -> list[Member]:
     return [Member(call, entry, latest) for entry in entries]
 
@@ -73,7 +78,7 @@ def delete(call: "Call") -> None:
     except CNIError as error:
         faults.append(error)
     try:
-        plan.remove(_plan([UnderWay(call.attachment)], _members(call, entries, latest)), call.observe)
+        plan.remove(_plan(_marked(call, errors), _members(call, entries, latest)), call.observe)
     except CNIError as error:
         faults.append(error)
     plan.raise_together(faults)
@@ -86,7 +91,7 @@ def gc(call: "Call") -> None:
     entries, errors = settings.readable(call)
     faults: list[Exception] = list(errors)
     valid = valid_attachments(call)
-    first = [] if valid is None else [UnderWay(call.attachment)]
+    first = [] if valid is None else _marked(call, errors)
     try:
         plan.collect(_plan(first, _members(call, entries, Latest())), call.network, valid or [], call.observe)
     except CNIError as error:
