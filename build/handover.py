@@ -1,10 +1,11 @@
 """A plugin's call, handed over to the fork server (docs/forkserver.md): the side of the file that the runtime started.
 
     server: the build that it is of
-    plugin: the call, with descriptors                  from here on this process does not serve the call itself
-    server: N, nothing was done: serve it yourself      or any number of O…, standard output, and S, the exit status
+    plugin: the call, with descriptors
+    server: N and a reason: nothing was done            or any number of O…, standard output, and S, the exit status
 
-Every fault before the call is sent means: serve it here. Nobody is told, unless CNI_DEBUG is set. Each message is one
+Every fault before the call is sent means: serve it here; so does N. Any other fault after it is an error, for the
+server may have done a part. Nobody is told, unless CNI_DEBUG is set. Each message is one
 packet. This starts fast: no module is imported but the one that `socket` itself stands on.
 """
 

@@ -13,20 +13,20 @@ def modules(folder: Path) -> set[str]:
     return {file.stem for file in folder.glob("*.py") if file.stem != "__init__"}
 
 
-def drawn(part: str) -> set[str]:
+def drawn(part: str) -> list[str]:
     """The names at the beginning of the lines of a part of the drawing."""
-    found: set[str] = set()
+    found: list[str] = []
     for line in part.splitlines():
         names = re.match(r"\s+((?:\w+, )*\w+)(?:\s{2,}|$)", line)
-        found.update(names[1].split(", ") if names else ())
+        found += names[1].split(", ") if names else ()
     return found
 
 
 def test_every_module_of_common_is_drawn_and_no_other() -> None:
     common = DRAWING.split("common/cni/")[1].split("\nplugins/")[0]
     outside, kernel = common.split("    kernel/")
-    assert drawn("\n".join(outside.splitlines()[1:])) == modules(COMMON)
-    assert drawn("\n".join(kernel.splitlines()[1:])) == modules(COMMON / "kernel")
+    assert sorted(drawn("\n".join(outside.splitlines()[1:]))) == sorted(modules(COMMON))
+    assert sorted(drawn("\n".join(kernel.splitlines()[1:]))) == sorted(modules(COMMON / "kernel"))
 
 
 def test_every_folder_with_code_is_drawn() -> None:
@@ -38,3 +38,29 @@ def test_every_folder_with_code_is_drawn() -> None:
 def test_every_plugin_is_drawn() -> None:
     for package in (ROOT / "plugins").glob("*/cni_*"):
         assert f"plugins/{package.parent.name}/" in DRAWING
+
+
+def test_every_file_that_is_kept_is_told() -> None:
+    """Those under /run/cni/pycni that the sources name, the locks of ``cni.kernel.exclusive`` among them."""
+    kept: set[str] = set()
+    for room in ("common", "plugins", "deploy"):
+        for source in (ROOT / room).rglob("*.py"):
+            text = source.read_text()
+            kept.update(re.findall(r'"/run/cni/pycni/([\w./-]+)"', text))
+            kept.update(f"{name}.lock" for name in re.findall(r'Exclusive\("(\w+)"', text))
+    assert {"attachments", "chain", "iptables.lock"} <= kept
+    state = PAGE.split("## State on disk")[1]
+    told = re.findall(r"`(?:/run/cni/pycni/)?([\w.-]+)`", "".join(re.findall(r"^\| (`/run[^|]*)\|", state, re.M)))
+    assert sorted(told) == sorted(kept)
+
+
+def test_every_program_is_in_the_list_of_the_first_page() -> None:
+    """Those that `make dist` makes: a row for each plugin, and one for each program beside them."""
+    page, recipe = (ROOT / "README.md").read_text(), (ROOT / "build/dist.py").read_text()
+    programs = re.findall(r'^    "([\w-]+)": Program\(', recipe, re.M)
+    assert {"cnitool", "cni-handback", "cni-forkserver"} <= set(programs)
+    plugins = [folder.name for folder in (ROOT / "plugins").iterdir() if any(folder.glob("cni_*"))]
+    for name in (*programs, *plugins):
+        assert re.search(rf"^\| \[{name}\]", page, re.M), name
+    for named in re.findall(r"^    make dist.*", page + (ROOT / "docs/install.md").read_text(), re.M):
+        assert all(name in named for name in programs), named
