@@ -2,7 +2,7 @@
 
 from cni import delegate
 from cni.config import chosen
-from cni.errors import CNIError, DecodingFailure, Refused
+from cni.errors import CNIError, DecodingFailure, InvalidConfig, Refused
 from cni.plan import Effect
 from cni.result import parse_delegated
 
@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 
 
 def type_of(call: "Call") -> str:
-    """``ipam.type``, the empty text where there is none; raises ``DecodingFailure``."""
+    """``ipam.type``, the empty text where there is none; raises ``DecodingFailure``, ``InvalidConfig``."""
     section = chosen(call.config, "ipam")
     if section is not None and not isinstance(section, dict):
         raise DecodingFailure("failed to load netconf: ipam must be an object")
     found = chosen(call.config, "ipam", "type")
     if found is not None and not isinstance(found, str):
         raise DecodingFailure("failed to load netconf: ipam.type must be a string")
+    if found and found == chosen(call.config, "type"):
+        if call.verb in ("DEL", "GC"):
+            call.say(f"ipam.type is {found}, the plugin itself: it never gave an address")
+            return ""
+        raise InvalidConfig(f"ipam.type is {found}, the plugin itself", "name an IPAM plugin, such as host-local")
     return found or ""
 
 

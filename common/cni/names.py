@@ -57,8 +57,15 @@ def check_interface(text: str, error: type[CNIError] = InvalidEnvironment) -> No
         raise error(fault, long)
 
 
-def check_drawn(text: str) -> None:
-    """Raise ``InvalidEnvironment`` for an interface's name that the kernel would take for a pattern to draw one from."""
+def is_text(text: str) -> bool:
+    """Whether it is UTF-8: bytes of the environment that are not arrive as surrogates."""
+    return text.isascii() or not any(0xD800 <= ord(letter) < 0xE000 for letter in text)
+
+
+def check_made(text: str) -> None:
+    """Raise ``InvalidEnvironment`` for an interface's name with which none can be made: a pattern, or no text."""
+    if not is_text(text):
+        raise InvalidEnvironment("interface name is not UTF-8", text)
     if "%" in text:
         raise InvalidEnvironment(f"interface name {text} contains %, which the kernel takes for a pattern")
 

@@ -7,8 +7,8 @@ Its alias tells the attachment, and is written last: a pair without one is the r
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import EEXIST, Rtnl
-from cni.names import check_drawn, is_alias, network_prefix
+from cni.kernel.rtnl import EEXIST, EPERM, Rtnl
+from cni.names import check_made, is_alias, network_prefix
 from cni.plan import Effect, Remains
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ class PodLink(Effect):
     def make(self) -> Pair:
         """Both ends in one message, each born where it belongs."""
         ifname = self.attachment.ifname
-        check_drawn(ifname)
+        check_made(ifname)
         common: list[tuple[str, Any]] = [("IFLA_MTU", self.mtu)] if self.mtu > 0 else []
         peer: list[tuple[str, Any]] = [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", self._inside.fd), *common]
         if self.mac:
@@ -91,7 +91,8 @@ class PodLink(Effect):
         except KernelError as error:
             if error.errno == EEXIST:
                 raise self._taken() from None
-            raise Refused(f"failed to make veth pair: {error}", "check mtu and mac") from None
+            remedy = "this needs CAP_NET_ADMIN" if error.errno == EPERM else "check mtu and mac"
+            raise Refused(f"failed to make veth pair: {error}", remedy) from None
         sysctl.attempt(f"net/ipv6/conf/{self.identity}/accept_ra", "0")
         host, container = self.rtnl.link(self.identity), self._inside.rtnl.link(ifname)
         if host is None or container is None:

@@ -210,14 +210,22 @@ def _served(plugin: Plugin, call: Call) -> bytes:
     return wire.encode(result.document(call.version), 4).encode()
 
 
+def _traced(error: BaseException) -> str:
+    """The traceback; where not even that can be imported, as without a free descriptor, the error alone."""
+    try:
+        import traceback
+
+        return "".join(traceback.format_exception(error))
+    except Exception:
+        return f"{error!r}\n"
+
+
 def _explained(error: BaseException, plugin: Plugin, debug: bool, log: "Log") -> CNIError:
     """Any exception as the error that is told; what nobody foresaw is named with its place, and traced where asked."""
     if isinstance(error, CNIError):
         return error
     if debug:
-        import traceback
-
-        log.write("".join(traceback.format_exception(error)))
+        log.write(_traced(error))
     notes = getattr(error, "__notes__", [])
     if isinstance(error, OSError):
         return CNIError(f"{plugin.type}: {error}", "; ".join(notes))

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# Levels of a document: what is read can be written again, and walked through by anybody.
+DEPTH = 200
 # Bounds on integers, as Go's int and uint64 have them.
 INT64_MIN, UINT64_MAX = -(1 << 63), (1 << 64) - 1
 
@@ -97,9 +99,22 @@ def decode(data: bytes) -> "Any":
         raise DecodingFailure("error unmarshall network config: nested too deeply") from None
     except (StopIteration, SystemError, ValueError):
         raise DecodingFailure(f"error unmarshall network config: {_fault(text)}") from None
+    if text.count("{") + text.count("[") > DEPTH and _deeper(value, DEPTH):
+        raise DecodingFailure("error unmarshall network config: nested too deeply", f"{DEPTH} levels are read")
     if end != len(text):
         raise DecodingFailure(f"error unmarshall network config: unexpected text after the document at character {end}")
     return value
+
+
+def _deeper(value: "Any", levels: int) -> bool:
+    """Whether lists and objects are nested deeper than this."""
+    found = [value]
+    for _ in range(levels):
+        inner = [each.values() if isinstance(each, dict) else each for each in found if isinstance(each, dict | list)]
+        found = [item for items in inner for item in items if isinstance(item, dict | list)]
+        if not found:
+            return False
+    return True
 
 
 def _whole(value: "Any") -> "Any":

@@ -343,3 +343,13 @@ def test_another_meaning_is_another(other: str) -> None:
 def test_quoting_comes_back(word: str) -> None:
     """A word that was quoted is split into itself."""
     assert iptables.split(f"-A X {iptables.quoted(word)} -j Y")[2] == word
+
+
+def test_more_ports_than_records_are_refused() -> None:
+    """An attachment's records are numbered with 16 bits: what could not be removed again is not made."""
+    ports = [port(number, protocol=protocol) for protocol in ("tcp", "udp") for number in range(1, 32769)]
+    call = _call(ports)
+    with pytest.raises(CNIError, match="65536 host ports are more than 65535") as caught:
+        _targets(call)
+    assert caught.value.code == 7
+    assert len(_targets(_call(ports[:-1]))[0].mappings) == 65535

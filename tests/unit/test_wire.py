@@ -197,3 +197,19 @@ def test_names_are_folded_as_go_folds_them() -> None:
         assert wire.fold(name) == wire.fold(other)
     for name, other in (("i", "\u0130"), ("i", "\u0131"), ("ss", "ß"), ("a-b", "a_b")):
         assert wire.fold(name) != wire.fold(other)
+
+
+@pytest.mark.parametrize("kind", ["[", '{"a":'])
+def test_a_document_has_a_depth_that_can_be_written_again(kind: str) -> None:
+    """What is read can be sent on to a delegate: one level more than that is refused, whatever it is in."""
+    end = "]" if kind == "[" else "}"
+    deep = kind * wire.DEPTH + "1" + end * wire.DEPTH
+    assert wire.encode(wire.decode(deep.encode())) == deep
+    for deeper in (kind + deep + end, f'{{"x": [], "y": {deep}}}'):
+        with pytest.raises(DecodingFailure, match="nested too deeply"):
+            wire.decode(deeper.encode())
+
+
+def test_many_brackets_beside_each_other_are_not_deep() -> None:
+    """Length is no depth."""
+    assert len(wire.decode(b"[" + b"[1]," * 5000 + b"2]")) == 5001

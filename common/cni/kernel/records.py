@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _KEY = (IFNAME, INET_SERVICE)
 # Records asked for at once: most attachments have a few, some have hundreds.
 _FIRST, _MORE = 4, 24
+# A record's number has 16 bits.
+MOST = 1 << 16
 
 
 class Records:
@@ -42,13 +44,14 @@ class Records:
     def elements(self, link: str) -> list[Element]:
         """The same as elements, whose comments tell the attachment."""
         found: list[Element] = []
-        while True:
-            count = _FIRST if not found else _MORE
+        while len(found) < MOST:
+            count = min(_FIRST if not found else _MORE, MOST - len(found))
             keys = [self.key(link, len(found) + number) for number in range(count)]
             for element in self._kernel.elements_of(self._family, self._table, self.name, keys, until_missing=True):
                 if element is None:
                     return found
                 found.append(element)
+        return found
 
     def write(self, transaction: Transaction, attachment: "Attachment", records: "Sequence[Sequence[bytes]]") -> None:
         """Add an attachment's records; there must be none of it."""

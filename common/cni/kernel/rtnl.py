@@ -12,6 +12,7 @@ from _socket import AF_INET, AF_INET6, AF_UNSPEC
 from cni.address import Address, Prefix
 from cni.kernel import pyroute
 from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, ROUTE, Answer, KernelError, Netlink, attributes
+from cni.names import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Attributes = Sequence[tuple[str, Any]]
 
-ENOENT, ESRCH, ENXIO, EEXIST, ENODEV, EADDRNOTAVAIL, EOPNOTSUPP = 2, 3, 6, 17, 19, 99, 95
+EPERM, ENOENT, ESRCH, ENXIO, EEXIST, ENODEV, EADDRNOTAVAIL, EOPNOTSUPP = 1, 2, 3, 6, 17, 19, 99, 95
 EACCES, EINVAL, ENETUNREACH, EHOSTUNREACH = 13, 22, 101, 113
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
@@ -173,6 +174,8 @@ class Rtnl(Netlink):
     def link(self, name: str = "", index: int = 0) -> Link | None:
         """The link of that name or index, None if there is none."""
         attributes: list[tuple[str, Any]] = [("IFLA_EXT_MASK", _VF_SKIP)]
+        if not is_text(name):
+            return None
         if name:
             attributes.append(("IFLA_IFNAME", name))
         message = self._link_message(index, attributes)

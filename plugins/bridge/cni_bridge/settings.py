@@ -5,7 +5,7 @@ from cni.address import parse_mac
 from cni.config import Key, Table, boolean, chosen, integer, listing, one_of, string, within
 from cni.errors import InvalidConfig
 from cni.ipam import type_of
-from cni.names import check_drawn, interface_fault
+from cni.names import check_made, interface_fault
 from cni.result import DNS, no_addresses
 from cni.versions import FAMILIES
 
@@ -129,7 +129,7 @@ class Settings:
 
 def read(call: "Call") -> Settings:
     """Raises ``InvalidEnvironment`` (CNI_ARGS), ``DecodingFailure`` and ``InvalidConfig``; nothing was touched then."""
-    check_drawn(call.attachment.ifname)
+    check_made(call.attachment.ifname)
     found = TABLE(call.config, "")
     said = Settings(found, type_of(call), _mac(call))
     if not _tells_dns(call):

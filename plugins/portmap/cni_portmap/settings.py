@@ -202,6 +202,10 @@ def targets(said: Settings, previous: "Result", ifname: str) -> list[Target]:
         for mapping in said.mappings:
             if mapping.version in (0, version):
                 mine.setdefault((mapping.protocol, mapping.host_port, mapping.host), mapping)
+        if len(mine) > _PORT_MAX:
+            raise InvalidConfig(
+                f"{len(mine)} host ports are more than {_PORT_MAX}", f"of IPv{version}, in portMappings"
+            )
         if prefix is not None and mine:
             found.append(Target(prefix, list(mine.values())))
     return found
