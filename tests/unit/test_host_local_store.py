@@ -214,7 +214,10 @@ def interrupted(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe", "link to an empty file", "dangling link"])
+KINDS = ["folder", "pipe", "link to an empty file", "dangling link", "link to itself", "endless", "no lease's length"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_file_occupies_its_address_and_is_left_alone(data_dir: Path, kind: str) -> None:
     """And nobody waits for a pipe."""
     at = data_dir / NET / "10.1.2.2"
@@ -225,6 +228,9 @@ def test_what_is_no_file_occupies_its_address_and_is_left_alone(data_dir: Path, 
         "pipe": lambda: os.mkfifo(at),
         "link to an empty file": lambda: at.symlink_to(data_dir / "empty"),
         "dangling link": lambda: at.symlink_to(data_dir / "nowhere"),
+        "link to itself": lambda: at.symlink_to(at),
+        "endless": lambda: at.symlink_to("/dev/zero"),
+        "no lease's length": lambda: at.write_bytes(b"c2\r\neth0" + b" " * (1 << 20)),
     }[kind]()
     conf = configuration(data_dir)
     with interrupted(10):
@@ -232,6 +238,83 @@ def test_what_is_no_file_occupies_its_address_and_is_left_alone(data_dir: Path, 
         assert call("CHECK", "c2", conf)[0] == 1
         assert call("GC", "", conf)[0] == 0
     assert os.path.lexists(at) and not (data_dir / NET / "10.1.2.3").exists()
+
+
+UNREADABLE = [errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO, errno.ESTALE]
+
+
+@pytest.mark.parametrize("number", UNREADABLE)
+@pytest.mark.parametrize("hinted", [True, False], ids=["with a hint", "without"])
+@pytest.mark.parametrize("verb", ["ADD", "CHECK", "DEL", "GC"])
+def test_a_lease_that_cannot_be_read_is_an_error_and_stays(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int, hinted: bool, verb: str
+) -> None:
+    """It may be the one that is looked for; where the hint knows that it is not, it is not read."""
+    conf = configuration(data_dir)
+    at = f"{data_dir}/{NET}/{add('c1', conf)}"
+    if not hinted:
+        shutil.rmtree(hint.ROOT)
+    opens = os.open
+
+    def refuse(path: Any, *rest: Any, **more: Any) -> int:
+        if path == at:
+            raise OSError(number, os.strerror(number), path)
+        return opens(path, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        status, error = call(verb, "c1", conf)
+    assert (status, error["code"]) == (1, 999)
+    assert error["msg"].endswith(f"cannot read {at}: {os.strerror(number)}")
+    assert leases(data_dir) == {"10.1.2.2": b"c1\r\neth0"}
+    assert call("DEL", "c1", conf)[0] == 0 and leases(data_dir) == {}
+
+
+def test_a_folder_among_the_leases_that_cannot_be_read_is_an_error(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = data_dir / NET / "inner"
+    inner.mkdir(parents=True)
+    (inner / "10.1.2.2").write_bytes(b"c1\r\neth0")
+    scans = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if path == str(inner):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return scans(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse)
+        status, error = call("DEL", "c1", configuration(data_dir))
+    assert status == 1 and f"cannot read {inner}" in error["msg"]
+    assert call("DEL", "c1", configuration(data_dir))[0] == 0 and not (inner / "10.1.2.2").exists()
+
+
+def test_a_store_that_cannot_be_looked_at_is_an_error(data_dir: Path) -> None:
+    """Not one that was never used."""
+    data_dir.symlink_to(data_dir)
+    status, error = call("DEL", "c1", configuration(data_dir))
+    assert status == 1 and f"cannot read {data_dir}/{NET}" in error["msg"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+@pytest.mark.parametrize("name", ["lock", "last_reserved_ip.0"])
+def test_what_is_no_file_where_the_stores_own_are_is_refused(data_dir: Path, name: str, kind: str) -> None:
+    """Nobody waits for a pipe, nothing is written through a link, and nothing is leased."""
+    conf, at = configuration(data_dir), data_dir / NET / name
+    at.parent.mkdir(parents=True)
+    elsewhere = data_dir / "elsewhere"
+    elsewhere.write_text("10.1.2.9")
+    if kind == "pipe":
+        os.mkfifo(at)
+    else:
+        at.symlink_to(elsewhere)
+    with interrupted(10):
+        status, error = call("ADD", "c1", conf)
+    assert status == 1 and str(at) in error["msg"]
+    assert leases(data_dir) == {} and elsewhere.read_text() == "10.1.2.9"
+    at.unlink()
+    assert add("c1", conf) == "10.1.2.2"
 
 
 # without files that have no name (NFS, old overlay file systems)

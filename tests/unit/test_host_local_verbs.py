@@ -164,7 +164,11 @@ def test_more_of_a_family_is_refused_there_before_anything_is_leased(host: Host,
     assert not host.data_dir.exists()
 
 
-@pytest.mark.parametrize("what", ["missing", "a folder", "a name that cannot be", "too long a line"])
+# What keeps a reader for ever, or fills its memory.
+BLOCKING = ["a pipe", "an endless device", "too long a file"]
+
+
+@pytest.mark.parametrize("what", ["missing", "a folder", "a name that cannot be", "too long a line", *BLOCKING])
 def test_an_unreadable_resolv_conf_fails_before_anything_is_leased(host: Host, tmp_path: Path, what: str) -> None:
     path = str(tmp_path / "resolv.conf")
     if what == "a folder":
@@ -173,10 +177,25 @@ def test_an_unreadable_resolv_conf_fails_before_anything_is_leased(host: Host, t
         path = "a\0b"
     elif what == "too long a line":
         (tmp_path / "resolv.conf").write_text("search " + "x" * 65536)
+    elif what == "a pipe":
+        os.mkfifo(path)
+    elif what == "an endless device":
+        path = "/dev/zero"
+    elif what == "too long a file":
+        (tmp_path / "resolv.conf").write_text("nameserver 10.0.0.1\n" * (1 << 16))
     error = host.call("ADD", conf=host.conf(resolvConf=path)).error
     assert error["code"] == 999 and path in error["msg"]
     assert not host.data_dir.exists()
     assert host.call("DEL", conf=host.conf(resolvConf=path)).ok, "DEL does not read it"
+
+
+def test_a_resolv_conf_may_be_a_link_or_the_null_device(host: Host, tmp_path: Path) -> None:
+    """As systemd-resolved has it, and as those write who want none."""
+    (tmp_path / "stub").write_text("nameserver 10.0.0.1\n" * 40000)
+    (tmp_path / "resolv.conf").symlink_to("stub")
+    result = host.call("ADD", "c1", host.conf(resolvConf=str(tmp_path / "resolv.conf"))).result
+    assert result["dns"] == {"nameservers": ["10.0.0.1"] * 40000}
+    assert "dns" not in host.call("ADD", "c2", host.conf(resolvConf="/dev/null")).result
 
 
 def test_the_store_is_where_data_dir_says_relative_to_the_process(
@@ -541,8 +560,8 @@ def test_a_networks_name_never_leaves_the_folder(host: Host, tmp_path: Path) -> 
 
 
 def test_ids_of_any_length_are_ids(host: Host) -> None:
-    """5000 characters: the content of a file, never its name."""
-    long = "c" * 5000
+    """As many characters as a variable can have: the content of a file, never its name."""
+    long = "c" * 131000
     assert host.add(long) == ["10.1.2.2"]
     assert host.leases() == {"10.1.2.2": f"{long}\r\neth0"}
     assert host.call("CHECK", long).ok

@@ -97,6 +97,7 @@ class Hint:
 
     def rebuild(self, contents: "Iterable[tuple[bytes, str]]") -> None:
         """Make the index from (content, path) of every lease; where that cannot be written there is none."""
+        self._trusted = False  # also when the walk fails
         paths: dict[bytes, list[str]] = {}
         for content, path in contents:
             paths.setdefault(content, []).append(path)
@@ -109,7 +110,7 @@ class Hint:
                 _replace(f"{self.folder}/{self._entries}/{_digest(content)}", _sealed(found))
             self._trusted = True
         except OSError:
-            self._trusted = False
+            pass
 
     def _clear(self) -> None:
         for name in os.listdir(self.folder):

@@ -7,8 +7,9 @@ when the name is taken is what makes an address unique. ``flock`` on the file ``
 
 import errno
 import os
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 
+from cni import regular
 from cni.address import Address
 from cni.errors import CNIError, TryAgainLater
 from cni_host_local.hint import Hint
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 # Seconds to wait for the lock: longer than a queue of a hundred pods, shorter than kubelet's patience.
 LOCK_TIMEOUT = 60.0
 _LAST = "last_reserved_ip."
+# More than any lease has: execve(2) passes no variable, so no container's id, of more than 128 KiB.
+_LEASE_MAX = 1 << 18
+_LAST_MAX = 64
+# What these say of a lease file is that there is none: it is gone, or something else has its name.
+_NO_LEASE = (errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EFBIG)
 # After so many taken addresses in a row one look at the folder is cheaper than further attempts.
 _PATIENCE = 32
 
@@ -45,8 +51,15 @@ class Store:
         self._taken: set[str] | None = None
 
     def exists(self) -> bool:
-        """Whether the network ever had a lease here."""
-        return os.path.isdir(self.folder)
+        """Whether the network ever had a lease here; raises ``CNIError`` when that cannot be found out."""
+        try:
+            return S_ISDIR(os.stat(self.folder).st_mode)
+        except ValueError:
+            return False
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                return False
+            raise _unreadable(error, self.folder) from None
 
     # the lock
 
@@ -56,7 +69,7 @@ class Store:
 
         try:
             os.makedirs(self.folder, 0o755, exist_ok=True)
-            self._lock = os.open(f"{self.folder}/lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o750)
+            self._lock = _opened_lock(f"{self.folder}/lock")
         except (OSError, ValueError) as error:
             raise CNIError(f"cannot open the store of leases: {error}", f"{self.folder} must be writable") from None
         deadline, pause = monotonic() + self._timeout, 0.0005
@@ -99,8 +112,11 @@ class Store:
     # reading
 
     def _walk(self) -> "Iterator[tuple[bytes, str]]":
-        """Content and relative path of every lease, sub-folders included; what cannot be read is skipped."""
-        for folder, _, files in os.walk(self.folder):
+        """Content and relative path of every lease, sub-folders included.
+
+        What is no regular file is skipped. Raises ``CNIError`` for what cannot be read: it may be the lease looked for.
+        """
+        for folder, _, files in os.walk(self.folder, onerror=_told):
             inside = folder[len(self.folder) + 1 :]
             for name in files:
                 if not inside and (name == "lock" or name.startswith(_LAST)):
@@ -111,12 +127,15 @@ class Store:
                     yield content, path
 
     def _read(self, path: str) -> bytes:
-        """A file's content without white space around it; empty when it cannot be read."""
+        """A lease's content without white space around it; empty when there is none of that name."""
         try:
-            with open(f"{self.folder}/{path}", "rb", opener=_at_once) as file:
-                return file.read().strip()
-        except OSError:
+            return regular.read(f"{self.folder}/{path}", _LEASE_MAX, os.O_NOFOLLOW).strip()
+        except regular.NotRegular:
             return b""
+        except OSError as error:
+            if error.errno in _NO_LEASE:
+                return b""
+            raise _unreadable(error, f"{self.folder}/{path}") from None
 
     def _find(self, content: bytes) -> list[str]:
         """The files that hold this content: from the hint where that is complete, and then verified; else from a walk."""
@@ -147,8 +166,8 @@ class Store:
     def last_reserved(self, number: int) -> Address | None:
         """The address that set ``number`` handed out last; None where that is not known."""
         try:
-            with open(f"{self.folder}/{_LAST}{number}", "rb") as file:
-                return Address.parse(file.read(64).decode("ascii", "replace"))
+            text = regular.read(f"{self.folder}/{_LAST}{number}", _LAST_MAX, os.O_NOFOLLOW)
+            return Address.parse(text.decode("ascii", "replace"))
         except (OSError, ValueError):
             return None
 
@@ -296,10 +315,26 @@ class Store:
         self._discard(content, [path for path in found if "/" not in path], [path for path in found if "/" in path])
 
 
-def _at_once(path: str, flags: int) -> int:
-    """A pipe among the leases would keep a blocking open for ever."""
-    return os.open(path, flags | os.O_NONBLOCK)
+def _unreadable(error: OSError, path: str) -> CNIError:
+    return CNIError(
+        f"cannot read {error.filename or path}: {error.strerror}", "a lease may be there: nothing is taken for released"
+    )
+
+
+def _told(error: OSError) -> None:
+    """A folder that cannot be read; one that is gone has no leases."""
+    if error.errno not in _NO_LEASE:
+        raise _unreadable(error, error.filename)
+
+
+def _opened_lock(path: str) -> int:
+    """Go's lock file, made where it is missing; raises ``OSError`` where a link or a pipe has its name."""
+    fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o750)
+    if not S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise regular.NotRegular(errno.EINVAL, "Not a regular file", path)
+    return fd
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Go reads resolv.conf by lines of less than this many bytes.
 _LINE_MAX = 1 << 16
+_RESOLV_CONF_MAX = 1 << 20
 
 
 def _plan(leases: Leases, tell: "Callable[[Any], object]" = lambda value: None) -> "plan.Plan":
@@ -31,11 +32,11 @@ def _plan(leases: Leases, tell: "Callable[[Any], object]" = lambda value: None) 
 def _dns(path: str) -> DNS | None:
     if not path:
         return None
+    from cni import regular
     from cni_host_local import resolvconf
 
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = regular.read(path, _RESOLV_CONF_MAX)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CNIError(f"open {path}: {reason.lower()}", "ipam.resolvConf must name a readable file") from None
