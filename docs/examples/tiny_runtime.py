@@ -29,6 +29,8 @@ def main(network: str, *command: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: tiny_runtime.py NETWORK COMMAND [ARGUMENT…]")
     try:
         sys.exit(main(*sys.argv[1:]))
     except LibcniError as error:

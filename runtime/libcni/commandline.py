@@ -32,7 +32,8 @@ Environment:
   NETCONFPATH  the folders of the configurations, separated by colons (/etc/cni/net.d)
   CNI_IFNAME   the interface's name in the container (eth0)
   CNI_ARGS     arguments for the plugins, K=V;K=V
-  CAP_ARGS     capabilities, a JSON object such as {"portMappings": [{"hostPort": 80, "containerPort": 80}]}
+  CAP_ARGS     capabilities, a JSON object such as
+               {"portMappings": [{"hostPort": 80, "containerPort": 80, "protocol": "tcp"}]}
 """
 
 

@@ -52,6 +52,13 @@ def test_a_network_that_fails_is_told_in_one_line(node: Node, tmp_path: Path) ->
     assert done.stderr.splitlines()[-1].startswith('tiny_runtime: plugin type="missing" name="net1" failed (')
 
 
+@pytest.mark.parametrize("words", [(), ("net1",)])
+def test_without_a_command_it_tells_how_it_is_used(node: Node, tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = _run(node, tmp_path, "/none", *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "usage: tiny_runtime.py NETWORK COMMAND [ARGUMENT…]\n"
+
+
 def test_it_is_as_short_as_the_documentation_says() -> None:
     lines = EXAMPLE.read_text().splitlines()
     assert len([line for line in lines if line.strip()]) <= 34

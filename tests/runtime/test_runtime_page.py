@@ -1,6 +1,8 @@
 """docs/runtime.md tells every name that there is, shows the example as it stands, and decides every corner."""
 
 import dataclasses
+import io
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +10,8 @@ from types import ModuleType
 import pytest
 
 import libcni
+from cni.skel import Call
+from cni_portmap import settings
 from libcni import AsyncCNIConfig, CNIConfig, Options, commandline, containerd
 from libcni.containerd import AsyncContainerd, Containerd
 
@@ -48,6 +52,14 @@ def test_the_commands_words_are_there() -> None:
         assert f"`{word}" in section
     for variable in re.findall(r"^  ([A-Z_]+) ", commandline.usage(), re.MULTILINE):
         assert f"`{variable}`" in section
+
+
+def test_the_helps_example_of_capabilities_is_what_portmap_takes() -> None:
+    text = commandline.usage().split("CAP_ARGS")[1]
+    said = text[text.index("{") : text.rindex("}") + 1]
+    conf = {"cniVersion": "1.1.0", "name": "net1", "type": "portmap", "runtimeConfig": json.loads(said)}
+    (mapping,) = settings.mappings(Call({"CNI_COMMAND": "ADD"}, json.dumps(conf).encode(), io.StringIO()))
+    assert (mapping.protocol, mapping.host_port, mapping.port) == ("tcp", 80, 80)
 
 
 def test_the_example_is_the_file() -> None:
