@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cni import regular
 from cni.wire import fold
 from libcni import gojson, results
 from libcni.errors import CacheDamaged, CacheError, ResultError
@@ -20,6 +21,7 @@ from libcni.results import Result
 DEFAULT_FOLDER = "/var/lib/cni"
 KIND = "cniCacheV1"
 _RESULTS = "results"
+_MOST = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +193,7 @@ def _attachment(path: str) -> Entry | None:
 
 def _read(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return regular.read(path, _MOST)
     except (OSError, ValueError):
         return None  # as in Go: what cannot be read is not there
 

@@ -1,13 +1,14 @@
 """Configurations from files, in the Go library's order (runtime.md, 1.7); of several folders the first wins.
 
 Lists (``.conflist``) before single plugins (``.conf``, ``.json``), by file name; a file that cannot be read ends the
-search, for the network that it was to hold must not be replaced by another in silence.
+search, for the network that it was to hold must not be replaced by another in silence. Regular files alone are read.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cni import regular
 from libcni.configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
 from libcni.errors import ConfigError, NoConfigsFound, NotFound
 from libcni.model import NetworkConfig, NetworkConfigList
@@ -15,14 +16,14 @@ from libcni.model import NetworkConfig, NetworkConfigList
 DEFAULT_FOLDER = "/etc/cni/net.d"
 LIST_SUFFIXES = (".conflist",)
 SINGLE_SUFFIXES = (".conf", ".json")
+_MOST = 16 << 20
 
 
 def _read(file: str) -> bytes:
     try:
-        with open(file, "rb") as opened:
-            return opened.read()
+        return regular.read(file, _MOST)
     except (OSError, ValueError) as error:
-        reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError(f"error reading {file}: open {file}: {reason}") from error
 
 

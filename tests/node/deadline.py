@@ -1,8 +1,10 @@
 """Waiting for what the kernel or a daemon does in its own time: polling, never one long sleep."""
 
+import signal
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
@@ -13,3 +15,19 @@ def eventually(probe: Callable[[], Value], seconds: float = 5.0, interval: float
     while not (value := probe()) and time.monotonic() < end:
         time.sleep(interval)
     return value
+
+
+@contextmanager
+def interrupted(seconds: int) -> Iterator[None]:
+    """What waits for ever in here ends with an error."""
+
+    def ring(number: int, frame: Any) -> None:
+        raise AssertionError(f"still there after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,11 +1,13 @@
 """GC: what is stale in the cache is deleted, then the plugins are asked; errors are gathered (runtime.md, 1.2)."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from libcni import CNIConfig, GCArgs, GCAttachment, RuntimeConf, SeveralErrors, code_of
+from libcni import CNIConfig, GCArgs, GCAttachment, Options, RuntimeConf, SeveralErrors, code_of
+from node.deadline import interrupted
 
 from .conftest import network
 from .stub import Stubs, error, result
@@ -118,3 +120,24 @@ def test_cached_attachments(cni: CNIConfig, one: Stubs) -> None:
         ("net1", "a"), ("net2", "a"),
     ]  # fmt: skip
     assert len(cni.get_cached_attachments()) == 3
+
+
+def test_what_is_no_file_or_too_long_in_the_cache_is_reported_and_skipped(one: Stubs, tmp_path: Path) -> None:
+    """Nobody waits for a pipe that has an attachment's name; DEL of that attachment takes it away."""
+    reports: list[str] = []
+    library = CNIConfig([str(one.folder)], str(tmp_path / "cache"), options=Options(report=reports.append))
+    _attach(library, "net1", "a", "b")
+    folder = tmp_path / "cache/results"
+    os.mkfifo(folder / "net1-pipe-eth0")
+    (folder / "net1-zero-eth0").symlink_to("/dev/zero")
+    (folder / "net1-long-eth0").write_bytes((folder / "net1-b-eth0").read_bytes() + b" " * (16 << 20))
+    odd = [f"net1-{name}-eth0" for name in ("long", "pipe", "zero")]
+    with interrupted(20):
+        library.gc_network_list(network("one", version="1.1.0"), GCArgs([GCAttachment("b", "eth0")]))
+        assert [line.split()[2] for line in reports] == [str(folder / name) for name in odd]
+        assert sorted(file.name for file in folder.iterdir()) == ["net1-b-eth0", *odd]
+        for name in ("long", "pipe", "zero"):
+            runtime = RuntimeConf(name, "", "eth0")
+            assert library.get_network_list_cached_result(network("one", version="1.1.0"), runtime) is None
+            library.del_network_list(network("one", version="1.1.0"), runtime)
+    assert [file.name for file in folder.iterdir()] == ["net1-b-eth0"]

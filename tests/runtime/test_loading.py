@@ -16,6 +16,7 @@ from libcni import (
     network_conf_from_file,
     network_plugin_confs_from_files,
 )
+from node.deadline import interrupted
 
 
 @pytest.fixture
@@ -153,3 +154,30 @@ def test_a_missing_file_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
         network_conf_from_file("/none/x.conflist")
     assert str(caught.value) == "error reading /none/x.conflist: open /none/x.conflist: no such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("pipe", "not a regular file"),
+        ("endless", "not a regular file"),
+        ("folder", "is a directory"),
+        ("long", "file of more than 16777216 bytes"),
+    ],
+)
+def test_what_is_no_file_or_too_long_is_named_and_not_waited_for(folder: Path, kind: str, said: str) -> None:
+    """A link to a file is one."""
+    _list(folder, "30.conflist", "n")
+    (folder / "20.conflist").symlink_to("30.conflist")
+    at = folder / "10.conflist"
+    if kind == "pipe":
+        os.mkfifo(at)
+    elif kind == "long":
+        at.write_bytes(b" " * ((16 << 20) + 1))
+    else:
+        at.symlink_to("/dev/zero" if kind == "endless" else folder)
+    with interrupted(10), pytest.raises(ConfigError) as refused:
+        load_network_conf(str(folder), "n")
+    assert str(refused.value) == f"error reading {at}: open {at}: {said}"
+    at.unlink()
+    assert load_network_conf(str(folder), "n").name == "n"

@@ -12,7 +12,6 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from cni.errors import TryAgainLater
 from cni_host_local import hint, store
 from cni_host_local.plugin import PLUGIN
 from cni_host_local.store import Store
+from node.deadline import interrupted
 from node.plugin import GO
 
 ROOT = Path(__file__).parents[2]
@@ -198,23 +198,8 @@ def test_empty_files_among_many_are_taken_over(data_dir: Path) -> None:
     assert add("c1", configuration(data_dir)) == "10.1.2.200"
 
 
-@contextmanager
-def interrupted(seconds: int) -> Iterator[None]:
-    """What waits for ever in here ends with an error."""
-
-    def ring(number: int, frame: Any) -> None:
-        raise AssertionError(f"still there after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-KINDS = ["folder", "pipe", "link to an empty file", "dangling link", "link to itself", "endless", "no lease's length"]
+LINKS = ["link to a lease", "link to an empty file", "dangling link", "link to itself"]
+KINDS = ["folder", "pipe", *LINKS, "endless", "no lease's length"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -223,9 +208,11 @@ def test_what_is_no_file_occupies_its_address_and_is_left_alone(data_dir: Path, 
     at = data_dir / NET / "10.1.2.2"
     at.parent.mkdir(parents=True)
     (data_dir / "empty").write_text("")
+    (data_dir / "lease").write_bytes(b"c2\r\neth0")
     {
         "folder": lambda: at.mkdir(),
         "pipe": lambda: os.mkfifo(at),
+        "link to a lease": lambda: at.symlink_to(data_dir / "lease"),
         "link to an empty file": lambda: at.symlink_to(data_dir / "empty"),
         "dangling link": lambda: at.symlink_to(data_dir / "nowhere"),
         "link to itself": lambda: at.symlink_to(at),

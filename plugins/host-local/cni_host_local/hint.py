@@ -97,7 +97,6 @@ class Hint:
 
     def rebuild(self, contents: "Iterable[tuple[bytes, str]]") -> None:
         """Make the index from (content, path) of every lease; where that cannot be written there is none."""
-        self._trusted = False  # also when the walk fails
         paths: dict[bytes, list[str]] = {}
         for content, path in contents:
             paths.setdefault(content, []).append(path)
@@ -110,7 +109,7 @@ class Hint:
                 _replace(f"{self.folder}/{self._entries}/{_digest(content)}", _sealed(found))
             self._trusted = True
         except OSError:
-            pass
+            self._trusted = False
 
     def _clear(self) -> None:
         for name in os.listdir(self.folder):
