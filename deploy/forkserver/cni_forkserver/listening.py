@@ -48,15 +48,15 @@ class Own:
     def __init__(self, path: str, listener: socket | None = None) -> None:
         """``listener`` is the same socket, made before this program replaced itself.
 
-        Raises ``OSError``, or ``Unusable`` when the folder is not root's alone or another server has it.
+        Raises ``OSError``, or ``Unusable`` when the folder is not root's alone, another server has it, or what has the
+        socket's name is none.
         """
-        self.path = path
-        folder = os.path.dirname(os.path.abspath(path))
-        try:
-            os.mkdir(folder, 0o700)
-        except FileExistsError:
-            pass
+        self.path = os.path.abspath(path)
+        folder = os.path.dirname(self.path)
+        new = _made_folder(folder)
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if new:
+            os.fchmod(self._folder, 0o700)  # whatever the umask is
         found = os.fstat(self._folder)
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise Unusable(f"{folder} must belong to root and have mode 0700")
@@ -75,10 +75,7 @@ class Own:
                 sleep(0.02)
 
     def _made(self) -> socket:
-        try:
-            os.unlink(self.path)
-        except FileNotFoundError:
-            pass
+        _remove_socket(self.path)
         made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
         mask = os.umask(0o177)
         try:
@@ -92,6 +89,25 @@ class Own:
     def remove(self) -> None:
         """Take the socket's name away: callers find nobody, at once."""
         try:
-            os.unlink(self.path)
-        except OSError:
+            _remove_socket(self.path)
+        except (OSError, Unusable):
             pass
+
+
+def _made_folder(path: str) -> bool:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _remove_socket(path: str) -> None:
+    """That there is none is fine; raises ``Unusable`` for anything else of that name: it is nobody's to delete."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise Unusable(f"{path} is there and is no socket: remove it, or name another path")
+    os.unlink(path)

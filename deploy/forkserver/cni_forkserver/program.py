@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
     if reason:
         sys.stderr.write(f"cni-forkserver: {reason}\n")
         return 1
+    if own:
+        argv = ["--foreground", own.path]  # whoever comes after this program needs no working directory
     listener = own.listener if own else passed
     assert listener is not None  # noqa: S101
     plugins = warming.everything(sys.argv[0])
