@@ -18,12 +18,16 @@ with open(folder + "/calls", "a") as log:
 with open(folder + "/" + name + ".behaviour") as file:
     behaviours = json.load(file)
 wanted = behaviours.get(environ["CNI_COMMAND"], behaviours.get("", {}))
-if wanted.get("wait_for"):
-    gate = os.open(wanted["wait_for"], os.O_RDONLY | os.O_NONBLOCK)
+def wait_for(path):
+    gate = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(gate, True)
     os.read(gate, 1)
+if wanted.get("wait_for"):
+    wait_for(wanted["wait_for"])
 if wanted.get("daemon") and os.fork() == 0:
-    time.sleep(wanted["daemon"])
+    wait_for(wanted["daemon"])
+    with open(folder + "/daemons", "a") as log:
+        log.write("ended\\n")
     os._exit(0)
 sys.stderr.write(wanted.get("stderr", ""))
 sys.stderr.flush()
@@ -80,7 +84,11 @@ class Stubs:
         self.folder.mkdir(exist_ok=True)
 
     def add(self, name: str, default: dict[str, Any] | None = None, **verbs: dict[str, Any]) -> None:
-        """A plugin; a behaviour: ``stdout``, ``stderr``, ``exit``, ``sleep``, ``flood``, ``daemon``, ``wait_for``, ``echo``."""
+        """A plugin; a behaviour: ``stdout``, ``stderr``, ``exit``, ``sleep``, ``flood``, ``daemon``, ``wait_for``, ``echo``.
+
+        ``wait_for`` and ``daemon`` are paths of gates: before the one it waits itself, before the other one that it
+        leaves behind, with its pipes.
+        """
         at = self.folder / name
         (self.folder / f"{name}.behaviour").write_text(json.dumps({"": default or {}, **verbs}))
         if not at.exists():
@@ -98,6 +106,12 @@ class Stubs:
     def order(self) -> list[str]:
         """``VERB plugin`` of the calls so far."""
         return [f"{call.verb} {call.plugin}" for call in self.calls]
+
+    @property
+    def daemons(self) -> int:
+        """How many of those that stubs left behind have ended."""
+        log = self.folder / "daemons"
+        return len(log.read_text().splitlines()) if log.exists() else 0
 
     def forget(self) -> None:
         """Forget the calls so far."""

@@ -1,13 +1,14 @@
 """Plugins that fail, hang, print rubbish, print much, or leave somebody behind (runtime.md, 1.5)."""
 
 import io
+import itertools
 import math
 import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from libcni import (
 from node.deadline import eventually
 
 from .conftest import network, optioned
-from .stub import Stubs, error, result
+from .stub import Gate, Stubs, error, result
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,27 +153,46 @@ def test_a_plugin_finds_signals_as_they_should_be(tmp_path: Path) -> None:
 
 def test_output_without_an_end_is_ended(stubs: Stubs) -> None:
     stubs.add("one", {"flood": 5_000_000, "sleep": 60})
-    before = time.monotonic()
     with pytest.raises(PluginFailed, match="printed more than 1000000 bytes and was killed"):
         _run(stubs, ProcessExec(max_output=1_000_000))
-    assert time.monotonic() - before < 10
     assert not _alive(stubs.calls[0].pid)
 
 
-def test_a_plugin_that_hangs_is_killed_when_the_time_is_over(stubs: Stubs, cni: CNIConfig, runtime: Any) -> None:
-    stubs.add("one", {"sleep": 60})
-    before = time.monotonic()
+class Clock:
+    """A clock that stands until a stub has been called, and then goes a step a look; it notes whether the stub lives."""
+
+    def __init__(self, stubs: Stubs) -> None:
+        self.stubs, self.now = stubs, 1000.0
+        self.lived: list[tuple[float, bool]] = []
+
+    def __call__(self) -> float:
+        if self.stubs.calls:
+            self.lived.append((self.now, _alive(self.stubs.calls[0].pid)))
+            self.now += 0.03125
+        return self.now
+
+
+def test_a_plugin_that_hangs_is_killed_when_the_time_is_over(
+    stubs: Stubs, cni: CNIConfig, runtime: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not before: it lives each time that the clock is looked at."""
+    stubs.add("one", {"wait_for": gate.path})
+    clock = Clock(stubs)
+    monkeypatch.setattr("libcni.cancellation.monotonic", clock)
     with pytest.raises(StepFailed) as caught:
-        cni.add_network_list(network("one"), runtime, timeout=0.5)
-    assert 0.4 < time.monotonic() - before < 30
+        cni.add_network_list(network("one"), runtime, timeout=0.125)
+    assert clock.now >= 1000.125
+    assert clock.lived[:4] == [(1000.0, True), (1000.03125, True), (1000.0625, True), (1000.09375, True)]
     assert isinstance(caught.value.__cause__, PluginTimeout | TimeoutError)
     assert is_timeout(caught.value) and not is_cancelled(caught.value)
     assert "netplugin failed with no error message: signal: killed" in str(caught.value)
-    assert f"{stubs.folder}/one did not end within the call's 0.5 s and was killed" in str(caught.value)
+    assert f"{stubs.folder}/one did not end within the call's 0.125 s and was killed" in str(caught.value)
     assert not _alive(stubs.calls[0].pid)
 
 
-def test_the_time_is_the_whole_calls(stubs: Stubs, tmp_path: Path, runtime: Any) -> None:
+def test_the_time_is_the_whole_calls(
+    stubs: Stubs, tmp_path: Path, runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All plugins of a call have the same moment to be over."""
     moments: list[float | None] = []
 
@@ -184,12 +204,11 @@ def test_the_time_is_the_whole_calls(stubs: Stubs, tmp_path: Path, runtime: Any)
     for name in ("one", "two"):
         stubs.add(name, result())
     library = optioned(stubs, tmp_path, Options(), Noting())
-    before = time.monotonic()
-    library.add_network_list(network("one", "two"), runtime, timeout=100)
+    clock = itertools.count(1000.0)
+    monkeypatch.setattr("libcni.cancellation.monotonic", lambda: next(clock))
+    library.add_network_list(network("one", "two"), runtime, timeout=100_000)
     library.del_network_list(network("one", "two"), runtime)
-    assert len(moments) == 4
-    assert moments[0] == moments[1] and moments[0] is not None and before + 100 <= moments[0] < before + 200
-    assert moments[2:] == [None, None]
+    assert moments == [101_000, 101_000, None, None]
 
 
 def test_nothing_is_started_once_the_time_is_over(stubs: Stubs) -> None:
@@ -216,27 +235,28 @@ def test_a_default_time_for_every_call(stubs: Stubs, tmp_path: Path, runtime: An
         library.get_version_info("one")
 
 
-def test_cancelling_from_another_thread(stubs: Stubs, cni: CNIConfig, runtime: Any) -> None:
-    stubs.add("one", {"sleep": 60})
+def test_cancelling_from_another_thread(stubs: Stubs, cni: CNIConfig, runtime: Any, gate: Gate) -> None:
+    """The plugin does not end by itself."""
+    stubs.add("one", {"wait_for": gate.path})
     with Cancellation() as cancel:
         thread = threading.Thread(target=lambda: eventually(lambda: stubs.calls) and cancel.cancel())
         thread.start()
-        before = time.monotonic()
         with pytest.raises(CallCancelled, match="the call was cancelled") as caught:
-            cni.check_network_list(network("one"), runtime, cancel=cancel)
+            cni.check_network_list(network("one"), runtime, timeout=60, cancel=cancel)
         thread.join()
-        assert time.monotonic() - before < 10
         assert is_cancelled(caught.value) and not is_timeout(caught.value)
         assert not _alive(stubs.calls[0].pid)
         with pytest.raises(CallCancelled, match="was not started"):
             cni.check_network_list(network("one"), runtime, cancel=cancel)
 
 
-def test_a_daemon_that_a_plugin_left_does_not_hold_the_call(stubs: Stubs) -> None:
-    stubs.add("one", {"daemon": 20, "stdout": "answer"})
-    before = time.monotonic()
+def test_a_daemon_that_a_plugin_left_does_not_hold_the_call(stubs: Stubs, gate: Gate) -> None:
+    """It has not ended when the call has."""
+    stubs.add("one", {"daemon": gate.path, "stdout": "answer"})
     assert _run(stubs, ProcessExec(wait_delay=0.3)) == b"answer"
-    assert time.monotonic() - before < 5
+    assert stubs.daemons == 0
+    gate.open()
+    assert eventually(lambda: stubs.daemons) == 1
 
 
 def test_a_plugins_children_die_with_its_group(tmp_path: Path) -> None:
@@ -250,40 +270,59 @@ def test_a_plugins_children_die_with_its_group(tmp_path: Path) -> None:
     assert eventually(lambda: not _alive(child) or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2], 5)
 
 
-def test_a_file_that_is_being_written_is_tried_again(stubs: Stubs) -> None:
-    stubs.add("one", {"stdout": "late"})
-    at = stubs.folder / "one"
+def test_a_file_that_is_being_written_is_tried_again(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second after the other, until nobody has it open for writing."""
     # the interpreter of a script may be busy, never the script: a copy of a program it is
     program = stubs.folder / "busy"
     program.write_bytes(Path("/usr/bin/true").read_bytes())
     program.chmod(0o755)
-    holder = os.open(program, os.O_WRONLY)
-    threading.Timer(0.4, os.close, [holder]).start()
-    before = time.monotonic()
-    assert ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline.after(10)) == b""
-    assert time.monotonic() - before > 0.9
-    assert at.exists()
+    holder, pauses = os.open(program, os.O_WRONLY), list[float]()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            os.close(holder)
+
+    monkeypatch.setattr("libcni.execution.time", SimpleNamespace(sleep=sleep))
+    assert ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline.after(1000)) == b""
+    assert pauses == [1.0, 1.0, 1.0]
 
 
-def test_a_file_that_stays_busy_is_an_error_in_time(stubs: Stubs) -> None:
+def test_a_file_that_stays_busy_is_given_up(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After six tries, or earlier when the time is over; a pause is not longer than what is left of it."""
+    pauses: list[float] = []
+    monkeypatch.setattr("libcni.cancellation.monotonic", lambda: 1000.0 + sum(pauses))
+    monkeypatch.setattr("libcni.execution.time", SimpleNamespace(sleep=pauses.append))
     program = stubs.folder / "busy"
     program.write_bytes(Path("/usr/bin/true").read_bytes())
     program.chmod(0o755)
     with program.open("r+b"), pytest.raises(PluginFailed):
-        ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline.after(0.3))
+        ProcessExec().exec_plugin(str(program), b"", dict(os.environ))
+    assert pauses == [1.0] * 5
+    pauses.clear()
+    with program.open("r+b"), pytest.raises(PluginFailed):
+        ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline.after(1.25))
+    assert pauses == [1.0, 0.25]
 
 
 def test_waiting_for_a_busy_file_can_be_cancelled(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("libcni.execution._BUSY_PAUSE", 60.0)
+    monkeypatch.setattr("libcni.execution._BUSY_PAUSE", 5.0)
     program = stubs.folder / "busy"
     program.write_bytes(Path("/usr/bin/true").read_bytes())
     program.chmod(0o755)
-    before = time.monotonic()
-    with Cancellation() as cancel, program.open("r+b"):
-        threading.Timer(0.2, cancel.cancel).start()
-        with pytest.raises(CallCancelled, match="was not started"):
-            ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline(), cancel)
-    assert time.monotonic() - before < 30
+    woken: list[bool] = []
+
+    class Turned(Cancellation):
+        def wait(self, seconds: float) -> bool:
+            turning = threading.Thread(target=self.cancel)
+            turning.start()
+            woken.append(super().wait(seconds))
+            turning.join()
+            return woken[-1]
+
+    with Turned() as cancel, program.open("r+b"), pytest.raises(CallCancelled, match="was not started"):
+        ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline(), cancel)
+    assert woken == [True], "the wait was ended by the switch"
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e12])
