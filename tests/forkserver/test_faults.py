@@ -111,14 +111,17 @@ def test_a_server_of_somebody_else_is_not_told_the_call(node: Node, tmp_path: Pa
 
 def test_a_stopped_server_is_waited_for_a_second(node: Node, own_server: Server) -> None:
     """Neither the server nor its spare runs; when they go on, what was left is forgotten."""
-    stopped = [own_server.pid, own_server.spare()]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    pod = node.pod()
-    outcome = call(node, "ADD", layer2(), pod, own_server)
-    assert outcome.ok and was_cold(outcome) and "timed out" in outcome.stderr
-    for pid in stopped:
-        os.kill(pid, signal.SIGCONT)
+    os.kill(own_server.pid, signal.SIGSTOP)
+    stopped = [own_server.pid, *own_server.children()]  # it forks no more now
+    try:
+        for pid in stopped[1:]:
+            os.kill(pid, signal.SIGSTOP)
+        pod = node.pod()
+        outcome = call(node, "ADD", layer2(), pod, own_server)
+        assert outcome.ok and was_cold(outcome) and "timed out" in outcome.stderr
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
     served_by(call(node, "DEL", layer2(), pod, own_server))
     assert pod.links().keys() == {"lo"}
 
