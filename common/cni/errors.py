@@ -83,6 +83,10 @@ class NetnsGone(InvalidNetns):
     """The path in ``CNI_NETNS`` does not exist (any more): for DEL the work there is done."""
 
 
+class NoNetns(InvalidNetns):
+    """What is at the path in ``CNI_NETNS`` is certainly no network namespace: for DEL it is gone too."""
+
+
 class TryAgainLater(CNIError):
     """Something is busy for longer than this call may wait."""
 

@@ -1,8 +1,9 @@
 """A network namespace by its path (namespaces(7), setns(2), ioctl_ns(2)): opened, verified, entered and left."""
 
+import errno
 import os
 
-from cni.errors import InvalidNetns, NetnsGone
+from cni.errors import InvalidNetns, NetnsGone, NoNetns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
+# What open(2) says where no namespace can be: a way through a file, links in a circle, a socket, too long a name.
+_NONE = (errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG)
 
 
 def setns(fd: int, kind: int) -> None:
@@ -37,7 +40,10 @@ class Namespace:
     """A network namespace other than the process's own. As a context it is entered, and left again."""
 
     def __init__(self, path: str) -> None:
-        """Raises ``NetnsGone`` when nothing is at ``path``, ``InvalidNetns`` when that is no network namespace."""
+        """Raises ``NetnsGone`` when nothing is at ``path``, ``NoNetns`` when that is no network namespace.
+
+        ``InvalidNetns`` itself is raised when it cannot be opened now, so that it may be one.
+        """
         import fcntl
 
         self.path = path
@@ -52,7 +58,8 @@ class Namespace:
                 f'failed to open netns "{path}": failed to Statfs "{path}": no such file or directory'
             ) from None
         except (OSError, ValueError) as error:
-            raise InvalidNetns(f'failed to open netns "{path}": {error}') from None
+            certain = isinstance(error, ValueError) or error.errno in _NONE
+            raise (NoNetns if certain else InvalidNetns)(f'failed to open netns "{path}": {error}') from None
         try:
             kind = fcntl.ioctl(self.fd, _NS_GET_NSTYPE)
         except OSError:
@@ -60,7 +67,7 @@ class Namespace:
         if kind != _CLONE_NEWNET:
             self.close()
             remedy = "CNI_NETNS must be the path of a network namespace, such as /var/run/netns/NAME"
-            raise InvalidNetns(f'failed to open netns "{path}": it is no network namespace', remedy)
+            raise NoNetns(f'failed to open netns "{path}": it is no network namespace', remedy)
 
     def __enter__(self) -> "Namespace":
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)

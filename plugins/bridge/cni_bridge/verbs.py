@@ -1,7 +1,7 @@
 """The verbs of bridge."""
 
 from cni import ipam, plan
-from cni.errors import CheckFailed, CNIError, InvalidNetns, NetnsGone
+from cni.errors import CheckFailed, CNIError, NetnsGone, NoNetns
 from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Rtnl
 from cni.result import Interface, Result
@@ -71,14 +71,17 @@ def delete(call: "Call") -> None:
 
 
 def _namespace(call: "Call") -> Namespace | None:
-    """The container's namespace, None where there is none any more: then its links are gone with it."""
+    """The container's namespace, None where there is none any more: then its links are gone with it.
+
+    One that cannot be opened is an error before anything is removed: its other interfaces may share what would go.
+    """
     if not call.netns:
         return None
     try:
         return Namespace(call.netns)
     except NetnsGone:
         return None
-    except InvalidNetns as error:
+    except NoNetns as error:
         call.say(f"bridge: {error}: taken for gone")
         return None
 

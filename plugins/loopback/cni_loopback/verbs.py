@@ -2,7 +2,7 @@
 
 from cni import plan
 from cni.address import Prefix
-from cni.errors import CheckFailed, CNIError, InvalidNetns, NetnsGone, Refused
+from cni.errors import CheckFailed, CNIError, NetnsGone, NoNetns, Refused
 from cni.kernel.namespace import Namespace
 from cni.result import Interface, IPConfig, Result
 
@@ -90,7 +90,7 @@ def delete(call: "Call") -> None:
         namespace = Namespace(call.netns)
     except NetnsGone:
         return
-    except InvalidNetns as error:
+    except NoNetns as error:
         call.say(f"loopback: {error}: taken for gone")
         return
     plan.remove(_plan(LoopbackUp(call, namespace), []), call.observe)

@@ -1,7 +1,7 @@
 """The verbs of portmap."""
 
 from cni import plan
-from cni.errors import InvalidNetns, LimitedConnectivity
+from cni.errors import LimitedConnectivity, NetnsGone, NoNetns
 from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Rtnl
 from cni_portmap import settings
@@ -49,12 +49,15 @@ def delete(call: "Call") -> None:
 
 
 def _namespace(call: "Call") -> Namespace | None:
-    """The container's namespace where it can be opened: it tells which addresses the other interfaces have."""
+    """The container's namespace where there is one: it tells which addresses the other interfaces have.
+
+    One that cannot be opened is an error: without it the rules of those interfaces would be taken for this one's.
+    """
     if not call.netns:
         return None
     try:
         return Namespace(call.netns)
-    except InvalidNetns:
+    except (NetnsGone, NoNetns):
         return None
 
 
