@@ -659,3 +659,22 @@ def test_a_batch_begins_with_the_generation_that_it_was_made_for(empty: Netns, m
     assert body[:4] == struct.pack("=BB", 0, 0) + socket.htons(10).to_bytes(2, "little")
     assert struct.unpack_from("=HH", body, 4) == (8, 1)
     assert int.from_bytes(body[8:12], "big") > 0
+
+
+def test_whether_a_thread_has_a_socket() -> None:
+    """The fork server's children stay a moment where there is one: a thread of its own has none before the first use."""
+    from threading import Thread
+
+    from cni.kernel import nftables
+
+    told: list[bool] = []
+
+    def look() -> None:
+        told.append(nftables.used())
+        nftables.here()
+        told.append(nftables.used())
+
+    thread = Thread(target=look)
+    thread.start()
+    thread.join()
+    assert told == [False, True]

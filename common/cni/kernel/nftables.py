@@ -130,6 +130,11 @@ def here() -> "Nftables":
     return kernel
 
 
+def used() -> bool:
+    """Whether this thread has such a socket."""
+    return getattr(_thread_local, "held", None) is not None
+
+
 class Nftables(Netlink):
     """A socket to nf_tables of the namespace in which it is made."""
 

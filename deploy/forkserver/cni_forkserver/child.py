@@ -23,9 +23,11 @@ from _socket import (
     socket,
 )
 from struct import Struct
+from time import sleep
 
 import cni
 from cni import skel
+from cni.kernel import nftables
 from cni_forkserver import surroundings, warming
 from cni_forkserver.peer import Caller, Refused
 from cni_forkserver.surroundings import Request
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 # Seconds that a caller may take to send its call, and to read the answer.
 PATIENCE, READING = 5.0, 20.0
+# Seconds that a process stays which has an nftables socket: by then what it removed is freed (RCU, some 20 ms).
+LINGER = 0.2
 # No packet is larger than a socket's buffer, 208 KiB unless the node's administrator has raised it.
 _PACKET_MAX = 1 << 18
 _PIECE = 1 << 16
@@ -46,6 +50,18 @@ _CREDENTIALS = Struct("=iII")
 # Three streams; working directory, root, network and mount namespace.
 _DESCRIPTORS = 7
 _F_SETSIG, _SIGKILL = 10, 9
+
+
+def stand_back() -> None:
+    """Never take the processor from a process that serves a call (sched(7), SCHED_BATCH): forking the next can wait."""
+    _schedule(os.SCHED_BATCH)
+
+
+def _schedule(policy: int) -> None:
+    try:
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+    except OSError:
+        pass  # it is a matter of speed alone
 
 
 def serve(
@@ -62,6 +78,7 @@ def serve(
     connection = _accepted(listener, lifeline)
     if connection is None:
         return 0
+    _schedule(os.SCHED_OTHER)
     connection.settimeout(PATIENCE)
     connection.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
     _send(connection, cni.build.encode())
@@ -80,7 +97,12 @@ def serve(
     os.closerange(0, 3)
     for at in range(0, len(output), _PIECE):
         _send(connection, b"O" + output[at : at + _PIECE])
-    return _send(connection, b"S" + bytes([status & 0xFF]))
+    _send(connection, b"S" + bytes([status & 0xFF]))
+    connection.close()
+    if nftables.used():
+        # whoever closes a netfilter socket while the kernel frees what was removed holds up all transactions meanwhile
+        sleep(LINGER)
+    return 0
 
 
 def _accepted(listener: socket, lifeline: int) -> "socket | None":
