@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from node.namespace import Netns
 from node.plugin import subject_is_old_go
-from node.topology import Node
+from node.topology import NamedNetns, Node
 
 # No test is about time: an example that takes long on a busy machine is no fault.
 settings.register_profile("untimed", deadline=None)
@@ -45,6 +46,17 @@ def new_node(tmp_path: Path) -> Iterator[Callable[[], Node]]:
 
     with ExitStack() as nodes:
         yield make
+
+
+@pytest.fixture
+def empty() -> Iterator[Netns]:
+    """An empty network namespace, in which the test itself runs."""
+    at = NamedNetns("empty")
+    try:
+        with at.inside():
+            yield at
+    finally:
+        at.close()
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cni.kernel.transaction import Expression
     from cni.names import Attachment
 
 TABLE = "pycni_masquerade"
@@ -64,7 +65,7 @@ def _subnet(set_name: str) -> Prefix | None:
         return None
 
 
-def _in_network(prefix: Prefix, equal: bool) -> "list[nft.Expression]":
+def _in_network(prefix: Prefix, equal: bool) -> "list[Expression]":
     """Go on only for a destination inside, or outside, a network."""
     load = nft.address(prefix.version, destination=True)
     if prefix.length == prefix.address.bits:

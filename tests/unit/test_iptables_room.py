@@ -2,8 +2,6 @@
 
 import itertools
 import os
-import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -30,19 +28,6 @@ from node.namespace import Netns
 root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 ONE, SECOND = Attachment("net1", "c1", "eth0"), Attachment("net1", "c1", "eth1")
 _numbers = itertools.count()
-
-
-@pytest.fixture
-def empty() -> Iterator[Netns]:
-    """An empty network namespace, in which the test itself runs."""
-    name = f"pycni-{os.getpid()}-ipt{next(_numbers)}"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=60)
-    at = Netns(f"/var/run/netns/{name}")
-    try:
-        with at.inside():
-            yield at
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True, timeout=60)
 
 
 def silent(line: str) -> None:

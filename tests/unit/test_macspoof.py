@@ -1,9 +1,7 @@
 """The MAC spoof check's transactions on a kernel of one's own, and its parts that need none."""
 
 import os
-import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,19 +17,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces ne
 
 MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
 ONE, TWO = Attachment("net1", "c1", "eth0"), Attachment("net1", "c2", "eth0")
-
-
-@pytest.fixture
-def empty() -> Iterator[Netns]:
-    """An empty network namespace, in which the test itself runs."""
-    name = f"pycni-{os.getpid()}-spoof"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=60)
-    at = Netns(f"/var/run/netns/{name}")
-    try:
-        with at.inside():
-            yield at
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True, timeout=60)
 
 
 def elements() -> dict[str, list[tuple[bytes, bytes, str]]]:

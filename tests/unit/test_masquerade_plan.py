@@ -3,8 +3,6 @@
 import itertools
 import os
 import re
-import subprocess
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,19 +27,6 @@ def prefixes(*texts: str) -> list[Prefix]:
 
 
 FOUR, SIX = prefixes("10.1.0.2/24"), prefixes("2001:db8:1::2/64")
-
-
-@pytest.fixture
-def empty() -> Iterator[Netns]:
-    """An empty network namespace, in which the test itself runs."""
-    name = f"pycni-{os.getpid()}-masq{next(_numbers)}"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=60)
-    at = Netns(f"/var/run/netns/{name}")
-    try:
-        with at.inside():
-            yield at
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True, timeout=60)
 
 
 def ruleset(at: Netns) -> str:

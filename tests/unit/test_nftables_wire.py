@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -44,19 +43,6 @@ from node.namespace import Netns
 root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 TABLE = "wire"
 _numbers = itertools.count()
-
-
-@pytest.fixture
-def empty() -> Iterator[Netns]:
-    """An empty network namespace, in which the test itself runs."""
-    name = f"pycni-{os.getpid()}-wire{next(_numbers)}"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=60)
-    at = Netns(f"/var/run/netns/{name}")
-    try:
-        with at.inside():
-            yield at
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True, timeout=60)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Expression = tuple[str, list[tuple[str, Any]]]
+    from cni.kernel.transaction import Expression
 
 REG_VERDICT, REG_1, REG_2 = 0, 1, 2
 REG32_00 = 8

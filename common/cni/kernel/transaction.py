@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from cni.kernel.expressions import Expression
+    # its name, and its attributes
+    Expression = tuple[str, list[tuple[str, Any]]]
 
 INET, IPV4, BRIDGE, IPV6 = 1, 2, 7, 10
 _FAMILY_NAMES = {INET: "inet", IPV4: "ip", BRIDGE: "bridge", IPV6: "ip6"}

@@ -64,7 +64,7 @@ from cni_portmap.owned import ADDRESS, EVERYWHERE, PLAIN, WORD, named, source_se
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni.kernel.expressions import Expression
+    from cni.kernel.transaction import Expression
 
 TABLE = "pycni_hostports"
 WHERE = f"nftables table inet {TABLE}"
