@@ -170,16 +170,26 @@ def comment_of(rule: Rule) -> str:
     return match_of(rule, "comment").split(b"\0")[0].decode("utf-8", "replace")
 
 
-def compared(rule: Rule) -> "set[bytes]":
-    """The values that a rule compares with: its source address is one of them."""
+def _data(rule: Rule, name: str, attribute: str) -> "set[bytes]":
+    """The values that expressions of one name hold in an attribute."""
     found = set()
     for expression in rule.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
-        if expression.get_attr("NFTA_EXPR_NAME") == "cmp":
-            data = expression.get_attr("NFTA_EXPR_DATA").get_attr("NFTA_CMP_DATA")
+        if expression.get_attr("NFTA_EXPR_NAME") == name:
+            data = expression.get_attr("NFTA_EXPR_DATA").get_attr(attribute)
             value = data.get_attr("NFTA_DATA_VALUE") if data else None
             if value:
                 found.add(value_of(value))
     return found
+
+
+def compared(rule: Rule) -> "set[bytes]":
+    """The values that a rule compares with: its source address is one of them."""
+    return _data(rule, "cmp", "NFTA_CMP_DATA")
+
+
+def loaded(rule: Rule) -> "set[bytes]":
+    """The values that a rule loads: where a native translation leads to is one of them."""
+    return _data(rule, "immediate", "NFTA_IMMEDIATE_DATA")
 
 
 def target_of(rule: Rule) -> "tuple[str, bytes]":

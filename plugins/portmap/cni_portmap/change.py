@@ -54,7 +54,7 @@ class Change:
         missing = self._needed(wanted) - rules
         fresh = not rules and not self.kernel.has_table(INET, TABLE)
         if missing:
-            self._repair(wanted, missing, fresh)
+            self._repair(wanted, rules, missing, fresh)
         if thorough and not fresh:
             self._forget(attachment.link)
         for name, elements in wanted.mapped().items():
@@ -78,8 +78,10 @@ class Change:
             needed.update(layout.group_rules(version, group))
         return needed
 
-    def _repair(self, wanted: Owned, missing: "set[tuple[str, str]]", fresh: bool) -> None:
-        """Make the table, or what is missing of it."""
+    def _repair(
+        self, wanted: Owned, rules: "set[tuple[str, str]]", missing: "set[tuple[str, str]]", fresh: bool
+    ) -> None:
+        """Make the table, or what is missing of it beside the ``rules`` that are there."""
         layout.add_table(self.transaction, self._records)
         layout.add_rules(self.transaction, missing)
         for version, group in wanted.groups().items():
@@ -89,9 +91,7 @@ class Change:
             layout.add_source_set(self.transaction, source)
         sets = [] if fresh else self.kernel.sets(INET, TABLE)
         lengths = {layout.source_of(name) for name in (*sets, *(source_set(source) for source in wanted.masqueraded()))}
-        there = {
-            comment for chain, comment in self.kernel.rule_comments(INET, TABLE) if chain == layout.POSTROUTING_CHAIN
-        }
+        there = {comment for chain, comment in rules if chain == layout.POSTROUTING_CHAIN}
         for found in sorted(length for length in lengths if length is not None):
             if f"from{found[0]}_{found[1]}" not in there:
                 layout.add_source_rule(self.transaction, *found)

@@ -5,7 +5,7 @@ network and interface. So what leads to another interface of a container that li
 """
 
 from cni.kernel import nftables
-from cni.kernel.iptables import compared, value_of
+from cni.kernel.iptables import compared, loaded
 from cni.kernel.nftables import Nftables, Rule
 from cni.kernel.transaction import IPV4, IPV6, Transaction
 from cni.plan import Effect
@@ -65,11 +65,4 @@ class GoTables(Effect):
 
 def values(rule: Rule) -> "set[bytes]":
     """What a rule compares with, and where it leads to."""
-    found = compared(rule)
-    for expression in rule.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
-        if expression.get_attr("NFTA_EXPR_NAME") == "immediate":
-            data = expression.get_attr("NFTA_EXPR_DATA").get_attr("NFTA_IMMEDIATE_DATA")
-            value = data.get_attr("NFTA_DATA_VALUE") if data else None
-            if value:
-                found.add(value_of(value))
-    return found
+    return compared(rule) | loaded(rule)
