@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cni.kernel.transaction import Expression
 
-REG_VERDICT, REG_1, REG_2 = 0, 1, 2
+REG_VERDICT, REG_1 = 0, 1
 REG32_00 = 8
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _ACCEPT, _DROP, _JUMP, _RETURN = 1, 0, -3, -5
