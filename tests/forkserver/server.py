@@ -1,6 +1,7 @@
 """A fork server of our own, started and ended by a test, and calls that are handed over to it."""
 
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ DIST = Path(__file__).parents[2] / "dist"
 PROGRAM = DIST / "cni-forkserver"
 SERVED, DECLINED = "cni-forkserver: served by process ", "cni-forkserver: not used: "
 Object = dict[str, Any]
+CREDENTIALS = struct.Struct("3i")
 
 
 class Server:
@@ -35,13 +37,19 @@ class Server:
 
     def build(self) -> bytes:
         """The build that it tells to who connects; empty if nobody can."""
+        return self._greeted()[0]
+
+    def _greeted(self) -> tuple[bytes, int]:
+        """The build that it tells, and the child that told it; empty and 0 if nobody can connect."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
             connection.settimeout(LIMIT)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             try:
                 connection.connect(self.socket)
-                return connection.recv(200)
-            except OSError:
-                return b""
+                build, [(_, _, sender)], _, _ = connection.recvmsg(200, socket.CMSG_SPACE(CREDENTIALS.size))
+            except (OSError, ValueError):  # ValueError: it ended before it told anything
+                return b"", 0
+            return build, CREDENTIALS.unpack(sender)[0]
 
     def children(self) -> set[int]:
         """Its children that live: the spare, and those that serve."""
@@ -51,6 +59,16 @@ class Server:
         """The one child that there is when no call is served."""
         assert eventually(lambda: len(self.children()) == 1), self.children()
         return next(iter(self.children()))
+
+    def idle(self) -> None:
+        """Wait until it has heard of every call so far, which is when it looks for another build.
+
+        It forks a spare once it knows that the one before has a caller: whoever greets here is younger than all
+        earlier calls, and when a spare younger than that is the only child, all is heard.
+        """
+        build, child = self._greeted()
+        assert build
+        assert eventually(lambda: self.children() != {child} and len(self.children()) == 1), self.children()
 
     def end(self, signal: int = 15) -> int:
         """End it; its exit status."""

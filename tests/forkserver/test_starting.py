@@ -171,6 +171,7 @@ def test_a_server_becomes_the_build_that_is_installed_over_it(node: Node, instal
     rebuilt(DIST / "bridge", folder / "bridge")
     assert not status(node, folder, server), "a plugin of another build is not served"
     assert server.build() == before
+    server.idle()
     rebuilt(DIST / "cni-forkserver", folder / "cni-forkserver")
     assert not status(node, folder, server)
     assert eventually(lambda: server.build() == before[::-1])
@@ -196,6 +197,7 @@ def test_which_build_a_process_is_of_is_not_read_from_a_file_that_has_changed(
 ) -> None:
     """A delegate of the build that is installed now, beside a child of the one before: it is executed."""
     folder, server = installed
+    server.idle()
     for name in ("cni-forkserver", "host-local"):
         rebuilt(DIST / name, folder / name)
     pod, conf = node.pod(), bridge(host_local(node.data_dir, "10.8.0.0/24"), name="net8")
