@@ -1,6 +1,7 @@
 """What the tests share: pretended nodes, and what Debian's Go plugins cannot do when they are the subject."""
 
 import itertools
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,12 @@ from node.topology import NamedNetns, Node
 # No test is about time: an example that takes long on a busy machine is no fault.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+# Who runs the suite in the background, or under nohup, has it ignore these, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_configure(config: pytest.Config) -> None:

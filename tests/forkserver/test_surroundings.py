@@ -86,6 +86,7 @@ UNUSUAL = {
     "priority": "renice -n 7 $$ > /dev/null",
     "OOM killer's score": "echo 321 > /proc/self/oom_score_adj; echo -222 > /proc/self/oom_score_adj",
     "CPUs": "taskset -p 2 $$ > /dev/null",
+    "ignored signals": "trap '' HUP INT QUIT TERM USR1 RTMAX-3",
     "an environment with little in it": "unset CNI_DEBUG_X LISTEN_FDS ODD",
 }
 

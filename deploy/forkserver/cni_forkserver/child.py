@@ -5,7 +5,6 @@ call is known the child dies with its caller: the kernel kills the child's proce
 (fcntl(2), F_SETSIG), whatever it is doing just then, and with it the plugins that it has started.
 """
 
-import _signal  # type: ignore[import-not-found]  # as in `serving`
 import fcntl
 import gc
 import os
@@ -139,12 +138,12 @@ def _taken_over(connection: socket, plugins: "dict[str, Plugin]", powers: "Mappi
         raise Refused(f"{len(descriptors)} descriptors came")
     _die_with(connection)
     surroundings.limits(caller)
+    surroundings.signals(caller)
     warming.seal()
     surroundings.enter(*descriptors[3:])
     surroundings.process(request, descriptors[:3])
     _close_all_but(connection.fileno())
     gc.disable()
-    _signal.signal(_signal.SIGINT, _signal.default_int_handler)  # as in every Python that starts
     if request.environ.get(b"CNI_DEBUG"):
         os.write(2, f"cni-forkserver: served by process {os.getpid()}\n".encode())
     return plugins[request.package]

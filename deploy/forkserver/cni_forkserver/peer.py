@@ -28,13 +28,16 @@ def _read(path: str) -> bytes:
         os.close(fd)
 
 
-def powers(pid: "int | str") -> "Mapping[str, str]":
+def _status(pid: "int | str") -> "Mapping[str, str]":
+    """A process's status, line by line (proc(5))."""
+    lines = _read(f"/proc/{pid}/status").decode("ascii", "replace").splitlines()
+    return {name: value for name, _, value in (line.partition(":\t") for line in lines)}
+
+
+def powers(pid: "int | str", status: "Mapping[str, str] | None" = None) -> "Mapping[str, str]":
     """What a process may do: the lines of its status that tell, its security label, its user and PID namespaces."""
-    found: dict[str, str] = {}
-    for line in _read(f"/proc/{pid}/status").decode("ascii", "replace").splitlines():
-        name, _, value = line.partition(":\t")
-        if name in _POWERS:
-            found[name] = value
+    status = status or _status(pid)
+    found = {name: status[name] for name in _POWERS if name in status}
     try:
         found["label"] = _read(f"/proc/{pid}/attr/current").decode("utf-8", "replace").rstrip("\0\n")
     except OSError:
@@ -63,6 +66,8 @@ class Caller:
         Raises ``Refused`` when it is gone.
         """
         self.pid = pid
+        self.ignored = 0
+        """Signals that it ignores, a bit each; known once it is verified."""
         if pid <= 0:
             raise Refused("the caller is in another PID namespace")
         try:
@@ -80,13 +85,15 @@ class Caller:
         if sender != self.pid:
             raise Refused("one process connected and another one sent the call")
         try:
-            theirs = powers(self.pid)
+            status = _status(self.pid)
+            theirs = powers(self.pid, status)
         except OSError:
             raise Refused("the caller is gone") from None
         self.must_live()
         for name, value in own.items():
             if theirs.get(name) != value:
                 raise Refused(f"the caller's {name} is {theirs.get(name)}, the server's {value}")
+        self.ignored = int(status["SigIgn"], 16)
 
     def must_live(self) -> None:
         """Raise ``Refused`` if the caller has ended: what was read under its number may be another's."""

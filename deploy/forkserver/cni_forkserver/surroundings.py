@@ -2,6 +2,7 @@
 started it. What is not taken over: its control group, its parent, descriptors above 2 (docs/forkserver.md).
 """
 
+import _signal  # type: ignore[import-not-found]  # as in `serving`
 import os
 import resource
 import sys
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
+_SIGNALS = range(1, 65)
 _LIMITS = tuple(
     value for name, value in vars(resource).items() if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
 )
@@ -73,6 +75,16 @@ def limits(caller: Caller) -> None:
     with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
         if file.read() != score:
             file.write(score)
+
+
+def signals(caller: Caller) -> None:
+    """Take over which signals are ignored; raises ``OSError``, ``ValueError``."""
+    for number in _SIGNALS:
+        ignored = bool(caller.ignored >> number - 1 & 1)
+        if ignored != (_signal.getsignal(number) == _signal.SIG_IGN):
+            _signal.signal(number, _signal.SIG_IGN if ignored else _signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)  # as in every Python that starts
 
 
 def process(request: Request, streams: "Sequence[int]") -> None:
