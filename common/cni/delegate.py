@@ -27,6 +27,7 @@ _BUSY_TRIES, _BUSY_PAUSE = 5, 1.0
 _ETXTBSY = 26
 # SIGPIPE and SIGXFSZ: a program that Python starts would ignore them too.
 _IGNORED_BY_PYTHON = (13, 25)
+_UNKNOWN = "its exit status is unknown, this process ignores SIGCHLD or waits for every child"
 _MARK = b"pycni-build:"
 
 
@@ -106,6 +107,8 @@ def _failure(status: str, output: bytes, noise: bytes) -> CNIError:
     except (CNIError, ValueError) as error:
         text = f"netplugin failed but error parsing its diagnostic message {_quoted(output)}: {error}"
         return CNIError(text, code=0)
+    if not msg and status == _UNKNOWN:  # a result, it seems, but who knows how it ended
+        return _failure(status, b"", noise)
     return CNIError(msg, details, code)
 
 
@@ -239,18 +242,31 @@ def _collect(child: int, path: str, out: int, err: int, deadline: float, timeout
                 waiting.discard(fd)
         if monotonic() >= look:
             look += _LOOK
-            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            if _has_ended(child):
                 for fd, _ in poll.poll(0):  # what it printed last: a pipe holds no more than this
                     collected[fd] += os.read(fd, 1 << 20)
                 break
     return bytes(collected[out]), bytes(collected[err])
 
 
-def _reap(child: int, path: str, deadline: float, timeout: float) -> int:
-    """The wait status of a child that has closed its streams, or has ended."""
+def _has_ended(child: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _reap(child: int, path: str, deadline: float, timeout: float) -> "int | None":
+    """The wait status of a child that has closed its streams, or has ended.
+
+    None if nobody kept it: a program that runs plugins in its own process ignores SIGCHLD, or waits for every child.
+    """
     pause = 0.0002
     while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
+        try:
+            ended, status = os.waitpid(child, os.WNOHANG)
+        except ChildProcessError:
+            return None
         if ended:
             return status
         if monotonic() >= deadline:
@@ -261,18 +277,23 @@ def _reap(child: int, path: str, deadline: float, timeout: float) -> int:
 
 def _kill(child: int) -> None:
     """Kill it, and wait a moment for its end: one that hangs in the kernel is left to init."""
-    os.kill(child, 9)
-    for _ in range(100):
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return
-        sleep(0.01)
+    try:
+        os.kill(child, 9)
+        for _ in range(100):
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return
+            sleep(0.01)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # it has ended, and nobody kept its status
 
 
 def _late(path: str, timeout: float) -> TryAgainLater:
     return TryAgainLater(f"{path} did not end within {timeout:g} s and was killed")
 
 
-def _told(status: int) -> str:
+def _told(status: "int | None") -> str:
+    if status is None:
+        return _UNKNOWN
     if os.WIFSIGNALED(status):
         return f"signal: {os.WTERMSIG(status)}"
     code = os.waitstatus_to_exitcode(status)

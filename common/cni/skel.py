@@ -5,6 +5,7 @@ JSON, the network's name, the verb, the version, a namespace that is the plugin'
 This module starts fast: nothing is imported that VERSION does not need.
 """
 
+import _signal  # type: ignore[import-not-found]  # `signal` drags in enum
 import os
 import sys
 from time import monotonic
@@ -314,6 +315,8 @@ def _occupy_streams() -> None:
 def served(plugin: Plugin) -> tuple[int, bytes]:
     """Serve the process's own call: the exit status, and what is to be written to standard output."""
     _occupy_streams()
+    if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:  # inherited: the kernel would keep no exit status for us
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     return call(plugin, os.environ, _read_stdin, _StandardError())
 
 

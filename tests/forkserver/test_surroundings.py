@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from forkserver.server import DIST, Server, call, served_by
+from forkserver.server import DIST, Server, call, served_by, was_cold
 from node.configuration import bridge
 from node.plugin import LIMIT, Outcome
 from node.topology import Node
@@ -98,6 +98,45 @@ def test_a_delegate_sees_the_callers_surroundings(node: Node, server: Server, sp
     warm, _ = seen(node, server, spy, UNUSUAL[what])
     assert cold == warm
     assert "10.9.9" not in cold and len(cold.splitlines()) > 60
+
+
+IGNORING = f"""#!/usr/bin/python3
+import os, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv("{DIST}/bridge", ["{DIST}/bridge"])
+"""
+DELEGATES = {
+    "that succeeds": """#!/bin/sh
+[ $CNI_COMMAND != ADD ] || echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.9.9.2/24"}]}'
+""",
+    "that fails": """#!/bin/sh
+[ $CNI_COMMAND != ADD ] || { echo '{"cniVersion": "1.0.0", "code": 77, "msg": "no more"}'; exit 1; }
+""",
+}
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("delegate", DELEGATES)
+def test_a_caller_that_ignores_sigchld_learns_how_its_delegate_ended(
+    node: Node, server: Server, tmp_path: Path, warm: bool, delegate: str
+) -> None:
+    """That is inherited from the runtime, and the kernel would keep no exit status."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in (("bridge", IGNORING), ("other", DELEGATES[delegate])):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    pod, conf = node.pod(), bridge({"type": "other"})
+    before = node.snapshot()
+    attachment = {"container": pod.container, "netns": pod.path, "binaries": str(folder)}
+    outcome = node.cni("bridge", "ADD", conf, env=server.environ if warm else None, **attachment)
+    assert was_cold(outcome) != warm
+    if delegate == "that succeeds":
+        assert outcome.result["ips"][0]["address"] == "10.9.9.2/24"
+    else:
+        assert outcome.error == {"cniVersion": "1.0.0", "code": 77, "msg": "no more"}
+        assert node.snapshot() == before
+    assert node.cni("bridge", "DEL", conf, env=server.environ if warm else None, **attachment).ok
 
 
 def test_the_server_itself_is_not_changed_by_a_call(node: Node, server: Server, spy: Path) -> None:

@@ -209,6 +209,32 @@ def test_a_delegate_does_not_ignore_the_signals_that_python_ignores(program: Cal
         assert not ignored >> (number - 1) & 1
 
 
+@pytest.mark.parametrize(
+    "body", [f"print({json.dumps(ADDRESS)!r})", "raise SystemExit(1)", "import os; os.closerange(1, 3)"]
+)
+def test_an_exit_status_that_nobody_kept_is_no_success(program: Callable[..., Path], body: str) -> None:
+    """In a program that runs plugins in its own process and ignores SIGCHLD."""
+    file = program(body)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(CNIError, match="its exit status is unknown"):
+            delegate.run(call_of(file.parent)[0], "fake", "ADD")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_one_that_hangs_is_killed_where_nobody_keeps_its_status(program: Callable[..., Path], tmp_path: Path) -> None:
+    file = program(f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)")
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(TryAgainLater, match="did not end within 1 s"):
+            delegate.execute(str(file), {}, b"", timeout=1)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    pid = int((tmp_path / "pid").read_text())
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_a_large_standard_input_is_given_whole(program: Callable[..., Path]) -> None:
     """More than a pipe holds, also to one that does not read it."""
     stdin = json.dumps({**CONF, "large": "x" * 3_000_000}).encode()
