@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from cni import build, wire
 from cni.config import chosen
 from cni.errors import CNIError, Refused, TryAgainLater
+from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -261,28 +262,23 @@ def _reap(child: int, path: str, deadline: float, timeout: float) -> "int | None
 
     None if nobody kept it: a program that runs plugins in its own process ignores SIGCHLD, or waits for every child.
     """
-    pause = 0.0002
-    while True:
+    for _ in attempts(deadline - monotonic(), first=0.0002, longest=0.05):
         try:
             ended, status = os.waitpid(child, os.WNOHANG)
         except ChildProcessError:
             return None
         if ended:
             return status
-        if monotonic() >= deadline:
-            raise _late(path, timeout)
-        sleep(pause)
-        pause = min(pause * 2, 0.05)
+    raise _late(path, timeout)
 
 
 def _kill(child: int) -> None:
     """Kill it, and wait a moment for its end: one that hangs in the kernel is left to init."""
     try:
         os.kill(child, 9)
-        for _ in range(100):
+        for _ in attempts(1.0):
             if os.waitpid(child, os.WNOHANG)[0]:
                 return
-            sleep(0.01)
     except (ProcessLookupError, ChildProcessError):
         pass  # it has ended, and nobody kept its status
 

@@ -4,6 +4,7 @@ from cni.address import Address
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
+from cni.patience import attempts
 from cni.plan import Effect
 
 TYPE_CHECKING = False
@@ -116,12 +117,9 @@ class ConfiguredInterface(Effect):
 
     def _settle(self, link: "Link") -> None:
         """Wait until no IPv6 address is tentative any more; one that somebody else has is an error."""
-        from time import monotonic, sleep
-
         from cni.kernel.rtnl import IFA_F_DADFAILED, IFA_F_TENTATIVE
 
-        deadline = monotonic() + _SETTLE
-        while True:
+        for _ in attempts(_SETTLE, first=0.05, longest=0.05):
             found = self._inside.rtnl.addresses(link.index, 10)
             for address in found:
                 if address.flags & IFA_F_DADFAILED:
@@ -132,9 +130,7 @@ class ConfiguredInterface(Effect):
                     )
             if not any(address.flags & IFA_F_TENTATIVE for address in found):
                 return
-            if monotonic() > deadline:
-                raise CNIError(f'failed to settle addresses for "{link.name}": still tentative after {_SETTLE:g} s')
-            sleep(0.05)
+        raise CNIError(f'failed to settle addresses for "{link.name}": still tentative after {_SETTLE:g} s')
 
     def _add_routes(self, link: "Link") -> None:
         from cni.kernel.rtnl import EEXIST

@@ -8,10 +8,10 @@ is part of what is locked, for a delegate works for the attachment of the plugin
 
 import fcntl
 import os
-from time import monotonic, sleep
 
 from cni.errors import TryAgainLater
 from cni.names import sha512
+from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,21 +61,18 @@ class Alone:
         file = _opened()
         if file < 0 or self._place in _ours:
             return self
-        deadline, pause = monotonic() + self._timeout, 0.0005
-        while True:
+        for _ in attempts(self._timeout):
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._place)
             except (BlockingIOError, PermissionError):
-                if monotonic() > deadline:
-                    raise self._late(file) from None
-                sleep(pause)
-                pause = min(pause * 1.5, 0.02)
+                continue
             except OSError:
                 return self  # a file system without locks
             else:
                 self._held = True
                 _ours.add(self._place)
                 return self
+        raise self._late(file)
 
     def __exit__(self, *exception: object) -> None:
         if self._held:

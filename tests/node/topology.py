@@ -84,7 +84,7 @@ class Node(NamedNetns):
 
     def pod(self, container: str = "") -> Pod:
         """A new pod's empty namespace."""
-        pod = Pod(container or f"ctr{next(_numbers)}")
+        pod = Pod(container or f"ctr{os.getpid()}-{next(_numbers)}")
         self._members.callback(pod.close)
         return pod
 

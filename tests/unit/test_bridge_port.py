@@ -1,11 +1,11 @@
 """When a bridge's port is ready, and when the neighbours are told: with a kernel whose answers are written down."""
 
-import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cni import patience
 from cni.address import Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import announce
@@ -45,8 +45,8 @@ def told() -> list[tuple[int, list[str]]]:
 
 
 def make(kernel: Kernel, told: list[Any], monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    monkeypatch.setattr(time, "monotonic", lambda: kernel.now)
-    monkeypatch.setattr(time, "sleep", kernel.sleep)
+    monkeypatch.setattr(patience, "monotonic", lambda: kernel.now)
+    monkeypatch.setattr(patience, "sleep", kernel.sleep)
     monkeypatch.setattr(
         announce, "announce", lambda namespace, link, found: told.append((kernel.looks, [str(a) for a in found]))
     )

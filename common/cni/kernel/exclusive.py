@@ -7,6 +7,7 @@ has started is still at work, so that DEL does not look before that has ended.
 import os
 
 from cni.errors import TryAgainLater
+from cni.patience import attempts
 
 _FOLDER = "/run/cni/pycni"
 _WAIT = 20.0
@@ -24,7 +25,6 @@ class Exclusive:
     def __enter__(self) -> "Exclusive":
         """Raises ``TryAgainLater``."""
         import fcntl
-        from time import monotonic, sleep
 
         try:
             if self._make:
@@ -33,20 +33,16 @@ class Exclusive:
         except OSError:
             return self
         os.set_inheritable(self._fd, True)
-        deadline, pause = monotonic() + _WAIT, 0.002
-        while True:
+        for _ in attempts(_WAIT, longest=0.05):
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if monotonic() >= deadline:
-                    os.close(self._fd)
-                    raise TryAgainLater(
-                        f"{self._path} was held for {_WAIT:g} s", "another plugin is at it (fuser tells); try again"
-                    ) from None
-                sleep(pause)
-                pause = min(pause * 2, 0.05)
-            else:
-                return self
+                continue
+            return self
+        os.close(self._fd)
+        raise TryAgainLater(
+            f"{self._path} was held for {_WAIT:g} s", "another plugin is at it (fuser tells); try again"
+        )
 
     def __exit__(self, *exception: object) -> None:
         if self._fd >= 0:

@@ -7,7 +7,8 @@ import fcntl
 import os
 import stat
 from _socket import AF_UNIX, SO_ACCEPTCONN, SO_TYPE, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
-from time import monotonic, sleep
+
+from cni.patience import attempts
 
 SOCKET = "/run/cni-forkserver/socket"
 # The first descriptor that systemd passes.
@@ -65,14 +66,12 @@ class Own:
 
     def _take_folder(self) -> None:
         """For as long as this process lives. A spare of a killed server, which closes its own, may be about to."""
-        deadline = monotonic() + _HANDING_OVER
-        while True:
+        for _ in attempts(_HANDING_OVER):
             try:
                 return fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if monotonic() > deadline:
-                    raise Unusable(f"another server listens at {self.path}") from None
-                sleep(0.02)
+                continue
+        raise Unusable(f"another server listens at {self.path}")
 
     def _made(self) -> socket:
         _remove_socket(self.path)

@@ -3,6 +3,7 @@
 from cni.errors import CheckFailed, CNIError
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import FORWARDING, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl
+from cni.patience import attempts
 from cni.plan import Effect
 
 TYPE_CHECKING = False
@@ -180,22 +181,18 @@ class PortForwards(Effect):
             announce(self.namespace, self.container, [ip.address.address for ip in self.ips])
 
     def _wait(self) -> bool:
-        from time import monotonic, sleep
-
         assert self.port is not None  # noqa: S101
-        deadline, pause = monotonic() + _PORT_TIMEOUT, 0.0005
-        while True:
+        state = ""
+        for _ in attempts(_PORT_TIMEOUT, longest=0.05):
             link = self.rtnl.link(index=self.port.index)
             if link is None:
                 raise CNIError(f"{self.port.name} vanished while it came up", "did something remove it?")
             if link.operstate == "up" and link.port_state == FORWARDING:
                 return True
-            if monotonic() > deadline:
-                if link.operstate == "up":
-                    return False
-                raise CNIError(f"bridge port in error state: {link.operstate}", f"{link.name} does not come up")
-            sleep(pause)
-            pause = min(pause * 2, 0.05)
+            state = link.operstate
+        if state == "up":
+            return False
+        raise CNIError(f"bridge port in error state: {state}", f"{self.port.name} does not come up")
 
     def compare(self) -> None:
         """The port is up."""

@@ -12,6 +12,7 @@ from stat import S_ISDIR, S_ISREG
 from cni import regular
 from cni.address import Address
 from cni.errors import CNIError, TryAgainLater
+from cni.patience import attempts
 from cni_host_local.hint import Hint
 
 TYPE_CHECKING = False
@@ -65,30 +66,22 @@ class Store:
 
     def __enter__(self) -> "Store":
         import fcntl
-        from time import monotonic, sleep
 
         try:
             os.makedirs(self.folder, 0o755, exist_ok=True)
             self._lock = _opened_lock(f"{self.folder}/lock")
         except (OSError, ValueError) as error:
             raise CNIError(f"cannot open the store of leases: {error}", f"{self.folder} must be writable") from None
-        deadline, pause = monotonic() + self._timeout, 0.0005
-        while True:
+        for _ in attempts(self._timeout):
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if monotonic() > deadline:
-                    holder = self._holder()
-                    os.close(self._lock)
-                    raise TryAgainLater(
-                        f"{self.folder}/lock is held by {holder} for more than {self._timeout:g} s", "try again"
-                    ) from None
-                sleep(pause)
-                pause = min(pause * 1.5, 0.02)
-            else:
-                break
-        self._dirty = not self._hint.load()
-        return self
+                continue
+            self._dirty = not self._hint.load()
+            return self
+        holder = self._holder()
+        os.close(self._lock)
+        raise TryAgainLater(f"{self.folder}/lock is held by {holder} for more than {self._timeout:g} s", "try again")
 
     def __exit__(self, *exception: object) -> None:
         if self._dirty:
