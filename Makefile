@@ -10,7 +10,7 @@ BUILD := .venv/build
 TESTS := .venv/test
 SOURCES := $(shell find common plugins runtime build deploy -name '*.py' -not -path '*/__pycache__/*') build/bundled.txt
 # A package and the program by which it is known to be there.
-BUILD_PACKAGES := python3-venv=/usr/lib/python3.11/ensurepip/__init__.py
+BUILD_PACKAGES = python3-venv=$(shell $(PYTHON) -c 'import os; print(os.path.dirname(os.__file__))')/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
 	busybox-static=busybox strace procps=ps podman systemd=systemd-analyze

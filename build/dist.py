@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,8 +54,19 @@ def modules_of(folder: Path, name: str) -> dict[str, bytes]:
     }
 
 
+def must_be_known() -> None:
+    """Refuse a pyroute2 that ``cni.kernel.pyroute`` does not know: a file has too little of it for the plain import."""
+    sys.path.insert(0, str(ROOT / "common"))
+    from cni.kernel.pyroute import KNOWN
+
+    found = version("pyroute2")
+    if found not in KNOWN:
+        sys.exit(f"build: pyroute2 {found} is not in KNOWN of common/cni/kernel/pyroute.py ({', '.join(KNOWN)})")
+
+
 def bundle() -> dict[str, bytes]:
     """The libraries' modules that every file carries, out of an archive that shiv made of the locked requirements."""
+    must_be_known()
     with tempfile.TemporaryDirectory() as temporary:
         staging, made = Path(temporary, "site-packages"), Path(temporary, "libraries.pyz")
         for library in ("pyroute2", "netaddr"):

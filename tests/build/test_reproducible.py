@@ -95,6 +95,19 @@ def test_a_program_whose_package_is_not_there_fails_the_build(tmp_path: Path) ->
     assert not (tmp_path / "dist").exists()
 
 
+def test_a_pyroute2_that_is_not_known_fails_the_build(tmp_path: Path) -> None:
+    """The files carry too little of it for the plain import."""
+    sources(tmp_path, backwards=False, when=1_650_000_000)
+    room = tmp_path / "common/cni/kernel/pyroute.py"
+    text = room.read_text()
+    assert text.count('KNOWN = ("0.9.7",)') == 1
+    room.write_text(text.replace('KNOWN = ("0.9.7",)', 'KNOWN = ("0.9.1",)'))
+    done = build(tmp_path)
+    assert done.returncode == 1
+    assert "pyroute2 0.9.7 is not in KNOWN" in done.stderr
+    assert not (tmp_path / "dist").exists()
+
+
 @pytest.mark.parametrize("source", ["plugins/loopback/cni_loopback/verbs.py", "runtime/libcni/cnitool.py"])
 def test_a_changed_source_changes_every_file(built: Path, tmp_path: Path, source: str) -> None:
     """The build's mark is in every file: files of different builds do not take each other for neighbours."""

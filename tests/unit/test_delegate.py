@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import sys
-import textwrap
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni import delegate, ipam
-from cni.errors import CNIError, TryAgainLater
+from cni.errors import CNIError
+from cni.kernel import process
 from cni.plan import make
 from cni.skel import Call
 from node.configuration import bridge, host_local
 from node.plugin import SUBJECT
+from node.program import shell
 from node.topology import Node
 
 Object = dict[str, Any]
@@ -34,20 +34,6 @@ CONF = {
 }
 STDIN = json.dumps(CONF, indent=3, ensure_ascii=False).encode() + b"\n \n"
 ADDRESS = {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/24"}]}
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a delegate: a Python program by its body, or a shell one."""
-
-    def write(body: str, name: str = "fake", folder: str = "bin", interpreter: str = sys.executable) -> Path:
-        path = tmp_path / folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!{interpreter}\n{textwrap.dedent(body)}")
-        path.chmod(0o755)
-        return path
-
-    return write
 
 
 def call_of(*folders: Path, environ: dict[str, str] | None = None, stdin: bytes = STDIN) -> tuple[Call, io.StringIO]:
@@ -63,10 +49,6 @@ def call_of(*folders: Path, environ: dict[str, str] | None = None, stdin: bytes 
         **(environ or {}),
     }
     return Call(variables, stdin, log), log
-
-
-def shell(body: str) -> dict[str, str]:
-    return {"body": body, "interpreter": "/bin/sh"}
 
 
 # finding
@@ -223,18 +205,6 @@ def test_an_exit_status_that_nobody_kept_is_no_success(program: Callable[..., Pa
         signal.signal(signal.SIGCHLD, before)
 
 
-def test_one_that_hangs_is_killed_where_nobody_keeps_its_status(program: Callable[..., Path], tmp_path: Path) -> None:
-    file = program(f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)")
-    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    try:
-        with pytest.raises(TryAgainLater, match="did not end within 1 s"):
-            delegate.execute(str(file), {}, b"", timeout=1)
-    finally:
-        signal.signal(signal.SIGCHLD, before)
-    pid = int((tmp_path / "pid").read_text())
-    assert not Path(f"/proc/{pid}").exists()
-
-
 def test_a_large_standard_input_is_given_whole(program: Callable[..., Path]) -> None:
     """More than a pipe holds, also to one that does not read it."""
     stdin = json.dumps({**CONF, "large": "x" * 3_000_000}).encode()
@@ -358,118 +328,24 @@ def test_whatever_a_failure_prints_there_is_one_error(output: bytes) -> None:
 # bounds
 
 
-def gone(pid: Path) -> bool:
-    """Whether the process that wrote its number there has ended."""
-    text = pid.read_text().strip() if pid.exists() else ""
-    return bool(text) and not Path("/proc", text).exists()
-
-
-def test_one_that_does_not_end_is_killed_and_named(program: Callable[..., Path], tmp_path: Path) -> None:
-    """Nothing waits without a bound."""
-    pid = tmp_path / "pid"
-    file = program(**shell(f"echo $$ > {pid}; exec sleep 600"))
-    with pytest.raises(TryAgainLater) as caught:
-        delegate.execute(str(file), {}, b"", timeout=0.3)
-    assert caught.value.code == 11
-    assert caught.value.msg == f"{file} did not end within 0.3 s and was killed"
-    assert gone(pid)
-
-
-def test_one_that_closes_its_streams_and_does_not_end_is_killed(program: Callable[..., Path], tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    file = program(**shell(f"echo $$ > {pid}; exec >&- 2>&-; exec sleep 600"))
-    with pytest.raises(TryAgainLater):
-        delegate.execute(str(file), {}, b"", timeout=0.3)
-    assert gone(pid)
-
-
-@pytest.mark.parametrize("stream", ["", ">&2"])
-def test_one_that_prints_without_end_is_killed(
-    program: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str
-) -> None:
-    monkeypatch.setattr(delegate, "_OUTPUT_MAX", 1 << 20)
-    pid = tmp_path / "pid"
-    file = program(**shell(f"echo $$ > {pid}; exec yes {stream}"))
-    with pytest.raises(CNIError, match="printed more than 1 MiB and was killed"):
-        delegate.execute(str(file), {}, b"", timeout=30)
-    assert gone(pid)
-
-
-def test_as_much_as_is_allowed_is_read_whole(program: Callable[..., Path]) -> None:
-    file = program("import sys; sys.stdout.write('x' * 3000000); sys.stderr.write('y' * 3000000)")
-    status, output, noise = delegate.execute(str(file), {}, b"", timeout=30)
-    assert (status, output == b"x" * 3000000, noise == b"y" * 3000000) == ("", True, True)
-
-
-@pytest.mark.parametrize("streams", ["", ">/dev/null", "2>/dev/null"])
-def test_a_grandchild_that_holds_the_streams_keeps_nobody(
-    program: Callable[..., Path], tmp_path: Path, streams: str
-) -> None:
-    """The delegate has ended; what it left running (a daemon) may go on."""
-    pid = tmp_path / "pid"
-    file = program(**shell(f"sleep 600 {streams} & echo $! > {pid}; echo '{{}}'; echo said >&2"))
-    status, output, noise = delegate.execute(str(file), {"PATH": "/bin"}, b"", timeout=30)
-    assert (status, output, noise) == ("", b"{}\n", b"said\n")
-    os.kill(int(pid.read_text()), signal.SIGKILL)
-
-
-def test_a_file_that_is_being_written_is_tried_again(
-    program: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As libcni does: text file busy, a pause, another try; here the writer ends in the first pause."""
-    file = program(**shell("echo '{}'"))
-    writer = os.open(file, os.O_WRONLY)
-    pauses: list[float] = []
-
-    def pause(seconds: float) -> None:
-        if seconds == delegate._BUSY_PAUSE:
-            pauses.append(seconds)
-            os.close(writer)
-
-    monkeypatch.setattr(delegate, "sleep", pause)
-    assert delegate.execute(str(file), {}, b"", timeout=30)[1] == b"{}\n"
-    assert len(pauses) == 1
-
-
-def test_a_file_that_stays_busy_is_an_error_in_the_end(
-    program: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = program(**shell("echo '{}'"))
-    monkeypatch.setattr(delegate, "_BUSY_PAUSE", 0.001)
-    with open(file, "r+b"):
-        status, output, _ = delegate.execute(str(file), {}, b"", timeout=30)
-    assert status == f"exec {file}: text file busy" and output == b""
-
-
 def test_a_slow_one_after_a_slow_one_gets_what_is_left_of_the_calls_time(
     program: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that ADD and the DEL after it stay below kubelet's patience; but never less than a few seconds."""
     file = program("print('{}')")
     given_times: list[float] = []
-    real = delegate.execute
+    real = process.execute
 
     def execute(path: str, environ: Any, stdin: bytes, timeout: float) -> Any:
         given_times.append(timeout)
         return real(path, environ, stdin, timeout)
 
-    monkeypatch.setattr(delegate, "execute", execute)
+    monkeypatch.setattr(process, "execute", execute)
     call, _ = call_of(file.parent)
     for passed in (0.0, 60.0, 99.0):
         monkeypatch.setattr(Call, "elapsed", passed)
         delegate.run(call, "fake", "ADD")
     assert given_times == [delegate.TIMEOUT, delegate.CALL_TIME - 60, delegate.TIMEOUT_MIN]
-
-
-def test_descriptors_are_given_back(program: Callable[..., Path]) -> None:
-    """After a success, a failure, a file that cannot be executed and a kill."""
-    good, bad = program("print('{}')"), program(**shell("exec sleep 600"), name="slow")
-    before = sorted(os.listdir("/proc/self/fd"))
-    delegate.execute(str(good), {}, b"x")
-    delegate.execute("/nowhere/at/all", {}, b"x")
-    with pytest.raises(TryAgainLater):
-        delegate.execute(str(bad), {}, b"x", timeout=0.1)
-    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 # as an effect

@@ -5,8 +5,8 @@ Found by its name in fixed folders, run with a bare environment and a bound on i
 
 import os
 
-from cni.delegate import execute
 from cni.errors import CNIError
+from cni.kernel.process import execute
 
 _FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 _TIMEOUT = 15.0

@@ -51,18 +51,6 @@ _DESCRIPTORS = 7
 _F_SETSIG, _SIGKILL = 10, 9
 
 
-def stand_back() -> None:
-    """Never take the processor from a process that serves a call (sched(7), SCHED_BATCH): forking the next can wait."""
-    _schedule(os.SCHED_BATCH)
-
-
-def _schedule(policy: int) -> None:
-    try:
-        os.sched_setscheduler(0, policy, os.sched_param(0))
-    except OSError:
-        pass  # it is a matter of speed alone
-
-
 def serve(
     listener: socket,
     lifeline: int,
@@ -77,7 +65,6 @@ def serve(
     connection = _accepted(listener, lifeline)
     if connection is None:
         return 0
-    _schedule(os.SCHED_OTHER)
     connection.settimeout(PATIENCE)
     connection.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
     _send(connection, cni.build.encode())

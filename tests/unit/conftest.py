@@ -1,0 +1,5 @@
+"""What several of the unit tests use."""
+
+from node.program import program
+
+__all__ = ["program"]
