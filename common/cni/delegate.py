@@ -9,6 +9,7 @@ import sys
 from cni import build, wire
 from cni.config import chosen
 from cni.errors import CNIError, Refused
+from cni.identity import build_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 # Seconds that a delegate may take: DHCP is slow, kubelet gives two minutes for all. So one that comes after a slow one
 # (DEL after a failed ADD) gets what is left of the call's time, and at least a few seconds.
 TIMEOUT, CALL_TIME, TIMEOUT_MIN = 90.0, 100.0, 10.0
-_MARK = b"pycni-build:"
 
 
 def find(name: str, folders: list[str]) -> str:
@@ -105,20 +105,9 @@ def _failure(status: str, output: bytes, noise: bytes) -> CNIError:
     return CNIError(msg, details, code)
 
 
-def _build_of(path: str) -> bytes:
-    """The build identity at the end of a single file, empty for any other file."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(-min(200, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            tail = file.read()
-    except OSError:
-        return b""
-    return tail[tail.rfind(_MARK) :] if _MARK in tail else b""
-
-
 def _same_build(path: str) -> bool:
-    own = _MARK + build.encode() if build else _build_of(getattr(globals().get("__loader__"), "archive", ""))
-    return bool(own) and _build_of(path) == own
+    own = build.encode() or build_of(getattr(globals().get("__loader__"), "archive", ""))
+    return bool(own) and build_of(path) == own
 
 
 class _Noise:

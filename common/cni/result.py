@@ -9,7 +9,6 @@ from cni import versions
 from cni.address import Address, Prefix
 from cni.config import Key, Table, chosen, integer, listing, member, parsed, string
 from cni.errors import CNIError, DecodingFailure, InvalidConfig
-from cni.wire import fold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -220,7 +219,7 @@ class Result:
         """
         version = version or "0.1.0"
         if version in versions.FAMILIES[0]:
-            return self._oldest(version)
+            return self.oldest(version)
         newest = version in versions.FAMILIES[2]
         document: dict[str, Any] = {"cniVersion": version}
         if self.interfaces:
@@ -233,7 +232,8 @@ class Result:
             document["dns"] = self.dns.document()
         return document
 
-    def _oldest(self, version: str) -> "dict[str, Any]":
+    def oldest(self, version: str, as_read: bool = False) -> "dict[str, Any]":
+        """The 0.1.0 or 0.2.0 document; with ``as_read`` of one that came as such: it may be empty, routes keep all."""
         document: dict[str, Any] = {"cniVersion": version}
         for number in (4, 6):
             ip = next((ip for ip in self.ips if ip.stated == str(number)), None)
@@ -242,11 +242,11 @@ class Result:
             part: dict[str, Any] = {"ip": str(ip.address)}
             if ip.gateway is not None:
                 part["gateway"] = str(ip.gateway)
-            routes = [route.document(attributes=False) for route in self.routes if route.dst.version == number]
+            routes = [route.document(attributes=as_read) for route in self.routes if route.dst.version == number]
             if routes:
                 part["routes"] = routes
             document[f"ip{number}"] = part
-        if len(document) == 1:
+        if len(document) == 1 and not as_read:
             raise no_addresses(version)
         document["dns"] = self.dns.document()
         return document
@@ -318,21 +318,3 @@ def parse_delegated(document: "Any", version: str) -> Result:
     if stated not in versions.KNOWN:
         raise CNIError(f'unsupported CNI result version "{stated}"')
     return parse(document, stated, "the delegate's result")
-
-
-def convert(document: "Any", version: str, target: str) -> "dict[str, Any]":
-    """A result document of one version as the document of another; the loss is what spec.md 5.3 lists."""
-    if not version:
-        version = "0.1.0"
-    target = target or "0.1.0"
-    if version not in versions.KNOWN or target not in versions.KNOWN:
-        raise CNIError(f"no converter for CNI result version {version} to {target}")
-    if version == target:
-        return dict(document)
-    result = parse(document, version)
-    if version not in versions.family(target):
-        return result.document(target)
-    # of one family: the shape is the same, and nothing is lost
-    relabelled = {name: value for name, value in document.items() if fold(name) != "cniversion"}
-    dns: dict[str, Any] = {} if target in versions.FAMILIES[2] else {"dns": {}}
-    return {"cniVersion": target, **dns, **relabelled}

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Levels of a document: what is read can be written again, and walked through by anybody.
+# Levels of a document: what is read can be written again, and walked through by anybody. Go allows 10000.
 DEPTH = 200
 # Bounds on integers, as Go's int and uint64 have them.
 INT64_MIN, UINT64_MAX = -(1 << 63), (1 << 64) - 1
@@ -94,22 +94,24 @@ def decode(data: bytes) -> "Any":
     try:
         value, end = _scanner()(text, 0)
         if "\\u" in text:
-            value = _whole(value)
+            value = whole(value)
     except RecursionError:
         raise DecodingFailure("error unmarshall network config: nested too deeply") from None
     except (StopIteration, SystemError, ValueError):
         raise DecodingFailure(f"error unmarshall network config: {_fault(text)}") from None
-    if text.count("{") + text.count("[") > DEPTH and _deeper(value, DEPTH):
+    if too_deep(value, text):
         raise DecodingFailure("error unmarshall network config: nested too deeply", f"{DEPTH} levels are read")
     if end != len(text):
         raise DecodingFailure(f"error unmarshall network config: unexpected text after the document at character {end}")
     return value
 
 
-def _deeper(value: "Any", levels: int) -> bool:
-    """Whether lists and objects are nested deeper than this."""
+def too_deep(value: "Any", text: str) -> bool:
+    """Whether lists and objects in what was read from ``text`` are nested more than ``DEPTH`` levels."""
+    if text.count("{") + text.count("[") <= DEPTH:
+        return False
     found = [value]
-    for _ in range(levels):
+    for _ in range(DEPTH):
         inner = [each.values() if isinstance(each, dict) else each for each in found if isinstance(each, dict | list)]
         found = [item for items in inner for item in items if isinstance(item, dict | list)]
         if not found:
@@ -117,14 +119,14 @@ def _deeper(value: "Any", levels: int) -> bool:
     return True
 
 
-def _whole(value: "Any") -> "Any":
+def whole(value: "Any") -> "Any":
     """Replace lone surrogates, which no output could encode."""
     if isinstance(value, str):
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [whole(item) for item in value]
     if isinstance(value, dict):
-        return {_whole(name): _whole(item) for name, item in value.items()}
+        return {whole(name): whole(item) for name, item in value.items()}
     return value
 
 

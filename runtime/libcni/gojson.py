@@ -11,8 +11,6 @@ from typing import Any
 
 from cni import wire
 
-# How deep arrays and objects may lie in one another. Go allows 10000; what is deeper than this is no configuration.
-_DEEPEST = 200
 # Beyond this a float64 no longer tells neighbouring integers apart.
 _EXACT = 1 << 53
 
@@ -70,33 +68,15 @@ def decode(data: bytes) -> Any:
     if rest:
         reason = f"invalid character {rest[0]!r} after top-level value"
         raise JSONError(reason, text, len(text) - len(rest))
-    if text.count("[") + text.count("{") > _DEEPEST and _too_deep(value):
+    if wire.too_deep(value, text):
         raise JSONError("exceeded max depth", text, start)
-    return _whole(value) if "\\u" in text else value
-
-
-def _too_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_DEEPEST):
-        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
-        level = [item for items in inner for item in items]
-    return any(isinstance(one, dict | list) for one in level)
+    return wire.whole(value) if "\\u" in text else value
 
 
 def _reason(error: json.JSONDecodeError, text: str) -> str:
     if error.pos >= len(text.rstrip()):
         return "unexpected end of JSON input"
     return f"invalid character {text[error.pos]!r}: {error.msg[:1].lower()}{error.msg[1:]}"
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    if isinstance(value, dict):
-        return {_whole(name): _whole(item) for name, item in value.items()}
-    return value
 
 
 def encode(value: Any, sort: bool = True, indent: int = 0) -> bytes:

@@ -12,27 +12,14 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from typing import Any
 
+from cni.identity import build_of
 from libcni import process
 from libcni.cancellation import Cancellation, Deadline
 from libcni.execution import ProcessExec, Writer, refuse_to_start
 from libcni.process import Child
 
-_MARK = b"pycni-build:"
-_TAIL = 200
 # What a plugin's file brings along, and must come from it; and so must the plugin's own package, ``cni_…``.
 _OWN_PACKAGES = ("cni", "pyroute2", "netaddr")
-
-
-def build_of(path: str) -> bytes:
-    """The build's identity at the end of a plugin file of ours; empty for any other file."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            tail = file.read()
-    except OSError:
-        return b""
-    place = tail.rfind(_MARK)
-    return tail[place + len(_MARK) :] if place >= 0 else b""
 
 
 class OwnBuildExec(ProcessExec):
@@ -98,18 +85,13 @@ def _serve(path: str, environ: dict[str, str], ends: Sequence[int], own_group: b
     os.environ.clear()
     os.environ.update(environ)
     try:
-        plugin, call = _imported(path)
+        plugin, main = _imported(path)
     except ImportError:
         os.execve(path, [path], environ)  # a file that only looks like one of ours
-    log = os.fdopen(2, "w", closefd=False, errors="replace")
-    status, output = call(plugin, environ, _read_stdin, log)
-    log.flush()
-    while output:
-        output = output[os.write(1, output) :]
-    return int(status)
+    return main(plugin)
 
 
-def _imported(path: str) -> tuple[Any, Callable[..., tuple[int, bytes]]]:
+def _imported(path: str) -> tuple[Any, Callable[[Any], int]]:
     """The plugin and its frame from the file, as its own front door would import them; raises ``ImportError``."""
     for name in list(sys.modules):
         if name.partition(".")[0] in _OWN_PACKAGES or name.startswith("cni_"):
@@ -122,11 +104,4 @@ def _imported(path: str) -> tuple[Any, Callable[..., tuple[int, bytes]]]:
     module = f"cni_{os.path.basename(path).replace('-', '_')}.plugin"
     __import__(module)
     __import__("cni.skel")
-    return sys.modules[module].PLUGIN, sys.modules["cni.skel"].call
-
-
-def _read_stdin() -> bytes:
-    parts = []
-    while part := os.read(0, 1 << 16):
-        parts.append(part)
-    return b"".join(parts)
+    return sys.modules[module].PLUGIN, sys.modules["cni.skel"].main

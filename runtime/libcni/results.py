@@ -49,7 +49,7 @@ class Result:
     def document(self) -> dict[str, Any]:
         """The JSON object in the result's own version, in the order in which Go prints its keys."""
         if self.version in versions.FAMILIES[0]:
-            return _oldest(self.content, self.version)
+            return self.content.oldest(self.version, as_read=True)
         document = self.content.document(self.version)
         if self.version in versions.FAMILIES[1]:
             for printed, ip in zip(document.get("ips", ()), self.content.ips, strict=True):
@@ -72,29 +72,11 @@ class Result:
                 return Result(version, self.content)  # nothing to lose: the families that are stated stay, too
             return Result(version, shapes.parse(self.content.document(version), version))
         except CNIError as error:
-            raise ResultError(error.msg) from None
+            raise ResultError(str(error)) from None
 
     def encode(self, indent: int = 0) -> bytes:
         """The JSON text: keys sorted from 1.0.0 on, in Go's order before."""
         return gojson.encode(self.document(), sort=self.version in versions.FAMILIES[2], indent=indent)
-
-
-def _oldest(found: shapes.Result, version: str) -> dict[str, Any]:
-    """A 0.1.0 or 0.2.0 document that was read as one: it may be empty, and its routes keep their attributes."""
-    document: dict[str, Any] = {"cniVersion": version}
-    for number in (4, 6):
-        ip = next((ip for ip in found.ips if ip.stated == str(number)), None)
-        if ip is None:
-            continue
-        part: dict[str, Any] = {"ip": str(ip.address)}
-        if ip.gateway is not None:
-            part["gateway"] = str(ip.gateway)
-        routes = [route.document() for route in found.routes if route.dst.version == number]
-        if routes:
-            part["routes"] = routes
-        document[f"ip{number}"] = part
-    document["dns"] = found.dns.document()
-    return document
 
 
 def parse(data: bytes, config_version: str) -> Result:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cni import delegate, ipam
 from cni.errors import CNIError
+from cni.identity import build_of
 from cni.kernel import process
 from cni.plan import make
 from cni.skel import Call
@@ -410,7 +411,7 @@ def test_a_delegate_that_does_not_know_gc_is_passed_over_and_said(program: Calla
 # of the same build
 
 needs_dist = pytest.mark.skipif(
-    not delegate._build_of(f"{SUBJECT}/bridge"), reason="make dist has not been run, or the subject is another make's"
+    not build_of(f"{SUBJECT}/bridge"), reason="make dist has not been run, or the subject is another make's"
 )
 
 
@@ -474,12 +475,3 @@ def test_the_delegates_own_error_passes_either_way(node: Node, tmp_path: Path, s
     through = node.cni("bridge", "ADD", conf, container="c", netns=node.pod().path, binaries=str(folder)).error
     assert through == direct and direct["code"] == 7
     assert "Network has host bits set" in direct["msg"]
-
-
-def test_a_file_without_a_mark_is_of_no_build(tmp_path: Path) -> None:
-    for data in (b"", b"x", b"x" * 1000, b"pycni-build"):
-        (tmp_path / "file").write_bytes(data)
-        assert delegate._build_of(str(tmp_path / "file")) == b""
-    assert delegate._build_of(str(tmp_path / "nowhere")) == b""
-    (tmp_path / "file").write_bytes(b"x" * 1000 + b"pycni-build:0123")
-    assert delegate._build_of(str(tmp_path / "file")) == b"pycni-build:0123"

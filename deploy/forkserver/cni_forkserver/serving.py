@@ -10,6 +10,7 @@ import os
 import select
 from time import monotonic
 
+from cni.identity import build_of
 from cni_forkserver import child, listening, peer, warming
 
 TYPE_CHECKING = False
@@ -141,8 +142,8 @@ class Server:
     def _renew(self) -> None:
         """If another file has been installed, become it; the listening socket stays. Calls that run are not disturbed."""
         try:
-            if _mark(self._command[0]) == self._file or not _whole(self._command[0]):
-                return
+            if _mark(self._command[0]) == self._file or not build_of(self._command[0]):
+                return  # one that is being copied has no end yet
         except OSError:
             return
         environ = {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
@@ -177,10 +178,3 @@ def _copied(fd: int) -> int:
         return os.dup(fd)
     except OSError:
         return -1
-
-
-def _whole(path: str) -> bool:
-    """Whether a file has its end: one that is being copied has not."""
-    with open(path, "rb") as file:
-        file.seek(-min(200, os.fstat(file.fileno()).st_size), os.SEEK_END)
-        return b"pycni-build:" in file.read()
