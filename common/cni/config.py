@@ -5,7 +5,7 @@ said comes out as a ``dict`` under the keys' own spelling, with defaults filled 
 """
 
 from cni.errors import DecodingFailure, InvalidConfig
-from cni.wire import fold
+from cni.wire import encode, fold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,8 +169,6 @@ class Table:
 
 
 def _json(value: object) -> str:
-    from cni.wire import encode
-
     return encode(value)
 
 

@@ -1,9 +1,12 @@
 """The interface inside the container, configured from an IPAM result: sysctls, addresses, up, routes."""
 
+from errno import EEXIST
+
 from cni.address import Address
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
+from cni.kernel.rtnl import IFA_F_DADFAILED, IFA_F_NODAD, IFA_F_TENTATIVE, SCOPE_LINK, TABLE_MAIN
 from cni.patience import attempts
 from cni.plan import Effect
 
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
 
 # Seconds for duplicate address detection, where it is wanted.
 _SETTLE = 5.0
-_SCOPE_LINK = 253
-_MAIN = 254
 
 
 def gateways(ips: "Iterable[IPConfig]") -> dict[int, Address]:
@@ -35,7 +36,7 @@ def hop(route: "Route", defaults: dict[int, Address]) -> Address | None:
     """A route's next hop; one whose scope says that there is none (link, host) gets none."""
     if route.gw is not None:
         return None if not any(route.gw.packed) else route.gw
-    if route.scope is not None and route.scope >= _SCOPE_LINK:
+    if route.scope is not None and route.scope >= SCOPE_LINK:
         return None
     return defaults.get(route.dst.version)
 
@@ -106,8 +107,6 @@ class ConfiguredInterface(Effect):
         sysctl.attempt(f"net/ipv4/conf/{ifname}/arp_notify", "1")
 
     def _add_addresses(self, link: "Link") -> None:
-        from cni.kernel.rtnl import IFA_F_NODAD
-
         for ip in self.ips:
             flags = IFA_F_NODAD if ip.version == 6 and not self.detect_duplicates else 0
             try:
@@ -117,8 +116,6 @@ class ConfiguredInterface(Effect):
 
     def _settle(self, link: "Link") -> None:
         """Wait until no IPv6 address is tentative any more; one that somebody else has is an error."""
-        from cni.kernel.rtnl import IFA_F_DADFAILED, IFA_F_TENTATIVE
-
         for _ in attempts(_SETTLE, first=0.05, longest=0.05):
             found = self._inside.rtnl.addresses(link.index, 10)
             for address in found:
@@ -133,8 +130,6 @@ class ConfiguredInterface(Effect):
         raise CNIError(f'failed to settle addresses for "{link.name}": still tentative after {_SETTLE:g} s')
 
     def _add_routes(self, link: "Link") -> None:
-        from cni.kernel.rtnl import EEXIST
-
         defaults = gateways(self.ips)
         for route in self.routes:
             gw = hop(route, defaults)
@@ -146,7 +141,7 @@ class ConfiguredInterface(Effect):
                     route.mtu,
                     route.advmss,
                     route.priority,
-                    _MAIN if not route.table else route.table,
+                    route.table or TABLE_MAIN,
                     route.scope or 0,
                 )
             except KernelError as error:
@@ -211,7 +206,7 @@ def _same(route: "Route", gw: Address | None, there: "LinkRoute") -> bool:
     return (
         there.dst == route.dst.network
         and there.gw == gw
-        and there.table == (route.table or _MAIN)
+        and there.table == (route.table or TABLE_MAIN)
         and (not route.priority or there.priority == route.priority)
         and (not route.mtu or there.mtu == route.mtu)
         and (not route.advmss or there.advmss == route.advmss)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from cni.names import Attachment
 
-    Plan = Callable[[], Generator[Sequence["Effect"], list[Any] | None, None]]
+    Stages = Generator[Sequence["Effect"], list[Any] | None, None]
+    Plan = Callable[[], Stages]
     # told before and after each deed: the deed ("make", "compare", "remove", "collect"), the effect, "before" or "after"
     Observer = Callable[[str, "Effect", str], None]
 

@@ -4,10 +4,12 @@ The host end's name is derived from the attachment, so DEL finds it without a na
 Its alias tells the attachment, and is written last: a pair without one is the remains of an ADD that died.
 """
 
+from errno import EEXIST, EPERM
+
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import EEXIST, EPERM, Rtnl
+from cni.kernel.rtnl import Rtnl
 from cni.names import check_made, is_alias, network_prefix
 from cni.plan import Effect, Remains
 

@@ -1,5 +1,6 @@
 """The node's leg in a VLAN, whoever has made how much of it: with a kernel of links that are written down."""
 
+from errno import EEXIST
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from cni.errors import CheckFailed, CNIError
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import EEXIST, VLAN_PVID, VLAN_UNTAGGED
+from cni.kernel.rtnl import VLAN_PVID, VLAN_UNTAGGED
 from cni.names import Attachment
 from cni_bridge.gateway import VlanLeg
 

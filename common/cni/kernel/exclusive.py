@@ -4,6 +4,7 @@ A program that is executed meanwhile inherits the descriptor: when a plugin is k
 has started is still at work, so that DEL does not look before that has ended.
 """
 
+import fcntl
 import os
 
 from cni.errors import TryAgainLater
@@ -24,8 +25,6 @@ class Exclusive:
 
     def __enter__(self) -> "Exclusive":
         """Raises ``TryAgainLater``."""
-        import fcntl
-
         try:
             if self._make:
                 os.makedirs(_FOLDER, 0o755, exist_ok=True)

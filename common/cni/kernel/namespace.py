@@ -7,6 +7,8 @@ from cni.errors import InvalidNetns, NetnsGone, NoNetns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cni.address import Address
     from cni.kernel.rtnl import Rtnl
 
@@ -68,6 +70,22 @@ class Namespace:
             self.close()
             remedy = "CNI_NETNS must be the path of a network namespace, such as /var/run/netns/NAME"
             raise NoNetns(f'failed to open netns "{path}": it is no network namespace', remedy)
+
+    @classmethod
+    def remaining(cls, path: str, say: "Callable[[str], None]") -> "Namespace | None":
+        """The container's namespace for who takes away: None where there is none any more, its links are gone with it.
+
+        Raises ``InvalidNetns`` for one that cannot be opened now.
+        """
+        if not path:
+            return None
+        try:
+            return cls(path)
+        except NetnsGone:
+            return None
+        except NoNetns as error:
+            say(f"{error}: taken for gone")
+            return None
 
     def __enter__(self) -> "Namespace":
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)

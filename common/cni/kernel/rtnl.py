@@ -8,6 +8,7 @@ Messages are pyroute2's. What is read comes back as small objects with slots.
 import struct
 import sys
 from _socket import AF_INET, AF_INET6, AF_UNSPEC
+from errno import EACCES, EADDRNOTAVAIL, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV
 
 from cni.address import Address, Prefix
 from cni.kernel import pyroute
@@ -21,17 +22,15 @@ if TYPE_CHECKING:
 
     Attributes = Sequence[tuple[str, Any]]
 
-EPERM, ENOENT, ESRCH, ENXIO, EEXIST, ENODEV, EADDRNOTAVAIL, EOPNOTSUPP = 1, 2, 3, 6, 17, 19, 99, 95
-EACCES, EINVAL, ENETUNREACH, EHOSTUNREACH = 13, 22, 101, 113
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+_NEWROUTE, _GETROUTE = 24, 26
 _AF_BRIDGE = 7
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 IFF_UP, IFF_LOOPBACK, IFF_PROMISC = 0x1, 0x8, 0x100
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
 FORWARDING = 3
-_VF_SKIP, _BRVLAN_COMPRESSED = 1 << 3, 1 << 2
+_VF_SKIP = 1 << 3
 VLAN_MASTER, VLAN_PVID, VLAN_UNTAGGED = 1 << 0, 1 << 1, 1 << 2
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 TABLE_MAIN = 254

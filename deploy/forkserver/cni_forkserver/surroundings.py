@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
-_SIGNALS = range(1, 65)
+# Without those that the C library keeps for itself; nobody can change them through it.
+_SIGNALS = _signal.valid_signals()
 _LIMITS = tuple(
     value for name, value in vars(resource).items() if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
 )

@@ -1,11 +1,12 @@
 """The bridge itself, as an effect that stands for the node: other attachments rely on it, so nothing removes it."""
 
 import os
+from errno import EEXIST, EOPNOTSUPP
 
 from cni.errors import CheckFailed, CNIError, InvalidConfig, Refused
-from cni.kernel import sysctl
+from cni.kernel import sysctl, sysfs
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import EEXIST, EOPNOTSUPP, IFF_PROMISC, Link, Rtnl
+from cni.kernel.rtnl import IFF_PROMISC, Link, Rtnl
 from cni.plan import Effect
 
 TYPE_CHECKING = False
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from cni.result import Result
     from cni_bridge.settings import Settings
 
-# /sys/class/net/X/addr_assign_type: the address was set, the bridge does not follow its ports.
-_ADDRESS_SET = "3"
 _NO_VLANS = "the kernel of this node has no bridge VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING)"
 
 
@@ -61,7 +60,8 @@ class BridgeDevice(Effect):
             )
         if said.vlan_filtering and not link.vlan_filtering:
             self._filter(link)
-        floating = not self._is_pinned(link)
+        # the MAC of a bridge that Go's plugin or a user made may follow its ports
+        floating = not sysfs.mac_was_set(link.name, link.index)
         promisc = said.promisc and not link.flags & IFF_PROMISC
         if floating or promisc or not link.up:
             mac = link.mac if link.mac.strip("0:") else random_mac()
@@ -100,18 +100,6 @@ class BridgeDevice(Effect):
         if link is None:
             raise CNIError(f'could not lookup "{said.bridge}" after creating it', "did something remove it?")
         return link
-
-    def _is_pinned(self, link: Link) -> bool:
-        """Whether the MAC stays when ports come and go: a bridge that Go's plugin or a user made may float."""
-        try:
-            # as bytes: a text would import a codec
-            with open(f"/sys/class/net/{link.name}/addr_assign_type", "rb") as file:
-                kind = file.read().strip().decode()
-            with open(f"/sys/class/net/{link.name}/ifindex", "rb") as file:
-                # /sys may show another network namespace
-                return kind == _ADDRESS_SET and int(file.read()) == link.index
-        except (OSError, ValueError):
-            return False
 
     def _filter(self, link: Link) -> None:
         """Turn VLAN filtering on: Go accepts VLANs on a bridge without it, and they have no effect."""

@@ -1,13 +1,16 @@
 """The node as the containers' gateway: addresses on the bridge, or on its leg in a VLAN, and forwarding."""
 
+from errno import EEXIST
+
 from cni.address import ANY, Address, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import EEXIST, IFA_F_NODAD, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl
+from cni.kernel.rtnl import IFA_F_NODAD, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl
 from cni.names import sha512
 from cni.plan import Effect
 from cni.result import IPConfig, Result, Route
+from cni_bridge.port import set_vlans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,8 +205,6 @@ class VlanLeg(Effect):
 
     def _finish(self, port: Link, leg: Link) -> None:
         """What a whole pair has. Done each time: whoever made the pair may have died before."""
-        from cni_bridge.port import set_vlans
-
         if port.master != self.bridge.index:  # the bridge is a new one
             self.rtnl.set_link(port.index, [("IFLA_MASTER", self.bridge.index)])
         set_vlans(self.rtnl, port, self.settings, {self.settings.vlan: VLAN_PVID | VLAN_UNTAGGED})

@@ -1,7 +1,7 @@
 """The verbs of bridge."""
 
 from cni import ipam, plan
-from cni.errors import CheckFailed, CNIError, NetnsGone, NoNetns
+from cni.errors import CheckFailed, CNIError, NotAvailable
 from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Rtnl
 from cni.result import Interface, Result
@@ -62,7 +62,8 @@ def delete(call: "Call") -> None:
         delegate = ipam.type_of(call)
     except CNIError as error:
         errors.append(error)
-    namespace, rtnl = _namespace(call), Rtnl()
+    # one that cannot be opened is an error before anything is removed: its other interfaces may share what would go
+    namespace, rtnl = Namespace.remaining(call.netns, call.say), Rtnl()
     try:
         plan.remove(lambda: removable(call, rtnl, namespace, delegate), call.observe)
     except Exception as error:
@@ -70,39 +71,17 @@ def delete(call: "Call") -> None:
     plan.raise_together(errors)
 
 
-def _namespace(call: "Call") -> Namespace | None:
-    """The container's namespace, None where there is none any more: then its links are gone with it.
-
-    One that cannot be opened is an error before anything is removed: its other interfaces may share what would go.
-    """
-    if not call.netns:
-        return None
-    try:
-        return Namespace(call.netns)
-    except NetnsGone:
-        return None
-    except NoNetns as error:
-        call.say(f"bridge: {error}: taken for gone")
-        return None
-
-
 def gc(call: "Call") -> None:
     """Remove what the network has on this node and no valid attachment owns."""
-    from cni.valid import valid_attachments
+    from cni import valid
 
-    valid = valid_attachments(call)
-    if valid is None:
-        return
-    rtnl, delegate = Rtnl(), ipam.type_of(call)
-    gone = plan.collect(lambda: removable(call, rtnl, None, delegate), call.network, valid, call.observe)
-    for effect, identity in gone:
+    rtnl = Rtnl()
+    for effect, identity in valid.collect(call, lambda: removable(call, rtnl, None, ipam.type_of(call))):
         call.say(f"bridge: removed {type(effect).__name__} {identity} of network {call.network}")
 
 
 def status(call: "Call") -> None:
     """The configuration must be good, the bridge's name not another link's, and the delegate ready."""
-    from cni.errors import NotAvailable
-
     said = settings.read(call)
     link = Rtnl().link(said.bridge)
     if link is not None and link.kind != "bridge":

@@ -1,8 +1,10 @@
 """What should be for one attachment to a bridge, in stages: the one description that every verb walks."""
 
+from cni.errors import CNIError
 from cni.interface import ConfiguredInterface
 from cni.ipam import Addresses
 from cni.podlink import Labelled, PodLink
+from cni.result import Result
 from cni_bridge.device import BridgeDevice
 from cni_bridge.gateway import Forwarding, GatewayAddresses, VlanLeg, gateway_addresses, with_gateways
 from cni_bridge.port import PortForwards, PortSettings, PortUp, PortVlans, wanted_vlans
@@ -10,18 +12,12 @@ from cni_bridge.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-    from typing import Any
-
     from cni.address import Address, Prefix
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Link, Rtnl
-    from cni.plan import Effect
+    from cni.plan import Effect, Stages
     from cni.podlink import Pair
-    from cni.result import Result
     from cni.skel import Call
-
-    Stages = Generator[Sequence[Effect], list[Any] | None, None]
 
 
 class Attached:
@@ -108,7 +104,6 @@ def _layer_3(
 
 def _own(result: "Result", ifname: str) -> "Result":
     """The result without the addresses that a prevResult puts on other interfaces (those of other plugins)."""
-    from cni.result import Result
 
     def ours(index: int | None) -> bool:
         if index is None or not 0 <= index < len(result.interfaces):
@@ -137,8 +132,6 @@ def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None", ipam: s
 
 def _known(call: "Call") -> "list[Prefix]":
     """The attachment's addresses as far as prevResult tells them: a help for telling apart what Go's plugins share."""
-    from cni.errors import CNIError
-
     try:
         previous = call.previous()
     except CNIError:

@@ -1,7 +1,7 @@
 """chain's configuration: the members as a conflist holds them, and the configuration that each of them is sent."""
 
 from cni import wire
-from cni.config import Key, Table, anything, boolean, listing, mapping, member, string
+from cni.config import Key, Table, anything, boolean, chosen, listing, mapping, member, string
 from cni.errors import CNIError, InvalidConfig
 
 TYPE_CHECKING = False
@@ -67,8 +67,6 @@ class Entry:
 
 
 def _chosen_object(call: "Call", name: str) -> "Object":
-    from cni.config import chosen
-
     value = chosen(call.config, name)
     return {} if value is None else member(value, name)
 

@@ -9,8 +9,7 @@ from cni_chain.underway import UnderWay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from cni.result import Result
     from cni.skel import Call
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def _plan(first: "Sequence[plan.Effect]", members: "Sequence[Member]") -> "plan.Plan":
     """One stage a member: each is sent what the one before answered."""
 
-    def stages() -> "Generator[Sequence[plan.Effect], list[Any] | None, None]":
+    def stages() -> "plan.Stages":
         yield first
         for each in members:
             yield [each]

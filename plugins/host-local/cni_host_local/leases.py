@@ -2,6 +2,7 @@
 
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, ADDRESSES_EXHAUSTED, CheckFailed, CNIError, Refused
+from cni.names import is_identifier
 from cni.plan import Effect
 from cni_host_local.store import Store
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class Leases(Effect):
     """One address of each set; the value is the list of (range, address). On DEL and GC there are no sets."""
 
-    __slots__ = ("_log", "requested", "sets", "store")
+    __slots__ = ("requested", "sets", "store")
 
     def __init__(
         self,
@@ -144,8 +145,6 @@ class Leases(Effect):
 
 def _is_lease(content: bytes, path: str) -> bool:
     """Whether a file is a container id with an interface, or, where an address is its name, alone: others' files stay."""
-    from cni.names import is_identifier
-
     container, separator, ifname = content.partition(b"\r\n")
     if not is_identifier(container.decode("utf-8", "replace")):
         return False

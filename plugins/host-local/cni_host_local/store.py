@@ -6,6 +6,7 @@ when the name is taken is what makes an address unique. ``flock`` on the file ``
 """
 
 import errno
+import fcntl
 import os
 from stat import S_ISDIR, S_ISREG
 
@@ -65,8 +66,6 @@ class Store:
     # the lock
 
     def __enter__(self) -> "Store":
-        import fcntl
-
         try:
             os.makedirs(self.folder, 0o755, exist_ok=True)
             self._lock = _opened_lock(f"{self.folder}/lock")

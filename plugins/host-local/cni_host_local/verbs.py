@@ -2,7 +2,8 @@
 
 import os
 
-from cni import plan
+from cni import plan, regular
+from cni.address import Prefix
 from cni.errors import CNIError, NotAvailable
 from cni.result import DNS, IPConfig, Result
 from cni_host_local import settings
@@ -10,7 +11,7 @@ from cni_host_local.leases import Leases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from cni.skel import Call
@@ -21,7 +22,7 @@ _RESOLV_CONF_MAX = 1 << 20
 
 
 def _plan(leases: Leases, tell: "Callable[[Any], object]" = lambda value: None) -> "plan.Plan":
-    def stages() -> "Generator[Sequence[plan.Effect], list[Any] | None, None]":
+    def stages() -> "plan.Stages":
         values = yield [leases]
         if values:
             tell(values[0])
@@ -32,7 +33,6 @@ def _plan(leases: Leases, tell: "Callable[[Any], object]" = lambda value: None) 
 def _dns(path: str) -> DNS | None:
     if not path:
         return None
-    from cni import regular
     from cni_host_local import resolvconf
 
     try:
@@ -52,14 +52,8 @@ def add(call: "Call") -> Result:
     leases = Leases(call.attachment, settings.data_dir(call), said.sets, said.requested)
     got: list[Any] = []
     plan.make(_plan(leases, got.extend), call.observe)
-    ips = [IPConfig(_with_prefix(member, address), member.gateway) for member, address in got]
+    ips = [IPConfig(Prefix(address, member.subnet.length), member.gateway) for member, address in got]
     return Result((), ips, said.routes, dns)
-
-
-def _with_prefix(member: "Any", address: "Any") -> "Any":
-    from cni.address import Prefix
-
-    return Prefix(address, member.subnet.length)
 
 
 def delete(call: "Call") -> None:
@@ -76,13 +70,10 @@ def check(call: "Call") -> None:
 
 def gc(call: "Call") -> None:
     """Release the leases whose attachment is not among the valid ones."""
-    from cni.valid import valid_attachments
+    from cni import valid
 
-    valid = valid_attachments(call)
-    if valid is None:
-        return
     leases = Leases(call.attachment, settings.data_dir(call))
-    for _, content in plan.collect(_plan(leases), call.network, valid, call.observe):
+    for _, content in valid.collect(call, _plan(leases)):
         call.say(f"host-local: released the lease of {content!r} in network {call.network}")
 
 

@@ -2,13 +2,12 @@
 
 from cni import plan
 from cni.address import Prefix
-from cni.errors import CheckFailed, CNIError, NetnsGone, NoNetns, Refused
+from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel.namespace import Namespace
 from cni.result import Interface, IPConfig, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
     from typing import Any
 
     from cni.kernel.rtnl import Link
@@ -61,7 +60,7 @@ class LoopbackUp(plan.Effect):
 
 
 def _plan(effect: LoopbackUp, values: "list[Any]") -> "plan.Plan":
-    def stages() -> "Generator[Sequence[plan.Effect], list[Any] | None, None]":
+    def stages() -> "plan.Stages":
         values.extend((yield [effect]) or ())
 
     return stages
@@ -84,16 +83,9 @@ def add(call: "Call") -> Result:
 
 def delete(call: "Call") -> None:
     """Set ``lo`` down; without a namespace there is nothing to do."""
-    if not call.netns:
-        return
-    try:
-        namespace = Namespace(call.netns)
-    except NetnsGone:
-        return
-    except NoNetns as error:
-        call.say(f"loopback: {error}: taken for gone")
-        return
-    plan.remove(_plan(LoopbackUp(call, namespace), []), call.observe)
+    namespace = Namespace.remaining(call.netns, call.say)
+    if namespace is not None:
+        plan.remove(_plan(LoopbackUp(call, namespace), []), call.observe)
 
 
 def check(call: "Call") -> None:

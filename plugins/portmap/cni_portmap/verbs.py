@@ -1,7 +1,7 @@
 """The verbs of portmap."""
 
 from cni import plan
-from cni.errors import LimitedConnectivity, NetnsGone, NoNetns
+from cni.errors import LimitedConnectivity
 from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Rtnl
 from cni_portmap import settings
@@ -22,7 +22,7 @@ def add(call: "Call") -> "Result":
         return previous
     from cni_portmap.holder import host_link
 
-    rtnl, namespace = Rtnl(), _namespace(call)
+    rtnl, namespace = Rtnl(), Namespace.remaining(call.netns, call.say)
     link = host_link(previous.interfaces, call.attachment, rtnl)
     plan.make(
         lambda: wanted(call, said, targets, rtnl, namespace, link),
@@ -39,37 +39,22 @@ def check(call: "Call") -> None:
     targets = settings.targets(said, previous, call.attachment.ifname)
     rtnl = Rtnl()
     if targets:
-        plan.compare(lambda: wanted(call, said, targets, rtnl, _namespace(call)), call.observe)
+        plan.compare(lambda: wanted(call, said, targets, rtnl, Namespace.remaining(call.netns, call.say)), call.observe)
 
 
 def delete(call: "Call") -> None:
     """Remove all that there is of the attachment; neither prevResult nor runtimeConfig are looked at."""
-    rtnl, namespace = Rtnl(), _namespace(call)
+    # one that cannot be opened is an error: without it the rules of its other interfaces would be taken for this one's
+    rtnl, namespace = Rtnl(), Namespace.remaining(call.netns, call.say)
     plan.remove(lambda: removable(call, rtnl, namespace), call.observe)
-
-
-def _namespace(call: "Call") -> Namespace | None:
-    """The container's namespace where there is one: it tells which addresses the other interfaces have.
-
-    One that cannot be opened is an error: without it the rules of those interfaces would be taken for this one's.
-    """
-    if not call.netns:
-        return None
-    try:
-        return Namespace(call.netns)
-    except (NetnsGone, NoNetns):
-        return None
 
 
 def gc(call: "Call") -> None:
     """Remove what the network has on this node and no valid attachment owns."""
-    from cni.valid import valid_attachments
+    from cni import valid
 
-    valid = valid_attachments(call)
-    if valid is None:
-        return
     rtnl = Rtnl()
-    for effect, identity in plan.collect(lambda: removable(call, rtnl, None), call.network, valid, call.observe):
+    for effect, identity in valid.collect(call, lambda: removable(call, rtnl, None)):
         call.say(f"portmap: removed {type(effect).__name__} {identity} of network {call.network}")
 
 

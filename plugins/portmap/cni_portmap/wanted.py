@@ -8,16 +8,13 @@ from cni_portmap.owned import Owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Rtnl
-    from cni.plan import Effect
+    from cni.plan import Stages
     from cni.skel import Call
     from cni_portmap.settings import Settings, Target
-
-    Stages = Generator[Sequence[Effect], list[Any] | None, None]
 
 
 def wanted(
