@@ -1,4 +1,4 @@
-"""The IPAM delegate as an effect: its ADD gives addresses, its DEL takes them back (spec section "IPAM plugins")."""
+"""The IPAM delegate as an effect: its ADD gives addresses, its DEL takes them back (SPEC.md, "Plugin Delegation")."""
 
 from cni import delegate
 from cni.config import chosen
