@@ -69,15 +69,15 @@ SECTIONS = ["The frame of a call", "host-local", "bridge", "loopback", "portmap"
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_each_corner_has_a_decision_and_a_test(section: str) -> None:
-    """Kept, mended, otherwise or passed through; and a test, or a dash where there is nothing of ours to test."""
+    """Kept, fixed, otherwise or passed through; and a test, or a dash where there is nothing of ours to test."""
     found = rows(section)
     assert found
     for cells in found:
         assert len(cells) == 3, cells
         corner, decision, test = cells
-        assert re.match(r"(kept|mended|otherwise|passes through)\b", decision), f"{corner}: {decision}"
+        assert re.match(r"(kept|fixed|otherwise|passes through)\b", decision), f"{corner}: {decision}"
         assert test == DASH or NAMED.fullmatch(test), f"{corner}: {test!r} names no test"
-        if decision.startswith(("mended", "otherwise")):
+        if decision.startswith(("fixed", "otherwise")):
             assert test != DASH, f"{corner} is {decision} without a test"
 
 
