@@ -1,4 +1,4 @@
-"""``CNI_ARGS``: ``K=V`` pairs joined by semicolons, for the plugins that want some (spec.md, section 7)."""
+"""``CNI_ARGS``: ``K=V`` pairs joined by semicolons, for the plugins that want some (Go: `pkg/types/args.go`)."""
 
 from cni.errors import InvalidEnvironment
 

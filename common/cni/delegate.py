@@ -1,4 +1,4 @@
-"""Another plugin, executed as the specification says (section "Delegated plugins"): found in CNI_PATH, told on stdin.
+"""Another plugin, executed as the specification says (SPEC.md, "Plugin Delegation"): found in CNI_PATH, told on stdin.
 
 One of the same build is run in this process instead: the same code, without a second start of Python.
 """

@@ -1,4 +1,4 @@
-"""The IPAM delegate as an effect: its ADD gives addresses, its DEL takes them back (spec section "IPAM plugins")."""
+"""The IPAM delegate as an effect: its ADD gives addresses, its DEL takes them back (SPEC.md, "Plugin Delegation")."""
 
 from cni import delegate
 from cni.config import chosen
@@ -65,7 +65,7 @@ class Addresses(Effect):
         delegate.run(self.call, self.type, "DEL")
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:  # noqa: ARG002
-        """Delegate GC; a delegate from before 1.1.0 that has no such verb is said on standard error."""
+        """Delegate GC; that one from before 1.1.0 has no such verb is reported on standard error, and is not an error."""
         try:
             delegate.run(self.call, self.type, "GC")
         except CNIError as error:

@@ -1,7 +1,7 @@
 """The cache of attachments, with the Go library's names and JSON: either side removes what the other one made.
 
-One file an attachment, ``<folder>/results/<network>-<container>-<interface>`` (runtime.md, 1.6). A file is written
-whole or not at all: beside the folder first, then renamed. What cannot be read is an error that names the file.
+One file an attachment, ``<folder>/results/<network>-<container>-<interface>`` (`libcni/api.go`, `cacheAdd`). A file is
+written whole or not at all: beside the folder first, then renamed. What cannot be read is an error that names the file.
 """
 
 import binascii

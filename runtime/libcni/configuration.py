@@ -1,7 +1,7 @@
 """Configurations from bytes: one plugin's object, or a network's list; errors tell the key and its place.
 
-Rules and texts are the Go library's (spec section "Network Configuration Format"; runtime.md, 1.7). The keys of a
-list's top level match exactly, those of a plugin's object without regard to case, the last one winning.
+Rules and texts are the Go library's (SPEC.md, "Network configuration format"; `libcni/conf.go`). The keys of a list's
+top level match exactly, those of a plugin's object without regard to case, the last one winning.
 """
 
 from collections.abc import Mapping

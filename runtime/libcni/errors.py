@@ -93,7 +93,7 @@ class InvalidVersion(LibcniError):
 
 
 class InvalidName(CNIError, LibcniError):
-    """A container id, network name or interface name that ADD refuses (runtime.md, name rules)."""
+    """A container id, network name or interface name that ADD refuses (Go: `pkg/utils/utils.go`)."""
 
     NO_CONTAINER, CONTAINER, NETWORK = UNKNOWN_CONTAINER, INVALID_ENVIRONMENT, INVALID_CONFIG
 

@@ -1,4 +1,4 @@
-"""Finding and running plugins (spec section "Execution Protocol"; runtime.md, 1.5).
+"""Finding and running plugins (SPEC.md, "Execution Protocol"; Go: `pkg/invoke`).
 
 ``Exec`` and ``AsyncExec`` are what the library needs of an executor: a runtime may hand in its own. ``ProcessExec`` is
 both, and runs real processes.

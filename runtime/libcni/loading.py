@@ -1,4 +1,4 @@
-"""Configurations from files, in the Go library's order (runtime.md, 1.7); of several folders the first wins.
+"""Configurations from files, in the Go library's order (`libcni/conf.go`); of several folders the first wins.
 
 Lists (``.conflist``) before single plugins (``.conf``, ``.json``), by file name; a file that cannot be read ends the
 search, for the network that it was to hold must not be replaced by another in silence. Regular files alone are read.

@@ -1,4 +1,4 @@
-"""The names that ADD refuses, with the Go library's texts and codes (runtime.md, 1.4)."""
+"""The names that ADD refuses, with the Go library's texts and codes (`pkg/utils/utils.go`)."""
 
 from cni.names import interface_fault, is_identifier
 from libcni.errors import InvalidName

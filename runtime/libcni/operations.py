@@ -1,6 +1,6 @@
 """What each call does, once, for both forms: generators that ask for executions and never wait themselves.
 
-Order, refusals, ``prevResult`` and error texts are the Go library's (runtime.md, 1.2); what an option changes says so.
+Order, refusals, ``prevResult`` and error texts are the Go library's (`libcni/api.go`); what an option changes says so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

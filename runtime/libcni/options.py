@@ -1,4 +1,4 @@
-"""What users of the Go library asked for, as options; every default is what Go's does (runtime.md, section 4)."""
+"""What users of the Go library asked for, as options; every default is what Go's does (docs/runtime.md, "Options")."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """A result as it travels: its version and what it holds. Read from plugins and the cache, sent on as ``prevResult``.
 
 Only the fields that the specification knows survive, as in Go; the version is the result's own, which may be another
-than the configuration's (spec section "CNI Result").
+than the configuration's (SPEC.md, "Success").
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What each call sends to whom, in which order, and what its errors say (runtime.md, 1.2 and 1.3)."""
+"""What each call sends to whom, in which order, and what its errors say (Go: `libcni/api.go`)."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""containerd's interface over stubs: loading, options, order, what is tolerated, the Result (runtime.md, 2)."""
+"""containerd's interface over stubs: loading, options, order, what is tolerated, the Result (go-cni)."""
 
 import asyncio
 import json

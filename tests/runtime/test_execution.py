@@ -1,4 +1,4 @@
-"""Plugins that fail, hang, print rubbish, print much, or leave somebody behind (runtime.md, 1.5)."""
+"""Plugins that fail, hang, print rubbish, print much, or leave somebody behind (Go: `pkg/invoke`)."""
 
 import io
 import itertools

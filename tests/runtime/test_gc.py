@@ -1,4 +1,4 @@
-"""GC: what is stale in the cache is deleted, then the plugins are asked; errors are gathered (runtime.md, 1.2)."""
+"""GC: what is stale in the cache is deleted, then the plugins are asked; errors are gathered (Go: `GCNetworkList`)."""
 
 import json
 import os

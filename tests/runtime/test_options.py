@@ -1,4 +1,4 @@
-"""What goes beyond Go's library: undo, DEL with ADD's configuration, locks (runtime.md, section 4)."""
+"""What goes beyond Go's library: undo, DEL with ADD's configuration, locks (docs/runtime.md, "Options")."""
 
 import fcntl
 import itertools

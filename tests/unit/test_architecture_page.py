@@ -1,5 +1,6 @@
 """docs/architecture.md draws the house as it stands: every room is there, and every room that it draws."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -52,6 +53,28 @@ def test_every_file_that_is_kept_is_told() -> None:
     state = PAGE.split("## State on disk")[1]
     told = re.findall(r"`(?:/run/cni/pycni/)?([\w.-]+)`", "".join(re.findall(r"^\| (`/run[^|]*)\|", state, re.M)))
     assert sorted(told) == sorted(kept)
+
+
+def effects() -> dict[str, bool]:
+    """Every kind of effect, and whether it stands for the node."""
+    found: dict[str, bool] = {}
+    for room in ("common", "plugins"):
+        for source in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(source.read_text())):
+                if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Effect") for base in node.bases):
+                    found[node.name] = any(ast.unparse(line) == "shared = True" for line in node.body)
+    return found
+
+
+def test_every_effect_is_told_and_the_shared_ones_as_such() -> None:
+    """In the rows of a plugin's stages, or in the words about a plugin without."""
+    told = PAGE.split("## Effects")[1].split("\n## ")[0]
+    kinds = effects()
+    assert {"VlanLeg", "PodLink", "LoopbackUp"} <= set(kinds)
+    assert {name for name in kinds if f"`{name}`" not in told} == set()
+    for row in re.findall(r"^\|[^|]*\|([^|]*`[A-Z][^|]*)\|", told, re.M):
+        for name, shared in re.findall(r"`([A-Z]\w+)`( \(shared\))?", row):
+            assert kinds[name] is bool(shared), name
 
 
 def test_every_program_is_in_the_list_of_the_first_page() -> None:

@@ -69,20 +69,20 @@ SECTIONS = ["The frame of a call", "host-local", "bridge", "loopback", "portmap"
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_each_corner_has_a_decision_and_a_test(section: str) -> None:
-    """Kept, mended, otherwise or passed through; and a test, or a dash where there is nothing of ours to test."""
+    """Kept, fixed, otherwise or passed through; and a test, or a dash where there is nothing of ours to test."""
     found = rows(section)
     assert found
     for cells in found:
         assert len(cells) == 3, cells
         corner, decision, test = cells
-        assert re.match(r"(kept|mended|otherwise|passes through)\b", decision), f"{corner}: {decision}"
+        assert re.match(r"(kept|fixed|otherwise|passes through)\b", decision), f"{corner}: {decision}"
         assert test == DASH or NAMED.fullmatch(test), f"{corner}: {test!r} names no test"
-        if decision.startswith(("mended", "otherwise")):
+        if decision.startswith(("fixed", "otherwise")):
             assert test != DASH, f"{corner} is {decision} without a test"
 
 
 def numbers(section: str) -> set[int]:
-    """The numbers of the corners in the reference digests that a section decides."""
+    """The numbers that the corners of a section have, for reference from the tests."""
     found: set[int] = set()
     for corner, *_ in rows(section):
         found.update(int(number) for number in re.match(r"(?:\d+(?:, | ))*", corner)[0].replace(",", "").split())  # type: ignore[index]
@@ -92,17 +92,13 @@ def numbers(section: str) -> set[int]:
 @pytest.mark.parametrize(
     ("section", "expected"),
     [
-        # Of the digest of a call, 23 and 24 are about reading Go's answers.
         ("The frame of a call", set(range(1, 23))),
-        # Of the IPAM plugins' corners, 16 is about older Go plugins, from 19 on they are others'.
         ("host-local", set(range(1, 19)) - {16}),
-        # Of the main plugins' corners, those that bridge has.
         ("bridge", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 19, 20, 21, 22, 23, 24, 25, 26, 27, 29, 30, 32}),
         ("loopback", {17, 18}),
-        # Of the meta plugins' corners, those that portmap has.
         ("portmap", {*range(1, 13), 23}),
     ],
 )
 def test_no_corner_is_left_out(section: str, expected: set[int]) -> None:
-    """The numbers are those of the digests of Go's behaviour that the page was written from."""
+    """Numbers are not reused or dropped: tests refer to them."""
     assert numbers(section) == expected

@@ -75,7 +75,7 @@ class Member(Effect):
         return []
 
     def attempt(self, verb: str) -> None:
-        """A verb that came with 1.1.0: a member that does not know it is said on standard error."""
+        """A verb that came with 1.1.0: a member that does not know it is reported on standard error, and is not an error."""
         try:
             self.run(verb)
         except CNIError as error:

@@ -30,7 +30,7 @@ TABLE = Table(
         "snat",
         boolean,
         True,
-        "masquerade what else would not find its way back: the container itself, neighbours, localhost",
+        "masquerade connections whose replies would otherwise bypass the node: the container itself, neighbours, localhost",
     ),
     Key("masqAll", boolean, False, "with snat: masquerade every mapped connection, whatever its source"),
     Key(

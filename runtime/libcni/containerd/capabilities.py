@@ -1,7 +1,7 @@
 """What one Setup, Remove or Check says about its container: arguments and capabilities (Go: ``NamespaceOpts``).
 
 The members of capabilities are written with capitals, as Go's library does: its plugins match without regard to case,
-and plugins in other languages must know these spellings (runtime.md, 2.3).
+and plugins in other languages must know these spellings (go-cni, `types.go`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

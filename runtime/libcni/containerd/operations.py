@@ -1,6 +1,6 @@
 """What containerd's interface does, once, for both forms: generators over the calls of ``libcni.operations``.
 
-Order, refusals and texts are Go's library's (runtime.md, 2.1). A call works on the networks that were loaded when it
+Order, refusals and texts are Go's library's (go-cni, `cni.go`). A call works on the networks that were loaded when it
 began: a reload waits for nobody, and nobody for it.
 """
 

@@ -1,7 +1,7 @@
 """A watcher that loads again when the configuration folder changes, as containerd does beside its Go library.
 
-A file that is moved in from another folder is noticed too, which containerd misses (runtime.md, 2.5); several changes
-within a short time are one.
+A file that is moved in from another folder is noticed too, which containerd misses (its `cni_conf_syncer.go`); several
+changes within a short time are one.
 """
 
 import threading
