@@ -4,18 +4,20 @@ import itertools
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cni_forkserver.child import answer
 from forkserver.server import DECLINED, DIST, SERVED, Server, call, layer2, loopback, running, served_by, was_cold
 from node.configuration import bridge, host_local
 from node.deadline import eventually
@@ -377,6 +379,49 @@ def test_a_spare_that_dies_is_replaced(node: Node, own_server: Server) -> None:
     os.kill(spare, signal.SIGKILL)
     assert eventually(lambda: own_server.children() not in (set(), {spare}))
     served_by(call(node, "STATUS", STATUS, node.pod(), own_server))
+
+
+def test_a_server_that_runs_out_of_descriptors_goes_on(node: Node, tmp_path: Path) -> None:
+    """Callers that say nothing hold a child each, and the server a descriptor for each child."""
+    few = 16
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    pod = node.pod()
+    with running(tmp_path, preexec_fn=limit) as server, ExitStack() as callers:
+        for _ in range(2 * few):
+            idle = callers.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            idle.connect(server.socket)
+        assert eventually(lambda: len(list(Path(f"/proc/{server.pid}/fd").iterdir())) >= few - 1)
+        assert call(node, "STATUS", STATUS, pod, server).ok
+        callers.close()
+        assert eventually(lambda: not was_cold(call(node, "STATUS", STATUS, pod, server)), LIMIT)
+        assert server.process.poll() is None
+
+
+class Listener:
+    """The socket of a caller that takes one packet, stands still for a while, and then takes all the others."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.tries = 0
+
+    def send(self, data: bytes) -> None:
+        self.tries += 1
+        if self.tries == 2:
+            raise TimeoutError
+        self.sent.append(data)
+
+
+@pytest.mark.parametrize(("length", "sent"), [(10, [b"O", b"S"]), (200_000, [b"O"])])
+def test_an_answer_that_cannot_be_sent_whole_has_no_end(length: int, sent: list[bytes]) -> None:
+    """So that the caller tells an error, not an answer with a hole in it."""
+    listener: Any = Listener()
+    if length == 10:
+        listener.tries = 2
+    answer(listener, 0, b"x" * length)
+    assert [data[:1] for data in listener.sent] == sent
 
 
 def test_a_caller_killed_at_any_moment_leaves_nothing(node: Node, server: Server) -> None:

@@ -1,6 +1,7 @@
 """Who is served: only a caller that could do the same itself. Everybody else serves himself, or reaches nothing."""
 
 import array
+import json
 import os
 import shutil
 import socket
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from forkserver.server import DECLINED, PROGRAM, Server, call, layer2, loopback, running, served_by
-from node.plugin import LIMIT
+from forkserver.server import DECLINED, DIST, PROGRAM, Server, call, layer2, loopback, running, served_by
+from node.plugin import LIMIT, environment
 from node.topology import Node
 
 pytestmark = pytest.mark.real
@@ -41,6 +42,23 @@ def test_a_lesser_caller_serves_itself(node: Node, server: Server, who: str) -> 
     assert (done.returncode, done.stdout) == (0, "")
     assert DECLINED in done.stderr and (said == "another" or said in done.stderr), done.stderr
     served_by(call(node, "STATUS", {**loopback(), "cniVersion": "1.1.0"}, node.pod(), server))
+
+
+@pytest.mark.parametrize("limit", ["-v 200000", "-d 100000"])
+def test_a_caller_with_little_memory_serves_itself(node: Node, server: Server, limit: str) -> None:
+    """What is enough for a plugin that is started may be too little for a child of the server."""
+    pod = node.pod()
+    env = environment("ADD", str(DIST), CNI_CONTAINERID=pod.container, CNI_NETNS=pod.path, CNI_IFNAME="lo")
+    with node.inside():
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'ulimit {limit}; exec "$0"', DIST / "loopback"],
+            input=json.dumps(loopback()),
+            env=env | server.environ,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+    assert done.returncode == 0 and "a limit of less than 256 MiB" in done.stderr
 
 
 def test_others_than_root_do_not_reach_the_socket(server: Server) -> None:

@@ -208,6 +208,30 @@ def test_a_failing_member_is_taken_back(node: Node, binaries: str) -> None:
     assert mapped_port(node, pod) == "answered"
 
 
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ("{}", "cannot convert: no valid IP addresses"),
+        ('{"cniVersion": "7.0.0"}', "failed (add): unsupported CNI result version"),
+    ],
+)
+def test_what_cannot_be_told_in_the_callers_version_is_taken_back(
+    node: Node, binaries: str, tmp_path: Path, printed: str, said: str
+) -> None:
+    """All members succeeded: their DELs are what an ADD that fails owes."""
+    program = Path(binaries, f"mute-{tmp_path.name}")
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >>{tmp_path}/calls\necho '{printed}'\n")
+    program.chmod(0o755)
+    try:
+        conf, pod = chain(node, {"type": program.name}, version="0.2.0"), node.pod()
+        refused = node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries)
+        assert said in refused.error["msg"]
+        assert (tmp_path / "calls").read_text().split() == ["ADD", "DEL"]
+        assert not under_way(pod)
+    finally:
+        program.unlink()
+
+
 @pytest.fixture
 def stuck(binaries: str, tmp_path: Path) -> Iterator[Path]:
     """A member whose ADD and DEL fail as long as its file ``stuck`` is there; its calls are in ``calls``."""

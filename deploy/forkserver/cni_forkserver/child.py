@@ -72,23 +72,28 @@ def serve(
     try:
         _close_all_but(connection.fileno())
         plugin = _taken_over(connection, plugins, powers)
-    except Refused as refusal:
-        return _send(connection, b"N" + str(refusal).encode("utf-8", "replace"))
-    except (OSError, ValueError) as error:
-        return _send(connection, b"N" + str(error).encode("utf-8", "replace"))
+    except (Refused, OSError, ValueError) as error:
+        _send(connection, b"N" + str(error).encode("utf-8", "replace"))
+        return 0
     status, output = skel.served(plugin)
     _survive(connection)
     connection.settimeout(READING)
     # a runtime reads the streams to their end, and this process's own end may take the kernel a while
     os.closerange(0, 3)
-    for at in range(0, len(output), _PIECE):
-        _send(connection, b"O" + output[at : at + _PIECE])
-    _send(connection, b"S" + bytes([status & 0xFF]))
+    answer(connection, status, output)
     connection.close()
     if nftables.used():
         # whoever closes a netfilter socket while the kernel frees what was removed holds up all transactions meanwhile
         sleep(LINGER)
     return 0
+
+
+def answer(connection: socket, status: int, output: bytes) -> None:
+    """Send what the plugin printed, and then its status: without that the caller knows that the answer is not whole."""
+    for at in range(0, len(output), _PIECE):
+        if not _send(connection, b"O" + output[at : at + _PIECE]):
+            return
+    _send(connection, b"S" + bytes([status & 0xFF]))
 
 
 def _accepted(listener: socket, lifeline: int) -> "socket | None":
@@ -173,13 +178,13 @@ def _survive(connection: socket) -> None:
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
 
 
-def _send(connection: socket, packet: bytes) -> int:
-    """Send one packet; a caller that is gone has no use for it."""
+def _send(connection: socket, packet: bytes) -> bool:
+    """Send one packet; whether the caller, which may be gone or stand still, will get it."""
     try:
         connection.send(packet)
     except OSError:
-        pass
-    return 0
+        return False
+    return True
 
 
 def _close_all_but(*kept: int) -> None:

@@ -91,20 +91,22 @@ class Server:
         self._poll.register(held, select.POLLIN)
 
     def _fork(self) -> None:
-        line, taken = os.pipe2(os.O_CLOEXEC)
+        """A spare; where processes or descriptors have run out, a try later."""
+        opened: list[int] = []
         try:
+            opened += os.pipe2(os.O_CLOEXEC)
             pid = os.fork()
-        except OSError:
-            os.close(line)
-            self._not_before = monotonic() + PAUSE
-        else:
             if not pid:
-                self._become_spare(taken)
+                self._become_spare(opened[1])
+            os.close(opened.pop())  # which leaves room for the descriptor that holds the child
             self._hold(pid)
-            self._spare = line
-            self._poll.register(line, select.POLLIN)
+            self._poll.register(opened[0], select.POLLIN)
+            self._spare = opened.pop()
+        except OSError:
+            self._not_before = monotonic() + PAUSE
         finally:
-            os.close(taken)
+            for fd in opened:
+                os.close(fd)
 
     def _become_spare(self, taken: int) -> None:
         """In the child, which ends here."""

@@ -8,7 +8,7 @@ import resource
 import sys
 
 from cni.kernel.namespace import setns
-from cni_forkserver.peer import Caller
+from cni_forkserver.peer import Caller, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ _SIGNALS = _signal.valid_signals()
 _LIMITS = tuple(
     value for name, value in vars(resource).items() if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"
 )
+# A child of the server has more memory than a plugin that was started: a limit that would do for that might not for it.
+_OF_MEMORY, _MEMORY = (resource.RLIMIT_AS, resource.RLIMIT_DATA), 256 << 20
 
 
 class Request:
@@ -62,6 +64,8 @@ def limits(caller: Caller) -> None:
     """Take over resource limits, priority, CPUs and the OOM killer's score; raises ``OSError``, ``peer.Refused``."""
     pid = caller.pid
     wanted = [(kind, resource.prlimit(pid, kind)) for kind in _LIMITS]
+    if any(kind in _OF_MEMORY and 0 <= soft < _MEMORY for kind, (soft, _) in wanted):
+        raise Refused(f"a limit of less than {_MEMORY >> 20} MiB on the caller's memory")
     nice, cpus = os.getpriority(os.PRIO_PROCESS, pid), os.sched_getaffinity(pid)
     with open(f"/proc/{pid}/oom_score_adj", "rb") as file:
         score = file.read()

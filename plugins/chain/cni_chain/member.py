@@ -8,7 +8,7 @@ from cni.versions import FAMILIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from cni.names import Attachment
@@ -44,8 +44,12 @@ class Member(Effect):
 
     def run(self, verb: str) -> "Any":
         """The member's answer; its error as it is, with its name and the verb in front."""
+        request = self.entry.request(self.call, self.latest.document)
+        return self._named(verb, lambda: delegate.run(self.call, self.entry.type, verb, request))
+
+    def _named(self, verb: str, work: "Callable[[], Any]") -> "Any":
         try:
-            return delegate.run(self.call, self.entry.type, verb, self.entry.request(self.call, self.latest.document))
+            return work()
         except CNIError as error:
             text = f'plugin type="{self.entry.type}" failed ({_WORDS[verb]}): {error.msg}'
             raise (Refused if isinstance(error, Refused) else CNIError)(text, error.details, error.code) from None
@@ -55,7 +59,7 @@ class Member(Effect):
         document = self.run("ADD")
         stated = document.get("cniVersion")
         version = stated if isinstance(stated, str) and stated else self.call.version
-        result = parse_delegated(document, self.call.version)
+        result = self._named("ADD", lambda: parse_delegated(document, self.call.version))
         # as libcni passes it on: of its own version, with the members that this version has
         empty = version in FAMILIES[0] and not result.ips
         self.latest.document = {"cniVersion": version} if empty else result.document(version)

@@ -56,8 +56,18 @@ def _checked(call: "Call") -> "list[Entry]":
 def add(call: "Call") -> "Result":
     """ADD of each member in order; if one fails, DEL of it and of those before, in reverse."""
     entries, latest, under_way = _checked(call), _previous(call), UnderWay(call.attachment)
-    plan.make(_plan([under_way], _members(call, entries, latest)), call.observe)
+    members = _plan([under_way], _members(call, entries, latest))
+
+    def stages() -> "plan.Stages":
+        yield from members()
+        _answer(latest).document(call.version)  # what cannot be told in the caller's version is taken back
+
+    plan.make(stages, call.observe, members)
     under_way.remove()
+    return _answer(latest)
+
+
+def _answer(latest: Latest) -> "Result":
     assert latest.result is not None  # noqa: S101
     return latest.result
 
