@@ -65,6 +65,14 @@ def run(call: "Call", name: str, verb: str, stdin: bytes | None = None) -> "Any"
     return document or {}
 
 
+def lacks(error: CNIError, verb: str) -> bool:
+    """Whether a plugin's error says that it does not have a verb, which came with version 1.1.0.
+
+    Go's of before look first for a container's id, which GC and STATUS do not have.
+    """
+    return error.msg.endswith((f"unknown CNI_COMMAND: {verb}", "missing containerID"))
+
+
 def _there(call: "Call", path: str, environ: dict[str, str], stdin: bytes) -> bytes:
     """Run it in a process of its own, within what is left of the call's time: what it printed."""
     from cni.kernel.process import UNKNOWN, execute

@@ -3,7 +3,7 @@
 from errno import EEXIST
 
 from cni.address import Address
-from cni.errors import CheckFailed, CNIError
+from cni.errors import CheckFailed, CNIError, InvalidConfig
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import IFA_F_DADFAILED, IFA_F_NODAD, IFA_F_TENTATIVE, SCOPE_LINK, TABLE_MAIN
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Seconds for duplicate address detection, where it is wanted.
 _SETTLE = 5.0
+# What the kernel keeps of larger ones (ip_metrics_convert).
+_MTU_MAX, _ADVMSS_MAX = 65520, 65495
 
 
 def gateways(ips: "Iterable[IPConfig]") -> dict[int, Address]:
@@ -28,7 +30,7 @@ def gateways(ips: "Iterable[IPConfig]") -> dict[int, Address]:
     found: dict[int, Address] = {}
     for ip in ips:
         if ip.gateway is not None:
-            found.setdefault(ip.version, ip.gateway)
+            found.setdefault(ip.gateway.version, ip.gateway)
     return found
 
 
@@ -132,6 +134,9 @@ class ConfiguredInterface(Effect):
     def _add_routes(self, link: "Link") -> None:
         defaults = gateways(self.ips)
         for route in self.routes:
+            fault = route.fault()
+            if fault:
+                raise InvalidConfig(f"route {route.dst}: {fault}", "correct the routes in ipam")
             gw = hop(route, defaults)
             try:
                 self._inside.rtnl.add_route(
@@ -208,7 +213,7 @@ def _same(route: "Route", gw: Address | None, there: "LinkRoute") -> bool:
         and there.gw == gw
         and there.table == (route.table or TABLE_MAIN)
         and (not route.priority or there.priority == route.priority)
-        and (not route.mtu or there.mtu == route.mtu)
-        and (not route.advmss or there.advmss == route.advmss)
+        and (not route.mtu or there.mtu == min(route.mtu, _MTU_MAX))
+        and (not route.advmss or there.advmss == min(route.advmss, _ADVMSS_MAX))
         and (not route.scope or route.dst.version == 6 or there.scope == route.scope)
     )

@@ -143,6 +143,11 @@ class Attachment:
         return shortened(str(self), COMMENT_MAX)
 
 
+def is_derived(link: str) -> bool:
+    """Whether a link's name has the form that ``Attachment.link`` gives."""
+    return len(link) == 15 and link.startswith("veth") and all(letter in _BASE32 for letter in link[4:])
+
+
 def network_prefix(network: str) -> str:
     """What the host links of a network's attachments begin with; another network may share it once in 32768."""
     return "veth" + _letters(sha512(network), 3)

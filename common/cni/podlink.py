@@ -9,8 +9,8 @@ from errno import EEXIST, EPERM
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import Rtnl
-from cni.names import check_made, is_alias, network_prefix
+from cni.kernel.rtnl import Rtnl, random_mac
+from cni.names import check_made, is_alias, is_derived, network_prefix
 from cni.plan import Effect, Remains
 
 TYPE_CHECKING = False
@@ -81,10 +81,9 @@ class PodLink(Effect):
         check_made(ifname)
         common: list[tuple[str, Any]] = [("IFLA_MTU", self.mtu)] if self.mtu > 0 else []
         peer: list[tuple[str, Any]] = [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", self._inside.fd), *common]
-        if self.mac:
-            peer.append(("IFLA_ADDRESS", self.mac))
+        peer.append(("IFLA_ADDRESS", self.mac or random_mac()))
         data = {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]}
-        attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", self.identity), *common]
+        attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", self.identity), ("IFLA_ADDRESS", random_mac()), *common]
         attributes.append(("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}))
         if self.master is not None:
             attributes.append(("IFLA_MASTER", self.master()))
@@ -109,6 +108,11 @@ class PodLink(Effect):
             peer = f' peer provided ("{self.identity}")'
             return Refused(
                 f'container veth name ("{ifname}"){peer} already exists', f"a link {ifname} is in {self._inside.path}"
+            )
+        if inside is not None and inside.peer != ours.index:
+            return Refused(
+                f'container veth name ("{ifname}") peer provided ("{self.identity}") already exists',
+                f"the link {ifname} in {self._inside.path} is not of {self.attachment}",
             )
         if ours.alias not in ("", self.attachment.alias):
             return Refused(
@@ -204,7 +208,7 @@ class PodLink(Effect):
             for link in self.rtnl.links()
             if link.kind == "veth"
             and link.name.startswith(prefix)
-            and len(link.name) == 15
+            and is_derived(link.name)
             and (not link.alias or link.alias.startswith(f"{network}/"[:200]))
         ]
 

@@ -180,6 +180,14 @@ class Route:
         """From the JSON object."""
         return cls(**cls.TABLE(value, where))
 
+    def fault(self) -> str:
+        """Why the kernel has no such route (rtnetlink(7)); empty if it can have one."""
+        for name, most in (("mtu", 32), ("advmss", 32), ("priority", 32), ("table", 32), ("scope", 8)):
+            value = getattr(self, name) or 0
+            if not 0 <= value < 1 << most:
+                return f"{name} is {value}, and must be from 0 to {(1 << most) - 1}"
+        return ""
+
     def document(self, attributes: bool = True) -> "dict[str, Any]":
         """The JSON object; ``dst`` and ``gw`` alone without ``attributes``."""
         document: dict[str, Any] = {"dst": str(self.dst)}

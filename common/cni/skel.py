@@ -96,6 +96,11 @@ class Call:
         self.version = _member(self.config, "cniVersion", "decoding version from network config") or "0.1.0"
         versions.gate(self.verb, self.version)
 
+    def without_namespace(self) -> None:
+        """Go on as if the container's namespace were gone, a delegate too."""
+        self.environ = {**self.environ, "CNI_NETNS": ""}
+        self.netns = ""
+
     @property
     def network(self) -> str:
         """The network's name."""
@@ -163,23 +168,22 @@ def _member(config: "dict[str, Any]", name: str, fault: str) -> str:
     return found
 
 
-def _refuse_own_namespace(environ: "Mapping[str, str]") -> None:
-    """Raise ``InvalidNetns`` if CNI_NETNS is the plugin's own; one that cannot be looked at is the plugin's to judge."""
+def _is_own_namespace(environ: "Mapping[str, str]") -> bool:
+    """Whether CNI_NETNS is the plugin's own, and is not meant to be; one that cannot be looked at the plugin judges.
+
+    Raises ``InvalidNetns``.
+    """
     if environment.overridden(environ):
-        return
+        return False
     try:
         theirs = os.stat(environ.get("CNI_NETNS", ""))
     except (OSError, ValueError):
-        return
+        return False
     try:
         ours = os.stat(_OWN_NAMESPACE)
     except OSError as error:
         raise InvalidNetns("get plugin's netns failed", str(error)) from None
-    if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino):
-        raise InvalidNetns(
-            "plugin's netns and netns from CNI_NETNS should not be the same",
-            "nothing was changed; set CNI_NETNS_OVERRIDE=1 if this is meant",
-        )
+    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def _version_document() -> bytes:
@@ -194,7 +198,15 @@ def _error_document(error: CNIError, version: str) -> bytes:
 def _dispatch(plugin: Plugin, call: Call) -> bytes:
     if call.verb not in ("ADD", "DEL"):
         return _served(plugin, call)
-    _refuse_own_namespace(call.environ)
+    if _is_own_namespace(call.environ):
+        if call.verb == "ADD":
+            raise InvalidNetns(
+                "plugin's netns and netns from CNI_NETNS should not be the same",
+                "nothing was changed; set CNI_NETNS_OVERRIDE=1 if this is meant",
+            )
+        # such as /proc/PID/ns/net of a process that has ended, whose number another one has: what is on the node must go
+        call.say(f"{plugin.type}: CNI_NETNS is the plugin's own namespace and not the container's: taken for gone")
+        call.without_namespace()
     with Alone(plugin.type, call.attachment):
         return _served(plugin, call)
 

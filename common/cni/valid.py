@@ -8,7 +8,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.skel import Call
 
-_ATTACHMENTS = listing(Table(Key("containerID", string, ""), Key("ifname", string, "")))
+_ATTACHMENTS = listing(
+    Table(
+        Key("containerID", string, required="a valid attachment has no containerID"),
+        Key("ifname", string, required="a valid attachment has no ifname"),
+    )
+)
 # The key's name, and the one that an earlier text of the specification had.
 _KEYS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
@@ -16,7 +21,8 @@ _KEYS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 def valid_attachments(call: "Call") -> list[Attachment] | None:
     """The list, or None where the configuration has none: then nothing is known to be stale, and nothing is removed.
 
-    ``null`` is an empty list, which is how libcni sends one. Raises ``DecodingFailure``.
+    ``null`` is an empty list, which is how libcni sends one. Raises ``DecodingFailure``, and
+    ``InvalidConfig`` for half an attachment: whom it means is not known.
     """
     for key in _KEYS:
         value = chosen(call.config, key)

@@ -15,7 +15,7 @@ from cni.result import IPConfig
 from cni_bridge.port import PortForwards
 
 WHO = Attachment("net1", "c1", "eth0")
-LISTENING, DISABLED = 1, 0
+DISABLED, LISTENING, LEARNING, BLOCKING = 0, 1, 2, 4
 
 
 class Kernel:
@@ -61,7 +61,7 @@ def test_the_neighbours_are_told_when_the_port_forwards_and_not_before(
     told: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Up is not enough: a frame that is sent before the port forwards reaches nobody."""
-    kernel = Kernel(("down", DISABLED), ("up", DISABLED), ("up", LISTENING), ("down", FORWARDING), ("up", FORWARDING))
+    kernel = Kernel(("down", DISABLED), ("up", DISABLED), ("up", BLOCKING), ("down", FORWARDING), ("up", FORWARDING))
     make(kernel, told, monkeypatch, "10.1.2.3/24", "fd00::3/64")
     assert told == [(5, ["10.1.2.3", "fd00::3"])]
 
@@ -72,9 +72,19 @@ def test_without_addresses_nobody_is_told(told: list[Any], monkeypatch: pytest.M
     assert told == [] and kernel.looks == 2
 
 
-def test_a_port_that_is_held_back_is_up_all_the_same(told: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("state", [LISTENING, LEARNING])
+def test_a_port_that_is_held_back_is_up_all_the_same(
+    told: list[Any], monkeypatch: pytest.MonkeyPatch, state: int
+) -> None:
     """By the spanning tree, say, for half a minute: Go's plugin does not wait for that either."""
-    kernel = Kernel(("up", LISTENING))
+    kernel = Kernel(("up", BLOCKING), ("up", state))
+    make(kernel, told, monkeypatch, "10.1.2.3/24")
+    assert told == [] and kernel.looks == 2
+
+
+def test_a_port_that_stays_blocked_is_up_all_the_same(told: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge's port is for a moment before it forwards: so it is looked at for a while."""
+    kernel = Kernel(("up", BLOCKING))
     make(kernel, told, monkeypatch, "10.1.2.3/24")
     assert told == [] and 2 <= kernel.now - 1000 <= 5
 

@@ -121,7 +121,7 @@ def test_a_port_without_its_leg_is_an_error() -> None:
     """Somebody has renamed the leg: the pair cannot be made, and nothing is taken for it."""
     kernel = Kernel()
     kernel.add(leg_of(kernel).port, peer=99)
-    with pytest.raises(CNIError, match=r'failed to create vlan interface "br0\.100": veth\w+ or br0\.100 is missing'):
+    with pytest.raises(CNIError, match=r'failed to create vlan interface "br0\.100": vleg\w+ or br0\.100 is missing'):
         leg_of(kernel).make()
 
 

@@ -5,6 +5,7 @@ One object a request: nothing of the node is listed in ADD or DEL.
 Messages are pyroute2's. What is read comes back as small objects with slots.
 """
 
+import os
 import struct
 import sys
 from _socket import AF_INET, AF_INET6, AF_UNSPEC
@@ -29,7 +30,8 @@ _AF_BRIDGE = 7
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 IFF_UP, IFF_LOOPBACK, IFF_PROMISC = 0x1, 0x8, 0x100
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
-FORWARDING = 3
+# States of a bridge's port (BR_STATE_…): the spanning tree has it listen and learn, for half a minute, before it forwards.
+FORWARDING, HELD_BACK = 3, (1, 2)
 _VF_SKIP = 1 << 3
 VLAN_MASTER, VLAN_PVID, VLAN_UNTAGGED = 1 << 0, 1 << 1, 1 << 2
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
@@ -54,6 +56,16 @@ def _text(payload: bytes | None) -> str:
 def _number(payload: bytes | None) -> int:
     """An integer of any width in the host's order; 0 where there is none."""
     return int.from_bytes(payload or b"", sys.byteorder)
+
+
+def random_mac() -> str:
+    """A locally administered unicast MAC for a link that is to be made.
+
+    One that the kernel draws is replaced by udev (MACAddressPolicy=persistent) at some later moment.
+    """
+    octets = bytearray(os.urandom(6))
+    octets[0] = octets[0] & 0xFC | 0x02
+    return octets.hex(":")
 
 
 class Link:

@@ -1,12 +1,11 @@
 """The bridge itself, as an effect that stands for the node: other attachments rely on it, so nothing removes it."""
 
-import os
 from errno import EEXIST, EOPNOTSUPP
 
 from cni.errors import CheckFailed, CNIError, InvalidConfig, Refused
 from cni.kernel import sysctl, sysfs
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import IFF_PROMISC, Link, Rtnl
+from cni.kernel.rtnl import IFF_PROMISC, Link, Rtnl, random_mac
 from cni.plan import Effect
 
 TYPE_CHECKING = False
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
     from cni_bridge.settings import Settings
 
 _NO_VLANS = "the kernel of this node has no bridge VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING)"
-
-
-def random_mac() -> str:
-    """A locally administered unicast MAC."""
-    octets = bytearray(os.urandom(6))
-    octets[0] = octets[0] & 0xFC | 0x02
-    return octets.hex(":")
 
 
 class BridgeDevice(Effect):

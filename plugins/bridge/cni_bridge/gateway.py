@@ -6,7 +6,7 @@ from cni.address import ANY, Address, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import IFA_F_NODAD, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl
+from cni.kernel.rtnl import IFA_F_NODAD, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl, random_mac
 from cni.names import sha512
 from cni.plan import Effect
 from cni.result import IPConfig, Result, Route
@@ -169,9 +169,9 @@ class VlanLeg(Effect):
 
     @property
     def port(self) -> str:
-        """The port's name, derived from the bridge's and the VLAN."""
+        """The port's name, derived from the bridge's and the VLAN; never one that an attachment's link has."""
         said = self.settings
-        return "veth" + sha512("vlan", said.bridge, str(said.vlan)).hex()[:11]
+        return "vleg" + sha512("vlan", said.bridge, str(said.vlan)).hex()[:11]
 
     def make(self) -> Link:
         """Make the pair if it is missing, finish one of ours; another link of that name is used as it is."""
@@ -189,10 +189,15 @@ class VlanLeg(Effect):
         return leg
 
     def _create(self, name: str) -> None:
-        peer = {"attrs": [("VETH_INFO_PEER", {"attrs": [("IFLA_IFNAME", name), *self._mtu()]})]}
+        peer = {
+            "attrs": [
+                ("VETH_INFO_PEER", {"attrs": [("IFLA_IFNAME", name), ("IFLA_ADDRESS", random_mac()), *self._mtu()]})
+            ]
+        }
         info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", peer)]}
         attributes = [
             ("IFLA_IFNAME", self.port),
+            ("IFLA_ADDRESS", random_mac()),
             *self._mtu(),
             ("IFLA_MASTER", self.bridge.index),
             ("IFLA_LINKINFO", info),

@@ -2,7 +2,7 @@
 
 from cni.errors import CheckFailed, CNIError
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import FORWARDING, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl
+from cni.kernel.rtnl import FORWARDING, HELD_BACK, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl
 from cni.patience import attempts
 from cni.plan import Effect
 
@@ -189,6 +189,8 @@ class PortForwards(Effect):
                 raise CNIError(f"{self.port.name} vanished while it came up", "did something remove it?")
             if link.operstate == "up" and link.port_state == FORWARDING:
                 return True
+            if link.operstate == "up" and link.port_state in HELD_BACK:
+                return False
             state = link.operstate
         if state == "up":
             return False

@@ -83,7 +83,7 @@ class Member(Effect):
         try:
             self.run(verb)
         except CNIError as error:
-            if not error.msg.endswith(f"unknown CNI_COMMAND: {verb}"):
+            if not delegate.lacks(error, verb):
                 raise
             self.call.say(f"chain: plugin {self.entry.type} does not know {verb}")
 

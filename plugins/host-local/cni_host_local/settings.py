@@ -56,6 +56,9 @@ def read(call: "Call") -> Settings:
     documents = capabilities["ipRanges"]
     if ipam["subnet"] is not None:
         documents = [*documents, [RANGE(section, "ipam")]]
+    for route in ipam["routes"]:
+        if route.fault():
+            raise InvalidConfig(f"route {route.dst}: {route.fault()}", "in ipam.routes")
     sets = read_sets(documents + ipam["ranges"], str(chosen(call.config, "cniVersion") or ""))
     return Settings(sets, requested, ipam["routes"], ipam["resolvConf"])
 
