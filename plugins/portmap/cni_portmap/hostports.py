@@ -1,8 +1,10 @@
 """The host ports of one attachment in nftables, as an effect; the table's layout is ``layout``'s."""
 
+from errno import EEXIST, ENOENT
+
 from cni.errors import CheckFailed, InvalidConfig
 from cni.kernel import nftables
-from cni.kernel.nftables import EEXIST, ENOENT, Nftables, NftablesError
+from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET
 from cni.plan import Effect
 from cni_portmap import flows, go_claims, layout
