@@ -36,7 +36,7 @@ from cni.kernel.transaction import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 _BATCH_BEGIN, _BATCH_END, _GENERATION = 16, 17, 1
@@ -67,7 +67,7 @@ class Element:
 
 
 class Rule:
-    """A rule as the kernel has it: its handle, its comment, and pyroute2's message for whoever wants more."""
+    """A rule as the kernel has it: its handle, its comment, and pyroute2's message for what it is made of."""
 
     __slots__ = ("comment", "handle", "message")
 
@@ -76,16 +76,21 @@ class Rule:
         self.comment = comment
         self.message = message
 
+    def expressions(self, name: str) -> "Iterator[Any]":
+        """The attributes of each expression of one kind, in pyroute2's words."""
+        for expression in self.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
+            if expression.get_attr("NFTA_EXPR_NAME") == name:
+                yield expression.get_attr("NFTA_EXPR_DATA")
+
     def jumps_to(self) -> list[str]:
         """The chains that the rule jumps or goes to."""
         found = []
-        for expression in self.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
-            if expression.get_attr("NFTA_EXPR_NAME") == "immediate":
-                data = expression.get_attr("NFTA_EXPR_DATA").get_attr("NFTA_IMMEDIATE_DATA")
-                verdict = data.get_attr("NFTA_DATA_VERDICT") if data else None
-                chain = verdict.get_attr("NFTA_VERDICT_CHAIN") if verdict else None
-                if chain:
-                    found.append(str(chain))
+        for expression in self.expressions("immediate"):
+            data = expression.get_attr("NFTA_IMMEDIATE_DATA")
+            verdict = data.get_attr("NFTA_DATA_VERDICT") if data else None
+            chain = verdict.get_attr("NFTA_VERDICT_CHAIN") if verdict else None
+            if chain:
+                found.append(str(chain))
         return found
 
 

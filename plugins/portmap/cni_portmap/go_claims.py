@@ -7,6 +7,7 @@ listed unless one of Go's chains or tables is there, which is while pods of Go's
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel import iptables
+from cni.kernel.compat import compared
 from cni.kernel.nftables import Nftables
 from cni_portmap import chains
 from cni_portmap.go_rules import Listed, Seen
@@ -105,14 +106,13 @@ def _by_iptables(
         for translation in kernel.rules(family, "nat", entry.target):
             seen = Seen(translation, size)
             if seen.target == "DNAT":
-                hosts = _addresses(iptables.compared(translation), size)
+                hosts = _addresses(compared(translation), size)
                 protocol, name = seen.protocol or entry.protocol, "/".join(owner or ("?", entry.target))
                 yield Claim(name, owner, protocol, seen.ports, hosts, Address.parse(seen.leads_to))
 
 
 def _by_legacy(version: int, attachment: "Attachment", wanted: "set[int]") -> "Iterator[Claim]":
-    program = iptables.legacy(version)
-    there = iptables.rules(program, [chains.DNAT]) if program else {}
+    there = iptables.legacy_rules(version, [chains.DNAT])
     own = chains.chain_name(attachment.network, attachment.container)
     for entry in map(Listed, there.get(chains.DNAT, ())):
         if wanted.isdisjoint(entry.ports) or entry.target == own:
@@ -128,9 +128,9 @@ def _by_legacy(version: int, attachment: "Attachment", wanted: "set[int]") -> "I
 def _by_tables(kernel: Nftables, family: int, attachment: "Attachment", size: int) -> "Iterator[Claim]":
     for chain in CHAINS[:2]:
         for rule in kernel.rules(family, TABLE, chain) if kernel.chain(family, TABLE, chain) is not None else ():
-            seen, compared = Seen(rule, size), iptables.compared(rule)
-            addresses = [value for value in values(rule) - compared if len(value) == size]
+            seen, conditions = Seen(rule, size), compared(rule)
+            addresses = [value for value in values(rule) - conditions if len(value) == size]
             if rule.comment != attachment.container and addresses:
-                hosts = _addresses(compared, size)
+                hosts = _addresses(conditions, size)
                 name = f"container {rule.comment}"
                 yield Claim(name, None, seen.protocol, seen.ports, hosts, Address(addresses[0]))

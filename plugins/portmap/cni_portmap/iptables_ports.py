@@ -7,6 +7,7 @@ exact name, and through the program only where the kernel has a table of iptable
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, CheckFailed, CNIError, Refused
 from cni.kernel import iptables, nftables
+from cni.kernel.rulespec import meaning, split
 from cni.names import Attachment
 from cni.plan import Effect
 from cni_portmap import chains, flows
@@ -99,18 +100,18 @@ class IptablesPorts(Effect):
         entries = chains.entries(who, said, target.version)
         gone = self._room(target, there, [Listed(line) for line in entries])
         gone += remains(there, self.identity, chains.comment(who), self.others)
-        left = {iptables.meaning(line) for lines in there.values() for line in lines}
-        left -= {iptables.meaning(f"-A{line[2:]}") for line in gone}
+        left = {meaning(line) for lines in there.values() for line in lines}
+        left -= {meaning(f"-A{line[2:]}") for line in gone}
         shared = [*chains.marking(said), *chains.entrances()]
         chain_of = [line.split()[1] for line in shared]
         wanted = {*chain_of, DNAT, self.identity} - set(chains.BASE)
         lines = [f"-N {chain}" for chain in (SETMARK, MASQ, DNAT, self.identity) if chain in wanted - set(there)]
-        lines += [line for line in shared if iptables.meaning(line) not in left]
+        lines += [line for line in shared if meaning(line) not in left]
         jump = chains.masquerading()
-        if chains.marking(said) and iptables.meaning(jump) not in left:
+        if chains.marking(said) and meaning(jump) not in left:
             lines.append(jump.replace("-A POSTROUTING", "-I POSTROUTING 1", 1))
         lines += gone + chains.translations(who, target, said)
-        return lines + [line for line in entries if iptables.meaning(line) not in left]
+        return lines + [line for line in entries if meaning(line) not in left]
 
     @property
     def _looked_at(self) -> "list[str]":
@@ -173,7 +174,7 @@ class IptablesPorts(Effect):
         for target in self.targets:
             name = iptables.PROGRAMS[target.version]
             there = iptables.rules(name, self._looked_at)
-            known = {chain: {iptables.meaning(line) for line in lines} for chain, lines in there.items()}
+            known = {chain: {meaning(line) for line in lines} for chain, lines in there.items()}
             wanted = [*chains.translations(self.attachment, target, said), *chains.entrances(), *chains.marking(said)]
             wanted += [chains.masquerading()] if chains.marking(said) else []
             entries, conditional = (
@@ -184,11 +185,11 @@ class IptablesPorts(Effect):
                 chain = line.split()[1]
                 if chain not in there:
                     raise CheckFailed(f"{name}: chain {chain} not found in table nat")
-                if iptables.meaning(line) not in known[chain]:
+                if meaning(line) not in known[chain]:
                     raise CheckFailed(f"{name}: rule {line} is missing in table nat")
             for line in entries if conditional else ():
                 # how conditions are printed is iptables' own affair, so it is asked
-                fault, _ = iptables.run(name, "-t", "nat", "-C", *iptables.split(line)[1:])
+                fault, _ = iptables.run(name, "-t", "nat", "-C", *split(line)[1:])
                 if fault:
                     raise CheckFailed(f"{name}: rule {line} is missing in table nat")
             self._compare_order(name, target, there[self.identity])

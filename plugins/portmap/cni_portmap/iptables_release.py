@@ -6,6 +6,7 @@ Over netlink, by the chain's exact name, and through the program only where the 
 from cni.address import Address
 from cni.errors import CNIError
 from cni.kernel import iptables, nftables
+from cni.kernel.compat import comment_of
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import IPV4, Transaction
 from cni.plan import raise_together
@@ -86,8 +87,8 @@ class Removal:
 
     def _remove_legacy(self) -> None:
         for version in (4, 6):
-            name = iptables.legacy(version)
-            there = iptables.rules(name, [*chains.BASE, DNAT, SETMARK, MASQ, self._chain]) if name else {}
+            there = iptables.legacy_rules(version, [*chains.BASE, DNAT, SETMARK, MASQ, self._chain])
+            name = iptables.LEGACY[version]
             lines = self._legacy_lines(there) if self._chain in there else []
             fault = iptables.restore(name, lines) if lines else ""
             if fault:
@@ -118,10 +119,9 @@ def entry_comments(kernel: Nftables) -> "Iterator[str]":
     """The comments of all entry rules, in iptables-nft and in iptables-legacy; for GC."""
     for family in iptables.FAMILIES.values():
         for rule in kernel.rules(family, "nat", DNAT):
-            yield iptables.comment_of(rule)
+            yield comment_of(rule)
     for version in (4, 6):
-        name = iptables.legacy(version)
-        for line in iptables.rules(name, [DNAT]).get(DNAT, ()) if name else ():
+        for line in iptables.legacy_rules(version, [DNAT]).get(DNAT, ()):
             yield Listed(line).comment
 
 
