@@ -10,7 +10,7 @@ from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl
-from cni.names import check_made, is_alias, network_prefix
+from cni.names import ALIAS_MAX, beginning, check_made, is_alias, network_prefix
 from cni.plan import Effect, Remains
 
 TYPE_CHECKING = False
@@ -198,14 +198,14 @@ class PodLink(Effect):
 
     def present(self, network: str) -> list[str]:
         """Host ends of the network's attachments: by the name's prefix, and by the alias where there is one."""
-        prefix = network_prefix(network)
+        prefix, told = network_prefix(network), beginning(f"{network}/", ALIAS_MAX)
         return [
             link.name
             for link in self.rtnl.links()
             if link.kind == "veth"
             and link.name.startswith(prefix)
             and len(link.name) == 15
-            and (not link.alias or link.alias.startswith(f"{network}/"[:200]))
+            and (not link.alias or link.alias.startswith(told))
         ]
 
     def discard(self, identity: str) -> None:

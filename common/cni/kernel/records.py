@@ -7,7 +7,7 @@ person and GC can read it; its key begins with the network's prefix.
 
 from cni.kernel.nftables import Element, Nftables
 from cni.kernel.transaction import IFNAME, INET_SERVICE, SetType, Transaction, Type, pack, unpack
-from cni.names import network_prefix
+from cni.names import COMMENT_MAX, beginning, network_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,5 @@ class Records:
     def links(self, network: str) -> list[str]:
         """The host link names of the network's attachments; for GC, reads the whole map."""
         prefix = network_prefix(network)
-        beginning = f"{network}/"[:100]
-        return [
-            link for link, comment in self.owners().items() if link.startswith(prefix) and comment.startswith(beginning)
-        ]
+        told = beginning(f"{network}/", COMMENT_MAX)
+        return [link for link, comment in self.owners().items() if link.startswith(prefix) and comment.startswith(told)]
