@@ -39,7 +39,13 @@ class Records:
 
     def of(self, link: str) -> list[list[bytes]]:
         """An attachment's records in order, fetched one by one until none is left."""
-        return [unpack(self.type.data, element.data) for element in self.elements(link)]
+        return self.owned(link)[1]
+
+    def owned(self, link: str) -> "tuple[str, list[list[bytes]]]":
+        """The same behind the comment that tells whose they are, empty where there is none."""
+        found = self.elements(link)
+        records = [unpack(self.type.data, element.data) for element in found]
+        return found[0].comment if found else "", records
 
     def elements(self, link: str) -> list[Element]:
         """The same as elements, whose comments tell the attachment."""

@@ -54,6 +54,8 @@ class Type:
 IPV4_ADDR, IPV6_ADDR = Type("ipv4_addr", 7, 4), Type("ipv6_addr", 8, 16)
 ETHER_ADDR, INET_PROTO, INET_SERVICE = Type("ether_addr", 9, 6), Type("inet_proto", 12, 1), Type("inet_service", 13, 2)
 MARK, IFNAME = Type("mark", 19, 4), Type("ifname", 41, 16)
+# by IP version: an address's type, and nft's word for the header that it is in
+ADDRESS, WORD = {4: IPV4_ADDR, 6: IPV6_ADDR}, {4: "ip", 6: "ip6"}
 
 
 # libnftnl's user data of a set: BYTEORDER_HOST_ENDIAN

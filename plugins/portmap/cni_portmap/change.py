@@ -198,9 +198,13 @@ class Change:
 
     def held(self, link: str) -> Owned:
         """What the records tell of an attachment."""
-        told = self.attachments.of(link)
+        return self._held(link)[1]
+
+    def _held(self, link: str) -> "tuple[str, Owned]":
+        """The same behind the comment that tells whose it is."""
+        owner, told = self.attachments.owned(link)
         if not told:
-            return Owned()
+            return owner, Owned()
         name, groups = Owned.told(told[0])
         entries = [
             Entry.parse(fields, groups[version]) for version in FAMILIES for fields in self.mappings[version].of(link)
@@ -210,17 +214,16 @@ class Change:
             for version in FAMILIES
             for address, length in self.sources[version].of(link)
         ]
-        return Owned(entries, sources, name)
+        return owner, Owned(entries, sources, name)
 
     def _forget(self, link: str) -> Owned:
         """Take an attachment's elements and records away; an element that is another's by now stays. What it had."""
-        held = self.held(link)
+        owner, held = self._held(link)
         if not held.entries:
             return held
-        comment = self._comment(link)
         for name, elements in held.mapped().items():
             for entry, element in zip(elements.values(), self._elements(name, list(elements)), strict=True):
-                if element is not None and element.comment == comment:
+                if element is not None and element.comment == owner:
                     self._delete(name, element.key)
                     self.released.append(entry)
                     if not entry.everywhere:
@@ -228,7 +231,7 @@ class Change:
         for source, keys in held.masqueraded().items():
             name = source_set(source)
             for element in self._elements(name, list(keys)):
-                if element is not None and element.comment == comment:
+                if element is not None and element.comment == owner:
                     self._delete(name, element.key)
         for version in FAMILIES:
             entries = [entry for entry in held.entries if entry.version == version]
@@ -237,11 +240,6 @@ class Change:
             self._erase(self.sources[version], link, len(sources))
         self._erase(self.attachments, link, 1)
         return held
-
-    def _comment(self, link: str) -> str:
-        records = self.attachments
-        element = self.kernel.element(INET, TABLE, records.name, records.key(link, 0))
-        return element.comment if element is not None else ""
 
     def _erase(self, records: "Records", link: str, count: int) -> None:
         self._gone.setdefault(records.name, set()).update(records.erase(self.transaction, link, count))

@@ -5,12 +5,12 @@ from errno import EEXIST, ENOENT
 from cni.errors import CheckFailed, InvalidConfig
 from cni.kernel import nftables
 from cni.kernel.nftables import Nftables, NftablesError
-from cni.kernel.transaction import INET
+from cni.kernel.transaction import INET, WORD
 from cni.plan import Effect
 from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
 from cni_portmap.layout import TABLE, WHERE
-from cni_portmap.owned import WORD, Owned, named, source_set
+from cni_portmap.owned import Owned, named, source_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

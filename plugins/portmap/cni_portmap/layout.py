@@ -49,6 +49,7 @@ from cni.kernel import expressions as nft
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
 from cni.kernel.transaction import (
+    ADDRESS,
     IFNAME,
     INET,
     INET_PROTO,
@@ -57,10 +58,11 @@ from cni.kernel.transaction import (
     OUTPUT,
     POSTROUTING,
     PREROUTING,
+    WORD,
     SetType,
     Transaction,
 )
-from cni_portmap.owned import ADDRESS, EVERYWHERE, PLAIN, WORD, named, source_set
+from cni_portmap.owned import EVERYWHERE, PLAIN, named, source_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
