@@ -51,7 +51,7 @@ class Change:
         Rules that somebody took away are put back: a map that no packet is looked up in would serve nobody.
         """
         rules = set(self.kernel.rule_comments(INET, TABLE))
-        missing = self._needed(wanted) - rules
+        missing = (layout.shared_rules() | layout.needed_rules(wanted)) - rules
         fresh = not rules and not self.kernel.has_table(INET, TABLE)
         if missing:
             self._repair(wanted, rules, missing, fresh)
@@ -69,14 +69,6 @@ class Change:
         self._write_counts(fresh)
         self._write_records(attachment, wanted)
         self.kernel.commit(self.transaction, self.generation)
-
-    def _needed(self, wanted: Owned) -> "set[tuple[str, str]]":
-        """Chain and comment of the rules without which what is wanted serves nobody; conditions' jumps are nft's."""
-        needed = set(layout.shared_rules())
-        needed.update((layout.POSTROUTING_CHAIN, source_set(source)) for source in wanted.masqueraded())
-        for version, group in wanted.groups().items():
-            needed.update(layout.group_rules(version, group))
-        return needed
 
     def _repair(
         self, wanted: Owned, rules: "set[tuple[str, str]]", missing: "set[tuple[str, str]]", fresh: bool
@@ -256,8 +248,8 @@ class Change:
         """A group of conditions whose last attachment goes loses its jumps, its chain and its maps."""
         if any(self._held_beside(named(kind, version, group)) for kind in ("hostips", "hostports")):
             return
-        for name, _ in layout.ENTRANCES:
-            self._delete_rules(name, {named("hostports", version, group)})
+        for name, comment in layout.jumps(version, group):
+            self._delete_rules(name, {comment})
         layout.delete_group(self.transaction, version, group)
 
     # both
