@@ -5,11 +5,10 @@ that the kernel refuses it if either is not so. The next one is thorough: it loo
 """
 
 from cni.address import Address, Prefix
-from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel.nftables import Element, Nftables
 from cni.kernel.transaction import INET, Transaction
 from cni_portmap import layout
-from cni_portmap.holder import Holders
+from cni_portmap.holder import death, take_over
 from cni_portmap.layout import FAMILIES, TABLE
 from cni_portmap.owned import Entry, Owned, named, number, source_set, two_bytes
 
@@ -140,15 +139,8 @@ class Change:
             if element is None or element.key in self._gone.get(name, ()):
                 continue
             if element.comment != attachment.comment:
-                holders = Holders(self.kernel, self.rtnl)
-                why = holders.death(element, {each.address.packed for each in wanted.entries})
-                if not why:
-                    raise Refused(
-                        f"{entry} is held by {element.comment}, and asked for by {attachment}",
-                        "remove the other container, or choose another port",
-                        ADDRESS_TAKEN,
-                    )
-                self.say(f"portmap: {attachment} takes {entry} over from {element.comment}: {why}")
+                why = death(self.kernel, self.rtnl, element, {each.address.packed for each in wanted.entries})
+                take_over(entry, element.comment, attachment, why, self.say)
             self._delete(name, element.key)
             if name.startswith("hostips"):
                 self._count(entry, -1)

@@ -5,14 +5,13 @@ listed unless one of Go's chains or tables is there, which is while pods of Go's
 """
 
 from cni.address import Address
-from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel import iptables
 from cni.kernel.compat import compared
 from cni.kernel.nftables import Nftables
 from cni_portmap import chains
 from cni_portmap.go_rules import Listed, Seen
 from cni_portmap.go_tables import CHAINS, TABLE, values
-from cni_portmap.holder import container_gone
+from cni_portmap.holder import go_death, take_over
 from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
@@ -43,22 +42,8 @@ def refuse(
         for claim in held:
             for entry in mine:
                 if claim.overlaps(entry):
-                    _judge(rtnl, attachment, entry, claim, say)
-
-
-def _judge(
-    rtnl: "Rtnl", attachment: "Attachment", entry: "Entry", claim: "Claim", say: "Callable[[str], None]"
-) -> None:
-    why = "its address was given to the new one" if claim.address == entry.address else ""
-    if not why and claim.owner is not None:
-        why = container_gone(rtnl, *claim.owner, claim.address)
-    if not why:
-        raise Refused(
-            f"{entry} is held by {claim.name}, and asked for by {attachment}",
-            "remove the other container, or choose another port",
-            ADDRESS_TAKEN,
-        )
-    say(f"portmap: {attachment} takes {entry} over from {claim.name}: {why}")
+                    why = go_death(rtnl, claim.owner, claim.address, entry.address)
+                    take_over(entry, claim.name, attachment, why, say)
 
 
 class Claim:

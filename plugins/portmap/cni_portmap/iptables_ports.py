@@ -5,7 +5,7 @@ exact name, and through the program only where the kernel has a table of iptable
 """
 
 from cni.address import Address
-from cni.errors import ADDRESS_TAKEN, CheckFailed, CNIError, Refused
+from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import iptables, nftables
 from cni.kernel.rulespec import meaning, split
 from cni.names import Attachment
@@ -14,7 +14,7 @@ from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
 from cni_portmap.change import Change
 from cni_portmap.go_rules import Listed, by_mapping
-from cni_portmap.holder import container_gone
+from cni_portmap.holder import go_death, take_over
 from cni_portmap.iptables_release import Removal, entry_comments, remains
 from cni_portmap.owned import Owned
 
@@ -154,16 +154,8 @@ class IptablesPorts(Effect):
         owner, address = chains.owner_of(entry.comment), Address.parse(held.leads_to)
         name = "/".join(owner or ("?", entry.target))
         port = f"{held.protocol} port {', '.join(map(str, sorted(held.ports)))}"
-        why = "its address was given to the new one" if address == target.prefix.address else ""
-        if not why and owner is not None:
-            why = container_gone(self.rtnl, *owner, address)
-        if not why:
-            raise Refused(
-                f"{port} is held by {name}, and asked for by {self.attachment}",
-                "remove the other container, or choose another port",
-                ADDRESS_TAKEN,
-            )
-        self.say(f"portmap: {self.attachment} takes {port} over from {name}: {why}")
+        why = go_death(self.rtnl, owner, address, target.prefix.address)
+        take_over(port, name, self.attachment, why, self.say)
 
     # compare
 
