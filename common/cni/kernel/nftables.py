@@ -325,6 +325,17 @@ class Nftables(Netlink):
         answers = self._answers(messages().nft_rule_msg(), GETRULE, family, attributes, F_DUMP)
         return [(chain, comment) for name, chain, comment in map(_told, answers) if name == table]
 
+    def remove_chains(self, transaction: Transaction, chains: "Sequence[str]", entrances: "Sequence[str]") -> None:
+        """Add to a transaction what takes chains of its table away, with the jumps to them that stand in ``entrances``."""
+        for entrance in entrances:
+            for rule in self.rules(transaction.family, transaction.table, entrance):
+                if not set(chains).isdisjoint(rule.jumps_to()):
+                    transaction.delete_rule(entrance, rule.handle)
+        for chain in chains:
+            transaction.flush_chain(chain)
+        for chain in chains:
+            transaction.delete_chain(chain)
+
     def element(self, family: int, table: str, set_name: str, key: bytes) -> Element | None:
         """The element with this key, None if there is none."""
         return next(iter(self._asked(family, table, set_name, [key])), None)

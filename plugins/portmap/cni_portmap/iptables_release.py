@@ -65,7 +65,7 @@ class Removal:
         if kernel.chain(family, "nat", self._chain) is not None:
             released = self._release(kernel, family, transaction)
         if kernel.chain(family, "nat", self._old) is not None:
-            _take_away(kernel, family, transaction, self._old, OLD_SNAT)
+            kernel.remove_chains(transaction, [self._old], [OLD_SNAT])
         kernel.commit(transaction, generation)
         self._removed = self._removed or bool(transaction)
         flows.after_delete(released, self._say)
@@ -77,7 +77,7 @@ class Removal:
         rules = [Seen(rule, size) for rule in kernel.rules(family, "nat", self._chain)]
         own, groups = going(entries, rules, self._comment, self._living())
         if sum(map(len, groups)) == len(rules) and all(entry.comment == self._comment for entry in entries):
-            _take_away(kernel, family, transaction, self._chain, DNAT)
+            kernel.remove_chains(transaction, [self._chain], [DNAT])
         else:
             for entry in own:
                 transaction.delete_rule(DNAT, entry.rule.handle)
@@ -131,15 +131,6 @@ def _entry(rule: Seen, host_port: int) -> Entry:
     return Entry(PROTOCOLS[rule.protocol], Address(bytes(len(address.packed))), host_port, address, rule.port)
 
 
-def _take_away(kernel: Nftables, family: int, transaction: Transaction, chain: str, entrance: str) -> None:
-    """A chain with all its rules, and the jumps to it."""
-    for rule in kernel.rules(family, "nat", entrance):
-        if chain in rule.jumps_to():
-            transaction.delete_rule(entrance, rule.handle)
-    transaction.flush_chain(chain)
-    transaction.delete_chain(chain)
-
-
 def tidy(kernel: Nftables, family: int) -> None:
     """The shared chains and their jumps go with the last entry rule; where somebody else uses them they stay."""
     if kernel.chain(family, "nat", DNAT) is None:
@@ -155,12 +146,5 @@ def _tidy(kernel: Nftables, family: int) -> None:
     if kernel.chain(family, "nat", DNAT) is None or kernel.rules(family, "nat", DNAT):
         return
     shared = [chain for chain in (DNAT, MASQ, SETMARK) if kernel.chain(family, "nat", chain) is not None]
-    for base in chains.BASE:
-        for rule in kernel.rules(family, "nat", base):
-            if not set(shared).isdisjoint(rule.jumps_to()):
-                transaction.delete_rule(base, rule.handle)
-    for chain in shared:
-        transaction.flush_chain(chain)
-    for chain in shared:
-        transaction.delete_chain(chain)
+    kernel.remove_chains(transaction, shared, chains.BASE)
     kernel.commit(transaction, generation)
