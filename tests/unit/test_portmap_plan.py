@@ -312,6 +312,26 @@ def test_the_table_as_nft_would_be_told() -> None:
     ]
 
 
+def test_what_check_needs_are_rules_that_add_makes() -> None:
+    """Those of an attachment's own families, groups and source networks; the jumps with conditions are nft's."""
+    group = group_of("ip saddr 10.0.0.0/8")
+    four = Owned.wanted(_targets(_call([port(8080, hostIP="0.0.0.0")])), False, False)
+    assert layout.needed_rules(four) == {
+        ("prerouting", "hostports4"),
+        ("output", "hostports4"),
+        ("hostports4", "hostips4"),
+        ("hostports4", "hostports4"),
+    }
+    both = Owned.wanted(_targets(_call(BOTH)), True, True, "", {4: "ip saddr 10.0.0.0/8"})
+    assert layout.needed_rules(both) - layout.shared_rules() == {
+        ("postrouting", "from4_0"),
+        ("postrouting", "from6_0"),
+        (f"hostports4_{group}", f"hostips4_{group}"),
+        (f"hostports4_{group}", f"hostports4_{group}"),
+    }
+    assert not any(comment == "hostports4" for _, comment in layout.needed_rules(both))
+
+
 # rules as iptables prints them
 
 
