@@ -160,13 +160,7 @@ def _remove_go(kernel: Nftables, attachment: "Attachment") -> None:
     if len(name) > 120 or kernel.chain(BRIDGE, _GO_TABLE, name) is None:
         return
     transaction = Transaction(BRIDGE, _GO_TABLE)
-    for rule in kernel.rules(BRIDGE, _GO_TABLE, _GO_CHAIN):
-        if name in rule.jumps_to():
-            transaction.delete_rule(_GO_CHAIN, rule.handle)
-    for chain in (name, f"{name}-mac"):
-        if kernel.chain(BRIDGE, _GO_TABLE, chain) is not None:
-            transaction.flush_chain(chain)
-    for chain in (name, f"{name}-mac"):
-        if kernel.chain(BRIDGE, _GO_TABLE, chain) is not None:
-            transaction.delete_chain(chain)
+    second = f"{name}-mac"
+    chains = [name, second] if kernel.chain(BRIDGE, _GO_TABLE, second) is not None else [name]
+    kernel.remove_chains(transaction, chains, [_GO_CHAIN])
     kernel.commit(transaction, generation)

@@ -31,7 +31,7 @@ from cni.kernel import expressions as nft
 from cni.kernel import nftables
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
-from cni.kernel.transaction import INET, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, POSTROUTING, SetType, Transaction
+from cni.kernel.transaction import ADDRESS, INET, INET_SERVICE, POSTROUTING, WORD, SetType, Transaction
 from cni.plan import Effect, raise_together
 
 TYPE_CHECKING = False
@@ -44,8 +44,17 @@ if TYPE_CHECKING:
 TABLE = "pycni_masquerade"
 _CHAIN = "postrouting"
 _SRCNAT = 100
-_ADDRESS = {4: IPV4_ADDR, 6: IPV6_ADDR}
-_WORD = {4: "ip", 6: "ip6"}
+
+
+def attachments(kernel: Nftables, version: int) -> Records:
+    """Who is masqueraded: the address with its subnet's length, one record an address."""
+    return Records(kernel, INET, TABLE, f"attachments{version}", (ADDRESS[version], INET_SERVICE))
+
+
+def prefix_of(record: "Sequence[bytes]") -> Prefix:
+    """What such a record tells."""
+    address, length = record
+    return Prefix(Address(address), int.from_bytes(length, "big"))
 
 
 def _set_name(subnet: Prefix) -> str:
@@ -155,7 +164,7 @@ class Masquerade(Effect):
         """As nft would be told, without the parts that all attachments share."""
         lines = []
         for prefix in self.prefixes:
-            subnet, word = prefix.network, _WORD[prefix.version]
+            subnet, word = prefix.network, WORD[prefix.version]
             rule = f"{word} saddr @{_set_name(subnet)} {word} daddr != {subnet} masquerade"
             lines.append(f"{rule}: {prefix.address} of {self.attachment}")
         return "\n".join(lines)
@@ -167,10 +176,7 @@ class _Change:
     def __init__(self, kernel: Nftables) -> None:
         self.kernel = kernel
         self.generation = kernel.generation()
-        self.records = {
-            version: Records(kernel, INET, TABLE, f"attachments{version}", (_ADDRESS[version], INET_SERVICE))
-            for version in (4, 6)
-        }
+        self.records = {version: attachments(kernel, version) for version in (4, 6)}
 
     def make(self, attachment: "Attachment", prefixes: "list[Prefix]") -> None:
         """Add what is wanted, in place of what the attachment had; rules that somebody took away are put back."""
@@ -178,7 +184,7 @@ class _Change:
         gone: dict[str, list[bytes]] = {}
         rules = [comment for chain, comment in self.kernel.rule_comments(INET, TABLE) if chain == _CHAIN]
         if rules or self.kernel.has_table(INET, TABLE):
-            gone = self._forget(transaction, attachment.link, self._held(attachment.link))
+            gone = self._forget(transaction, attachment.link, *self._held(attachment.link))
         if rules[:2] != ["", ""]:
             rules = self._table(transaction)
         for prefix in dict.fromkeys(prefixes):
@@ -198,7 +204,7 @@ class _Change:
         for version in (4, 6):
             group = MULTICAST[version]
             expressions = [*nft.of_family(version), *_in_network(group, True), nft.RETURN]
-            transaction.add_rule(_CHAIN, expressions, f"{_WORD[version]} daddr {group} return")
+            transaction.add_rule(_CHAIN, expressions, f"{WORD[version]} daddr {group} return")
         subnets = [subnet for subnet in map(_subnet, self.kernel.sets(INET, TABLE)) if subnet is not None]
         for subnet in subnets:
             _add_rule(transaction, subnet)
@@ -217,46 +223,45 @@ class _Change:
         name = _set_name(subnet)
         if name not in rules:
             rules.append(name)
-            transaction.add_set(name, SetType([_ADDRESS[prefix.version]]))
+            transaction.add_set(name, SetType([ADDRESS[prefix.version]]))
             _add_rule(transaction, subnet)
         if key not in gone.get(name, []) and self.kernel.element(INET, TABLE, name, key) is not None:
             transaction.delete_element(name, key)
         transaction.add_element(name, key, comment=attachment.comment)
 
-    def _held(self, link: str) -> "list[Prefix]":
-        held = []
-        for version in (4, 6):
-            for address, length in self.records[version].of(link):
-                held.append(Prefix(Address(address), int.from_bytes(length, "big")))
-        return held
+    def _held(self, link: str) -> "tuple[str, list[Prefix]]":
+        """Whose the records of a link are, by their comment, and the addresses that they tell."""
+        owner, held = "", list[Prefix]()
+        for records in self.records.values():
+            comment, found = records.owned(link)
+            owner = owner or comment
+            held += map(prefix_of, found)
+        return owner, held
 
-    def _forget(self, transaction: Transaction, link: str, held: "list[Prefix]") -> "dict[str, list[bytes]]":
+    def _forget(
+        self, transaction: Transaction, link: str, owner: str, held: "list[Prefix]"
+    ) -> "dict[str, list[bytes]]":
         """Take an attachment's elements and records away: the keys that went, by set. Another owner's element stays."""
         gone: dict[str, list[bytes]] = {}
         for version, records in self.records.items():
             count = sum(prefix.version == version for prefix in held)
-            comment = self._comment(records, link) if count else ""
             gone[records.name] = records.erase(transaction, link, count)
             for prefix in held:
                 if prefix.version != version:
                     continue
                 name, key = _set_name(prefix.network), prefix.address.packed
                 element = self.kernel.element(INET, TABLE, name, key)
-                if element is not None and element.comment == comment:
+                if element is not None and element.comment == owner:
                     transaction.delete_element(name, key)
                     gone.setdefault(name, []).append(key)
         return gone
 
-    def _comment(self, records: Records, link: str) -> str:
-        element = self.kernel.element(INET, TABLE, records.name, records.key(link, 0))
-        return element.comment if element is not None else ""
-
     def remove(self, link: str) -> None:
-        held = self._held(link)
+        owner, held = self._held(link)
         if not held:
             return
         transaction = Transaction(INET, TABLE)
-        gone = self._forget(transaction, link, held)
+        gone = self._forget(transaction, link, owner, held)
         if not any(self.kernel.holds_beside(INET, TABLE, r.name, gone[r.name]) for r in self.records.values()):
             transaction = Transaction(INET, TABLE)
             transaction.delete_table()
@@ -278,7 +283,7 @@ class _Change:
 
 def _add_rule(transaction: Transaction, subnet: Prefix) -> None:
     """Masquerade what the pods of a subnet send out of it."""
-    version, name, word = subnet.version, _set_name(subnet), _WORD[subnet.version]
+    version, name, word = subnet.version, _set_name(subnet), WORD[subnet.version]
     expressions = [
         *nft.of_family(version),
         nft.address(version, destination=False),
@@ -300,7 +305,7 @@ def _compare(kernel: Nftables, attachment: "Attachment", prefixes: "list[Prefix]
     if sum(not rule.comment for rule in rules) < 2:
         raise CheckFailed(f"{where}: the rules that leave multicast alone are missing")
     comments = {rule.comment for rule in rules}
-    recorded = _Change(kernel)._held(attachment.link)
+    _, recorded = _Change(kernel)._held(attachment.link)
     for prefix in prefixes:
         name = _set_name(prefix.network)
         element = kernel.element(INET, TABLE, name, prefix.address.packed)

@@ -63,8 +63,10 @@ def add(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
 
 def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", shared: bool) -> list[str]:
     """For iptables-restore: every ACCEPT stands before the MASQUERADE, also when another interface shares the chain."""
+    from cni.kernel.rulespec import quoted
+
     chain = chain_name(attachment)
-    comment = f"-m comment --comment {iptables.quoted(_comment(attachment))}"
+    comment = f"-m comment --comment {quoted(_comment(attachment))}"
     lines = [] if shared else [f":{chain} - [0:0]"]
     for subnet in dict.fromkeys(prefix.network for prefix in prefixes):
         lines.append(f"-{f'I {chain} 1' if shared else f'A {chain}'} -d {subnet} {comment} -j ACCEPT")
@@ -139,6 +141,8 @@ def _remove_chain(
     generation = kernel.generation()
     if kernel.chain(family, "nat", chain) is None:
         return
+    from cni.kernel.compat import compared
+
     transaction = Transaction(family, "nat")
     left = 0
     wanted = {address.packed for address in addresses}
@@ -146,7 +150,7 @@ def _remove_chain(
     for rule in kernel.rules(family, "nat", _POSTROUTING):
         if chain not in rule.jumps_to():
             continue
-        values = iptables.compared(rule)
+        values = compared(rule)
         if (addresses and wanted.isdisjoint(values)) or not kept.isdisjoint(values):
             left += 1
         else:
@@ -180,8 +184,7 @@ def _remove_newer(kernel: Nftables, beginning: str) -> None:
 
 def _remove_legacy(chain: str, addresses: "Sequence[Address]", living: "Callable[[], set[Address]]") -> None:
     for version in (4, 6):
-        name = iptables.legacy(version)
-        there = iptables.rules(name, [_POSTROUTING, chain]) if name else {}
+        name, there = iptables.LEGACY[version], iptables.legacy_rules(version, [_POSTROUTING, chain])
         if chain not in there:
             continue
         jumps = [line for line in there.get(_POSTROUTING, ()) if line.endswith(f"-j {chain}")]
@@ -209,14 +212,16 @@ def _owner(comment: str) -> tuple[str, str] | None:
 
 def _jumps(kernel: Nftables) -> "Iterator[tuple[str, str]]":
     """Comment and chain of every jump to a container's chain, in iptables-nft and in iptables-legacy."""
+    from cni.kernel.compat import comment_of
+    from cni.kernel.rulespec import meaning
+
     for family in (IPV4, IPV6):
         for rule in kernel.rules(family, "nat", _POSTROUTING):
             for chain in rule.jumps_to():
-                yield iptables.comment_of(rule), chain
+                yield comment_of(rule), chain
     for version in (4, 6):
-        name = iptables.legacy(version)
-        for line in iptables.rules(name, [_POSTROUTING]).get(_POSTROUTING, ()) if name else ():
-            options = dict(iptables.meaning(line))
+        for line in iptables.legacy_rules(version, [_POSTROUTING]).get(_POSTROUTING, ()):
+            options = dict(meaning(line))
             yield options.get("--comment", ""), options.get("-j", "")
 
 

@@ -14,6 +14,8 @@ _SPACES = frozenset(
 # The longest text an interface alias (the kernel's 256, with a zero byte and one to spare) or an nftables comment may
 # have, in bytes.
 ALIAS_MAX, COMMENT_MAX = 254, 120
+# What ends a text that was too long: a tilde and 16 hexadecimal digits.
+_MARK = 17
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -97,12 +99,17 @@ def shortened(text: str, limit: int) -> str:
     data = text.encode("utf-8", "replace")
     if len(data) <= limit:
         return data.decode()
-    return data[: limit - 17].decode("utf-8", "ignore") + "~" + raw_sha512(data).hex()[:16]
+    return f"{beginning(text, limit)}~{raw_sha512(data).hex()[: _MARK - 1]}"
+
+
+def beginning(text: str, limit: int) -> str:
+    """As much of ``text`` as stands in every text that begins with it, however ``shortened`` to ``limit``."""
+    return text.encode("utf-8", "replace")[: limit - _MARK].decode("utf-8", "ignore")
 
 
 def is_alias(text: str) -> bool:
     """Whether a link's alias tells an attachment: three names with slashes between, or what is left of long ones."""
-    return text.count("/") == 2 or (len(text) > ALIAS_MAX - 4 and text[-17] == "~")
+    return text.count("/") == 2 or (len(text) > ALIAS_MAX - 4 and text[-_MARK] == "~")
 
 
 class Attachment:

@@ -10,7 +10,7 @@ from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl, random_mac
-from cni.names import check_made, is_alias, is_derived, network_prefix
+from cni.names import ALIAS_MAX, beginning, check_made, is_alias, is_derived, network_prefix
 from cni.plan import Effect, Remains
 
 TYPE_CHECKING = False
@@ -202,14 +202,14 @@ class PodLink(Effect):
 
     def present(self, network: str) -> list[str]:
         """Host ends of the network's attachments: by the name's prefix, and by the alias where there is one."""
-        prefix = network_prefix(network)
+        prefix, told = network_prefix(network), beginning(f"{network}/", ALIAS_MAX)
         return [
             link.name
             for link in self.rtnl.links()
             if link.kind == "veth"
             and link.name.startswith(prefix)
             and is_derived(link.name)
-            and (not link.alias or link.alias.startswith(f"{network}/"[:200]))
+            and (not link.alias or link.alias.startswith(told))
         ]
 
     def discard(self, identity: str) -> None:

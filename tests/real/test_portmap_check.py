@@ -208,6 +208,16 @@ def test_check_fails_after_damage_by_iptables(to_damage: Chain, damage: Callable
     _noticed_and_mended(to_damage, damage)
 
 
+def test_check_asks_for_the_rules_of_its_own_families(node: Node) -> None:
+    """What another family's ports are reached by is no matter of a pod without any, though ADD makes it for all."""
+    chain = publish(node, port(8080, ip="0.0.0.0"))
+    _nft(node, f"flush chain {OURS} hostports6")
+    assert chain.portmap("CHECK").ok, chain.portmap("CHECK").stdout
+    _rule_gone("hostports4")(node)
+    assert "hostips4" in chain.portmap("CHECK").error["msg"]
+    assert chain.portmap("ADD").ok and chain.portmap("CHECK").ok
+
+
 @both_backends
 def test_check_fails_when_the_configuration_asks_for_more(node: Node, backend: str) -> None:
     """A mapping that ADD did not make, another container port, another host address."""

@@ -8,7 +8,7 @@ import pytest
 from cni import plan
 from cni.address import Address, Prefix
 from cni.errors import CNIError
-from cni.kernel import iptables
+from cni.kernel import rulespec
 from cni.names import Attachment
 from cni.skel import Call
 from cni_portmap import chains, layout, settings
@@ -312,6 +312,26 @@ def test_the_table_as_nft_would_be_told() -> None:
     ]
 
 
+def test_what_check_needs_are_rules_that_add_makes() -> None:
+    """Those of an attachment's own families, groups and source networks; the jumps with conditions are nft's."""
+    group = group_of("ip saddr 10.0.0.0/8")
+    four = Owned.wanted(_targets(_call([port(8080, hostIP="0.0.0.0")])), False, False)
+    assert layout.needed_rules(four) == {
+        ("prerouting", "hostports4"),
+        ("output", "hostports4"),
+        ("hostports4", "hostips4"),
+        ("hostports4", "hostports4"),
+    }
+    both = Owned.wanted(_targets(_call(BOTH)), True, True, "", {4: "ip saddr 10.0.0.0/8"})
+    assert layout.needed_rules(both) - layout.shared_rules() == {
+        ("postrouting", "from4_0"),
+        ("postrouting", "from6_0"),
+        (f"hostports4_{group}", f"hostips4_{group}"),
+        (f"hostports4_{group}", f"hostports4_{group}"),
+    }
+    assert not any(comment == "hostports4" for _, comment in layout.needed_rules(both))
+
+
 # rules as iptables prints them
 
 
@@ -328,7 +348,7 @@ def test_the_table_as_nft_would_be_told() -> None:
 )
 def test_one_meaning_of_two_spellings(given: str, printed: str) -> None:
     """What iptables-save prints for what was given."""
-    assert iptables.meaning(given) == iptables.meaning(printed)
+    assert rulespec.meaning(given) == rulespec.meaning(printed)
 
 
 @pytest.mark.parametrize(
@@ -336,13 +356,13 @@ def test_one_meaning_of_two_spellings(given: str, printed: str) -> None:
 )
 def test_another_meaning_is_another(other: str) -> None:
     """Negation, direction and target count."""
-    assert iptables.meaning("-A X -s 10.1.2.0/24 -j Y") != iptables.meaning(other)
+    assert rulespec.meaning("-A X -s 10.1.2.0/24 -j Y") != rulespec.meaning(other)
 
 
 @pytest.mark.parametrize("word", ["plain", "two words", 'a "b"', "back\\slash", "", "it's"])
 def test_quoting_comes_back(word: str) -> None:
     """A word that was quoted is split into itself."""
-    assert iptables.split(f"-A X {iptables.quoted(word)} -j Y")[2] == word
+    assert rulespec.split(f"-A X {rulespec.quoted(word)} -j Y")[2] == word
 
 
 def test_more_ports_than_records_are_refused() -> None:

@@ -5,6 +5,8 @@ gone, keeps its translation for as long as packets come. The kernel filters the 
 one sends beside is dropped here), and only what the caller names is removed, by its whole tuple.
 """
 
+from errno import ENOENT
+
 from cni.address import Address
 from cni.kernel import pyroute
 from cni.kernel.netlink import F_DUMP, NETFILTER, KernelError, Netlink
@@ -17,9 +19,7 @@ if TYPE_CHECKING:
 _SUBSYSTEM = 1
 _GET, _DELETE = 1, 2
 _FILTER_PROTO_NUM, _FILTER_DST_PORT = 1 << 3, 1 << 5
-_ENOENT = 2
 _FAMILIES = {4: 2, 6: 10}
-UDP = 17
 
 
 class Flow:
@@ -95,7 +95,7 @@ class Conntrack(Netlink):
         try:
             self.request(self._message(version, attributes), _SUBSYSTEM << 8 | _DELETE)
         except KernelError as error:
-            if error.errno == _ENOENT:
+            if error.errno == ENOENT:
                 return False
             raise
         return True

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 ROUTE, NETFILTER = 0, 12
 F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
-F_REPLACE, F_EXCL, F_CREATE, F_APPEND = 0x100, 0x200, 0x400, 0x800
+F_EXCL, F_CREATE, F_APPEND = 0x200, 0x400, 0x800
 _F_DUMP_INTR = 0x10
-_ERROR, _DONE = 2, 3
+# types of the messages that end an answer: an acknowledgement, and the end of a dump
+ERROR, DONE = 2, 3
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 # Below what every kernel gives a socket (net.core.wmem_default is 212992).
@@ -96,7 +97,7 @@ class Answer:
     @property
     def error(self) -> KernelError | None:
         """What an acknowledgement, or the end of a dump, says; None for success and for messages of other kinds."""
-        if self.kind not in (_ERROR, _DONE) or len(self.data) < 20:
+        if self.kind not in (ERROR, DONE) or len(self.data) < 20:
             return None
         (number,) = struct.unpack_from("=i", self.data, 16)
         return KernelError(-number, self._extended()) if number else None
@@ -104,8 +105,8 @@ class Answer:
     def _extended(self) -> str:
         if not self.flags & _F_ACK_TLVS:
             return ""
-        offset = 20 if self.kind == _DONE else 36
-        if self.kind == _ERROR and not self.flags & _F_CAPPED:
+        offset = 20 if self.kind == DONE else 36
+        if self.kind == ERROR and not self.flags & _F_CAPPED:
             (length,) = struct.unpack_from("=I", self.data, 20)
             offset += length - 16
         for kind, payload in self.attributes(offset):
@@ -201,5 +202,5 @@ class Netlink:
                 if error is not None:
                     raise error
                 answers.append(answer)
-                if answer.kind in (_DONE, _ERROR):
+                if answer.kind in (DONE, ERROR):
                     return answers

@@ -6,10 +6,22 @@ event loop and has no batch of mixed messages).
 
 import _thread
 import os
-import struct
+from errno import EBUSY, EEXIST, ENOENT, ERESTART
 
 from cni.errors import CNIError, TryAgainLater
-from cni.kernel.netlink import F_ACK, F_DUMP, NETFILTER, TIMEOUT, Answer, KernelError, Netlink, attribute, attributes
+from cni.kernel.netlink import (
+    DONE,
+    ERROR,
+    F_ACK,
+    F_DUMP,
+    NETFILTER,
+    TIMEOUT,
+    Answer,
+    KernelError,
+    Netlink,
+    attribute,
+    attributes,
+)
 from cni.kernel.transaction import (
     GETCHAIN,
     GETGEN,
@@ -24,19 +36,19 @@ from cni.kernel.transaction import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-_BATCH_BEGIN, _BATCH_END = 16, 17
-ENOENT, EEXIST, EBUSY, ERESTART = 2, 17, 16, 85
+_BATCH_BEGIN, _BATCH_END, _GENERATION = 16, 17, 1
 # A generation that went by, or a name that somebody else made meanwhile: the caller looks again.
 _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
 _TRIES = 50
-_NLMSG_ERROR = 2
-# linux/netfilter/nf_tables.h: a rule's attributes, behind the headers of netlink and of nfnetlink
-_RULE_TABLE, _RULE_CHAIN, _RULE_USERDATA, _RULE_HEADER = 1, 2, 7, 20
+# where attributes begin, behind the headers of netlink and of nfnetlink
+_BODY = 20
+# linux/netfilter/nf_tables.h: a rule's attributes
+_RULE_TABLE, _RULE_CHAIN, _RULE_USERDATA = 1, 2, 7
 # the same of a set's elements: of the message, of an element, of its key and data
-_BODY, _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 20, 1, 2, 3
+_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEM_KEY, _ELEM_DATA, _ELEM_USERDATA, _DATA_VALUE = 1, 1, 2, 6, 1
 _NESTED = 0x8000
 # Keys a request for elements: their answers fit into a socket's receive buffer.
@@ -55,7 +67,7 @@ class Element:
 
 
 class Rule:
-    """A rule as the kernel has it: its handle, its comment, and pyroute2's message for whoever wants more."""
+    """A rule as the kernel has it: its handle, its comment, and pyroute2's message for what it is made of."""
 
     __slots__ = ("comment", "handle", "message")
 
@@ -64,16 +76,21 @@ class Rule:
         self.comment = comment
         self.message = message
 
+    def expressions(self, name: str) -> "Iterator[Any]":
+        """The attributes of each expression of one kind, in pyroute2's words."""
+        for expression in self.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
+            if expression.get_attr("NFTA_EXPR_NAME") == name:
+                yield expression.get_attr("NFTA_EXPR_DATA")
+
     def jumps_to(self) -> list[str]:
         """The chains that the rule jumps or goes to."""
         found = []
-        for expression in self.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
-            if expression.get_attr("NFTA_EXPR_NAME") == "immediate":
-                data = expression.get_attr("NFTA_EXPR_DATA").get_attr("NFTA_IMMEDIATE_DATA")
-                verdict = data.get_attr("NFTA_DATA_VERDICT") if data else None
-                chain = verdict.get_attr("NFTA_VERDICT_CHAIN") if verdict else None
-                if chain:
-                    found.append(str(chain))
+        for expression in self.expressions("immediate"):
+            data = expression.get_attr("NFTA_IMMEDIATE_DATA")
+            verdict = data.get_attr("NFTA_DATA_VERDICT") if data else None
+            chain = verdict.get_attr("NFTA_VERDICT_CHAIN") if verdict else None
+            if chain:
+                found.append(str(chain))
         return found
 
 
@@ -106,6 +123,15 @@ def _comment(data: bytes) -> str:
             return data[2 : 2 + length].rstrip(b"\0").decode("utf-8", "replace")
         data = data[2 + length :]
     return ""
+
+
+def _told(answer: Answer) -> tuple[str, str, str]:
+    """Table, chain and comment of a rule."""
+    parts = dict(answer.attributes(_BODY))
+    table, chain = (
+        parts.get(part, b"").rstrip(b"\0").decode("utf-8", "replace") for part in (_RULE_TABLE, _RULE_CHAIN)
+    )
+    return table, chain, _comment(parts.get(_RULE_USERDATA, b""))
 
 
 _thread_local = _thread._local()
@@ -172,17 +198,15 @@ class Nftables(Netlink):
         self._acknowledge(told, last)
 
     def _bracket(self, kind: int, generation: int | None) -> bytes:
-        self._sequence += 1
-        attribute = b"" if generation is None else struct.pack("=HH", 8, 1) + generation.to_bytes(4, "big")
-        body = struct.pack("=BB", 0, 0) + SUBSYSTEM.to_bytes(2, "big") + attribute
-        return struct.pack("=IHHII", 16 + len(body), kind, 1, self._sequence, 0) + body
+        told = b"" if generation is None else attribute(_GENERATION, generation.to_bytes(4, "big"))
+        return self.packed(bytes(2) + SUBSYSTEM.to_bytes(2, "big") + told, kind, 0)
 
     def _acknowledge(self, told: "dict[int, str]", last: int) -> None:
         """The last message is answered, and those with a fault, unless the whole batch is refused at once."""
         fault: NftablesError | None = None
         while True:
             for answer in self.receive():
-                if answer.sequence not in told or answer.kind != 2:
+                if answer.sequence not in told or answer.kind != ERROR:
                     continue
                 error = answer.error
                 if error is not None and fault is None:
@@ -284,10 +308,12 @@ class Nftables(Netlink):
     def rules(self, family: int, table: str, chain: str) -> list[Rule]:
         """The rules of one chain; the kernel looks at no other."""
         attributes = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", chain)]
-        rules = []
-        for message in self._get(messages().nft_rule_msg(), GETRULE, family, attributes, F_DUMP):
-            if message.get_attr("NFTA_RULE_CHAIN") == chain:
-                rules.append(Rule(message.get_attr("NFTA_RULE_HANDLE"), self._told(message), message))
+        message, rules = messages().nft_rule_msg(), []
+        for answer in self._answers(message, GETRULE, family, attributes, F_DUMP):
+            _, name, comment = _told(answer)
+            if name == chain:
+                decoded = answer.decode(type(message))
+                rules.append(Rule(decoded.get_attr("NFTA_RULE_HANDLE"), comment, decoded))
         return rules
 
     def rule_comments(self, family: int, table: str) -> "list[tuple[str, str]]":
@@ -295,35 +321,20 @@ class Nftables(Netlink):
 
         Nothing else of a rule is decoded. Empty where the table does not exist.
         """
-        message = messages().nft_rule_msg()
-        message["nfgen_family"] = family
-        message["attrs"] = [("NFTA_RULE_TABLE", table)]
-        try:
-            answers = self.request(message, SUBSYSTEM << 8 | GETRULE, F_DUMP)
-        except KernelError as error:
-            if error.errno == ENOENT:
-                return []
-            raise
-        found = []
-        for answer in answers:
-            attributes = dict(answer.attributes(_RULE_HEADER))
-            data = attributes.get(_RULE_USERDATA, b"")
-            comment = data[2 : 2 + data[1]] if len(data) > 2 and data[0] == 0 else b""
-            named = attributes.get(_RULE_TABLE, b"").rstrip(b"\0").decode("utf-8", "replace") == table
-            if named:
-                chain = attributes.get(_RULE_CHAIN, b"").rstrip(b"\0").decode("utf-8", "replace")
-                found.append((chain, comment.rstrip(b"\0").decode("utf-8", "replace")))
-        return found
+        attributes = [("NFTA_RULE_TABLE", table)]
+        answers = self._answers(messages().nft_rule_msg(), GETRULE, family, attributes, F_DUMP)
+        return [(chain, comment) for name, chain, comment in map(_told, answers) if name == table]
 
-    def _told(self, message: "Any") -> str:
-        """A rule's comment; user data that is none of nft's has none."""
-        for slot in message["attrs"]:
-            if slot[0] == "NFTA_RULE_USERDATA":
-                nla = slot.nla
-                data = bytes(nla.data[nla.offset + 4 : nla.offset + nla.length])
-                if len(data) > 2 and data[0] == 0:
-                    return data[2 : 2 + data[1]].rstrip(b"\0").decode("utf-8", "replace")
-        return ""
+    def remove_chains(self, transaction: Transaction, chains: "Sequence[str]", entrances: "Sequence[str]") -> None:
+        """Add to a transaction what takes chains of its table away, with the jumps to them that stand in ``entrances``."""
+        for entrance in entrances:
+            for rule in self.rules(transaction.family, transaction.table, entrance):
+                if not set(chains).isdisjoint(rule.jumps_to()):
+                    transaction.delete_rule(entrance, rule.handle)
+        for chain in chains:
+            transaction.flush_chain(chain)
+        for chain in chains:
+            transaction.delete_chain(chain)
 
     def element(self, family: int, table: str, set_name: str, key: bytes) -> Element | None:
         """The element with this key, None if there is none."""
@@ -355,7 +366,7 @@ class Nftables(Netlink):
             for answer in self.receive():
                 if answer.sequence != sequence:
                     continue
-                if answer.kind == _NLMSG_ERROR:
+                if answer.kind == ERROR:
                     error = answer.error
                     if error is not None and error.errno != ENOENT:
                         raise error
@@ -384,7 +395,7 @@ class Nftables(Netlink):
             for answer in dump.receive():
                 if answer.sequence != sequence:
                     continue
-                if answer.kind in (2, 3):
+                if answer.kind in (DONE, ERROR):
                     self._dump = dump
                     return False
                 if any(wanted(found) for found in _elements(answer)):

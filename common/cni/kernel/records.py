@@ -7,7 +7,7 @@ person and GC can read it; its key begins with the network's prefix.
 
 from cni.kernel.nftables import Element, Nftables
 from cni.kernel.transaction import IFNAME, INET_SERVICE, SetType, Transaction, Type, pack, unpack
-from cni.names import network_prefix
+from cni.names import COMMENT_MAX, beginning, network_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,13 @@ class Records:
 
     def of(self, link: str) -> list[list[bytes]]:
         """An attachment's records in order, fetched one by one until none is left."""
-        return [unpack(self.type.data, element.data) for element in self.elements(link)]
+        return self.owned(link)[1]
+
+    def owned(self, link: str) -> "tuple[str, list[list[bytes]]]":
+        """The same behind the comment that tells whose they are, empty where there is none."""
+        found = self.elements(link)
+        records = [unpack(self.type.data, element.data) for element in found]
+        return found[0].comment if found else "", records
 
     def elements(self, link: str) -> list[Element]:
         """The same as elements, whose comments tell the attachment."""
@@ -76,7 +82,5 @@ class Records:
     def links(self, network: str) -> list[str]:
         """The host link names of the network's attachments; for GC, reads the whole map."""
         prefix = network_prefix(network)
-        beginning = f"{network}/"[:100]
-        return [
-            link for link, comment in self.owners().items() if link.startswith(prefix) and comment.startswith(beginning)
-        ]
+        told = beginning(f"{network}/", COMMENT_MAX)
+        return [link for link, comment in self.owners().items() if link.startswith(prefix) and comment.startswith(told)]

@@ -7,7 +7,7 @@ Messages are pyroute2's, by linux/netfilter/nf_tables.h. Nothing here talks to t
 import struct
 
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_EXCL
+from cni.kernel.netlink import F_APPEND, F_CREATE, F_EXCL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ INET, IPV4, BRIDGE, IPV6 = 1, 2, 7, 10
 _FAMILY_NAMES = {INET: "inet", IPV4: "ip", BRIDGE: "bridge", IPV6: "ip6"}
 SUBSYSTEM = 10
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE = range(9)
-NEWSET, GETSET, DELSET, NEWSETELEM, GETSETELEM, DELSETELEM, NEWGEN, GETGEN = range(9, 17)
-_APPEND = 0x800
+NEWSET, GETSET, DELSET, NEWSETELEM, GETSETELEM, DELSETELEM = range(9, 15)
+GETGEN = 16
 # Elements a message: an attribute has 64 KiB.
 _A_MESSAGE = 150
 
@@ -54,6 +54,8 @@ class Type:
 IPV4_ADDR, IPV6_ADDR = Type("ipv4_addr", 7, 4), Type("ipv6_addr", 8, 16)
 ETHER_ADDR, INET_PROTO, INET_SERVICE = Type("ether_addr", 9, 6), Type("inet_proto", 12, 1), Type("inet_service", 13, 2)
 MARK, IFNAME = Type("mark", 19, 4), Type("ifname", 41, 16)
+# by IP version: an address's type, and nft's word for the header that it is in
+ADDRESS, WORD = {4: IPV4_ADDR, 6: IPV6_ADDR}, {4: "ip", 6: "ip6"}
 
 
 # libnftnl's user data of a set: BYTEORDER_HOST_ENDIAN
@@ -183,7 +185,7 @@ class Transaction:
         if comment:
             attributes.append(("NFTA_RULE_USERDATA", {"value": comment}))
             text += f' comment "{comment}"'
-        self._step(NEWRULE, F_CREATE | _APPEND, messages().nft_rule_msg(), attributes, text)
+        self._step(NEWRULE, F_CREATE | F_APPEND, messages().nft_rule_msg(), attributes, text)
 
     def delete_rule(self, chain: str, handle: int) -> None:
         """Remove a rule by its handle."""

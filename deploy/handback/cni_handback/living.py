@@ -1,16 +1,14 @@
 """What our tables hold: every attachment with its ports and its masqueraded addresses, as Go's plugins need it."""
 
+from cni import masquerade
 from cni.address import Address, Prefix
 from cni.kernel import nftables
-from cni.kernel.records import Records
 from cni.kernel.rtnl import Rtnl
-from cni.kernel.transaction import INET, INET_SERVICE
-from cni.masquerade import TABLE as MASQUERADE
 from cni.names import Attachment
 from cni_portmap import layout
 from cni_portmap.change import Change
-from cni_portmap.owned import ADDRESS, EVERYWHERE, Entry, Owned
-from cni_portmap.settings import NAMES, Mapping, Settings, Target
+from cni_portmap.owned import EVERYWHERE, Entry, Owned
+from cni_portmap.settings import NAMES, TABLE, Mapping, Settings, Target
 
 
 class Living:
@@ -46,15 +44,7 @@ class Living:
     def settings(self) -> Settings:
         """The configuration of portmap that gives the same."""
         masq_all = any(source in EVERYWHERE.values() for source in self.owned.sources)
-        said: dict[str, object] = {
-            "snat": bool(self.owned.sources),
-            "masqAll": masq_all,
-            "markMasqBit": None,
-            "externalSetMarkChain": None,
-            "conditionsV4": [],
-            "conditionsV6": [],
-            "guardLocalnet": False,
-        }
+        said = TABLE({"snat": bool(self.owned.sources), "masqAll": masq_all, "guardLocalnet": False}, "")
         mappings = {
             str((one.protocol, one.host, one.host_port, one.port)): one for one in map(_mapping, self.owned.entries)
         }
@@ -96,12 +86,10 @@ def living() -> list[Living]:
         one = found.setdefault(link, Living(link, comment, rtnl))
         one.owned = change.held(link)
     for version in layout.FAMILIES:
-        records = Records(kernel, INET, MASQUERADE, f"attachments{version}", (ADDRESS[version], INET_SERVICE))
+        records = masquerade.attachments(kernel, version)
         for link, comment in records.owners().items():
             one = found.setdefault(link, Living(link, comment, rtnl))
-            one.masqueraded += [
-                Prefix(Address(address), int.from_bytes(length, "big")) for address, length in records.of(link)
-            ]
+            one.masqueraded += map(masquerade.prefix_of, records.of(link))
     for one in found.values():
         one.look(rtnl)
     return [found[link] for link in sorted(found)]

@@ -13,7 +13,7 @@ Names and rules are Go's to the letter, so that either finds what the other made
 name: two of one container on one network share it, and are told apart by the addresses that their rules lead to.
 """
 
-from cni.kernel import iptables
+from cni.kernel.rulespec import quoted
 from cni.names import raw_sha512
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def owner_of(text: str) -> "tuple[str, str] | None":
 
 
 def _rule(chain: str, *words: str) -> str:
-    return f"-A {chain} {' '.join(iptables.quoted(word) for word in words)}"
+    return f"-A {chain} {' '.join(quoted(word) for word in words)}"
 
 
 def marking(said: "Settings") -> "list[str]":

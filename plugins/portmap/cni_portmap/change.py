@@ -5,11 +5,10 @@ that the kernel refuses it if either is not so. The next one is thorough: it loo
 """
 
 from cni.address import Address, Prefix
-from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel.nftables import Element, Nftables
 from cni.kernel.transaction import INET, Transaction
 from cni_portmap import layout
-from cni_portmap.holder import Holders
+from cni_portmap.holder import death, take_over
 from cni_portmap.layout import FAMILIES, TABLE
 from cni_portmap.owned import Entry, Owned, named, number, source_set, two_bytes
 
@@ -51,7 +50,7 @@ class Change:
         Rules that somebody took away are put back: a map that no packet is looked up in would serve nobody.
         """
         rules = set(self.kernel.rule_comments(INET, TABLE))
-        missing = self._needed(wanted) - rules
+        missing = (layout.shared_rules() | layout.needed_rules(wanted)) - rules
         fresh = not rules and not self.kernel.has_table(INET, TABLE)
         if missing:
             self._repair(wanted, rules, missing, fresh)
@@ -69,14 +68,6 @@ class Change:
         self._write_counts(fresh)
         self._write_records(attachment, wanted)
         self.kernel.commit(self.transaction, self.generation)
-
-    def _needed(self, wanted: Owned) -> "set[tuple[str, str]]":
-        """Chain and comment of the rules without which what is wanted serves nobody; conditions' jumps are nft's."""
-        needed = set(layout.shared_rules())
-        needed.update((layout.POSTROUTING_CHAIN, source_set(source)) for source in wanted.masqueraded())
-        for version, group in wanted.groups().items():
-            needed.update(layout.group_rules(version, group))
-        return needed
 
     def _repair(
         self, wanted: Owned, rules: "set[tuple[str, str]]", missing: "set[tuple[str, str]]", fresh: bool
@@ -148,15 +139,8 @@ class Change:
             if element is None or element.key in self._gone.get(name, ()):
                 continue
             if element.comment != attachment.comment:
-                holders = Holders(self.kernel, self.rtnl)
-                why = holders.death(element, {each.address.packed for each in wanted.entries})
-                if not why:
-                    raise Refused(
-                        f"{entry} is held by {element.comment}, and asked for by {attachment}",
-                        "remove the other container, or choose another port",
-                        ADDRESS_TAKEN,
-                    )
-                self.say(f"portmap: {attachment} takes {entry} over from {element.comment}: {why}")
+                why = death(self.kernel, self.rtnl, element, {each.address.packed for each in wanted.entries})
+                take_over(entry, element.comment, attachment, why, self.say)
             self._delete(name, element.key)
             if name.startswith("hostips"):
                 self._count(entry, -1)
@@ -198,9 +182,13 @@ class Change:
 
     def held(self, link: str) -> Owned:
         """What the records tell of an attachment."""
-        told = self.attachments.of(link)
+        return self._held(link)[1]
+
+    def _held(self, link: str) -> "tuple[str, Owned]":
+        """The same behind the comment that tells whose it is."""
+        owner, told = self.attachments.owned(link)
         if not told:
-            return Owned()
+            return owner, Owned()
         name, groups = Owned.told(told[0])
         entries = [
             Entry.parse(fields, groups[version]) for version in FAMILIES for fields in self.mappings[version].of(link)
@@ -210,17 +198,16 @@ class Change:
             for version in FAMILIES
             for address, length in self.sources[version].of(link)
         ]
-        return Owned(entries, sources, name)
+        return owner, Owned(entries, sources, name)
 
     def _forget(self, link: str) -> Owned:
         """Take an attachment's elements and records away; an element that is another's by now stays. What it had."""
-        held = self.held(link)
+        owner, held = self._held(link)
         if not held.entries:
             return held
-        comment = self._comment(link)
         for name, elements in held.mapped().items():
             for entry, element in zip(elements.values(), self._elements(name, list(elements)), strict=True):
-                if element is not None and element.comment == comment:
+                if element is not None and element.comment == owner:
                     self._delete(name, element.key)
                     self.released.append(entry)
                     if not entry.everywhere:
@@ -228,7 +215,7 @@ class Change:
         for source, keys in held.masqueraded().items():
             name = source_set(source)
             for element in self._elements(name, list(keys)):
-                if element is not None and element.comment == comment:
+                if element is not None and element.comment == owner:
                     self._delete(name, element.key)
         for version in FAMILIES:
             entries = [entry for entry in held.entries if entry.version == version]
@@ -237,11 +224,6 @@ class Change:
             self._erase(self.sources[version], link, len(sources))
         self._erase(self.attachments, link, 1)
         return held
-
-    def _comment(self, link: str) -> str:
-        records = self.attachments
-        element = self.kernel.element(INET, TABLE, records.name, records.key(link, 0))
-        return element.comment if element is not None else ""
 
     def _erase(self, records: "Records", link: str, count: int) -> None:
         self._gone.setdefault(records.name, set()).update(records.erase(self.transaction, link, count))
@@ -258,8 +240,8 @@ class Change:
         """A group of conditions whose last attachment goes loses its jumps, its chain and its maps."""
         if any(self._held_beside(named(kind, version, group)) for kind in ("hostips", "hostports")):
             return
-        for name, _ in layout.ENTRANCES:
-            self._delete_rules(name, {named("hostports", version, group)})
+        for name, comment in layout.jumps(version, group):
+            self._delete_rules(name, {comment})
         layout.delete_group(self.transaction, version, group)
 
     # both

@@ -7,8 +7,7 @@ else's port 53 has nothing to do with a hostPort 53.
 
 from cni.errors import CNIError
 from cni.kernel.netlink import KernelError
-
-UDP = 17
+from cni_portmap.settings import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from cni.kernel.conntrack import Flow
     from cni.kernel.rtnl import Rtnl
     from cni_portmap.owned import Entry
+
+_UDP = PROTOCOLS["udp"]
 
 
 def after_add(entries: "Iterable[Entry]", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
@@ -53,7 +54,7 @@ def _forget(
     """A fault is told and is no error, as in Go: the ports themselves are in order."""
     by_family: dict[int, dict[int, list[Entry]]] = {}
     for entry in entries:
-        if entry.protocol == UDP:
+        if entry.protocol == _UDP:
             by_family.setdefault(entry.version, {}).setdefault(entry.host_port, []).append(entry)
     if not by_family:
         return
@@ -63,7 +64,7 @@ def _forget(
         conntrack = Conntrack()
         try:
             for version, ports in by_family.items():
-                conntrack.forget(version, UDP, list(ports), lambda flow, ports=ports: judge(flow, ports[flow.port]))  # type: ignore[misc]
+                conntrack.forget(version, _UDP, list(ports), lambda flow, ports=ports: judge(flow, ports[flow.port]))  # type: ignore[misc]
         finally:
             conntrack.close()
     except (CNIError, KernelError, OSError) as error:

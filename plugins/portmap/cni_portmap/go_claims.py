@@ -5,13 +5,13 @@ listed unless one of Go's chains or tables is there, which is while pods of Go's
 """
 
 from cni.address import Address
-from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel import iptables
+from cni.kernel.compat import compared
 from cni.kernel.nftables import Nftables
 from cni_portmap import chains
 from cni_portmap.go_rules import Listed, Seen
 from cni_portmap.go_tables import CHAINS, TABLE, values
-from cni_portmap.holder import container_gone
+from cni_portmap.holder import go_death, take_over
 from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
@@ -42,22 +42,8 @@ def refuse(
         for claim in held:
             for entry in mine:
                 if claim.overlaps(entry):
-                    _judge(rtnl, attachment, entry, claim, say)
-
-
-def _judge(
-    rtnl: "Rtnl", attachment: "Attachment", entry: "Entry", claim: "Claim", say: "Callable[[str], None]"
-) -> None:
-    why = "its address was given to the new one" if claim.address == entry.address else ""
-    if not why and claim.owner is not None:
-        why = container_gone(rtnl, *claim.owner, claim.address)
-    if not why:
-        raise Refused(
-            f"{entry} is held by {claim.name}, and asked for by {attachment}",
-            "remove the other container, or choose another port",
-            ADDRESS_TAKEN,
-        )
-    say(f"portmap: {attachment} takes {entry} over from {claim.name}: {why}")
+                    why = go_death(rtnl, claim.owner, claim.address, entry.address)
+                    take_over(entry, claim.name, attachment, why, say)
 
 
 class Claim:
@@ -105,14 +91,13 @@ def _by_iptables(
         for translation in kernel.rules(family, "nat", entry.target):
             seen = Seen(translation, size)
             if seen.target == "DNAT":
-                hosts = _addresses(iptables.compared(translation), size)
+                hosts = _addresses(compared(translation), size)
                 protocol, name = seen.protocol or entry.protocol, "/".join(owner or ("?", entry.target))
                 yield Claim(name, owner, protocol, seen.ports, hosts, Address.parse(seen.leads_to))
 
 
 def _by_legacy(version: int, attachment: "Attachment", wanted: "set[int]") -> "Iterator[Claim]":
-    program = iptables.legacy(version)
-    there = iptables.rules(program, [chains.DNAT]) if program else {}
+    there = iptables.legacy_rules(version, [chains.DNAT])
     own = chains.chain_name(attachment.network, attachment.container)
     for entry in map(Listed, there.get(chains.DNAT, ())):
         if wanted.isdisjoint(entry.ports) or entry.target == own:
@@ -128,9 +113,9 @@ def _by_legacy(version: int, attachment: "Attachment", wanted: "set[int]") -> "I
 def _by_tables(kernel: Nftables, family: int, attachment: "Attachment", size: int) -> "Iterator[Claim]":
     for chain in CHAINS[:2]:
         for rule in kernel.rules(family, TABLE, chain) if kernel.chain(family, TABLE, chain) is not None else ():
-            seen, compared = Seen(rule, size), iptables.compared(rule)
-            addresses = [value for value in values(rule) - compared if len(value) == size]
+            seen, conditions = Seen(rule, size), compared(rule)
+            addresses = [value for value in values(rule) - conditions if len(value) == size]
             if rule.comment != attachment.container and addresses:
-                hosts = _addresses(compared, size)
+                hosts = _addresses(conditions, size)
                 name = f"container {rule.comment}"
                 yield Claim(name, None, seen.protocol, seen.ports, hosts, Address(addresses[0]))

@@ -6,7 +6,8 @@ which ports are whose, of the former the addresses that the rules lead to. (pure
 """
 
 from cni.address import Address
-from cni.kernel import iptables
+from cni.kernel import compat
+from cni.kernel.rulespec import meaning
 from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
@@ -27,7 +28,7 @@ class Listed:
 
     def __init__(self, line: str) -> None:
         self.line = line
-        self.options = dict(iptables.meaning(line))
+        self.options = dict(meaning(line))
 
     @property
     def target(self) -> str:
@@ -76,12 +77,12 @@ class Seen:
     def __init__(self, rule: "Rule", size: int) -> None:
         """``size`` is that of an address, 4 or 16."""
         self.rule = rule
-        self.comment = iptables.comment_of(rule)
-        values = iptables.compared(rule)
+        self.comment = compat.comment_of(rule)
+        values = compat.compared(rule)
         self.protocol = next((NAMES[value[0]] for value in values if len(value) == 1 and value[0] in NAMES), "")
         single = {int.from_bytes(value, "big") for value in values if len(value) == 2}
-        self.ports = frozenset(single | iptables.ports_of(rule))
-        self.target, self._information = iptables.target_of(rule)
+        self.ports = frozenset(single | compat.ports_of(rule))
+        self.target, self._information = compat.target_of(rule)
         # struct nf_nat_range2: flags, then the address
         self.leads_to = str(Address(self._information[4 : 4 + size])) if self.target == "DNAT" else ""
         self.target = next(iter(rule.jumps_to()), self.target)

@@ -5,7 +5,7 @@ network and interface. So what leads to another interface of a container that li
 """
 
 from cni.kernel import nftables
-from cni.kernel.iptables import compared, loaded
+from cni.kernel.compat import compared, loaded
 from cni.kernel.nftables import Nftables, Rule
 from cni.kernel.transaction import IPV4, IPV6, Transaction
 from cni.plan import Effect

@@ -1,18 +1,31 @@
-"""Who holds a host port, and whether that attachment still lives."""
+"""Who holds a host port, and whether that attachment still lives: a dead one's port is taken over."""
 
 from cni.address import Address
+from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel.nftables import Element, Nftables
-from cni.kernel.transaction import INET, unpack
 from cni.names import Attachment, interface_fault
 from cni_portmap import layout
 from cni_portmap.owned import Owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cni.kernel.rtnl import Rtnl
     from cni.result import Interface
+
+_REUSED = "its address was given to the new one"
+
+
+def take_over(port: object, owner: str, attachment: Attachment, why: str, say: "Callable[[str], None]") -> None:
+    """Tell ``why`` the owner of a port is dead and who has it now; raises ``Refused``, naming both, for one that lives."""
+    if not why:
+        raise Refused(
+            f"{port} is held by {owner}, and asked for by {attachment}",
+            "remove the other container, or choose another port",
+            ADDRESS_TAKEN,
+        )
+    say(f"portmap: {attachment} takes {port} over from {owner}: {why}")
 
 
 def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "Rtnl") -> str:
@@ -31,11 +44,18 @@ def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "
     return ""
 
 
-def container_gone(rtnl: "Rtnl", network: str, container: str, address: Address) -> str:
+def go_death(rtnl: "Rtnl", owner: "tuple[str, str] | None", address: Address, new: Address) -> str:
     """Why a container that Go's layouts tell does not live any more; the empty text if it does, or may.
 
-    Only behind a bridge all of whose ports tell their attachments, as our bridge's do, that can be known.
+    ``owner`` is its network and id, None where they are not told; ``new`` the address of who asks for its port.
     """
+    if address == new:
+        return _REUSED
+    return _container_gone(rtnl, *owner, address) if owner is not None else ""
+
+
+def _container_gone(rtnl: "Rtnl", network: str, container: str, address: Address) -> str:
+    """Only behind a bridge all of whose ports tell their attachments, as our bridge's do, that can be known."""
     route = rtnl.route_to(address)
     bridge = rtnl.link(index=route.index) if route is not None and route.index else None
     if bridge is None:
@@ -49,46 +69,40 @@ def container_gone(rtnl: "Rtnl", network: str, container: str, address: Address)
     return f"no port of {bridge.name} is its"
 
 
-class Holders:
-    """Looks at the records of the table, and at the links of the node."""
+def death(kernel: Nftables, rtnl: "Rtnl", element: Element, addresses: "set[bytes]") -> str:
+    """Why the holder of an element of our table does not live any more; the empty text if it does, or may.
 
-    def __init__(self, kernel: Nftables, rtnl: "Rtnl") -> None:
-        self._kernel = kernel
-        self._rtnl = rtnl
-        self._mappings = [layout.mappings(kernel, version) for version in layout.FAMILIES]
-
-    def death(self, element: Element, addresses: "set[bytes]") -> str:
-        """Why the holder of an element does not live any more; the empty text if it does, or may.
-
-        ``addresses`` are those of the attachment that wants it: IPAM gave them, so nobody else has them now.
-        """
-        length = 4 if len(element.data) == 8 else 16
-        if element.data[:length] in addresses:
-            return "its address was given to the new one"
-        link, alias = self._owner(element.comment)
-        if not link:
-            return "there is no record of it"
-        told = layout.attachments(self._kernel).of(link)
-        name = Owned.told(told[0])[0] if told else ""
-        if not name:
-            return ""
-        found = self._rtnl.link(name)
-        if found is None:
-            return f"its link {name} is gone"
-        if found.alias.count("/") == 2 and alias and found.alias != alias:
-            return f"its link {name} is that of {found.alias} by now"
+    ``addresses`` are those of the attachment that wants it: IPAM gave them, so nobody else has them now.
+    """
+    length = 4 if len(element.data) == 8 else 16
+    if element.data[:length] in addresses:
+        return _REUSED
+    link, alias = _owner(kernel, element.comment)
+    if not link:
+        return "there is no record of it"
+    told = layout.attachments(kernel).of(link)
+    name = Owned.told(told[0])[0] if told else ""
+    if not name:
         return ""
+    found = rtnl.link(name)
+    if found is None:
+        return f"its link {name} is gone"
+    if found.alias.count("/") == 2 and alias and found.alias != alias:
+        return f"its link {name} is that of {found.alias} by now"
+    return ""
 
-    def _owner(self, comment: str) -> tuple[str, str]:
-        """Link name and alias of the attachment that a comment tells; empty where it has no record."""
-        parts = comment.split("/")
-        if len(parts) == 3:
-            owner = Attachment(*parts)
-            if owner.comment == comment and any(records.of(owner.link) for records in self._mappings):
-                return owner.link, owner.alias
-        # a comment that was too long to tell its attachment: only its record does
-        for records in self._mappings:
-            for element in self._kernel.elements(INET, layout.TABLE, records.name):
-                if element.comment == comment:
-                    return unpack(records.type.key, element.key)[0].rstrip(b"\0").decode(), ""
-        return "", ""
+
+def _owner(kernel: Nftables, comment: str) -> tuple[str, str]:
+    """Link name and alias of the attachment that a comment tells; empty where it has no record."""
+    mappings = [layout.mappings(kernel, version) for version in layout.FAMILIES]
+    parts = comment.split("/")
+    if len(parts) == 3:
+        owner = Attachment(*parts)
+        if owner.comment == comment and any(records.of(owner.link) for records in mappings):
+            return owner.link, owner.alias
+    # a comment that was too long to tell its attachment: only its record does
+    for records in mappings:
+        for link, told in records.owners().items():
+            if told == comment:
+                return link, ""
+    return "", ""

@@ -1,14 +1,16 @@
 """The host ports of one attachment in nftables, as an effect; the table's layout is ``layout``'s."""
 
+from errno import EEXIST, ENOENT
+
 from cni.errors import CheckFailed, InvalidConfig
 from cni.kernel import nftables
-from cni.kernel.nftables import EEXIST, ENOENT, Nftables, NftablesError
-from cni.kernel.transaction import INET
+from cni.kernel.nftables import Nftables, NftablesError
+from cni.kernel.transaction import INET, WORD
 from cni.plan import Effect
 from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
 from cni_portmap.layout import TABLE, WHERE
-from cni_portmap.owned import WORD, Owned, named, source_set
+from cni_portmap.owned import Owned, named, source_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,14 +64,13 @@ class HostPorts(Effect):
 
     def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
         """Family, group and words of the conditions that no jump has yet."""
-        missing = []
-        for version, group in self.owned.groups().items():
-            chain = named("hostports", version, group)
-            for entrance, _ in layout.ENTRANCES:
-                if all(rule.comment != chain for rule in kernel.rules(INET, TABLE, entrance)):
-                    missing.append((version, group, self.owned.conditions[version]))
-                    break
-        return missing
+        groups = self.owned.groups()
+        there = set(kernel.rule_comments(INET, TABLE)) if groups else set()
+        return [
+            (version, group, self.owned.conditions[version])
+            for version, group in groups.items()
+            if not there.issuperset(layout.jumps(version, group))
+        ]
 
     def compare(self) -> None:
         """Rules, elements and records are there, and are this attachment's."""
@@ -165,21 +166,18 @@ def _compare(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
 
 def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
     """The rules that lead to the maps and sets: by the name of what they lead to, which is their comment."""
-    needed: dict[str, set[str]] = {entrance: set() for entrance, _ in layout.ENTRANCES}
-    needed[layout.POSTROUTING_CHAIN] = {source_set(source) for source in wanted.masqueraded()}
-    for entry in wanted.entries:
-        chain = named("hostports", entry.version, entry.group)
-        needed.setdefault(chain, set()).add(entry.map)
-        for entrance, _ in layout.ENTRANCES:
-            needed[entrance].add(chain)
-    for chain, comments in needed.items():
+    needed = layout.needed_rules(wanted)
+    for version, group in wanted.groups().items():
+        needed.update(layout.jumps(version, group))
+    missing = needed - set(kernel.rule_comments(INET, TABLE))
+    hooked = [*(entrance for entrance, _ in layout.ENTRANCES), layout.POSTROUTING_CHAIN]
+    for chain in dict.fromkeys([*hooked, *sorted(chain for chain, _ in needed)]):
         found = kernel.chain(INET, TABLE, chain)
-        hooked = chain in ("prerouting", "output", layout.POSTROUTING_CHAIN)
-        if found is None or (hooked and found.get_attr("NFTA_CHAIN_HOOK") is None):
+        if found is None or (chain in hooked and found.get_attr("NFTA_CHAIN_HOOK") is None):
             raise CheckFailed(f"{WHERE}: its chain {chain} is missing", "DEL and ADD make it again")
-        missing = comments - {rule.comment for rule in kernel.rules(INET, TABLE, chain)}
-        if missing:
-            raise CheckFailed(f"{WHERE}: chain {chain} has no rule for {', '.join(sorted(missing))}")
+        lost = sorted(comment for where, comment in missing if where == chain)
+        if lost:
+            raise CheckFailed(f"{WHERE}: chain {chain} has no rule for {', '.join(lost)}")
 
 
 def _compare_records(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:

@@ -5,15 +5,16 @@ exact name, and through the program only where the kernel has a table of iptable
 """
 
 from cni.address import Address
-from cni.errors import ADDRESS_TAKEN, CheckFailed, CNIError, Refused
+from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import iptables, nftables
+from cni.kernel.rulespec import meaning, split
 from cni.names import Attachment
 from cni.plan import Effect
 from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
 from cni_portmap.change import Change
 from cni_portmap.go_rules import Listed, by_mapping
-from cni_portmap.holder import container_gone
+from cni_portmap.holder import go_death, take_over
 from cni_portmap.iptables_release import Removal, entry_comments, remains
 from cni_portmap.owned import Owned
 
@@ -99,18 +100,18 @@ class IptablesPorts(Effect):
         entries = chains.entries(who, said, target.version)
         gone = self._room(target, there, [Listed(line) for line in entries])
         gone += remains(there, self.identity, chains.comment(who), self.others)
-        left = {iptables.meaning(line) for lines in there.values() for line in lines}
-        left -= {iptables.meaning(f"-A{line[2:]}") for line in gone}
+        left = {meaning(line) for lines in there.values() for line in lines}
+        left -= {meaning(f"-A{line[2:]}") for line in gone}
         shared = [*chains.marking(said), *chains.entrances()]
         chain_of = [line.split()[1] for line in shared]
         wanted = {*chain_of, DNAT, self.identity} - set(chains.BASE)
         lines = [f"-N {chain}" for chain in (SETMARK, MASQ, DNAT, self.identity) if chain in wanted - set(there)]
-        lines += [line for line in shared if iptables.meaning(line) not in left]
+        lines += [line for line in shared if meaning(line) not in left]
         jump = chains.masquerading()
-        if chains.marking(said) and iptables.meaning(jump) not in left:
+        if chains.marking(said) and meaning(jump) not in left:
             lines.append(jump.replace("-A POSTROUTING", "-I POSTROUTING 1", 1))
         lines += gone + chains.translations(who, target, said)
-        return lines + [line for line in entries if iptables.meaning(line) not in left]
+        return lines + [line for line in entries if meaning(line) not in left]
 
     @property
     def _looked_at(self) -> "list[str]":
@@ -153,16 +154,8 @@ class IptablesPorts(Effect):
         owner, address = chains.owner_of(entry.comment), Address.parse(held.leads_to)
         name = "/".join(owner or ("?", entry.target))
         port = f"{held.protocol} port {', '.join(map(str, sorted(held.ports)))}"
-        why = "its address was given to the new one" if address == target.prefix.address else ""
-        if not why and owner is not None:
-            why = container_gone(self.rtnl, *owner, address)
-        if not why:
-            raise Refused(
-                f"{port} is held by {name}, and asked for by {self.attachment}",
-                "remove the other container, or choose another port",
-                ADDRESS_TAKEN,
-            )
-        self.say(f"portmap: {self.attachment} takes {port} over from {name}: {why}")
+        why = go_death(self.rtnl, owner, address, target.prefix.address)
+        take_over(port, name, self.attachment, why, self.say)
 
     # compare
 
@@ -173,7 +166,7 @@ class IptablesPorts(Effect):
         for target in self.targets:
             name = iptables.PROGRAMS[target.version]
             there = iptables.rules(name, self._looked_at)
-            known = {chain: {iptables.meaning(line) for line in lines} for chain, lines in there.items()}
+            known = {chain: {meaning(line) for line in lines} for chain, lines in there.items()}
             wanted = [*chains.translations(self.attachment, target, said), *chains.entrances(), *chains.marking(said)]
             wanted += [chains.masquerading()] if chains.marking(said) else []
             entries, conditional = (
@@ -184,11 +177,11 @@ class IptablesPorts(Effect):
                 chain = line.split()[1]
                 if chain not in there:
                     raise CheckFailed(f"{name}: chain {chain} not found in table nat")
-                if iptables.meaning(line) not in known[chain]:
+                if meaning(line) not in known[chain]:
                     raise CheckFailed(f"{name}: rule {line} is missing in table nat")
             for line in entries if conditional else ():
                 # how conditions are printed is iptables' own affair, so it is asked
-                fault, _ = iptables.run(name, "-t", "nat", "-C", *iptables.split(line)[1:])
+                fault, _ = iptables.run(name, "-t", "nat", "-C", *split(line)[1:])
                 if fault:
                     raise CheckFailed(f"{name}: rule {line} is missing in table nat")
             self._compare_order(name, target, there[self.identity])

@@ -6,6 +6,7 @@ Over netlink, by the chain's exact name, and through the program only where the 
 from cni.address import Address
 from cni.errors import CNIError
 from cni.kernel import iptables, nftables
+from cni.kernel.compat import comment_of
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import IPV4, Transaction
 from cni.plan import raise_together
@@ -64,7 +65,7 @@ class Removal:
         if kernel.chain(family, "nat", self._chain) is not None:
             released = self._release(kernel, family, transaction)
         if kernel.chain(family, "nat", self._old) is not None:
-            _take_away(kernel, family, transaction, self._old, OLD_SNAT)
+            kernel.remove_chains(transaction, [self._old], [OLD_SNAT])
         kernel.commit(transaction, generation)
         self._removed = self._removed or bool(transaction)
         flows.after_delete(released, self._say)
@@ -76,7 +77,7 @@ class Removal:
         rules = [Seen(rule, size) for rule in kernel.rules(family, "nat", self._chain)]
         own, groups = going(entries, rules, self._comment, self._living())
         if sum(map(len, groups)) == len(rules) and all(entry.comment == self._comment for entry in entries):
-            _take_away(kernel, family, transaction, self._chain, DNAT)
+            kernel.remove_chains(transaction, [self._chain], [DNAT])
         else:
             for entry in own:
                 transaction.delete_rule(DNAT, entry.rule.handle)
@@ -86,8 +87,8 @@ class Removal:
 
     def _remove_legacy(self) -> None:
         for version in (4, 6):
-            name = iptables.legacy(version)
-            there = iptables.rules(name, [*chains.BASE, DNAT, SETMARK, MASQ, self._chain]) if name else {}
+            there = iptables.legacy_rules(version, [*chains.BASE, DNAT, SETMARK, MASQ, self._chain])
+            name = iptables.LEGACY[version]
             lines = self._legacy_lines(there) if self._chain in there else []
             fault = iptables.restore(name, lines) if lines else ""
             if fault:
@@ -118,10 +119,9 @@ def entry_comments(kernel: Nftables) -> "Iterator[str]":
     """The comments of all entry rules, in iptables-nft and in iptables-legacy; for GC."""
     for family in iptables.FAMILIES.values():
         for rule in kernel.rules(family, "nat", DNAT):
-            yield iptables.comment_of(rule)
+            yield comment_of(rule)
     for version in (4, 6):
-        name = iptables.legacy(version)
-        for line in iptables.rules(name, [DNAT]).get(DNAT, ()) if name else ():
+        for line in iptables.legacy_rules(version, [DNAT]).get(DNAT, ()):
             yield Listed(line).comment
 
 
@@ -129,15 +129,6 @@ def _entry(rule: Seen, host_port: int) -> Entry:
     """What a translation mapped, for the flows that it leaves."""
     address = Address.parse(rule.leads_to)
     return Entry(PROTOCOLS[rule.protocol], Address(bytes(len(address.packed))), host_port, address, rule.port)
-
-
-def _take_away(kernel: Nftables, family: int, transaction: Transaction, chain: str, entrance: str) -> None:
-    """A chain with all its rules, and the jumps to it."""
-    for rule in kernel.rules(family, "nat", entrance):
-        if chain in rule.jumps_to():
-            transaction.delete_rule(entrance, rule.handle)
-    transaction.flush_chain(chain)
-    transaction.delete_chain(chain)
 
 
 def tidy(kernel: Nftables, family: int) -> None:
@@ -155,12 +146,5 @@ def _tidy(kernel: Nftables, family: int) -> None:
     if kernel.chain(family, "nat", DNAT) is None or kernel.rules(family, "nat", DNAT):
         return
     shared = [chain for chain in (DNAT, MASQ, SETMARK) if kernel.chain(family, "nat", chain) is not None]
-    for base in chains.BASE:
-        for rule in kernel.rules(family, "nat", base):
-            if not set(shared).isdisjoint(rule.jumps_to()):
-                transaction.delete_rule(base, rule.handle)
-    for chain in shared:
-        transaction.flush_chain(chain)
-    for chain in shared:
-        transaction.delete_chain(chain)
+    kernel.remove_chains(transaction, shared, chains.BASE)
     kernel.commit(transaction, generation)

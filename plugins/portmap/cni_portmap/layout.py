@@ -49,6 +49,7 @@ from cni.kernel import expressions as nft
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
 from cni.kernel.transaction import (
+    ADDRESS,
     IFNAME,
     INET,
     INET_PROTO,
@@ -57,14 +58,16 @@ from cni.kernel.transaction import (
     OUTPUT,
     POSTROUTING,
     PREROUTING,
+    WORD,
     SetType,
     Transaction,
 )
-from cni_portmap.owned import ADDRESS, EVERYWHERE, PLAIN, WORD, named, source_set
+from cni_portmap.owned import EVERYWHERE, PLAIN, named, source_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.transaction import Expression
+    from cni_portmap.owned import Owned
 
 TABLE = "pycni_hostports"
 WHERE = f"nftables table inet {TABLE}"
@@ -106,18 +109,29 @@ def add_table(change: Transaction, records: "list[Records]") -> None:
     change.add_chain(POSTROUTING_CHAIN, "nat", POSTROUTING, _BEFORE_SRCNAT)
 
 
-def shared_rules() -> "list[tuple[str, str]]":
-    """Chain and comment of the rules that stand there whoever is attached, in order."""
-    found = []
-    for version in FAMILIES:
-        found += group_rules(version, PLAIN)
-    return found + [(name, named("hostports", version, PLAIN)) for name, _ in ENTRANCES for version in FAMILIES]
+def shared_rules() -> "set[tuple[str, str]]":
+    """Chain and comment of the rules that stand there whoever is attached."""
+    return {rule for version in FAMILIES for part in (group_rules, jumps) for rule in part(version, PLAIN)}
+
+
+def needed_rules(wanted: "Owned") -> "set[tuple[str, str]]":
+    """Those of ours without which what is wanted serves nobody; the jumps with conditions, which nft makes, are beside."""
+    needed = {(POSTROUTING_CHAIN, source_set(source)) for source in wanted.masqueraded()}
+    for version, group in {(entry.version, entry.group) for entry in wanted.entries}:
+        needed.update(group_rules(version, group))
+        needed.update(jumps(version, group) if group == PLAIN else ())
+    return needed
 
 
 def group_rules(version: int, group: str) -> "list[tuple[str, str]]":
     """Those of a group's own chain."""
     chain = named("hostports", version, group)
     return [(chain, named(kind, version, group)) for kind in ("hostips", "hostports")]
+
+
+def jumps(version: int, group: str) -> "list[tuple[str, str]]":
+    """Those that lead to a group's chain."""
+    return [(name, named("hostports", version, group)) for name, _ in ENTRANCES]
 
 
 def add_rules(change: Transaction, missing: "set[tuple[str, str]]") -> None:

@@ -209,11 +209,9 @@ def _go_leads_to(kernel: Nftables) -> "set[bytes]":
     for chain in chains:
         seen = [Seen(rule, 4) for rule in kernel.rules(IPV4, "nat", chain)]
         found |= {Address.parse(one.leads_to).packed for one in seen if one.leads_to}
-    legacy = iptables.legacy(4)
-    if legacy:
-        lines = [line for lines in iptables.rules(legacy, [DNAT]).values() for line in lines]
-        told = [rule.leads_to for rule in map(Listed, lines) if rule.target == "DNAT"]
-        found |= {Address.parse(address).packed for address in told if address}
+    lines = [line for lines in iptables.legacy_rules(4, [DNAT]).values() for line in lines]
+    told = [rule.leads_to for rule in map(Listed, lines) if rule.target == "DNAT"]
+    found |= {Address.parse(address).packed for address in told if address}
     if kernel.has_table(IPV4, GO_TABLE):
         for chain in CHAINS:
             found |= {

@@ -1,7 +1,7 @@
 """What one attachment has in the table of host ports, or is to have: entries, sources, records (pure)."""
 
 from cni.address import Address, Prefix
-from cni.kernel.transaction import INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, pack
+from cni.kernel.transaction import ADDRESS, INET_PROTO, INET_SERVICE, WORD, pack
 from cni_portmap.settings import NAMES, PROTOCOLS
 
 TYPE_CHECKING = False
@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from cni_portmap.settings import Target
 
-ADDRESS = {4: IPV4_ADDR, 6: IPV6_ADDR}
-WORD = {4: "ip", 6: "ip6"}
 _ANY = {4: Address(bytes(4)), 6: Address(bytes(16))}
 # The kernel lets nothing out of the node that comes from ::1, so IPv6 has no counterpart.
 _LOOPBACK: "dict[int, list[Prefix]]" = {4: [Prefix.parse("127.0.0.0/8")], 6: []}

@@ -1,0 +1,74 @@
+"""What rules of others hold, as netlink shows them: iptables-nft's matches and targets are compat expressions (pure).
+
+The few matches that are looked at here are told apart by name.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.kernel.nftables import Rule
+
+
+def _value(attribute: "object") -> bytes:
+    """The bytes of an attribute; pyroute2 shows those of a kind it does not know as hexadecimal digits."""
+    if isinstance(attribute, str):
+        return bytes.fromhex(attribute.replace(":", ""))
+    return bytes(attribute)  # type: ignore[call-overload, no-any-return]
+
+
+def _match(rule: "Rule", name: str) -> bytes:
+    """The information of a rule's compat match, empty where it has none of that name."""
+    for match in rule.expressions("match"):
+        if match.get_attr("NFTA_MATCH_NAME") == name:
+            return _value(match.get_attr("NFTA_MATCH_INFO"))
+    return b""
+
+
+def comment_of(rule: "Rule") -> str:
+    """The text of a rule's comment match, the empty text where it has none."""
+    return _match(rule, "comment").split(b"\0")[0].decode("utf-8", "replace")
+
+
+def _values(rule: "Rule", name: str, attribute: str) -> "set[bytes]":
+    """The values that expressions of one name hold in an attribute."""
+    found = set()
+    for expression in rule.expressions(name):
+        data = expression.get_attr(attribute)
+        value = data.get_attr("NFTA_DATA_VALUE") if data else None
+        if value:
+            found.add(_value(value))
+    return found
+
+
+def compared(rule: "Rule") -> "set[bytes]":
+    """The values that a rule compares with: its source address is one of them."""
+    return _values(rule, "cmp", "NFTA_CMP_DATA")
+
+
+def loaded(rule: "Rule") -> "set[bytes]":
+    """The values that a rule loads: where a native translation leads to is one of them."""
+    return _values(rule, "immediate", "NFTA_IMMEDIATE_DATA")
+
+
+def target_of(rule: "Rule") -> "tuple[str, bytes]":
+    """Name and information of a rule's compat target (``DNAT``), empty where it has none."""
+    for target in rule.expressions("target"):
+        return str(target.get_attr("NFTA_TARGET_NAME")), _value(target.get_attr("NFTA_TARGET_INFO") or b"")
+    return "", b""
+
+
+def ports_of(rule: "Rule") -> "set[int]":
+    """The destination ports that a rule is for by compat matches: multiport, and tcp and udp as older iptables write them.
+
+    struct xt_multiport_v1: flags, count, 15 ports; struct xt_tcp and xt_udp: first and last source port, then
+    destination port; all in the host's order.
+    """
+    listed = _match(rule, "multiport")
+    count = listed[1] if len(listed) > 1 else 0
+    found = {int.from_bytes(listed[at : at + 2], sys.byteorder) for at in range(2, 2 + 2 * count, 2)}
+    for name in ("tcp", "udp"):
+        single = _match(rule, name)
+        if len(single) >= 8 and single[4:6] == single[6:8]:
+            found.add(int.from_bytes(single[4:6], sys.byteorder))
+    return found
