@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,7 @@ def test_a_server_of_somebody_else_is_not_told_the_call(node: Node, tmp_path: Pa
 
 def test_a_stopped_server_is_waited_for_a_second(node: Node, own_server: Server) -> None:
     """Neither the server nor its spare runs; when they go on, what was left is forgotten."""
+    own_server.idle()
     os.kill(own_server.pid, signal.SIGSTOP)
     stopped = [own_server.pid, *own_server.children()]  # it forks no more now
     try:
@@ -344,7 +345,9 @@ def test_a_child_that_is_killed_is_an_error(node: Node, server: Server, tmp_path
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_children_outlive_their_server(node: Node, own_server: Server, tmp_path: Path, number: int) -> None:
     """Whoever is being served gets his answer; the spare goes; the next caller serves itself."""
+    own_server.idle()
     begun = Begun(node, own_server, tmp_path / "slow")
+    assert eventually(lambda: len(own_server.children()) == 2), "the next spare is there"
     child, spare = begun.child, own_server.children() - {begun.child}
     assert own_server.end(number) == (0 if number == signal.SIGTERM else -number)
     assert eventually(lambda: not any(alive(pid) for pid in spare))
@@ -360,6 +363,7 @@ def test_children_outlive_their_server(node: Node, own_server: Server, tmp_path:
 
 def test_who_waits_for_a_caller_keeps_no_socket_open(node: Node, own_server: Server) -> None:
     """A server that is killed is gone at once, though a child of it waits for a caller that says nothing."""
+    own_server.idle()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as idle:
         idle.connect(own_server.socket)
         assert idle.recv(200) == build()
@@ -373,6 +377,7 @@ def test_who_waits_for_a_caller_keeps_no_socket_open(node: Node, own_server: Ser
 
 def test_a_spare_that_dies_is_replaced(node: Node, own_server: Server) -> None:
     """After a moment, so that one which dies at once does not keep a processor busy."""
+    own_server.idle()
     spare = own_server.spare()
     os.kill(spare, signal.SIGKILL)
     assert eventually(lambda: own_server.children() not in (set(), {spare}))
@@ -432,7 +437,8 @@ def test_a_server_killed_again_and_again_harms_nobody(node: Node, tmp_path: Path
             with running(tmp_path) as server:
                 eventually(lambda: len(server.children()) > 2, 1)
                 for pid in server.children():
-                    os.kill(pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it has served its call meanwhile
+                        os.kill(pid, signal.SIGKILL)
                 server.end(signal.SIGKILL)
             if all(one.done() for one in waiting):
                 stop.set()
@@ -447,7 +453,7 @@ def test_many_callers_at_once(node: Node, own_server: Server) -> None:
     """Fifty: all served by the server, each with an address of its own, all removed; no zombie and no descriptor is left."""
     conf = bridge(host_local(node.data_dir, "10.4.0.0/24"), name="net4", bridge="br4", isGateway=True, ipMasq=True)
     node.attach(conf).delete()
-    own_server.spare()
+    own_server.idle()
     before, descriptors = node.snapshot(), len(os.listdir(f"/proc/{own_server.pid}/fd"))
     pods = [node.pod() for _ in range(50)]
     with ThreadPoolExecutor(50) as threads:
@@ -460,7 +466,7 @@ def test_many_callers_at_once(node: Node, own_server: Server) -> None:
         deleted = list(threads.map(lambda pod: call(node, "DEL", conf, pod, own_server), pods))
     assert all(outcome.ok for outcome in deleted)
     assert node.snapshot() == before
-    own_server.spare()
+    own_server.idle()
     assert len(os.listdir(f"/proc/{own_server.pid}/fd")) == descriptors
 
 
