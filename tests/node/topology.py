@@ -88,7 +88,8 @@ class Node(NamedNetns):
 
     def pod(self, container: str = "") -> Pod:
         """A new pod's empty namespace."""
-        pod = Pod(container or f"ctr{next(_numbers)}")
+        # locks and notes in /run are the machine's: an id that no other run of the tests has
+        pod = Pod(container or f"ctr{os.getpid()}-{next(_numbers)}")
         self._members.callback(pod.close)
         return pod
 
