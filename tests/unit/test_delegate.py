@@ -223,8 +223,16 @@ def test_an_exit_status_that_nobody_kept_is_no_success(program: Callable[..., Pa
         signal.signal(signal.SIGCHLD, before)
 
 
-def test_one_that_hangs_is_killed_where_nobody_keeps_its_status(program: Callable[..., Path], tmp_path: Path) -> None:
+def over_once_written(monkeypatch: pytest.MonkeyPatch, pid: Path) -> None:
+    """A delegate's time stands until it has written its number down, and then it is over."""
+    monkeypatch.setattr(delegate, "monotonic", lambda: 1000.0 + 100 * (pid.exists() and pid.stat().st_size > 0))
+
+
+def test_one_that_hangs_is_killed_where_nobody_keeps_its_status(
+    program: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = program(f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)")
+    over_once_written(monkeypatch, tmp_path / "pid")
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         with pytest.raises(TryAgainLater, match="did not end within 1 s"):
@@ -364,9 +372,12 @@ def gone(pid: Path) -> bool:
     return bool(text) and not Path("/proc", text).exists()
 
 
-def test_one_that_does_not_end_is_killed_and_named(program: Callable[..., Path], tmp_path: Path) -> None:
+def test_one_that_does_not_end_is_killed_and_named(
+    program: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing waits without a bound."""
     pid = tmp_path / "pid"
+    over_once_written(monkeypatch, pid)
     file = program(**shell(f"echo $$ > {pid}; exec sleep 600"))
     with pytest.raises(TryAgainLater) as caught:
         delegate.execute(str(file), {}, b"", timeout=0.3)
@@ -375,9 +386,12 @@ def test_one_that_does_not_end_is_killed_and_named(program: Callable[..., Path],
     assert gone(pid)
 
 
-def test_one_that_closes_its_streams_and_does_not_end_is_killed(program: Callable[..., Path], tmp_path: Path) -> None:
+def test_one_that_closes_its_streams_and_does_not_end_is_killed(
+    program: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pid = tmp_path / "pid"
-    file = program(**shell(f"echo $$ > {pid}; exec >&- 2>&-; exec sleep 600"))
+    over_once_written(monkeypatch, pid)
+    file = program(**shell(f"exec >&- 2>&-; echo $$ > {pid}; exec sleep 600"))
     with pytest.raises(TryAgainLater):
         delegate.execute(str(file), {}, b"", timeout=0.3)
     assert gone(pid)
