@@ -1,7 +1,6 @@
 """How a server comes to its socket, is replaced by a newer one, and gets its units in place."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from forkserver.server import DIST, PROGRAM, Server, call, layer2, running, served_by, was_cold
-from forkserver.test_faults import Begun
+from forkserver.test_faults import Begun, alive
 from node.configuration import bridge, host_local
 from node.deadline import eventually
 from node.plugin import LIMIT
@@ -233,7 +232,7 @@ def test_a_file_that_cannot_be_executed_yet_is_tried_again(node: Node, tmp_path:
     for name in ("bridge", "cni-forkserver"):
         shutil.copy2(DIST / name, folder / name)
     with said.open("w") as journal, running(tmp_path, folder / "cni-forkserver", stderr=journal) as server:
-        server.spare()  # it is at rest
+        server.idle()
         before, pid, third = server.build(), server.pid, _third(server)
         rebuilt(DIST / "cni-forkserver", folder / "new")
         (folder / "new").chmod(0o644)
@@ -252,11 +251,8 @@ def test_a_file_that_cannot_be_executed_yet_is_tried_again(node: Node, tmp_path:
 
 def test_an_interrupt_ends_a_server_in_the_foreground(own_server: Server) -> None:
     """Ctrl-C; the socket goes with it, so that callers find nobody at once."""
+    own_server.idle()
     spare = own_server.spare()
     assert own_server.end(signal.SIGINT) == 0
     assert not os.path.exists(own_server.socket)
-    assert eventually(lambda: not os.path.exists(f"/proc/{spare}") or _is_zombie(spare))
-
-
-def _is_zombie(pid: int) -> bool:
-    return bool(re.search(r"\) Z", Path(f"/proc/{pid}/stat").read_text()))
+    assert eventually(lambda: not alive(spare))

@@ -113,7 +113,8 @@ class Containerd:
             self._process.wait()
         self._log.close()
         for process in self._leftovers():
-            os.kill(process, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was about to end
+                os.kill(process, signal.SIGKILL)
         eventually(lambda: not self._leftovers(), 5)
         for _ in range(3):
             for mount in sorted(self._mounts(), reverse=True):
@@ -121,10 +122,11 @@ class Containerd:
             if not self._mounts():
                 break
             time.sleep(0.1)
-        for group in Path("/sys/fs/cgroup").glob(f"**{self.cgroup}/"):
-            for inner in (*sorted(group.glob("**/"), reverse=True), group):
-                with suppress(OSError):
-                    inner.rmdir()
+        # unlike Path.glob it does not mind that other people's groups go while it looks
+        groups = [at for at, _, _ in os.walk("/sys/fs/cgroup") if f"{self.cgroup}/" in f"{at}/"]
+        for group in sorted(groups, reverse=True):
+            with suppress(OSError):
+                os.rmdir(group)
 
     def _leftovers(self) -> list[int]:
         """Shims that serve our socket, and the processes of their containers."""

@@ -9,12 +9,18 @@ from typing import Any, TypeVar
 Value = TypeVar("Value")
 
 
-def eventually(probe: Callable[[], Value], seconds: float = 5.0, interval: float = 0.02) -> Value:
-    """What ``probe`` returns once that is true, or its last answer when the time is over."""
+def eventually(probe: Callable[[], Value], seconds: float = 30.0, interval: float = 0.02) -> Value:
+    """What ``probe`` returns once that is true, or its last answer when the time is over.
+
+    The time is for what never comes; it is looked at before the last probe, so that a machine which stood still for a
+    while has that probe left.
+    """
     end = time.monotonic() + seconds
-    while not (value := probe()) and time.monotonic() < end:
+    while True:
+        late = time.monotonic() >= end
+        if (value := probe()) or late:
+            return value
         time.sleep(interval)
-    return value
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from .deadline import eventually
 from .namespace import Netns
 from .plugin import SUBJECT, Object, Outcome, call, environment
 
@@ -73,6 +74,9 @@ class Node(NamedNetns):
                 f"addr add {self.OUTSIDE6}/64 dev uplink nodad",
                 "link set uplink up",
             )
+            # The kernel switches the first end's queue on in its own time: until then its packets are dropped, an ARP
+            # reply for instance, which is asked for again after a second.
+            assert eventually(lambda: self.link("uplink")["operstate"] == "UP", interval=0.001)
         except BaseException:
             self.close()
             raise
@@ -84,6 +88,7 @@ class Node(NamedNetns):
 
     def pod(self, container: str = "") -> Pod:
         """A new pod's empty namespace."""
+        # locks and notes in /run are the machine's: an id that no other run of the tests has
         pod = Pod(container or f"ctr{os.getpid()}-{next(_numbers)}")
         self._members.callback(pod.close)
         return pod

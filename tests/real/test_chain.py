@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cni.names import Attachment
+from cni_chain.underway import UnderWay
 from libcni import CNIConfig, NetworkConfigList, ProcessExec, RuntimeConf, network_conf_from_bytes
 from node.configuration import bridge, host_local
 from node.deadline import eventually
@@ -26,13 +29,12 @@ pytestmark = [
 
 Object = dict[str, Any]
 PORT = {"hostPort": 8088, "containerPort": 80, "protocol": "tcp"}
-# Where the process of a chain notes its ADDs.
-UNDER_WAY = Path("/run/cni/pycni/chain")
 
 
 def under_way(pod: Pod) -> bool:
-    """Whether an ADD of this pod is noted as one that has not ended."""
-    return any(f"/{pod.container}/" in at.read_text() for at in UNDER_WAY.glob("*"))
+    """Whether the pod's ADD is noted as under way; the folder is the machine's, and has others' notes too."""
+    noted = UnderWay(Attachment("net1", pod.container, "eth0"))
+    return os.path.exists(f"{noted.root}/{noted.identity}")
 
 
 def main_plugin(node: Node, **keys: Any) -> Object:
@@ -76,7 +78,7 @@ class Site:
     """A pretended node and the library on it, with one network in one of the two forms."""
 
     def __init__(self, node: Node, form: str, members: list[Object], version: str, binaries: str) -> None:
-        self.node, self.pod, self.form = node, node.pod("ctr-same"), form
+        self.node, self.pod, self.form = node, node.pod(f"ctr-same-{os.getpid()}"), form
         capabilities = {name: True for member in members for name in member.get("capabilities", {})}
         entries = [{"type": "chain", "capabilities": capabilities, "plugins": members}] if form == "chain" else members
         document = {"cniVersion": version, "name": "net1", "plugins": entries}
@@ -124,6 +126,7 @@ def test_both_forms_do_the_same(sites: Callable[..., list[Site]], what: str, ver
     told = []
     for site in sites(what, version):
         found = site.cni.add_network_list(site.list, site.runtime).document()
+        assert not under_way(site.pod), "an ADD that ended is still noted as under way"
         state = site.state()
         if "go-portmap" not in site.list.bytes.decode():  # Go's fails its CHECK of IPv6
             site.cni.check_network_list(site.list, site.runtime)
@@ -325,8 +328,11 @@ def test_two_adds_of_one_attachment_at_once(node: Node, binaries: str, tmp_path:
 
 def files_of(process: int) -> list[str]:
     """The files that a process has open."""
-    paths = [f"/proc/{process}/fd/{fd}" for fd in os.listdir(f"/proc/{process}/fd")]
-    return [os.readlink(path) for path in paths if os.path.lexists(path)]
+    found = []
+    for fd in os.listdir(f"/proc/{process}/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.append(os.readlink(f"/proc/{process}/fd/{fd}"))
+    return found
 
 
 # Calls a chain's verb in one process and tells what of the process is not as it was before.

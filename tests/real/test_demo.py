@@ -1,8 +1,10 @@
 """`make demo` does what README.md says: shows two pods, removes them, and leaves the machine as it was."""
 
+import fcntl
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,14 @@ def demo() -> str:
     done = subprocess.run(["/usr/bin/python3", str(DEMO)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time() -> Iterator[None]:
+    """Its namespaces' names are the machine's: another run of these tests waits for its turn."""
+    with open("/run/pycni-demo-test.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def test_the_demo_shows_two_pods_and_leaves_nothing() -> None:

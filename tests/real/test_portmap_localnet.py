@@ -9,6 +9,7 @@ from node.configuration import port
 from node.ports import answers
 from node.published import GATEWAY, SUBNET6, neighbour, publish
 from node.topology import Node
+from node.traffic import in_order
 
 pytestmark = pytest.mark.real
 
@@ -43,8 +44,9 @@ def heard(node: Node, sender: Chain, target: str, to_port: int, service: socket.
         mark.settimeout(3)
         with sender.pod.inside():
             wire.bind(("eth0", 0))
-        for address, number in ((target, to_port), (GATEWAY, mark.getsockname()[1])):
-            wire.send(ethernet + b"\x08\0" + _datagram(sender.address, address, number, b"knock"))
+        with in_order():
+            for address, number in ((target, to_port), (GATEWAY, mark.getsockname()[1])):
+                wire.send(ethernet + b"\x08\0" + _datagram(sender.address, address, number, b"knock"))
         assert mark.recv(100) == b"knock"
     service.setblocking(False)
     try:

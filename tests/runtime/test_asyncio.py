@@ -109,7 +109,7 @@ def test_a_cancelled_task_kills_its_plugin_and_undoes(
 
     asyncio.run(asyncio.wait_for(run(), 60))
     assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
-    assert eventually(lambda: not os.path.exists(f"/proc/{stubs.calls[1].pid}"), 2)
+    assert eventually(lambda: not os.path.exists(f"/proc/{stubs.calls[1].pid}"))
 
 
 @pytest.mark.parametrize("why", ["cancelled", "failed"])
@@ -180,7 +180,7 @@ def test_time_is_over(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> Non
 
     with pytest.raises(TimeoutError):
         asyncio.run(outside())
-    assert eventually(lambda: not any(os.path.exists(f"/proc/{call.pid}") for call in stubs.calls), 2)
+    assert eventually(lambda: not any(os.path.exists(f"/proc/{call.pid}") for call in stubs.calls))
 
 
 def test_much_of_everything(tmp_path: Path) -> None:

@@ -58,11 +58,15 @@ def test_an_add_that_was_refused_before_it_ran_is_not_undone(stubs: Stubs, tmp_p
     assert stubs.order == ["ADD one", "DEL one"]
 
 
-def test_undoing_has_its_own_time_and_cannot_be_cancelled(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
+def test_undoing_has_its_own_time_and_cannot_be_cancelled(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stubs.add("one", result())
     stubs.add("two", {"sleep": 60}, DEL={})
     library = optioned(stubs, tmp_path, Options(undo_failed_add=True, timeout=1.5))
-    with pytest.raises(StepFailed) as caught:
+    with monkeypatch.context() as patched, pytest.raises(StepFailed) as caught:
+        # the time of ADD is over when its second plugin runs, and not before
+        patched.setattr("libcni.cancellation.monotonic", lambda: 1000.0 + 2 * (len(stubs.calls) >= 2))
         library.add_network_list(network("one", "two"), runtime)
     assert is_timeout(caught.value)
     assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
