@@ -1,6 +1,7 @@
 """What the tests share: pretended nodes, and what Debian's Go plugins cannot do when they are the subject."""
 
 import itertools
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,8 +14,9 @@ from node.namespace import Netns
 from node.plugin import subject_is_old_go
 from node.topology import NamedNetns, Node
 
-# No test is about time: an example that takes long on a busy machine is no fault.
-settings.register_profile("untimed", deadline=None)
+# No test is about time: an example that takes long on a busy machine is no fault. The examples are the same each time,
+# so that a run tells of a change and not of luck; with PYCNI_EXPLORE=1 they are others each time.
+settings.register_profile("untimed", deadline=None, derandomize="PYCNI_EXPLORE" not in os.environ)
 settings.load_profile("untimed")
 
 

@@ -41,10 +41,10 @@ def execute(
             child = _spawn([path, *arguments], environ, (source, out_end, err_end), deadline)
         except OSError as error:
             return f"exec {path}: {os.strerror(error.errno or 0).lower()}", b"", b""
-        for fd in (source, out_end, err_end):
-            opened.remove(fd)
-            os.close(fd)
         try:
+            for fd in (source, out_end, err_end):
+                opened.remove(fd)
+                os.close(fd)
             output, noise = _collect(child, path, out, err, deadline, timeout)
             status = _reap(child, path, deadline, timeout)
         except BaseException:

@@ -61,19 +61,16 @@ class Caller:
     """The process at the other end, held so that its number cannot come to mean another process unnoticed."""
 
     def __init__(self, pid: int) -> None:
-        """``pid`` is who connected (SO_PEERCRED), 0 for one that this PID namespace does not know.
-
-        Raises ``Refused`` when it is gone.
-        """
+        """``pid`` is who connected (SO_PEERCRED), 0 for one that this PID namespace does not know."""
         self.pid = pid
         self.ignored = 0
         """Signals that it ignores, a bit each; known once it is verified."""
-        if pid <= 0:
-            raise Refused("the caller is in another PID namespace")
+        # told only when the call has been read: a socket that is closed with something unread takes the answer with it
+        self._fault = "" if pid > 0 else "the caller is in another PID namespace"
         try:
-            self._held = os.pidfd_open(pid)
+            self._held = os.pidfd_open(pid) if pid > 0 else -1
         except OSError:
-            raise Refused("the caller is gone") from None
+            self._fault = "the caller is gone"
 
     def verify(self, own: "Mapping[str, str]", sender: int) -> None:
         """Raise ``Refused`` unless the caller has just the powers ``own``.
@@ -82,6 +79,8 @@ class Caller:
         same number, and that the process which was held then is alive still, tells that the number meant one process
         all the time, and so that what is read under it is the sender's.
         """
+        if self._fault:
+            raise Refused(self._fault)
         if sender != self.pid:
             raise Refused("one process connected and another one sent the call")
         try:
