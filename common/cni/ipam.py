@@ -65,7 +65,7 @@ class Addresses(Effect):
         delegate.run(self.call, self.type, "DEL")
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:  # noqa: ARG002
-        """Delegate GC; that one from before 1.1.0 has no such verb is reported on standard error, and is not an error."""
+        """Delegate GC; one that does not have the verb (before 1.1.0) is reported on standard error, and is not an error."""
         try:
             delegate.run(self.call, self.type, "GC")
         except CNIError as error:
