@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from node.topology import NamedNetns  # noqa: E402
+from node.topology import NamedNetns as NamedNetns  # noqa: E402
 
 OURS, GO, NETAVARK = str(ROOT / "dist"), "/usr/lib/cni", "/usr/lib/podman/netavark"
 SERVER = f"{OURS}/cni-forkserver"

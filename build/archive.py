@@ -32,7 +32,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 def compiled(name: str, source: bytes) -> bytes:
     """The module's pyc for this interpreter, without docstrings, never checked against its source (PEP 552)."""
-    code = SourceFileLoader("", name).source_to_code(source, name, _optimize=2)  # type: ignore[call-arg]
+    code = SourceFileLoader("", name).source_to_code(source, name, _optimize=2)
     # a round trip makes the bytes independent of which strings this process has interned
     code = marshal.loads(marshal.dumps(code))  # noqa: S302
     data = bytearray(importlib.util.MAGIC_NUMBER)

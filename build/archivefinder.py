@@ -12,6 +12,12 @@ import zipimport
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import MAGIC_NUMBER
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import CodeType, ModuleType
+    from typing import Any
+
 # A pyc's header, and the flags in it of one that is never checked against its source (PEP 552).
 _HEADER, _UNCHECKED = 16, b"\x01\x00\x00\x00"
 # A local header's fixed part, which ends in the lengths of the name and of the extra field (APPNOTE 4.3.7).
@@ -21,13 +27,13 @@ _LOCAL = 30
 class ArchiveFinder:
     """Finder and loader for one archive."""
 
-    def __init__(self, path, file):  # type: ignore[no-untyped-def]
+    def __init__(self, path: str, file: int) -> None:
         """``path`` is absolute, and its directory has been read by zipimport; ``file`` is its descriptor."""
         self.archive = path
-        self._entries = zipimport._zip_directory_cache[path]
+        self._entries: dict[str, Any] = zipimport._zip_directory_cache[path]  # type: ignore[attr-defined]
         self._file = file
 
-    def _read(self, name):  # type: ignore[no-untyped-def]
+    def _read(self, name: str) -> "tuple[str, bool, CodeType] | None":
         """The directory's entry for a module, whether it is a package, and its code; None where zipimport must do."""
         base = name.replace(".", "/")
         entry, package = self._entries.get(base + ".pyc"), False
@@ -44,7 +50,7 @@ class ArchiveFinder:
             return None
         return entry[0], package, marshal.loads(memoryview(data)[_HEADER:])  # noqa: S302
 
-    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
+    def find_spec(self, name: str, path: "Sequence[str] | None" = None, target: object = None) -> "ModuleSpec | None":  # noqa: ARG002
         """The module's spec, by its full name; ``path`` tells packages of other places, which are left alone."""
         if path is not None and not any(folder.startswith(self.archive) for folder in path):
             return None
@@ -52,31 +58,34 @@ class ArchiveFinder:
         if found is None:
             return None
         origin, package, code = found
-        spec = ModuleSpec(name, self, origin=origin, loader_state=code, is_package=package)
+        loader: Any = self
+        spec = ModuleSpec(name, loader, origin=origin, loader_state=code, is_package=package)
         spec.has_location = True
         if package:
-            spec.submodule_search_locations.append(self.archive + "/" + name.replace(".", "/"))
+            spec.submodule_search_locations = [self.archive + "/" + name.replace(".", "/")]
         return spec
 
-    def create_module(self, spec):  # type: ignore[no-untyped-def]
+    def create_module(self, spec: ModuleSpec) -> None:
         """None: a module like any other."""
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]
+    def exec_module(self, module: "ModuleType") -> None:
         """Run its code, which was read when it was found."""
-        code, module.__spec__.loader_state = module.__spec__.loader_state, None
+        spec: Any = module.__spec__
+        code, spec.loader_state = spec.loader_state, None
         exec(code, module.__dict__)  # noqa: S102
 
-    def get_code(self, name):  # type: ignore[no-untyped-def]
+    def get_code(self, name: str) -> "CodeType | None":
         """The code of a module that this finder found."""
-        return self._read(name)[2]
+        found = self._read(name)
+        return found and found[2]
 
-    def get_source(self, name):  # type: ignore[no-untyped-def]
+    def get_source(self, name: str) -> "str | None":
         """The source of a module, for tracebacks."""
         parent = name.rpartition(".")[0].replace(".", "/")
         return zipimport.zipimporter(self.archive + ("/" + parent if parent else "")).get_source(name)
 
 
-def install(path):  # type: ignore[no-untyped-def]
+def install(path: str) -> None:
     """Put a finder for the archive at ``path`` first."""
     try:
         file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)

@@ -12,14 +12,14 @@ SOCKET = b"/run/cni-forkserver/socket"
 VARIABLE = b"CNI_FORKSERVER"
 
 
-def too_old():  # type: ignore[no-untyped-def]
+def too_old() -> str:
     """What to say if this Python is too old; empty if it will do."""
     if sys.version_info >= (3, 11):
         return ""
     return "this needs Python 3.11 or later, and /usr/bin/python3 is %d.%d" % sys.version_info[:2]
 
 
-def absolute():  # type: ignore[no-untyped-def]
+def absolute() -> None:
     """Make the file's path absolute, in sys.path and as sys.argv[0]: it must survive a change of namespace or folder."""
     path = sys.argv[1]
     sys.path_importer_cache.pop(path, None)
@@ -30,7 +30,7 @@ def absolute():  # type: ignore[no-untyped-def]
     sys.argv[:] = [path] + sys.argv[2:]  # noqa: RUF005
 
 
-def handed_over(package, build):  # type: ignore[no-untyped-def]
+def handed_over(package: str, build: str) -> "int | None":
     """The exit status if a fork server has served the call; None if it is still to be served, here."""
     path = posix.environ.get(VARIABLE, SOCKET)
     # VERSION is served sooner than it is handed over
@@ -47,7 +47,7 @@ def handed_over(package, build):  # type: ignore[no-untyped-def]
     return handover.serve(path, package, build)
 
 
-def serve(package, build):  # type: ignore[no-untyped-def]
+def serve(package: str, build: str) -> int:
     """One call of the package's plugin; the exit status."""
     text = too_old()
     if text:
@@ -71,12 +71,12 @@ def serve(package, build):  # type: ignore[no-untyped-def]
     return skel.main(sys.modules[package + ".plugin"].PLUGIN)
 
 
-def plugin(package, build):  # type: ignore[no-untyped-def]
+def plugin(package: str, build: str) -> None:
     """Serve a call, and end without the interpreter's own tidying, which takes two milliseconds and changes nothing."""
     posix._exit(serve(package, build))
 
 
-def program(module, build):  # type: ignore[no-untyped-def]
+def program(module: str, build: str) -> None:
     """Run a module's ``main`` on the words of the command line; what it returns is the exit status."""
     text = too_old()
     if text:

@@ -20,25 +20,27 @@ SURROUNDINGS = (".", "/", "/proc/self/ns/net", "/proc/self/ns/mnt")
 _O_PATH = 0o10000000
 
 
-def serve(path, package, build):  # type: ignore[no-untyped-def]
+def serve(path: bytes, package: str, build: str) -> "int | None":
     """The exit status if the call was served there; None if nothing was done and it is to be served here."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
         try:
             _offer(connection, path, package, build)
         except (OSError, ValueError) as error:
-            return _declined(error)
+            _declined(error)
+            return None
         status, output = _awaited(connection)
     except (OSError, ValueError, KeyboardInterrupt) as error:
         return _failed(error)
     finally:
         connection.close()
     if status is None:
-        return _declined(output.decode("utf-8", "replace"))
+        _declined(output.decode("utf-8", "replace"))
+        return None
     return _written(status, output)
 
 
-def _offer(connection, path, package, build):  # type: ignore[no-untyped-def]
+def _offer(connection: _socket.socket, path: bytes, package: str, build: str) -> None:
     """Hand the call over. Raises ``OSError`` or ``ValueError`` when that did not happen."""
     connection.settimeout(PATIENCE)
     connection.connect(path)
@@ -66,7 +68,7 @@ def _offer(connection, path, package, build):  # type: ignore[no-untyped-def]
             posix.close(fd)
 
 
-def _awaited(connection):  # type: ignore[no-untyped-def]
+def _awaited(connection: _socket.socket) -> "tuple[int | None, bytes]":
     """Exit status and standard output; None and the reason if the server has done nothing."""
     connection.settimeout(CALL_TIME)
     output = b""
@@ -83,13 +85,13 @@ def _awaited(connection):  # type: ignore[no-untyped-def]
             raise ValueError("its process ended before it had answered")
 
 
-def _declined(reason):  # type: ignore[no-untyped-def]
+def _declined(reason: object) -> None:
     """Nothing was done; a line on standard error for those who debug."""
     if posix.environ.get(b"CNI_DEBUG"):
         _say("cni-forkserver: not used: %s\n" % reason)
 
 
-def _failed(reason):  # type: ignore[no-untyped-def]
+def _failed(reason: BaseException) -> int:
     """The call may have been served in part: an error object, and the runtime will send DEL."""
     text = str(reason) or type(reason).__name__
     text = "".join(letter if letter.isalnum() else " " for letter in text)
@@ -98,7 +100,7 @@ def _failed(reason):  # type: ignore[no-untyped-def]
     return _written(1, (document % text).encode("utf-8", "replace"))
 
 
-def _written(status, output):  # type: ignore[no-untyped-def]
+def _written(status: int, output: bytes) -> int:
     """Write what the plugin answered, as the plugin itself would have."""
     try:
         _write(1, output)
@@ -108,13 +110,13 @@ def _written(status, output):  # type: ignore[no-untyped-def]
     return status
 
 
-def _say(line):  # type: ignore[no-untyped-def]
+def _say(line: str) -> None:
     try:
         _write(2, line.encode("utf-8", "replace"))
     except OSError:
         pass  # nobody listens
 
 
-def _write(fd, data):  # type: ignore[no-untyped-def]
+def _write(fd: int, data: bytes) -> None:
     while data:
         data = data[posix.write(fd, data) :]
