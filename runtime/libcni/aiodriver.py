@@ -65,11 +65,11 @@ class Looping:
                 run(request.path, request.stdin, request.environ, Deadline.after(self._timeout)), late
             )
         if isinstance(request, Pause):
-            if request.cleanup:
-                return await _undoing(asyncio.sleep(request.seconds), late)
+            left = self._deadline.left
+            await asyncio.sleep(request.seconds if left is None else min(request.seconds, left))
             if self._deadline.left == 0:
                 raise Locked(request.reason)
-            return await asyncio.sleep(request.seconds)
+            return None
         return await self._together(request.operations)
 
     async def _together(self, operations: Sequence[Operation[Any]]) -> list[Outcome]:

@@ -51,11 +51,15 @@ class Blocking:
         return self._together(request)
 
     def _pause(self, request: Pause) -> None:
-        if self._cancel is not None and self._cancel.cancelled and not request.cleanup:
+        """Also what happened meanwhile ends the call: what is waited for is then not begun any more."""
+        left = self._deadline.left
+        seconds = request.seconds if left is None else min(request.seconds, left)
+        if self._cancel is None:
+            time.sleep(seconds)
+        elif self._cancel.cancelled or self._cancel.wait(seconds):
             raise CallCancelled("the call was cancelled", request.reason)
-        if self._deadline.left == 0 and not request.cleanup:
+        if self._deadline.left == 0:
             raise Locked(request.reason)
-        time.sleep(request.seconds)
 
     def _together(self, request: Together) -> list[Outcome]:
         places = itertools.count()

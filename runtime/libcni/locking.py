@@ -2,11 +2,13 @@
 
 The specification wants one operation at a time per attachment, and no ADD or DEL beside GC (section "Lifecycle &
 Ordering", "GC"); Go's library leaves both to its callers. ADD, CHECK and DEL share the network's lock and hold their
-attachment's alone; GC holds the network's alone. Always the network's first, so that nobody waits in a circle.
+attachment's alone; GC holds the network's alone.
 """
 
 import fcntl
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
 
@@ -15,6 +17,19 @@ from libcni.errors import Locked
 from libcni.requests import Operation, Pause
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What is locked: a container's interface in a network."""
+
+    network: str
+    container: str
+    ifname: str
+
+
+# Each lock by its name, and for whom it is.
+_Wanted = dict[tuple[str, ...], Attachment]
 
 
 class Held:
@@ -51,19 +66,21 @@ class Locks:
         self._folder = folder
         self._timeout = timeout
 
-    def attachment(
-        self, verb: str, network: str, container: str, ifname: str, cleanup: bool = False
-    ) -> Operation[Held]:
-        """Lock one attachment for a verb; raises ``Locked``, which names the holder.
+    def attachments(self, verb: str, which: Sequence[Attachment]) -> Operation[Held]:
+        """Lock attachments for a verb, all or none; raises ``Locked``, which names the holder.
 
-        ``cleanup``: it is to undo a call; neither that call's time nor its cancellation ends the wait.
+        Networks come before attachments and each kind by name, so whoever wants several waits for nobody in a circle.
         """
         held = Held()
         if self._folder:
-            who = f"{verb} of {container} {ifname} in network {network}"
+            end = monotonic() + self._timeout
+            networks: _Wanted = {("network", one.network): one for one in which}
+            interfaces: _Wanted = {("attachment", one.container, one.ifname): one for one in which}
             try:
-                yield from self._take(held, ("network", network), fcntl.LOCK_SH, who, cleanup)
-                yield from self._take(held, ("attachment", container, ifname), fcntl.LOCK_EX, who, cleanup)
+                for kind, wanted in ((fcntl.LOCK_SH, networks), (fcntl.LOCK_EX, interfaces)):
+                    for what, one in sorted(wanted.items(), key=lambda item: item[0]):
+                        who = f"{verb} of {one.container} {one.ifname} in network {one.network}"
+                        yield from self._take(held, what, kind, who, end)
             except BaseException:
                 held.release()
                 raise
@@ -73,13 +90,13 @@ class Locks:
         """Lock a whole network for GC; raises ``Locked``, which names the holder."""
         held = Held()
         if self._folder:
-            yield from self._take(held, ("network", network), fcntl.LOCK_EX, f"GC of network {network}")
+            end = monotonic() + self._timeout
+            yield from self._take(held, ("network", network), fcntl.LOCK_EX, f"GC of network {network}", end)
         return held
 
-    def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str, cleanup: bool = False) -> Operation[None]:
+    def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str, end: float) -> Operation[None]:
         os.makedirs(self._folder, 0o700, exist_ok=True)
         path = os.path.join(self._folder, f"{what[0]}-{sha512(*what).hex()[:32]}.lock")
-        end = monotonic() + self._timeout
         pause = _FIRST_PAUSE
         while True:
             descriptor = _try(path, kind)
@@ -88,7 +105,7 @@ class Locks:
             reason = f"{who}: locked by {_holder(path)}"
             if monotonic() >= end:
                 raise Locked(f"{reason} for more than {self._timeout:g} s")
-            yield Pause(pause, reason, cleanup)
+            yield Pause(pause, reason)
             pause = min(pause * 2, _LONGEST_PAUSE)
         alone = kind == fcntl.LOCK_EX
         held.descriptors.append((descriptor, path if alone else ""))

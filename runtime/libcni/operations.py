@@ -27,7 +27,7 @@ from libcni.errors import (
 )
 from libcni.execution import Finder
 from libcni.interface import Several
-from libcni.locking import Locks
+from libcni.locking import Attachment, Held, Locks
 from libcni.model import (
     GCArgs,
     GCAttachment,
@@ -127,20 +127,26 @@ class Operations:
 
     def add_network_list(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[Result]:
         """ADD of each plugin in order; ``single``: the list stands for one plugin, whose errors come as they are."""
-        held = yield from self._locks.attachment("ADD", net.name, runtime.container_id, runtime.if_name)
-        with held:
-            begun: list[NetworkConfig] = []
-            result: Result | None = None
-            try:
-                for plugin in net.plugins:
-                    step = self._add(net, plugin, result, runtime, begun)
-                    result = yield from (step if single else _named(plugin, "add", step))
-                yield from self._remember(net, result, runtime)
-            except BaseException as error:
-                if self._options.undo_failed_add:
-                    yield from self._undo(net, begun, result, runtime, error)
-                raise
-            return result or Result(net.cni_version if net.cni_version in versions.KNOWN else "0.1.0")
+        with (yield from self._locked("ADD", net, runtime)):
+            return (yield from self.attach(net, runtime, single))
+
+    def _locked(self, verb: str, net: NetworkConfigList, runtime: RuntimeConf) -> Operation[Held]:
+        return self._locks.attachments(verb, [Attachment(net.name, runtime.container_id, runtime.if_name)])
+
+    def attach(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[Result]:
+        """``add_network_list`` for a caller who holds the locks."""
+        begun: list[NetworkConfig] = []
+        result: Result | None = None
+        try:
+            for plugin in net.plugins:
+                step = self._add(net, plugin, result, runtime, begun)
+                result = yield from (step if single else _named(plugin, "add", step))
+            yield from self._remember(net, result, runtime)
+        except BaseException as error:
+            if self._options.undo_failed_add:
+                yield from self._undo(net, begun, result, runtime, error)
+            raise
+        return result or Result(net.cni_version if net.cni_version in versions.KNOWN else "0.1.0")
 
     def _remember(self, net: NetworkConfigList, result: Result | None, runtime: RuntimeConf) -> Operation[None]:
         try:
@@ -154,8 +160,7 @@ class Operations:
             raise CheckNotSupported(net.cni_version)
         if net.disable_check:
             return
-        held = yield from self._locks.attachment("CHECK", net.name, runtime.container_id, runtime.if_name)
-        with held:
+        with (yield from self._locked("CHECK", net, runtime)):
             try:
                 previous = self.get_network_list_cached_result(net, runtime)
             except CacheError as error:
@@ -164,18 +169,21 @@ class Operations:
             for plugin in net.plugins:
                 yield from self._run("CHECK", net, plugin, previous, runtime)
 
-    def del_network_list(
+    def del_network_list(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
+        """DEL of each plugin in reverse, each with the final result of ADD; stops at the first error."""
+        with (yield from self._locked("DEL", net, runtime)):
+            yield from self.detach(net, runtime, single)
+
+    def detach(
         self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, cleanup: bool = False
     ) -> Operation[None]:
-        """DEL of each plugin in reverse, each with the final result of ADD; stops at the first error.
+        """``del_network_list`` for a caller who holds the locks.
 
         ``cleanup``: it undoes a call that failed or was cancelled (see ``requests.Execute``).
         """
-        held = yield from self._locks.attachment("DEL", net.name, runtime.container_id, runtime.if_name, cleanup)
-        with held:
-            if self._options.delete_with_cached_config:
-                net, runtime = self._as_added(net, runtime, single)
-            yield from self._delete(net, runtime, single, cleanup)
+        if self._options.delete_with_cached_config:
+            net, runtime = self._as_added(net, runtime, single)
+        yield from self._delete(net, runtime, single, cleanup)
 
     def _delete(
         self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, cleanup: bool = False

@@ -33,11 +33,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait; raises ``Locked`` with ``reason`` when the call's time is over first (not for what undoes)."""
+    """Wait; raises ``Locked`` with ``reason`` when the call's time is over first."""
 
     seconds: float
     reason: str
-    cleanup: bool = False
 
 
 @dataclass(frozen=True, slots=True)

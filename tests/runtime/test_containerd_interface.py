@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from libcni import CheckNotSupported, LibcniError, Locked, Options, PluginFailed, PluginTimeout, StepFailed, is_timeout
+from libcni import (
+    CallCancelled,
+    Cancellation,
+    CheckNotSupported,
+    LibcniError,
+    Locked,
+    Options,
+    PluginFailed,
+    PluginTimeout,
+    StepFailed,
+)
 from libcni.containerd import (
     Address,
     AsyncContainerd,
@@ -52,8 +62,7 @@ from libcni.containerd import (
     with_plugin_max_conf_num,
     with_rollback,
 )
-from libcni.locking import Held, Locks
-from libcni.requests import Outcome
+from libcni.requests import Outcome, Pause
 from node.deadline import eventually
 
 from .conftest import network
@@ -295,39 +304,99 @@ def test_an_attachment_that_somebody_else_works_on_is_not_removed(
             (second.setup_serially if serially else second.setup)("c", "/x")
         gate.open()
         running.result(10)
-    deleted = [call.environ["CNI_IFNAME"] for call in stubs.calls if call.verb == "DEL"]
-    assert deleted == ([] if serially else ["eth1"]), "its own other network alone"
-    assert not hasattr(caught.value, "__notes__"), "nor did it try to"
+    assert stubs.order == ["ADD slow"], "the second one did not begin anything"
+    assert not hasattr(caught.value, "__notes__"), "nor did it try to remove anything"
 
 
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Whether somebody waits for a lock."""
+    event = threading.Event()
+
+    def noted(*arguments: Any) -> Pause:
+        event.set()
+        return Pause(*arguments)
+
+    monkeypatch.setattr("libcni.locking.Pause", noted)
+    return event
+
+
+@pytest.mark.parametrize("serially", [False, True])
 @pytest.mark.parametrize("form", ["blocking", "asyncio"])
-def test_removing_waits_for_a_lock_beyond_the_calls_time(
-    stubs: Stubs, base: list[Opt], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+def test_a_setup_that_is_cancelled_before_it_began_removes_nothing(
+    stubs: Stubs, base: list[Opt], tmp_path: Path, gate: Gate, waiting: threading.Event, form: str, serially: bool
 ) -> None:
-    """The call's time is over, and somebody's GC gets the network first: what was made is removed after that."""
-    stubs.add("one", {"sleep": 60}, DEL={})
-    folder = str(tmp_path / "locks")
-    real, others = Held.release, list[Held]()
+    """What is there is somebody else's, whom it had waited for."""
+    stubs.add("slow", result(), ADD={**result(), "wait_for": gate.path})
+    opts = [*base, with_options(Options(lock_folder=str(tmp_path / "locks"))), _net("a", "slow")]
 
-    def release(self: Held) -> None:
-        real(self)
-        if not others:
-            with pytest.raises(StopIteration) as ended:
-                next(Locks(folder, 1.0).network("a"))
-            others.append(ended.value.value)
-            threading.Timer(0.3, real, others).start()
+    async def cancelled_task() -> None:
+        cni = AsyncContainerd(*opts)
+        task = asyncio.create_task((cni.setup_serially if serially else cni.setup)("c", "/x"))
+        assert await asyncio.to_thread(waiting.wait, 20)
+        task.cancel()
+        gate.open()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
-    monkeypatch.setattr(Held, "release", release)
-    # the call's time is over when its plugin runs, and not before
-    monkeypatch.setattr("libcni.cancellation.monotonic", lambda: 1000.0 + bool(stubs.calls))
-    opts = [*base, with_options(Options(lock_folder=folder)), _net("a", "one")]
-    with pytest.raises(StepFailed) as caught:
-        if form == "blocking":
-            new(*opts).setup("c", "/x", timeout=0.3)
-        else:
-            asyncio.run(AsyncContainerd(*opts).setup("c", "/x", timeout=0.3))
-    assert is_timeout(caught.value) and not hasattr(caught.value, "__notes__")
-    assert stubs.order == ["ADD one", "DEL one"]
+    def cancelled_call(pool: ThreadPoolExecutor) -> None:
+        cni = new(*opts)
+        with Cancellation() as cancel:
+            second = pool.submit(cni.setup_serially if serially else cni.setup, "c", "/x", cancel=cancel)
+            assert waiting.wait(20)
+            cancel.cancel()
+            gate.open()
+            with pytest.raises(CallCancelled, match="locked by ADD of c eth0 in network a"):
+                second.result(20)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(new(*opts).setup, "c", "/x")
+        assert eventually(lambda: stubs.calls, 20)
+        try:
+            if form == "blocking":
+                cancelled_call(pool)
+            else:
+                asyncio.run(cancelled_task())
+        finally:
+            gate.open()
+        first.result(20)
+    assert stubs.order == ["ADD slow"]
+
+
+@pytest.mark.parametrize("serially", [False, True])
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+def test_nobody_comes_between_a_setup_and_its_removal(
+    stubs: Stubs, base: list[Opt], tmp_path: Path, gate: Gate, waiting: threading.Event, form: str, serially: bool
+) -> None:
+    """A second Setup of the container begins when the first one, which fails, has removed what it made."""
+    stubs.add("good", result())
+    stubs.add("bad", {**error(7, "no"), "wait_for": gate.path} if serially else error(7, "no"), DEL={})
+    stubs.add("slow", {} if serially else {"wait_for": gate.path}, ADD={**result(), "wait_for": gate.path}, DEL={})
+    locked = [*base, with_options(Options(lock_folder=str(tmp_path / "locks")))]
+    failing = [*locked, *((_net("a", "good"), _net("b", "bad")) if serially else (_net("a", "bad"), _net("b", "slow")))]
+
+    def fail() -> None:
+        with pytest.raises(StepFailed, match="no"):
+            if form == "asyncio":
+                later = AsyncContainerd(*failing)
+                asyncio.run((later.setup_serially if serially else later.setup)("c", "/x"))
+            else:
+                cni = new(*failing)
+                (cni.setup_serially if serially else cni.setup)("c", "/x")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(fail)
+        assert eventually(lambda: len(stubs.calls) == 2, 20)
+        second = pool.submit(new(*locked, _net("a", "good"), _net("b", "good")).setup_serially, "c", "/x")
+        begun = waiting.wait(20)
+        gate.open()
+        first.result(20)
+        second.result(20)
+    assert begun
+    calls = [f"{call.verb} {call.config['name']}" for call in stubs.calls]
+    assert (sorted(calls[:2]), sorted(calls[2:4]), calls[4:]) == (
+        ["ADD a", "ADD b"], ["DEL a", "DEL b"], ["ADD a", "ADD b"],
+    )  # fmt: skip
 
 
 def test_the_error_that_came_first_is_told(

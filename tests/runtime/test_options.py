@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from libcni import Cancellation, Locked, Options, RuntimeConf, StepFailed, conf_from_bytes, is_timeout
-from libcni.locking import Held, Locks
+from libcni.locking import Attachment, Held, Locks
 from libcni.requests import Operation
 from node.deadline import eventually
 
@@ -238,7 +238,7 @@ def test_a_lock_whose_file_went_meanwhile_is_taken_anew(tmp_path: Path, monkeypa
 def test_a_folder_of_locks_that_changed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Both locks of a call are given back all the same, and can be had again."""
     locks = Locks(str(tmp_path / "locks"), 1.0)
-    held = finished(locks.attachment("ADD", "net1", "ctr1", "eth0"))
+    held = finished(locks.attachments("ADD", [Attachment("net1", "ctr1", "eth0")]))
     descriptors = [descriptor for descriptor, _ in held.descriptors]
     assert len(descriptors) == 2
     with monkeypatch.context() as patched:
@@ -250,8 +250,22 @@ def test_a_folder_of_locks_that_changed_meanwhile(tmp_path: Path, monkeypatch: p
     for descriptor in descriptors:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
-    finished(locks.attachment("DEL", "net1", "ctr1", "eth0")).release()
+    finished(locks.attachments("DEL", [Attachment("net1", "ctr1", "eth0")])).release()
     finished(locks.network("net1")).release()
+
+
+def test_several_attachments_are_locked_all_or_none_and_in_one_order(tmp_path: Path) -> None:
+    """Also two that are one; and what was taken before somebody else's is given back."""
+    locks = Locks(str(tmp_path / "locks"), 0.0)
+    wanted = [Attachment(network, "c", ifname) for network, ifname in (("b", "eth1"), ("a", "eth0"), ("b", "eth1"))]
+    held = finished(locks.attachments("ADD", wanted))
+    assert len(held.descriptors) == 4
+    with pytest.raises(Locked, match="GC of network b: locked by attachments of the network"):
+        next(locks.network("b"))
+    held.release()
+    with finished(locks.network("b")), pytest.raises(Locked, match="ADD of c eth1 in network b: locked by GC"):
+        next(locks.attachments("ADD", wanted))
+    finished(locks.network("a")).release()
 
 
 def _refused(path: str) -> None:

@@ -4,21 +4,40 @@ Order, refusals and texts are Go's library's (go-cni, `cni.go`). A call works on
 began: a reload waits for nobody, and nobody for it.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from libcni.cache import Cache
 from libcni.containerd.capabilities import Namespace, NamespaceOpt
 from libcni.containerd.errors import LoadFailed, NotInitialized
 from libcni.containerd.outcome import ConfigResult, ConfNetwork, Result, combine
 from libcni.containerd.settings import Network, Opt, Settings
-from libcni.errors import LibcniError, Locked
+from libcni.errors import LibcniError
 from libcni.execution import Finder
-from libcni.model import RuntimeConf
+from libcni.locking import Attachment, Locks
+from libcni.model import NetworkConfigList, RuntimeConf
 from libcni.operations import Operations
 from libcni.options import Options
 from libcni.requests import Operation, Outcome, Together
 from libcni.results import Result as NetworkResult
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One network's part in a Setup."""
+
+    calls: Operations
+    net: NetworkConfigList
+    runtime: RuntimeConf
+
+    @property
+    def attachment(self) -> Attachment:
+        """What it has to lock."""
+        return Attachment(self.net.name, self.runtime.container_id, self.runtime.if_name)
+
+
+# The ADDs of a Setup; those that have begun are noted in the second list, for a Setup that fails.
+_Adds = Callable[[Sequence[_Part], list[_Part]], Operation[list[NetworkResult]]]
 
 
 class Service:
@@ -80,64 +99,28 @@ class Service:
 
     def setup(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
         """ADD of all networks at once; the error that came first, after all have ended."""
-        settings = self._ready()
-        begun: list[Network] = []
-        adds = [
-            self._attach(settings, network, _runtime(network, id, path, opts), begun) for network in settings.networks
-        ]
-        try:
-            outcomes: list[Outcome] = yield Together(adds)
-            failures = sorted((one for one in outcomes if one.error is not None), key=lambda one: one.place)
-            if failures and failures[0].error is not None:
-                raise failures[0].error
-            return combine([one.value for one in outcomes], settings.prefix)
-        except BaseException as error:
-            yield from self._roll_back(settings, begun, id, path, opts, error)
-            raise
+        return self._set_up(id, path, opts, _at_once)
 
     def setup_serially(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
         """ADD of the networks in load order; stops at the first error."""
+        return self._set_up(id, path, opts, _in_order)
+
+    def _set_up(self, id: str, path: str, opts: Sequence[NamespaceOpt], adds: _Adds) -> Operation[Result]:
+        """One hold of the locks for all ADDs and what undoes them: nobody else's work comes in between."""
         settings = self._ready()
-        begun: list[Network] = []
-        results = []
-        try:
-            for network in settings.networks:
-                runtime = _runtime(network, id, path, opts)
-                results.append((yield from self._attach(settings, network, runtime, begun)))
-            return combine(results, settings.prefix)
-        except BaseException as error:
-            yield from self._roll_back(settings, begun, id, path, opts, error)
-            raise
-
-    def _attach(
-        self, settings: Settings, network: Network, runtime: RuntimeConf, begun: list[Network]
-    ) -> Operation[NetworkResult]:
-        """ADD of one network; ``begun`` notes those that a failed Setup has to remove."""
-        begun.append(network)
-        try:
-            return (yield from self._calls(settings, network).add_network_list(network.config, runtime))
-        except Locked:
-            begun.remove(network)  # somebody else works on this attachment: what is there is theirs
-            raise
-
-    def _roll_back(
-        self,
-        settings: Settings,
-        begun: Sequence[Network],
-        id: str,
-        path: str,
-        opts: Sequence[NamespaceOpt],
-        error: BaseException,
-    ) -> Operation[None]:
-        """DEL of what a failed Setup had begun, the last first; errors become notes of the Setup's error."""
-        if not settings.rollback:
-            return
-        for network in reversed(begun):
+        parts = [
+            _Part(self._calls(settings, network), network.config, _runtime(network, id, path, opts))
+            for network in settings.networks
+        ]
+        begun: list[_Part] = []
+        locks = Locks(settings.options.lock_folder, settings.options.lock_timeout)
+        with (yield from locks.attachments("ADD", [part.attachment for part in parts])):
             try:
-                calls = self._calls(settings, network)
-                yield from calls.del_network_list(network.config, _runtime(network, id, path, opts), cleanup=True)
-            except Exception as failed:
-                error.add_note(f"removing network {network.config.name} again failed: {failed}")
+                return combine((yield from adds(parts, begun)), settings.prefix)
+            except BaseException as error:
+                if settings.rollback:
+                    yield from _roll_back(begun, error)
+                raise
 
     def remove(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[None]:
         """DEL of the networks in load order; what is gone already is skipped, any other error ends it."""
@@ -156,6 +139,35 @@ class Service:
         for network in settings.networks:
             runtime = _runtime(network, id, path, opts)
             yield from self._calls(settings, network).check_network_list(network.config, runtime)
+
+
+def _attach(part: _Part, begun: list[_Part]) -> Operation[NetworkResult]:
+    begun.append(part)
+    return (yield from part.calls.attach(part.net, part.runtime))
+
+
+def _at_once(parts: Sequence[_Part], begun: list[_Part]) -> Operation[list[NetworkResult]]:
+    outcomes: list[Outcome] = yield Together([_attach(part, begun) for part in parts])
+    failures = sorted((one for one in outcomes if one.error is not None), key=lambda one: one.place)
+    if failures and failures[0].error is not None:
+        raise failures[0].error
+    return [one.value for one in outcomes]
+
+
+def _in_order(parts: Sequence[_Part], begun: list[_Part]) -> Operation[list[NetworkResult]]:
+    results = []
+    for part in parts:
+        results.append((yield from _attach(part, begun)))
+    return results
+
+
+def _roll_back(begun: Sequence[_Part], error: BaseException) -> Operation[None]:
+    """DEL of what a failed Setup had begun, the last first; errors become notes of the Setup's error."""
+    for part in reversed(begun):
+        try:
+            yield from part.calls.detach(part.net, part.runtime, cleanup=True)
+        except Exception as failed:
+            error.add_note(f"removing network {part.net.name} again failed: {failed}")
 
 
 def _gone(text: str, path: str) -> bool:
