@@ -14,6 +14,7 @@ from libcni import commandline, gojson
 from libcni.cniconfig import CNIConfig
 from libcni.commandline import Arguments, UsageError
 from libcni.errors import CNIError, ConfigError, LibcniError, PluginFailed, PluginNotFound, SeveralErrors, code_of
+from libcni.execution import ProcessExec
 from libcni.loading import DEFAULT_FOLDER, load_network_conf
 from libcni.model import NetworkConfigList, RuntimeConf
 from libcni.options import Options
@@ -55,6 +56,8 @@ def container_id(netns: str) -> str:
 def runtime_conf(arguments: Arguments, environ: Mapping[str, str]) -> RuntimeConf:
     """The attachment that arguments and environment name; raises ``UsageError``."""
     netns = os.path.abspath(arguments.netns)
+    if netns.startswith("//"):  # which Python keeps and Go does not
+        netns = netns[1:]
     return RuntimeConf(
         container_id=container_id(netns),
         netns=netns,
@@ -86,7 +89,7 @@ def _call(arguments: Arguments, environ: Mapping[str, str]) -> Result | None:
     options = Options(
         undo_failed_add=arguments.undo, timeout=arguments.timeout, report=lambda line: _say(f"cnitool: {line}")
     )
-    cni = CNIConfig(path.split(":") if path else [], arguments.cache, options=options)
+    cni = CNIConfig(path.split(":") if path else [], arguments.cache, ProcessExec(_Stderr()), options)
     return _run(arguments.verb, cni, net, runtime)
 
 
@@ -122,13 +125,22 @@ def _described(error: BaseException) -> dict[str, Any]:
     return found | ({"notes": notes} if notes else {})
 
 
+class _Stderr:
+    """Standard error; that nobody can read it is no fault."""
+
+    def write(self, text: str) -> None:
+        """Write the text at once."""
+        try:
+            if sys.stderr is not None:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+        except OSError:
+            sys.stderr = None  # the interpreter would try again at its end, and tell it by its exit status
+
+
 def _say(text: str) -> None:
-    """A line for people; that nobody can read it is no fault."""
-    try:
-        if sys.stderr is not None:
-            print(text, file=sys.stderr, flush=True)
-    except OSError:
-        sys.stderr = None  # the interpreter would try again at its end, and tell it by its exit status
+    """A line for people."""
+    _Stderr().write(f"{text}\n")
 
 
 def _write(data: bytes) -> int:

@@ -217,8 +217,17 @@ class ProcessExec(PluginFinder):
                 failed = failure(path, status, b"", b"")
             raise failed
         if child.stderr:
-            (self._stderr or sys.stderr).write(child.stderr.decode("utf-8", "replace"))
+            self._pass_on(child.stderr.decode("utf-8", "replace"))
         return child.stdout
+
+    def _pass_on(self, noise: str) -> None:
+        """What a plugin that succeeded said; that nobody can take it is no failure of the plugin."""
+        writer = sys.stderr if self._stderr is None else self._stderr  # the former is None where it was closed
+        try:
+            if writer is not None:
+                writer.write(noise)
+        except Exception:  # noqa: S110 -- a full disk, a reader that has gone, a writer with a fault of its own
+            pass
 
 
 def _pause(deadline: Deadline) -> float:

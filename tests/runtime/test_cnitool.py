@@ -95,6 +95,30 @@ def test_whose_name_the_interface_has(
     assert stubs.calls[0].environ["CNI_IFNAME"] == ifname
 
 
+@pytest.mark.parametrize("to", ["&-", "/dev/full"])
+def test_what_nobody_can_read_of_a_plugin_does_not_fail_it(tool: Tool, stubs: Stubs, to: str) -> None:
+    """The attachment is kept, and can be deleted; also a line without an end is no fault at the tool's own end."""
+    stubs.add("one", {**result("1.0.0"), "stderr": "a warning without an end"})
+    tool.net("one")
+    for verb, left in (("add", 1), ("del", 0)):
+        command = ["/bin/sh", "-c", f'exec "$@" 2>{to}', "sh", TOOL, verb, "net1", USED, "--cache", tool.tmp_path / "c"]
+        done = subprocess.run(
+            command, env={"PATH": os.environ["PATH"], **tool.environ}, capture_output=True, timeout=60
+        )
+        assert (done.returncode, bool(done.stdout)) == (0, verb == "add")
+        assert len(os.listdir(tool.tmp_path / "c/results")) == left
+
+
+def test_the_id_is_that_of_a_clean_path(tool: Tool, stubs: Stubs) -> None:
+    """Go's library knows no path with two slashes in front."""
+    stubs.add("one", result("1.0.0"))
+    tool.net("one")
+    for path in (USED, f"/{USED}", f"//{USED}", "/var/./run//netns/y/../x/"):
+        assert tool.run("add", "net1", path).returncode == 0
+    names = {(call.environ["CNI_CONTAINERID"], call.environ["CNI_NETNS"]) for call in stubs.calls}
+    assert names == {("cnitool-4acf487154af9777be71", USED)}
+
+
 def test_where_networks_are_looked_for(tool: Tool, stubs: Stubs) -> None:
     """Several folders, in order; Go's one where none is named."""
     stubs.add("one", result())

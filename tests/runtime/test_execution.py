@@ -1,5 +1,6 @@
 """Plugins that fail, hang, print rubbish, print much, or leave somebody behind (Go: `pkg/invoke`)."""
 
+import asyncio
 import io
 import itertools
 import math
@@ -93,6 +94,38 @@ def test_what_a_succeeding_plugin_said_is_passed_on(stubs: Stubs) -> None:
     writer = io.StringIO()
     assert _run(stubs, ProcessExec(writer)) == b"out"
     assert writer.getvalue() == "a warning"
+
+
+class Broken(io.StringIO):
+    """A writer with a fault of its own."""
+
+    def write(self, text: str, /) -> int:
+        raise RuntimeError(text)
+
+
+@pytest.mark.parametrize("how", ["a fault", "none", "full", "closed", "nobody reads"])
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+def test_what_nobody_can_take_of_it_does_not_fail_it(
+    stubs: Stubs, monkeypatch: pytest.MonkeyPatch, how: str, form: str
+) -> None:
+    stubs.add("one", {"stdout": "out", "stderr": "a warning\n"})
+    reading, writing = os.pipe()
+    os.close(reading)
+    raw = io.FileIO(writing if how == "nobody reads" else os.open("/dev/full", os.O_WRONLY), "w")
+    stream = io.TextIOWrapper(raw, write_through=True)
+    if how == "closed":
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", None if how == "none" else stream)
+    executor = ProcessExec(Broken() if how == "a fault" else None)
+    environ = {**os.environ, "CNI_COMMAND": "ADD"}
+    if form == "blocking":
+        answer = _run(stubs, executor)
+    else:
+        answer = asyncio.run(executor.exec_plugin_async(str(stubs.folder / "one"), b"{}", environ, Deadline.after(30)))
+    assert answer == b"out"
+    raw.close()
+    if how != "nobody reads":
+        os.close(writing)
 
 
 @pytest.mark.parametrize(
