@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +120,117 @@ def test_a_folder_that_is_made_later_and_again(tmp_path: Path) -> None:
             assert watched.becomes()
     finally:
         watched.watcher.close()
+
+
+def test_a_folder_above_goes_and_comes_again(tmp_path: Path) -> None:
+    """Also before the folder itself was there once."""
+    (tmp_path / "a").mkdir()
+    watched = Watched(tmp_path / "a/b/net.d")
+    try:
+        for name in ("first", "second"):
+            loads = watched.watcher.loads
+            (tmp_path / "a").rmdir()
+            assert eventually(lambda loads=loads: watched.watcher.loads > loads, 5), "it was noticed"
+            watched.folder.mkdir(parents=True)
+            _write(watched.folder / "10.conflist", name)
+            assert watched.becomes(name)
+            shutil.rmtree(tmp_path / "a/b")
+            assert watched.becomes()
+    finally:
+        watched.watcher.close()
+
+
+def test_a_folder_above_is_renamed(tmp_path: Path) -> None:
+    for name in ("a", "other"):
+        (tmp_path / name / "b/net.d").mkdir(parents=True)
+        _write(tmp_path / name / "b/net.d/10.conflist", name)
+    watched = Watched(tmp_path / "a/b/net.d")
+    try:
+        assert watched.becomes("a")
+        os.rename(tmp_path / "a", tmp_path / "before")
+        assert watched.becomes()
+        os.rename(tmp_path / "other", tmp_path / "a")
+        assert watched.becomes("other")
+        loads = watched.watcher.loads
+        _write(tmp_path / "before/b/net.d/20.conflist", "unwatched")
+        _write(watched.folder / "20.conflist", "more")
+        assert watched.becomes("other", "more")
+        assert watched.watcher.loads == loads + 1, "what is elsewhere now does not matter"
+    finally:
+        watched.watcher.close()
+
+
+@pytest.mark.parametrize("links", [["net.d"], ["net.d", "middle"]])
+def test_a_link_on_the_way_is_swapped(tmp_path: Path, links: list[str]) -> None:
+    """The folder is a link, perhaps to another one, which is replaced in one step."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        _write(tmp_path / name / "10.conflist", name)
+    for link, target in zip(links, [*links[1:], "old"], strict=True):
+        (tmp_path / link).symlink_to(target)
+    watched = Watched(tmp_path / "net.d")
+    try:
+        assert watched.becomes("old")
+        (tmp_path / "next").symlink_to(tmp_path / "new")
+        os.rename(tmp_path / "next", tmp_path / links[-1])
+        assert watched.becomes("new")
+        _write(tmp_path / "new/20.conflist", "more")
+        assert watched.becomes("new", "more")
+    finally:
+        watched.watcher.close()
+
+
+def test_a_link_that_leads_in_a_circle_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("net.d")
+    (tmp_path / "net.d").symlink_to("one")
+    watched = Watched(tmp_path / "net.d")
+    try:
+        os.unlink(tmp_path / "one")
+        (tmp_path / "one").mkdir()
+        _write(tmp_path / "one/10.conflist", "a")
+        assert watched.becomes("a")
+    finally:
+        watched.watcher.close()
+
+
+def test_a_file_that_is_always_written_does_not_hold_up_the_others(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no quiet time before the load."""
+    monkeypatch.setattr("libcni.containerd.watch._QUIET", 3600.0)
+    monkeypatch.setattr("libcni.containerd.watch._LONGEST", 0.2)
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.wait(0.01):
+            (watched.folder / "log").write_text("a line")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        _write(watched.folder / "10.conflist", "a")
+        assert watched.becomes("a")
+    finally:
+        ended.set()
+        writer.join()
+
+
+def test_who_is_told_of_a_load_may_fail(tmp_path: Path) -> None:
+    """The watcher goes on, and tells it."""
+    told: list[object] = []
+
+    def on_load(error: object) -> None:
+        told.append(error)
+        if len(told) != 3:
+            raise RuntimeError(f"number {len(told)}")
+
+    cni = new(with_plugin_conf_dir(str(tmp_path)))
+    with Watcher(cni, str(tmp_path), with_all_conf, on_load=on_load) as watcher:
+        assert "who was told of a load failed: RuntimeError: number 1" in str(watcher.last_error)
+        _write(tmp_path / "10.conflist", "a")
+        assert eventually(lambda: "number 2" in str(watcher.last_error), 5)
+        _write(tmp_path / "20.conflist", "b")
+        assert eventually(lambda: len(cni.get_config().networks) == 2 and watcher.last_error is None, 5)
 
 
 def test_a_kernel_without_more_watches_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ changes within a short time are one.
 
 import threading
 from collections.abc import Callable
+from time import monotonic
 from types import TracebackType
 from typing import Protocol
 
@@ -15,8 +16,8 @@ from libcni.containerd.inotify import Folders
 from libcni.containerd.settings import Opt
 from libcni.errors import LibcniError
 
-# Seconds without a further change after which the folder is read.
-_QUIET = 0.05
+# Seconds without a further change after which the folder is read, and after which it is read in any case.
+_QUIET, _LONGEST = 0.05, 1.0
 
 
 def _unheard(_: LibcniError | None) -> None:
@@ -35,8 +36,8 @@ class Watcher:
     """Loads ``target`` with ``opts`` now and at every change of ``folders``, in a thread of its own, until closed.
 
     ``last_error`` is the last load's error, None if it succeeded; ``loads`` counts them; ``on_load`` is told after
-    each, and when the kernel has no watch for a folder that came later. As a context it closes itself. Raises
-    ``OSError`` when the kernel has no more watches to give.
+    each, and when the kernel has no watch for a folder that came later; what it raises becomes ``last_error``. As a
+    context it closes itself. Raises ``OSError`` when the kernel has no more watches to give.
     """
 
     def __init__(
@@ -64,11 +65,16 @@ class Watcher:
         except LibcniError as failed:
             error = failed
         self.loads += 1
-        self._told(error)
+        self._tell(error)
 
-    def _told(self, error: LibcniError | None) -> None:
+    def _tell(self, error: LibcniError | None) -> None:
         self.last_error = error
-        self._on_load(error)
+        try:
+            self._on_load(error)
+        except Exception as raised:  # it must not end the thread
+            told = LoadFailed(f"who was told of a load failed: {type(raised).__name__}: {raised}")
+            told.__cause__ = raised
+            self.last_error = told
 
     def _watch(self) -> None:
         try:
@@ -76,11 +82,18 @@ class Watcher:
                 self._folders.wait(None, self._stop.fileno())
                 if self._stop.cancelled or not self._folders.changed():
                     continue
-                while self._folders.wait(_QUIET, self._stop.fileno()) and not self._stop.cancelled:
-                    self._folders.changed()
+                self._settle()
                 self._load()
         except OSError as failed:
-            self._told(LoadFailed(f"the configuration folder is not watched any more: {failed}"))
+            self._tell(LoadFailed(f"the configuration folder is not watched any more: {failed}"))
+
+    def _settle(self) -> None:
+        """Wait until nothing changes any more; a file that is always written does not hold up the others."""
+        end = monotonic() + _LONGEST
+        while (left := end - monotonic()) > 0 and self._folders.wait(min(_QUIET, left), self._stop.fileno()):
+            if self._stop.cancelled:
+                return
+            self._folders.changed()
 
     def close(self) -> None:
         """End the thread and give all descriptors back."""
