@@ -115,13 +115,20 @@ class Operations:
         runtime: RuntimeConf,
         error: BaseException,
     ) -> Operation[None]:
-        """DEL for what a failed ADD had begun, in reverse; errors become notes of the ADD's error."""
+        """DEL for what a failed ADD had begun, in reverse; errors become notes of the ADD's error.
+
+        The cache, which may be an earlier ADD's, forgets what is undone whole; the rest is left for a DEL or GC.
+        """
         previous = last if _reaches_quietly(net.cni_version, "0.4.0") else None
+        undone = 0
         for plugin in reversed(begun):
             try:
                 yield from self._run("DEL", net, plugin, previous, runtime, cleanup=True)
+                undone += 1
             except Exception as failed:
                 error.add_note(f"undoing plugin {plugin.network.describe()} failed: {failed}")
+        if undone == len(net.plugins):
+            self._forget(net, runtime)
 
     # --- lists
 

@@ -133,10 +133,11 @@ def test_undoing_is_not_cancelled(stubs: Stubs, tmp_path: Path, runtime: Runtime
     assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
 
 
+@pytest.mark.parametrize("undo", [False, True])
 def test_the_cache_is_written_to_its_end(
-    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, monkeypatch: pytest.MonkeyPatch
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, monkeypatch: pytest.MonkeyPatch, undo: bool
 ) -> None:
-    """A task that is cancelled meanwhile ends afterwards: no thread goes on behind its back."""
+    """A task that is cancelled meanwhile ends afterwards: no thread goes on behind its back. Undone, it is forgotten."""
     stubs.add("one", result())
     begun, go_on, real = threading.Event(), threading.Event(), Cache.add
 
@@ -146,7 +147,7 @@ def test_the_cache_is_written_to_its_end(
         real(self, *arguments)
 
     monkeypatch.setattr(Cache, "add", slow)
-    cni = _library(stubs, tmp_path)
+    cni = _library(stubs, tmp_path, undo_failed_add=undo)
 
     async def run() -> None:
         task = asyncio.create_task(cni.add_network_list(network("one"), runtime))
@@ -158,7 +159,8 @@ def test_the_cache_is_written_to_its_end(
         go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert os.listdir(tmp_path / "cache/results") == ["net1-ctr1-eth0"]
+        assert os.listdir(tmp_path / "cache/results") == ([] if undo else ["net1-ctr1-eth0"])
+        assert stubs.order == (["ADD one", "DEL one"] if undo else ["ADD one"])
 
     asyncio.run(run())
 

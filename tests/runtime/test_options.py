@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from libcni import Cancellation, Locked, Options, RuntimeConf, StepFailed, conf_from_bytes, is_timeout
+from libcni import CacheError, Cancellation, Locked, Options, RuntimeConf, StepFailed, conf_from_bytes, is_timeout
 from libcni.locking import Attachment, Held, Locks
 from libcni.requests import Operation
 from node.deadline import eventually
@@ -84,6 +84,42 @@ def test_undoing_when_the_cache_cannot_be_written(stubs: Stubs, tmp_path: Path, 
     with pytest.raises(Exception, match="cached result"):
         optioned(stubs, tmp_path, Options(undo_failed_add=True)).add_network_list(network("one"), runtime)
     assert stubs.order == ["ADD one", "DEL one"]
+
+
+@pytest.mark.parametrize(("plugins", "stuck", "left"), [(2, False, 0), (3, False, 1), (2, True, 1)])
+def test_what_was_undone_is_not_in_the_cache(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, plugins: int, stuck: bool, left: int
+) -> None:
+    """Of an earlier ADD something is left where a plugin had not begun, or could not be undone: a DEL needs it."""
+    for name in ("one", "two", "three"):
+        stubs.add(name, result())
+    library = optioned(stubs, tmp_path, Options(undo_failed_add=True))
+    net = network(*("one", "two", "three")[:plugins])
+    library.add_network_list(net, runtime)
+    stubs.forget()
+    stubs.add("one", result(), DEL=error(11, "stuck") if stuck else {})
+    stubs.add("two", error(7, "no"), DEL={})
+    with pytest.raises(StepFailed):
+        library.add_network_list(net, runtime)
+    assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+    assert len(library.get_cached_attachments()) == left
+
+
+def test_what_was_undone_after_it_was_cached(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is there, but nobody knows whether it outlives a power loss."""
+    stubs.add("one", result())
+
+    def unsynced(folder: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("libcni.cache._sync_folder", unsynced)
+    library = optioned(stubs, tmp_path, Options(undo_failed_add=True, sync_cache=True))
+    with pytest.raises(CacheError, match="Input/output error"):
+        library.add_network_list(network("one"), runtime)
+    assert stubs.order == ["ADD one", "DEL one"]
+    assert library.get_cached_attachments() == []
 
 
 @pytest.mark.parametrize("wanted", [False, True])
