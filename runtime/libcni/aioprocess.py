@@ -16,7 +16,10 @@ async def attend(child: Child, deadline: Deadline, group: bool) -> None:
         while not child.over:
             left = deadline.left
             if left == 0:
-                raise OutOfTime
+                if not child.has_answered():
+                    raise OutOfTime
+                child.kill(group)
+                break
             waits = [wait for wait in (left, child.patience) if wait is not None]
             for descriptor in await _readiness(loop, child, min(waits, default=None)):
                 child.ready(descriptor)

@@ -15,6 +15,7 @@ from typing import Any
 from cni.identity import build_of
 from libcni import process
 from libcni.cancellation import Cancellation, Deadline
+from libcni.errors import PluginFailed
 from libcni.execution import ProcessExec, Writer, refuse_to_start
 from libcni.process import Child
 
@@ -48,19 +49,30 @@ class OwnBuildExec(ProcessExec):
         if not (_alone() and build_of(path)):
             return super().exec_plugin(path, stdin, environ, deadline, cancel)
         refuse_to_start(path, deadline, cancel)
+        try:
+            child = _fork(os.path.abspath(path), stdin, environ, self._own_group, self._max_output, self._wait_delay)
+        except OSError as error:
+            reason = process.start_failure(path, error)
+            raise PluginFailed(f"netplugin failed with no error message: {reason}", path=path, status=reason) from None
         self.forked += 1
-        child = _fork(os.path.abspath(path), stdin, environ, self._own_group, self._max_output, self._wait_delay)
         return self._attended(child, path, deadline, cancel)
 
 
 def _alone() -> bool:
     """Whether this process has one thread; ``threading`` does not know those of extension modules."""
-    return len(os.listdir("/proc/self/task")) == 1
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:  # no free descriptor: who knows
+        return False
 
 
 def _fork(path: str, stdin: bytes, environ: dict[str, str], own_group: bool, limit: int, wait_delay: float) -> Child:
-    (out, out_end), (err, err_end), (given, to) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
-    pid = os.fork()
+    (out, out_end), (err, err_end), (given, to) = process.three_pipes()
+    try:
+        pid = os.fork()
+    except OSError:
+        process.close_all(out, out_end, err, err_end, given, to)
+        raise
     if pid == 0:
         status = 70
         try:
@@ -69,9 +81,8 @@ def _fork(path: str, stdin: bytes, environ: dict[str, str], own_group: bool, lim
             os.write(2, f"{path} in a forked child: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
         finally:
             os._exit(status)
-    for descriptor in (given, out_end, err_end):
-        os.close(descriptor)
-    return Child(pid, stdin, (to, out, err), limit, wait_delay)
+    process.close_all(given, out_end, err_end)
+    return Child.adopt(pid, stdin, (to, out, err), limit, wait_delay)
 
 
 def _serve(path: str, environ: dict[str, str], ends: Sequence[int], own_group: bool) -> int:

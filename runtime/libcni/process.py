@@ -9,7 +9,7 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from libcni.cancellation import Cancellation, Deadline, milliseconds
@@ -64,7 +64,7 @@ class Child:
         wait_delay: float = 5.0,
     ) -> "Child":
         """Execute ``arguments``, the first being the file; raises ``OSError`` when it cannot be started."""
-        (given, to), (out, out_end), (err, err_end) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+        (given, to), (out, out_end), (err, err_end) = three_pipes()
         actions = [
             (os.POSIX_SPAWN_DUP2, given, 0),
             (os.POSIX_SPAWN_DUP2, out_end, 1),
@@ -73,17 +73,21 @@ class Child:
         try:
             pid = _spawn(arguments, environ, actions, own_group)
         except BaseException:
-            for descriptor in (to, out, err):
-                os.close(descriptor)
+            close_all(to, out, err)
             raise
         finally:
-            for descriptor in (given, out_end, err_end):
-                os.close(descriptor)
+            close_all(given, out_end, err_end)
+        return cls.adopt(pid, stdin, (to, out, err), limit, wait_delay)
+
+    @classmethod
+    def adopt(cls, pid: int, stdin: bytes, pipes: tuple[int, int, int], limit: int, wait_delay: float) -> "Child":
+        """The child of that number; raises ``OSError`` after ending it, and closing its pipes, when it cannot be served."""
         try:
-            return cls(pid, stdin, (to, out, err), limit, wait_delay)
-        except ProcessLookupError:  # it has ended already, and nobody kept its status for us
-            for descriptor in (to, out, err):
-                os.close(descriptor)
+            return cls(pid, stdin, pipes, limit, wait_delay)
+        except BaseException as error:
+            close_all(*pipes)
+            if not isinstance(error, ProcessLookupError):  # then it has ended, and nobody kept its status for us
+                _end(pid)
             raise
 
     @property
@@ -123,19 +127,22 @@ class Child:
         if descriptor not in self._open:
             return
         if descriptor == self._pidfd:
-            self._reap()
+            self._note_end()
         elif descriptor == self._to:
             self._feed()
         else:
             self._read(descriptor)
+
+    def _note_end(self) -> None:
+        """It is reaped at last, in ``close``: until then its number is its process group's and nobody else's."""
+        self._ended = monotonic()
+        self._open.discard(self._pidfd)
 
     def _reap(self) -> None:
         try:
             _, self.status = os.waitpid(self._pid, 0)
         except ChildProcessError:  # the embedding program ignores SIGCHLD, or waits for every child
             self.status = None
-        self._ended = monotonic()
-        self._close(self._pidfd)
 
     def _feed(self) -> None:
         try:
@@ -165,23 +172,73 @@ class Child:
 
         One that sleeps in the kernel dies when it wakes: it is waited for ``_DYING`` seconds, and then left to that.
         """
-        if self._ended is not None:
-            return
-        if group:
+        if group and self._has_its_number():
             try:
                 os.killpg(self._pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        if self._ended is not None:
+            return
         signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        if poll.poll(_DYING * 1000):
-            self._reap()
+        if _readable([self._pidfd], _DYING):
+            self._note_end()
+
+    def _has_its_number(self) -> bool:
+        """Whether its number is its own still: it is nobody's once the kernel or somebody else has reaped it."""
+        try:
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
+
+    def has_answered(self) -> bool:
+        """Take what is there without waiting; whether it has ended, so that its answer is known. ``TooMuchOutput``."""
+        while ready := _readable(self.readable, 0):
+            for descriptor in ready:
+                self.ready(descriptor)
+        return self._ended is not None
 
     def close(self) -> None:
-        """Give all descriptors back."""
-        for descriptor in list(self._open):
-            self._close(descriptor)
+        """Give all descriptors back, and the process's number if it has ended."""
+        if self._ended is not None:
+            self._reap()
+        self._open.add(self._pidfd)
+        close_all(*self._open)
+        self._open.clear()
+
+
+def _readable(descriptors: Iterable[int], seconds: float) -> list[int]:
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(seconds * 1000)]
+
+
+def three_pipes() -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Three pipes, or none: raises ``OSError``."""
+    opened: list[tuple[int, int]] = []
+    try:
+        for _ in range(3):
+            opened.append(os.pipe2(os.O_CLOEXEC))
+    except OSError:
+        close_all(*(end for pipe in opened for end in pipe))
+        raise
+    return opened[0], opened[1], opened[2]
+
+
+def close_all(*descriptors: int) -> None:
+    """Close them."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _end(pid: int) -> None:
+    """Kill and reap a child of which nothing but its number is known."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
 
 
 def _spawn(
@@ -203,14 +260,19 @@ def _spawn(
 
 
 def attend(child: Child, deadline: Deadline, cancel: Cancellation | None, group: bool) -> None:
-    """Serve the child until it is over; raises ``OutOfTime``, ``Cancelled``, ``TooMuchOutput`` after killing it."""
+    """Serve the child until it is over; raises ``OutOfTime``, ``Cancelled``, ``TooMuchOutput`` after killing it.
+
+    One that has ended is not waited for any longer then, and its group is killed where that is its own.
+    """
     try:
         while not child.over:
-            if cancel is not None and cancel.cancelled:
-                raise Cancelled
             left = deadline.left
-            if left == 0:
-                raise OutOfTime
+            cancelled = cancel is not None and cancel.cancelled
+            if left == 0 or cancelled:
+                if not child.has_answered():
+                    raise Cancelled if cancelled else OutOfTime
+                child.kill(group)
+                break
             waits = [wait for wait in (left, child.patience) if wait is not None]
             for descriptor in _poll(child, cancel, min(waits, default=None)):
                 child.ready(descriptor)

@@ -28,7 +28,10 @@ from libcni import (
     is_timeout,
     process,
 )
+from libcni.ownbuild import build_of
+from libcni.process import Child
 from node.deadline import eventually
+from node.plugin import SUBJECT
 
 from .conftest import network, optioned
 from .stub import Gate, Stubs, error, result
@@ -311,6 +314,95 @@ def test_a_plugins_children_die_with_its_group(tmp_path: Path, monkeypatch: pyte
         ProcessExec(own_group=True, wait_delay=0.1).exec_plugin(str(at), b"", dict(os.environ), Deadline.after(0.5))
     child = int(note.read_text())
     assert eventually(lambda: _ended(child))
+
+
+@pytest.mark.parametrize("how", ["time", "cancelled", "time in asyncio"])
+@pytest.mark.parametrize("own_group", [False, True])
+def test_what_has_ended_with_an_answer_was_not_killed(stubs: Stubs, gate: Gate, how: str, own_group: bool) -> None:
+    """A daemon holds its pipes when the call's time is over: the answer is known; the daemon is of its group."""
+    stubs.add("one", {"daemon": gate.path, "stdout": "answer"})
+    executor = ProcessExec(own_group=own_group, wait_delay=3600)
+    path, environ = str(stubs.folder / "one"), {**os.environ, "CNI_COMMAND": "ADD"}
+
+    class Noticed(Child):
+        """Turns the switch, or lets the time be over, once the plugin has ended."""
+
+        def _note_end(self) -> None:
+            super()._note_end()
+            cancel.cancel()
+
+    class Until(Deadline):
+        @property
+        def left(self) -> float | None:
+            return 0.0 if cancel.cancelled else 3600.0
+
+    with Cancellation() as cancel, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("libcni.execution.Child", Noticed)
+        deadline = Deadline.after(None) if how == "cancelled" else Until(3600.0, math.inf)
+        if how == "time in asyncio":
+            answer = asyncio.run(executor.exec_plugin_async(path, b"{}", environ, deadline))
+        else:
+            answer = executor.exec_plugin(path, b"{}", environ, deadline, cancel if how == "cancelled" else None)
+    assert answer == b"answer"
+    gate.open()
+    if own_group:
+        group = stubs.calls[0].pid
+        assert eventually(lambda: not _living_of_group(group), 5)
+        assert stubs.daemons == 0
+    else:
+        assert eventually(lambda: stubs.daemons, 5) == 1
+
+
+def _living_of_group(group: int) -> list[int]:
+    listed = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    return [int(pgid) for pgid, state in map(str.split, listed.splitlines()) if int(pgid) == group and state[0] != "Z"]
+
+
+_EXHAUSTED = """
+import errno, os, resource, sys
+from libcni import OwnBuildExec, PluginFailed, ProcessExec
+executor = (OwnBuildExec if sys.argv[2] == "forked" else ProcessExec)()
+environ = {**os.environ, "CNI_COMMAND": "ADD"}
+executor.exec_plugin(sys.argv[1], b"{}", environ) if sys.argv[2] == "executed" else None
+before = os.listdir("/proc/self/fd")
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+def refused(pid):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+for free in range(7):
+    if free < 6:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) - 1 + free, most))
+    else:
+        os.pidfd_open = refused
+    try:
+        executor.exec_plugin(sys.argv[1], b"{}", environ)
+        print("success")
+    except PluginFailed as error:
+        assert "too many open files" in str(error), str(error)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, most))
+    assert len(os.listdir("/proc/self/fd")) == len(before), (free, os.listdir("/proc/self/fd"))
+    try:
+        os.waitpid(-1, os.WNOHANG)
+        print("a child is left")
+    except ChildProcessError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("how", ["executed", "forked"])
+def test_a_process_without_free_descriptors_loses_nothing(stubs: Stubs, how: str) -> None:
+    """Six ends of pipes, and one for the child: whichever cannot be had, the others are closed and the child is ended."""
+    stubs.add("one", {})
+    path = str(stubs.folder / "one")
+    if how == "forked":
+        path = f"{SUBJECT}/loopback"
+        if not build_of(path):
+            pytest.skip(f"{path} is no file of our build")
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
+    command = [sys.executable, "-c", _EXHAUSTED, path, how]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_file_that_is_being_written_is_tried_again(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
