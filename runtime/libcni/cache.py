@@ -22,6 +22,8 @@ DEFAULT_FOLDER = "/var/lib/cni"
 KIND = "cniCacheV1"
 _RESULTS = "results"
 _MOST = 16 << 20
+# Why a file cannot be made beside the folder: that is a mount of its own, or what is above is not for writing.
+_NOT_BESIDE = (errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,9 +314,9 @@ def _write(path: str, data: bytes, sync: bool) -> None:
         # not in the folder itself: a reader (Go's) would take a whole temporary file for a second attachment
         _write_through(os.path.dirname(folder), path, data, sync)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        if error.errno not in _NOT_BESIDE:
             raise
-        _write_through(folder, path, data, sync)  # the folder is a mount of its own
+        _write_through(folder, path, data, sync)
     if sync:
         _sync_folder(folder)
 

@@ -245,8 +245,9 @@ def test_a_write_that_fails_leaves_the_old_file(cache: Cache, tmp_path: Path, mo
     assert os.listdir(tmp_path / "var") == ["results"]
 
 
-def test_a_folder_that_is_a_mount_of_its_own(tmp_path: Path) -> None:
-    """Nothing can be renamed into it from beside: the temporary file is in it, and gone afterwards."""
+@pytest.mark.parametrize("above", ["", "mount -o remount,bind,ro {0} && "])
+def test_a_folder_that_is_a_mount_of_its_own(tmp_path: Path, above: str) -> None:
+    """Nothing can be renamed into it from beside, or made there: the temporary file is in it, and gone afterwards."""
     (tmp_path / "results").mkdir()
     code = f"""
 import os
@@ -261,7 +262,10 @@ print(os.path.ismount({str(tmp_path)!r} + "/results"), os.listdir({str(tmp_path)
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
     script = tmp_path / "script.py"
     script.write_text(code)
-    mount = f"mount -t tmpfs tmpfs {tmp_path}/results && exec {sys.executable} {script}"
+    mount = (
+        f"mount --bind {tmp_path} {tmp_path} && mount -t tmpfs tmpfs {tmp_path}/results && {above.format(tmp_path)}"
+        f"exec {sys.executable} {script}"
+    )
     command = ["unshare", "--mount", "/bin/sh", "-c", mount]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("True ['net-c1-eth0'] b'new'\n", "")
