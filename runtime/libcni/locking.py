@@ -109,8 +109,9 @@ class Locks:
             pause = min(pause * 2, _LONGEST_PAUSE)
         alone = kind == fcntl.LOCK_EX
         held.descriptors.append((descriptor, path if alone else ""))
-        if alone:
-            os.pwrite(descriptor, f"{who}, process {os.getpid()}".encode("utf-8", "replace"), 0)
+        note = f"{who}, process {os.getpid()}".encode("utf-8", "replace") if alone else b""
+        os.pwrite(descriptor, note, 0)
+        os.ftruncate(descriptor, len(note))  # a holder that was killed has left its own
 
 
 def _try(path: str, kind: int) -> int | None:

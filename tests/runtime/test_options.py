@@ -304,6 +304,24 @@ def test_several_attachments_are_locked_all_or_none_and_in_one_order(tmp_path: P
     finished(locks.network("a")).release()
 
 
+def test_the_note_of_a_holder_that_was_killed_is_nobodys(tmp_path: Path) -> None:
+    """Neither a shorter one's end, nor that of those who have the lock together."""
+    locks = Locks(str(tmp_path), 0.0)
+    attachment = Attachment("net1", "ctr1", "eth0")
+    for taking in (locks.network("net1"), locks.attachments("ADD", [attachment])):
+        with finished(taking) as held:
+            for _, path in held.descriptors:
+                os.link(path, f"{path}.kept") if path else None
+    for kept in tmp_path.glob("*.kept"):
+        kept.write_text("x" * 1000)
+        kept.rename(kept.with_suffix(""))
+    with finished(locks.attachments("ADD", [attachment])):
+        with pytest.raises(Locked, match=f"locked by ADD of ctr1 eth0 in network net1, process {os.getpid()} for more"):
+            next(locks.attachments("DEL", [attachment]))
+        with pytest.raises(Locked, match="GC of network net1: locked by attachments of the network for more"):
+            next(locks.network("net1"))
+
+
 def _refused(path: str) -> None:
     raise PermissionError(path)
 
