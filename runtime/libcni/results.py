@@ -19,12 +19,24 @@ IPConfig = shapes.IPConfig
 Route = shapes.Route
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Result:
-    """What ADD answered: ``version`` (``cniVersion``), and the interfaces, addresses, routes and DNS in ``content``."""
+    """What ADD answered: ``version`` (``cniVersion``), and the interfaces, addresses, routes and DNS in ``content``.
+
+    Two are equal when their documents are.
+    """
 
     version: str = "0.1.0"
     content: shapes.Result = field(default_factory=shapes.Result)
+
+    def __eq__(self, other: object) -> bool:
+        return self.document() == other.document() if isinstance(other, Result) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.encode())
+
+    def __repr__(self) -> str:
+        return f"<Result {self.encode().decode()}>"
 
     @property
     def interfaces(self) -> list[Interface]:

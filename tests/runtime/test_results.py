@@ -30,6 +30,14 @@ def test_only_known_fields_survive_and_their_keys_are_sorted() -> None:
     )
 
 
+def test_equal_documents_are_equal_results() -> None:
+    result, same = _parse(NEW), _parse(NEW)
+    assert result == same and len({result, same}) == 1
+    other = _parse({**NEW, "ips": []})
+    assert result != other and result != result.as_version("1.1.0") and result != NEW
+    assert repr(other).startswith('<Result {"cniVersion":"1.0.0","dns":{"nameservers":["9.9.9.9"]},"interfaces":[{')
+
+
 def test_an_old_result_keeps_the_family_that_it_states() -> None:
     result = _parse({"cniVersion": "0.3.1", "ips": [{"version": "9", "address": "10.0.0.5/24"}]})
     assert result.encode() == b'{"cniVersion":"0.3.1","ips":[{"version":"9","address":"10.0.0.5/24"}],"dns":{}}'
