@@ -169,7 +169,10 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """GC of several networks with one reading of the cache (cni#1091); ``args`` for all, or by network's name."""
+        """GC of several networks with one reading of the cache (cni#1091); ``args`` for all, or by network's name.
+
+        Raises ``MissingArgs`` before anything is removed when a network's name is not there.
+        """
         self.run(self.operations.gc_network_lists(nets, args), timeout, cancel)
 
     def get_status_network_list(

@@ -22,6 +22,7 @@ __all__ = [
     "InvalidVersion",
     "LibcniError",
     "Locked",
+    "MissingArgs",
     "NoConfigsFound",
     "NotFound",
     "PluginFailed",
@@ -135,6 +136,10 @@ class StepFailed(LibcniError):
         super().__init__(f"plugin {plugin} failed ({deed}): {cause}")
         self.plugin = plugin
         self.deed = deed
+
+
+class MissingArgs(LibcniError, ValueError):
+    """GC of several networks was not told what is valid in one of them; nothing was removed."""
 
 
 class CollectFailed(LibcniError):

@@ -20,6 +20,7 @@ from libcni.errors import (
     CollectFailed,
     ConfigError,
     InvalidVersion,
+    MissingArgs,
     PluginFailed,
     SeveralErrors,
     StepFailed,
@@ -312,13 +313,16 @@ class Operations:
     def gc_network_lists(self, nets: Iterable[NetworkConfigList], args: Several) -> Operation[None]:
         """GC of several networks with one reading of the cache; goes on after errors."""
         nets = [net for net in nets if not net.disable_gc]
+        if isinstance(args, Mapping) and (missing := [quote(net.name) for net in nets if net.name not in args]):
+            # None would mean that nothing is valid there
+            raise MissingArgs(f"no GC arguments for network {', '.join(missing)}: nothing was removed")
         try:
             cached = self.get_cached_attachments("")
         except OSError:
             return  # as in Go
         errors: list[Exception] = []
         for net in nets:
-            own = args.get(net.name) if isinstance(args, Mapping) else args
+            own = args[net.name] if isinstance(args, Mapping) else args
             try:
                 held = yield from self._locks.network(net.name)
             except Exception as error:

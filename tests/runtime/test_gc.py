@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from libcni import CNIConfig, GCArgs, GCAttachment, Options, RuntimeConf, SeveralErrors, code_of
+from libcni import CNIConfig, GCArgs, GCAttachment, MissingArgs, Options, RuntimeConf, SeveralErrors, code_of
 from node.deadline import interrupted
 
 from .conftest import network
@@ -110,6 +110,20 @@ def test_several_networks_in_one_call(cni: CNIConfig, one: Stubs, tmp_path: Path
     assert left == ["net1-a-eth0", "net2-b-eth0", "net3-a-eth0"]
     cni.gc_network_lists(nets, GCArgs([GCAttachment("a", "eth0")]))
     assert sorted(file.name for file in (tmp_path / "cache/results").iterdir()) == ["net1-a-eth0", "net3-a-eth0"]
+
+
+def test_a_network_that_was_forgotten_is_not_emptied(cni: CNIConfig, one: Stubs) -> None:
+    """Nothing at all is removed; a network that disables GC needs no arguments."""
+    _attach(cni, "net1", "a", "b")
+    _attach(cni, "net2", "a")
+    one.forget()
+    nets = [network("one", name=name, version="1.1.0") for name in ("net1", "net2")]
+    with pytest.raises(MissingArgs, match='no GC arguments for network "net2": nothing was removed'):
+        cni.gc_network_lists(nets, {"net1": GCArgs([GCAttachment("a", "eth0")])})
+    assert one.order == []
+    disabled = network("one", name="net2", version="1.1.0", disableGC=True)
+    cni.gc_network_lists([nets[0], disabled], {"net1": GCArgs([GCAttachment("a", "eth0")])})
+    assert one.order == ["DEL one", "GC one"]
 
 
 def test_cached_attachments(cni: CNIConfig, one: Stubs) -> None:
