@@ -39,7 +39,7 @@ class Cancellation:
     def wait(self, seconds: float) -> bool:
         """Whether it is turned within ``seconds``."""
         poll = select.poll()
-        poll.register(self._event, select.POLLIN)
+        poll.register(self.fileno(), select.POLLIN)
         return bool(poll.poll(milliseconds(seconds)))
 
     def fileno(self) -> int:
@@ -57,6 +57,32 @@ class Cancellation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Linked(Cancellation):
+    """A switch that is also turned when another one is, if there is one."""
+
+    def __init__(self, other: Cancellation | None) -> None:
+        super().__init__()
+        self._other = other
+        self._either = select.epoll()
+        self._either.register(self._event, select.EPOLLIN)
+        if other is not None:
+            self._either.register(other.fileno(), select.EPOLLIN)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether either was turned."""
+        return self._cancelled or (self._other is not None and self._other.cancelled)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable once either was turned."""
+        return self._either.fileno()
+
+    def close(self) -> None:
+        """Give the own descriptors back."""
+        self._either.close()
+        super().close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 import itertools
 import threading
 import time
+from functools import partial
 from typing import Any, TypeVar
 
-from libcni.cancellation import Cancellation, Deadline
+from libcni.cancellation import Cancellation, Deadline, Linked
 from libcni.errors import CallCancelled, Locked
 from libcni.execution import Exec
 from libcni.requests import Execute, Operation, Outcome, Pause, Request, Together, Work
@@ -65,9 +66,9 @@ class Blocking:
         places = itertools.count()
         lock = threading.Lock()
 
-        def one(operation: Operation[Any]) -> Outcome:
+        def one(driver: Blocking, operation: Operation[Any]) -> Outcome:
             try:
-                value = self.run(operation)
+                value = driver.run(operation)
             except BaseException as error:
                 with lock:
                     return Outcome(error=error, place=next(places))
@@ -75,8 +76,19 @@ class Blocking:
                 return Outcome(value, place=next(places))
 
         if len(request.operations) == 1:
-            return [one(request.operations[0])]
+            return [one(self, request.operations[0])]
         from concurrent.futures import ThreadPoolExecutor  # brings logging along: 9 ms
 
-        with ThreadPoolExecutor(max(1, len(request.operations)), "cni") as pool:
-            return list(pool.map(one, request.operations))
+        with Linked(self._cancel) as cancel, ThreadPoolExecutor(max(1, len(request.operations)), "cni") as pool:
+            try:
+                driver = self._with(cancel)
+                return list(pool.map(partial(one, driver), request.operations))
+            except BaseException:  # Ctrl-C: it reaches this thread alone, and the others have it from here
+                cancel.cancel()
+                raise
+
+    def _with(self, cancel: Cancellation) -> "Blocking":
+        """The same call with another switch."""
+        driver = Blocking(self._exec, self._timeout, cancel)
+        driver._deadline = self._deadline
+        return driver

@@ -50,6 +50,11 @@ class Gate:
         self.path = str(path)
         self._held = os.open(path, os.O_RDWR)
 
+    @property
+    def closed(self) -> bool:
+        """Whether stubs wait here."""
+        return self._held >= 0
+
     def open(self) -> None:
         """Let all pass, those that come later too."""
         if self._held >= 0:

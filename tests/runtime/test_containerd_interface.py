@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -397,6 +399,44 @@ def test_nobody_comes_between_a_setup_and_its_removal(
     assert (sorted(calls[:2]), sorted(calls[2:4]), calls[4:]) == (
         ["ADD a", "ADD b"], ["DEL a", "DEL b"], ["ADD a", "ADD b"],
     )  # fmt: skip
+
+
+def test_an_interrupted_setup_waits_for_no_plugin(stubs: Stubs, make: Make, gate: Gate) -> None:
+    """Ctrl-C kills those that run, also in other threads than its own; then they are removed."""
+    stubs.add("slow", {}, ADD={**result(), "wait_for": gate.path})
+    stubs.add("fast", result())
+    cni = make(_net("a", "slow"), _net("b", "fast"), _net("c", "slow"))
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        if eventually(lambda: len(stubs.calls) == 3, 20):
+            signal.pthread_kill(main, signal.SIGINT)
+        if not eventually(lambda: any(call.verb == "DEL" for call in stubs.calls), 20):
+            gate.open()  # it has waited for them
+
+    with ThreadPoolExecutor(1) as pool:
+        interrupting = pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cni.setup("ctr", "/x")
+        interrupting.result()
+    assert sorted(stubs.order[3:]) == ["DEL fast", "DEL slow", "DEL slow"]
+    assert gate.closed, "nobody had to let them go on"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_cancelled_call_of_several_networks(stubs: Stubs, make: Make, gate: Gate, count: int) -> None:
+    stubs.add("slow", {}, ADD={**result(), "wait_for": gate.path})
+    cni = make(*(_net(name, "slow") for name in "ab"[:count]))
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with Cancellation() as cancel, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(cni.setup, "ctr", "/x", cancel=cancel)
+        assert eventually(lambda: len(stubs.calls) == count, 20)
+        cancel.cancel()
+        with pytest.raises(StepFailed, match="the call was cancelled"):
+            running.result(20)
+    assert stubs.order[count:] == ["DEL slow"] * count
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 def test_the_error_that_came_first_is_told(
