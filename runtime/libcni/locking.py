@@ -2,21 +2,25 @@
 
 The specification wants one operation at a time per attachment, and no ADD or DEL beside GC (section "Lifecycle &
 Ordering", "GC"); Go's library leaves both to its callers. ADD, CHECK and DEL share the network's lock and hold their
-attachment's alone; GC holds the network's alone.
+attachment's alone; GC holds the network's alone. A GC that waits holds the network's turnstile, where those who come
+later wait for it: on a busy network it would never have its turn.
 """
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from types import TracebackType
+from typing import TypeVar
 
 from cni.names import sha512
 from libcni.errors import Locked
 from libcni.requests import Operation, Pause
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Locks:
                 for kind, wanted in ((fcntl.LOCK_SH, networks), (fcntl.LOCK_EX, interfaces)):
                     for what, one in sorted(wanted.items(), key=lambda item: item[0]):
                         who = f"{verb} of {one.container} {one.ifname} in network {one.network}"
+                        if kind == fcntl.LOCK_SH:
+                            yield from self._pass(one.network, who, end)
                         yield from self._take(held, what, kind, who, end)
             except BaseException:
                 held.release()
@@ -90,28 +96,56 @@ class Locks:
         """Lock a whole network for GC; raises ``Locked``, which names the holder."""
         held = Held()
         if self._folder:
-            end = monotonic() + self._timeout
-            yield from self._take(held, ("network", network), fcntl.LOCK_EX, f"GC of network {network}", end)
+            end, who = monotonic() + self._timeout, f"GC of network {network}"
+            try:
+                for name in ("turnstile", "network"):
+                    yield from self._take(held, (name, network), fcntl.LOCK_EX, who, end)
+            except BaseException:
+                held.release()
+                raise
         return held
 
-    def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str, end: float) -> Operation[None]:
+    def _path(self, what: tuple[str, ...]) -> str:
         os.makedirs(self._folder, 0o700, exist_ok=True)
-        path = os.path.join(self._folder, f"{what[0]}-{sha512(*what).hex()[:32]}.lock")
+        return os.path.join(self._folder, f"{what[0]}-{sha512(*what).hex()[:32]}.lock")
+
+    def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str, end: float) -> Operation[None]:
+        path, alone = self._path(what), kind == fcntl.LOCK_EX
+        descriptor = yield from self._until(partial(_try, path, kind), path, who, end)
+        held.descriptors.append((descriptor, path if alone else ""))
+        note = f"{who}, process {os.getpid()}".encode("utf-8", "replace") if alone else b""
+        os.pwrite(descriptor, note, 0)
+        os.ftruncate(descriptor, len(note))  # a holder that was killed has left its own
+
+    def _pass(self, network: str, who: str, end: float) -> Operation[None]:
+        path = self._path(("turnstile", network))
+        yield from self._until(partial(_passable, path), path, who, end)
+
+    def _until(self, attempt: Callable[[], T | None], path: str, who: str, end: float) -> Operation[T]:
+        """The attempt's value once it has one; raises ``Locked`` when the time is over."""
         pause = _FIRST_PAUSE
-        while True:
-            descriptor = _try(path, kind)
-            if descriptor is not None:
-                break
+        while (value := attempt()) is None:
             reason = f"{who}: locked by {_holder(path)}"
             if monotonic() >= end:
                 raise Locked(f"{reason} for more than {self._timeout:g} s")
             yield Pause(pause, reason)
             pause = min(pause * 2, _LONGEST_PAUSE)
-        alone = kind == fcntl.LOCK_EX
-        held.descriptors.append((descriptor, path if alone else ""))
-        note = f"{who}, process {os.getpid()}".encode("utf-8", "replace") if alone else b""
-        os.pwrite(descriptor, note, 0)
-        os.ftruncate(descriptor, len(note))  # a holder that was killed has left its own
+        return value
+
+
+def _passable(path: str) -> bool | None:
+    """True if nobody holds the turnstile; None if somebody does."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _try(path: str, kind: int) -> int | None:

@@ -13,7 +13,8 @@ class Options:
     """How a ``CNIConfig`` behaves.
 
     - ``undo_failed_add``: when an ADD fails half-way in a list, DEL goes to the plugins that had run and to the one
-      that failed, in reverse; their errors become notes of the ADD's error (cni#797, #530).
+      that failed, in reverse; their errors become notes of the ADD's error (cni#797, #530). The cache forgets what is
+      undone whole.
     - ``sync_cache``: a cache file is on the disk before ADD returns, and so outlives a power loss (cni#1055, #1149).
       Whole or not at all it is written in any case.
     - ``tolerate_damaged_cache``: CHECK and ``get_…_cached_…`` take a damaged cache file for none, and report it. (DEL
@@ -23,8 +24,8 @@ class Options:
     - ``timeout``: seconds that a call may take where its caller says none (cni#550); ``status_timeout``: the same for
       STATUS alone.
     - ``lock_folder``: ADD, CHECK and DEL of one attachment exclude each other, in this process and in others with the
-      same folder, and GC excludes all of its network (cni#563). Empty: no lock. ``lock_timeout`` bounds the wait, in
-      seconds.
+      same folder, and GC excludes all of its network (cni#563); who comes while a GC waits is behind it. A Setup holds
+      the locks of all its networks to its end. Empty: no lock. ``lock_timeout`` bounds the wait, in seconds.
     - ``report``: takes a line about what was mended silently, such as a damaged cache file that was removed.
     """
 

@@ -14,9 +14,19 @@ from typing import Any
 
 import pytest
 
-from libcni import CacheError, Cancellation, Locked, Options, RuntimeConf, StepFailed, conf_from_bytes, is_timeout
+from libcni import (
+    CacheError,
+    CallCancelled,
+    Cancellation,
+    Locked,
+    Options,
+    RuntimeConf,
+    StepFailed,
+    conf_from_bytes,
+    is_timeout,
+)
 from libcni.locking import Attachment, Held, Locks
-from libcni.requests import Operation
+from libcni.requests import Operation, Pause
 from node.deadline import eventually
 
 from .conftest import network, optioned
@@ -265,7 +275,7 @@ def test_a_lock_whose_file_went_meanwhile_is_taken_anew(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with finished(Locks(str(tmp_path), 1.0).network("net1")) as held:
-        ((descriptor, path),) = held.descriptors
+        descriptor, path = held.descriptors[0]
         assert path == removed[0]
         assert os.fstat(descriptor).st_ino == os.stat(path).st_ino
 
@@ -302,6 +312,25 @@ def test_several_attachments_are_locked_all_or_none_and_in_one_order(tmp_path: P
     with finished(locks.network("b")), pytest.raises(Locked, match="ADD of c eth1 in network b: locked by GC"):
         next(locks.attachments("ADD", wanted))
     finished(locks.network("a")).release()
+
+
+def test_a_gc_that_waits_has_its_turn_on_a_busy_network(tmp_path: Path) -> None:
+    """Those who come later wait for it; other networks do not, nor anybody once it has given up."""
+    locks = Locks(str(tmp_path), 60.0)
+    before = finished(locks.attachments("ADD", [Attachment("net1", "a", "eth0")]))
+    collecting = locks.network("net1")
+    assert next(collecting) is not None, "it waits for those who were there before"
+    adding = locks.attachments("ADD", [Attachment("net1", "b", "eth0")])
+    waited = next(adding)
+    assert isinstance(waited, Pause) and waited.reason.startswith("ADD of b eth0 in network net1: locked by GC of ")
+    finished(locks.attachments("ADD", [Attachment("net2", "b", "eth1")])).release()
+    with pytest.raises(CallCancelled):
+        collecting.throw(CallCancelled("the call was cancelled"))
+    finished(adding).release()
+    before.release()
+    with finished(locks.network("net1")):
+        next(locks.attachments("ADD", [Attachment("net1", "b", "eth0")]))
+    assert not list(tmp_path.glob("turnstile-*"))
 
 
 def test_the_note_of_a_holder_that_was_killed_is_nobodys(tmp_path: Path) -> None:
