@@ -63,9 +63,13 @@ class Linked(Cancellation):
     """A switch that is also turned when another one is, if there is one."""
 
     def __init__(self, other: Cancellation | None) -> None:
-        super().__init__()
         self._other = other
         self._either = select.epoll()
+        try:
+            super().__init__()
+        except BaseException:
+            self._either.close()
+            raise
         self._either.register(self._event, select.EPOLLIN)
         if other is not None:
             self._either.register(other.fileno(), select.EPOLLIN)

@@ -1,6 +1,7 @@
 """Plugins that fail, hang, print rubbish, print much, or leave somebody behind (Go: `pkg/invoke`)."""
 
 import asyncio
+import errno
 import io
 import itertools
 import math
@@ -28,6 +29,7 @@ from libcni import (
     is_timeout,
     process,
 )
+from libcni.cancellation import Linked
 from libcni.ownbuild import build_of
 from libcni.process import Child
 from node.deadline import eventually
@@ -403,6 +405,18 @@ def test_a_process_without_free_descriptors_loses_nothing(stubs: Stubs, how: str
     command = [sys.executable, "-c", _EXHAUSTED, path, how]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("missing", ["os.eventfd", "select.epoll"])
+def test_a_switch_that_cannot_be_had_leaves_nothing(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(missing, refused)
+    with pytest.raises(OSError, match="Too many open files"):
+        Linked(None)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_file_that_is_being_written_is_tried_again(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
