@@ -251,6 +251,21 @@ def test_a_kernel_without_more_watches_is_told(tmp_path: Path, monkeypatch: pyte
         watched.watcher.close()
 
 
+def test_relative_folders_are_those_of_the_working_folder_if_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.d").mkdir()
+    monkeypatch.chdir(tmp_path / "net.d")
+    relative = Folders(["../net.d/."])
+    os.rename(tmp_path / "net.d", tmp_path / "other")
+    try:
+        assert relative.wait(5) and relative.changed()
+    finally:
+        relative.close()
+    os.rmdir(tmp_path / "other")
+    Folders([str(tmp_path)]).close()
+
+
 def test_closing_gives_everything_back(tmp_path: Path) -> None:
     descriptors, threads = set(os.listdir("/proc/self/fd")), set(os.listdir("/proc/self/task"))
     with Watcher(new(), str(tmp_path)):

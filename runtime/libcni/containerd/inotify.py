@@ -32,7 +32,7 @@ class Folders:
     def __init__(self, folders: Sequence[str]) -> None:
         """Raises ``OSError`` when the kernel has no more watches to give."""
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._folders = [os.path.join(os.getcwd(), folder) for folder in folders]
+        self._folders = [folder if folder.startswith("/") else os.path.join(os.getcwd(), folder) for folder in folders]
         self._fd = _checked(self._libc.inotify_init1(_NONBLOCK_CLOEXEC))
         # which names in a watched folder matter; an empty one stands for all
         self._watches: dict[int, set[str]] = {}
