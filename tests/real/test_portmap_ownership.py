@@ -11,7 +11,7 @@ from node.configuration import port
 from node.deadline import eventually
 from node.plugin import subject_is_old_go
 from node.ports import answers
-from node.published import GATEWAY, neighbour, publish, wanted
+from node.published import GATEWAY, SUBNET, neighbour, publish, wanted
 from node.topology import Node
 
 pytestmark = pytest.mark.real
@@ -167,6 +167,21 @@ def test_a_port_of_the_other_backend_is_refused_too(node: Node, held_by: str, as
     before = node.snapshot()
     said = str(second.portmap("ADD").error)
     assert first.pod.container in said and second.pod.container in said
+    assert node.snapshot() == before
+    assert serves(first, 8080)
+
+
+@pytest.mark.beyond_old_go("no ownership")
+@both_backends
+def test_an_equal_address_in_another_network_is_no_death(node: Node, backend: str) -> None:
+    """Two networks with one subnet, each with its own store: both pods live, so the second is refused, by either backend."""
+    first = publish(node, port(8080), link="br1", subnets=[SUBNET], backend=backend)
+    second = wanted(node, port(8080), name="net2", link="br2", subnets=[SUBNET], backend=backend)
+    second.result = second.call(0, "ADD").result
+    assert second.address == first.address
+    before = node.snapshot()
+    for asked in BACKENDS:
+        assert first.pod.container in second.portmap("ADD", backend=asked).error["msg"]
     assert node.snapshot() == before
     assert serves(first, 8080)
 

@@ -42,7 +42,7 @@ def refuse(
         for claim in held:
             for entry in mine:
                 if claim.overlaps(entry):
-                    why = go_death(rtnl, claim.owner, claim.address, entry.address)
+                    why = go_death(rtnl, claim.owner, claim.address, attachment, entry.address)
                     take_over(entry, claim.name, attachment, why, say)
 
 

@@ -154,7 +154,7 @@ class IptablesPorts(Effect):
         owner, address = chains.owner_of(entry.comment), Address.parse(held.leads_to)
         name = "/".join(owner or ("?", entry.target))
         port = f"{held.protocol} port {', '.join(map(str, sorted(held.ports)))}"
-        why = go_death(self.rtnl, owner, address, target.prefix.address)
+        why = go_death(self.rtnl, owner, address, self.attachment, target.prefix.address)
         take_over(port, name, self.attachment, why, self.say)
 
     # compare
