@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from node.chain import Chain
 from node.configuration import port
 from node.deadline import eventually
-from node.plugin import subject_is_old_go
+from node.plugin import DIST, GO, subject_is_old_go
 from node.ports import answers
 from node.published import GATEWAY, SUBNET, neighbour, publish, wanted
 from node.topology import Node
@@ -21,6 +22,7 @@ BACKENDS = ["nftables", "iptables"]
 GONE = "/var/run/netns/pycni-gone"
 Object = dict[str, Any]
 
+needs_go = pytest.mark.skipif(not Path(GO, "portmap").is_file(), reason="containernetworking-plugins is not installed")
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 
 
@@ -183,6 +185,22 @@ def test_an_equal_address_in_another_network_is_no_death(node: Node, backend: st
     for asked in BACKENDS:
         assert first.pod.container in second.portmap("ADD", backend=asked).error["msg"]
     assert node.snapshot() == before
+    assert serves(first, 8080)
+
+
+@pytest.mark.beyond_old_go("no ownership")
+@pytest.mark.parametrize("asked", BACKENDS)
+@pytest.mark.parametrize("binaries", [DIST, pytest.param(GO, marks=needs_go)], ids=["ours", "Go's"])
+def test_a_pod_behind_a_bridge_that_is_down_keeps_its_ports(node: Node, binaries: str, asked: str) -> None:
+    """No route leads to it, and it lives: whoever asks for its port is refused, and it serves when the bridge is up again."""
+    made = {"bridge": binaries, "portmap": binaries}
+    first = publish(node, port(8080), link="br1", subnets=[SUBNET], backend="iptables", binaries=made)
+    young: Object = {"name": "net2", "link": "br2", "subnets": ["10.2.0.0/24"], "backend": asked}
+    for command in ("link set br1 down", "route add 10.1.0.0/24 dev uplink"):
+        node.ip(command)
+        error = wanted(node, port(8080), **young).try_add().error
+        assert error["code"] == 101 and first.pod.container in error["msg"]
+    node.ip("route del 10.1.0.0/24 dev uplink", "link set br1 up")
     assert serves(first, 8080)
 
 

@@ -3,7 +3,7 @@
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel.nftables import Element, Nftables
-from cni.names import Attachment, interface_fault
+from cni.names import ALIAS_MAX, Attachment, beginning, interface_fault, is_alias
 from cni_portmap import layout
 from cni_portmap.owned import Owned
 
@@ -71,18 +71,33 @@ def _subnets(rtnl: "Rtnl", link: "Link", address: Address) -> "list[Prefix]":
 
 
 def _container_gone(rtnl: "Rtnl", network: str, container: str, address: Address) -> str:
-    """Only where no link tells that it is the container's, and no link that tells nobody may be."""
-    route = rtnl.route_to(address)
-    bridge = rtnl.link(index=route.index) if route is not None and route.index else None
-    if bridge is None:
-        return f"no route leads to {address}"
-    if bridge.kind != "bridge":
+    """Only behind a bridge, where no link tells that it is the container's, and none that tells nobody may be.
+
+    What routes tell is left out: a bridge that is down has none, and the containers behind it live.
+    """
+    links = rtnl.links()
+    bridges = [link for link in links if link.kind == "bridge"]
+    if not any(address in subnet for bridge in bridges for subnet in _subnets(rtnl, bridge, address)):
         return ""
-    for link in rtnl.links():
-        told = link.alias.count("/") == 2
-        if link.master == bridge.index and (not told or link.alias.startswith(f"{network}/{container}/")):
+    told = beginning(f"{network}/{container}/", ALIAS_MAX)
+    for link in links:
+        if link.alias.startswith(told) or (not is_alias(link.alias) and _may_lead_to(rtnl, links, link, address)):
             return ""
-    return f"no port of {bridge.name} is its"
+    return "no link of the node is its"
+
+
+def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Address) -> bool:
+    """Whether a link may be that of a container with this address: those of Go's plugins tell nothing.
+
+    A bridge that is in other subnets alone has it not, unless VLANs keep several networks apart there.
+    """
+    if link.kind != "veth" or not (link.master or link.name.startswith("veth")):
+        return False
+    for bridge in links:
+        if bridge.index == link.master and not bridge.vlan_filtering:
+            subnets = _subnets(rtnl, bridge, address)
+            return not subnets or any(address in subnet for subnet in subnets)
+    return True
 
 
 def death(kernel: Nftables, rtnl: "Rtnl", element: Element, attachment: Attachment, addresses: "set[bytes]") -> str:
