@@ -533,6 +533,30 @@ def test_long_ids(node: Node, backend: str, length: int) -> None:
     assert rules(node) == before
 
 
+@pytest.mark.parametrize("length", [232, 233, 234, 300])
+@pytest.mark.parametrize("maker", ["Go", "us"])
+def test_ids_longer_than_a_comment_of_iptables(node: Node, maker: str, length: int) -> None:
+    """The kernel keeps 255 bytes: CHECK finds the rules, DEL and GC remove them, also those of Go's portmap."""
+    if maker == "Go" and not Path(GO, "portmap").is_file():
+        pytest.skip("containernetworking-plugins is not installed")
+    binaries = {"bridge": DIST, "portmap": GO if maker == "Go" else DIST}
+    keys: Object = {"name": "net", "version": "1.1.0" if maker == "us" else "1.0.0", "backend": "iptables"}
+    other = publish(node, port(8080), pod=node.pod("c" * length + "0"), binaries=binaries, **keys)
+    before = node.snapshot()["iptables"]
+    for collected in (False, True):
+        chain = publish(node, port(8081), pod=node.pod("c" * length + "1"), binaries=binaries, **keys)
+        chain.binaries = {"bridge": DIST, "portmap": DIST}
+        assert chain.portmap("CHECK", guardLocalnet=False).ok
+        if collected:
+            chain.conflist["cniVersion"] = "1.1.0"
+            _collect(chain, (other.pod.container, "eth0"))
+        else:
+            assert chain.portmap("DEL").ok
+        assert node.snapshot()["iptables"] == before
+        chain.call(0, "DEL")
+    assert serves(other, 8080)
+
+
 # GC
 
 

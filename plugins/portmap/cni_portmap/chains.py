@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cni.names import Attachment
     from cni_portmap.settings import Mapping, Settings, Target
 
-DNAT, SETMARK, MASQ = "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"
+OWN, DNAT, SETMARK, MASQ = "CNI-DN-", "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"
 # Of versions before 0.7: taken away, never made.
 OLD_SNAT = "CNI-HOSTPORT-SNAT"
 BASE = ("PREROUTING", "OUTPUT", "POSTROUTING")
@@ -30,15 +30,29 @@ _COMMENT_MAX = 255
 _ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
 
-def chain_name(network: str, container: str, prefix: str = "CNI-DN-") -> str:
+def chain_name(network: str, container: str) -> str:
     """28 characters: the prefix and 21 hexadecimal digits of network and container id, nothing between them."""
-    return prefix + raw_sha512(f"{network}{container}".encode()).hex()[: 28 - len(prefix)]
+    return OWN + raw_sha512(f"{network}{container}".encode()).hex()[: 28 - len(OWN)]
+
+
+def old_name(chain: str) -> str:
+    """The chain that versions before 0.7 made beside a container's own."""
+    return chain.replace(OWN, "CNI-SN-", 1)
 
 
 def comment(attachment: "Attachment") -> str:
-    """What the entry rules of a container bear."""
-    text = f'dnat name: "{attachment.network}" id: "{attachment.container}"'
-    return text if len(text) <= _COMMENT_MAX else f"{text[: _COMMENT_MAX - 2]}..."
+    """What the entry rules of a container bear: of a long one what the kernel keeps of Go's, which is a byte more."""
+    text = f'{_of_network(attachment.network)}{attachment.container}"'
+    return text if len(text) <= _COMMENT_MAX else f"{text[: _COMMENT_MAX - 2]}.."
+
+
+def _of_network(network: str) -> str:
+    return f'dnat name: "{network}" id: "'
+
+
+def is_cut(text: str, network: str) -> bool:
+    """Whether this is the comment of a container of the network whose id is too long to be told."""
+    return len(text) == _COMMENT_MAX and text.startswith(_of_network(network)) and text.endswith("..")
 
 
 def owner_of(text: str) -> "tuple[str, str] | None":

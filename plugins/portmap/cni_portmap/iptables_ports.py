@@ -8,14 +8,13 @@ from cni.address import Address
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import iptables, nftables
 from cni.kernel.rulespec import meaning, split
-from cni.names import Attachment
 from cni.plan import Effect
 from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
 from cni_portmap.change import Change
 from cni_portmap.go_rules import Listed, by_mapping
 from cni_portmap.holder import go_death, take_over
-from cni_portmap.iptables_release import Removal, entry_comments, remains
+from cni_portmap.iptables_release import Removal, entered, remains
 from cni_portmap.owned import Owned
 
 TYPE_CHECKING = False
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Rtnl
+    from cni.names import Attachment
     from cni_portmap.settings import Settings, Target
 
 _TRIES = 5
@@ -128,7 +128,7 @@ class IptablesPorts(Effect):
         lines: list[str] = []
         comment = chains.comment(self.attachment)
         for held in map(Listed, there.get(DNAT, ())):
-            if held.comment == comment or not held.target.startswith("CNI-DN-"):
+            if (held.comment, held.target) == (comment, self.identity) or not held.target.startswith(chains.OWN):
                 continue
             ports = {
                 port
@@ -203,18 +203,19 @@ class IptablesPorts(Effect):
 
     def remove(self) -> None:
         """This attachment's rules, and the shared chains with the last of all."""
-        Removal(self.attachment, self.others, self.say).everything()
+        Removal(self.identity, chains.comment(self.attachment), self.others, self.say).everything()
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:
         """What the network's containers have, told by the comments of their entry rules, of which none is valid."""
         kept = {self.identify(attachment) for attachment in valid}
-        owners = dict.fromkeys(map(chains.owner_of, entry_comments(nftables.here())))
-        gone = [
-            owner for owner in owners if owner is not None and owner[0] == network and chain_name(*owner) not in kept
-        ]
-        for owner in gone:
-            Removal(Attachment(*owner, self.attachment.ifname), set, self.say).everything()
-        return [chain_name(*owner) for owner in gone]
+        gone = {
+            (chain, comment): None
+            for comment, chain in entered(nftables.here())
+            if chain.startswith(chains.OWN) and chain not in kept and _is_of(comment, network)
+        }
+        for chain, comment in gone:
+            Removal(chain, comment, set, self.say).everything()
+        return list(dict.fromkeys(chain for chain, _ in gone))
 
     def describe(self) -> str:
         """As iptables-restore would be told."""
@@ -224,3 +225,8 @@ class IptablesPorts(Effect):
             lines += chains.translations(self.attachment, target, self.said)
             lines += chains.entries(self.attachment, self.said, target.version)
         return "\n".join(lines)
+
+
+def _is_of(comment: str, network: str) -> bool:
+    owner = chains.owner_of(comment)
+    return owner[0] == network if owner is not None else chains.is_cut(comment, network)
