@@ -7,7 +7,7 @@ which ports are whose, of the former the addresses that the rules lead to. (pure
 
 from cni.address import Address
 from cni.kernel import compat
-from cni.kernel.rulespec import meaning
+from cni.kernel.rulespec import meaning, split
 from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 class Listed:
     """A rule as iptables lists it, with what is asked of it."""
 
-    __slots__ = ("line", "options")
+    __slots__ = ("line", "meaning", "options")
 
     def __init__(self, line: str) -> None:
         self.line = line
-        self.options = dict(meaning(line))
+        self.meaning = meaning(line)
+        self.options = dict(self.meaning)
 
     @property
     def target(self) -> str:
@@ -37,8 +38,9 @@ class Listed:
 
     @property
     def comment(self) -> str:
-        """Its comment."""
-        return self.options.get("--comment", "")
+        """Its comment; conditions may have another behind it."""
+        words = split(self.line)
+        return words[words.index("--comment") + 1] if "--comment" in words[:-1] else ""
 
     @property
     def protocol(self) -> str:
@@ -55,7 +57,7 @@ class Listed:
     def conditions(self) -> "frozenset[tuple[str, str]]":
         """What an entry rule asks for besides protocol and ports."""
         usual = ("-A", "-j", "-p", "--dports", "--dport", "--comment")
-        return frozenset((name, value) for name, value in self.options.items() if name not in usual)
+        return frozenset((name, value) for name, value in self.meaning if name not in usual)
 
     @property
     def host(self) -> str:

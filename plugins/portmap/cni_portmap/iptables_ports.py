@@ -98,7 +98,7 @@ class IptablesPorts(Effect):
         assert said is not None  # noqa: S101
         there = iptables.rules(iptables.PROGRAMS[target.version], self._looked_at)
         entries = chains.entries(who, said, target.version)
-        gone = self._room(target, there, [Listed(line) for line in entries])
+        gone = self._room(target, there, entries)
         gone += remains(there, self.identity, chains.comment(who), self.others)
         left = {meaning(line) for lines in there.values() for line in lines}
         left -= {meaning(f"-A{line[2:]}") for line in gone}
@@ -123,13 +123,14 @@ class IptablesPorts(Effect):
             return set()
         return {str(address) for address in self.namespace.addresses_beside(self.attachment.ifname)}
 
-    def _room(self, target: "Target", there: "dict[str, list[str]]", entries: "list[Listed]") -> "list[str]":
+    def _room(self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]") -> "list[str]":
         """Lines that take dead containers' mappings away; raises ``Refused`` if a living one has a port."""
-        lines: list[str] = []
-        comment = chains.comment(self.attachment)
-        for held in map(Listed, there.get(DNAT, ())):
-            if (held.comment, held.target) == (comment, self.identity) or not held.target.startswith(chains.OWN):
-                continue
+        gone: list[str] = []
+        mine = chains.comment(self.attachment), self.identity
+        listed = [rule for rule in map(Listed, there.get(DNAT, ())) if rule.target.startswith(chains.OWN)]
+        others = [rule for rule in listed if (rule.comment, rule.target) != mine]
+        entries = self._as_printed(target, there, lines, others)
+        for held in others:
             ports = {
                 port
                 for entry in entries
@@ -139,8 +140,34 @@ class IptablesPorts(Effect):
             for group in by_mapping([Listed(line) for line in there.get(held.target, ())]) if ports else ():
                 if self._overlaps(target, group[-1], ports):
                     self._take_over(target, held, group[-1])
-                    lines += [f"-D{rule.line[2:]}" for rule in group]
-        return lines
+                    gone += [f"-D{rule.line[2:]}" for rule in group]
+        return gone
+
+    def _as_printed(
+        self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]", others: "list[Listed]"
+    ) -> "list[Listed]":
+        """Our entry rules, to be compared with what iptables printed.
+
+        How it prints conditions is its own affair, so it is asked, where another's conditions may be the same: the
+        rules are put where they do nothing, at the end of our chain, and taken away.
+        """
+        entries = [Listed(line) for line in lines]
+        if not any(_may_mean_the_same(entry, other) for entry in entries for other in others):
+            return entries
+        name, chain = iptables.PROGRAMS[target.version], self.identity
+        before = there.get(chain, [])
+        new = [] if chain in there else [f"-N {chain}"]
+        tried = [f"-A {chain}{line.removeprefix(f'-A {DNAT}').removesuffix(chain)}RETURN" for line in lines]
+        fault = iptables.restore(name, new + tried)
+        if fault:
+            raise CNIError(f"failed to set up host ports with {name}: {fault}", f"the rules: {'; '.join(tried)}")
+        fault, text = iptables.run(name, "-t", "nat", "-S", chain)
+        printed = [line for line in text.splitlines() if line.startswith("-A ")][len(before) :]
+        away = [f"-F {chain}", f"-X {chain}"] if new else [f"-D{line[2:]}" for line in printed]
+        fault = fault or iptables.restore(name, away)
+        if fault:
+            raise CNIError(f"failed to read host ports with {name}: {fault}", f"the rules: {'; '.join(tried)}")
+        return [Listed(line) for line in printed]
 
     def _overlaps(self, target: "Target", held: Listed, ports: "set[int]") -> bool:
         return any(
@@ -230,3 +257,14 @@ class IptablesPorts(Effect):
 def _is_of(comment: str, network: str) -> bool:
     owner = chains.owner_of(comment)
     return owner[0] == network if owner is not None else chains.is_cut(comment, network)
+
+
+def _may_mean_the_same(entry: Listed, other: Listed) -> bool:
+    """Whether two entry rules for one port have conditions whose words differ: their meaning may be one."""
+    return bool(
+        entry.protocol == other.protocol
+        and entry.ports & other.ports
+        and entry.conditions
+        and other.conditions
+        and entry.conditions != other.conditions
+    )
