@@ -73,6 +73,14 @@ def test_pods_of_go_keep_their_ports_and_our_del_removes_them(node: Node, backen
     assert [line for line in node.iptables() if "CNI-" in line] == []
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp", "dccp"])
+def test_every_protocols_port_of_a_go_pod_is_seen(node: Node, protocol: str) -> None:
+    """However iptables has the kernel match it: a living pod of Go's keeps it."""
+    old = publish(node, port(8080, protocol=protocol), binaries=GOS)
+    young = wanted(node, port(8080, protocol=protocol), binaries=OURS)
+    assert old.pod.container in young.try_add().error["msg"]
+
+
 @pytest.mark.parametrize("told", ["all", "nothing"])
 @both_backends
 def test_our_del_of_a_go_pod_needs_nothing(node: Node, backend: str, told: str) -> None:
