@@ -70,6 +70,12 @@ class Listed:
         destination = self.options.get("--to-destination", "")
         return destination[1:].split("]")[0] if destination.startswith("[") else destination.rpartition(":")[0]
 
+    @property
+    def port(self) -> int:
+        """The container's port of a translation, 0 for other rules."""
+        text = self.options.get("--to-destination", "").rpartition(":")[2]
+        return int(text) if text.isdigit() else 0
+
 
 class Seen:
     """The same read over netlink, as far as it is asked of a rule there."""
