@@ -110,7 +110,7 @@ def translations(attachment: "Attachment", target: "Target", said: "Settings") -
     """The rules of a container's own chain: per mapping the marks, then the translation."""
     found = []
     chain = chain_name(attachment.network, attachment.container)
-    for mapping in target.mappings:
+    for mapping in _specific_first(target.mappings):
         match = ["-p", mapping.protocol, "--dport", str(mapping.host_port)]
         if mapping.host is not None:
             match += ["-d", str(mapping.host)]
@@ -118,6 +118,14 @@ def translations(attachment: "Attachment", target: "Target", said: "Settings") -
             found += [_rule(chain, *match, *words) for words in _marks(target, said)]
         found.append(_rule(chain, *match, "-j", "DNAT", "--to-destination", _destination(target, mapping)))
     return found
+
+
+def _specific_first(mappings: "list[Mapping]") -> "list[Mapping]":
+    """Of a port's mappings that for all addresses comes last, or it would take the others'; else as they are, as in Go."""
+    place: dict[tuple[str, int], int] = {}
+    for number, mapping in enumerate(mappings):
+        place.setdefault((mapping.protocol, mapping.host_port), number)
+    return sorted(mappings, key=lambda each: (place[each.protocol, each.host_port], each.host is None))
 
 
 def _marks(target: "Target", said: "Settings") -> "list[list[str]]":
