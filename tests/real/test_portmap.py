@@ -277,6 +277,25 @@ def test_every_address_of_localhost_leads_to_the_pod(node: Node, backend: str) -
         assert source("tcp", chain.pod, 80, node, target, 8080, bind="127.0.0.1") == GATEWAY
 
 
+@pytest.mark.beyond_old_go("the first of the two takes both")
+@both_backends
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_port_of_all_addresses_and_of_one(node: Node, backend: str, turned: bool) -> None:
+    """In either order the one address has its own, the others the general one; CHECK passes, DEL leaves nothing."""
+    neighbour(node)
+    before = node.snapshot()
+    ports = [port(8080, 80), port(8080, 81, ip=node.ADDRESS), port(8080, 82, ip=node.ADDRESS6), port(8081, 83)]
+    chain = publish(node, *(reversed(ports) if turned else ports), backend=backend)
+    assert answers("tcp", chain.pod, 81, node.outside, node.ADDRESS, 8080)
+    assert answers("tcp", chain.pod, 82, node.outside, node.ADDRESS6, 8080)
+    assert answers("tcp", chain.pod, 80, node, GATEWAY, 8080)
+    assert answers("tcp", chain.pod, 83, node.outside, node.ADDRESS, 8081)
+    outcome = chain.portmap("CHECK")
+    assert outcome.ok, outcome.stdout
+    chain.remove()
+    assert node.snapshot() == before
+
+
 # conditions
 
 

@@ -195,6 +195,56 @@ def test_check_of_what_go_made(node: Node) -> None:
     assert outcome.ok, outcome.stdout
 
 
+# conditions
+
+
+SPELT: list[list[str]] = [
+    ["--in-interface", "uplink"],
+    ["-m", "conntrack", "--ctstate", "ESTABLISHED,NEW"],
+    ["-s", "192.0.2.0/255.255.255.0"],
+    ["-m", "mark", "--mark", "16"],
+    ["-m", "tcp", "--syn"],
+    ["-s", "192.0.2.2,192.0.2.3"],
+    ["-m", "mark", "--mark", "1", "-m", "connmark", "--mark", "2"],
+    ["!", "--src", "198.51.100.7/24", "-m", "comment", "--comment", "two words"],
+]
+
+
+@pytest.mark.beyond_old_go("the earlier one wins in silence")
+@pytest.mark.parametrize("words", SPELT, ids=" ".join)
+@pytest.mark.parametrize("maker", ["Go", "us"])
+def test_the_same_conditions_are_the_same_however_iptables_prints_them(
+    node: Node, maker: str, words: list[str]
+) -> None:
+    """Of two pods of one configuration the second is refused, and nothing is left of it; CHECK of the first passes."""
+    keys: Object = {"backend": "iptables", "conditionsV4": words, "subnets": [SUBNET], "guardLocalnet": False}
+    first = publish(node, port(8080), binaries=GO_PORTMAP if maker == "Go" else {"bridge": DIST}, **keys)
+    second = wanted(node, port(8080), binaries={"bridge": DIST}, **keys)
+    second.result = second.call(0, "ADD").result
+    before = saved(node)
+    for chain in (first, second):
+        chain.binaries = {"bridge": DIST}
+    for ports in ([port(8080)], [port(9000), port(8080)]):
+        outcome = second.portmap("ADD", runtimeConfig={"portMappings": ports})
+        assert outcome.code == 101 and first.pod.container in outcome.error["msg"]
+        assert saved(node) == before
+    assert first.portmap("CHECK").ok
+    assert second.portmap("ADD", runtimeConfig={"portMappings": [port(9000)]}).ok
+    kept = saved(node)
+    assert second.portmap("ADD", runtimeConfig={"portMappings": [port(9000), port(8080)]}).code == 101
+    assert saved(node) == kept
+
+
+@pytest.mark.parametrize("words", [["-i", "br0"], ["-s", "192.0.2.3"], ["-m", "mark", "--mark", "0x11"]], ids=" ".join)
+def test_other_conditions_are_others(node: Node, words: list[str]) -> None:
+    """Two networks may divide a port between them by conditions; iptables prints neither's as they were given."""
+    first = publish(node, port(8080), backend="iptables", conditionsV4=["--source", "192.0.2.2"], subnets=[SUBNET])
+    other: Object = {"name": "net2", "link": "br2", "subnets": ["10.2.0.0/24"]}
+    second = publish(node, port(8080), backend="iptables", conditionsV4=words, **other)
+    assert answers("tcp", first.pod, 80, node.outside, node.ADDRESS, 8080)
+    assert all(chain.portmap("CHECK").ok for chain in (first, second))
+
+
 # programs
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ import pytest
 from node.chain import Chain
 from node.configuration import port
 from node.deadline import eventually
-from node.plugin import subject_is_old_go
+from node.plugin import DIST, GO, subject_is_old_go
 from node.ports import answers
-from node.published import GATEWAY, neighbour, publish, wanted
+from node.published import GATEWAY, SUBNET, neighbour, publish, wanted
 from node.topology import Node
 
 pytestmark = pytest.mark.real
@@ -21,6 +22,7 @@ BACKENDS = ["nftables", "iptables"]
 GONE = "/var/run/netns/pycni-gone"
 Object = dict[str, Any]
 
+needs_go = pytest.mark.skipif(not Path(GO, "portmap").is_file(), reason="containernetworking-plugins is not installed")
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 
 
@@ -168,6 +170,37 @@ def test_a_port_of_the_other_backend_is_refused_too(node: Node, held_by: str, as
     said = str(second.portmap("ADD").error)
     assert first.pod.container in said and second.pod.container in said
     assert node.snapshot() == before
+    assert serves(first, 8080)
+
+
+@pytest.mark.beyond_old_go("no ownership")
+@both_backends
+def test_an_equal_address_in_another_network_is_no_death(node: Node, backend: str) -> None:
+    """Two networks with one subnet, each with its own store: both pods live, so the second is refused, by either backend."""
+    first = publish(node, port(8080), link="br1", subnets=[SUBNET], backend=backend)
+    second = wanted(node, port(8080), name="net2", link="br2", subnets=[SUBNET], backend=backend)
+    second.result = second.call(0, "ADD").result
+    assert second.address == first.address
+    before = node.snapshot()
+    for asked in BACKENDS:
+        assert first.pod.container in second.portmap("ADD", backend=asked).error["msg"]
+    assert node.snapshot() == before
+    assert serves(first, 8080)
+
+
+@pytest.mark.beyond_old_go("no ownership")
+@pytest.mark.parametrize("asked", BACKENDS)
+@pytest.mark.parametrize("binaries", [DIST, pytest.param(GO, marks=needs_go)], ids=["ours", "Go's"])
+def test_a_pod_behind_a_bridge_that_is_down_keeps_its_ports(node: Node, binaries: str, asked: str) -> None:
+    """No route leads to it, and it lives: whoever asks for its port is refused, and it serves when the bridge is up again."""
+    made = {"bridge": binaries, "portmap": binaries}
+    first = publish(node, port(8080), link="br1", subnets=[SUBNET], backend="iptables", binaries=made)
+    young: Object = {"name": "net2", "link": "br2", "subnets": ["10.2.0.0/24"], "backend": asked}
+    for command in ("link set br1 down", "route add 10.1.0.0/24 dev uplink"):
+        node.ip(command)
+        error = wanted(node, port(8080), **young).try_add().error
+        assert error["code"] == 101 and first.pod.container in error["msg"]
+    node.ip("route del 10.1.0.0/24 dev uplink", "link set br1 up")
     assert serves(first, 8080)
 
 
@@ -448,6 +481,22 @@ def test_two_interfaces_of_one_network_do_not_touch_each_other(node: Node, backe
         chains[kept].remove()
 
 
+@pytest.mark.beyond_old_go("its first DEL removes both")
+@pytest.mark.parametrize("netns", ["", GONE])
+@both_backends
+def test_prevresult_tells_interfaces_apart_where_no_namespace_does(node: Node, backend: str, netns: str) -> None:
+    """DEL of eth0 without a namespace leaves the ports of eth1, in Go's chains too; the last DEL leaves nothing."""
+    neighbour(node)
+    before = rules(node)
+    pod = node.pod()
+    one, two = (publish(node, port(8080 + n), pod=pod, ifname=f"eth{n}", backend=backend) for n in (0, 1))
+    assert one.portmap("DEL", netns=netns).ok
+    assert two.portmap("CHECK").ok, two.portmap("CHECK").stdout
+    assert not any("8080" in line for line in node.iptables())
+    assert two.portmap("DEL", netns=netns).ok
+    assert rules(node) == before
+
+
 @both_backends
 def test_two_networks_of_one_container_do_not_touch_each_other(node: Node, backend: str) -> None:
     """One container, two networks; DEL of the second leaves the first's port, and the other way round."""
@@ -498,6 +547,30 @@ def test_long_ids(node: Node, backend: str, length: int) -> None:
     assert not serves(one, 8080) and serves(two, 8081)
     two.remove()
     assert rules(node) == before
+
+
+@pytest.mark.parametrize("length", [232, 233, 234, 300])
+@pytest.mark.parametrize("maker", ["Go", "us"])
+def test_ids_longer_than_a_comment_of_iptables(node: Node, maker: str, length: int) -> None:
+    """The kernel keeps 255 bytes: CHECK finds the rules, DEL and GC remove them, also those of Go's portmap."""
+    if maker == "Go" and not Path(GO, "portmap").is_file():
+        pytest.skip("containernetworking-plugins is not installed")
+    binaries = {"bridge": DIST, "portmap": GO if maker == "Go" else DIST}
+    keys: Object = {"name": "net", "version": "1.1.0" if maker == "us" else "1.0.0", "backend": "iptables"}
+    other = publish(node, port(8080), pod=node.pod("c" * length + "0"), binaries=binaries, **keys)
+    before = node.snapshot()["iptables"]
+    for collected in (False, True):
+        chain = publish(node, port(8081), pod=node.pod("c" * length + "1"), binaries=binaries, **keys)
+        chain.binaries = {"bridge": DIST, "portmap": DIST}
+        assert chain.portmap("CHECK", guardLocalnet=False).ok
+        if collected:
+            chain.conflist["cniVersion"] = "1.1.0"
+            _collect(chain, (other.pod.container, "eth0"))
+        else:
+            assert chain.portmap("DEL").ok
+        assert node.snapshot()["iptables"] == before
+        chain.call(0, "DEL")
+    assert serves(other, 8080)
 
 
 # GC

@@ -73,6 +73,14 @@ def test_pods_of_go_keep_their_ports_and_our_del_removes_them(node: Node, backen
     assert [line for line in node.iptables() if "CNI-" in line] == []
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp", "dccp"])
+def test_every_protocols_port_of_a_go_pod_is_seen(node: Node, protocol: str) -> None:
+    """However iptables has the kernel match it: a living pod of Go's keeps it."""
+    old = publish(node, port(8080, protocol=protocol), binaries=GOS)
+    young = wanted(node, port(8080, protocol=protocol), binaries=OURS)
+    assert old.pod.container in young.try_add().error["msg"]
+
+
 @pytest.mark.parametrize("told", ["all", "nothing"])
 @both_backends
 def test_our_del_of_a_go_pod_needs_nothing(node: Node, backend: str, told: str) -> None:
@@ -220,6 +228,61 @@ def test_our_del_of_gos_nftables_layout_needs_nothing(node: Node) -> None:
         assert chain.pod.container not in node.run("nft", "list", "ruleset")
 
 
+@pytest.mark.parametrize("netns", [None, ""])
+def test_two_interfaces_in_gos_nftables_layout(node: Node, netns: str | None) -> None:
+    """Its rules tell the container alone: the namespace tells whose they are, or else prevResult."""
+    one = _attached(node)
+    two = _attached(node, pod=one.pod, ifname="eth1")
+    publish_by_nftables(node, "1.9.1", one, two)
+
+    def told(chain: Chain) -> list[str]:
+        text = "".join(node.run("nft", "list", "table", family, "cni_hostport") for family in ("ip", "ip6"))
+        return [line for line in text.splitlines() if any(f"{address}" in line.split() or f"{address}:" in line or
+                f"[{address}]" in line for address in chain.addresses)]  # fmt: skip
+
+    kept = told(two)
+    assert one.portmap("DEL", netns=netns).ok
+    assert told(one) == [] and told(two) == kept
+    assert two.portmap("DEL", netns=netns).ok
+    assert "cni_hostport" not in node.run("nft", "list", "tables")
+
+
+def _check_fails_when(chain: Chain, *command: str) -> None:
+    """CHECK passes, changes nothing, and tells of the loss once the command has taken something away."""
+    before = chain.node.snapshot()
+    outcome = chain.portmap("CHECK", binaries=OURS)
+    assert outcome.ok, outcome.stdout
+    assert chain.node.snapshot() == before
+    for ports in ([*PORTS, port(8099)], [port(8080, 99)], [port(8080, 80, "udp")]):
+        assert not chain.portmap("CHECK", binaries=OURS, runtimeConfig={"portMappings": ports}).ok
+    chain.node.run(*command)
+    assert not chain.portmap("CHECK", binaries=OURS).ok
+
+
+LOSSES = ["-F", "-F PREROUTING", "-F OUTPUT", "-D CNI-HOSTPORT-DNAT 1", "-F {chain}", "-R {chain} 3 -j RETURN"]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@both_backends
+def test_our_check_of_a_pod_that_go_attached(node: Node, backend: str, loss: str) -> None:
+    """What runs when the plugins are swapped is as it should be, without a guard of localhost; a loss is seen."""
+    neighbour(node, binaries=OURS)
+    chain = publish(node, *PORTS, binaries=GOS, backend=backend)
+    name = next(line.split()[1][1:] for line in node.iptables() if ":CNI-DN-" in line)
+    _check_fails_when(chain, "iptables", "-t", "nat", *loss.format(chain=name).split())
+
+
+@pytest.mark.parametrize("version", ["1.8.0", "1.9.1", "main"])
+@pytest.mark.parametrize("loss", ["ip cni_hostport hostports", "ip6 cni_hostport hostports", "ip cni_hostport output"])
+def test_our_check_of_gos_nftables_layout(node: Node, version: str, loss: str) -> None:
+    """The same for the tables of 1.6 to 1.9, beside a pod of ours."""
+    young = publish(node, port(9001))
+    chain = _attached(node)
+    publish_by_nftables(node, version, chain)
+    _check_fails_when(chain, "nft", "flush", "chain", *loss.split())
+    assert young.portmap("CHECK").ok
+
+
 def test_a_table_of_that_name_with_somebodys_rules(node: Node) -> None:
     """Rules without the comment stay, the table with them."""
     chain = _attached(node)
@@ -275,6 +338,15 @@ def test_our_del_removes_rules_of_iptables_legacy(node: Node, legacy_path: str, 
     assert answers("tcp", two.pod, 80, node, "127.0.0.1", 8081)
     assert two.portmap("DEL", prev_result=False, runtimeConfig=None, netns="").ok
     assert legacy_rules(node) == []
+
+
+@pytest.mark.parametrize("words", ["-F CNI-HOSTPORT-DNAT", "-F PREROUTING"])
+def test_our_check_of_rules_of_iptables_legacy(node: Node, legacy_path: str, words: str) -> None:
+    """Where Go's iptables kept them in the old tables, which netlink does not show."""
+    chain = _attached(node, subnets=[SUBNET])
+    added = chain.portmap("ADD", env={"PATH": legacy_path}, binaries=GO, backend="iptables")
+    assert added.ok, added.stdout
+    _check_fails_when(chain, "iptables-legacy", "-t", "nat", *words.split())
 
 
 # the way back

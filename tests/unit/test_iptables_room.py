@@ -15,7 +15,7 @@ from cni.kernel.transaction import INET, INET_SERVICE, SetType, Transaction
 from cni.masquerade import Masquerade
 from cni.names import Attachment
 from cni.result import Interface
-from cni_portmap import settings
+from cni_portmap import chains, settings
 from cni_portmap.go_rules import Listed
 from cni_portmap.holder import host_link
 from cni_portmap.hostports import HostPorts
@@ -83,7 +83,7 @@ def test_a_legacy_table_without_its_programs_keeps_no_del_from_succeeding(
     monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
     assert iptables.legacy(4) == ""
     Masquerade(ONE, [Prefix.parse("10.1.0.2/24")]).remove()
-    Removal(ONE, set, silent).everything()
+    Removal(chains.chain_name("net1", "c1"), chains.comment(ONE), set, silent).everything()
 
 
 @root

@@ -59,16 +59,16 @@ def target_of(rule: "Rule") -> "tuple[str, bytes]":
 
 
 def ports_of(rule: "Rule") -> "set[int]":
-    """The destination ports that a rule is for by compat matches: multiport, and tcp and udp as older iptables write them.
+    """The destination ports that a rule is for by compat matches: multiport, and those that iptables has for a protocol.
 
     struct xt_multiport_v1: flags, count, 15 ports; struct xt_tcp and xt_udp: first and last source port, then
-    destination port; all in the host's order.
+    destination port, xt_sctp_info and xt_dccp_info the other way round; all in the host's order.
     """
     listed = _match(rule, "multiport")
     count = listed[1] if len(listed) > 1 else 0
     found = {int.from_bytes(listed[at : at + 2], sys.byteorder) for at in range(2, 2 + 2 * count, 2)}
-    for name in ("tcp", "udp"):
+    for name, at in (("tcp", 4), ("udp", 4), ("sctp", 0), ("dccp", 0)):
         single = _match(rule, name)
-        if len(single) >= 8 and single[4:6] == single[6:8]:
-            found.add(int.from_bytes(single[4:6], sys.byteorder))
+        if len(single) >= 8 and single[at : at + 2] == single[at + 2 : at + 4]:
+            found.add(int.from_bytes(single[at : at + 2], sys.byteorder))
     return found

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cni.names import Attachment
     from cni_portmap.settings import Mapping, Settings, Target
 
-DNAT, SETMARK, MASQ = "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"
+OWN, DNAT, SETMARK, MASQ = "CNI-DN-", "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"
 # Of versions before 0.7: taken away, never made.
 OLD_SNAT = "CNI-HOSTPORT-SNAT"
 BASE = ("PREROUTING", "OUTPUT", "POSTROUTING")
@@ -30,15 +30,29 @@ _COMMENT_MAX = 255
 _ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
 
-def chain_name(network: str, container: str, prefix: str = "CNI-DN-") -> str:
+def chain_name(network: str, container: str) -> str:
     """28 characters: the prefix and 21 hexadecimal digits of network and container id, nothing between them."""
-    return prefix + raw_sha512(f"{network}{container}".encode()).hex()[: 28 - len(prefix)]
+    return OWN + raw_sha512(f"{network}{container}".encode()).hex()[: 28 - len(OWN)]
+
+
+def old_name(chain: str) -> str:
+    """The chain that versions before 0.7 made beside a container's own."""
+    return chain.replace(OWN, "CNI-SN-", 1)
 
 
 def comment(attachment: "Attachment") -> str:
-    """What the entry rules of a container bear."""
-    text = f'dnat name: "{attachment.network}" id: "{attachment.container}"'
-    return text if len(text) <= _COMMENT_MAX else f"{text[: _COMMENT_MAX - 2]}..."
+    """What the entry rules of a container bear: of a long one what the kernel keeps of Go's, which is a byte more."""
+    text = f'{_of_network(attachment.network)}{attachment.container}"'
+    return text if len(text) <= _COMMENT_MAX else f"{text[: _COMMENT_MAX - 2]}.."
+
+
+def _of_network(network: str) -> str:
+    return f'dnat name: "{network}" id: "'
+
+
+def is_cut(text: str, network: str) -> bool:
+    """Whether this is the comment of a container of the network whose id is too long to be told."""
+    return len(text) == _COMMENT_MAX and text.startswith(_of_network(network)) and text.endswith("..")
 
 
 def owner_of(text: str) -> "tuple[str, str] | None":
@@ -96,7 +110,7 @@ def translations(attachment: "Attachment", target: "Target", said: "Settings") -
     """The rules of a container's own chain: per mapping the marks, then the translation."""
     found = []
     chain = chain_name(attachment.network, attachment.container)
-    for mapping in target.mappings:
+    for mapping in _specific_first(target.mappings):
         match = ["-p", mapping.protocol, "--dport", str(mapping.host_port)]
         if mapping.host is not None:
             match += ["-d", str(mapping.host)]
@@ -104,6 +118,14 @@ def translations(attachment: "Attachment", target: "Target", said: "Settings") -
             found += [_rule(chain, *match, *words) for words in _marks(target, said)]
         found.append(_rule(chain, *match, "-j", "DNAT", "--to-destination", _destination(target, mapping)))
     return found
+
+
+def _specific_first(mappings: "list[Mapping]") -> "list[Mapping]":
+    """Of a port's mappings that for all addresses comes last, or it would take the others'; else as they are, as in Go."""
+    place: dict[tuple[str, int], int] = {}
+    for number, mapping in enumerate(mappings):
+        place.setdefault((mapping.protocol, mapping.host_port), number)
+    return sorted(mappings, key=lambda each: (place[each.protocol, each.host_port], each.host is None))
 
 
 def _marks(target: "Target", said: "Settings") -> "list[list[str]]":

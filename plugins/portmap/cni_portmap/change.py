@@ -139,7 +139,8 @@ class Change:
             if element is None or element.key in self._gone.get(name, ()):
                 continue
             if element.comment != attachment.comment:
-                why = death(self.kernel, self.rtnl, element, {each.address.packed for each in wanted.entries})
+                given = {each.address.packed for each in wanted.entries}
+                why = death(self.kernel, self.rtnl, element, attachment, given)
                 take_over(entry, element.comment, attachment, why, self.say)
             self._delete(name, element.key)
             if name.startswith("hostips"):

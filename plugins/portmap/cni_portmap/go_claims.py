@@ -1,16 +1,18 @@
 """Host ports that containers hold in Go's layouts, in iptables' chains or in its tables ``cni_hostport``.
 
-Ours come first in the packet's path, so without this a container of Go's would lose its port silently. Nothing is
-listed unless one of Go's chains or tables is there, which is while pods of Go's plugins, or of our iptables backend, run.
+Ours come first in the packet's path, so without this a container of Go's would lose its port silently; and what such a
+container has is CHECK's to find. Nothing is listed unless one of Go's chains or tables is there, which is while pods of
+Go's plugins, or of our iptables backend, run.
 """
 
 from cni.address import Address
+from cni.errors import CheckFailed
 from cni.kernel import iptables
-from cni.kernel.compat import compared
+from cni.kernel.compat import compared, loaded
 from cni.kernel.nftables import Nftables
 from cni_portmap import chains
 from cni_portmap.go_rules import Listed, Seen
-from cni_portmap.go_tables import CHAINS, TABLE, values
+from cni_portmap.go_tables import TABLE
 from cni_portmap.holder import go_death, take_over
 from cni_portmap.settings import NAMES
 
@@ -23,99 +25,148 @@ if TYPE_CHECKING:
     from cni.names import Attachment
     from cni_portmap.owned import Entry
 
+_LEGACY = "iptables-legacy"
+# The chains of the tables in the order in which packets meet them.
+_ENTERED = ("hostip_hostports", "hostports")
+
 
 def refuse(
     kernel: Nftables, rtnl: "Rtnl", attachment: "Attachment", entries: "list[Entry]", say: "Callable[[str], None]"
 ) -> None:
     """Raise ``Refused`` if another container that lives, or may, holds one of these ports there, naming both."""
-    tables = kernel.tables()
-    for version, family in iptables.FAMILIES.items():
+    for version in iptables.FAMILIES:
         mine = [entry for entry in entries if entry.version == version]
-        size = len(mine[0].address.packed) if mine else 0
-        held: list[Claim] = []
-        if mine and (family, "nat") in tables and kernel.chain(family, "nat", chains.DNAT) is not None:
-            held += _by_iptables(kernel, family, attachment, {entry.host_port for entry in mine}, size)
-        if mine and (family, TABLE) in tables:
-            held += _by_tables(kernel, family, attachment, size)
-        if mine:
-            held += _by_legacy(version, attachment, {entry.host_port for entry in mine})
-        for claim in held:
+        for claim in _claims(kernel, version, mine):
             for entry in mine:
-                if claim.overlaps(entry):
-                    why = go_death(rtnl, claim.owner, claim.address, entry.address)
+                if not claim.is_of(attachment) and claim.overlaps(entry):
+                    why = go_death(rtnl, claim.owner, claim.address, attachment, entry.address)
                     take_over(entry, claim.name, attachment, why, say)
 
 
-class Claim:
-    """A port of the node that a rule translates, and whose it is."""
+def compare(kernel: Nftables, attachment: "Attachment", entries: "list[Entry]") -> bool:
+    """Whether the container has its ports there: False where it has nothing, ``CheckFailed`` where a part is missing."""
+    families = {version: [entry for entry in entries if entry.version == version] for version in iptables.FAMILIES}
+    claims = {
+        version: [claim for claim in _claims(kernel, version, mine) if claim.is_of(attachment)]
+        for version, mine in families.items()
+    }
+    if not any(claims.values()):
+        return False
+    for entry in entries:
+        first = next((claim for claim in claims[entry.version] if claim.serves(entry)), None)
+        if first is None or not _is_entered(kernel, entry.version, first.table):
+            raise CheckFailed(f"{entry} of {attachment} is missing", "in the rules that Go's portmap made")
+        if (first.address, first.port) != (entry.address, entry.port):
+            raise CheckFailed(f"{entry} of {attachment} leads elsewhere", "in the rules that Go's portmap made")
+    return True
 
-    __slots__ = ("_hosts", "_ports", "_protocol", "address", "name", "owner")
+
+def _claims(kernel: Nftables, version: int, mine: "list[Entry]") -> "Iterator[Claim]":
+    """Whoever has one of these ports of one family, in the order in which packets meet them."""
+    if not mine:
+        return
+    tables, family = kernel.tables(), iptables.FAMILIES[version]
+    size, wanted = len(mine[0].address.packed), {entry.host_port for entry in mine}
+    if (family, "nat") in tables and kernel.chain(family, "nat", chains.DNAT) is not None:
+        yield from _by_iptables(kernel, family, wanted, size)
+    if (family, TABLE) in tables:
+        yield from _by_tables(kernel, family, size)
+    yield from _by_legacy(version, wanted)
+
+
+def _is_entered(kernel: Nftables, version: int, table: str) -> bool:
+    """Whether packets get to the rules at all."""
+    family = iptables.FAMILIES[version]
+    if table == TABLE:
+        hooked = [chain for chain in ("prerouting", "output") if kernel.chain(family, TABLE, chain) is not None]
+        return bool(hooked) and all(kernel.rules(family, TABLE, chain) for chain in hooked)
+    hooks = ("PREROUTING", "OUTPUT")
+    if table == _LEGACY:
+        there = iptables.legacy_rules(version, [*hooks])
+        return all(any(Listed(line).target == chains.DNAT for line in there.get(hook, ())) for hook in hooks)
+    return all(any(chains.DNAT in rule.jumps_to() for rule in kernel.rules(family, "nat", hook)) for hook in hooks)
+
+
+class Claim:
+    """A port of the node that a rule translates, whose it is, and where it leads to."""
+
+    __slots__ = ("_hosts", "_place", "_ports", "_protocol", "address", "name", "owner", "port", "table")
 
     def __init__(
         self,
-        name: str,
+        place: "tuple[str, str]",
         owner: "tuple[str, str] | None",
-        protocol: str,
-        ports: "AbstractSet[int]",
-        hosts: "set[str]",
+        match: "tuple[str, AbstractSet[int], set[str]]",
         address: Address,
+        port: int,
     ) -> None:
-        """``hosts`` are the node's addresses that it is restricted to, none for all; ``address`` the container's."""
-        self.name = name
+        """``place`` is the table, and the container's chain or id; ``match`` protocol, ports of the node, its addresses.
+
+        No addresses of the node stand for all. ``address`` and ``port`` are the container's.
+        """
+        self.table, self._place = place
         self.owner = owner
+        self.name = f"container {self._place}" if self.table == TABLE else "/".join(owner or ("?", self._place))
+        self._protocol, self._ports, self._hosts = match
         self.address = address
-        self._protocol = protocol
-        self._ports = ports
-        self._hosts = hosts
+        self.port = port
+
+    def is_of(self, attachment: "Attachment") -> bool:
+        """Whether it is the attachment's container's."""
+        if self.table == TABLE:
+            return self._place == attachment.container
+        return self._place == chains.chain_name(attachment.network, attachment.container)
+
+    def _same_port(self, entry: "Entry") -> bool:
+        return entry.host_port in self._ports and NAMES.get(entry.protocol) == self._protocol
 
     def overlaps(self, entry: "Entry") -> bool:
-        """Whether an entry is for the same port."""
-        if entry.host_port not in self._ports or NAMES.get(entry.protocol) != self._protocol:
-            return False
-        return entry.everywhere or not self._hosts or str(entry.host) in self._hosts
+        """Whether an entry is for the same port, of some address at least."""
+        return self._same_port(entry) and (entry.everywhere or not self._hosts or str(entry.host) in self._hosts)
+
+    def serves(self, entry: "Entry") -> bool:
+        """Whether it takes all that an entry is for."""
+        return self._same_port(entry) and (not self._hosts or str(entry.host) in self._hosts)
 
 
 def _addresses(found: "Iterable[bytes]", size: int) -> "set[str]":
     return {str(Address(value)) for value in found if len(value) == size}
 
 
-def _by_iptables(
-    kernel: Nftables, family: int, attachment: "Attachment", wanted: "set[int]", size: int
-) -> "Iterator[Claim]":
-    own = chains.chain_name(attachment.network, attachment.container)
+def _by_iptables(kernel: Nftables, family: int, wanted: "set[int]", size: int) -> "Iterator[Claim]":
     for rule in kernel.rules(family, "nat", chains.DNAT):
         entry = Seen(rule, size)
-        if wanted.isdisjoint(entry.ports) or entry.target == own:
+        if wanted.isdisjoint(entry.ports):
             continue
-        owner = chains.owner_of(entry.comment)
         for translation in kernel.rules(family, "nat", entry.target):
             seen = Seen(translation, size)
-            if seen.target == "DNAT":
-                hosts = _addresses(compared(translation), size)
-                protocol, name = seen.protocol or entry.protocol, "/".join(owner or ("?", entry.target))
-                yield Claim(name, owner, protocol, seen.ports, hosts, Address.parse(seen.leads_to))
+            # what an entry rule does not let in, its chain does not serve
+            if seen.target == "DNAT" and (not entry.protocol or seen.protocol in ("", entry.protocol)):
+                ports, hosts = seen.ports & entry.ports, _addresses(compared(translation), size)
+                match = seen.protocol or entry.protocol, ports, hosts
+                owner = chains.owner_of(entry.comment)
+                yield Claim(("nat", entry.target), owner, match, Address.parse(seen.leads_to), seen.port)
 
 
-def _by_legacy(version: int, attachment: "Attachment", wanted: "set[int]") -> "Iterator[Claim]":
+def _by_legacy(version: int, wanted: "set[int]") -> "Iterator[Claim]":
     there = iptables.legacy_rules(version, [chains.DNAT])
-    own = chains.chain_name(attachment.network, attachment.container)
     for entry in map(Listed, there.get(chains.DNAT, ())):
-        if wanted.isdisjoint(entry.ports) or entry.target == own:
+        if wanted.isdisjoint(entry.ports):
             continue
-        owner = chains.owner_of(entry.comment)
         for rule in map(Listed, there.get(entry.target, ())):
-            if rule.target == "DNAT":
-                name = "/".join(owner or ("?", entry.target))
-                hosts = {rule.host} if rule.host else set()
-                yield Claim(name, owner, rule.protocol, rule.ports, hosts, Address.parse(rule.leads_to))
+            if rule.target == "DNAT" and rule.protocol == entry.protocol:
+                match = rule.protocol, rule.ports & entry.ports, {rule.host} if rule.host else set()
+                owner = chains.owner_of(entry.comment)
+                yield Claim((_LEGACY, entry.target), owner, match, Address.parse(rule.leads_to), rule.port)
 
 
-def _by_tables(kernel: Nftables, family: int, attachment: "Attachment", size: int) -> "Iterator[Claim]":
-    for chain in CHAINS[:2]:
+def _by_tables(kernel: Nftables, family: int, size: int) -> "Iterator[Claim]":
+    for chain in _ENTERED:
         for rule in kernel.rules(family, TABLE, chain) if kernel.chain(family, TABLE, chain) is not None else ():
             seen, conditions = Seen(rule, size), compared(rule)
-            addresses = [value for value in values(rule) - conditions if len(value) == size]
-            if rule.comment != attachment.container and addresses:
-                hosts = _addresses(conditions, size)
-                name = f"container {rule.comment}"
-                yield Claim(name, None, seen.protocol, seen.ports, hosts, Address(addresses[0]))
+            target = loaded(rule)
+            addresses = [value for value in target if len(value) == size]
+            if addresses:
+                match = seen.protocol, seen.ports, _addresses(conditions, size)
+                port = next((int.from_bytes(value, "big") for value in target if len(value) == 2), 0)
+                yield Claim((TABLE, rule.comment), None, match, Address(addresses[0]), port)

@@ -7,13 +7,12 @@ which ports are whose, of the former the addresses that the rules lead to. (pure
 
 from cni.address import Address
 from cni.kernel import compat
-from cni.kernel.rulespec import meaning
+from cni.kernel.rulespec import meaning, split
 from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Container, Sequence
     from typing import TypeVar
 
     from cni.kernel.nftables import Rule
@@ -24,11 +23,12 @@ if TYPE_CHECKING:
 class Listed:
     """A rule as iptables lists it, with what is asked of it."""
 
-    __slots__ = ("line", "options")
+    __slots__ = ("line", "meaning", "options")
 
     def __init__(self, line: str) -> None:
         self.line = line
-        self.options = dict(meaning(line))
+        self.meaning = meaning(line)
+        self.options = dict(self.meaning)
 
     @property
     def target(self) -> str:
@@ -37,8 +37,9 @@ class Listed:
 
     @property
     def comment(self) -> str:
-        """Its comment."""
-        return self.options.get("--comment", "")
+        """Its comment; conditions may have another behind it."""
+        words = split(self.line)
+        return words[words.index("--comment") + 1] if "--comment" in words[:-1] else ""
 
     @property
     def protocol(self) -> str:
@@ -55,7 +56,7 @@ class Listed:
     def conditions(self) -> "frozenset[tuple[str, str]]":
         """What an entry rule asks for besides protocol and ports."""
         usual = ("-A", "-j", "-p", "--dports", "--dport", "--comment")
-        return frozenset((name, value) for name, value in self.options.items() if name not in usual)
+        return frozenset((name, value) for name, value in self.meaning if name not in usual)
 
     @property
     def host(self) -> str:
@@ -67,6 +68,12 @@ class Listed:
         """The container's address of a translation, the empty text for other rules."""
         destination = self.options.get("--to-destination", "")
         return destination[1:].split("]")[0] if destination.startswith("[") else destination.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        """The container's port of a translation, 0 for other rules."""
+        text = self.options.get("--to-destination", "").rpartition(":")[2]
+        return int(text) if text.isdigit() else 0
 
 
 class Seen:
@@ -93,6 +100,20 @@ class Seen:
         return int.from_bytes(self._information[36:38], "big")
 
 
+class AllBut:
+    """The addresses of the container's other interfaces, where only this attachment's are known: by prevResult."""
+
+    def __init__(self, known: "Sequence[Address]") -> None:
+        """Of a family of which none is known, none is another's."""
+        self._known: dict[int, set[str]] = {}
+        for address in known:
+            self._known.setdefault(address.version, set()).add(str(address))
+
+    def __contains__(self, text: object) -> bool:
+        known = self._known.get(6 if ":" in str(text) else 4)
+        return bool(text) and known is not None and text not in known
+
+
 def by_mapping(rules: "Sequence[R]") -> "list[list[R]]":
     """A container's own chain cut into mappings: each ends in its translation."""
     groups: list[list[R]] = [[]]
@@ -104,7 +125,7 @@ def by_mapping(rules: "Sequence[R]") -> "list[list[R]]":
 
 
 def going(
-    entries: "Sequence[R]", rules: "Sequence[R]", comment: str, living: "AbstractSet[str]"
+    entries: "Sequence[R]", rules: "Sequence[R]", comment: str, living: "Container[str]"
 ) -> "tuple[list[R], list[list[R]]]":
     """Of the entry rules to a container's chain and of its rules those of one attachment: entries, and mappings.
 

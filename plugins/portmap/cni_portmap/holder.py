@@ -3,7 +3,7 @@
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel.nftables import Element, Nftables
-from cni.names import Attachment, interface_fault
+from cni.names import ALIAS_MAX, Attachment, beginning, interface_fault, is_alias
 from cni_portmap import layout
 from cni_portmap.owned import Owned
 
@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cni.kernel.rtnl import Rtnl
+    from cni.address import Prefix
+    from cni.kernel.rtnl import Link, Rtnl
     from cni.result import Interface
 
 _REUSED = "its address was given to the new one"
@@ -44,38 +45,68 @@ def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "
     return ""
 
 
-def go_death(rtnl: "Rtnl", owner: "tuple[str, str] | None", address: Address, new: Address) -> str:
+def go_death(
+    rtnl: "Rtnl", owner: "tuple[str, str] | None", address: Address, attachment: Attachment, new: Address
+) -> str:
     """Why a container that Go's layouts tell does not live any more; the empty text if it does, or may.
 
-    ``owner`` is its network and id, None where they are not told; ``new`` the address of who asks for its port.
+    ``owner`` is its network and id, None where they are not told; ``attachment`` asks for its port, and has ``new``.
     """
     if address == new:
-        return _REUSED
+        if owner is not None and owner[0] == attachment.network:
+            return _REUSED
+        if owner is None and _links_to(rtnl, address) == 1:
+            return _REUSED
     return _container_gone(rtnl, *owner, address) if owner is not None else ""
 
 
+def _links_to(rtnl: "Rtnl", address: Address) -> int:
+    """How many of the node's links have the subnet of an address: of two each may be another network's."""
+    return sum(any(address in subnet for subnet in _subnets(rtnl, link, address)) for link in rtnl.links())
+
+
+def _subnets(rtnl: "Rtnl", link: "Link", address: Address) -> "list[Prefix]":
+    """The subnets of an address's family that a link is in; those stay, in IPv4, while the link is down."""
+    return [each.prefix.network for each in rtnl.addresses(link.index, address.family) if not each.scope]
+
+
 def _container_gone(rtnl: "Rtnl", network: str, container: str, address: Address) -> str:
-    """Only behind a bridge all of whose ports tell their attachments, as our bridge's do, that can be known."""
-    route = rtnl.route_to(address)
-    bridge = rtnl.link(index=route.index) if route is not None and route.index else None
-    if bridge is None:
-        return f"no route leads to {address}"
-    if bridge.kind != "bridge":
+    """Only behind a bridge, where no link tells that it is the container's, and none that tells nobody may be.
+
+    What routes tell is left out: a bridge that is down has none, and the containers behind it live.
+    """
+    links = rtnl.links()
+    bridges = [link for link in links if link.kind == "bridge"]
+    if not any(address in subnet for bridge in bridges for subnet in _subnets(rtnl, bridge, address)):
         return ""
-    for link in rtnl.links():
-        told = link.alias.count("/") == 2
-        if link.master == bridge.index and (not told or link.alias.startswith(f"{network}/{container}/")):
+    told = beginning(f"{network}/{container}/", ALIAS_MAX)
+    for link in links:
+        if link.alias.startswith(told) or (not is_alias(link.alias) and _may_lead_to(rtnl, links, link, address)):
             return ""
-    return f"no port of {bridge.name} is its"
+    return "no link of the node is its"
 
 
-def death(kernel: Nftables, rtnl: "Rtnl", element: Element, addresses: "set[bytes]") -> str:
+def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Address) -> bool:
+    """Whether a link may be that of a container with this address: those of Go's plugins tell nothing.
+
+    A bridge that is in other subnets alone has it not, unless VLANs keep several networks apart there.
+    """
+    if link.kind != "veth" or not (link.master or link.name.startswith("veth")):
+        return False
+    for bridge in links:
+        if bridge.index == link.master and not bridge.vlan_filtering:
+            subnets = _subnets(rtnl, bridge, address)
+            return not subnets or any(address in subnet for subnet in subnets)
+    return True
+
+
+def death(kernel: Nftables, rtnl: "Rtnl", element: Element, attachment: Attachment, addresses: "set[bytes]") -> str:
     """Why the holder of an element of our table does not live any more; the empty text if it does, or may.
 
-    ``addresses`` are those of the attachment that wants it: IPAM gave them, so nobody else has them now.
+    ``addresses`` are those of the attachment that wants it: its network's IPAM gave them, so nobody else there has them.
     """
     length = 4 if len(element.data) == 8 else 16
-    if element.data[:length] in addresses:
+    if element.data[:length] in addresses and element.comment.partition("/")[0] == attachment.network:
         return _REUSED
     link, alias = _owner(kernel, element.comment)
     if not link:

@@ -73,9 +73,13 @@ class HostPorts(Effect):
         ]
 
     def compare(self) -> None:
-        """Rules, elements and records are there, and are this attachment's."""
+        """Rules, elements and records are there, and are this attachment's; or Go's, from before ours took its place."""
         kernel = nftables.here()
-        _compare(kernel, self.attachment, self.owned)
+        recorded = bool(layout.attachments(kernel).of(self.attachment.link))
+        if not recorded and go_claims.compare(kernel, self.attachment, self.owned.entries):
+            _compare_owners(kernel, self.attachment, self.owned)
+        else:
+            _compare(kernel, self.attachment, self.owned)
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have records."""
@@ -162,6 +166,15 @@ def _compare(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
         if any(element is None for element in kernel.elements_of(INET, TABLE, name, list(keys))):
             raise CheckFailed(f"{WHERE}: connections from {source.network} to {attachment} are not masqueraded")
     _compare_records(kernel, attachment, wanted)
+
+
+def _compare_owners(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
+    """What our table has comes first, so nobody else is to have the ports there."""
+    for name, elements in wanted.mapped().items():
+        found = kernel.elements_of(INET, TABLE, name, list(elements))
+        for entry, element in zip(elements.values(), found, strict=True):
+            if element is not None:
+                raise CheckFailed(f"{WHERE}: {entry} of {attachment} is that of {element.comment} by now")
 
 
 def _compare_chains(kernel: Nftables, wanted: Owned) -> None:

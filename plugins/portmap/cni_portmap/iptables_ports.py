@@ -8,22 +8,22 @@ from cni.address import Address
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import iptables, nftables
 from cni.kernel.rulespec import meaning, split
-from cni.names import Attachment
 from cni.plan import Effect
 from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
 from cni_portmap.change import Change
-from cni_portmap.go_rules import Listed, by_mapping
+from cni_portmap.go_rules import AllBut, Listed, by_mapping
 from cni_portmap.holder import go_death, take_over
-from cni_portmap.iptables_release import Removal, entry_comments, remains
+from cni_portmap.iptables_release import Removal, entered, remains
 from cni_portmap.owned import Owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Rtnl
+    from cni.names import Attachment
     from cni_portmap.settings import Settings, Target
 
 _TRIES = 5
@@ -32,7 +32,7 @@ _TRIES = 5
 class IptablesPorts(Effect):
     """The host ports of one attachment, in iptables."""
 
-    __slots__ = ("namespace", "rtnl", "said", "say", "targets")
+    __slots__ = ("known", "namespace", "rtnl", "said", "say", "targets")
 
     def __init__(
         self,
@@ -42,14 +42,19 @@ class IptablesPorts(Effect):
         say: "Callable[[str], None]",
         targets: "Sequence[Target]" = (),
         said: "Settings | None" = None,
+        known: "Sequence[Address]" = (),
     ) -> None:
-        """``namespace`` is the container's, None where it is gone; without ``said`` (DEL, GC) nothing can be made."""
+        """``namespace`` is the container's, None where it is gone: then ``known`` addresses, if any, are the attachment's.
+
+        Without ``said`` (DEL, GC) nothing can be made.
+        """
         super().__init__(attachment)
         self.rtnl = rtnl
         self.namespace = namespace
         self.say = say
         self.targets = list(targets)
         self.said = said
+        self.known = known
 
     def identify(self, attachment: "Attachment") -> str:
         """The container's own chain."""
@@ -98,7 +103,7 @@ class IptablesPorts(Effect):
         assert said is not None  # noqa: S101
         there = iptables.rules(iptables.PROGRAMS[target.version], self._looked_at)
         entries = chains.entries(who, said, target.version)
-        gone = self._room(target, there, [Listed(line) for line in entries])
+        gone = self._room(target, there, entries)
         gone += remains(there, self.identity, chains.comment(who), self.others)
         left = {meaning(line) for lines in there.values() for line in lines}
         left -= {meaning(f"-A{line[2:]}") for line in gone}
@@ -117,19 +122,20 @@ class IptablesPorts(Effect):
     def _looked_at(self) -> "list[str]":
         return [*chains.BASE, DNAT, SETMARK, MASQ, self.identity]
 
-    def others(self) -> "set[str]":
+    def others(self) -> "Container[str]":
         """The addresses of the container's other interfaces: what leads there is another attachment's."""
         if self.namespace is None:
-            return set()
+            return AllBut(self.known)
         return {str(address) for address in self.namespace.addresses_beside(self.attachment.ifname)}
 
-    def _room(self, target: "Target", there: "dict[str, list[str]]", entries: "list[Listed]") -> "list[str]":
+    def _room(self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]") -> "list[str]":
         """Lines that take dead containers' mappings away; raises ``Refused`` if a living one has a port."""
-        lines: list[str] = []
-        comment = chains.comment(self.attachment)
-        for held in map(Listed, there.get(DNAT, ())):
-            if held.comment == comment or not held.target.startswith("CNI-DN-"):
-                continue
+        gone: list[str] = []
+        mine = chains.comment(self.attachment), self.identity
+        listed = [rule for rule in map(Listed, there.get(DNAT, ())) if rule.target.startswith(chains.OWN)]
+        others = [rule for rule in listed if (rule.comment, rule.target) != mine]
+        entries = self._as_printed(target, there, lines, others)
+        for held in others:
             ports = {
                 port
                 for entry in entries
@@ -139,8 +145,34 @@ class IptablesPorts(Effect):
             for group in by_mapping([Listed(line) for line in there.get(held.target, ())]) if ports else ():
                 if self._overlaps(target, group[-1], ports):
                     self._take_over(target, held, group[-1])
-                    lines += [f"-D{rule.line[2:]}" for rule in group]
-        return lines
+                    gone += [f"-D{rule.line[2:]}" for rule in group]
+        return gone
+
+    def _as_printed(
+        self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]", others: "list[Listed]"
+    ) -> "list[Listed]":
+        """Our entry rules, to be compared with what iptables printed.
+
+        How it prints conditions is its own affair, so it is asked, where another's conditions may be the same: the
+        rules are put where they do nothing, at the end of our chain, and taken away.
+        """
+        entries = [Listed(line) for line in lines]
+        if not any(_may_mean_the_same(entry, other) for entry in entries for other in others):
+            return entries
+        name, chain = iptables.PROGRAMS[target.version], self.identity
+        before = there.get(chain, [])
+        new = [] if chain in there else [f"-N {chain}"]
+        tried = [f"-A {chain}{line.removeprefix(f'-A {DNAT}').removesuffix(chain)}RETURN" for line in lines]
+        fault = iptables.restore(name, new + tried)
+        if fault:
+            raise CNIError(f"failed to set up host ports with {name}: {fault}", f"the rules: {'; '.join(tried)}")
+        fault, text = iptables.run(name, "-t", "nat", "-S", chain)
+        printed = [line for line in text.splitlines() if line.startswith("-A ")][len(before) :]
+        away = [f"-F {chain}", f"-X {chain}"] if new else [f"-D{line[2:]}" for line in printed]
+        fault = fault or iptables.restore(name, away)
+        if fault:
+            raise CNIError(f"failed to read host ports with {name}: {fault}", f"the rules: {'; '.join(tried)}")
+        return [Listed(line) for line in printed]
 
     def _overlaps(self, target: "Target", held: Listed, ports: "set[int]") -> bool:
         return any(
@@ -154,7 +186,7 @@ class IptablesPorts(Effect):
         owner, address = chains.owner_of(entry.comment), Address.parse(held.leads_to)
         name = "/".join(owner or ("?", entry.target))
         port = f"{held.protocol} port {', '.join(map(str, sorted(held.ports)))}"
-        why = go_death(self.rtnl, owner, address, target.prefix.address)
+        why = go_death(self.rtnl, owner, address, self.attachment, target.prefix.address)
         take_over(port, name, self.attachment, why, self.say)
 
     # compare
@@ -203,18 +235,19 @@ class IptablesPorts(Effect):
 
     def remove(self) -> None:
         """This attachment's rules, and the shared chains with the last of all."""
-        Removal(self.attachment, self.others, self.say).everything()
+        Removal(self.identity, chains.comment(self.attachment), self.others, self.say).everything()
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:
         """What the network's containers have, told by the comments of their entry rules, of which none is valid."""
         kept = {self.identify(attachment) for attachment in valid}
-        owners = dict.fromkeys(map(chains.owner_of, entry_comments(nftables.here())))
-        gone = [
-            owner for owner in owners if owner is not None and owner[0] == network and chain_name(*owner) not in kept
-        ]
-        for owner in gone:
-            Removal(Attachment(*owner, self.attachment.ifname), set, self.say).everything()
-        return [chain_name(*owner) for owner in gone]
+        gone = {
+            (chain, comment): None
+            for comment, chain in entered(nftables.here())
+            if chain.startswith(chains.OWN) and chain not in kept and _is_of(comment, network)
+        }
+        for chain, comment in gone:
+            Removal(chain, comment, set, self.say).everything()
+        return list(dict.fromkeys(chain for chain, _ in gone))
 
     def describe(self) -> str:
         """As iptables-restore would be told."""
@@ -224,3 +257,19 @@ class IptablesPorts(Effect):
             lines += chains.translations(self.attachment, target, self.said)
             lines += chains.entries(self.attachment, self.said, target.version)
         return "\n".join(lines)
+
+
+def _is_of(comment: str, network: str) -> bool:
+    owner = chains.owner_of(comment)
+    return owner[0] == network if owner is not None else chains.is_cut(comment, network)
+
+
+def _may_mean_the_same(entry: Listed, other: Listed) -> bool:
+    """Whether two entry rules for one port have conditions whose words differ: their meaning may be one."""
+    return bool(
+        entry.protocol == other.protocol
+        and entry.ports & other.ports
+        and entry.conditions
+        and other.conditions
+        and entry.conditions != other.conditions
+    )

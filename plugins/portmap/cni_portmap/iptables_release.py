@@ -11,28 +11,29 @@ from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import IPV4, Transaction
 from cni.plan import raise_together
 from cni_portmap import chains, flows
-from cni_portmap.chains import DNAT, MASQ, OLD_SNAT, SETMARK, chain_name
+from cni_portmap.chains import DNAT, MASQ, OLD_SNAT, SETMARK
 from cni_portmap.go_rules import Listed, Seen, going
 from cni_portmap.owned import Entry
 from cni_portmap.settings import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from cni.names import Attachment
+    from collections.abc import Callable, Container, Iterator
 
 
 class Removal:
     """What one attachment has there; what leads to another interface of its container, or is another's, stays."""
 
     def __init__(
-        self, attachment: "Attachment", living: "Callable[[], set[str]]", say: "Callable[[str], None]"
+        self, chain: str, comment: str, living: "Callable[[], Container[str]]", say: "Callable[[str], None]"
     ) -> None:
-        """``living`` gives the addresses of the container's other interfaces; asked only where there is something."""
-        self._chain = chain_name(attachment.network, attachment.container)
-        self._old = chain_name(attachment.network, attachment.container, "CNI-SN-")
-        self._comment = chains.comment(attachment)
+        """``chain`` is the container's, ``comment`` what its entry rules bear.
+
+        ``living`` gives the addresses of the container's other interfaces; asked only where there is something.
+        """
+        self._chain = chain
+        self._old = chains.old_name(chain)
+        self._comment = comment
         self._living = living
         self._say = say
         self._removed = False
@@ -106,7 +107,9 @@ class Removal:
         return lines + [f"-F {chain}" for chain in empty] + [f"-X {chain}" for chain in empty]
 
 
-def remains(there: "dict[str, list[str]]", chain: str, comment: str, living: "Callable[[], set[str]]") -> "list[str]":
+def remains(
+    there: "dict[str, list[str]]", chain: str, comment: str, living: "Callable[[], Container[str]]"
+) -> "list[str]":
     """Lines for iptables-restore that take away what one attachment has in listed chains."""
     if chain not in there:
         return []
@@ -115,14 +118,15 @@ def remains(there: "dict[str, list[str]]", chain: str, comment: str, living: "Ca
     return [f"-D{rule.line[2:]}" for rule in (*own, *(rule for group in groups for rule in group))]
 
 
-def entry_comments(kernel: Nftables) -> "Iterator[str]":
-    """The comments of all entry rules, in iptables-nft and in iptables-legacy; for GC."""
+def entered(kernel: Nftables) -> "Iterator[tuple[str, str]]":
+    """Comment and chain of all entry rules, in iptables-nft and in iptables-legacy; for GC."""
     for family in iptables.FAMILIES.values():
         for rule in kernel.rules(family, "nat", DNAT):
-            yield comment_of(rule)
+            for chain in rule.jumps_to():
+                yield comment_of(rule), chain
     for version in (4, 6):
-        for line in iptables.legacy_rules(version, [DNAT]).get(DNAT, ()):
-            yield Listed(line).comment
+        for listed in map(Listed, iptables.legacy_rules(version, [DNAT]).get(DNAT, ())):
+            yield listed.comment, listed.target
 
 
 def _entry(rule: Seen, host_port: int) -> Entry:

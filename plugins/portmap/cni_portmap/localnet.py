@@ -25,6 +25,7 @@ from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
 from cni.kernel.transaction import IFNAME, INET, INET_SERVICE, IPV4, PREROUTING, SetType, Transaction, pack
 from cni.plan import Effect
+from cni_portmap import layout
 from cni_portmap.chains import DNAT
 from cni_portmap.go_rules import Listed, Seen
 from cni_portmap.go_tables import CHAINS, values
@@ -128,7 +129,7 @@ class Localnet(Effect):
     # compare
 
     def compare(self) -> None:
-        """The sysctl is on, and neighbours are kept out."""
+        """The sysctl is on, and neighbours are kept out; Go's portmap, of whose containers we have no record, did not."""
         link = self._link()
         if not link:
             return
@@ -138,6 +139,9 @@ class Localnet(Effect):
         if not self.guard:
             return
         kernel = nftables.here()
+        mine = self.attachment.link
+        if not _records(kernel).of(mine) and not layout.attachments(kernel).of(mine):
+            return
         chain = kernel.chain(INET, TABLE, _CHAIN)
         hooked = chain is not None and chain.get_attr("NFTA_CHAIN_HOOK") is not None
         if not hooked or not kernel.rules(INET, TABLE, _CHAIN):

@@ -1,5 +1,6 @@
 """What should be for one attachment's host ports: the one description that every verb walks."""
 
+from cni_portmap import settings
 from cni_portmap.go_tables import GoTables
 from cni_portmap.hostports import HostPorts
 from cni_portmap.iptables_ports import IptablesPorts
@@ -47,4 +48,6 @@ def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None") -> "Sta
     who = call.attachment
     # removed in reverse: whether anybody needs localhost is known when the ports are gone
     yield [Localnet(who, rtnl, call.say)]
-    yield [HostPorts(who, rtnl, call.say), IptablesPorts(who, rtnl, namespace, call.say), GoTables(who, namespace)]
+    known = settings.known(call)
+    iptables = IptablesPorts(who, rtnl, namespace, call.say, known=known)
+    yield [HostPorts(who, rtnl, call.say), iptables, GoTables(who, namespace, known)]
