@@ -11,6 +11,10 @@ In nftables, by default, one table of our own::
             type ipv4_addr
             elements = { 10.1.2.5 comment "mynet/ctr1/eth0" }
         }
+        set shared4 {                                   # only where several networks have an address
+            type ipv4_addr . inet_service
+            elements = { 10.1.2.5 . 24 }
+        }
         chain postrouting {
             type nat hook postrouting priority srcnat; policy accept;
             ip daddr 224.0.0.0/4 return
@@ -22,6 +26,9 @@ In nftables, by default, one table of our own::
 A packet costs one look-up a subnet, ADD and DEL two elements an address, however many pods there are. Verdict maps are
 avoided: the kernel checks every chain behind them at each change. The last address of a subnet takes the subnet's set
 and rule along, the last one of all the table.
+
+Two networks may each have a pod of the same address: its element is the younger's, and goes to another that has a record
+of it when that one ends. Records are searched for that only where the address is told to be shared.
 """
 
 from cni import masquerade_go
@@ -31,7 +38,8 @@ from cni.kernel import expressions as nft
 from cni.kernel import nftables
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
-from cni.kernel.transaction import ADDRESS, INET, INET_SERVICE, POSTROUTING, WORD, SetType, Transaction
+from cni.kernel.transaction import ADDRESS, INET, INET_SERVICE, POSTROUTING, WORD, SetType, Transaction, pack
+from cni.names import COMMENT_MAX, beginning
 from cni.plan import Effect, raise_together
 
 TYPE_CHECKING = False
@@ -51,6 +59,11 @@ def attachments(kernel: Nftables, version: int) -> Records:
     return Records(kernel, INET, TABLE, f"attachments{version}", (ADDRESS[version], INET_SERVICE))
 
 
+def _fields(prefix: Prefix) -> list[bytes]:
+    """The parts of the record of an address."""
+    return [prefix.address.packed, prefix.length.to_bytes(2, "big")]
+
+
 def prefix_of(record: "Sequence[bytes]") -> Prefix:
     """What such a record tells."""
     address, length = record
@@ -62,6 +75,16 @@ def _set_name(subnet: Prefix) -> str:
     if subnet.version == 4:
         return f"pods_{subnet}"
     return f"pods_{subnet.address.packed.hex('_', 2)}/{subnet.length}"
+
+
+def _shared(version: int) -> tuple[str, SetType]:
+    """The set of the addresses that several networks have, with their subnets' lengths."""
+    return f"shared{version}", SetType([ADDRESS[version], INET_SERVICE])
+
+
+def _of_network(comment: str, attachment: "Attachment") -> bool:
+    """Whether an element is that of an attachment of the same network."""
+    return comment.startswith(beginning(f"{attachment.network}/", COMMENT_MAX))
 
 
 def _subnet(set_name: str) -> Prefix | None:
@@ -191,7 +214,7 @@ class _Change:
             self._admit(transaction, attachment, prefix, gone, rules)
         for version, records in self.records.items():
             mine = [prefix for prefix in dict.fromkeys(prefixes) if prefix.version == version]
-            records.write(transaction, attachment, [[p.address.packed, p.length.to_bytes(2, "big")] for p in mine])
+            records.write(transaction, attachment, [_fields(prefix) for prefix in mine])
         self.kernel.commit(transaction, self.generation)
 
     def _table(self, transaction: Transaction) -> "list[str]":
@@ -225,9 +248,33 @@ class _Change:
             rules.append(name)
             transaction.add_set(name, SetType([ADDRESS[prefix.version]]))
             _add_rule(transaction, subnet)
-        if key not in gone.get(name, []) and self.kernel.element(INET, TABLE, name, key) is not None:
+        found = self.kernel.element(INET, TABLE, name, key) if key not in gone.get(name, []) else None
+        if found is not None:
             transaction.delete_element(name, key)
+            if not _of_network(found.comment, attachment):
+                self._share(transaction, prefix)
         transaction.add_element(name, key, comment=attachment.comment)
+
+    def _share(self, transaction: Transaction, prefix: Prefix) -> None:
+        """Note that an address is not one network's alone."""
+        name, type = _shared(prefix.version)
+        transaction.add_set(name, type)
+        key = pack(type.key, _fields(prefix))
+        if self.kernel.element(INET, TABLE, name, key) is None:
+            transaction.add_element(name, key)
+
+    def _pass_on(self, transaction: Transaction, link: str, prefix: Prefix) -> bool:
+        """Whether somebody else has a shared address, who gets the element of it that has just been deleted."""
+        name, type = _shared(prefix.version)
+        key = pack(type.key, _fields(prefix))
+        if self.kernel.element(INET, TABLE, name, key) is None:
+            return False
+        others = self.records[prefix.version].others(link, _fields(prefix))
+        if others:
+            transaction.add_element(_set_name(prefix.network), prefix.address.packed, comment=others[0])
+        else:
+            transaction.delete_element(name, key)
+        return bool(others)
 
     def _held(self, link: str) -> "tuple[str, list[Prefix]]":
         """Whose the records of a link are, by their comment, and the addresses that they tell."""
@@ -241,7 +288,7 @@ class _Change:
     def _forget(
         self, transaction: Transaction, link: str, owner: str, held: "list[Prefix]"
     ) -> "dict[str, list[bytes]]":
-        """Take an attachment's elements and records away: the keys that went, by set. Another owner's element stays."""
+        """Take an attachment's elements and records away: the keys that went, by set. What another one has too stays."""
         gone: dict[str, list[bytes]] = {}
         for version, records in self.records.items():
             count = sum(prefix.version == version for prefix in held)
@@ -253,7 +300,8 @@ class _Change:
                 element = self.kernel.element(INET, TABLE, name, key)
                 if element is not None and element.comment == owner:
                     transaction.delete_element(name, key)
-                    gone.setdefault(name, []).append(key)
+                    if not self._pass_on(transaction, link, prefix):
+                        gone.setdefault(name, []).append(key)
         return gone
 
     def remove(self, link: str) -> None:
@@ -311,7 +359,7 @@ def _compare(kernel: Nftables, attachment: "Attachment", prefixes: "list[Prefix]
         element = kernel.element(INET, TABLE, name, prefix.address.packed)
         if element is None or prefix not in recorded:
             raise CheckFailed(f"{where}: {prefix.address} is not masqueraded")
-        if element.comment != attachment.comment:
+        if element.comment != attachment.comment and _of_network(element.comment, attachment):
             raise CheckFailed(f"{where}: {prefix.address} is that of {element.comment} by now")
         if name not in comments:
             raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")

@@ -195,6 +195,37 @@ def test_an_address_goes_to_the_younger_and_the_older_ones_end_leaves_it(empty: 
 
 
 @root
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_an_address_that_several_networks_have_is_masqueraded_until_the_last_ones_end(
+    empty: Netns, order: tuple[int, ...]
+) -> None:
+    """Whoever goes first, in both families; CHECK of those that stay passes, and the last takes the table along."""
+    pods = [Masquerade(Attachment(f"net{number}", "c1", "eth0"), FOUR + SIX) for number in range(3)]
+    for pod in pods:
+        pod.make()
+    for place, number in enumerate(order):
+        for left in order[place:]:
+            pods[left].compare()
+            pods[left].make()  # who moves to the address it has takes nothing from the others
+        pods[number].remove()
+    assert ruleset(empty) == ""
+
+
+@root
+def test_a_shared_address_that_one_network_gives_up_is_the_others_still(empty: Netns) -> None:
+    """By an ADD with other addresses; when nobody shares it any more it goes with its subnet's set and rule."""
+    other = Masquerade(Attachment("net2", "c1", "eth0"), FOUR)
+    Masquerade(ONE, FOUR).make()
+    other.make()
+    Masquerade(other.attachment, prefixes("10.9.0.2/24")).make()
+    Masquerade(ONE, FOUR).compare()
+    assert '10.1.0.2 comment "net1/c1/eth0"' in ruleset(empty)
+    Masquerade(ONE).remove()
+    assert "10.1.0." not in ruleset(empty)
+    Masquerade(other.attachment, prefixes("10.9.0.2/24")).compare()
+
+
+@root
 def test_an_attachment_without_addresses_has_nothing(empty: Netns) -> None:
     """It changes nothing beside others, and its DEL neither."""
     Masquerade(ONE, FOUR).make()
