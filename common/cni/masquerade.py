@@ -139,12 +139,20 @@ class Masquerade(Effect):
         kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes))
 
     def compare(self) -> None:
-        """Records, elements and rules are there."""
+        """Records, elements and rules are there; or Go's, for the plugins may have been exchanged under a living pod."""
+        forms: list[Callable[[Attachment, Sequence[Prefix]], None]]
+        forms = [_compare, masquerade_go.check, masquerade_go.check_newer]
         if self.backend == "iptables":
-            masquerade_go.check(self.attachment, self.prefixes)
-            return
-        kernel = nftables.here()
-        _compare(kernel, self.attachment, self.prefixes)
+            forms.insert(0, forms.pop(1))
+        faults: list[CheckFailed] = []
+        for form in forms:
+            try:
+                form(self.attachment, self.prefixes)
+            except CheckFailed as fault:
+                faults.append(fault)
+            else:
+                return
+        raise faults[0]
 
     def remove(self) -> None:
         """Ours, then what the Go plugins or our iptables backend made for this attachment."""
@@ -342,7 +350,8 @@ def _add_rule(transaction: Transaction, subnet: Prefix) -> None:
     transaction.add_rule(_CHAIN, expressions, f"{word} saddr @{name} {word} daddr != {subnet} masquerade", name)
 
 
-def _compare(kernel: Nftables, attachment: "Attachment", prefixes: "list[Prefix]") -> None:
+def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    kernel = nftables.here()
     where = f"nftables table inet {TABLE}"
     chain = kernel.chain(INET, TABLE, _CHAIN)
     if chain is None or chain.get_attr("NFTA_CHAIN_HOOK") is None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cni.names import Attachment
 
 _POSTROUTING = "POSTROUTING"
-_NEWER_TABLE, _NEWER_CHAIN = "cni_plugins_masquerade", "masq_checks"
+_NEWER_TABLE, _NEWER_BASE, _NEWER_CHAIN = "cni_plugins_masquerade", "postrouting", "masq_checks"
 
 
 def chain_name(attachment: "Attachment") -> str:
@@ -79,16 +79,40 @@ def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", shared: bool
 
 def check(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     """Each address jumps to the chain, and the chain masquerades; raises ``CheckFailed``."""
-    chain = chain_name(attachment)
     for prefix in prefixes:
-        name = iptables.PROGRAMS[prefix.version]
-        fault, rules = iptables.run(name, "-t", "nat", "-S", chain)
-        if fault or "-j MASQUERADE" not in rules or f"-d {prefix.network} " not in rules:
-            raise CheckFailed(f"{name}: chain {chain} does not masquerade for {prefix.network}")
-        words = ("-s", str(prefix.address), "-m", "comment", "--comment", _comment(attachment), "-j", chain)
-        fault, _ = iptables.run(name, "-t", "nat", "-C", _POSTROUTING, *words)
-        if fault:
-            raise CheckFailed(f"{name}: {prefix.address} does not jump to chain {chain}")
+        fault = _fault(iptables.PROGRAMS[prefix.version], attachment, prefix)
+        legacy = iptables.legacy(prefix.version) if fault else ""
+        if fault and (not legacy or _fault(legacy, attachment, prefix)):
+            raise CheckFailed(fault)
+
+
+def _fault(name: str, attachment: "Attachment", prefix: Prefix) -> str:
+    """What an address lacks in the tables of one iptables."""
+    chain = chain_name(attachment)
+    fault, rules = iptables.run(name, "-t", "nat", "-S", chain)
+    if fault or "-j MASQUERADE" not in rules or f"-d {prefix.network} " not in rules:
+        return f"{name}: chain {chain} does not masquerade for {prefix.network}"
+    words = ("-s", str(prefix.address), "-m", "comment", "--comment", _comment(attachment), "-j", chain)
+    fault, _ = iptables.run(name, "-t", "nat", "-C", _POSTROUTING, *words)
+    return f"{name}: {prefix.address} does not jump to chain {chain}" if fault else ""
+
+
+def check_newer(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    """Each address has its rule in the newer form's table; raises ``CheckFailed``."""
+    from cni.kernel.compat import compared
+
+    kernel, instance = nftables.here(), _instance(attachment)
+    base = kernel.chain(INET, _NEWER_TABLE, _NEWER_BASE)
+    entered = base is not None and base.get_attr("NFTA_CHAIN_HOOK") is not None
+    if not entered or not any(_NEWER_CHAIN in r.jumps_to() for r in kernel.rules(INET, _NEWER_TABLE, _NEWER_BASE)):
+        raise CheckFailed(f"nftables table inet {_NEWER_TABLE}: nothing goes to its chain {_NEWER_CHAIN}")
+    found: set[bytes] = set()
+    for rule in kernel.rules(INET, _NEWER_TABLE, _NEWER_CHAIN):
+        if rule.comment.split(",")[0] == instance and list(rule.expressions("masq")):
+            found |= compared(rule)
+    for prefix in prefixes:
+        if prefix.address.packed not in found:
+            raise CheckFailed(f"nftables table inet {_NEWER_TABLE}: {prefix.address} is not masqueraded")
 
 
 # removing
