@@ -33,7 +33,7 @@ of it when that one ends. Records are searched for that only where the address i
 
 from cni import masquerade_go
 from cni.address import MULTICAST, Address, Prefix
-from cni.errors import CheckFailed
+from cni.errors import CheckFailed, CNIError
 from cni.kernel import expressions as nft
 from cni.kernel import nftables
 from cni.kernel.nftables import Nftables
@@ -144,11 +144,11 @@ class Masquerade(Effect):
         forms = [_compare, masquerade_go.check, masquerade_go.check_newer]
         if self.backend == "iptables":
             forms.insert(0, forms.pop(1))
-        faults: list[CheckFailed] = []
+        faults: list[CNIError] = []
         for form in forms:
             try:
                 form(self.attachment, self.prefixes)
-            except CheckFailed as fault:
+            except CNIError as fault:  # also that iptables is not there
                 faults.append(fault)
             else:
                 return

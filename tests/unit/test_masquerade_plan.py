@@ -195,6 +195,17 @@ def test_an_address_goes_to_the_younger_and_the_older_ones_end_leaves_it(empty: 
 
 
 @root
+def test_check_needs_no_program_to_tell_what_is_missing(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the node has no iptables there is nothing of it; where the configuration wants it, that is the fault."""
+    monkeypatch.setattr(program, "_FOLDERS", ())
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CheckFailed, match="postrouting is missing"):
+        Masquerade(ONE, FOUR).compare()
+    with pytest.raises(CNIError, match="no program iptables"):
+        Masquerade(ONE, FOUR, "iptables").compare()
+
+
+@root
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
 def test_an_address_that_several_networks_have_is_masqueraded_until_the_last_ones_end(
     empty: Netns, order: tuple[int, ...]
