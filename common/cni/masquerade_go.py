@@ -40,20 +40,26 @@ def _comment(attachment: "Attachment") -> str:
     return f'name: "{attachment.network}" id: "{attachment.container}"'
 
 
+def _program(version: int) -> str:
+    """The iptables to make rules with: the legacy one where the kernel has no nf_tables, which the other may need."""
+    legacy = iptables.LEGACY[version]
+    return legacy if nftables.here().absent and program.find(f"{legacy}-restore") else iptables.PROGRAMS[version]
+
+
 # making
 
 
 def add(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     """One iptables-restore a family; what the attachment had before is removed first. Raises ``CNIError``."""
     for version in sorted({prefix.version for prefix in prefixes}):
-        name = f"{iptables.PROGRAMS[version]}-restore"
+        name = f"{_program(version)}-restore"
         if not program.find(name):
             raise program.missing(name)
     with iptables.alone():
         _release(attachment, [prefix.address for prefix in prefixes], set)
         for version in sorted({prefix.version for prefix in prefixes}):
             mine = [prefix for prefix in prefixes if prefix.version == version]
-            name = iptables.PROGRAMS[version]
+            name = _program(version)
             missing, _ = iptables.run(name, "-t", "nat", "-S", chain_name(attachment))
             script = _script(attachment, mine, shared=not missing)
             fault = iptables.restore(name, script)

@@ -1,8 +1,12 @@
 """Masquerade as an effect: names and texts without a kernel; make, compare, remove and collect on one of one's own."""
 
+import errno
 import itertools
 import os
 import re
+import socket
+import struct
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +15,8 @@ from hypothesis import strategies as st
 from cni import masquerade_go
 from cni.address import Address, Prefix
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import program
+from cni.kernel import netlink, nftables, program
+from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.names import Attachment
 from node.namespace import Netns
@@ -322,6 +327,77 @@ def targets(at: Netns) -> list[str]:
     """What the rules of Go's chain of ``c1`` do, in order."""
     listed = at.run("iptables", "-t", "nat", "-S", masquerade_go.chain_name(ONE))
     return [line.rsplit(" ", 1)[1] for line in listed.splitlines() if line.startswith("-A")]
+
+
+class NoSocket(socket.socket):
+    """No nfnetlink: a socket to it cannot be opened."""
+
+    def __init__(self, family: int, kind: int, protocol: int) -> None:
+        if protocol == netlink.NETFILTER:
+            raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+        super().__init__(family, kind, protocol)
+
+
+class NoTables(socket.socket):
+    """nfnetlink without nf_tables behind it: what is sent comes back as an error."""
+
+    number = errno.EOPNOTSUPP
+
+    def send(self, data: bytes) -> int:  # type: ignore[override]
+        """Note the request's header, its type and its number."""
+        self.header = bytes(data[:16])
+        return len(data)
+
+    def recv(self, size: int) -> bytes:  # type: ignore[override]
+        """Refuse it."""
+        _, _, _, sequence, port = struct.unpack("=IHHII", self.header)
+        return struct.pack("=IHHIIi", 36, 2, 0, sequence, port, -self.number) + self.header
+
+
+class NoSubsystem(NoTables):
+    """The same as Linux says it."""
+
+    number = errno.EINVAL
+
+
+@pytest.fixture(params=[NoSocket, NoTables, NoSubsystem])
+def without_nf_tables(request: pytest.FixtureRequest, empty: Netns, monkeypatch: pytest.MonkeyPatch) -> Iterator[Netns]:
+    """A kernel without them; what the thread holds of another one, or of this one, is dropped."""
+    monkeypatch.setattr(netlink, "socket", request.param)
+    vars(nftables._thread_local).pop("held", None)
+    yield empty
+    vars(nftables._thread_local).pop("held", None)
+
+
+@root
+def test_without_nf_tables_there_is_nothing_to_remove_and_nothing_to_list(without_nf_tables: Netns) -> None:
+    """DEL and GC of a network succeed; CHECK and ADD do not, and ADD names the remedy."""
+    for effect in (Masquerade(ONE, FOUR), MacSpoofCheck(ONE, "02:00:00:00:00:01")):
+        for _ in range(2):
+            effect.remove()
+            assert list(effect.present("net1")) == []
+            assert effect.collect("net1", []) == []
+        with pytest.raises(CheckFailed):
+            effect.compare()
+        with pytest.raises(CNIError, match="kernel has no nftables") as told:
+            effect.make()
+        assert "ipMasqBackend" in told.value.details
+
+
+@root
+def test_without_nf_tables_iptables_legacy_masquerades(without_nf_tables: Netns) -> None:
+    """The iptables that needs nf_tables is not asked then."""
+    effect = Masquerade(ONE, FOUR + SIX, "iptables")
+    effect.make()
+    effect.compare()
+    chain = masquerade_go.chain_name(ONE)
+    assert f"-j {chain}" in without_nf_tables.run("iptables-legacy", "-t", "nat", "-S")
+    assert f"-j {chain}" in without_nf_tables.run("ip6tables-legacy", "-t", "nat", "-S")
+    assert "CNI-" not in ruleset(without_nf_tables)
+    Masquerade(ONE).remove()
+    assert chain not in without_nf_tables.run("iptables-legacy", "-t", "nat", "-S")
+    with pytest.raises(CheckFailed):
+        effect.compare()
 
 
 @root
