@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cni import masquerade_go
 from cni.address import Address, Prefix
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import netlink, nftables, program
+from cni.kernel import iptables, netlink, nftables, program, rulespec
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.names import Attachment
@@ -425,6 +425,82 @@ def test_two_interfaces_share_gos_chain_and_each_takes_its_own_part(empty: Netns
         Masquerade(first, one, "iptables").compare()
     Masquerade(second, two).remove()
     assert "CNI-" not in ruleset(empty)
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def either_iptables(request: pytest.FixtureRequest, empty: Netns, monkeypatch: pytest.MonkeyPatch) -> Netns:
+    """The iptables that the node's alternative chose."""
+    names = {4: f"iptables-{request.param}", 6: f"ip6tables-{request.param}"}
+    if not all(map(program.find, names.values())):
+        pytest.skip(f"{names[4]} is not installed")
+    monkeypatch.setattr(iptables, "PROGRAMS", names)
+    return empty
+
+
+def chain_of_go(at: Netns) -> list[str]:
+    """The rules about Go's chain of the two that share it."""
+    text = at.run(iptables.PROGRAMS[4], "-t", "nat", "-S")
+    return [line for line in text.splitlines() if masquerade_go.chain_name(LIKE_ONE) in line]
+
+
+LIKE_ONE, LIKE_TWO = Attachment("net1", "1a", "eth0"), Attachment("net11", "a", "eth0")
+
+
+@root
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("by", ["DEL", "DEL with addresses", "GC"])
+def test_containers_of_two_networks_that_share_gos_chain_each_keep_their_part(
+    either_iptables: Netns, by: str, turned: bool
+) -> None:
+    """Corner 5: network and container of the one give the same letters as those of the other."""
+    one, two = Masquerade(LIKE_ONE, FOUR, "iptables"), Masquerade(LIKE_TWO, prefixes("10.2.0.2/24"), "iptables")
+    for effect in (two, one) if turned else (one, two):
+        effect.make()
+    for effect in (one, two):
+        effect.compare()
+    if by == "GC":
+        assert Masquerade(LIKE_ONE).collect("net1", []) == [masquerade_go.chain_name(LIKE_ONE)]
+    else:
+        Masquerade(LIKE_ONE, FOUR if "with" in by else ()).remove()
+    two.compare()
+    assert [line for line in chain_of_go(either_iptables) if "net1\\" in line or "10.1.0" in line] == []
+    with pytest.raises(CheckFailed):
+        one.compare()
+    Masquerade(LIKE_TWO).remove()
+    assert chain_of_go(either_iptables) == []
+
+
+@root
+@pytest.mark.parametrize("comment", ["", 'name: "net1" id: "1', "an administrator's"])
+def test_rules_whose_comment_tells_nobody_are_known_by_their_addresses(either_iptables: Netns, comment: str) -> None:
+    """Of older plugins: no comment, or one that was cut."""
+    chain, told = masquerade_go.chain_name(LIKE_ONE), ("-m", "comment", "--comment", comment) if comment else ()
+    for words in (
+        ("-N", chain),
+        ("-A", chain, "-d", "10.1.0.0/24", *told, "-j", "ACCEPT"),
+        ("-A", chain, "!", "-d", "224.0.0.0/4", *told, "-j", "MASQUERADE"),
+        ("-A", "POSTROUTING", "-s", "10.1.0.2", *told, "-j", chain),
+    ):
+        either_iptables.run(iptables.PROGRAMS[4], "-t", "nat", *words)
+    before = chain_of_go(either_iptables)
+    Masquerade(LIKE_ONE, prefixes("10.1.0.9/24")).remove()
+    Masquerade(LIKE_ONE, living=lambda: {Address.parse("10.1.0.2")}).remove()
+    assert chain_of_go(either_iptables) == before
+    Masquerade(LIKE_ONE, FOUR).remove()
+    assert chain_of_go(either_iptables) == []
+
+
+@root
+def test_whoever_is_left_without_a_masquerade_of_his_own_keeps_the_others(either_iptables: Netns) -> None:
+    """Ours once made one for all that shared the chain."""
+    Masquerade(LIKE_ONE, FOUR, "iptables").make()
+    Masquerade(LIKE_TWO, prefixes("10.2.0.2/24"), "iptables").make()
+    (own,) = [line for line in chain_of_go(either_iptables) if "MASQUERADE" in line and "net11" in line]
+    either_iptables.run(iptables.PROGRAMS[4], "-t", "nat", "-D", *rulespec.split(own)[1:])
+    Masquerade(LIKE_ONE).remove()
+    Masquerade(LIKE_TWO, prefixes("10.2.0.2/24"), "iptables").compare()
+    Masquerade(LIKE_TWO).remove()
+    assert chain_of_go(either_iptables) == []
 
 
 @root
