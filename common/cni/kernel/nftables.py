@@ -33,6 +33,7 @@ from cni.kernel.transaction import (
     Transaction,
     messages,
 )
+from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ _BATCH_BEGIN, _BATCH_END, _GENERATION = 16, 17, 1
 _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
 # A kernel, or a sandbox that pretends to be one, without nfnetlink or without nf_tables.
 _ABSENT = (EPROTONOSUPPORT, EAFNOSUPPORT, EOPNOTSUPP)
-_TRIES = 50
+_TRIES = 12
+# Seconds; well below what a runtime gives a plugin.
+_PATIENCE = 15.0
 _REMEDY = (
     'load nf_tables, or do without it: "ipMasqBackend": "iptables" of bridge and "backend": "iptables" of portmap, '
     "with iptables-legacy"
@@ -265,19 +268,22 @@ class Nftables(Netlink):
             self._socket.settimeout(TIMEOUT)
 
     def repeatedly(self, change: "Callable[[], None]") -> None:
-        """Run ``change`` again while others get in its way, a bounded number of times."""
-        for turn in range(_TRIES):
+        """Run ``change`` again while others get in its way, for some seconds, with growing pauses.
+
+        A generation that goes by shows that others get on, so it is waited for; what else may be somebody's doing is
+        given a few tries. No two of ours keep the same time.
+        """
+        odd, faults = 0.5 + os.urandom(1)[0] / 256, 0
+        for _ in attempts(_PATIENCE, first=0.0005 * odd, longest=0.01 * odd):
             try:
                 change()
             except NftablesError as error:
-                if error.errno not in _AGAIN:
-                    raise
-                if turn == _TRIES - 1:
-                    if error.errno == ERESTART:
-                        raise TryAgainLater("nftables is changed by others all the time", "try again") from None
+                faults += error.errno != ERESTART
+                if error.errno not in _AGAIN or faults >= _TRIES:
                     raise
             else:
                 return
+        raise TryAgainLater("nftables is changed by others all the time", "try again")
 
     # single objects
 
