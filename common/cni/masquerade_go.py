@@ -21,7 +21,7 @@ from cni.kernel import iptables, nftables, program
 from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import INET, IPV4, IPV6, Transaction
 from cni.names import raw_sha512
-from cni.plan import raise_together
+from cni.plan import all_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,18 +157,14 @@ def remove(
 def _release(attachment: "Attachment", addresses: "Sequence[Address]", living: "Callable[[], set[Address]]") -> None:
     kernel = nftables.here()
     part = _Part(chain_name(attachment), _names(attachment), addresses, living)
-    steps: list[Callable[[], None]] = [
-        *(lambda family=family: _chain_gone(kernel, family, part) for family in (IPV4, IPV6)),
-        lambda: _newer_gone(kernel, _instance(attachment)),
-        lambda: _remove_legacy(part),
-    ]
-    errors: list[Exception] = []
-    for step in steps:
-        try:
-            step()
-        except Exception as error:
-            errors.append(error)
-    raise_together(errors)
+    all_of(
+        (
+            lambda: _chain_gone(kernel, IPV4, part),
+            lambda: _chain_gone(kernel, IPV6, part),
+            lambda: _newer_gone(kernel, _instance(attachment)),
+            lambda: _remove_legacy(part),
+        )
+    )
 
 
 class _Rule:
