@@ -31,7 +31,6 @@ Two networks may each have a pod of the same address: its element is the younger
 of it when that one ends. Records are searched for that only where the address is told to be shared.
 """
 
-from cni import masquerade_go
 from cni.address import MULTICAST, Address, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import expressions as nft
@@ -40,7 +39,7 @@ from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
 from cni.kernel.transaction import ADDRESS, INET, INET_SERVICE, POSTROUTING, WORD, SetType, Transaction, pack
 from cni.names import COMMENT_MAX, beginning
-from cni.plan import Effect, raise_together
+from cni.plan import Effect, all_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,6 +132,8 @@ class Masquerade(Effect):
     def make(self) -> None:
         """Repeatable: what the attachment had before is replaced in the same transaction."""
         if self.backend == "iptables":
+            from cni import masquerade_go
+
             masquerade_go.add(self.attachment, self.prefixes)
             return
         kernel = nftables.here()
@@ -141,7 +142,7 @@ class Masquerade(Effect):
     def compare(self) -> None:
         """Records, elements and rules are there; or Go's, for the plugins may have been exchanged under a living pod."""
         forms: list[Callable[[Attachment, Sequence[Prefix]], None]]
-        forms = [_compare, masquerade_go.check, masquerade_go.check_newer]
+        forms = [_compare, _compare_chains, _compare_newer]
         if self.backend == "iptables":
             forms.insert(0, forms.pop(1))
         faults: list[CNIError] = []
@@ -156,17 +157,15 @@ class Masquerade(Effect):
 
     def remove(self) -> None:
         """Ours, then what the Go plugins or our iptables backend made for this attachment."""
-        errors: list[Exception] = []
-        steps: list[Callable[[], None]] = [
-            lambda: self.discard(self.identity),
-            lambda: masquerade_go.remove(self.attachment, [one.address for one in self.prefixes], self.living),
-        ]
-        for step in steps:
-            try:
-                step()
-            except Exception as error:
-                errors.append(error)
-        raise_together(errors)
+        from cni import masquerade_go
+
+        addresses = [one.address for one in self.prefixes]
+        all_of(
+            (
+                lambda: self.discard(self.identity),
+                lambda: masquerade_go.remove(self.attachment, addresses, self.living),
+            )
+        )
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have records."""
@@ -181,15 +180,11 @@ class Masquerade(Effect):
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[str]:  # type: ignore[override]
         """Ours by their records, and Go's by the network's name in their comments."""
-        errors: list[Exception] = []
-        gone: list[str] = []
-        for step in (super().collect, masquerade_go.collect):
-            try:
-                gone += step(network, valid)
-            except Exception as error:
-                errors.append(error)
-        raise_together(errors)
-        return gone
+        from cni import masquerade_go
+
+        ours = super().collect
+        gone = all_of((lambda: ours(network, valid), lambda: masquerade_go.collect(network, valid)))
+        return [*gone[0], *gone[1]]
 
     def describe(self) -> str:
         """As nft would be told, without the parts that all attachments share."""
@@ -372,3 +367,15 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
             raise CheckFailed(f"{where}: {prefix.address} is that of {element.comment} by now")
         if name not in comments:
             raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")
+
+
+def _compare_chains(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    from cni import masquerade_go
+
+    masquerade_go.check(attachment, prefixes)
+
+
+def _compare_newer(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    from cni import masquerade_go
+
+    masquerade_go.check_newer(attachment, prefixes)
