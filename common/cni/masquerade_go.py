@@ -103,12 +103,18 @@ def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", there: "list
 
 
 def check(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
-    """Each address jumps to the chain, and the chain masquerades; raises ``CheckFailed``."""
+    """Each address jumps to the chain, and the chain masquerades; raises ``CheckFailed``.
+
+    iptables is only asked where there is something: iptables-legacy makes the tables that it is to list.
+    """
+    kernel, chain = nftables.here(), chain_name(attachment)
     for prefix in prefixes:
-        fault = _fault(iptables.PROGRAMS[prefix.version], attachment, prefix)
-        legacy = iptables.legacy(prefix.version) if fault else ""
-        if fault and (not legacy or _fault(legacy, attachment, prefix)):
-            raise CheckFailed(fault)
+        version = prefix.version
+        there = kernel.chain(iptables.FAMILIES[version], "nat", chain) is not None
+        names = (iptables.PROGRAMS[version] if there else "", iptables.legacy(version))
+        faults = [_fault(name, attachment, prefix) for name in names if name]
+        if all(faults):
+            raise CheckFailed(faults[0] if faults else f"{iptables.PROGRAMS[version]}: there is no chain {chain}")
 
 
 def _fault(name: str, attachment: "Attachment", prefix: Prefix) -> str:

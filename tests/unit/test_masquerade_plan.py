@@ -201,13 +201,30 @@ def test_an_address_goes_to_the_younger_and_the_older_ones_end_leaves_it(empty: 
 
 @root
 def test_check_needs_no_program_to_tell_what_is_missing(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the node has no iptables there is nothing of it; where the configuration wants it, that is the fault."""
+    """Where nothing is there none is asked; where Go's chain is there, that none can be is no other fault."""
+    with monkeypatch.context() as without:
+        without.setattr(program, "_FOLDERS", ())
+        without.setenv("PATH", "")
+        for backend, fault in (("nftables", "postrouting is missing"), ("iptables", "there is no chain CNI-")):
+            with pytest.raises(CheckFailed, match=fault):
+                Masquerade(ONE, FOUR, backend).compare()
+    Masquerade(ONE, FOUR, "iptables").make()
     monkeypatch.setattr(program, "_FOLDERS", ())
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CheckFailed, match="postrouting is missing"):
         Masquerade(ONE, FOUR).compare()
     with pytest.raises(CNIError, match="no program iptables"):
         Masquerade(ONE, FOUR, "iptables").compare()
+
+
+@root
+def test_check_makes_no_table_of_iptables_legacy(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is the node's iptables: to list one is to make it."""
+    monkeypatch.setattr(iptables, "PROGRAMS", iptables.LEGACY)
+    for backend in ("nftables", "iptables"):
+        with pytest.raises(CheckFailed):
+            Masquerade(ONE, FOUR + SIX, backend).compare()
+    assert empty.run("cat", "/proc/net/ip_tables_names", "/proc/net/ip6_tables_names", check=False) == ""
 
 
 @root
