@@ -17,6 +17,9 @@ One table of our own, two look-ups a frame however many pods there are::
     }
 """
 
+import os
+from _socket import if_nametoindex
+
 from cni.errors import CheckFailed
 from cni.kernel import expressions as nft
 from cni.kernel import nftables
@@ -64,25 +67,31 @@ class MacSpoofCheck(Effect):
             _forget(kernel, transaction, self.identity)
         if len(rules) < _RULES:
             _table(transaction, records)
-        mac, link = bytes.fromhex(self.mac.replace(":", "")), self.attachment.link.encode()
+        mac, link = self._mac, self.attachment.link.encode()
         transaction.add_element("guarded", pack(_GUARDED.key, [link]), comment=self.attachment.comment)
         transaction.add_element("allowed", pack(_ALLOWED.key, [link, mac]))
         records.write(transaction, self.attachment, [[mac]])
         kernel.commit(transaction, generation)
 
     def compare(self) -> None:
-        """The table's two rules and this attachment's elements are there."""
-        kernel = nftables.here()
-        link = self.attachment.link.encode()
-        mac = bytes.fromhex(self.mac.replace(":", ""))
-        where = f"nftables table bridge {TABLE}"
+        """The table's two rules and this attachment's elements are there; or Go's, of a pod that its bridge attached."""
+        fault = self._fault()
+        if fault and not _guarded_by_go(nftables.here(), self.attachment, self._mac):
+            raise CheckFailed(f"nftables table bridge {TABLE}: {fault}")
+
+    def _fault(self) -> str:
+        """What is missing of ours."""
+        kernel, link = nftables.here(), self.attachment.link.encode()
         chain = kernel.chain(BRIDGE, TABLE, _CHAIN)
         if chain is None or len(kernel.rules(BRIDGE, TABLE, _CHAIN)) < _RULES:
-            raise CheckFailed(f"{where}: the rules of the MAC spoof check are missing")
+            return "the rules of the MAC spoof check are missing"
         guarded = kernel.element(BRIDGE, TABLE, "guarded", pack(_GUARDED.key, [link]))
-        allowed = kernel.element(BRIDGE, TABLE, "allowed", pack(_ALLOWED.key, [link, mac]))
-        if guarded is None or allowed is None:
-            raise CheckFailed(f"{where}: {self.identity} with MAC {self.mac} is not guarded")
+        allowed = kernel.element(BRIDGE, TABLE, "allowed", pack(_ALLOWED.key, [link, self._mac]))
+        return f"{self.identity} with MAC {self.mac} is not guarded" if guarded is None or allowed is None else ""
+
+    @property
+    def _mac(self) -> bytes:
+        return bytes.fromhex(self.mac.replace(":", ""))
 
     def remove(self) -> None:
         """Ours, and what Go's bridge made for this container and interface."""
@@ -153,9 +162,13 @@ def _remove(kernel: Nftables, link: str) -> None:
     kernel.commit(transaction, generation)
 
 
-def _remove_go(kernel: Nftables, attachment: "Attachment") -> None:
+def _go_chain(attachment: "Attachment") -> str:
     """Go's chains are named after container and interface; the jump to them bears a comment."""
-    name = f"cni-br-iface-{attachment.container}-{attachment.ifname}"
+    return f"cni-br-iface-{attachment.container}-{attachment.ifname}"
+
+
+def _remove_go(kernel: Nftables, attachment: "Attachment") -> None:
+    name = _go_chain(attachment)
     generation = kernel.generation()
     if len(name) > 120 or kernel.chain(BRIDGE, _GO_TABLE, name) is None:
         return
@@ -164,3 +177,27 @@ def _remove_go(kernel: Nftables, attachment: "Attachment") -> None:
     chains = [name, second] if kernel.chain(BRIDGE, _GO_TABLE, second) is not None else [name]
     kernel.remove_chains(transaction, chains, [_GO_CHAIN])
     kernel.commit(transaction, generation)
+
+
+def _guarded_by_go(kernel: Nftables, attachment: "Attachment", mac: bytes) -> bool:
+    """Whether what comes from a link that is there goes through Go's chains, which drop all but this MAC's."""
+    from cni.kernel.compat import compared
+
+    name = _go_chain(attachment)
+    base = kernel.chain(BRIDGE, _GO_TABLE, _GO_CHAIN)
+    if len(name) > 120 or base is None or base.get_attr("NFTA_CHAIN_HOOK") is None:
+        return False
+    entrances = [rule for rule in kernel.rules(BRIDGE, _GO_TABLE, _GO_CHAIN) if name in rule.jumps_to()]
+    passed_on = any(f"{name}-mac" in rule.jumps_to() for rule in kernel.rules(BRIDGE, _GO_TABLE, name))
+    last = kernel.rules(BRIDGE, _GO_TABLE, f"{name}-mac")
+    if not passed_on or len(last) < _RULES or mac not in compared(last[0]):
+        return False
+    # Go's link has a random name; a jump for one that is gone may have stayed
+    return any(_exists(link) for rule in entrances for link in compared(rule))
+
+
+def _exists(link: bytes) -> bool:
+    try:
+        return bool(if_nametoindex(os.fsdecode(link.rstrip(b"\0"))))
+    except OSError:
+        return False

@@ -11,6 +11,10 @@ In nftables, by default, one table of our own::
             type ipv4_addr
             elements = { 10.1.2.5 comment "mynet/ctr1/eth0" }
         }
+        set shared4 {                                   # only where several networks have an address
+            type ipv4_addr . inet_service
+            elements = { 10.1.2.5 . 24 }
+        }
         chain postrouting {
             type nat hook postrouting priority srcnat; policy accept;
             ip daddr 224.0.0.0/4 return
@@ -22,17 +26,20 @@ In nftables, by default, one table of our own::
 A packet costs one look-up a subnet, ADD and DEL two elements an address, however many pods there are. Verdict maps are
 avoided: the kernel checks every chain behind them at each change. The last address of a subnet takes the subnet's set
 and rule along, the last one of all the table.
+
+Two networks may each have a pod of the same address: its element is the younger's, and goes to another that has a record
+of it when that one ends. Records are searched for that only where the address is told to be shared.
 """
 
-from cni import masquerade_go
 from cni.address import MULTICAST, Address, Prefix
-from cni.errors import CheckFailed
+from cni.errors import CheckFailed, CNIError
 from cni.kernel import expressions as nft
 from cni.kernel import nftables
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
-from cni.kernel.transaction import ADDRESS, INET, INET_SERVICE, POSTROUTING, WORD, SetType, Transaction
-from cni.plan import Effect, raise_together
+from cni.kernel.transaction import ADDRESS, INET, INET_SERVICE, POSTROUTING, WORD, SetType, Transaction, pack
+from cni.names import COMMENT_MAX, beginning
+from cni.plan import Effect, all_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +58,11 @@ def attachments(kernel: Nftables, version: int) -> Records:
     return Records(kernel, INET, TABLE, f"attachments{version}", (ADDRESS[version], INET_SERVICE))
 
 
+def _fields(prefix: Prefix) -> list[bytes]:
+    """The parts of the record of an address."""
+    return [prefix.address.packed, prefix.length.to_bytes(2, "big")]
+
+
 def prefix_of(record: "Sequence[bytes]") -> Prefix:
     """What such a record tells."""
     address, length = record
@@ -62,6 +74,16 @@ def _set_name(subnet: Prefix) -> str:
     if subnet.version == 4:
         return f"pods_{subnet}"
     return f"pods_{subnet.address.packed.hex('_', 2)}/{subnet.length}"
+
+
+def _shared(version: int) -> tuple[str, SetType]:
+    """The set of the addresses that several networks have, with their subnets' lengths."""
+    return f"shared{version}", SetType([ADDRESS[version], INET_SERVICE])
+
+
+def _of_network(comment: str, attachment: "Attachment") -> bool:
+    """Whether an element is that of an attachment of the same network."""
+    return comment.startswith(beginning(f"{attachment.network}/", COMMENT_MAX))
 
 
 def _subnet(set_name: str) -> Prefix | None:
@@ -110,32 +132,40 @@ class Masquerade(Effect):
     def make(self) -> None:
         """Repeatable: what the attachment had before is replaced in the same transaction."""
         if self.backend == "iptables":
+            from cni import masquerade_go
+
             masquerade_go.add(self.attachment, self.prefixes)
             return
         kernel = nftables.here()
         kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes))
 
     def compare(self) -> None:
-        """Records, elements and rules are there."""
+        """Records, elements and rules are there; or Go's, for the plugins may have been exchanged under a living pod."""
+        forms: list[Callable[[Attachment, Sequence[Prefix]], None]]
+        forms = [_compare, _compare_chains, _compare_newer]
         if self.backend == "iptables":
-            masquerade_go.check(self.attachment, self.prefixes)
-            return
-        kernel = nftables.here()
-        _compare(kernel, self.attachment, self.prefixes)
+            forms.insert(0, forms.pop(1))
+        faults: list[CNIError] = []
+        for form in forms:
+            try:
+                form(self.attachment, self.prefixes)
+            except CNIError as fault:  # also that iptables is not there
+                faults.append(fault)
+            else:
+                return
+        raise faults[0]
 
     def remove(self) -> None:
         """Ours, then what the Go plugins or our iptables backend made for this attachment."""
-        errors: list[Exception] = []
-        steps: list[Callable[[], None]] = [
-            lambda: self.discard(self.identity),
-            lambda: masquerade_go.remove(self.attachment, [one.address for one in self.prefixes], self.living),
-        ]
-        for step in steps:
-            try:
-                step()
-            except Exception as error:
-                errors.append(error)
-        raise_together(errors)
+        from cni import masquerade_go
+
+        addresses = [one.address for one in self.prefixes]
+        all_of(
+            (
+                lambda: self.discard(self.identity),
+                lambda: masquerade_go.remove(self.attachment, addresses, self.living),
+            )
+        )
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have records."""
@@ -150,15 +180,11 @@ class Masquerade(Effect):
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[str]:  # type: ignore[override]
         """Ours by their records, and Go's by the network's name in their comments."""
-        errors: list[Exception] = []
-        gone: list[str] = []
-        for step in (super().collect, masquerade_go.collect):
-            try:
-                gone += step(network, valid)
-            except Exception as error:
-                errors.append(error)
-        raise_together(errors)
-        return gone
+        from cni import masquerade_go
+
+        ours = super().collect
+        gone = all_of((lambda: ours(network, valid), lambda: masquerade_go.collect(network, valid)))
+        return [*gone[0], *gone[1]]
 
     def describe(self) -> str:
         """As nft would be told, without the parts that all attachments share."""
@@ -191,7 +217,7 @@ class _Change:
             self._admit(transaction, attachment, prefix, gone, rules)
         for version, records in self.records.items():
             mine = [prefix for prefix in dict.fromkeys(prefixes) if prefix.version == version]
-            records.write(transaction, attachment, [[p.address.packed, p.length.to_bytes(2, "big")] for p in mine])
+            records.write(transaction, attachment, [_fields(prefix) for prefix in mine])
         self.kernel.commit(transaction, self.generation)
 
     def _table(self, transaction: Transaction) -> "list[str]":
@@ -225,9 +251,33 @@ class _Change:
             rules.append(name)
             transaction.add_set(name, SetType([ADDRESS[prefix.version]]))
             _add_rule(transaction, subnet)
-        if key not in gone.get(name, []) and self.kernel.element(INET, TABLE, name, key) is not None:
+        found = self.kernel.element(INET, TABLE, name, key) if key not in gone.get(name, []) else None
+        if found is not None:
             transaction.delete_element(name, key)
+            if not _of_network(found.comment, attachment):
+                self._share(transaction, prefix)
         transaction.add_element(name, key, comment=attachment.comment)
+
+    def _share(self, transaction: Transaction, prefix: Prefix) -> None:
+        """Note that an address is not one network's alone."""
+        name, type = _shared(prefix.version)
+        transaction.add_set(name, type)
+        key = pack(type.key, _fields(prefix))
+        if self.kernel.element(INET, TABLE, name, key) is None:
+            transaction.add_element(name, key)
+
+    def _pass_on(self, transaction: Transaction, link: str, prefix: Prefix) -> bool:
+        """Whether somebody else has a shared address, who gets the element of it that has just been deleted."""
+        name, type = _shared(prefix.version)
+        key = pack(type.key, _fields(prefix))
+        if self.kernel.element(INET, TABLE, name, key) is None:
+            return False
+        others = self.records[prefix.version].others(link, _fields(prefix))
+        if others:
+            transaction.add_element(_set_name(prefix.network), prefix.address.packed, comment=others[0])
+        else:
+            transaction.delete_element(name, key)
+        return bool(others)
 
     def _held(self, link: str) -> "tuple[str, list[Prefix]]":
         """Whose the records of a link are, by their comment, and the addresses that they tell."""
@@ -241,7 +291,7 @@ class _Change:
     def _forget(
         self, transaction: Transaction, link: str, owner: str, held: "list[Prefix]"
     ) -> "dict[str, list[bytes]]":
-        """Take an attachment's elements and records away: the keys that went, by set. Another owner's element stays."""
+        """Take an attachment's elements and records away: the keys that went, by set. What another one has too stays."""
         gone: dict[str, list[bytes]] = {}
         for version, records in self.records.items():
             count = sum(prefix.version == version for prefix in held)
@@ -253,7 +303,8 @@ class _Change:
                 element = self.kernel.element(INET, TABLE, name, key)
                 if element is not None and element.comment == owner:
                     transaction.delete_element(name, key)
-                    gone.setdefault(name, []).append(key)
+                    if not self._pass_on(transaction, link, prefix):
+                        gone.setdefault(name, []).append(key)
         return gone
 
     def remove(self, link: str) -> None:
@@ -294,7 +345,8 @@ def _add_rule(transaction: Transaction, subnet: Prefix) -> None:
     transaction.add_rule(_CHAIN, expressions, f"{word} saddr @{name} {word} daddr != {subnet} masquerade", name)
 
 
-def _compare(kernel: Nftables, attachment: "Attachment", prefixes: "list[Prefix]") -> None:
+def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    kernel = nftables.here()
     where = f"nftables table inet {TABLE}"
     chain = kernel.chain(INET, TABLE, _CHAIN)
     if chain is None or chain.get_attr("NFTA_CHAIN_HOOK") is None:
@@ -311,7 +363,19 @@ def _compare(kernel: Nftables, attachment: "Attachment", prefixes: "list[Prefix]
         element = kernel.element(INET, TABLE, name, prefix.address.packed)
         if element is None or prefix not in recorded:
             raise CheckFailed(f"{where}: {prefix.address} is not masqueraded")
-        if element.comment != attachment.comment:
+        if element.comment != attachment.comment and _of_network(element.comment, attachment):
             raise CheckFailed(f"{where}: {prefix.address} is that of {element.comment} by now")
         if name not in comments:
             raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")
+
+
+def _compare_chains(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    from cni import masquerade_go
+
+    masquerade_go.check(attachment, prefixes)
+
+
+def _compare_newer(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    from cni import masquerade_go
+
+    masquerade_go.check_newer(attachment, prefixes)

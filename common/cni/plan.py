@@ -102,6 +102,18 @@ def raise_together(errors: "Sequence[Exception]") -> None:
     raise CNIError("; ".join(str(error) for error in errors), code=code)
 
 
+def all_of(steps: "Iterable[Callable[[], Any]]") -> "list[Any]":
+    """What each step answers; one that fails keeps none from its turn, and the errors are raised together."""
+    answers, errors = [], []
+    for step in steps:
+        try:
+            answers.append(step())
+        except Exception as error:
+            errors.append(error)
+    raise_together(errors)
+    return answers
+
+
 def _unobserved(deed: str, effect: Effect, moment: str) -> None:
     pass
 

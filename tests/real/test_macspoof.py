@@ -291,6 +291,26 @@ def test_gos_doubled_rule_is_removed(node: Node) -> None:
     assert go_rules(node) == []
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "flush ruleset",
+        "flush chain bridge nat PREROUTING",
+        "flush chain bridge nat {}",
+        "flush chain bridge nat {}-mac",
+        'flush chain bridge nat PREROUTING; add rule bridge nat PREROUTING iifname "gone" jump {}',
+        "flush chain bridge nat {}-mac; add rule bridge nat {}-mac ether saddr 02:00:00:00:00:99 return; "
+        "add rule bridge nat {}-mac drop",
+    ],
+)
+def test_check_of_a_pod_that_go_attached_sees_its_guard_and_what_it_lacks(node: Node, damage: str) -> None:
+    """The plugins were exchanged under it; a jump that Go left for a link that is gone is no guard."""
+    pod = node.attach(conf(node), binaries=GO)
+    assert pod.check().ok, pod.check().stdout
+    node.run("nft", damage.replace("{}", f"cni-br-iface-{pod.pod.container}-eth0"))
+    assert "pycni_macspoof" in pod.check().error["msg"]
+
+
 @pytest.mark.parametrize("damage", ["flush chain bridge nat PREROUTING", "flush ruleset", "mac chain"])
 def test_damaged_chains_of_go_are_removed(node: Node, damage: str) -> None:
     """Whatever is left of them."""

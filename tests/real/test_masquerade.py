@@ -483,6 +483,40 @@ def test_gc_removes_the_newer_form_of_forgotten_attachments(node: Node) -> None:
     assert masq_checks(node) == [before[1], before[3]]
 
 
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+@pytest.mark.parametrize("spoil", ["iptables -t nat -F POSTROUTING", "ip6tables -t nat -F CHAIN"])
+def test_check_of_a_pod_that_go_attached_sees_its_chains_and_what_they_lack(
+    node: Node, backend: str, spoil: str
+) -> None:
+    """Debian's bridge made them, ours is asked after the exchange, whichever form it would make itself."""
+    pod = node.attach(conf(node, SUBNET, SUBNET6, ipMasqBackend=backend), binaries=GO)
+    assert pod.check().ok, pod.check().stdout
+    node.run(*spoil.replace("CHAIN", chain_name(Name("net1", pod.pod.container, "eth0"))).split())
+    assert not pod.check().ok
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    ["flush chain {} masq_checks", "flush chain {} postrouting", "delete table {}", "other", "one family"],
+)
+def test_check_sees_the_newer_form_and_what_it_lacks(node: Node, spoil: str) -> None:
+    """Of a pod whose chains are replaced by what Go's bridge makes since 1.6.0."""
+    pod = node.attach(conf(node, SUBNET, SUBNET6), binaries=GO)
+    node.run("nft", "flush", "ruleset")
+    assert not pod.check().ok
+    container, lengths = pod.pod.container, ("24", "64")
+    owners = [("net1", "eth0", container, f"{a}/{b}") for a, b in zip(pod.addresses, lengths, strict=True)]
+    if spoil == "other":
+        owners[0] = ("net1", "eth1", *owners[0][2:])
+    elif spoil == "one family":
+        owners.pop()
+    node.run("nft", "-f", "-", stdin=go_nftables(*owners))
+    if "{}" in spoil:
+        assert pod.check().ok, pod.check().stdout
+        node.run("nft", spoil.format("inet cni_plugins_masquerade"))
+    assert not pod.check().ok
+
+
 def test_a_foreign_table_of_that_name_is_no_fault(node: Node) -> None:
     """No chain masq_checks, or rules without comments: nothing is changed, DEL succeeds."""
     for text in (

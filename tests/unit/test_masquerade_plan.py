@@ -1,8 +1,12 @@
 """Masquerade as an effect: names and texts without a kernel; make, compare, remove and collect on one of one's own."""
 
+import errno
 import itertools
 import os
 import re
+import socket
+import struct
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +15,8 @@ from hypothesis import strategies as st
 from cni import masquerade_go
 from cni.address import Address, Prefix
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import program
+from cni.kernel import iptables, netlink, nftables, program, rulespec
+from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.names import Attachment
 from node.namespace import Netns
@@ -195,6 +200,65 @@ def test_an_address_goes_to_the_younger_and_the_older_ones_end_leaves_it(empty: 
 
 
 @root
+def test_check_needs_no_program_to_tell_what_is_missing(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is there none is asked; where Go's chain is there, that none can be is no other fault."""
+    with monkeypatch.context() as without:
+        without.setattr(program, "_FOLDERS", ())
+        without.setenv("PATH", "")
+        for backend, fault in (("nftables", "postrouting is missing"), ("iptables", "there is no chain CNI-")):
+            with pytest.raises(CheckFailed, match=fault):
+                Masquerade(ONE, FOUR, backend).compare()
+    Masquerade(ONE, FOUR, "iptables").make()
+    monkeypatch.setattr(program, "_FOLDERS", ())
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CheckFailed, match="postrouting is missing"):
+        Masquerade(ONE, FOUR).compare()
+    with pytest.raises(CNIError, match="no program iptables"):
+        Masquerade(ONE, FOUR, "iptables").compare()
+
+
+@root
+def test_check_makes_no_table_of_iptables_legacy(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is the node's iptables: to list one is to make it."""
+    monkeypatch.setattr(iptables, "PROGRAMS", iptables.LEGACY)
+    for backend in ("nftables", "iptables"):
+        with pytest.raises(CheckFailed):
+            Masquerade(ONE, FOUR + SIX, backend).compare()
+    assert empty.run("cat", "/proc/net/ip_tables_names", "/proc/net/ip6_tables_names", check=False) == ""
+
+
+@root
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_an_address_that_several_networks_have_is_masqueraded_until_the_last_ones_end(
+    empty: Netns, order: tuple[int, ...]
+) -> None:
+    """Whoever goes first, in both families; CHECK of those that stay passes, and the last takes the table along."""
+    pods = [Masquerade(Attachment(f"net{number}", "c1", "eth0"), FOUR + SIX) for number in range(3)]
+    for pod in pods:
+        pod.make()
+    for place, number in enumerate(order):
+        for left in order[place:]:
+            pods[left].compare()
+            pods[left].make()  # who moves to the address it has takes nothing from the others
+        pods[number].remove()
+    assert ruleset(empty) == ""
+
+
+@root
+def test_a_shared_address_that_one_network_gives_up_is_the_others_still(empty: Netns) -> None:
+    """By an ADD with other addresses; when nobody shares it any more it goes with its subnet's set and rule."""
+    other = Masquerade(Attachment("net2", "c1", "eth0"), FOUR)
+    Masquerade(ONE, FOUR).make()
+    other.make()
+    Masquerade(other.attachment, prefixes("10.9.0.2/24")).make()
+    Masquerade(ONE, FOUR).compare()
+    assert '10.1.0.2 comment "net1/c1/eth0"' in ruleset(empty)
+    Masquerade(ONE).remove()
+    assert "10.1.0." not in ruleset(empty)
+    Masquerade(other.attachment, prefixes("10.9.0.2/24")).compare()
+
+
+@root
 def test_an_attachment_without_addresses_has_nothing(empty: Netns) -> None:
     """It changes nothing beside others, and its DEL neither."""
     Masquerade(ONE, FOUR).make()
@@ -282,6 +346,77 @@ def targets(at: Netns) -> list[str]:
     return [line.rsplit(" ", 1)[1] for line in listed.splitlines() if line.startswith("-A")]
 
 
+class NoSocket(socket.socket):
+    """No nfnetlink: a socket to it cannot be opened."""
+
+    def __init__(self, family: int, kind: int, protocol: int) -> None:
+        if protocol == netlink.NETFILTER:
+            raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+        super().__init__(family, kind, protocol)
+
+
+class NoTables(socket.socket):
+    """nfnetlink without nf_tables behind it: what is sent comes back as an error."""
+
+    number = errno.EOPNOTSUPP
+
+    def send(self, data: bytes) -> int:  # type: ignore[override]
+        """Note the request's header, its type and its number."""
+        self.header = bytes(data[:16])
+        return len(data)
+
+    def recv(self, size: int) -> bytes:  # type: ignore[override]
+        """Refuse it."""
+        _, _, _, sequence, port = struct.unpack("=IHHII", self.header)
+        return struct.pack("=IHHIIi", 36, 2, 0, sequence, port, -self.number) + self.header
+
+
+class NoSubsystem(NoTables):
+    """The same as Linux says it."""
+
+    number = errno.EINVAL
+
+
+@pytest.fixture(params=[NoSocket, NoTables, NoSubsystem])
+def without_nf_tables(request: pytest.FixtureRequest, empty: Netns, monkeypatch: pytest.MonkeyPatch) -> Iterator[Netns]:
+    """A kernel without them; what the thread holds of another one, or of this one, is dropped."""
+    monkeypatch.setattr(netlink, "socket", request.param)
+    vars(nftables._thread_local).pop("held", None)
+    yield empty
+    vars(nftables._thread_local).pop("held", None)
+
+
+@root
+def test_without_nf_tables_there_is_nothing_to_remove_and_nothing_to_list(without_nf_tables: Netns) -> None:
+    """DEL and GC of a network succeed; CHECK and ADD do not, and ADD names the remedy."""
+    for effect in (Masquerade(ONE, FOUR), MacSpoofCheck(ONE, "02:00:00:00:00:01")):
+        for _ in range(2):
+            effect.remove()
+            assert list(effect.present("net1")) == []
+            assert effect.collect("net1", []) == []
+        with pytest.raises(CheckFailed):
+            effect.compare()
+        with pytest.raises(CNIError, match="kernel has no nftables") as told:
+            effect.make()
+        assert "ipMasqBackend" in told.value.details
+
+
+@root
+def test_without_nf_tables_iptables_legacy_masquerades(without_nf_tables: Netns) -> None:
+    """The iptables that needs nf_tables is not asked then."""
+    effect = Masquerade(ONE, FOUR + SIX, "iptables")
+    effect.make()
+    effect.compare()
+    chain = masquerade_go.chain_name(ONE)
+    assert f"-j {chain}" in without_nf_tables.run("iptables-legacy", "-t", "nat", "-S")
+    assert f"-j {chain}" in without_nf_tables.run("ip6tables-legacy", "-t", "nat", "-S")
+    assert "CNI-" not in ruleset(without_nf_tables)
+    Masquerade(ONE).remove()
+    assert chain not in without_nf_tables.run("iptables-legacy", "-t", "nat", "-S")
+    with pytest.raises(CheckFailed):
+        effect.compare()
+
+
 @root
 def test_every_subnet_is_accepted_before_anything_is_masqueraded(empty: Netns) -> None:
     """Corner 4: of two addresses of one family Go's second ACCEPT comes too late. One MASQUERADE is enough."""
@@ -307,6 +442,82 @@ def test_two_interfaces_share_gos_chain_and_each_takes_its_own_part(empty: Netns
         Masquerade(first, one, "iptables").compare()
     Masquerade(second, two).remove()
     assert "CNI-" not in ruleset(empty)
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def either_iptables(request: pytest.FixtureRequest, empty: Netns, monkeypatch: pytest.MonkeyPatch) -> Netns:
+    """The iptables that the node's alternative chose."""
+    names = {4: f"iptables-{request.param}", 6: f"ip6tables-{request.param}"}
+    if not all(map(program.find, names.values())):
+        pytest.skip(f"{names[4]} is not installed")
+    monkeypatch.setattr(iptables, "PROGRAMS", names)
+    return empty
+
+
+def chain_of_go(at: Netns) -> list[str]:
+    """The rules about Go's chain of the two that share it."""
+    text = at.run(iptables.PROGRAMS[4], "-t", "nat", "-S")
+    return [line for line in text.splitlines() if masquerade_go.chain_name(LIKE_ONE) in line]
+
+
+LIKE_ONE, LIKE_TWO = Attachment("net1", "1a", "eth0"), Attachment("net11", "a", "eth0")
+
+
+@root
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("by", ["DEL", "DEL with addresses", "GC"])
+def test_containers_of_two_networks_that_share_gos_chain_each_keep_their_part(
+    either_iptables: Netns, by: str, turned: bool
+) -> None:
+    """Corner 5: network and container of the one give the same letters as those of the other."""
+    one, two = Masquerade(LIKE_ONE, FOUR, "iptables"), Masquerade(LIKE_TWO, prefixes("10.2.0.2/24"), "iptables")
+    for effect in (two, one) if turned else (one, two):
+        effect.make()
+    for effect in (one, two):
+        effect.compare()
+    if by == "GC":
+        assert Masquerade(LIKE_ONE).collect("net1", []) == [masquerade_go.chain_name(LIKE_ONE)]
+    else:
+        Masquerade(LIKE_ONE, FOUR if "with" in by else ()).remove()
+    two.compare()
+    assert [line for line in chain_of_go(either_iptables) if "net1\\" in line or "10.1.0" in line] == []
+    with pytest.raises(CheckFailed):
+        one.compare()
+    Masquerade(LIKE_TWO).remove()
+    assert chain_of_go(either_iptables) == []
+
+
+@root
+@pytest.mark.parametrize("comment", ["", 'name: "net1" id: "1', "an administrator's"])
+def test_rules_whose_comment_tells_nobody_are_known_by_their_addresses(either_iptables: Netns, comment: str) -> None:
+    """Of older plugins: no comment, or one that was cut."""
+    chain, told = masquerade_go.chain_name(LIKE_ONE), ("-m", "comment", "--comment", comment) if comment else ()
+    for words in (
+        ("-N", chain),
+        ("-A", chain, "-d", "10.1.0.0/24", *told, "-j", "ACCEPT"),
+        ("-A", chain, "!", "-d", "224.0.0.0/4", *told, "-j", "MASQUERADE"),
+        ("-A", "POSTROUTING", "-s", "10.1.0.2", *told, "-j", chain),
+    ):
+        either_iptables.run(iptables.PROGRAMS[4], "-t", "nat", *words)
+    before = chain_of_go(either_iptables)
+    Masquerade(LIKE_ONE, prefixes("10.1.0.9/24")).remove()
+    Masquerade(LIKE_ONE, living=lambda: {Address.parse("10.1.0.2")}).remove()
+    assert chain_of_go(either_iptables) == before
+    Masquerade(LIKE_ONE, FOUR).remove()
+    assert chain_of_go(either_iptables) == []
+
+
+@root
+def test_whoever_is_left_without_a_masquerade_of_his_own_keeps_the_others(either_iptables: Netns) -> None:
+    """Ours once made one for all that shared the chain."""
+    Masquerade(LIKE_ONE, FOUR, "iptables").make()
+    Masquerade(LIKE_TWO, prefixes("10.2.0.2/24"), "iptables").make()
+    (own,) = [line for line in chain_of_go(either_iptables) if "MASQUERADE" in line and "net11" in line]
+    either_iptables.run(iptables.PROGRAMS[4], "-t", "nat", "-D", *rulespec.split(own)[1:])
+    Masquerade(LIKE_ONE).remove()
+    Masquerade(LIKE_TWO, prefixes("10.2.0.2/24"), "iptables").compare()
+    Masquerade(LIKE_TWO).remove()
+    assert chain_of_go(either_iptables) == []
 
 
 @root

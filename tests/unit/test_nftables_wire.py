@@ -8,6 +8,8 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -394,6 +396,32 @@ def test_repeatedly_gives_up_in_the_end(empty: Netns, kernel: Nftables) -> None:
     with pytest.raises((NftablesError, TryAgainLater)):
         kernel.repeatedly(never)
     assert 5 <= len(tried) <= 1000
+
+
+@root
+def test_repeatedly_outlasts_a_crowd_of_changes(
+    empty: Netns, kernel: Nftables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred generations that go by cost it a second and not its patience; that has an end, which is code 11."""
+    tried = []
+
+    def crowded() -> None:
+        tried.append(monotonic())
+        if len(tried) < 100:
+            raise NftablesError("went by", errno.ERESTART)
+
+    kernel.repeatedly(crowded)
+    assert len(tried) == 100
+    pauses = [after - before for before, after in pairwise(tried)]
+    assert sum(pauses[:5]) < sum(pauses[-5:])
+    monkeypatch.setattr(nftables, "_PATIENCE", 0.1)
+
+    def never() -> None:
+        raise NftablesError("went by", errno.ERESTART)
+
+    with pytest.raises(TryAgainLater) as told:
+        kernel.repeatedly(never)
+    assert told.value.code == 11
 
 
 @root

@@ -427,6 +427,26 @@ def test_several_errors_are_one_with_all_the_texts(errors: list[Exception], code
     assert (caught.value.msg, caught.value.code) == ("a; b", code)
 
 
+def test_all_of_the_steps_have_their_turn_and_their_errors_are_raised_together() -> None:
+    """Their answers are in order; one that fails keeps none from its turn."""
+    turns: list[int] = []
+
+    def step(number: int, fault: str = "") -> Callable[[], int]:
+        def deed() -> int:
+            turns.append(number)
+            if fault:
+                raise CNIError(fault)
+            return number
+
+        return deed
+
+    assert plan.all_of([]) == []
+    assert plan.all_of([step(1), step(2)]) == [1, 2]
+    with pytest.raises(CNIError, match=r"^a; b$"):
+        plan.all_of([step(3, "a"), step(4), step(5, "b"), step(6)])
+    assert turns == [1, 2, 3, 4, 5, 6]
+
+
 def test_details_are_among_the_texts() -> None:
     with pytest.raises(CNIError, match="^a; remedy; b$"):
         plan.raise_together([CNIError("a", "remedy"), CNIError("b")])

@@ -6,7 +6,7 @@ event loop and has no batch of mixed messages).
 
 import _thread
 import os
-from errno import EBUSY, EEXIST, ENOENT, ERESTART
+from errno import EAFNOSUPPORT, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, ERESTART
 
 from cni.errors import CNIError, TryAgainLater
 from cni.kernel.netlink import (
@@ -33,6 +33,7 @@ from cni.kernel.transaction import (
     Transaction,
     messages,
 )
+from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,15 @@ if TYPE_CHECKING:
 _BATCH_BEGIN, _BATCH_END, _GENERATION = 16, 17, 1
 # A generation that went by, or a name that somebody else made meanwhile: the caller looks again.
 _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
-_TRIES = 50
+# A kernel, or a sandbox that pretends to be one, without nfnetlink or without nf_tables.
+_ABSENT = (EPROTONOSUPPORT, EAFNOSUPPORT, EOPNOTSUPP)
+_TRIES = 12
+# Seconds; well below what a runtime gives a plugin.
+_PATIENCE = 15.0
+_REMEDY = (
+    'load nf_tables, or do without it: "ipMasqBackend": "iptables" of bridge and "backend": "iptables" of portmap, '
+    "with iptables-legacy"
+)
 # where attributes begin, behind the headers of netlink and of nfnetlink
 _BODY = 20
 # linux/netfilter/nf_tables.h: a rule's attributes
@@ -110,8 +119,8 @@ class BaseChain:
 class NftablesError(CNIError):
     """A transaction failed; the message names the first object at fault."""
 
-    def __init__(self, msg: str, number: int) -> None:
-        super().__init__(msg)
+    def __init__(self, msg: str, number: int, details: str = "") -> None:
+        super().__init__(msg, details)
         self.errno = number
 
 
@@ -162,17 +171,45 @@ def used() -> bool:
 
 
 class Nftables(Netlink):
-    """A socket to nf_tables of the namespace in which it is made."""
+    """A socket to nf_tables of the namespace in which it is made.
+
+    Where the kernel has no nf_tables there is nothing to find and nothing to remove; only making something is an error.
+    """
 
     def __init__(self) -> None:
-        super().__init__(NETFILTER)
         self._dump: Netlink | None = None
+        self._absent = False
+        try:
+            super().__init__(NETFILTER)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+            self._absent = True
 
     def close(self) -> None:
         """Give the descriptors back; waits for the kernel after a removal."""
         if self._dump is not None:
             self._dump.close()
-        super().close()
+        if hasattr(self, "_socket"):
+            super().close()
+
+    def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
+        """As ``Netlink``'s; a kernel that is known to have no nf_tables is not asked again."""
+        if self._absent:
+            raise KernelError(EOPNOTSUPP)
+        return super().request(message, kind, flags)
+
+    @property
+    def absent(self) -> bool:
+        """Whether the kernel has no nf_tables."""
+        self.generation()
+        return self._absent
+
+    def _nothing(self, error: KernelError) -> bool:
+        """Whether a refusal tells that what was asked for is not there; nfnetlink says EINVAL where nf_tables is not."""
+        if error.errno in _ABSENT:
+            self._absent = True
+        return error.errno == ENOENT or self._absent or (error.errno == EINVAL and self.absent)
 
     # transactions
 
@@ -183,6 +220,8 @@ class Nftables(Netlink):
         """
         if not transaction:
             return
+        if self._absent:
+            raise NftablesError("the kernel has no nftables (nf_tables)", EOPNOTSUPP, _REMEDY)
         data = bytearray(self._bracket(_BATCH_BEGIN, generation))
         told: dict[int, str] = {self._sequence: "the start of the batch"}
         steps = transaction.steps()
@@ -229,26 +268,35 @@ class Nftables(Netlink):
             self._socket.settimeout(TIMEOUT)
 
     def repeatedly(self, change: "Callable[[], None]") -> None:
-        """Run ``change`` again while others get in its way, a bounded number of times."""
-        for turn in range(_TRIES):
+        """Run ``change`` again while others get in its way, for some seconds, with growing pauses.
+
+        A generation that goes by shows that others get on, so it is waited for; what else may be somebody's doing is
+        given a few tries. No two of ours keep the same time.
+        """
+        odd, faults = 0.5 + os.urandom(1)[0] / 256, 0
+        for _ in attempts(_PATIENCE, first=0.0005 * odd, longest=0.01 * odd):
             try:
                 change()
             except NftablesError as error:
-                if error.errno not in _AGAIN:
-                    raise
-                if turn == _TRIES - 1:
-                    if error.errno == ERESTART:
-                        raise TryAgainLater("nftables is changed by others all the time", "try again") from None
+                faults += error.errno != ERESTART
+                if error.errno not in _AGAIN or faults >= _TRIES:
                     raise
             else:
                 return
+        raise TryAgainLater("nftables is changed by others all the time", "try again")
 
     # single objects
 
     def generation(self) -> int:
         """The number of the ruleset's present state."""
         message = messages().nft_gen_msg()
-        answers = self.request(message, SUBSYSTEM << 8 | GETGEN)
+        try:
+            answers = self.request(message, SUBSYSTEM << 8 | GETGEN)
+        except KernelError as error:
+            self._absent = self._absent or error.errno in (*_ABSENT, EINVAL)
+            if self._absent:
+                return 0
+            raise
         return int(answers[0].decode(type(message)).get_attr("NFTA_GEN_ID"))
 
     def _answers(
@@ -260,7 +308,7 @@ class Nftables(Netlink):
         try:
             return self.request(message, SUBSYSTEM << 8 | kind, flags)
         except KernelError as error:
-            if error.errno == ENOENT:
+            if self._nothing(error):
                 return []
             raise
 
@@ -359,6 +407,8 @@ class Nftables(Netlink):
         return found
 
     def _asked(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> list[Element]:
+        if self._absent:
+            return []
         body = _of_set(family, table, set_name, keys)
         sequence = self.send(self.packed(body, SUBSYSTEM << 8 | GETSETELEM, F_ACK))
         found: list[Element] = []
@@ -368,7 +418,7 @@ class Nftables(Netlink):
                     continue
                 if answer.kind == ERROR:
                     error = answer.error
-                    if error is not None and error.errno != ENOENT:
+                    if error is not None and not self._nothing(error):
                         raise error
                     return found
                 found += _elements(answer)
@@ -386,6 +436,8 @@ class Nftables(Netlink):
 
     def holds(self, family: int, table: str, set_name: str, wanted: "Callable[[Element], bool]") -> bool:
         """Whether a set has an element that is ``wanted``: the dump is read until one comes, and dropped then."""
+        if self._absent:
+            return False
         body = _of_set(family, table, set_name)
         # a socket whose dump was given up answers no other
         dump = self._dump or Netlink(NETFILTER)

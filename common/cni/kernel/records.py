@@ -72,6 +72,12 @@ class Records:
             transaction.delete_element(self.name, key)
         return keys
 
+    def others(self, link: str, fields: "Sequence[bytes]") -> list[str]:
+        """The comments of others' records of the same content; reads the whole map."""
+        data, own = pack(self.type.data, fields), link.encode().ljust(IFNAME.length, b"\0")
+        listed = self._kernel.elements(self._family, self._table, self.name)
+        return [each.comment for each in listed if each.data == data and not each.key.startswith(own)]
+
     def owners(self) -> dict[str, str]:
         """Every attachment's host link name and comment; reads the whole map."""
         found: dict[str, str] = {}
