@@ -72,6 +72,7 @@ def test_a_bad_file_is_told_and_mended(watched: Watched) -> None:
 def test_changes_within_a_short_time_are_one_load(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first change the folder has to be quiet before it is read."""
     monkeypatch.setattr("libcni.containerd.watch._QUIET", 1.5)
+    monkeypatch.setattr("libcni.containerd.watch._LONGEST", 3600.0)
     noticed: list[bool] = []
     real = Folders.changed
 
