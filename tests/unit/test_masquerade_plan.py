@@ -16,6 +16,7 @@ from cni import masquerade_go
 from cni.address import Address, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import iptables, netlink, nftables, program, rulespec
+from cni.kernel.transaction import GETGEN, SUBSYSTEM
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.names import Attachment
@@ -367,14 +368,31 @@ class NoTables(socket.socket):
 
     def recv(self, size: int) -> bytes:  # type: ignore[override]
         """Refuse it."""
-        _, _, _, sequence, port = struct.unpack("=IHHII", self.header)
-        return struct.pack("=IHHIIi", 36, 2, 0, sequence, port, -self.number) + self.header
+        if not self.header:
+            raise BlockingIOError
+        header, self.header = self.header, b""
+        _, _, _, sequence, port = struct.unpack("=IHHII", header)
+        return struct.pack("=IHHIIi", 36, 2, 0, sequence, port, -self.number) + header
 
 
 class NoSubsystem(NoTables):
     """The same as Linux says it."""
 
     number = errno.EINVAL
+
+
+class NoFamily(NoTables):
+    """nf_tables that knows its generation, and nothing of the families that it is asked for."""
+
+    number = errno.EAFNOSUPPORT
+
+    def recv(self, size: int) -> bytes:  # type: ignore[override]
+        """A generation before success, or the refusal."""
+        _, kind, _, sequence, port = struct.unpack("=IHHII", self.header or bytes(16))
+        if kind != SUBSYSTEM << 8 | GETGEN:
+            return super().recv(size)
+        generation = struct.pack("=IHHII4xHH", 28, SUBSYSTEM << 8 | 15, 0, sequence, port, 8, 1) + b"\0\0\0\1"
+        return generation + struct.pack("=IHHIIi", 36, 2, 0, sequence, port, 0) + self.header
 
 
 @pytest.fixture(params=[NoSocket, NoTables, NoSubsystem])
@@ -387,6 +405,7 @@ def without_nf_tables(request: pytest.FixtureRequest, empty: Netns, monkeypatch:
 
 
 @root
+@pytest.mark.parametrize("without_nf_tables", [NoSocket, NoTables, NoSubsystem, NoFamily], indirect=True)
 def test_without_nf_tables_there_is_nothing_to_remove_and_nothing_to_list(without_nf_tables: Netns) -> None:
     """DEL and GC of a network succeed; CHECK and ADD do not, and ADD names the remedy."""
     for effect in (Masquerade(ONE, FOUR), MacSpoofCheck(ONE, "02:00:00:00:00:01")):
@@ -396,7 +415,7 @@ def test_without_nf_tables_there_is_nothing_to_remove_and_nothing_to_list(withou
             assert effect.collect("net1", []) == []
         with pytest.raises(CheckFailed):
             effect.compare()
-        with pytest.raises(CNIError, match="kernel has no nftables") as told:
+        with pytest.raises(CNIError, match="kernel has no nftables|not supported") as told:
             effect.make()
         assert "ipMasqBackend" in told.value.details
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from cni.errors import TryAgainLater
 from cni.kernel import expressions as nft
 from cni.kernel import nftables
+from cni.kernel.netlink import KernelError, Netlink
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.records import Records
 from cni.kernel.transaction import (
@@ -673,6 +674,23 @@ def test_a_batch_begins_with_the_generation_that_it_was_made_for(empty: Netns, m
     assert body[:4] == struct.pack("=BB", 0, 0) + socket.htons(10).to_bytes(2, "little")
     assert struct.unpack_from("=HH", body, 4) == (8, 1)
     assert int.from_bytes(body[8:12], "big") > 0
+
+
+@root
+def test_a_family_that_the_kernel_has_not_hides_no_other(
+    empty: Netns, kernel: Nftables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older kernels refuse what they have no module for, such as bridge; that says nothing of inet."""
+    kernel.commit(table())
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise KernelError(errno.EAFNOSUPPORT)
+
+    with monkeypatch.context() as without:
+        without.setattr(Netlink, "request", refuse)
+        assert kernel.rules(BRIDGE, "nat", "PREROUTING") == []
+    assert kernel.has_table(INET, TABLE)
+    assert not kernel.absent
 
 
 def test_whether_a_thread_has_a_socket() -> None:

@@ -206,10 +206,11 @@ class Nftables(Netlink):
         return self._absent
 
     def _nothing(self, error: KernelError) -> bool:
-        """Whether a refusal tells that what was asked for is not there; nfnetlink says EINVAL where nf_tables is not."""
-        if error.errno in _ABSENT:
-            self._absent = True
-        return error.errno == ENOENT or self._absent or (error.errno == EINVAL and self.absent)
+        """Whether a refusal tells that what was asked for is not there, be it for want of its family.
+
+        nfnetlink says EINVAL where nf_tables is not.
+        """
+        return error.errno in (ENOENT, *_ABSENT) or (error.errno == EINVAL and self.absent)
 
     # transactions
 
@@ -249,7 +250,8 @@ class Nftables(Netlink):
                     continue
                 error = answer.error
                 if error is not None and fault is None:
-                    fault = NftablesError(f"nftables: {told[answer.sequence]}: {error}", error.errno)
+                    remedy = _REMEDY if error.errno in _ABSENT else ""
+                    fault = NftablesError(f"nftables: {told[answer.sequence]}: {error}", error.errno, remedy)
                 if answer.sequence == last or told[answer.sequence] == "the start of the batch":
                     if fault is not None:
                         self._drain()
