@@ -481,6 +481,22 @@ def test_two_interfaces_of_one_network_do_not_touch_each_other(node: Node, backe
         chains[kept].remove()
 
 
+@pytest.mark.beyond_old_go("its first DEL removes both")
+@pytest.mark.parametrize("netns", ["", GONE])
+@both_backends
+def test_prevresult_tells_interfaces_apart_where_no_namespace_does(node: Node, backend: str, netns: str) -> None:
+    """DEL of eth0 without a namespace leaves the ports of eth1, in Go's chains too; the last DEL leaves nothing."""
+    neighbour(node)
+    before = rules(node)
+    pod = node.pod()
+    one, two = (publish(node, port(8080 + n), pod=pod, ifname=f"eth{n}", backend=backend) for n in (0, 1))
+    assert one.portmap("DEL", netns=netns).ok
+    assert two.portmap("CHECK").ok, two.portmap("CHECK").stdout
+    assert not any("8080" in line for line in node.iptables())
+    assert two.portmap("DEL", netns=netns).ok
+    assert rules(node) == before
+
+
 @both_backends
 def test_two_networks_of_one_container_do_not_touch_each_other(node: Node, backend: str) -> None:
     """One container, two networks; DEL of the second leaves the first's port, and the other way round."""

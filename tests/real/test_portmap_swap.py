@@ -228,6 +228,25 @@ def test_our_del_of_gos_nftables_layout_needs_nothing(node: Node) -> None:
         assert chain.pod.container not in node.run("nft", "list", "ruleset")
 
 
+@pytest.mark.parametrize("netns", [None, ""])
+def test_two_interfaces_in_gos_nftables_layout(node: Node, netns: str | None) -> None:
+    """Its rules tell the container alone: the namespace tells whose they are, or else prevResult."""
+    one = _attached(node)
+    two = _attached(node, pod=one.pod, ifname="eth1")
+    publish_by_nftables(node, "1.9.1", one, two)
+
+    def told(chain: Chain) -> list[str]:
+        text = "".join(node.run("nft", "list", "table", family, "cni_hostport") for family in ("ip", "ip6"))
+        return [line for line in text.splitlines() if any(f"{address}" in line.split() or f"{address}:" in line or
+                f"[{address}]" in line for address in chain.addresses)]  # fmt: skip
+
+    kept = told(two)
+    assert one.portmap("DEL", netns=netns).ok
+    assert told(one) == [] and told(two) == kept
+    assert two.portmap("DEL", netns=netns).ok
+    assert "cni_hostport" not in node.run("nft", "list", "tables")
+
+
 def _check_fails_when(chain: Chain, *command: str) -> None:
     """CHECK passes, changes nothing, and tells of the loss once the command has taken something away."""
     before = chain.node.snapshot()

@@ -12,8 +12,7 @@ from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Container, Sequence
     from typing import TypeVar
 
     from cni.kernel.nftables import Rule
@@ -101,6 +100,20 @@ class Seen:
         return int.from_bytes(self._information[36:38], "big")
 
 
+class AllBut:
+    """The addresses of the container's other interfaces, where only this attachment's are known: by prevResult."""
+
+    def __init__(self, known: "Sequence[Address]") -> None:
+        """Of a family of which none is known, none is another's."""
+        self._known: dict[int, set[str]] = {}
+        for address in known:
+            self._known.setdefault(address.version, set()).add(str(address))
+
+    def __contains__(self, text: object) -> bool:
+        known = self._known.get(6 if ":" in str(text) else 4)
+        return bool(text) and known is not None and text not in known
+
+
 def by_mapping(rules: "Sequence[R]") -> "list[list[R]]":
     """A container's own chain cut into mappings: each ends in its translation."""
     groups: list[list[R]] = [[]]
@@ -112,7 +125,7 @@ def by_mapping(rules: "Sequence[R]") -> "list[list[R]]":
 
 
 def going(
-    entries: "Sequence[R]", rules: "Sequence[R]", comment: str, living: "AbstractSet[str]"
+    entries: "Sequence[R]", rules: "Sequence[R]", comment: str, living: "Container[str]"
 ) -> "tuple[list[R], list[list[R]]]":
     """Of the entry rules to a container's chain and of its rules those of one attachment: entries, and mappings.
 

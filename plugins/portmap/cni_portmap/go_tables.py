@@ -12,6 +12,9 @@ from cni.plan import Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cni.address import Address
     from cni.kernel.namespace import Namespace
     from cni.names import Attachment
 
@@ -23,11 +26,15 @@ CHAINS = ("hostports", "hostip_hostports", "masquerading")
 class GoTables(Effect):
     """The rules of one container. GC cannot tell whose network they are of, so it leaves them to DEL."""
 
-    __slots__ = ("namespace",)
+    __slots__ = ("known", "namespace")
 
-    def __init__(self, attachment: "Attachment", namespace: "Namespace | None") -> None:
+    def __init__(
+        self, attachment: "Attachment", namespace: "Namespace | None", known: "Callable[[], Sequence[Address]]" = tuple
+    ) -> None:
+        """``namespace`` is the container's, None where it is gone: then ``known`` gives the attachment's addresses, if any."""
         super().__init__(attachment)
         self.namespace = namespace
+        self.known = known
 
     def identify(self, attachment: "Attachment") -> str:
         """The comment that the rules bear."""
@@ -42,14 +49,13 @@ class GoTables(Effect):
 
     def _remove(self, kernel: Nftables, family: int) -> None:
         generation, transaction = kernel.generation(), Transaction(family, TABLE)
-        others = self.namespace.addresses_beside(self.attachment.ifname) if self.namespace is not None else set()
-        living = {address.packed for address in others}
-        left = 0
+        version = 4 if family == IPV4 else 6
+        left, is_mine = 0, self._judge(version)
         for chain in CHAINS:
             if kernel.chain(family, TABLE, chain) is None:
                 continue
             for rule in kernel.rules(family, TABLE, chain):
-                if rule.comment == self.identity and living.isdisjoint(values(rule)):
+                if rule.comment == self.identity and is_mine(values(rule)):
                     transaction.delete_rule(chain, rule.handle)
                 else:
                     left += 1
@@ -57,6 +63,14 @@ class GoTables(Effect):
             transaction = Transaction(family, TABLE)
             transaction.delete_table()
         kernel.commit(transaction, generation)
+
+    def _judge(self, version: int) -> "Callable[[set[bytes]], bool]":
+        """Whether a rule with these values is the attachment's, not another interface's of its container."""
+        if self.namespace is not None:
+            living = {address.packed for address in self.namespace.addresses_beside(self.attachment.ifname)}
+            return living.isdisjoint
+        known = {address.packed for address in self.known() if address.version == version}
+        return lambda found: not known or not known.isdisjoint(found)
 
     def describe(self) -> str:
         """As nft would be told."""

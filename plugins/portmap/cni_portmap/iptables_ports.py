@@ -12,14 +12,14 @@ from cni.plan import Effect
 from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
 from cni_portmap.change import Change
-from cni_portmap.go_rules import Listed, by_mapping
+from cni_portmap.go_rules import AllBut, Listed, by_mapping
 from cni_portmap.holder import go_death, take_over
 from cni_portmap.iptables_release import Removal, entered, remains
 from cni_portmap.owned import Owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Rtnl
@@ -32,7 +32,7 @@ _TRIES = 5
 class IptablesPorts(Effect):
     """The host ports of one attachment, in iptables."""
 
-    __slots__ = ("namespace", "rtnl", "said", "say", "targets")
+    __slots__ = ("known", "namespace", "rtnl", "said", "say", "targets")
 
     def __init__(
         self,
@@ -42,14 +42,19 @@ class IptablesPorts(Effect):
         say: "Callable[[str], None]",
         targets: "Sequence[Target]" = (),
         said: "Settings | None" = None,
+        known: "Callable[[], Sequence[Address]]" = tuple,
     ) -> None:
-        """``namespace`` is the container's, None where it is gone; without ``said`` (DEL, GC) nothing can be made."""
+        """``namespace`` is the container's, None where it is gone: then ``known`` gives the attachment's addresses, if any.
+
+        Without ``said`` (DEL, GC) nothing can be made.
+        """
         super().__init__(attachment)
         self.rtnl = rtnl
         self.namespace = namespace
         self.say = say
         self.targets = list(targets)
         self.said = said
+        self.known = known
 
     def identify(self, attachment: "Attachment") -> str:
         """The container's own chain."""
@@ -117,10 +122,10 @@ class IptablesPorts(Effect):
     def _looked_at(self) -> "list[str]":
         return [*chains.BASE, DNAT, SETMARK, MASQ, self.identity]
 
-    def others(self) -> "set[str]":
+    def others(self) -> "Container[str]":
         """The addresses of the container's other interfaces: what leads there is another attachment's."""
         if self.namespace is None:
-            return set()
+            return AllBut(self.known())
         return {str(address) for address in self.namespace.addresses_beside(self.attachment.ifname)}
 
     def _room(self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]") -> "list[str]":

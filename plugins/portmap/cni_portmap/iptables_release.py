@@ -18,14 +18,14 @@ from cni_portmap.settings import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
 
 class Removal:
     """What one attachment has there; what leads to another interface of its container, or is another's, stays."""
 
     def __init__(
-        self, chain: str, comment: str, living: "Callable[[], set[str]]", say: "Callable[[str], None]"
+        self, chain: str, comment: str, living: "Callable[[], Container[str]]", say: "Callable[[str], None]"
     ) -> None:
         """``chain`` is the container's, ``comment`` what its entry rules bear.
 
@@ -107,7 +107,9 @@ class Removal:
         return lines + [f"-F {chain}" for chain in empty] + [f"-X {chain}" for chain in empty]
 
 
-def remains(there: "dict[str, list[str]]", chain: str, comment: str, living: "Callable[[], set[str]]") -> "list[str]":
+def remains(
+    there: "dict[str, list[str]]", chain: str, comment: str, living: "Callable[[], Container[str]]"
+) -> "list[str]":
     """Lines for iptables-restore that take away what one attachment has in listed chains."""
     if chain not in there:
         return []

@@ -212,15 +212,26 @@ def targets(said: Settings, previous: "Result", ifname: str) -> list[Target]:
 
 
 def _first(ips: "list[IPConfig]", previous: "Result", ifname: str, version: int) -> Prefix | None:
-    for ip in ips:
-        if ip.version != version:
-            continue
-        if ip.interface is not None and 0 <= ip.interface < len(previous.interfaces):
-            interface = previous.interfaces[ip.interface]
-            if interface.name != ifname or not interface.sandbox:
-                continue
-        return ip.address
-    return None
+    return next((ip.address for ip in ips if ip.version == version and _is_of(ip, previous, ifname)), None)
+
+
+def _is_of(ip: "IPConfig", previous: "Result", ifname: str) -> bool:
+    """Whether an address is of the container's interface of that name, or may be."""
+    if ip.interface is None or not 0 <= ip.interface < len(previous.interfaces):
+        return True
+    interface = previous.interfaces[ip.interface]
+    return bool(interface.name == ifname and interface.sandbox)
+
+
+def known(call: "Call") -> list[Address]:
+    """The attachment's addresses as far as prevResult tells them; DEL does without."""
+    try:
+        previous = call.previous()
+    except CNIError:
+        return []
+    if previous is None:
+        return []
+    return [ip.address.address for ip in previous.ips if _is_of(ip, previous, call.attachment.ifname)]
 
 
 def previous(call: "Call") -> "Result":

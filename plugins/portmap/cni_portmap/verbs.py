@@ -43,7 +43,7 @@ def check(call: "Call") -> None:
 
 
 def delete(call: "Call") -> None:
-    """Remove all that there is of the attachment; neither prevResult nor runtimeConfig are looked at."""
+    """Remove all that there is of the attachment; without looking at runtimeConfig, and without need of prevResult."""
     # one that cannot be opened is an error: without it the rules of its other interfaces would be taken for this one's
     rtnl, namespace = Rtnl(), Namespace.remaining(call.netns, call.say)
     plan.remove(lambda: removable(call, rtnl, namespace), call.observe)

@@ -1,5 +1,6 @@
 """What should be for one attachment's host ports: the one description that every verb walks."""
 
+from cni_portmap import settings
 from cni_portmap.go_tables import GoTables
 from cni_portmap.hostports import HostPorts
 from cni_portmap.iptables_ports import IptablesPorts
@@ -10,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cni.address import Address
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Rtnl
     from cni.plan import Stages
@@ -47,4 +49,9 @@ def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None") -> "Sta
     who = call.attachment
     # removed in reverse: whether anybody needs localhost is known when the ports are gone
     yield [Localnet(who, rtnl, call.say)]
-    yield [HostPorts(who, rtnl, call.say), IptablesPorts(who, rtnl, namespace, call.say), GoTables(who, namespace)]
+
+    def known() -> "list[Address]":
+        return settings.known(call)
+
+    iptables = IptablesPorts(who, rtnl, namespace, call.say, known=known)
+    yield [HostPorts(who, rtnl, call.say), iptables, GoTables(who, namespace, known)]
