@@ -29,9 +29,9 @@ class GoTables(Effect):
     __slots__ = ("known", "namespace")
 
     def __init__(
-        self, attachment: "Attachment", namespace: "Namespace | None", known: "Sequence[Address]" = ()
+        self, attachment: "Attachment", namespace: "Namespace | None", known: "Callable[[], Sequence[Address]]" = tuple
     ) -> None:
-        """``namespace`` is the container's, None where it is gone: then ``known`` addresses, if any, are the attachment's."""
+        """``namespace`` is the container's, None where it is gone: then ``known`` gives the attachment's addresses, if any."""
         super().__init__(attachment)
         self.namespace = namespace
         self.known = known
@@ -69,7 +69,7 @@ class GoTables(Effect):
         if self.namespace is not None:
             living = {address.packed for address in self.namespace.addresses_beside(self.attachment.ifname)}
             return living.isdisjoint
-        known = {address.packed for address in self.known if address.version == version}
+        known = {address.packed for address in self.known() if address.version == version}
         return lambda found: not known or not known.isdisjoint(found)
 
     def describe(self) -> str:

@@ -42,9 +42,9 @@ class IptablesPorts(Effect):
         say: "Callable[[str], None]",
         targets: "Sequence[Target]" = (),
         said: "Settings | None" = None,
-        known: "Sequence[Address]" = (),
+        known: "Callable[[], Sequence[Address]]" = tuple,
     ) -> None:
-        """``namespace`` is the container's, None where it is gone: then ``known`` addresses, if any, are the attachment's.
+        """``namespace`` is the container's, None where it is gone: then ``known`` gives the attachment's addresses, if any.
 
         Without ``said`` (DEL, GC) nothing can be made.
         """
@@ -125,7 +125,7 @@ class IptablesPorts(Effect):
     def others(self) -> "Container[str]":
         """The addresses of the container's other interfaces: what leads there is another attachment's."""
         if self.namespace is None:
-            return AllBut(self.known)
+            return AllBut(self.known())
         return {str(address) for address in self.namespace.addresses_beside(self.attachment.ifname)}
 
     def _room(self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]") -> "list[str]":

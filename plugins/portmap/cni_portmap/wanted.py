@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cni.address import Address
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Rtnl
     from cni.plan import Stages
@@ -48,6 +49,9 @@ def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None") -> "Sta
     who = call.attachment
     # removed in reverse: whether anybody needs localhost is known when the ports are gone
     yield [Localnet(who, rtnl, call.say)]
-    known = settings.known(call)
+
+    def known() -> "list[Address]":
+        return settings.known(call)
+
     iptables = IptablesPorts(who, rtnl, namespace, call.say, known=known)
     yield [HostPorts(who, rtnl, call.say), iptables, GoTables(who, namespace, known)]
