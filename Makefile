@@ -13,7 +13,7 @@ SOURCES := $(shell find common plugins runtime build deploy -name '*.py' -not -p
 BUILD_PACKAGES = python3-venv=$(shell $(PYTHON) -c 'import os; print(os.path.dirname(os.__file__))')/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
-	busybox-static=busybox strace procps=ps podman systemd=systemd-analyze
+	busybox-static=busybox strace procps=ps podman systemd=systemd-analyze kmod=modprobe
 BENCH_PACKAGES := $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/bridge iptables netavark=/usr/lib/podman/netavark
 
 .PHONY: help venv dist install uninstall demo test test-guest lint bench bench-readme bench-imports clean
