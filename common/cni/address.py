@@ -6,6 +6,10 @@ some IPv6 addresses otherwise. Ranges and sets of addresses are reasoned about w
 
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 
 
@@ -16,6 +20,9 @@ class Address:
 
     def __init__(self, packed: bytes) -> None:
         self.packed = packed[12:] if packed[:12] == _MAPPED else packed
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return type(self), (self.packed,)
 
     @classmethod
     def parse(cls, text: str) -> "Address":
@@ -71,6 +78,9 @@ class Prefix:
     def __init__(self, address: Address, length: int) -> None:
         self.address = address
         self.length = length
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return type(self), (self.address, self.length)
 
     @classmethod
     def parse(cls, text: str) -> "Prefix":

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 _GO_NAMES = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
 
 
+# In front of what is wrong with a configuration; a result's reader takes it off.
+PREFIX = "failed to load netconf: "
+
+
 def _wrong(value: "Any", where: str, wanted: str) -> DecodingFailure:
     return DecodingFailure(
-        f"failed to load netconf: cannot read {where}: it must be {wanted}, not {_GO_NAMES.get(type(value), 'null')}"
+        f"{PREFIX}cannot read {where}: it must be {wanted}, not {_GO_NAMES.get(type(value), 'null')}"
     )
 
 

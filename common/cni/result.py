@@ -5,7 +5,7 @@ on reading and on printing alone. Corners that are Go's and kept: 0.x documents 
 an empty one; ``interface: 0``, ``table: 0`` and ``scope: 0`` are printed, ``mtu: 0`` and ``priority: 0`` are not.
 """
 
-from cni import versions
+from cni import config, versions
 from cni.address import Address, Prefix
 from cni.config import Key, Table, chosen, integer, listing, member, parsed, string
 from cni.errors import CNIError, DecodingFailure, InvalidConfig
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from cni.config import Kind
+
 
 def _address(text: str) -> Address | None:
     return Address.parse(text) if text else None
@@ -22,6 +24,11 @@ def _address(text: str) -> Address | None:
 
 ADDRESS = parsed(string, _address, "IP address")
 PREFIX = parsed(string, Prefix.parse, "CIDR")
+
+
+def _texts(given: "Iterable[str]") -> list[str]:
+    """Texts as a list; one text is a list of one, not its letters."""
+    return [given] if isinstance(given, str) else list(given)
 
 
 class DNS:
@@ -42,10 +49,13 @@ class DNS:
         search: "Iterable[str]" = (),
         options: "Iterable[str]" = (),
     ) -> None:
-        self.nameservers = list(nameservers)
+        self.nameservers = _texts(nameservers)
         self.domain = domain
-        self.search = list(search)
-        self.options = list(options)
+        self.search = _texts(search)
+        self.options = _texts(options)
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return type(self), (self.nameservers, self.domain, self.search, self.options)
 
     @classmethod
     def parse(cls, value: "Any", where: str = "dns") -> "DNS":
@@ -85,11 +95,14 @@ class Interface:
         self.socket_path = socket_path
         self.pci_id = pci_id
 
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return type(self), (self.name, self.mac, self.sandbox, self.mtu, self.socket_path, self.pci_id)
+
     @classmethod
-    def parse(cls, value: "Any", where: str) -> "Interface":
-        """From the JSON object of any version."""
-        found = cls.TABLE(value, where)
-        return cls(found["name"], found["mac"], found["sandbox"], found["mtu"], found["socketPath"], found["pciID"])
+    def read(cls, found: "dict[str, Any]") -> "Interface":
+        """From the values of the table, or of an older version's."""
+        later = (found.get("mtu", 0), found.get("socketPath", ""), found.get("pciID", ""))
+        return cls(found["name"], found["mac"], found["sandbox"], *later)
 
     def document(self, newest: bool) -> "dict[str, Any]":
         """The JSON object; members later than 0.4.0 only where ``newest``."""
@@ -126,6 +139,9 @@ class IPConfig:
         self.gateway = gateway
         self.interface = interface
         self.stated = str(address.version) if stated is None else stated
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return type(self), (self.address, self.gateway, self.interface, self.stated)
 
     @property
     def version(self) -> int:
@@ -175,6 +191,9 @@ class Route:
         self.table = table
         self.scope = scope
 
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return type(self), (self.dst, self.gw, self.mtu, self.advmss, self.priority, self.table, self.scope)
+
     @classmethod
     def parse(cls, value: "Any", where: str) -> "Route":
         """From the JSON object."""
@@ -219,6 +238,9 @@ class Result:
         self.ips = list(ips)
         self.routes = list(routes)
         self.dns = dns if dns is not None else DNS()
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return type(self), (self.interfaces, self.ips, self.routes, self.dns)
 
     def document(self, version: str) -> "dict[str, Any]":
         """The JSON object in the shape of ``version`` (empty: 0.1.0).
@@ -268,37 +290,86 @@ def no_addresses(version: str) -> CNIError:
     )
 
 
-_NEWER = Table(
-    Key("interfaces", listing(Interface.parse), list),
-    Key("ips", listing(IPConfig.TABLE), list),
-    Key("routes", listing(Route.parse), list),
-    Key("dns", DNS.parse, DNS),
-)
+def _if_right(kind: "Kind", otherwise: "Any") -> "Kind":
+    """A value of a key that came with a later version: read as Go reads it, ignored where its type is another."""
+
+    def read(value: "Any", where: str) -> "Any":
+        try:
+            return kind(value, where)
+        except DecodingFailure:
+            return otherwise
+
+    return read
+
+
+def _before(table: Table, later: tuple[str, ...]) -> Table:
+    """The table of a version before ``later`` keys."""
+    keys = (
+        Key(key.name, _if_right(key.kind, key.default), key.default, required=key.required)
+        if key.name in later
+        else key
+        for key in table.keys
+    )
+    return Table(*keys)
+
+
+def _without(table: Table, unknown: tuple[str, ...]) -> Table:
+    return Table(*(key for key in table.keys if key.name not in unknown))
+
+
+_LATER = ("mtu", "socketPath", "pciID")
+_ROUTE = _before(Route.TABLE, ("mtu", "advmss", "priority", "table", "scope"))
+
+
+def _newer(interface: Table, ip: Table, route: Table) -> Table:
+    return Table(
+        Key("interfaces", listing(interface), list),
+        Key("ips", listing(ip), list),
+        Key("routes", listing(route), list),
+        Key("dns", DNS.parse, DNS),
+    )
+
+
+# Go reads the attributes of a route at every version, and those of an interface from 1.0.0 on. The specification has
+# both since 1.1.0, so before it a plugin may mean something else by them.
+_UNSTATED = _without(IPConfig.TABLE, ("version",))
+_SHAPES = {
+    **dict.fromkeys(versions.FAMILIES[1], _newer(_without(Interface.TABLE, _LATER), IPConfig.TABLE, _ROUTE)),
+    "1.0.0": _newer(_before(Interface.TABLE, _LATER), _UNSTATED, _ROUTE),
+    "1.1.0": _newer(Interface.TABLE, _UNSTATED, Route.TABLE),
+}
 _OLDEST_IP = Table(
     Key("ip", PREFIX, required="an ip4 or ip6 object has no ip"),
     Key("gateway", ADDRESS),
-    Key("routes", listing(Route.parse), list),
+    Key("routes", listing(_ROUTE), list),
 )
 _OLDEST = Table(Key("ip4", _OLDEST_IP), Key("ip6", _OLDEST_IP), Key("dns", DNS.parse, DNS))
 
 
 def parse(document: "Any", version: str, where: str = "") -> Result:
-    """A result of ``version``; raises ``DecodingFailure`` or ``InvalidConfig``."""
+    """A result of ``version``; keys that this version does not have are ignored, whatever they hold.
+
+    Raises ``DecodingFailure`` or ``InvalidConfig``.
+    """
+    try:
+        return _parse(document, version, where)
+    except DecodingFailure as error:
+        raise DecodingFailure(error.msg.removeprefix(config.PREFIX), error.details) from None
+
+
+def _parse(document: "Any", version: str, where: str) -> Result:
     if version in versions.FAMILIES[0]:
         found = _OLDEST(document, where)
         ips, routes = [], []
         for name, number in (("ip4", "4"), ("ip6", "6")):
             if found[name] is not None:
                 ips.append(IPConfig(found[name]["ip"], found[name]["gateway"], stated=number))
-                routes += found[name]["routes"]
+                routes += [Route(**route) for route in found[name]["routes"]]
         return Result((), ips, routes, found["dns"])
-    found = _NEWER(document, where)
-    stated = version in versions.FAMILIES[1]
-    ips = [
-        IPConfig(ip["address"], ip["gateway"], ip["interface"], ip["version"] if stated else None)
-        for ip in found["ips"]
-    ]
-    return Result(found["interfaces"], ips, found["routes"], found["dns"])
+    found = _SHAPES[version](document, where)
+    interfaces = [Interface.read(one) for one in found["interfaces"]]
+    ips = [IPConfig(ip["address"], ip["gateway"], ip["interface"], ip.get("version")) for ip in found["ips"]]
+    return Result(interfaces, ips, [Route(**route) for route in found["routes"]], found["dns"])
 
 
 def parse_previous(document: "Any", version: str) -> Result:

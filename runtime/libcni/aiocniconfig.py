@@ -1,11 +1,12 @@
 """The asyncio form of the container-networking interface: the same calls, awaited; many attachments on one thread."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
 from libcni.cacheview import CacheView
 from libcni.cancellation import Cancellation, Deadline
 from libcni.execution import AsyncExec, Exec, ProcessExec
+from libcni.given import Folders, StrPath
 from libcni.interface import Several
 from libcni.model import GCArgs, NetworkConfig, NetworkConfigList, PluginInfo, RuntimeConf
 from libcni.operations import as_list
@@ -25,8 +26,8 @@ class AsyncCNIConfig(CacheView):
 
     def __init__(
         self,
-        path: Sequence[str],
-        cache_dir: str = "",
+        path: Folders,
+        cache_dir: StrPath = "",
         executor: AsyncExec | None = None,
         options: Options = Options(),  # noqa: B008
     ) -> None:

@@ -152,13 +152,15 @@ class Cache:
     def attachments(self, container_id: str = "") -> tuple[list[NetworkAttachment], list[str]]:
         """The attachments of a container (empty: of all), by file name; and the files that are damaged.
 
-        No folder is no attachment; raises ``OSError`` when the folder cannot be read.
+        No folder is no attachment; raises ``CacheError`` when the folder cannot be read.
         """
         folder = os.path.join(self.folder or DEFAULT_FOLDER, _RESULTS)
         try:
             names = sorted(os.listdir(folder))
         except FileNotFoundError:
             return [], []
+        except (OSError, ValueError) as error:
+            raise CacheError(f"cannot read the cache folder {folder}: {error}") from error
         found, damaged = [], []
         for name in names:
             if name.startswith(".") or (container_id and f"-{container_id}-" not in name):

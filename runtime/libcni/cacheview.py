@@ -1,9 +1,8 @@
 """What both forms have in common: the operations of one configuration, and what the cache tells without waiting."""
 
-from collections.abc import Sequence
-
 from libcni.cache import Cache
 from libcni.execution import Finder
+from libcni.given import Folders, StrPath, path_of, plugin_folders
 from libcni.model import NetworkAttachment, NetworkConfig, NetworkConfigList, RuntimeConf
 from libcni.operations import Operations, as_list
 from libcni.options import Options
@@ -13,12 +12,10 @@ from libcni.results import Result
 class CacheView:
     """The base of ``CNIConfig`` and ``AsyncCNIConfig``."""
 
-    def __init__(self, path: Sequence[str], cache_dir: str, finder: Finder, options: Options) -> None:
-        if isinstance(path, str):
-            raise TypeError("path is a list of folders, not one text")
-        self.path = tuple(path)
+    def __init__(self, path: Folders, cache_dir: StrPath, finder: Finder, options: Options) -> None:
+        self.path = plugin_folders(path)
         self.options = options
-        self.operations = Operations(self.path, finder, Cache(cache_dir, options.sync_cache), options)
+        self.operations = Operations(self.path, finder, Cache(path_of(cache_dir), options.sync_cache), options)
 
     def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
         """The result that ADD left in the cache, in the list's version; None when there is no file.
@@ -47,7 +44,7 @@ class CacheView:
     def get_cached_attachments(self, container_id: str = "") -> list[NetworkAttachment]:
         """The cached attachments of a container, of all where it is empty, by file name.
 
-        Damaged files and those of another kind are skipped and reported; no folder is no attachment. Raises ``OSError``
-        when the folder cannot be read.
+        Damaged files and those of another kind are skipped and reported; no folder is no attachment. Raises
+        ``CacheError`` when the folder cannot be read.
         """
         return self.operations.get_cached_attachments(container_id)

@@ -1,12 +1,13 @@
 """The synchronous form of the container-networking interface: each method returns when its plugins have ended."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
 from libcni.cacheview import CacheView
 from libcni.cancellation import Cancellation
 from libcni.driver import Blocking
 from libcni.execution import Exec, ProcessExec
+from libcni.given import Folders, StrPath
 from libcni.interface import Several
 from libcni.model import GCArgs, NetworkConfig, NetworkConfigList, PluginInfo, RuntimeConf
 from libcni.operations import as_list
@@ -20,7 +21,7 @@ T = TypeVar("T")
 class CNIConfig(CacheView):
     """Drives CNI plugins (Go: ``NewCNIConfig``, ``NewCNIConfigWithCacheDir``).
 
-    ``path``: the folders of the plugins; ``cache_dir``: where attachments are remembered (empty: the attachment's own
+    ``path``: the folders of the plugins, or one; ``cache_dir``: where attachments are remembered (empty: the attachment's own
     ``cache_dir``, else ``/var/lib/cni``); ``executor``: what runs plugins; ``options``: what goes beyond Go's library.
     Every method takes ``timeout``, seconds for the whole call (None: the options' default), and ``cancel``, a switch
     that ends the call from another thread; both kill the plugin that runs, and raise ``PluginTimeout`` or
@@ -30,8 +31,8 @@ class CNIConfig(CacheView):
 
     def __init__(
         self,
-        path: Sequence[str],
-        cache_dir: str = "",
+        path: Folders,
+        cache_dir: StrPath = "",
         executor: Exec | None = None,
         options: Options = Options(),  # noqa: B008
     ) -> None:

@@ -12,6 +12,7 @@ from cni.errors import CNIError
 from cni.wire import fold
 from libcni import gojson, position
 from libcni.errors import ConfigError
+from libcni.given import Configuration, StrPath, data_of, path_of
 from libcni.model import NetworkConfig, NetworkConfigList, PluginConf
 from libcni.quoting import quote
 
@@ -24,16 +25,32 @@ _DNS_LISTS = ("nameservers", "search", "options")
 class Source:
     """A text that is being read, and the file it came from: makes errors that point into it."""
 
-    def __init__(self, data: bytes, file: str = "", base: position.Path = ()) -> None:
-        """``base`` is the path of the part that is being read within the whole text."""
+    def __init__(self, data: bytes, file: str = "", base: position.Path = (), seen: bool = True) -> None:
+        """``base`` is the path of the part that is being read within the whole text.
+
+        ``seen``: whether the caller knows the text, so that a place in it helps.
+        """
         self.data = data
         self.file = file
         self.base = base
+        self.seen = seen
+
+    @classmethod
+    def given(cls, data: Configuration, file: StrPath, prefix: str) -> "Source":
+        """What a caller gave. Raises ``ConfigError`` for a document that JSON cannot hold."""
+        try:
+            return cls(data_of(data), path_of(file), seen=not isinstance(data, Mapping))
+        except (TypeError, ValueError) as error:
+            if not isinstance(data, Mapping):
+                raise
+            raise ConfigError(f"{prefix}{error}", path_of(file)) from None
 
     def fault(self, msg: str, *path: str | int) -> ConfigError:
         """The error for the value at ``path`` below the part that is being read."""
         whole = (*self.base, *path)
         text = gojson.text_of(self.data)
+        if not self.seen:
+            return ConfigError(msg, self.file, None, whole)
         try:
             place = position.locate(text, whole)
         except (ValueError, IndexError):  # not JSON: the position came with the decoder's error
@@ -58,10 +75,13 @@ def go_type(value: Any) -> str:
     return next((name for kind, name in names if isinstance(value, kind)), "map[string]interface {}")
 
 
-def conf_from_bytes(data: bytes, file: str = "") -> NetworkConfig:
-    """One plugin's configuration (Go: ``NetworkPluginConfFromBytes``, ``ConfFromBytes``); raises ``ConfigError``."""
-    source = Source(data, file)
-    return _plugin(source.decode(_PLUGIN), data, source)
+def conf_from_bytes(data: Configuration, file: StrPath = "") -> NetworkConfig:
+    """One plugin's configuration (Go: ``NetworkPluginConfFromBytes``, ``ConfFromBytes``).
+
+    ``data`` is JSON as bytes or text, or a document. Raises ``ConfigError``.
+    """
+    source = Source.given(data, file, _PLUGIN)
+    return _plugin(source.decode(_PLUGIN), source.data, source)
 
 
 def _plugin(document: Any, data: bytes, source: Source) -> NetworkConfig:
@@ -139,13 +159,13 @@ class _Members:
                 raise self._source.fault(msg, name, place)
 
 
-def network_conf_from_bytes(data: bytes, file: str = "") -> NetworkConfigList:
+def network_conf_from_bytes(data: Configuration, file: StrPath = "") -> NetworkConfigList:
     """A network's list (Go: ``NetworkConfFromBytes``, ``ConfListFromBytes``); never looks at the disk.
 
-    The version is the highest of ``cniVersion`` and ``cniVersions`` that is not above what this library knows.
-    Raises ``ConfigError``.
+    ``data`` is JSON as bytes or text, or a document. The version is the highest of ``cniVersion`` and ``cniVersions``
+    that is not above what this library knows. Raises ``ConfigError``.
     """
-    source = Source(data, file)
+    source = Source.given(data, file, _LIST)
     document = source.decode(_LIST)
     if document is None:
         document = {}
@@ -159,7 +179,7 @@ def network_conf_from_bytes(data: bytes, file: str = "") -> NetworkConfigList:
         disable_gc=_flag(document, "disableGC", source),
         load_only_inlined_plugins=only_inlined,
         plugins=_plugins(document, source, only_inlined),
-        bytes=data,
+        bytes=source.data,
     )
 
 
@@ -227,7 +247,7 @@ def _plugins(document: dict[str, Any], source: Source, only_inlined: bool) -> tu
 
 def _entry(entry: Any, place: int, source: Source) -> NetworkConfig:
     try:
-        return _plugin(entry, gojson.encode(entry), Source(source.data, source.file, ("plugins", place)))
+        return _plugin(entry, gojson.encode(entry), Source(source.data, source.file, ("plugins", place), source.seen))
     except ConfigError as error:
         msg = f"failed to parse plugin config {place}: {error.msg}"
         raise ConfigError(msg, error.file, error.position, error.path) from None

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from libcni.cancellation import Cancellation, Deadline, Linked
-from libcni.errors import CallCancelled, Locked
+from libcni.errors import CallCancelled, LibcniError, Locked
 from libcni.execution import Exec
 from libcni.requests import Execute, Operation, Outcome, Pause, Request, Together, Work
 
@@ -79,13 +79,16 @@ class Blocking:
             return [one(self, request.operations[0])]
         from concurrent.futures import ThreadPoolExecutor  # brings logging along: 9 ms
 
-        with Linked(self._cancel) as cancel, ThreadPoolExecutor(max(1, len(request.operations)), "cni") as pool:
-            try:
-                driver = self._with(cancel)
-                return list(pool.map(partial(one, driver), request.operations))
-            except BaseException:  # Ctrl-C: it reaches this thread alone, and the others have it from here
-                cancel.cancel()
-                raise
+        try:
+            with Linked(self._cancel) as cancel, ThreadPoolExecutor(max(1, len(request.operations)), "cni") as pool:
+                try:
+                    driver = self._with(cancel)
+                    return list(pool.map(partial(one, driver), request.operations))
+                except BaseException:  # Ctrl-C: it reaches this thread alone, and the others have it from here
+                    cancel.cancel()
+                    raise
+        except (OSError, RuntimeError) as error:  # no free descriptor, no further thread
+            raise LibcniError(f"cannot work on several networks at once: {error}") from error
 
     def _with(self, cancel: Cancellation) -> "Blocking":
         """The same call with another switch."""

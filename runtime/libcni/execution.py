@@ -13,6 +13,7 @@ from typing import Protocol
 from libcni import gojson, process
 from libcni.cancellation import Cancellation, Deadline
 from libcni.errors import CallCancelled, PluginFailed, PluginNotFound, PluginTimeout, VersionInfoError
+from libcni.given import Folders, StrPath, command_of, folders_of, path_of
 from libcni.model import PluginInfo
 from libcni.process import Cancelled, Child, OutOfTime, TooMuchOutput
 from libcni.quoting import quote
@@ -62,12 +63,13 @@ class Writer(Protocol):
 class PluginFinder:
     """Finding and decoding as the Go library does it."""
 
-    def find_in_path(self, plugin: str, paths: Sequence[str]) -> str:
+    def find_in_path(self, plugin: str, paths: Folders) -> str:
         """The first regular file of that name in ``paths``, links followed; the execute bit is not looked at.
 
         Empty elements of ``paths`` are skipped (Go finds a file there and then runs another). Raises
         ``PluginNotFound``, which names the folders searched.
         """
+        paths = folders_of(paths)
         if not plugin:
             raise PluginNotFound("no plugin name provided")
         if "/" in plugin or "\0" in plugin:
@@ -117,19 +119,19 @@ class ProcessExec(PluginFinder):
         stderr: Writer | None = None,
         *,
         own_group: bool = False,
-        prefix: Sequence[str] = (),
+        prefix: Sequence[StrPath] = (),
         max_output: int = 64 << 20,
         wait_delay: float = 5.0,
     ) -> None:
         self._stderr = stderr
         self._own_group = own_group
-        self._prefix = tuple(prefix)
+        self._prefix = command_of(prefix, "prefix")
         self._max_output = max_output
         self._wait_delay = wait_delay
 
     def exec_plugin(
         self,
-        path: str,
+        path: StrPath,
         stdin: bytes,
         environ: dict[str, str],
         deadline: Deadline = Deadline(),  # noqa: B008
@@ -139,6 +141,7 @@ class ProcessExec(PluginFinder):
 
         Raises ``PluginFailed`` (its error object, or what is known), ``PluginTimeout``, ``CallCancelled``.
         """
+        path = path_of(path)
         refuse_to_start(path, deadline, cancel)
         tries = 1
         while (child := self._start(path, stdin, environ, deadline, tries)) is None:
@@ -158,7 +161,7 @@ class ProcessExec(PluginFinder):
 
     async def exec_plugin_async(
         self,
-        path: str,
+        path: StrPath,
         stdin: bytes,
         environ: dict[str, str],
         deadline: Deadline = Deadline(),  # noqa: B008
@@ -168,6 +171,7 @@ class ProcessExec(PluginFinder):
 
         from libcni import aioprocess
 
+        path = path_of(path)
         refuse_to_start(path, deadline, None)
         tries = 1
         while (child := self._start(path, stdin, environ, deadline, tries)) is None:
@@ -193,10 +197,15 @@ class ProcessExec(PluginFinder):
         except OSError as error:
             if process.is_busy(error) and tries < _BUSY_TRIES and deadline.left != 0:
                 return None
-            reason = process.start_failure(path, error)
+            reason = process.start_failure(self._started(path), error)
         except ValueError as error:  # a zero byte in a path or a variable
-            reason = f"fork/exec {path}: {error}"
-        raise PluginFailed(f"netplugin failed with no error message: {reason}", path=path, status=reason)
+            reason = f"fork/exec {self._started(path)}: {error}"
+        details = f"{self._prefix[0]} is the prefix that {path} was to be run with" if self._prefix else ""
+        raise PluginFailed(f"netplugin failed with no error message: {reason}", details, path=path, status=reason)
+
+    def _started(self, path: str) -> str:
+        """The program that the kernel starts: the prefix, if there is one."""
+        return self._prefix[0] if self._prefix else path
 
     def _ended_early(self, error: Exception, path: str, deadline: Deadline) -> PluginFailed:
         killed = "netplugin failed with no error message: signal: killed"

@@ -23,6 +23,9 @@ class JSONError(ValueError):
         self.text = text
         self.offset = offset
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.text, self.offset), dict(self.__dict__)
+
 
 def _integer(digits: str) -> int | float:
     if len(digits) < 16:

@@ -23,7 +23,11 @@ def _object(config: NetworkConfig) -> dict[str, Any]:
 
 
 def _with(config: NetworkConfig, values: Mapping[str, Any]) -> NetworkConfig:
-    return conf_from_bytes(gojson.encode({**_object(config), **values}))
+    document = {**_object(config), **values}
+    try:
+        return conf_from_bytes(gojson.encode(document))
+    except (TypeError, ValueError) as error:  # a capability's value, say, that JSON cannot hold
+        raise ConfigError(f"marshal network bytes: {error}") from None
 
 
 def inject_conf(config: NetworkConfig, values: Mapping[str, Any]) -> NetworkConfig:
@@ -31,14 +35,12 @@ def inject_conf(config: NetworkConfig, values: Mapping[str, Any]) -> NetworkConf
 
     Raises ``ConfigError`` when the bytes are no object, a key is empty, a value is None, or ``type`` is missing then.
     """
-    document = _object(config)
     for name, value in values.items():
         if not name:
             raise ConfigError("keys cannot be empty")
         if value is None:
             raise ConfigError(f"key '{name}' value must not be nil")
-        document[name] = value
-    return conf_from_bytes(gojson.encode(document))
+    return _with(config, values)
 
 
 def for_attachment(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from cni import regular
 from libcni.configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
 from libcni.errors import ConfigError, NoConfigsFound, NotFound
+from libcni.given import Folders, StrPath, Texts, folders_of, path_of, texts_of
 from libcni.model import NetworkConfig, NetworkConfigList
 
 DEFAULT_FOLDER = "/etc/cni/net.d"
@@ -23,21 +24,26 @@ def _read(file: str) -> bytes:
     try:
         return regular.read(file, _MOST)
     except (OSError, ValueError) as error:
-        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(f"error reading {file}: open {file}: {reason}") from error
+        raise ConfigError(f"error reading {file}: open {file}: {_reason(error).lower()}") from error
 
 
-def conf_from_file(file: str) -> NetworkConfig:
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def conf_from_file(file: StrPath) -> NetworkConfig:
     """One plugin's configuration (Go: ``ConfFromFile``); raises ``ConfigError`` with the file's name and the place."""
+    file = path_of(file)
     return conf_from_bytes(_read(file), file)
 
 
-def network_conf_from_file(file: str) -> NetworkConfigList:
+def network_conf_from_file(file: StrPath) -> NetworkConfigList:
     """A list, and the plugins in the folder of its name beside it (Go: ``NetworkConfFromFile``).
 
     Plugins written in the list come first, then the folder's, unless ``loadOnlyInlinedPlugins``. ``bytes`` stays the
     file as read. Raises ``ConfigError``.
     """
+    file = path_of(file)
     net = network_conf_from_bytes(_read(file), file)
     if not net.load_only_inlined_plugins:
         more = network_plugin_confs_from_files(os.path.dirname(file), net.name)
@@ -47,31 +53,34 @@ def network_conf_from_file(file: str) -> NetworkConfigList:
     return net
 
 
-def network_plugin_confs_from_files(folder: str, name: str) -> list[NetworkConfig]:
+def network_plugin_confs_from_files(folder: StrPath, name: str) -> list[NetworkConfig]:
     """The plugins of a network from ``folder/name/*.conf``, by file name; no such folder: none.
 
     A name that leads elsewhere (``..``, a slash) has no folder (Go reads it). Raises ``ConfigError``.
     """
     if not name or "/" in name or name in (".", ".."):
         return []
-    inner = os.path.join(folder, name)
+    inner = os.path.join(path_of(folder), name)
     try:
-        files = conf_files(inner, (".conf",))
-    except OSError as error:
-        raise ConfigError(f"failed to read plugin config files in {inner}: {error.strerror}") from error
+        files = entries(inner, (".conf",))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"failed to read plugin config files in {inner}: {_reason(error)}") from error
     return [conf_from_file(file) for file in files]
 
 
-def conf_files(folder: str, suffixes: Sequence[str]) -> list[str]:
+def conf_files(folder: StrPath, suffixes: Texts) -> list[str]:
     """Every entry that is no folder and whose last suffix (with dot, case-sensitive) is wanted; full paths, by name.
 
-    No such folder: none. Raises ``OSError`` when it cannot be read.
+    No such folder: none. Raises ``ConfigError`` when it cannot be read.
     """
+    return _files(folders_of(path_of(folder)), texts_of(suffixes))
+
+
+def entries(folder: str, suffixes: Sequence[str]) -> list[str]:
+    """``conf_files`` of the library's own callers. Raises ``OSError``, and ``ValueError`` for a path with a NUL."""
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(
-                (entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)), key=os.fsencode
-            )
+        with os.scandir(folder) as found:
+            names = sorted((entry.name for entry in found if not entry.is_dir(follow_symlinks=False)), key=os.fsencode)
     except FileNotFoundError:
         return []
     return [os.path.join(folder, name) for name in names if _suffix(name) in suffixes]
@@ -82,23 +91,22 @@ def _suffix(name: str) -> str:
     return name[dot:] if dot >= 0 else ""
 
 
-def _folders(folder: str | Sequence[str]) -> list[str]:
-    return [folder] if isinstance(folder, str) else list(folder)
-
-
 def _files(folders: Sequence[str], suffixes: Sequence[str]) -> list[str]:
-    try:
-        return [file for one in folders for file in conf_files(one, suffixes)]
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration folder: {error.strerror}", str(error.filename)) from error
+    files = []
+    for folder in folders:
+        try:
+            files += entries(folder, suffixes)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"cannot read the configuration folder: {_reason(error)}", folder) from error
+    return files
 
 
-def load_conf(folder: str | Sequence[str], name: str) -> NetworkConfig:
+def load_conf(folder: Folders, name: str) -> NetworkConfig:
     """The first single plugin's configuration of that name (Go: ``LoadConf``).
 
     Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file that is met before.
     """
-    folders = _folders(folder)
+    folders = folders_of(folder)
     files = _files(folders, SINGLE_SUFFIXES)
     if not files:
         raise NoConfigsFound(" ".join(folders))
@@ -109,12 +117,12 @@ def load_conf(folder: str | Sequence[str], name: str) -> NetworkConfig:
     raise NotFound(" ".join(folders), name)
 
 
-def load_network_conf(folder: str | Sequence[str], name: str) -> NetworkConfigList:
+def load_network_conf(folder: Folders, name: str) -> NetworkConfigList:
     """The network of that name: the first list, else the first single plugin as a list (Go: ``LoadNetworkConf``).
 
     Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file that is met before.
     """
-    folders = _folders(folder)
+    folders = folders_of(folder)
     files = _files(folders, LIST_SUFFIXES)
     for file in files:
         net = network_conf_from_file(file)

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import TypeVar
 
 from cni.names import sha512
-from libcni.errors import Locked
+from libcni.errors import LibcniError, Locked, LockFailed
+from libcni.given import StrPath, path_of
 from libcni.requests import Operation, Pause
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
@@ -66,12 +67,12 @@ class Held:
 class Locks:
     """The locks in one folder; an empty folder means none."""
 
-    def __init__(self, folder: str, timeout: float) -> None:
-        self._folder = folder
+    def __init__(self, folder: StrPath, timeout: float) -> None:
+        self._folder = path_of(folder)
         self._timeout = timeout
 
     def attachments(self, verb: str, which: Sequence[Attachment]) -> Operation[Held]:
-        """Lock attachments for a verb, all or none; raises ``Locked``, which names the holder.
+        """Lock attachments for a verb, all or none; raises ``Locked``, which names the holder, and ``LockFailed``.
 
         Networks come before attachments and each kind by name, so whoever wants several waits for nobody in a circle.
         """
@@ -87,23 +88,30 @@ class Locks:
                         if kind == fcntl.LOCK_SH:
                             yield from self._pass(one.network, who, end)
                         yield from self._take(held, what, kind, who, end)
-            except BaseException:
+            except BaseException as error:
                 held.release()
+                self._name(error)
                 raise
         return held
 
     def network(self, network: str) -> Operation[Held]:
-        """Lock a whole network for GC; raises ``Locked``, which names the holder."""
+        """Lock a whole network for GC; raises ``Locked``, which names the holder, and ``LockFailed``."""
         held = Held()
         if self._folder:
             end, who = monotonic() + self._timeout, f"GC of network {network}"
             try:
                 for name in ("turnstile", "network"):
                     yield from self._take(held, (name, network), fcntl.LOCK_EX, who, end)
-            except BaseException:
+            except BaseException as error:
                 held.release()
+                self._name(error)
                 raise
         return held
+
+    def _name(self, error: BaseException) -> None:
+        """Raise an error of the system as ``LockFailed``, which names the folder."""
+        if isinstance(error, OSError | ValueError) and not isinstance(error, LibcniError):
+            raise LockFailed(f"lock folder {self._folder} cannot be used: {error}") from error
 
     def _path(self, what: tuple[str, ...]) -> str:
         os.makedirs(self._folder, 0o700, exist_ok=True)
@@ -173,7 +181,7 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 def _holder(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read() or "attachments of the network"
     except OSError:
         return "somebody who has just ended"

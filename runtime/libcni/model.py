@@ -8,24 +8,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from libcni.given import Pairs, StrPath, members_of, pairs_of, path_of, texts_of
 from libcni.quoting import quote
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class RuntimeConf:
     """What one attachment is: the parameters of ADD, CHECK and DEL (spec section "Parameters").
 
-    ``netns`` is a path (empty on DEL when it is gone), ``args`` the ordered pairs of ``CNI_ARGS``, ``capability_args``
-    values by capability (only those that a plugin declares reach it). ``cache_dir`` is Go's deprecated ``CacheDir``:
-    it serves where the constructor was given none.
+    ``netns`` is a path (empty on DEL when it is gone), ``args`` the ordered pairs of ``CNI_ARGS`` (a mapping is taken
+    too), ``capability_args`` values by capability (only those that a plugin declares reach it). ``cache_dir`` is Go's
+    deprecated ``CacheDir``: it serves where the constructor was given none.
     """
 
-    container_id: str = ""
-    netns: str = ""
-    if_name: str = ""
-    args: Sequence[tuple[str, str]] = ()
-    capability_args: Mapping[str, Any] = field(default_factory=dict)
-    cache_dir: str = ""
+    container_id: str
+    netns: str
+    if_name: str
+    args: Sequence[tuple[str, str]]
+    capability_args: Mapping[str, Any]
+    cache_dir: str
+
+    def __init__(
+        self,
+        container_id: str = "",
+        netns: StrPath = "",
+        if_name: str = "",
+        args: Pairs = (),
+        capability_args: Mapping[str, Any] | None = None,
+        cache_dir: StrPath = "",
+    ) -> None:
+        given = {} if capability_args is None else members_of(capability_args, "capability_args")
+        object.__setattr__(self, "container_id", container_id)
+        object.__setattr__(self, "netns", path_of(netns))
+        object.__setattr__(self, "if_name", if_name)
+        object.__setattr__(self, "args", pairs_of(args, "args"))
+        object.__setattr__(self, "capability_args", given)
+        object.__setattr__(self, "cache_dir", path_of(cache_dir))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +98,9 @@ class NetworkAttachment:
     cni_args: Sequence[tuple[str, str]] = ()
     capability_args: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cni_args", pairs_of(self.cni_args, "cni_args"))
+
 
 @dataclass(frozen=True, slots=True)
 class GCAttachment:
@@ -106,3 +127,6 @@ class PluginInfo:
 
     cni_version: str
     supported_versions: Sequence[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "supported_versions", texts_of(self.supported_versions))

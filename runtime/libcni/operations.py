@@ -38,8 +38,8 @@ from libcni.model import (
     PluginInfo,
     RuntimeConf,
 )
-from libcni.naming import check_names
-from libcni.options import Options
+from libcni.naming import args_fault, check_args, check_names
+from libcni.options import Guarded, Options
 from libcni.quoting import quote
 from libcni.requests import Execute, Operation, Work
 from libcni.results import Result
@@ -70,7 +70,8 @@ class Operations:
         self._path = tuple(path)
         self._finder = finder
         self._cache = cache
-        self._options = options
+        # what a caller's own function raises must not end a DEL half-way
+        self._options = replace(options, report=Guarded(options.report))
         self._locks = Locks(options.lock_folder, options.lock_timeout)
 
     # --- one execution
@@ -143,6 +144,7 @@ class Operations:
 
     def attach(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[Result]:
         """``add_network_list`` for a caller who holds the locks."""
+        check_args(runtime.args)
         begun: list[NetworkConfig] = []
         result: Result | None = None
         try:
@@ -168,6 +170,7 @@ class Operations:
             raise CheckNotSupported(net.cni_version)
         if net.disable_check:
             return
+        check_args(runtime.args)
         with (yield from self._locked("CHECK", net, runtime)):
             try:
                 previous = self.get_network_list_cached_result(net, runtime)
@@ -196,11 +199,21 @@ class Operations:
     def _delete(
         self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, cleanup: bool = False
     ) -> Operation[None]:
+        runtime = self._with_args_that_can_be_sent(net, runtime)
         previous = self._previous_for_delete(net, runtime)
         for plugin in reversed(net.plugins):
             step = self._run("DEL", net, plugin, previous, runtime, cleanup)
             yield from (step if single else _named(plugin, "delete", step))
         self._forget(net, runtime)
+
+    def _with_args_that_can_be_sent(self, net: NetworkConfigList, runtime: RuntimeConf) -> RuntimeConf:
+        """The attachment for DEL, which must succeed also for what somebody else's ADD was given."""
+        sent = tuple(pair for pair in runtime.args if not args_fault(*pair))
+        if len(sent) == len(runtime.args):
+            return runtime
+        left_out = ", ".join(quote("=".join(pair)) for pair in runtime.args if pair not in sent)
+        self._options.report(f"DEL of {runtime.container_id} in {net.name} goes without CNI_ARGS {left_out}")
+        return replace(runtime, args=sent)
 
     def _previous_for_delete(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
         if not _reaches(net.cni_version, "0.4.0"):
@@ -215,7 +228,7 @@ class Operations:
     def _forget(self, net: NetworkConfigList, runtime: RuntimeConf) -> None:
         try:
             self._cache.remove(net.name, runtime)
-        except (OSError, CacheError) as error:
+        except (OSError, CacheError, ValueError) as error:
             self._options.report(f"the cache file of {runtime.container_id} in {net.name} cannot be removed: {error}")
 
     def _as_added(
@@ -294,12 +307,13 @@ class Operations:
         return _capabilities([plugin])
 
     def get_status_network_list(self, net: NetworkConfigList) -> Operation[None]:
-        """STATUS of each plugin in order; the first error as it is."""
-        if not _reaches_quietly(net.cni_version, "1.1.0"):
-            return
+        """STATUS of each plugin in order; the first error as it is. Below 1.1.0 only whether each plugin is there."""
+        asked = _reaches_quietly(net.cni_version, "1.1.0")
         for plugin in net.plugins:
-            config = injection.for_status(plugin, net.name, net.cni_version)
-            yield Execute(self._find(plugin), config.bytes, environment.for_network("STATUS", self._path))
+            path = self._find(plugin)
+            if asked:
+                config = injection.for_status(plugin, net.name, net.cni_version)
+                yield Execute(path, config.bytes, environment.for_network("STATUS", self._path))
 
     # --- garbage
 
@@ -318,7 +332,8 @@ class Operations:
             raise MissingArgs(f"no GC arguments for network {', '.join(missing)}: nothing was removed")
         try:
             cached = self.get_cached_attachments("")
-        except OSError:
+        except CacheError as error:
+            self._options.report(f"{error}: GC removes nothing")
             return  # as in Go
         errors: list[Exception] = []
         for net in nets:
@@ -378,7 +393,7 @@ def _gathered(errors: list[Exception], who: str, operation: Operation[None]) -> 
     try:
         yield from operation
     except Exception as error:
-        told = CollectFailed(f"{who}: {error}")
+        told = CollectFailed(who, error)
         told.__cause__ = error
         errors.append(told)
 

@@ -3,9 +3,25 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from libcni.given import StrPath, path_of
+
 
 def _silent(line: str) -> None:
     """Say nothing."""
+
+
+class Guarded:
+    """A caller's function that takes a line: what it raises is ignored."""
+
+    def __init__(self, function: Callable[[str], object]) -> None:
+        self._function = function
+
+    def __call__(self, line: str) -> None:
+        """Hand the line on."""
+        try:
+            self._function(line)
+        except Exception:  # noqa: S110 -- its own affair: the call that it hears about goes on
+            pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +42,8 @@ class Options:
     - ``lock_folder``: ADD, CHECK and DEL of one attachment exclude each other, in this process and in others with the
       same folder, and GC excludes all of its network (cni#563); who comes while a GC waits is behind it. A Setup holds
       the locks of all its networks to its end. Empty: no lock. ``lock_timeout`` bounds the wait, in seconds.
-    - ``report``: takes a line about what was mended silently, such as a damaged cache file that was removed.
+    - ``report``: takes a line about what was mended silently, such as a damaged cache file that was removed. An error
+      that it raises is ignored: the call goes on.
     """
 
     undo_failed_add: bool = False
@@ -35,6 +52,9 @@ class Options:
     delete_with_cached_config: bool = False
     timeout: float | None = None
     status_timeout: float | None = None
-    lock_folder: str = ""
+    lock_folder: StrPath = ""
     lock_timeout: float = 90.0
     report: Callable[[str], object] = _silent
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lock_folder", path_of(self.lock_folder))

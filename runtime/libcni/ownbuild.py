@@ -17,6 +17,7 @@ from libcni import process
 from libcni.cancellation import Cancellation, Deadline
 from libcni.errors import PluginFailed
 from libcni.execution import ProcessExec, Writer, refuse_to_start
+from libcni.given import StrPath, path_of
 from libcni.process import Child
 
 # What a plugin's file brings along, and must come from it; and so must the plugin's own package, ``cni_…``.
@@ -39,13 +40,14 @@ class OwnBuildExec(ProcessExec):
 
     def exec_plugin(
         self,
-        path: str,
+        path: StrPath,
         stdin: bytes,
         environ: dict[str, str],
         deadline: Deadline = Deadline(),  # noqa: B008
         cancel: Cancellation | None = None,
     ) -> bytes:
         """As ``ProcessExec.exec_plugin``; which of the two ways it went cannot be seen from the answer."""
+        path = path_of(path)
         if not (_alone() and build_of(path)):
             return super().exec_plugin(path, stdin, environ, deadline, cancel)
         refuse_to_start(path, deadline, cancel)

@@ -110,6 +110,6 @@ def from_document(document: dict[str, Any], version: str) -> Result:
     if version not in versions.KNOWN:
         raise ResultError(f'unsupported CNI result version "{version}"')
     try:
-        return Result(version, shapes.parse(document, version))
+        return Result(version, shapes.parse(document, version, "result"))
     except CNIError as error:
         raise ResultError(str(error)) from None

@@ -16,10 +16,13 @@ from typing import Any
 import pytest
 
 from libcni import (
+    AsyncCNIConfig,
     CallCancelled,
     Cancellation,
     CNIConfig,
     Deadline,
+    GCArgs,
+    LibcniError,
     Options,
     PluginFailed,
     PluginTimeout,
@@ -563,3 +566,35 @@ def test_an_executor_may_be_replaced(runtime: Any, tmp_path: Path) -> None:
     library = CNIConfig([], str(tmp_path), recorder)
     library.add_network_list(network("any"), runtime)
     assert recorder.calls == ["ADD any"]
+
+
+LATE: dict[str, tuple[str, Any]] = {
+    "add": ("1.0.0", lambda cni, net, runtime: cni.add_network_list(net, runtime, timeout=0.05)),
+    "check": ("1.0.0", lambda cni, net, runtime: cni.check_network_list(net, runtime, timeout=0.05)),
+    "del": ("1.0.0", lambda cni, net, runtime: cni.del_network_list(net, runtime, timeout=0.05)),
+    "gc": ("1.1.0", lambda cni, net, _: cni.gc_network_list(net, GCArgs([]), timeout=0.05)),
+    "status": ("1.1.0", lambda cni, net, _: cni.get_status_network_list(net, timeout=0.05)),
+    "version": ("1.0.0", lambda cni, _, __: cni.get_version_info("one", timeout=0.05)),
+    "validate": ("1.0.0", lambda cni, net, _: cni.validate_network_list(net, timeout=0.05)),
+    "add one": ("1.0.0", lambda cni, net, runtime: cni.add_network(net.plugins[0], runtime, timeout=0.05)),
+    "del one": ("1.0.0", lambda cni, net, runtime: cni.del_network(net.plugins[0], runtime, timeout=0.05)),
+}
+
+
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+@pytest.mark.parametrize("call", LATE)
+def test_a_plugin_that_ran_out_of_time_is_a_timeout_error_in_every_verb(
+    stubs: Stubs, tmp_path: Path, runtime: Any, gate: Gate, call: str, form: str
+) -> None:
+    """The one that Python has for it, whatever the verb wraps around it."""
+    stubs.add("one", {"wait_for": gate.path})
+    version, run = LATE[call]
+    plugin = {"type": "one", "name": "net1", "cniVersion": version}
+    kind: Any = CNIConfig if form == "blocking" else AsyncCNIConfig
+    library = kind(str(stubs.folder), tmp_path / "cache")
+    with pytest.raises(TimeoutError) as caught:
+        made = run(library, network(plugin, version=version), runtime)
+        if form == "asyncio":
+            asyncio.run(made)
+    assert isinstance(caught.value, LibcniError) and is_timeout(caught.value)
+    assert "0.05 s" in str(caught.value)

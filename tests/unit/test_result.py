@@ -434,7 +434,7 @@ def test_an_entry_without_its_address_is_refused(document: Object, msg: str) -> 
 )  # fmt: skip
 def test_a_wrong_type_is_code_6(document: Any) -> None:
     with pytest.raises(DecodingFailure):
-        parse(document, "1.0.0")
+        parse(document, "1.1.0")
 
 
 # prevResult

@@ -4,9 +4,11 @@ The members of capabilities are written with capitals, as Go's library does: its
 and plugins in other languages must know these spellings (go-cni, `types.go`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from libcni.given import Pairs, StrPath, Texts, pairs_of, path_of, texts_of
 
 
 @dataclass(slots=True)
@@ -46,9 +48,9 @@ class BandWidth:
 class DNSConfig:
     """Resolver settings; None is not set."""
 
-    servers: Sequence[str] | None = None
-    searches: Sequence[str] | None = None
-    options: Sequence[str] | None = None
+    servers: Texts | None = None
+    searches: Texts | None = None
+    options: Texts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,12 @@ class IPRange:
     gateway: str = ""
 
 
-def with_labels(labels: Mapping[str, str]) -> NamespaceOpt:
+def with_labels(labels: Pairs) -> NamespaceOpt:
     """Pairs of ``CNI_ARGS``."""
+    pairs = pairs_of(labels, "labels")
 
     def apply(namespace: Namespace) -> None:
-        namespace.args.update(labels)
+        namespace.args.update(pairs)
 
     return apply
 
@@ -104,8 +107,8 @@ def with_capability_band_width(width: BandWidth) -> NamespaceOpt:
     return with_capability("bandwidth", members)
 
 
-def _listed(texts: Sequence[str] | None) -> list[str] | None:
-    return None if texts is None else list(texts)
+def _listed(texts: Texts | None) -> list[str] | None:
+    return None if texts is None else list(texts_of(texts))
 
 
 def with_capability_dns(dns: DNSConfig) -> NamespaceOpt:
@@ -122,6 +125,6 @@ def with_capability_ip_ranges(ranges: Sequence[IPRange], nested: bool = False) -
     return with_capability("ipRanges", [flat] if nested else flat)
 
 
-def with_capability_cgroup_path(path: str) -> NamespaceOpt:
+def with_capability_cgroup_path(path: StrPath) -> NamespaceOpt:
     """``cgroupPath``."""
-    return with_capability("cgroupPath", path)
+    return with_capability("cgroupPath", path_of(path))

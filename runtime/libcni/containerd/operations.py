@@ -14,8 +14,10 @@ from libcni.containerd.outcome import ConfigResult, ConfNetwork, Result, combine
 from libcni.containerd.settings import Network, Opt, Settings
 from libcni.errors import LibcniError
 from libcni.execution import Finder
+from libcni.given import StrPath, path_of
 from libcni.locking import Attachment, Locks
 from libcni.model import NetworkConfigList, RuntimeConf
+from libcni.naming import check_args
 from libcni.operations import Operations
 from libcni.options import Options
 from libcni.requests import Operation, Outcome, Together
@@ -97,15 +99,15 @@ class Service:
         for network in settings.networks:
             yield from self._calls(settings, network).get_status_network_list(network.config)
 
-    def setup(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
+    def setup(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
         """ADD of all networks at once; the error that came first, after all have ended."""
         return self._set_up(id, path, opts, _at_once)
 
-    def setup_serially(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
+    def setup_serially(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
         """ADD of the networks in load order; stops at the first error."""
         return self._set_up(id, path, opts, _in_order)
 
-    def _set_up(self, id: str, path: str, opts: Sequence[NamespaceOpt], adds: _Adds) -> Operation[Result]:
+    def _set_up(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt], adds: _Adds) -> Operation[Result]:
         """One hold of the locks for all ADDs and what undoes them: nobody else's work comes in between."""
         settings = self._ready()
         parts = [
@@ -113,6 +115,8 @@ class Service:
             for network in settings.networks
         ]
         begun: list[_Part] = []
+        for part in parts:
+            check_args(part.runtime.args)
         locks = Locks(settings.options.lock_folder, settings.options.lock_timeout)
         with (yield from locks.attachments("ADD", [part.attachment for part in parts])):
             try:
@@ -122,7 +126,7 @@ class Service:
                     yield from _roll_back(begun, error)
                 raise
 
-    def remove(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[None]:
+    def remove(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:
         """DEL of the networks in load order; what is gone already is skipped, any other error ends it."""
         settings = self._ready()
         for network in settings.networks:
@@ -130,10 +134,10 @@ class Service:
             try:
                 yield from self._calls(settings, network).del_network_list(network.config, runtime)
             except Exception as error:
-                if not _gone(str(error), path):
+                if not _gone(str(error), runtime.netns):
                     raise
 
-    def check(self, id: str, path: str, opts: Sequence[NamespaceOpt]) -> Operation[None]:
+    def check(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:
         """CHECK of the networks in load order; the first error."""
         settings = self._ready()
         for network in settings.networks:
@@ -175,8 +179,8 @@ def _gone(text: str, path: str) -> bool:
     return "not found" in text or (not path and "no such file or directory" in text)
 
 
-def _runtime(network: Network, id: str, path: str, opts: Sequence[NamespaceOpt]) -> RuntimeConf:
-    namespace = Namespace(id, path)
+def _runtime(network: Network, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> RuntimeConf:
+    namespace = Namespace(id, path_of(path))
     for opt in opts:
         opt(namespace)
-    return RuntimeConf(id, path, network.if_name, tuple(namespace.args.items()), namespace.capability_args)
+    return RuntimeConf(id, path, network.if_name, namespace.args, namespace.capability_args)

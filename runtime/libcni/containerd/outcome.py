@@ -33,6 +33,9 @@ class Config:
     pci_id: str = ""
     socket_path: str = ""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.ip_configs, self.mac, self.sandbox, self.pci_id, self.socket_path)
+
     def document(self) -> dict[str, Any]:
         """As Go prints it; no addresses are ``null``."""
         return {
@@ -52,6 +55,9 @@ class Result:
     dns: list[DNS]
     routes: list[Route]
     _raw: list[NetworkResult]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.interfaces, self.dns, self.routes, self._raw)
 
     def raw(self) -> list[NetworkResult]:
         """The networks' own results in load order, as 1.1.0."""

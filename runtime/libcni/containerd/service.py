@@ -9,6 +9,7 @@ from libcni.containerd.outcome import ConfigResult, Result
 from libcni.containerd.settings import Opt
 from libcni.driver import Blocking
 from libcni.execution import AsyncExec, Exec, ProcessExec
+from libcni.given import StrPath
 from libcni.requests import Operation
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ class ContainerdCNI(Protocol):
     def setup(  # noqa: D102
         self,
         id: str,
-        path: str,
+        path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
@@ -29,7 +30,7 @@ class ContainerdCNI(Protocol):
     def setup_serially(  # noqa: D102
         self,
         id: str,
-        path: str,
+        path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
@@ -38,7 +39,7 @@ class ContainerdCNI(Protocol):
     def remove(  # noqa: D102
         self,
         id: str,
-        path: str,
+        path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
@@ -47,7 +48,7 @@ class ContainerdCNI(Protocol):
     def check(  # noqa: D102
         self,
         id: str,
-        path: str,
+        path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
@@ -98,7 +99,7 @@ class Containerd(_Loaded):
     def setup(
         self,
         id: str,
-        path: str,
+        path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
@@ -113,7 +114,7 @@ class Containerd(_Loaded):
     def setup_serially(
         self,
         id: str,
-        path: str,
+        path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
@@ -124,7 +125,7 @@ class Containerd(_Loaded):
     def remove(
         self,
         id: str,
-        path: str,
+        path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
@@ -139,7 +140,7 @@ class Containerd(_Loaded):
     def check(
         self,
         id: str,
-        path: str,
+        path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
@@ -170,25 +171,25 @@ class AsyncContainerd(_Loaded):
         limit = self.service.options.timeout if timeout is None else timeout
         return await Looping(self._exec, limit).run(operation)
 
-    async def setup(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> Result:
+    async def setup(self, id: str, path: StrPath, *opts: NamespaceOpt, timeout: float | None = None) -> Result:
         """As ``Containerd.setup``."""
         return await self.run(self.service.setup(id, path, opts), timeout)
 
     async def setup_serially(
         self,
         id: str,
-        path: str,
+        path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
     ) -> Result:
         """As ``Containerd.setup_serially``."""
         return await self.run(self.service.setup_serially(id, path, opts), timeout)
 
-    async def remove(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> None:
+    async def remove(self, id: str, path: StrPath, *opts: NamespaceOpt, timeout: float | None = None) -> None:
         """As ``Containerd.remove``."""
         await self.run(self.service.remove(id, path, opts), timeout)
 
-    async def check(self, id: str, path: str, *opts: NamespaceOpt, timeout: float | None = None) -> None:
+    async def check(self, id: str, path: StrPath, *opts: NamespaceOpt, timeout: float | None = None) -> None:
         """As ``Containerd.check``."""
         await self.run(self.service.check(id, path, opts), timeout)
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 from libcni.configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
 from libcni.containerd.errors import InvalidConfig, NotInitialized, ReadFailed
 from libcni.errors import ConfigError
-from libcni.loading import LIST_SUFFIXES, SINGLE_SUFFIXES, conf_files, conf_from_file, network_conf_from_file
+from libcni.given import Configuration, Folders, StrPath, folders_of, path_of, plugin_folders
+from libcni.loading import LIST_SUFFIXES, SINGLE_SUFFIXES, conf_from_file, entries, network_conf_from_file
 from libcni.model import NetworkConfigList
 from libcni.options import Options
 
@@ -60,14 +61,14 @@ def with_interface_prefix(prefix: str) -> Opt:
     return _setting("prefix", prefix)
 
 
-def with_plugin_dir(folders: Sequence[str]) -> Opt:
-    """The plugin folders; networks that are loaded keep those of their time."""
-    return _setting("plugin_dirs", tuple(folders))
+def with_plugin_dir(folders: Folders) -> Opt:
+    """The plugin folders, or one; networks that are loaded keep those of their time."""
+    return _setting("plugin_dirs", plugin_folders(folders))
 
 
-def with_plugin_conf_dir(folder: str | Sequence[str]) -> Opt:
+def with_plugin_conf_dir(folder: Folders) -> Opt:
     """The configuration folder, or several, in order (containerd#10710)."""
-    return _setting("plugin_conf_dirs", (folder,) if isinstance(folder, str) else tuple(folder))
+    return _setting("plugin_conf_dirs", folders_of(folder))
 
 
 def with_plugin_max_conf_num(number: int) -> Opt:
@@ -80,9 +81,9 @@ def with_min_network_count(number: int) -> Opt:
     return _setting("min_network_count", number)
 
 
-def with_cache_dir(folder: str) -> Opt:
+def with_cache_dir(folder: StrPath) -> Opt:
     """Where attachments are remembered (go-cni#135)."""
-    return _setting("cache_dir", folder)
+    return _setting("cache_dir", path_of(folder))
 
 
 def with_rollback(wanted: bool) -> Opt:
@@ -110,12 +111,12 @@ def with_checkable_lo_network(settings: Settings) -> None:
     _loopback("1.0.0", settings)
 
 
-def with_conf(data: bytes) -> Opt:
+def with_conf(data: Configuration) -> Opt:
     """One plugin's configuration; its interface has number 0."""
     return with_conf_index(data, 0)
 
 
-def with_conf_index(data: bytes, index: int) -> Opt:
+def with_conf_index(data: Configuration, index: int) -> Opt:
     """One plugin's configuration; its interface has that number."""
 
     def apply(settings: Settings) -> None:
@@ -124,7 +125,7 @@ def with_conf_index(data: bytes, index: int) -> Opt:
     return apply
 
 
-def with_conf_file(file: str) -> Opt:
+def with_conf_file(file: StrPath) -> Opt:
     """One plugin's configuration from a file; its interface has number 0."""
 
     def apply(settings: Settings) -> None:
@@ -133,7 +134,7 @@ def with_conf_file(file: str) -> Opt:
     return apply
 
 
-def with_conf_list_bytes(data: bytes) -> Opt:
+def with_conf_list_bytes(data: Configuration) -> Opt:
     """A list; its interface has the number of networks that are loaded, ``lo`` counted."""
 
     def apply(settings: Settings) -> None:
@@ -142,7 +143,7 @@ def with_conf_list_bytes(data: bytes) -> Opt:
     return apply
 
 
-def with_conf_list_file(file: str) -> Opt:
+def with_conf_list_file(file: StrPath) -> Opt:
     """A list from a file; its interface has the number of networks that are loaded, ``lo`` counted."""
 
     def apply(settings: Settings) -> None:
@@ -164,7 +165,9 @@ def with_all_conf(settings: Settings) -> None:
 def _load_folders(settings: Settings, limit: int) -> None:
     folders = settings.plugin_conf_dirs
     try:
-        files = [file for one in folders for file in conf_files(one, (*SINGLE_SUFFIXES, *LIST_SUFFIXES))]
+        files = [file for one in folders for file in entries(one, (*SINGLE_SUFFIXES, *LIST_SUFFIXES))]
+    except ValueError as error:  # a path with a NUL
+        raise ReadFailed(f"failed to read config file: {error}") from error
     except OSError as error:
         reason = os.strerror(error.errno or errno.EIO).lower()
         raise ReadFailed(f"failed to read config file: open {error.filename}: {reason}") from error

@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Protocol
 
 from libcni.cancellation import Cancellation
+from libcni.containerd import inotify
 from libcni.containerd.errors import LoadFailed
-from libcni.containerd.inotify import Folders
 from libcni.containerd.settings import Opt
 from libcni.errors import LibcniError
+from libcni.given import Folders, folders_of
 
 # Seconds without a further change after which the folder is read, and after which it is read in any case.
 _QUIET, _LONGEST = 0.05, 1.0
@@ -37,20 +38,23 @@ class Watcher:
 
     ``last_error`` is the last load's error, None if it succeeded; ``loads`` counts them; ``on_load`` is told after
     each, and when the kernel has no watch for a folder that came later; what it raises becomes ``last_error``. As a
-    context it closes itself. Raises ``OSError`` when the kernel has no more watches to give.
+    context it closes itself. Raises ``LoadFailed`` when the kernel has no more watches to give.
     """
 
     def __init__(
         self,
         target: Loadable,
-        folders: str | list[str],
+        folders: Folders,
         *opts: Opt,
         on_load: Callable[[LibcniError | None], object] = _unheard,
     ) -> None:
         self._target = target
         self._opts = opts
         self._on_load = on_load
-        self._folders = Folders([folders] if isinstance(folders, str) else folders)
+        try:
+            self._folders = inotify.Folders(folders_of(folders))
+        except (OSError, ValueError) as error:
+            raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
         self._stop = Cancellation()
         self.last_error: LibcniError | None = None
         self.loads = 0
