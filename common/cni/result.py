@@ -387,13 +387,15 @@ def parse_previous(document: "Any", version: str) -> Result:
             )
         return parse(document, stated, "prevResult")
     except CNIError as error:
-        raise type(error)(prefix + error.msg, error.details) from None
+        raise type(error)(prefix + error.msg.removeprefix(config.PREFIX), error.details) from None
 
 
 def parse_delegated(document: "Any", version: str) -> Result:
     """What a delegate answered: read by its own version, by the configuration's if it states none."""
     stated = chosen(document, "cniVersion")
-    stated = ("" if stated is None else string(stated, "the delegate's cniVersion")) or version or "0.1.0"
+    if not isinstance(stated, str | None):
+        raise DecodingFailure("cannot read the delegate's cniVersion: it must be a string")
+    stated = stated or version or "0.1.0"
     if stated not in versions.KNOWN:
         raise CNIError(f'unsupported CNI result version "{stated}"')
     return parse(document, stated, "the delegate's result")

@@ -117,3 +117,59 @@ def test_conversions_that_do_not_exist() -> None:
         _parse(NEW).as_version("2.0.0")
     with pytest.raises(ResultError, match="cannot convert: no valid IP addresses"):
         _parse({"interfaces": [{"name": "eth0"}]}).as_version("")
+
+
+IP = {"address": "10.0.0.5/24"}
+OLD_ROUTE = {"dst": "::/0", "mtu": "1500", "advmss": [], "priority": {}, "table": "main", "scope": "link"}
+LATER = {"mtu": "1500", "socketPath": 1, "pciID": {}}
+UNKNOWN = [
+    ("0.2.0", {"ip4": {"ip": "10.0.0.5/24", "version": 4, "interface": "x", "routes": [OLD_ROUTE]}, "ips": 5}),
+    ("0.1.0", {"ip6": {"ip": "fd00::5/64"}, "interfaces": "none", "routes": {}}),
+    *[
+        (version, {"ips": [{"version": "4", **IP}], "interfaces": [{"name": "e", "version": 4, **LATER}], "ip4": 7})
+        for version in ("0.3.0", "0.3.1", "0.4.0")
+    ],
+    ("0.4.0", {"ips": [{"version": "4", "mtu": [], **IP}], "routes": [OLD_ROUTE]}),
+    ("1.0.0", {"ips": [{"version": 4, **IP}], "interfaces": [{"name": "e", "version": 4, **LATER}], "ip6": []}),
+    ("1.0.0", {"ips": [{"version": [], **IP}], "routes": [{**OLD_ROUTE, "gw": "fe80::1"}]}),
+    ("1.1.0", {"ips": [{"version": 4, **IP}], "interfaces": [{"name": "e", "version": 4, "ip": 1}], "ip4": {}}),
+]
+
+
+@pytest.mark.parametrize(("version", "document"), UNKNOWN)
+def test_a_key_that_the_version_does_not_know_may_hold_anything(version: str, document: dict[str, Any]) -> None:
+    found = _parse({"cniVersion": version, "prevResult": 1, **document}, version)
+    assert [str(ip.address.address) for ip in found.ips] in (["10.0.0.5"], ["fd00::5"])
+    assert [(one.name, one.mtu, one.socket_path, one.pci_id) for one in found.interfaces] in ([], [("e", 0, "", "")])
+    assert all((route.mtu, route.advmss, route.priority, route.table) == (0, 0, 0, None) for route in found.routes)
+    assert _parse(found.document(), version) == found
+
+
+def test_what_a_later_version_knows_is_not_carried_into_it() -> None:
+    """As in Go: an interface of 0.4.0 has no mtu, also when the result is converted; a route's attributes stay."""
+    route = {"dst": "0.0.0.0/0", "mtu": 1400}
+    old = _parse({"cniVersion": "0.4.0", "interfaces": [{"name": "e", "mtu": 1400}], "routes": [route]})
+    assert old.as_version("1.1.0").document()["interfaces"] == [{"name": "e"}]
+    assert old.as_version("1.1.0").document()["routes"] == [route]
+
+
+KNOWN = [
+    ("0.2.0", {"ip4": {"ip": 5}}, "result.ip4.ip: it must be a string, not number"),
+    ("0.2.0", {"ip4": {"ip": "10.0.0.5/24", "routes": [{"dst": 1}]}}, "result.ip4.routes[0].dst: it must be a string"),
+    ("0.4.0", {"ips": [{"version": 4, **IP}]}, "result.ips[0].version: it must be a string, not number"),
+    ("0.3.0", {"interfaces": [{"name": []}]}, "result.interfaces[0].name: it must be a string, not array"),
+    ("1.0.0", {"ips": [{"interface": "0", **IP}]}, "result.ips[0].interface: it must be an integer, not string"),
+    ("1.0.0", {"dns": {"search": "a"}}, "result.dns.search: it must be a list, not string"),
+    ("1.1.0", {"interfaces": [{"name": "e", "mtu": "1500"}]}, "result.interfaces[0].mtu: it must be an integer"),
+    ("1.1.0", {"routes": [{"dst": "::/0", "table": "main"}]}, "result.routes[0].table: it must be an integer"),
+]
+
+
+@pytest.mark.parametrize(("version", "document", "text"), KNOWN)
+def test_a_key_that_the_version_knows_is_checked_and_the_result_named(
+    version: str, document: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ResultError) as caught:
+        _parse({"cniVersion": version, **document})
+    assert str(caught.value).startswith(f"cannot read {text}")
+    assert "netconf" not in str(caught.value)

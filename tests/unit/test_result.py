@@ -549,3 +549,18 @@ def test_dns_is_true_when_it_says_something() -> None:
         assert DNS(**{name: ["a"]})
     assert DNS(domain="a")
     assert result.DNS.parse({"domain": "a"}).document() == {"domain": "a"}
+
+
+@pytest.mark.parametrize("stated", [{"cniVersion": 5}, {"cniVersion": "1.0.0", "ips": 5}])
+def test_a_results_fault_is_not_called_the_configurations(stated: Object) -> None:
+    """Read as a previous result, or as a delegate's."""
+    for read in (lambda: parse_delegated(stated, "1.0.0"), lambda: parse_previous(stated, "1.0.0")):
+        with pytest.raises(DecodingFailure, match="cannot read (the delegate's|prevResult)") as caught:
+            read()
+        assert "netconf" not in caught.value.msg
+
+
+def test_a_previous_result_may_hold_what_its_version_does_not_know() -> None:
+    interface = {"name": "eth0", "mtu": "1500", "socketPath": 1}
+    document = {"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.0.0.1/8"}], "interfaces": [interface]}
+    assert [one.mtu for one in parse_previous(document, "0.4.0").interfaces] == [0]
