@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from libcni.given import Pairs, StrPath, members_of, pairs_of, path_of, texts_of
+from libcni.given import Pairs, StrPath, data_of, members_of, pairs_of, path_of, texts_of
 from libcni.quoting import quote
 
 
@@ -72,6 +72,9 @@ class NetworkConfig:
     network: PluginConf
     bytes: bytes
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes", data_of(self.bytes))
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfigList:
@@ -84,6 +87,9 @@ class NetworkConfigList:
     disable_gc: bool = False
     load_only_inlined_plugins: bool = False
     bytes: bytes = b""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes", data_of(self.bytes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,10 +87,21 @@ class Operations:
     ) -> Operation[bytes]:
         """One plugin for one attachment; the answer is what it printed."""
         path = self._find(plugin)
+        if verb == "DEL":
+            runtime = self._with_sendable_args(runtime)
         config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
         environ = environment.for_attachment(verb, runtime, self._path)
         output: bytes = yield Execute(path, config.bytes, environ, cleanup)
         return output
+
+    def _with_sendable_args(self, runtime: RuntimeConf) -> RuntimeConf:
+        """The attachment for DEL, without pairs that another runtime's ADD was given: it must be removable."""
+        sendable = tuple(pair for pair in runtime.args if not args_fault(*pair))
+        if len(sendable) == len(runtime.args):
+            return runtime
+        left_out = ", ".join(quote("=".join(pair)) for pair in runtime.args if pair not in sendable)
+        self._options.report(f"DEL of {runtime.container_id} {runtime.if_name} leaves out CNI_ARGS {left_out}")
+        return replace(runtime, args=sendable)
 
     def _find(self, plugin: NetworkConfig) -> str:
         return self._finder.find_in_path(plugin.network.type, self._path)
@@ -199,21 +210,11 @@ class Operations:
     def _delete(
         self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, cleanup: bool = False
     ) -> Operation[None]:
-        runtime = self._with_args_that_can_be_sent(net, runtime)
         previous = self._previous_for_delete(net, runtime)
         for plugin in reversed(net.plugins):
             step = self._run("DEL", net, plugin, previous, runtime, cleanup)
             yield from (step if single else _named(plugin, "delete", step))
         self._forget(net, runtime)
-
-    def _with_args_that_can_be_sent(self, net: NetworkConfigList, runtime: RuntimeConf) -> RuntimeConf:
-        """The attachment for DEL, which must succeed also for what somebody else's ADD was given."""
-        sent = tuple(pair for pair in runtime.args if not args_fault(*pair))
-        if len(sent) == len(runtime.args):
-            return runtime
-        left_out = ", ".join(quote("=".join(pair)) for pair in runtime.args if pair not in sent)
-        self._options.report(f"DEL of {runtime.container_id} in {net.name} goes without CNI_ARGS {left_out}")
-        return replace(runtime, args=sent)
 
     def _previous_for_delete(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
         if not _reaches(net.cni_version, "0.4.0"):

@@ -247,11 +247,6 @@ def test_a_hand_made_entry_that_is_no_json(cni: CNIConfig, stubs: Stubs, runtime
     assert stubs.order == ["GC one"]
 
 
-def test_one_text_is_no_list_of_folders(stubs: Stubs) -> None:
-    with pytest.raises(TypeError, match="list of folders"):
-        CNIConfig(str(stubs.folder))
-
-
 def test_a_delete_that_fails_stops_and_keeps_the_cache(
     cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf, tmp_path: Path
 ) -> None:
@@ -333,6 +328,17 @@ def test_status(cni: CNIConfig, stubs: Stubs) -> None:
     assert stubs.calls[0].config == {"cniVersion": "1.1.0", "name": "net1", "type": "one"}
     empty = {name: value for name, value in stubs.calls[0].environ.items() if name not in ("CNI_COMMAND", "CNI_PATH")}
     assert empty == {"CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": "", "CNI_ARGS": ""}
+
+
+@pytest.mark.parametrize(
+    "version", ["", "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0", "1", "x", "9.9.9"]
+)
+def test_status_names_a_missing_plugin_in_every_version(cni: CNIConfig, stubs: Stubs, version: str) -> None:
+    """Go's says nothing below 1.1.0 (go-cni#116). Only from there on a plugin runs."""
+    stubs.add("one")
+    with pytest.raises(PluginNotFound, match='failed to find plugin "missing" in path '):
+        cni.get_status_network_list(network("one", "missing", version=version))
+    assert stubs.order == (["STATUS one"] if version in ("1.1.0", "9.9.9") else [])
 
 
 def _versions(*supported: str, version: str = "1.0.0") -> dict[str, Any]:

@@ -221,6 +221,24 @@ def test_a_plugins_error_for_people(tool: Tool, stubs: Stubs) -> None:
     )
 
 
+@pytest.mark.parametrize("version", ["0.3.1", "1.0.0", "1.1.0"])
+def test_status_names_a_missing_plugin_in_every_version(tool: Tool, stubs: Stubs, version: str) -> None:
+    stubs.add("one")
+    tool.net("one", "gone", version=version)
+    done = tool.run("status", "net1", USED)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert 'Error: failed to find plugin "gone" in path [' in done.stderr and "CNI_PATH must name" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["add", "check", "del", "gc", "status"])
+def test_arguments_that_are_no_pairs_are_refused_for_every_verb(tool: Tool, stubs: Stubs, verb: str) -> None:
+    stubs.add("one")
+    tool.net("one", version="1.1.0")
+    for text in ("A=b;", "A=b=c", "A=1;;B=2", "=1", "A"):
+        assert "Error: invalid CNI_ARGS pair " in tool.run(verb, "net1", USED, CNI_ARGS=text).stderr
+    assert stubs.calls == []
+
+
 def test_a_plugins_error_for_programs(tool: Tool, stubs: Stubs) -> None:
     stubs.add("one", {**error(7, "no", "try this"), "stderr": "noise"})
     tool.net("one")

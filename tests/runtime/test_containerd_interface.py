@@ -20,6 +20,7 @@ from libcni import (
     Locked,
     Options,
     PluginFailed,
+    PluginNotFound,
     PluginTimeout,
     StepFailed,
 )
@@ -490,6 +491,17 @@ def test_the_loopback_passes_its_own_check_where_that_is_asked(stubs: Stubs, mak
     checkable.setup("c", "/x")
     checkable.check("c", "/x")
     assert stubs.order == ["ADD loopback", "ADD loopback", "CHECK loopback"]
+
+
+@pytest.mark.parametrize("version", ["0.3.1", "1.0.0", "1.1.0"])
+def test_status_names_a_missing_plugin_in_every_version(stubs: Stubs, make: Make, version: str) -> None:
+    """The loopback network's too, which is of 0.3.1."""
+    stubs.add("one")
+    cni = make(with_conf_list_bytes(network("one", "gone", version=version).bytes))
+    with pytest.raises(PluginNotFound, match='failed to find plugin "gone" in path '):
+        cni.status()
+    with pytest.raises(PluginNotFound, match='failed to find plugin "loopback" in path '):
+        make(with_lo_network).status()
 
 
 def test_status_asks_the_plugins_and_cannot_hang(stubs: Stubs, make: Make) -> None:
