@@ -80,7 +80,7 @@ class Cache:
             "result": {} if result is None else _sorted(result.document()),
         }
         document |= {name: value for name, value in optional.items() if value}
-        _make_folder(os.path.dirname(path))
+        make_folder(os.path.dirname(path))
         _write(path, gojson.encode(document, sort=False), self._sync)
 
     def remove(self, network: str, runtime: RuntimeConf) -> None:
@@ -300,14 +300,25 @@ def _sorted(value: Any) -> Any:
     return gojson.decode(gojson.encode(value)) if value else value
 
 
-def _make_folder(folder: str) -> None:
-    """As Go makes it: each missing folder on the way for its owner alone."""
-    if folder and not os.path.isdir(folder):
-        _make_folder(os.path.dirname(folder))
+def make_folder(folder: str) -> None:
+    """As Go makes it: each missing folder on the way for its owner alone. Raises ``OSError``."""
+    missing = []
+    while folder and not _exists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for one in reversed(missing):
         try:
-            os.mkdir(folder, 0o700)
+            os.mkdir(one, 0o700)
         except FileExistsError:
             pass
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _write(path: str, data: bytes, sync: bool) -> None:

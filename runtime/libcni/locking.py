@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from cni.names import sha512
+from libcni.cache import make_folder
 from libcni.errors import LibcniError, Locked, LockFailed
 from libcni.given import StrPath, path_of
 from libcni.requests import Operation, Pause
@@ -114,7 +115,7 @@ class Locks:
             raise LockFailed(f"lock folder {self._folder} cannot be used: {error}") from error
 
     def _path(self, what: tuple[str, ...]) -> str:
-        os.makedirs(self._folder, 0o700, exist_ok=True)
+        make_folder(self._folder)
         return os.path.join(self._folder, f"{what[0]}-{sha512(*what).hex()[:32]}.lock")
 
     def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str, end: float) -> Operation[None]:

@@ -38,7 +38,7 @@ class Watcher:
 
     ``last_error`` is the last load's error, None if it succeeded; ``loads`` counts them; ``on_load`` is told after
     each, and when the kernel has no watch for a folder that came later; what it raises becomes ``last_error``. As a
-    context it closes itself. Raises ``LoadFailed`` when the kernel has no more watches to give.
+    context it closes itself. Raises ``LoadFailed`` when the kernel has no more watches, or no thread or descriptor, to give.
     """
 
     def __init__(
@@ -55,12 +55,21 @@ class Watcher:
             self._folders = inotify.Folders(folders_of(folders))
         except (OSError, ValueError) as error:
             raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
-        self._stop = Cancellation()
+        try:
+            self._stop = Cancellation()
+        except OSError as error:
+            self._folders.close()
+            raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
         self.last_error: LibcniError | None = None
         self.loads = 0
         self._load()
         self._thread = threading.Thread(target=self._watch, name="cni-watch", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._folders.close()
+            self._stop.close()
+            raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
 
     def _load(self) -> None:
         error: LibcniError | None = None
