@@ -55,8 +55,8 @@ class CNIConfig(CacheView):
         """ADD of each plugin in order; the answer is the last one's result, which is cached.
 
         Stops at the first failure and leaves what was added (see ``Options.undo_failed_add``). Raises ``StepFailed``
-        caused by the plugin's ``PluginFailed``, by ``PluginNotFound``, ``InvalidName``, ``ResultError``; ``CacheError``
-        when the result cannot be kept. Spec section "ADD".
+        caused by the plugin's ``PluginFailed``, by ``PluginNotFound``, ``InvalidName``, ``ResultError``; ``InvalidArgs``
+        before a plugin runs; ``CacheError`` when the result cannot be kept. Spec section "ADD".
         """
         return self.run(self.operations.add_network_list(net, runtime), timeout, cancel)
 
@@ -179,9 +179,10 @@ class CNIConfig(CacheView):
     def get_status_network_list(
         self, net: NetworkConfigList, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> None:
-        """STATUS of each plugin in order; the first error as it is, with its code. Nothing below 1.1.0.
+        """STATUS of each plugin in order; the first error as it is, with its code. Below 1.1.0 no plugin is asked.
 
-        Its own default of time is ``Options.status_timeout``. Raises ``PluginFailed``. Spec section "STATUS".
+        A missing plugin is an error in every version. Its own default of time is ``Options.status_timeout``. Raises
+        ``PluginNotFound``, ``PluginFailed``. Spec section "STATUS".
         """
         self.run(
             self.operations.get_status_network_list(net),

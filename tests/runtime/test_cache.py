@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from libcni import CacheDamaged, CacheError, CNIConfig, Options, RuntimeConf, StepFailed
-from libcni.cache import Cache
+from libcni.cache import Cache, make_folder
 from libcni.results import parse
 
 from .conftest import network, optioned
@@ -306,3 +306,13 @@ def test_the_whole_configuration_is_kept(cni: CNIConfig, stubs: Stubs, tmp_path:
     assert base64.b64decode(kept["config"]) == net.bytes
     cached = cni.get_network_list_cached_config(net, RUNTIME)
     assert cached is not None and cached[0] == net.bytes
+
+
+def test_a_folder_below_very_many_missing_ones(tmp_path: Path) -> None:
+    """As many as a path may have: they are made one by one, and none is left unseen."""
+    deep = f"{tmp_path}/a{'/x' * 1500}"
+    try:
+        make_folder(deep)
+        assert os.path.isdir(deep) and os.stat(deep).st_mode & 0o777 == 0o700
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)  # deeper than Python's own removal goes
