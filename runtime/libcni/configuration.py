@@ -253,11 +253,17 @@ def _entry(entry: Any, place: int, source: Source) -> NetworkConfig:
         raise ConfigError(msg, error.file, error.position, error.path) from None
 
 
-def conf_list_from_conf(single: NetworkConfig) -> NetworkConfigList:
+def conf_of(given: NetworkConfig | Configuration) -> NetworkConfig:
+    """One plugin's configuration, parsed already or not."""
+    return given if isinstance(given, NetworkConfig) else conf_from_bytes(given)
+
+
+def conf_list_from_conf(single: NetworkConfig | Configuration) -> NetworkConfigList:
     """A single plugin's configuration as a list of one (Go: ``ConfListFromConf``).
 
     The entry keeps its name and version; raises ``ConfigError`` as ``network_conf_from_bytes`` does.
     """
+    single = conf_of(single)
     document = Source(single.bytes).decode(_PLUGIN)
     head = {"name": single.network.name, "cniVersion": single.network.cni_version}
     return network_conf_from_bytes(gojson.encode({**head, "plugins": [document]}))

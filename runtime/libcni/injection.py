@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from libcni import gojson
-from libcni.configuration import conf_from_bytes
+from libcni.configuration import conf_from_bytes, conf_of
 from libcni.errors import ConfigError
+from libcni.given import Configuration
 from libcni.model import GCArgs, NetworkConfig, RuntimeConf
 from libcni.results import Result
 
@@ -30,7 +31,7 @@ def _with(config: NetworkConfig, values: Mapping[str, Any]) -> NetworkConfig:
         raise ConfigError(f"marshal network bytes: {error}") from None
 
 
-def inject_conf(config: NetworkConfig, values: Mapping[str, Any]) -> NetworkConfig:
+def inject_conf(config: NetworkConfig | Configuration, values: Mapping[str, Any]) -> NetworkConfig:
     """The configuration with ``values`` set over its own keys (Go: ``InjectConf``).
 
     Raises ``ConfigError`` when the bytes are no object, a key is empty, a value is None, or ``type`` is missing then.
@@ -40,7 +41,7 @@ def inject_conf(config: NetworkConfig, values: Mapping[str, Any]) -> NetworkConf
             raise ConfigError("keys cannot be empty")
         if value is None:
             raise ConfigError(f"key '{name}' value must not be nil")
-    return _with(config, values)
+    return _with(conf_of(config), values)
 
 
 def for_attachment(

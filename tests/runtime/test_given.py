@@ -29,7 +29,9 @@ from libcni import (
     conf_files,
     conf_from_bytes,
     conf_from_file,
+    conf_list_from_conf,
     containerd,
+    inject_conf,
     load_conf,
     load_network_conf,
     network_conf_from_bytes,
@@ -117,7 +119,7 @@ def test_every_public_signature_takes_what_people_have() -> None:
             assert "PathLike" in annotation, where
         elif texts and "PathLike" not in annotation:
             assert where in ONE | REFUSED, where
-        if name == "data" and "decode" not in label:
+        if where in ("inject_conf config", "conf_list_from_conf single") or (name == "data" and "decode" not in label):
             assert "Mapping" in annotation and "bytes | bytearray | memoryview | str" in annotation, where
         if "tuple[str, str]" in annotation and where != "NetworkAttachment.__init__ cni_args":
             assert "Mapping[str, str]" in annotation, where
@@ -287,6 +289,8 @@ def test_configurations(form: str) -> None:
     assert (single.network.type, json.loads(single.bytes)) == ("one", SINGLE)
     assert (net.plugins[0].network.type, json.loads(net.bytes)) == ("one", LIST)
     assert NetworkConfig(PluginConf("one"), make(SINGLE)).bytes == single.bytes
+    assert json.loads(inject_conf(make(SINGLE), {"mtu": 1400}).bytes) == {**SINGLE, "mtu": 1400}
+    assert [one.network.type for one in conf_list_from_conf(make(SINGLE)).plugins] == ["one"]
     loads = [with_conf(make(SINGLE)), with_conf_index(make(SINGLE), 3), with_conf_list_bytes(make(LIST))]
     loaded = Containerd(*loads).get_config().networks
     assert [(one.if_name, one.config.name) for one in loaded] == [("eth0", "net1"), ("eth3", "net1"), ("eth2", "net1")]
