@@ -114,7 +114,7 @@ class Walk:
         for one in inspect.signature(function).parameters.values():
             if one.kind == one.VAR_POSITIONAL:
                 positional += opts or []
-            elif one.name in ("timeout", "cancel", "undo") or (one.default is not one.empty and one.name == "file"):
+            elif one.default is not one.empty and (one.name == "file" or one.name not in self.values):
                 continue
             elif one.annotation is NetworkConfig and one.name == "net":
                 positional.append(self.values["net"].plugins[0])
