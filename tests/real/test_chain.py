@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cni.names import Attachment
-from cni_chain.underway import UnderWay
+from cni_chain.underway import UnderWay, Whole
 from libcni import CNIConfig, NetworkConfigList, ProcessExec, RuntimeConf, network_conf_from_bytes
 from node.configuration import bridge, host_local
 from node.deadline import eventually
@@ -285,15 +285,70 @@ def test_what_could_not_be_taken_back_is_told_and_met_again(
     assert call("DEL").ok
 
 
-def test_a_living_attachment_survives_a_second_add(node: Node, binaries: str) -> None:
-    """Our bridge says that it made nothing, so nothing of what is there is taken back."""
-    conf, pod = chain(node, main_plugin(node)), node.pod()
-    first = node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries)
-    state = node.snapshot()
-    again = node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries)
-    assert "already exists" in again.error["msg"] and first.ok
-    assert node.snapshot() == state
-    assert tcp_source(pod, node, first.result["ips"][0]["address"].split("/")[0]) == "10.66.0.1"
+def whole(pod: Pod) -> bool:
+    """Whether the pod is noted as attached."""
+    return os.path.exists(Whole(Attachment("net1", pod.container, "eth0")).path)
+
+
+@pytest.mark.parametrize("what", ["ours", "go's", "behind another"])
+def test_a_living_attachment_survives_a_second_add(node: Node, binaries: str, tmp_path: Path, what: str) -> None:
+    """Our bridge says that it made nothing; Go's does not, and a member before it was repeated: no DEL reaches them."""
+    before = Path(binaries, f"before-{tmp_path.name}")
+    before.write_text(f"#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >>{tmp_path}/calls\necho '{{}}'\n")
+    before.chmod(0o755)
+    main = main_plugin(node) | ({"type": "go-bridge"} if what == "go's" else {})
+    conf = chain(node, *([{"type": before.name}] if what == "behind another" else []), main)
+    pod = node.pod()
+
+    def call(verb: str) -> Outcome:
+        return node.cni("chain", verb, conf, container=pod.container, netns=pod.path, binaries=binaries)
+
+    try:
+        first = call("ADD")
+        state = node.snapshot()
+        again = call("ADD")
+        assert "already exists" in again.error["msg"] and first.ok
+        assert "was attached before, and is left as it was" in again.error["details"]
+        assert node.snapshot() == state
+        assert tcp_source(pod, node, first.result["ips"][0]["address"].split("/")[0]) == "10.66.0.1"
+        assert whole(pod)
+        assert call("DEL").ok
+        assert (whole(pod), under_way(pod), "eth0" in pod.links()) == (False, False, False)
+        if what == "behind another":
+            assert (tmp_path / "calls").read_text().split() == ["ADD", "ADD", "DEL"]
+    finally:
+        before.unlink()
+
+
+def test_a_second_add_that_dies_leaves_the_attachment_whole(node: Node, binaries: str, tmp_path: Path) -> None:
+    """The third one meets a live attachment, and no remains; GC forgets it when it is no longer valid."""
+    member = Path(binaries, f"dying-{tmp_path.name}")
+    member.write_text(
+        f"#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >>{tmp_path}/calls\n"
+        f"[ -e {tmp_path}/kill ] && kill -9 $PPID\necho '{{}}'\n"
+    )
+    member.chmod(0o755)
+    conf, pod = chain(node, {"type": member.name}, main_plugin(node), version="1.1.0"), node.pod()
+
+    def call(verb: str, **keys: Any) -> Outcome:
+        return node.cni("chain", verb, conf | keys, container=pod.container, netns=pod.path, binaries=binaries)
+
+    try:
+        assert call("ADD").ok
+        state = node.snapshot()
+        (tmp_path / "kill").touch()
+        with pytest.raises(AssertionError, match="chain ADD: exit -9"):
+            call("ADD")
+        (tmp_path / "kill").unlink()
+        assert (whole(pod), under_way(pod)) == (True, False)
+        assert "already exists" in call("ADD").error["msg"]
+        assert node.snapshot() == state
+        assert (tmp_path / "calls").read_text().split() == ["ADD"] * 3
+        valid = [{"containerID": pod.container, "ifname": "eth0"}]
+        assert call("GC", **{"cni.dev/valid-attachments": valid}).ok and whole(pod)
+        assert call("GC", **{"cni.dev/valid-attachments": []}).ok and not whole(pod)
+    finally:
+        member.unlink()
 
 
 def test_two_adds_of_one_attachment_at_once(node: Node, binaries: str, tmp_path: Path) -> None:

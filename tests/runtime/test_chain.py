@@ -122,7 +122,7 @@ def test_garbage_and_readiness(newest: Forms) -> None:
 
 def test_garbage_without_a_list(newest: Forms) -> None:
     """As cnitool asks: the members are asked without a list too."""
-    newest.cni.gc_network_list(newest.chain)
+    newest.cni.run(newest.cni.operations.gc_network_lists([newest.chain], None))
     assert [call.verb for call in newest.stubs.calls] == ["GC"] * 3
     assert not any("cni.dev/valid-attachments" in call.config for call in newest.stubs.calls)
 
@@ -154,6 +154,33 @@ def test_a_failing_add_is_taken_back(newest: Forms, runtime: RuntimeConf, place:
     assert [call.config.get("prevResult") for call in taken_back] == expected
     newest.stubs.add(name)  # the chain remembers what it could not take back, until a DEL has
     newest.cni.del_network_list(newest.chain, runtime)
+
+
+@pytest.mark.parametrize("netns", ["same", "another's", "gone"])
+def test_a_second_add_of_a_whole_attachment_takes_nothing_back(newest: Forms, tmp_path: Path, netns: str) -> None:
+    """Members judge it, as in a list. One whose namespace is gone is a leftover, which an ADD replaces or undoes."""
+    there, other = tmp_path / "there", tmp_path / "other"
+    there.touch()
+    other.touch()
+    first = RuntimeConf(f"ctr-{os.getpid()}", str(there), "eth0")
+    newest.cni.add_network_list(newest.chain, first)
+    newest.cni.add_network_list(newest.chain, first)  # nobody minds
+    if netns == "gone":
+        there.unlink()
+    second = RuntimeConf(first.container_id, str(there if netns == "same" else other), "eth0")
+    for name in ("two", "three"):
+        newest.stubs.add(name, ADD=error(999, "eth0 already exists", "indeed"))
+        newest.stubs.forget()
+        with pytest.raises(Exception, match="already exists") as caught:
+            newest.cni.add_network_list(newest.chain, second)
+        deleted = [call.plugin for call in newest.stubs.calls if call.verb == "DEL"]
+        assert deleted == (["two", "one"] if netns == "gone" else []), "two is the one that refuses, twice"
+        assert ("was attached before" in str(caught.value)) == (netns != "gone")
+    newest.cni.del_network_list(newest.chain, second)
+    newest.stubs.forget()
+    with pytest.raises(Exception, match="already exists"):
+        newest.cni.add_network_list(newest.chain, second)
+    assert [call.verb for call in newest.stubs.calls].count("DEL") == 2, "after DEL it is a new attachment"
 
 
 def test_del_goes_on_after_errors_and_tells_them_all(newest: Forms, runtime: RuntimeConf) -> None:

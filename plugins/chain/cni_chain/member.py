@@ -90,3 +90,10 @@ class Member(Effect):
     def describe(self) -> str:
         """The member's name."""
         return f"plugin {self.entry.type}"
+
+
+class Standing(Member):
+    """A member of an attachment that was there before this ADD: what it has is taken away by DEL alone."""
+
+    __slots__ = ()
+    shared = True

@@ -1,8 +1,12 @@
-"""What tells an ADD that died half-way from one that is whole: a file that is there while the ADD is under way.
+"""What tells how far an attachment is, for a member alone cannot: notes in files, one of them at a time.
 
-A member alone cannot tell: the first one may be done when the second one dies. The frame lets one ADD or DEL at a time
-work for an attachment, so an ADD that finds the file knows that the last one died. It is a safeguard, not a condition:
-where /run cannot be written all works without.
+``UnderWay`` is there while an ADD is under way: the first member may be done when the second one dies. The frame lets
+one ADD or DEL at a time work for an attachment, so an ADD that finds the note knows that the last one died.
+
+``Whole`` is there from the end of an ADD to the beginning of DEL: a second ADD that finds it, and the namespace of then,
+has met a live attachment, and takes nothing back when a member refuses.
+
+Both are safeguards, not conditions: where /run cannot be written all works without.
 """
 
 import os
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ROOT = "/run/cni/pycni/chain"
+WHOLE = "/run/cni/pycni/chain-whole"
 
 
 class UnderWay(Effect):
@@ -28,26 +33,14 @@ class UnderWay(Effect):
         super().__init__(attachment)
         self.root = root or ROOT
 
+    @property
+    def path(self) -> str:
+        """The file."""
+        return f"{self.root}/{self.identity}"
+
     def identify(self, attachment: Attachment) -> str:
         """The file's name."""
         return sha512(attachment.network, attachment.container, attachment.ifname).hex()[:32]
-
-    def make(self) -> None:
-        """Raises ``Remains`` when there was an ADD of this attachment that did not end."""
-        try:
-            os.makedirs(self.root, 0o700, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            fd = os.open(f"{self.root}/{self.identity}", flags, 0o600)
-        except FileExistsError:
-            raise Remains(f"an ADD of {self.attachment} died") from None
-        except OSError:
-            return
-        try:
-            os.write(fd, str(self.attachment).encode("utf-8", "surrogateescape"))
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
 
     def discard(self, identity: str) -> None:
         """Remove the file."""
@@ -71,6 +64,72 @@ class UnderWay(Effect):
             if owner.startswith(network.encode() + b"/"):
                 yield name
 
+    def make(self) -> None:
+        """Raises ``Remains`` when there was an ADD of this attachment that did not end."""
+        try:
+            os.makedirs(self.root, 0o700, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            fd = os.open(self.path, flags, 0o600)
+        except FileExistsError:
+            raise Remains(f"an ADD of {self.attachment} died") from None
+        except OSError:
+            return
+        try:
+            os.write(fd, str(self.attachment).encode("utf-8", "surrogateescape"))
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+
     def describe(self) -> str:
         """What it is."""
         return "an ADD is under way"
+
+
+class Whole(UnderWay):
+    """All members have done their part for this attachment, in a namespace that the note names."""
+
+    __slots__ = ("netns",)
+    marker = False
+
+    def __init__(self, attachment: Attachment, netns: str = "", root: str = "") -> None:
+        super().__init__(attachment, root or WHOLE)
+        self.netns = netns
+
+    def make(self) -> None:
+        """Write the note, also over one of a namespace that is gone; none for a namespace that cannot be seen."""
+        seen = _seen(self.netns)
+        if not seen:
+            return
+        text = f"{self.attachment}\0{seen}\0{self.netns}".encode("utf-8", "surrogateescape")
+        try:
+            os.makedirs(self.root, 0o700, exist_ok=True)
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, text)
+            finally:
+                os.close(fd)
+        except OSError:
+            self.remove()  # half of it would say something else
+
+    def lives(self) -> bool:
+        """Whether there is a note, and the namespace that it names is still the one at its path."""
+        try:
+            with open(self.path, "rb") as file:
+                parts = file.read(1 << 16).decode("utf-8", "surrogateescape").split("\0")
+        except OSError:
+            return False
+        return len(parts) == 3 and parts[0] == str(self.attachment) and _seen(parts[2]) == parts[1]
+
+    def describe(self) -> str:
+        """What it is."""
+        return "an ADD has ended"
+
+
+def _seen(netns: str) -> str:
+    """The namespace at a path, by its number; empty where none can be seen."""
+    try:
+        found = os.stat(netns)
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"

@@ -4,8 +4,8 @@ from cni import delegate, plan
 from cni.config import chosen, member
 from cni.errors import CNIError, InvalidConfig
 from cni_chain import settings
-from cni_chain.member import Latest, Member
-from cni_chain.underway import UnderWay
+from cni_chain.member import Latest, Member, Standing
+from cni_chain.underway import UnderWay, Whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,8 +54,14 @@ def _checked(call: "Call") -> "list[Entry]":
 
 
 def add(call: "Call") -> "Result":
-    """ADD of each member in order; if one fails, DEL of it and of those before, in reverse."""
+    """ADD of each member in order; if one fails, DEL of it and of those before, in reverse.
+
+    Of an attachment that was there before nothing is taken back.
+    """
     entries, latest, under_way = _checked(call), _previous(call), UnderWay(call.attachment)
+    whole = Whole(call.attachment, call.netns)
+    if whole.lives():
+        return _again(call, entries, latest)
     members = _plan([under_way], _members(call, entries, latest))
 
     def stages() -> "plan.Stages":
@@ -63,7 +69,20 @@ def add(call: "Call") -> "Result":
         _answer(latest).document(call.version)  # what cannot be told in the caller's version is taken back
 
     plan.make(stages, call.observe, members)
+    whole.make()
     under_way.remove()
+    return _answer(latest)
+
+
+def _again(call: "Call", entries: "Sequence[Entry]", latest: Latest) -> "Result":
+    """A second ADD without a DEL: the members judge it, as in a conflist."""
+    try:
+        plan.make(_plan([], [Standing(call, entry, latest) for entry in entries]), call.observe)
+    except CNIError as error:
+        kept = f"{call.attachment} was attached before, and is left as it was; DEL removes it"
+        error.details = f"{error.details}; {kept}" if error.details else kept
+        raise
+    _answer(latest).document(call.version)
     return _answer(latest)
 
 
@@ -79,6 +98,7 @@ def check(call: "Call") -> None:
 
 def delete(call: "Call") -> None:
     """DEL of each member in reverse; one that fails does not keep the others."""
+    Whole(call.attachment).remove()  # first: a DEL that dies leaves no whole attachment
     entries, errors = settings.readable(call)
     faults: list[Exception] = list(errors)
     latest = Latest()
@@ -100,7 +120,7 @@ def gc(call: "Call") -> None:
     entries, errors = settings.readable(call)
     faults: list[Exception] = list(errors)
     valid = valid_attachments(call)
-    first = [] if valid is None else _marked(call, errors)
+    first = [] if valid is None else [*_marked(call, errors), Whole(call.attachment)]
     try:
         plan.collect(_plan(first, _members(call, entries, Latest())), call.network, valid or [], call.observe)
     except CNIError as error:
