@@ -5,6 +5,7 @@ containerd's interface on top, ``libcni.cnitool`` the command. Semantics and fil
 """
 
 from libcni.aiocniconfig import AsyncCNIConfig, Threaded
+from libcni.attached import AsyncAttached, Attached
 from libcni.cancellation import Cancellation, Deadline
 from libcni.cniconfig import CNIConfig
 from libcni.configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
@@ -47,7 +48,9 @@ from libcni.loading import (
     conf_files,
     conf_from_file,
     load_conf,
+    load_default_network,
     load_network_conf,
+    load_networks,
     network_conf_from_file,
     network_plugin_confs_from_files,
 )
@@ -74,9 +77,11 @@ network_plugin_conf_from_bytes = conf_from_bytes
 __all__ = [
     "CNI",
     "DNS",
+    "AsyncAttached",
     "AsyncCNI",
     "AsyncCNIConfig",
     "AsyncExec",
+    "Attached",
     "CNIConfig",
     "CNIError",
     "CacheDamaged",
@@ -137,7 +142,9 @@ __all__ = [
     "is_timeout",
     "load_conf",
     "load_conf_list",
+    "load_default_network",
     "load_network_conf",
+    "load_networks",
     "network_conf_from_bytes",
     "network_conf_from_file",
     "network_plugin_conf_from_bytes",

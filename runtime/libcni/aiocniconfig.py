@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
+from libcni.attached import AsyncAttached
 from libcni.cacheview import CacheView
 from libcni.cancellation import Cancellation, Deadline
 from libcni.execution import AsyncExec, Exec, ProcessExec
 from libcni.given import Folders, StrPath
-from libcni.interface import Several
+from libcni.interface import AsyncGCSource, AsyncSeveral
 from libcni.model import GCArgs, NetworkConfig, NetworkConfigList, PluginInfo, RuntimeConf
-from libcni.operations import as_list
+from libcni.operations import as_list, gc_args
 from libcni.options import Options
 from libcni.requests import Operation
 from libcni.results import Result
@@ -84,16 +85,29 @@ class AsyncCNIConfig(CacheView):
         return await self.run(self.operations.get_version_info(plugin), timeout)
 
     async def gc_network_list(
-        self, net: NetworkConfigList, args: GCArgs | None = None, *, timeout: float | None = None
+        self, net: NetworkConfigList, args: GCArgs | AsyncGCSource, *, timeout: float | None = None
     ) -> None:
-        """As ``CNIConfig.gc_network_list``."""
-        await self.run(self.operations.gc_network_lists([net], args), timeout)
+        """As ``CNIConfig.gc_network_list``; a function is called in the event loop, and may be awaited."""
+        await self.run(self.operations.gc_network_lists([net], gc_args(args)), timeout)
 
     async def gc_network_lists(
-        self, nets: Iterable[NetworkConfigList], args: Several = None, *, timeout: float | None = None
+        self, nets: Iterable[NetworkConfigList], args: AsyncSeveral, *, timeout: float | None = None
     ) -> None:
-        """As ``CNIConfig.gc_network_lists``."""
-        await self.run(self.operations.gc_network_lists(nets, args), timeout)
+        """As ``CNIConfig.gc_network_lists``; a function is called in the event loop, and may be awaited."""
+        await self.run(self.operations.gc_network_lists(nets, gc_args(args)), timeout)
+
+    async def del_cached_attachments(self, container_id: str, *, timeout: float | None = None) -> None:
+        """As ``CNIConfig.del_cached_attachments``."""
+        await self.run(self.operations.del_cached_attachments(container_id), timeout)
+
+    def attached(
+        self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
+    ) -> AsyncAttached[Result]:
+        """As ``CNIConfig.attached``, for an ``async with`` block."""
+        return AsyncAttached(
+            lambda: self.run(self.operations.add_network_list(net, runtime, undo=True), timeout),
+            lambda failed: self.run(self.operations.release(net, runtime, failed), timeout),
+        )
 
     async def get_status_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> None:
         """As ``CNIConfig.get_status_network_list``."""

@@ -1,16 +1,19 @@
 """The driver of operations for asyncio; it knows the time that the whole call may take. Imported when it is used."""
 
 import asyncio
+import inspect
 import itertools
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from libcni.cancellation import Deadline
-from libcni.errors import Locked
+from libcni.errors import Locked, PluginTimeout
 from libcni.execution import AsyncExec
-from libcni.requests import Execute, Operation, Outcome, Pause, Request, Work
+from libcni.requests import Ask, Execute, Operation, Outcome, Pause, Request, Work
 
 T = TypeVar("T")
+# Seconds after its deadline that an executor may take to end a plugin that undoes; then it is left to itself.
+_GRACE = 2.0
 
 
 class Looping:
@@ -19,7 +22,6 @@ class Looping:
     def __init__(self, executor: AsyncExec, timeout: float | None) -> None:
         """``timeout``: seconds for the whole call, None for no bound."""
         self._exec = executor
-        self._timeout = timeout
         self._deadline = Deadline.after(timeout)
 
     async def run(self, operation: Operation[T]) -> T:
@@ -61,9 +63,14 @@ class Looping:
             run = self._exec.exec_plugin_async
             if not request.cleanup:
                 return await run(request.path, request.stdin, request.environ, self._deadline)
-            return await _undoing(
-                run(request.path, request.stdin, request.environ, Deadline.after(self._timeout)), late
-            )
+            part = run(request.path, request.stdin, request.environ, request.cleanup)
+            return await _undoing(part, late, request.cleanup, request.path)
+        if isinstance(request, Ask):
+            value = request.function()
+            if not inspect.isawaitable(value):
+                return value
+            async with asyncio.timeout(self._deadline.left):
+                return await value
         if isinstance(request, Pause):
             left = self._deadline.left
             await asyncio.sleep(request.seconds if left is None else min(request.seconds, left))
@@ -91,20 +98,31 @@ class Looping:
             raise
 
 
-async def _undoing(part: Coroutine[Any, Any, T], late: list[asyncio.CancelledError]) -> T:
-    """A part of undoing, to its end: a cancellation meanwhile is noted, and raised when all of it is done."""
+async def _undoing(
+    part: Coroutine[Any, Any, T], late: list[asyncio.CancelledError], deadline: Deadline, path: str
+) -> T:
+    """A part of undoing, to its end: a cancellation meanwhile is noted, and raised when all of it is done.
+
+    An executor that does not keep to the deadline is cancelled, and no longer waited for.
+    """
     future = asyncio.ensure_future(part)
-    if cancelled := await _ended(future):
-        late.append(cancelled)
-    return future.result()
+    left = deadline.left
+    for seconds in (None,) if left is None else (left + _GRACE, _GRACE):
+        if cancelled := await _ended(future, seconds):
+            late.append(cancelled)
+        if future.done() and not future.cancelled():
+            return future.result()
+        future.cancel()
+    raise PluginTimeout(f"{path} was still undoing when {deadline.of} {deadline.seconds:g} s were over", path=path)
 
 
-async def _ended(future: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
-    """Wait for the future's end, whatever it is; the answer is a cancellation that came meanwhile."""
+async def _ended(future: "asyncio.Future[Any]", seconds: float | None = None) -> asyncio.CancelledError | None:
+    """Wait for the future's end, at most ``seconds``; the answer is a cancellation that came meanwhile."""
     cancelled: asyncio.CancelledError | None = None
-    while not future.done():
+    wait = Deadline.after(seconds)
+    while not future.done() and wait.left != 0:
         try:
-            await asyncio.wait([future])
+            await asyncio.wait([future], timeout=wait.left)
         except asyncio.CancelledError as error:
             cancelled = error
     return cancelled

@@ -149,6 +149,23 @@ class Cache:
         args = runtime.args if entry.arguments is None else entry.arguments
         return entry.config, replace(runtime, args=args, capability_args=entry.capability_args)
 
+    def holds_living(self, network: str, runtime: RuntimeConf) -> bool:
+        """Whether the attachment is there, and its namespace too: the one of ``runtime``, or another that still exists.
+
+        One whose namespace is gone is a leftover of a container that died. What cannot be judged, a file that does not
+        state a namespace or cannot be read, counts as living: nobody else's network may be taken away.
+        """
+        try:
+            path = self.path(network, runtime)
+        except CacheError:
+            return False
+        data = _read(path)
+        if data is None or _is_anothers(data, network, runtime):
+            return False
+        entry = _attachment(path)
+        netns = entry.netns if entry is not None else ""
+        return not netns or _same(netns, runtime.netns) or os.path.exists(netns)
+
     def attachments(self, container_id: str = "") -> tuple[list[NetworkAttachment], list[str]]:
         """The attachments of a container (empty: of all), by file name; and the files that are damaged.
 
@@ -172,6 +189,13 @@ class Cache:
             elif entry.if_name and entry.network and container_id in ("", entry.container_id):
                 found.append(_told(entry))
         return found, damaged
+
+
+def _same(netns: str, other: str) -> bool:
+    try:
+        return os.path.realpath(netns) == os.path.realpath(other)
+    except ValueError:  # a zero byte in a path
+        return False
 
 
 def _told(entry: Entry) -> NetworkAttachment:

@@ -9,6 +9,7 @@ from types import TracebackType
 
 # The longest wait that is asked of the kernel at once: it counts milliseconds in 31 bits.
 _LONGEST = 1e6
+_UNDOING = "undoing's"
 
 
 def milliseconds(seconds: float) -> int:
@@ -91,20 +92,37 @@ class Linked(Cancellation):
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The moment at which a call must be over; ``seconds`` is what the caller had said.
+    """The moment at which a call must be over; ``seconds`` is what the caller had said, ``of`` whose time it is.
 
     None and infinity are no bound.
     """
 
     seconds: float | None = None
     moment: float | None = None
+    of: str = "the call's"
 
     @classmethod
-    def after(cls, seconds: float | None) -> "Deadline":
+    def after(cls, seconds: float | None, of: str = "the call's") -> "Deadline":
         """The deadline that many seconds from now."""
-        return cls(seconds, None if seconds in (None, math.inf) else monotonic() + seconds)
+        return cls(seconds, None if seconds in (None, math.inf) else monotonic() + seconds, of)
 
     @property
     def left(self) -> float | None:
         """The seconds that are left, not below 0; None for no bound."""
         return None if self.moment is None else max(0.0, self.moment - monotonic())
+
+
+class UndoTime:
+    """The time in which one call may undo what it made; it begins now.
+
+    Each execution gets an equal share of what is left, so that one plugin that hangs does not use up all of it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """``seconds``: for all of it; infinity is no bound."""
+        self._whole = Deadline.after(seconds, _UNDOING)
+
+    def share(self, count: int) -> Deadline:
+        """The deadline of the next one of ``count`` executions that are still to come."""
+        left = self._whole.left
+        return self._whole if not left or count < 2 else Deadline.after(round(left / count, 3), _UNDOING)

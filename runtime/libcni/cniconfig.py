@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
+from libcni.attached import Attached
 from libcni.cacheview import CacheView
 from libcni.cancellation import Cancellation
 from libcni.driver import Blocking
 from libcni.execution import Exec, ProcessExec
 from libcni.given import Folders, StrPath
-from libcni.interface import Several
+from libcni.interface import GCSource, Several
 from libcni.model import GCArgs, NetworkConfig, NetworkConfigList, PluginInfo, RuntimeConf
-from libcni.operations import as_list
+from libcni.operations import as_list, gc_args
 from libcni.options import Options
 from libcni.requests import Operation
 from libcni.results import Result
@@ -150,31 +151,64 @@ class CNIConfig(CacheView):
     def gc_network_list(
         self,
         net: NetworkConfigList,
-        args: GCArgs | None = None,
+        args: GCArgs | GCSource,
         *,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
         """Remove what is not valid: DEL for cached attachments, then (from 1.1.0 on) GC of each plugin.
 
-        Without ``args`` nothing is valid, and the plugins are sent no list. Goes on after errors and raises them
-        together, ``SeveralErrors``. Nothing where the list disables it. Spec section "GC".
+        ``args`` says what is valid; ``GCArgs([])`` removes every attachment. A list that was taken before another
+        process's ADD would remove that live attachment: a function that returns the valid attachments is called when
+        the network is locked (see ``Options.lock_folder``) and the cache was read. It must name each attachment whose
+        ADD may have begun. Goes on after errors and raises them together, ``SeveralErrors``; nothing of a network is
+        removed when its function fails. Nothing where the list disables it. Spec section "GC".
         """
-        self.run(self.operations.gc_network_lists([net], args), timeout, cancel)
+        self.run(self.operations.gc_network_lists([net], gc_args(args)), timeout, cancel)
 
     def gc_network_lists(
         self,
         nets: Iterable[NetworkConfigList],
-        args: Several = None,
+        args: Several,
         *,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
         """GC of several networks with one reading of the cache (cni#1091); ``args`` for all, or by network's name.
 
-        Raises ``MissingArgs`` before anything is removed when a network's name is not there.
+        A function for all is called once a network. Raises ``MissingArgs`` before anything is removed when a network's
+        name is not there.
         """
-        self.run(self.operations.gc_network_lists(nets, args), timeout, cancel)
+        self.run(self.operations.gc_network_lists(nets, gc_args(args)), timeout, cancel)
+
+    def del_cached_attachments(
+        self, container_id: str, *, timeout: float | None = None, cancel: Cancellation | None = None
+    ) -> None:
+        """DEL of every attachment of a container that the cache has, by its id alone.
+
+        For a container whose sandbox, or whose network's configuration, is gone: each DEL uses the configuration and
+        the arguments that ADD used, and an empty ``CNI_NETNS`` where the namespace is gone. Goes on after errors and
+        raises them together, ``SeveralErrors``; the cache keeps what failed. That there is nothing is success. Raises
+        ``InvalidName`` for an empty id.
+        """
+        self.run(self.operations.del_cached_attachments(container_id), timeout, cancel)
+
+    def attached(
+        self,
+        net: NetworkConfigList,
+        runtime: RuntimeConf,
+        *,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Attached[Result]:
+        """The attachment for a ``with`` block: ADD, whose result is the block's value, and DEL at its end.
+
+        ``timeout`` is for each of both; see ``Attached`` for errors.
+        """
+        return Attached(
+            lambda: self.run(self.operations.add_network_list(net, runtime, undo=True), timeout, cancel),
+            lambda failed: self.run(self.operations.release(net, runtime, failed), timeout, cancel),
+        )
 
     def get_status_network_list(
         self, net: NetworkConfigList, *, timeout: float | None = None, cancel: Cancellation | None = None

@@ -1,12 +1,14 @@
 """cnitool: one verb for one network and one namespace, with the Go tool's arguments, environment and exit status.
 
 ``cnitool add|check|del|gc|status NETWORK NETNS``. Beyond Go's: ``--json`` for programs, errors that tell the place and
-what to do, ``--timeout``, ``--undo``, and a cache folder of one's own.
+what to do, ``--timeout``, ``--undo``, a cache folder of one's own, ``del --all`` without a configuration, and ``gc
+--leftovers``, which keeps what is alive.
 """
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cni.names import raw_sha512
@@ -16,7 +18,7 @@ from libcni.commandline import Arguments, UsageError
 from libcni.errors import CNIError, ConfigError, LibcniError, PluginFailed, PluginNotFound, SeveralErrors, code_of
 from libcni.execution import ProcessExec
 from libcni.loading import DEFAULT_FOLDER, load_network_conf
-from libcni.model import NetworkConfigList, RuntimeConf
+from libcni.model import GCAttachment, NetworkConfigList, RuntimeConf
 from libcni.options import Options
 from libcni.quoting import quote
 from libcni.results import Result
@@ -55,11 +57,11 @@ def container_id(netns: str) -> str:
 
 def runtime_conf(arguments: Arguments, environ: Mapping[str, str]) -> RuntimeConf:
     """The attachment that arguments and environment name; raises ``UsageError``."""
-    netns = os.path.abspath(arguments.netns)
+    netns = os.path.abspath(arguments.netns) if arguments.netns else ""
     if netns.startswith("//"):  # which Python keeps and Go does not
         netns = netns[1:]
     return RuntimeConf(
-        container_id=container_id(netns),
+        container_id=arguments.container or container_id(netns),
         netns=netns,
         if_name=arguments.ifname or environ.get("CNI_IFNAME", "") or "eth0",
         args=parse_args(environ.get("CNI_ARGS", "")),
@@ -75,21 +77,41 @@ def _run(verb: str, cni: CNIConfig, net: NetworkConfigList, runtime: RuntimeConf
     elif verb == "del":
         cni.del_network_list(net, runtime)
     elif verb == "gc":
-        cni.gc_network_list(net)
+        cni.gc_network_list(net, partial(_living, cni, net))
     else:
         cni.get_status_network_list(net)
     return None
 
 
+def _living(cni: CNIConfig, net: NetworkConfigList) -> list[GCAttachment]:
+    """The attachments whose namespace is there, or of which the cache does not have it."""
+    cached = [one for one in cni.get_cached_attachments() if one.network == net.name]
+    return [one.gc_attachment() for one in cached if not one.netns or os.path.exists(one.netns)]
+
+
+def _reported(line: str) -> None:
+    if not line.startswith("ADD of "):  # what could not be undone is a note of the error, which is printed
+        _say(f"cnitool: {line}")
+
+
 def _call(arguments: Arguments, environ: Mapping[str, str]) -> Result | None:
     folders = [folder for folder in environ.get("NETCONFPATH", "").split(":") if folder] or [DEFAULT_FOLDER]
-    net = load_network_conf(folders, arguments.network)
+    net = None if arguments.all else load_network_conf(folders, arguments.network)
     runtime = runtime_conf(arguments, environ)
     path = environ.get("CNI_PATH", "")
     options = Options(
-        undo_failed_add=arguments.undo, timeout=arguments.timeout, report=lambda line: _say(f"cnitool: {line}")
+        undo_failed_add=arguments.undo,
+        undo_timeout=arguments.undo_timeout or Options().undo_timeout,
+        timeout=arguments.timeout,
+        report=_reported,
     )
     cni = CNIConfig(path.split(":") if path else [], arguments.cache, ProcessExec(_Stderr()), options)
+    if net is None:
+        cni.del_cached_attachments(runtime.container_id)
+        return None
+    if arguments.verb == "gc" and not arguments.leftovers:
+        cni.run(cni.operations.gc_network_lists([net], None))  # as Go's: nothing is valid, and no list is sent
+        return None
     return _run(arguments.verb, cni, net, runtime)
 
 
@@ -186,8 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = _call(arguments, os.environ)
     except (CNIError, LibcniError, OSError) as error:
         return _fail(error, arguments.json)
-    except KeyboardInterrupt:
-        _say("Error: interrupted; the plugin that ran was killed")
+    except KeyboardInterrupt as error:
+        notes = getattr(error, "__notes__", [])
+        _say("\n".join(["Error: interrupted; the plugin that ran was killed", *(f"  {note}" for note in notes)]))
         return _INTERRUPTED
     if arguments.json:
         return _write(_document({"ok": True} if result is None else {"ok": True, "result": result.document()}))

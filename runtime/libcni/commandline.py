@@ -23,6 +23,10 @@ _FLAGS = (
     ("json", "", "", "print one JSON object, also for errors"),
     ("timeout", "", "SECONDS", "kill plugins after this time (no bound)"),
     ("undo", "", "", "after an add that failed half-way, take away what it had made"),
+    ("undo-timeout", "", "SECONDS", "end that after this time (10)"),
+    ("all", "", "", "del: all attachments of NETNS that the cache has; NETWORK is left out"),
+    ("leftovers", "", "", "gc: only attachments whose namespace is gone"),
+    ("container", "", "ID", "the container's id (made from NETNS, which del --all does not need then)"),
     ("cache", "", "FOLDER", "where attachments are remembered (/var/lib/cni)"),
     ("help", "h", "", "this text"),
 )
@@ -44,12 +48,27 @@ class UsageError(LibcniError):
 class Arguments:
     """What was asked for; ``verb`` is empty for help without one. ``timeout`` is in seconds."""
 
-    __slots__ = ("cache", "help", "ifname", "json", "netns", "network", "timeout", "undo", "verb")
+    __slots__ = (
+        "all",
+        "cache",
+        "container",
+        "help",
+        "ifname",
+        "json",
+        "leftovers",
+        "netns",
+        "network",
+        "timeout",
+        "undo",
+        "undo_timeout",
+        "verb",
+    )
 
     def __init__(self) -> None:
-        self.verb = self.network = self.netns = self.ifname = self.cache = ""
-        self.json = self.undo = self.help = False
+        self.verb = self.network = self.netns = self.ifname = self.cache = self.container = ""
+        self.json = self.undo = self.help = self.all = self.leftovers = False
         self.timeout: float | None = None
+        self.undo_timeout: float | None = None
 
 
 def usage(verb: str = "") -> str:
@@ -61,7 +80,7 @@ def usage(verb: str = "") -> str:
     lines += ["", "Flags:"]
     for name, short, value, words in _FLAGS:
         spelt = f"{f'-{short}, ' if short else '    '}--{name}{f' {value}' if value else ''}"
-        lines.append(f"  {spelt:<24}{words}")
+        lines.append(f"  {spelt:<28}{words}")
     return "\n".join(lines) + "\n" + _ENVIRONMENT
 
 
@@ -76,7 +95,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     words = []
     for name, value in _split(argv):
         if name:
-            setattr(found, name, _seconds(value) if name == "timeout" else value)
+            setattr(found, name.replace("-", "_"), _seconds(name, value) if "timeout" in name else value)
         else:
             words.append(value)
     if words[:1] == ["help"]:
@@ -89,10 +108,25 @@ def parse(argv: Sequence[str]) -> Arguments:
     found.verb, *rest = words
     if found.help:
         return found
+    _check_flags(found)
+    if found.all:
+        if not (rest or found.container):
+            raise UsageError("del --all requires NETNS, or --container ID")
+        found.netns = rest[0] if rest else ""
+        return found
     if len(rest) < 2:
         raise UsageError(f"requires at least 2 arg(s), only received {len(rest)}")
     found.network, found.netns = rest[:2]
     return found
+
+
+def _check_flags(found: Arguments) -> None:
+    """Raise ``UsageError`` for a flag of another verb, which would be without effect."""
+    for name, verb in (("all", "del"), ("leftovers", "gc")):
+        if getattr(found, name) and found.verb != verb:
+            raise UsageError(f"--{name} is a flag of {verb}, not of {found.verb}")
+    if found.undo_timeout is not None and not found.undo:
+        raise UsageError("--undo-timeout is for --undo, which is not there")
 
 
 def _split(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -128,11 +162,11 @@ def _value(flag: tuple[str, str, str, str], word: str, given: str, value: str, w
     return following
 
 
-def _seconds(text: str) -> float:
+def _seconds(name: str, text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not seconds > 0:
-        raise UsageError(f'invalid argument {quote(text)} for "--timeout" flag: it must be a number of seconds')
+        raise UsageError(f'invalid argument {quote(text)} for "--{name}" flag: it must be a number of seconds')
     return seconds

@@ -3,13 +3,14 @@
 import itertools
 import threading
 import time
+from copy import copy
 from functools import partial
 from typing import Any, TypeVar
 
 from libcni.cancellation import Cancellation, Deadline, Linked
 from libcni.errors import CallCancelled, LibcniError, Locked
 from libcni.execution import Exec
-from libcni.requests import Execute, Operation, Outcome, Pause, Request, Together, Work
+from libcni.requests import Ask, Execute, Operation, Outcome, Pause, Request, Together, Work
 
 T = TypeVar("T")
 
@@ -20,7 +21,6 @@ class Blocking:
     def __init__(self, executor: Exec, timeout: float | None, cancel: Cancellation | None) -> None:
         """``timeout``: seconds for the whole call, None for no bound."""
         self._exec = executor
-        self._timeout = timeout
         self._deadline = Deadline.after(timeout)
         self._cancel = cancel
 
@@ -41,10 +41,10 @@ class Blocking:
                 error = raised
 
     def _serve(self, request: Request) -> Any:
-        if isinstance(request, Work):
+        if isinstance(request, Work | Ask):
             return request.function()
         if isinstance(request, Execute):
-            deadline = Deadline.after(self._timeout) if request.cleanup else self._deadline
+            deadline = request.cleanup or self._deadline
             cancel = None if request.cleanup else self._cancel
             return self._exec.exec_plugin(request.path, request.stdin, request.environ, deadline, cancel)
         if isinstance(request, Pause):
@@ -92,6 +92,6 @@ class Blocking:
 
     def _with(self, cancel: Cancellation) -> "Blocking":
         """The same call with another switch."""
-        driver = Blocking(self._exec, self._timeout, cancel)
-        driver._deadline = self._deadline
+        driver = copy(self)
+        driver._cancel = cancel
         return driver

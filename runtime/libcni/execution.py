@@ -246,7 +246,7 @@ def _pause(deadline: Deadline) -> float:
 
 def out_of_time(path: str, deadline: Deadline, msg: str) -> PluginTimeout:
     """The error of a call whose time is over."""
-    details = f"{path} did not end within the call's {deadline.seconds:g} s and was killed"
+    details = f"{path} did not end within {deadline.of} {deadline.seconds:g} s and was killed"
     return PluginTimeout(msg, details, path=path, status="signal: killed")
 
 
@@ -255,8 +255,8 @@ def refuse_to_start(path: str, deadline: Deadline, cancel: Cancellation | None) 
     if cancel is not None and cancel.cancelled:
         raise CallCancelled("the call was cancelled", f"{path} was not started", path=path)
     if deadline.left == 0:
-        details = f"the call's {deadline.seconds:g} s were over before {path} was started"
-        raise PluginTimeout("the call's time is over", details, path=path)
+        details = f"{deadline.of} {deadline.seconds:g} s were over before {path} was started"
+        raise PluginTimeout(f"{deadline.of} time is over", details, path=path)
 
 
 def failure(path: str, status: str, stdout: bytes, stderr: bytes) -> PluginFailed:

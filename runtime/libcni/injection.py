@@ -65,8 +65,7 @@ def for_gc(config: NetworkConfig, name: str, version: str, args: GCArgs | None) 
     """The configuration of GC; without ``args`` the keys of valid attachments are left out."""
     values: dict[str, Any] = {"name": name, "cniVersion": version}
     if args is not None:
-        valid = args.valid_attachments
-        listed = None if valid is None else [attachment.document() for attachment in valid]
+        listed = [attachment.document() for attachment in args.valid_attachments]
         # an earlier text of the specification had the second name
         values |= {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}
     return _with(config, values)

@@ -1,12 +1,14 @@
 # ruff: noqa: D102 -- the methods are documented where they are implemented
 """The container-networking interface as types: what a runtime may rely on, and replace in its tests."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from libcni.cancellation import Cancellation
 from libcni.model import (
     GCArgs,
+    GCAttachment,
     NetworkAttachment,
     NetworkConfig,
     NetworkConfigList,
@@ -15,7 +17,13 @@ from libcni.model import (
 )
 from libcni.results import Result
 
-Several = GCArgs | Mapping[str, GCArgs] | None
+# What GC keeps in a network; a function returns it when the network is locked, that of asyncio may be awaited.
+_Keep = GCArgs | Iterable[GCAttachment]
+GCSource = Callable[[], _Keep]
+AsyncGCSource = Callable[[], _Keep | Awaitable[_Keep]]
+# The same for all networks, or by a network's name.
+Several = GCArgs | GCSource | Mapping[str, GCArgs | GCSource]
+AsyncSeveral = GCArgs | AsyncGCSource | Mapping[str, GCArgs | AsyncGCSource]
 
 
 class Cached(Protocol):
@@ -108,7 +116,7 @@ class CNI(Cached, Protocol):
     def gc_network_list(
         self,
         net: NetworkConfigList,
-        args: GCArgs | None = None,
+        args: GCArgs | GCSource,
         *,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
@@ -117,11 +125,24 @@ class CNI(Cached, Protocol):
     def gc_network_lists(
         self,
         nets: Iterable[NetworkConfigList],
-        args: Several = None,
+        args: Several,
         *,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None: ...
+
+    def del_cached_attachments(
+        self, container_id: str, *, timeout: float | None = None, cancel: Cancellation | None = None
+    ) -> None: ...
+
+    def attached(
+        self,
+        net: NetworkConfigList,
+        runtime: RuntimeConf,
+        *,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> AbstractContextManager[Result]: ...
 
     def get_status_network_list(
         self, net: NetworkConfigList, *, timeout: float | None = None, cancel: Cancellation | None = None
@@ -160,11 +181,17 @@ class AsyncCNI(Cached, Protocol):
     async def get_version_info(self, plugin: str, *, timeout: float | None = None) -> PluginInfo: ...
 
     async def gc_network_list(
-        self, net: NetworkConfigList, args: GCArgs | None = None, *, timeout: float | None = None
+        self, net: NetworkConfigList, args: GCArgs | AsyncGCSource, *, timeout: float | None = None
     ) -> None: ...
 
     async def gc_network_lists(
-        self, nets: Iterable[NetworkConfigList], args: Several = None, *, timeout: float | None = None
+        self, nets: Iterable[NetworkConfigList], args: AsyncSeveral, *, timeout: float | None = None
     ) -> None: ...
+
+    async def del_cached_attachments(self, container_id: str, *, timeout: float | None = None) -> None: ...
+
+    def attached(
+        self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
+    ) -> AbstractAsyncContextManager[Result]: ...
 
     async def get_status_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> None: ...

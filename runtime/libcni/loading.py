@@ -134,3 +134,48 @@ def load_network_conf(folder: Folders, name: str) -> NetworkConfigList:
         if files:
             raise NotFound(" ".join(folders), name) from None
         raise
+
+
+def load_networks(folder: Folders) -> list[NetworkConfigList]:
+    """All networks of a folder, by file name; each is what ``load_network_conf`` returns for its name.
+
+    No files, or no folder: none. Raises ``ConfigError`` for a bad file.
+    """
+    found: dict[str, tuple[_Placed, NetworkConfigList]] = {}
+    for suffixes in (LIST_SUFFIXES, SINGLE_SUFFIXES):
+        for placed in _placed(folders_of(folder), suffixes):
+            net = _network_from_file(placed[2])
+            found.setdefault(net.name, (placed, net))
+    return [net for _, net in sorted(found.values(), key=lambda one: one[0])]
+
+
+def load_default_network(folder: Folders, name: str = "") -> NetworkConfigList:
+    """The network of that name; without one the first file's, which containerd and CRI-O take for the default.
+
+    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file.
+    """
+    if name:
+        return load_network_conf(folder, name)
+    folders = folders_of(folder)
+    files = _placed(folders, (*LIST_SUFFIXES, *SINGLE_SUFFIXES))
+    if not files:
+        raise NoConfigsFound(" ".join(folders))
+    return _network_from_file(min(files)[2])
+
+
+# A file with its place: the folder's number, then its name.
+_Placed = tuple[int, bytes, str]
+
+
+def _placed(folders: Sequence[str], suffixes: Sequence[str]) -> list[_Placed]:
+    return [
+        (number, os.fsencode(os.path.basename(file)), file)
+        for number, folder in enumerate(folders)
+        for file in _files([folder], suffixes)
+    ]
+
+
+def _network_from_file(file: str) -> NetworkConfigList:
+    if file.endswith(LIST_SUFFIXES):
+        return network_conf_from_file(file)
+    return conf_list_from_conf(conf_from_file(file))

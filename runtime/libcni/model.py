@@ -4,7 +4,7 @@ Names and meaning are the Go library's (``RuntimeConf``, ``NetworkConfig``, ``Ne
 spelling. All of them are values: nothing here reads a file or runs a plugin.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,6 +107,14 @@ class NetworkAttachment:
     def __post_init__(self) -> None:
         object.__setattr__(self, "cni_args", pairs_of(self.cni_args, "cni_args"))
 
+    def runtime_conf(self) -> RuntimeConf:
+        """The parameters that ADD had, for another call."""
+        return RuntimeConf(self.container_id, self.netns, self.if_name, self.cni_args, self.capability_args)
+
+    def gc_attachment(self) -> "GCAttachment":
+        """The attachment as one that GC must leave alone."""
+        return GCAttachment(self.container_id, self.if_name)
+
 
 @dataclass(frozen=True, slots=True)
 class GCAttachment:
@@ -122,9 +130,20 @@ class GCAttachment:
 
 @dataclass(frozen=True, slots=True)
 class GCArgs:
-    """What GC keeps; None is Go's nil list: nothing is valid, and the plugins are sent ``null``."""
+    """What GC keeps. The list has no default: an empty one removes every attachment, and must be written out.
 
-    valid_attachments: Sequence[GCAttachment] | None = None
+    Raises ``TypeError`` for what is no list of ``GCAttachment``, which would keep nothing.
+    """
+
+    valid_attachments: Sequence[GCAttachment]
+
+    def __post_init__(self) -> None:
+        given: Any = self.valid_attachments
+        listed = tuple(given) if isinstance(given, Iterable) else (given,)
+        for one in listed:
+            if not isinstance(one, GCAttachment):
+                raise TypeError(f"valid_attachments must be a list of GCAttachment, not of {type(one).__name__}")
+        object.__setattr__(self, "valid_attachments", listed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,17 @@
 Order, refusals, ``prevResult`` and error texts are the Go library's (`libcni/api.go`); what an option changes says so.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from cni import versions
-from cni.errors import CNIError
+from cni.errors import UNKNOWN_CONTAINER, CNIError
 from libcni import environment, injection, results
 from libcni.cache import Cache
+from libcni.cancellation import Deadline, UndoTime
 from libcni.configuration import conf_from_bytes, network_conf_from_bytes
 from libcni.errors import (
     CacheDamaged,
@@ -19,15 +21,17 @@ from libcni.errors import (
     CheckNotSupported,
     CollectFailed,
     ConfigError,
+    InvalidName,
     InvalidVersion,
     MissingArgs,
     PluginFailed,
     SeveralErrors,
     StepFailed,
     UnsupportedByPlugin,
+    is_cancelled,
 )
 from libcni.execution import Finder
-from libcni.interface import Several
+from libcni.interface import AsyncGCSource, AsyncSeveral
 from libcni.locking import Attachment, Held, Locks
 from libcni.model import (
     GCArgs,
@@ -41,11 +45,12 @@ from libcni.model import (
 from libcni.naming import args_fault, check_args, check_names
 from libcni.options import Guarded, Options
 from libcni.quoting import quote
-from libcni.requests import Execute, Operation, Work
+from libcni.requests import Ask, Execute, Operation, Work
 from libcni.results import Result
 
 _VERSION_PROBE = b'{"cniVersion":"%s"}' % versions.CURRENT.encode()
 T = TypeVar("T")
+G = TypeVar("G")
 
 
 def _reaches(version: str, wanted: str) -> bool:
@@ -61,6 +66,20 @@ def _reaches_quietly(version: str, wanted: str) -> bool:
         return _reaches(version, wanted)
     except InvalidVersion:
         return False
+
+
+class Attempt:
+    """One ADD of an attachment, which may meet one that is there already: that one is not undone when it fails."""
+
+    def __init__(self, cache: Cache, network: str, runtime: RuntimeConf) -> None:
+        self._holds_living = partial(cache.holds_living, network, runtime)
+        self._met = self._holds_living()
+        self.caches = False  # whether what the cache has may be this ADD's own
+
+    @property
+    def met_another(self) -> bool:
+        """Whether there was one before, or another call, which had no lock, has made one meanwhile."""
+        return self._met or (not self.caches and self._holds_living())
 
 
 class Operations:
@@ -83,9 +102,9 @@ class Operations:
         plugin: NetworkConfig,
         previous: Result | None,
         runtime: RuntimeConf,
-        cleanup: bool = False,
+        cleanup: Deadline | None = None,
     ) -> Operation[bytes]:
-        """One plugin for one attachment; the answer is what it printed."""
+        """One plugin for one attachment; the answer is what it printed. ``cleanup``: see ``requests.Execute``."""
         path = self._find(plugin)
         if verb == "DEL":
             runtime = self._with_sendable_args(runtime)
@@ -128,43 +147,74 @@ class Operations:
         runtime: RuntimeConf,
         error: BaseException,
     ) -> Operation[None]:
-        """DEL for what a failed ADD had begun, in reverse; errors become notes of the ADD's error.
+        """DEL for what a failed ADD had begun, in reverse; errors become notes of the ADD's error, and are reported.
 
-        The cache, which may be an earlier ADD's, forgets what is undone whole; the rest is left for a DEL or GC.
+        The cache, which may have a leftover, forgets what is undone whole; the rest is left for a DEL or GC.
         """
         previous = last if _reaches_quietly(net.cni_version, "0.4.0") else None
-        undone = 0
-        for plugin in reversed(begun):
+        undone, time = 0, self.undo_time()
+        for coming in range(len(begun), 0, -1):
+            plugin = begun[coming - 1]
             try:
-                yield from self._run("DEL", net, plugin, previous, runtime, cleanup=True)
+                yield from self._run("DEL", net, plugin, previous, runtime, time.share(coming))
                 undone += 1
             except Exception as failed:
-                error.add_note(f"undoing plugin {plugin.network.describe()} failed: {failed}")
+                self.note(error, f"undoing plugin {plugin.network.describe()} failed: {failed}", net, runtime)
         if undone == len(net.plugins):
             self._forget(net, runtime)
 
+    def undo_time(self) -> UndoTime:
+        """The time of an undoing that begins now."""
+        return UndoTime(self._options.undo_timeout)
+
+    def note(self, error: BaseException, line: str, net: NetworkConfigList, runtime: RuntimeConf) -> None:
+        """Add what could not be undone to the error, and report it: a cancelled task's error may reach nobody."""
+        error.add_note(line)
+        self._options.report(f"ADD of {runtime.container_id} {runtime.if_name} in network {net.name}: {line}")
+
+    def attempt(self, net: NetworkConfigList, runtime: RuntimeConf) -> "Attempt":
+        """An ADD that begins now, by a caller who holds the locks."""
+        return Attempt(self._cache, net.name, runtime)
+
     # --- lists
 
-    def add_network_list(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[Result]:
-        """ADD of each plugin in order; ``single``: the list stands for one plugin, whose errors come as they are."""
+    def add_network_list(
+        self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, undo: bool | None = None
+    ) -> Operation[Result]:
+        """ADD of each plugin in order; ``single``: the list stands for one plugin, whose errors come as they are.
+
+        ``undo`` stands in for the option ``undo_failed_add``.
+        """
         with (yield from self._locked("ADD", net, runtime)):
-            return (yield from self.attach(net, runtime, single))
+            return (yield from self.attach(net, runtime, single, undo))
 
     def _locked(self, verb: str, net: NetworkConfigList, runtime: RuntimeConf) -> Operation[Held]:
         return self._locks.attachments(verb, [Attachment(net.name, runtime.container_id, runtime.if_name)])
 
-    def attach(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[Result]:
+    def attach(
+        self,
+        net: NetworkConfigList,
+        runtime: RuntimeConf,
+        single: bool = False,
+        undo: bool | None = None,
+        attempt: "Attempt | None" = None,
+    ) -> Operation[Result]:
         """``add_network_list`` for a caller who holds the locks."""
         check_args(runtime.args)
         begun: list[NetworkConfig] = []
         result: Result | None = None
+        undo = self._options.undo_failed_add if undo is None else undo
+        attempt = attempt or self.attempt(net, runtime)
         try:
             for plugin in net.plugins:
                 step = self._add(net, plugin, result, runtime, begun)
                 result = yield from (step if single else _named(plugin, "add", step))
+            attempt.caches = True
             yield from self._remember(net, result, runtime)
         except BaseException as error:
-            if self._options.undo_failed_add:
+            if undo and attempt.met_another:
+                error.add_note(f"network {net.name} was attached before: nothing was undone, DEL removes it")
+            elif undo:
                 yield from self._undo(net, begun, result, runtime, error)
             raise
         return result or Result(net.cni_version if net.cni_version in versions.KNOWN else "0.1.0")
@@ -196,25 +246,54 @@ class Operations:
         with (yield from self._locked("DEL", net, runtime)):
             yield from self.detach(net, runtime, single)
 
-    def detach(
-        self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, cleanup: bool = False
-    ) -> Operation[None]:
-        """``del_network_list`` for a caller who holds the locks.
-
-        ``cleanup``: it undoes a call that failed or was cancelled (see ``requests.Execute``).
-        """
+    def detach(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
+        """``del_network_list`` for a caller who holds the locks."""
         if self._options.delete_with_cached_config:
             net, runtime = self._as_added(net, runtime, single)
-        yield from self._delete(net, runtime, single, cleanup)
+        yield from self._delete(net, runtime, single)
 
-    def _delete(
-        self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, cleanup: bool = False
-    ) -> Operation[None]:
+    def _delete(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
         previous = self._previous_for_delete(net, runtime)
         for plugin in reversed(net.plugins):
-            step = self._run("DEL", net, plugin, previous, runtime, cleanup)
+            step = self._run("DEL", net, plugin, previous, runtime)
             yield from (step if single else _named(plugin, "delete", step))
         self._forget(net, runtime)
+
+    def undo_whole(
+        self, net: NetworkConfigList, runtime: RuntimeConf, time: UndoTime, later: int = 0
+    ) -> Operation[None]:
+        """DEL of all plugins for a call that failed or was cancelled, by a caller who holds the locks.
+
+        It goes on after errors and raises them together; the cache is kept then. ``later`` is how many executions
+        share the time after this network's.
+        """
+        if self._options.delete_with_cached_config:
+            net, runtime = self._as_added(net, runtime, single=False)
+        previous = self._previous_for_delete(net, runtime)
+        errors: list[Exception] = []
+        for place in range(len(net.plugins), 0, -1):
+            plugin = net.plugins[place - 1]
+            try:
+                step = self._run("DEL", net, plugin, previous, runtime, time.share(place + later))
+                yield from _named(plugin, "delete", step)
+            except Exception as error:
+                errors.append(error)
+        raise_together(errors)
+        self._forget(net, runtime)
+
+    def release(self, net: NetworkConfigList, runtime: RuntimeConf, failed: bool) -> Operation[None]:
+        """DEL at the end of a ``with`` block; undoing's way, if the block failed or the DEL itself is cancelled."""
+        with (yield from self._locked("DEL", net, runtime)):
+            if not failed:
+                try:
+                    yield from self.detach(net, runtime)
+                    return
+                except Exception:
+                    raise
+                except BaseException:
+                    yield from self.undo_whole(net, runtime, self.undo_time())
+                    raise
+            yield from self.undo_whole(net, runtime, self.undo_time())
 
     def _previous_for_delete(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
         if not _reaches(net.cni_version, "0.4.0"):
@@ -325,8 +404,40 @@ class Operations:
             self._options.report(f"cache file {path} is damaged or of another kind: skipped")
         return found
 
-    def gc_network_lists(self, nets: Iterable[NetworkConfigList], args: Several) -> Operation[None]:
-        """GC of several networks with one reading of the cache; goes on after errors."""
+    def del_cached_attachments(self, container_id: str) -> Operation[None]:
+        """DEL of all that the cache has of a container, with the configurations of then; goes on after errors."""
+        if not container_id:  # the cache would give all attachments of the node
+            raise InvalidName("missing containerID", "the id of the container to remove", UNKNOWN_CONTAINER)
+        errors: list[Exception] = []
+        for one in self.get_cached_attachments(container_id):
+            who = f"failed to delete attachment {one.container_id} {one.if_name} of network {one.network}"
+            yield from _gathered(errors, who, self._take_down(one))
+            if errors and is_cancelled(errors[-1]):
+                break
+        if errors:
+            raise SeveralErrors(errors)
+
+    def _take_down(self, one: NetworkAttachment) -> Operation[None]:
+        runtime = one.runtime_conf()
+        if not os.path.exists(one.netns):
+            runtime = replace(runtime, netns="")  # plugins know an empty one as gone, not all a path without a file
+        with (yield from self._locks.attachments("DEL", [Attachment(one.network, one.container_id, one.if_name)])):
+            cached = self._cache.config(one.network, runtime)
+            if cached is None:
+                return  # somebody has removed it meanwhile
+            data, runtime = cached
+            if not data:
+                raise CacheError(f"the cache has no configuration of network {quote(one.network)}")
+            net = network_conf_from_bytes(data)
+            if not net.plugins:  # ADD had one plugin's configuration
+                net = as_list(conf_from_bytes(data))
+            yield from self._delete(replace(net, name=one.network), runtime)
+
+    def gc_network_lists(self, nets: Iterable[NetworkConfigList], args: AsyncSeveral | None) -> Operation[None]:
+        """GC of several networks with one reading of the cache; goes on after errors.
+
+        ``args`` None is Go's nil: nothing is valid, and the plugins are sent no list. It is not the caller's default.
+        """
         nets = [net for net in nets if not net.disable_gc]
         if isinstance(args, Mapping) and (missing := [quote(net.name) for net in nets if net.name not in args]):
             # None would mean that nothing is valid there
@@ -345,7 +456,10 @@ class Operations:
                 errors.append(error)
                 continue
             with held:
-                yield from self._collect(net, own, cached, errors)
+                who = f"the valid attachments of network {net.name} are not known, nothing was removed"
+                listed = yield from _gathered(errors, who, _valid(own))
+                if listed is not None:
+                    yield from self._collect(net, listed.args, cached, errors)
         if errors:
             raise SeveralErrors(errors)
 
@@ -356,11 +470,11 @@ class Operations:
         cached: Sequence[NetworkAttachment],
         errors: list[Exception],
     ) -> Operation[None]:
-        valid = set(args.valid_attachments or ()) if args is not None else set()
+        valid = set(args.valid_attachments) if args is not None else set()
         for stale in cached:
             if stale.network != net.name or GCAttachment(stale.container_id, stale.if_name) in valid:
                 continue
-            runtime = RuntimeConf(stale.container_id, stale.netns, stale.if_name, stale.cni_args, stale.capability_args)
+            runtime = stale.runtime_conf()
             who = f"failed to delete stale attachment {stale.container_id} {stale.if_name}"
             added = net
             if self._options.delete_with_cached_config:
@@ -389,14 +503,49 @@ def _named(plugin: NetworkConfig, deed: str, operation: Operation[T]) -> Operati
         raise StepFailed(plugin.network.describe(), deed, error) from error
 
 
-def _gathered(errors: list[Exception], who: str, operation: Operation[None]) -> Operation[None]:
-    """The operation; its error is collected."""
+def _gathered(errors: list[Exception], who: str, operation: Operation[T]) -> Operation[T | None]:
+    """The operation; its error is collected, and the value is None then."""
     try:
-        yield from operation
+        return (yield from operation)
     except Exception as error:
         told = CollectFailed(who, error)
         told.__cause__ = error
         errors.append(told)
+        return None
+
+
+def raise_together(errors: Sequence[Exception]) -> None:
+    """Nothing for no error, the error itself for one, ``SeveralErrors`` for several."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise SeveralErrors(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What GC keeps in one network, once it is known."""
+
+    args: GCArgs | None
+
+
+def gc_args(args: G) -> G:
+    """What the caller of GC gave; raises ``TypeError`` for what does not say what is valid: all would be removed."""
+    for one in args.values() if isinstance(args, Mapping) else [args]:
+        if not (isinstance(one, GCArgs) or callable(one)):
+            raise TypeError(
+                f"args must be GCArgs or a function that returns the valid attachments, not {type(one).__name__}; "
+                "GCArgs([]) removes every attachment"
+            )
+    return args
+
+
+def _valid(args: GCArgs | AsyncGCSource | None) -> Operation[_Listed]:
+    """What GC keeps; a function is called now, under the network's lock."""
+    if args is None or isinstance(args, GCArgs):
+        return _Listed(args)
+    answer = yield Ask(args)
+    return _Listed(answer if isinstance(answer, GCArgs) else GCArgs(answer))
 
 
 def _capabilities(plugins: Iterable[NetworkConfig]) -> list[str]:

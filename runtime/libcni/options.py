@@ -29,8 +29,11 @@ class Options:
     """How a ``CNIConfig`` behaves.
 
     - ``undo_failed_add``: when an ADD fails half-way in a list, DEL goes to the plugins that had run and to the one
-      that failed, in reverse; their errors become notes of the ADD's error (cni#797, #530). The cache forgets what is
-      undone whole.
+      that failed, in reverse; their errors become notes of the ADD's error, and are reported (cni#797, #530). The cache
+      forgets what is undone whole. An attachment that was in the cache before, and whose namespace is still there, is
+      not touched.
+    - ``undo_timeout``: seconds for all that one call undoes, whatever the plugins do; ``math.inf`` is no bound. It also
+      holds for a Setup that removes what it made, and for a cancelled asyncio task.
     - ``sync_cache``: a cache file is on the disk before ADD returns, and so outlives a power loss (cni#1055, #1149).
       Whole or not at all it is written in any case.
     - ``tolerate_damaged_cache``: CHECK and ``get_…_cached_…`` take a damaged cache file for none, and report it. (DEL
@@ -42,11 +45,12 @@ class Options:
     - ``lock_folder``: ADD, CHECK and DEL of one attachment exclude each other, in this process and in others with the
       same folder, and GC excludes all of its network (cni#563); who comes while a GC waits is behind it. A Setup holds
       the locks of all its networks to its end. Empty: no lock. ``lock_timeout`` bounds the wait, in seconds.
-    - ``report``: takes a line about what was mended silently, such as a damaged cache file that was removed. An error
-      that it raises is ignored: the call goes on.
+    - ``report``: takes a line about what was mended silently, such as a damaged cache file that was removed, and about
+      what could not be undone. An error that it raises is ignored: the call goes on.
     """
 
     undo_failed_add: bool = False
+    undo_timeout: float = 10.0
     sync_cache: bool = False
     tolerate_damaged_cache: bool = False
     delete_with_cached_config: bool = False

@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from libcni.cancellation import Deadline
+
 T = TypeVar("T")
 
 
@@ -15,18 +17,26 @@ T = TypeVar("T")
 class Execute:
     """Run a plugin's file; the answer is its standard output, its failure is raised in the operation.
 
-    ``cleanup`` marks what undoes: it runs also when the call was cancelled, with the call's time anew.
+    ``cleanup`` marks what undoes: it runs also when the call was cancelled, within the time that undoing has of its
+    own: the deadline is this execution's share of that time.
     """
 
     path: str
     stdin: bytes
     environ: dict[str, str]
-    cleanup: bool = False
+    cleanup: Deadline | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """Something short that may block on a disk; the answer is what it returns."""
+
+    function: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Call a function of the caller's own where the caller is: its thread, its event loop, which also awaits the value."""
 
     function: Callable[[], Any]
 
@@ -55,5 +65,5 @@ class Outcome:
     place: int = 0
 
 
-Request = Execute | Work | Pause | Together
+Request = Execute | Work | Ask | Pause | Together
 Operation = Generator[Request, Any, T]

@@ -76,14 +76,29 @@ async def attach_many(cni: AsyncCNI, net: NetworkConfigList, runtimes: Sequence[
 
 def collect(cni: CNI, nets: Sequence[NetworkConfigList]) -> int | None:
     try:
-        cni.gc_network_lists(nets, {"a": GCArgs([GCAttachment("c", "eth0")])})
+        cni.gc_network_lists(nets, {"a": GCArgs([GCAttachment("c", "eth0")]), "b": list})
+        cni.gc_network_list(nets[0], lambda: [one.gc_attachment() for one in cni.get_cached_attachments()])
+        cni.del_cached_attachments("c")
     except Exception as error:
         return code_of(error)
     return None
 
 
+async def valid() -> GCArgs:
+    return GCArgs([])
+
+
+async def visit(cni: AsyncCNI, net: NetworkConfigList, runtime: RuntimeConf) -> int:
+    async with cni.attached(net, runtime, timeout=5) as result:
+        await cni.gc_network_list(net, valid)
+        return len(result.ips)
+
+
 def pod(cni: ContainerdCNI, path: str) -> str:
     opts: list[NamespaceOpt] = [with_labels({"a": "b"}), with_capability_port_map([PortMapping(80, 80)])]
+    with cni.attached("other", path) as found:
+        print(found.interfaces)
+    cni.remove_cached("other")
     return cni.setup("id", path, *opts).interfaces["eth0"].ip_configs[0].ip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _PROGRAM = """#!/usr/bin/python3 -IS
-import base64, json, os, sys, time
+import base64, json, os, signal, sys, time
 folder, name = os.path.split(os.path.abspath(__file__))
 stdin = sys.stdin.buffer.read()
 environ = {key: value for key, value in os.environ.items() if key.startswith("CNI_")}
@@ -22,6 +22,9 @@ def wait_for(path):
     gate = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(gate, True)
     os.read(gate, 1)
+if wanted.get("ignore"):
+    for number in (1, 2, 15):
+        signal.signal(number, signal.SIG_IGN)
 if wanted.get("wait_for"):
     wait_for(wanted["wait_for"])
 if wanted.get("daemon") and os.fork() == 0:
@@ -89,7 +92,8 @@ class Stubs:
         self.folder.mkdir(exist_ok=True)
 
     def add(self, name: str, default: dict[str, Any] | None = None, **verbs: dict[str, Any]) -> None:
-        """A plugin; a behaviour: ``stdout``, ``stderr``, ``exit``, ``sleep``, ``flood``, ``daemon``, ``wait_for``, ``echo``.
+        """A plugin; a behaviour: ``stdout``, ``stderr``, ``exit``, ``sleep``, ``flood``, ``daemon``, ``wait_for``, ``echo``,
+        ``ignore`` (signals that ask it to end).
 
         ``wait_for`` and ``daemon`` are paths of gates: before the one it waits itself, before the other one that it
         leaves behind, with its pipes.

@@ -22,7 +22,14 @@ from libcni import (
     conf_from_bytes,
 )
 from libcni.cache import Cache
-from node.deadline import eventually
+from libcni.containerd import (
+    AsyncContainerd,
+    with_cache_dir,
+    with_conf_list_bytes,
+    with_options,
+    with_plugin_dir,
+)
+from node.deadline import eventually, interrupted
 
 from .conftest import network
 from .stub import Gate, Stubs, error, result
@@ -58,7 +65,7 @@ def test_every_call(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
         assert (await cni.get_version_info("one")).cni_version == "1.1.0"
         await cni.get_status_network_list(net)
         await cni.gc_network_list(net, GCArgs([]))
-        await cni.gc_network_lists([net])
+        await cni.gc_network_lists([net], GCArgs([]))
 
     asyncio.run(run())
     verbs = ["ADD", "CHECK", "DEL", "ADD", "CHECK", "DEL", "VERSION", "VERSION", "VERSION", "STATUS", "GC", "GC"]
@@ -131,6 +138,74 @@ def test_undoing_is_not_cancelled(stubs: Stubs, tmp_path: Path, runtime: Runtime
 
     asyncio.run(asyncio.wait_for(run(), 30))
     assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+
+
+@pytest.mark.parametrize("form", ["cancel", "timeout"])
+@pytest.mark.parametrize("what", ["list", "setup", "serially", "block", "executor"])
+def test_a_cancelled_call_ends_whatever_the_plugin_does(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, monkeypatch: pytest.MonkeyPatch, what: str, form: str
+) -> None:
+    """It hangs in ADD and in DEL and ignores what asks it to end; what could not be undone is reported."""
+    monkeypatch.setattr("libcni.aiodriver._GRACE", 0.1)
+    stubs.add("one", {"sleep": 600, "ignore": True})
+    reports: list[str] = []
+    options = Options(undo_failed_add=what != "block", undo_timeout=1.0, report=reports.append)
+    executor = _Stubborn() if what == "executor" else None
+    cni = AsyncCNIConfig([str(stubs.folder)], str(tmp_path / "cache"), executor, options)
+    service = AsyncContainerd(
+        with_plugin_dir([str(stubs.folder)]), with_cache_dir(str(tmp_path / "cache")), with_options(options),
+        with_conf_list_bytes(network("one").bytes),
+    )  # fmt: skip
+
+    async def call() -> None:
+        if what == "setup":
+            await service.setup("ctr1", "/x")
+        elif what == "serially":
+            await service.setup_serially("ctr1", "/x")
+        elif what == "block":
+            async with cni.attached(network("one"), runtime):
+                pytest.fail("its ADD does not end")
+        else:
+            await cni.add_network_list(network("one"), runtime)
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(call())
+        await _begun(stubs, 1)
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0.01)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def timed() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await call()
+
+    with interrupted(60):
+        asyncio.run(cancelled() if form == "cancel" else timed())
+    (report,) = reports
+    assert report.startswith("ADD of ctr1 eth0 in network net1: ")
+    assert "undoing's 1 s" in report
+    if what != "executor":
+        assert eventually(lambda: not any(os.path.exists(f"/proc/{call.pid}") for call in stubs.calls))
+
+
+class _Stubborn(ProcessExec):
+    """An executor of the user's own that keeps to no deadline."""
+
+    async def exec_plugin_async(self, path: str, stdin: bytes, environ: dict[str, str], *rest: Any) -> bytes:
+        if environ["CNI_COMMAND"] == "ADD":
+            return await super().exec_plugin_async(path, stdin, environ, *rest)
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if self.again:
+                    raise
+                self.again = True
+
+    again = False
 
 
 @pytest.mark.parametrize("undo", [False, True])

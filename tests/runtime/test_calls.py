@@ -9,6 +9,7 @@ import pytest
 from libcni import (
     CheckNotSupported,
     CNIConfig,
+    GCArgs,
     InvalidName,
     InvalidVersion,
     LibcniError,
@@ -209,7 +210,7 @@ def test_what_is_no_version(cni: CNIConfig, stubs: Stubs, runtime: RuntimeConf, 
         with pytest.raises(InvalidVersion, match="invalid version"):
             call(net, runtime)
     cni.get_status_network_list(net)
-    cni.gc_network_list(net)
+    cni.gc_network_list(net, GCArgs([]))
     assert stubs.order == []
 
 
@@ -219,7 +220,7 @@ def test_garbage_of_what_is_no_version_is_an_error(cni: CNIConfig, stubs: Stubs,
     cni.add_network_list(network("one"), runtime)
     stubs.forget()
     with pytest.raises(SeveralErrors, match='^failed to delete stale attachment ctr1 eth0: invalid version "x": '):
-        cni.gc_network_list(network("one", version="x"))
+        cni.gc_network_list(network("one", version="x"), GCArgs([]))
     assert stubs.order == []
 
 
@@ -243,7 +244,7 @@ def test_a_hand_made_entry_that_is_no_json(cni: CNIConfig, stubs: Stubs, runtime
             call(net, runtime)
     stubs.forget()
     with pytest.raises(SeveralErrors, match="^failed to GC plugin one: unmarshal existing network bytes: "):
-        cni.gc_network_list(net)
+        cni.gc_network_list(net, GCArgs([]))
     assert stubs.order == ["GC one"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cni.args import parse
-from libcni import AsyncCNIConfig, CNIConfig, InvalidArgs, Options, RuntimeConf, code_of
+from libcni import AsyncCNIConfig, CNIConfig, GCArgs, InvalidArgs, Options, RuntimeConf, code_of
 from libcni.containerd import Containerd, with_args, with_cache_dir, with_conf_list_bytes, with_labels, with_plugin_dir
 
 from .conftest import network
@@ -83,7 +83,7 @@ def test_a_delete_of_what_another_runtime_added_goes_without_them(stubs: Stubs, 
     lines: list[str] = []
     cni = CNIConfig(stubs.folder, tmp_path / "cache", options=Options(report=lines.append))
     net, bad = network("one"), (("IgnoreUnknown", "1"), BAD["semicolon"])
-    for remove in (lambda: cni.del_network_list(net, runtime(*bad)), lambda: cni.gc_network_list(net)):
+    for remove in (lambda: cni.del_network_list(net, runtime(*bad)), lambda: cni.gc_network_list(net, GCArgs([]))):
         cni.add_network_list(net, RuntimeConf("c1", "/x", "eth0", {"IgnoreUnknown": "1"}))
         file = tmp_path / "cache/results/net1-c1-eth0"
         document = json.loads(file.read_text())

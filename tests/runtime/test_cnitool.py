@@ -275,6 +275,103 @@ def test_time(tool: Tool, stubs: Stubs) -> None:
     assert "0.3 s and was killed" in tool.run("del", "net1", USED, "--timeout", "0.3").stderr
 
 
+def test_a_second_add_takes_nothing_away(tool: Tool, stubs: Stubs) -> None:
+    """``--undo`` is for what this call has made."""
+    for name in ("one", "two"):
+        stubs.add(name, result())
+    tool.net("one", "two")
+    assert tool.run("add", "net1", USED).returncode == 0
+    stubs.add("two", error(999, "eth0 already exists"), DEL={})
+    stubs.forget()
+    done = tool.run("add", "net1", USED, "--undo")
+    assert (done.returncode, stubs.order) == (1, ["ADD one", "ADD two"])
+    assert "  network net1 was attached before: nothing was undone, DEL removes it\n" in done.stderr
+    assert tool.run("add", "net1", "/other", "--undo").returncode == 1
+    assert stubs.order[2:] == ["ADD one", "ADD two", "DEL two", "DEL one"]
+
+
+def test_undoing_has_its_own_time(tool: Tool, stubs: Stubs) -> None:
+    """What could not be undone is told once, to programs too, and after an interruption."""
+    stubs.add("one", {"sleep": 600, "ignore": True}, ADD=error(7, "no"))
+    tool.net("one")
+    flags = ("add", "net1", USED, "--undo", "--undo-timeout", "1")
+    said = 'undoing plugin type="one" failed: '
+    done = tool.run(*flags)
+    assert (done.returncode, done.stderr.count(said)) == (1, 1)
+    assert "did not end within undoing's 1 s and was killed" in done.stderr
+    (note,) = json.loads(tool.run(*flags, "--json").stdout)["error"]["notes"]
+    assert note.startswith(said)
+    stubs.add("one", {"sleep": 600, "ignore": True})
+    stubs.forget()
+    words = [TOOL, *flags, "--cache", str(tool.tmp_path / "cache")]
+    running = subprocess.Popen(words, env=tool.environ, stderr=subprocess.PIPE, text=True)
+    assert eventually(lambda: stubs.calls, 10)
+    running.send_signal(signal.SIGINT)
+    _, noise = running.communicate(timeout=60)
+    assert (running.returncode, noise.count(said)) == (130, 1)
+
+
+def test_all_attachments_of_a_namespace_without_a_configuration(tool: Tool, stubs: Stubs) -> None:
+    stubs.add("one", result())
+    tool.net("one")
+    for flags in ((), ("-i", "eth1")):
+        assert tool.run("add", "net1", USED, *flags).returncode == 0
+    for path in ("/other", "/third"):
+        assert tool.run("add", "net1", path).returncode == 0
+    container = stubs.calls[2].environ["CNI_CONTAINERID"]
+    (tool.folder / "10.conflist").unlink()
+    stubs.forget()
+    assert tool.run("del", "net1", USED).returncode == 1, "a network that is not there"
+    done = tool.run("del", "--all", USED)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [(call.verb, call.environ["CNI_IFNAME"]) for call in stubs.calls] == [("DEL", "eth0"), ("DEL", "eth1")]
+    assert json.loads(tool.run("del", "--all", "--container", container, "--json").stdout) == {"ok": True}
+    assert stubs.calls[2].environ["CNI_CONTAINERID"] == container
+    assert len(os.listdir(tool.tmp_path / "cache/results")) == 1
+    stubs.add("one", DEL=error(11, "stuck"))
+    failed = tool.run("del", "--all", "/third", "--json")
+    assert failed.returncode == 1
+    assert [one["code"] for one in json.loads(failed.stdout)["error"]["errors"]] == [11]
+
+
+def test_garbage_is_what_has_no_namespace(tool: Tool, stubs: Stubs) -> None:
+    """By default all goes, as Go's tool has it; ``--leftovers`` keeps what is alive, and the plugins are sent its list."""
+    stubs.add("one", result("1.1.0"))
+    tool.net("one", version="1.1.0")
+    living = tool.tmp_path / "living"
+    living.touch()
+    for path in (str(living), USED):
+        assert tool.run("add", "net1", path).returncode == 0
+    kept = stubs.calls[0].environ["CNI_CONTAINERID"]
+    stubs.forget()
+    assert tool.run("gc", "net1", USED, "--leftovers").returncode == 0
+    assert stubs.order == ["DEL one", "GC one"]
+    assert stubs.calls[1].config["cni.dev/valid-attachments"] == [{"containerID": kept, "ifname": "eth0"}]
+    stubs.forget()
+    assert tool.run("gc", "net1", USED).returncode == 0
+    assert stubs.order == ["DEL one", "GC one"]
+    assert "cni.dev/valid-attachments" not in stubs.calls[1].config
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("add net1 /x --all", "--all is a flag of del, not of add"),
+        ("del net1 /x --leftovers", "--leftovers is a flag of gc, not of del"),
+        ("add net1 /x --undo-timeout 3", "--undo-timeout is for --undo, which is not there"),
+        ("del --all", "del --all requires NETNS, or --container ID"),
+        (
+            "add net1 /x --undo-timeout x",
+            'invalid argument "x" for "--undo-timeout" flag: it must be a number of seconds',
+        ),
+    ],
+)
+def test_flags_of_other_verbs_are_refused(words: str, said: str) -> None:
+    with pytest.raises(commandline.UsageError) as caught:
+        commandline.parse(words.split())
+    assert str(caught.value) == said
+
+
 def test_arguments_that_cannot_be_used_are_told_to_programs_too(tool: Tool) -> None:
     done = tool.run("add", "--json")
     assert (done.returncode, done.stderr) == (1, "")
@@ -382,6 +479,9 @@ def test_with_real_plugins(node: Node, binaries: str, tool: Tool) -> None:
         added = tool.run("add", "net1", pod.path, CNI_PATH=binaries)
         assert added.returncode == 0, added.stderr
         assert pod.addresses("eth0") == {"10.77.0.2/24"}
+        again = tool.run("add", "net1", pod.path, "--undo", CNI_PATH=binaries)
+        assert (again.returncode, "already exists" in again.stderr) == (1, True)
+        assert pod.addresses("eth0") == {"10.77.0.2/24"}
         assert tool.run("check", "net1", pod.path, CNI_PATH=binaries).returncode == 0
         assert tool.run("status", "net1", pod.path, CNI_PATH=binaries).returncode == 0
         removed = tool.run("del", "net1", pod.path, CNI_PATH=binaries)
@@ -390,5 +490,10 @@ def test_with_real_plugins(node: Node, binaries: str, tool: Tool) -> None:
         assert tool.run("add", "net1", pod.path, "-i", "eth1", "--json", CNI_PATH=binaries).returncode == 0
         assert pod.addresses("eth1") != set()
         assert tool.run("gc", "net1", pod.path, CNI_PATH=binaries).returncode == 0
+        assert tool.run("add", "net1", pod.path, CNI_PATH=binaries).returncode == 0
+        (tool.folder / "10-net1.conf").unlink()
+        pod.close()
+        removed = tool.run("del", "--all", pod.path, CNI_PATH=binaries)
+        assert removed.returncode == 0, removed.stderr
     assert node.leases() == {}
-    assert "eth1" not in pod.links()
+    assert eventually(lambda: not node.ports("br0"))  # the kernel takes its time for a namespace

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from libcni import (
     PluginFailed,
     PluginNotFound,
     PluginTimeout,
+    SeveralErrors,
     StepFailed,
 )
 from libcni.containerd import (
@@ -31,6 +33,7 @@ from libcni.containerd import (
     Config,
     Containerd,
     DNSConfig,
+    InvalidConfig,
     InvalidResult,
     IPRange,
     LoadFailed,
@@ -59,6 +62,7 @@ from libcni.containerd import (
     with_labels,
     with_lo_network,
     with_min_network_count,
+    with_network,
     with_options,
     with_plugin_conf_dir,
     with_plugin_dir,
@@ -66,7 +70,7 @@ from libcni.containerd import (
     with_rollback,
 )
 from libcni.requests import Outcome, Pause
-from node.deadline import eventually
+from node.deadline import eventually, interrupted
 
 from .conftest import network
 from .stub import Gate, Stubs, error, result
@@ -197,6 +201,23 @@ def test_no_files_and_no_folder(make: Make, tmp_path: Path) -> None:
         make(with_plugin_conf_dir(str(tmp_path / "file")), with_default_conf)
 
 
+def test_a_network_by_its_name(make: Make, tmp_path: Path) -> None:
+    """Numbered without the loopback; the folders are searched as by name elsewhere."""
+    _file(tmp_path, "10.conf", "a")
+    _file(tmp_path, "20.conflist", "b")
+    _file(tmp_path, "30.conflist", "b", plugin="other")
+    cni = make(with_lo_network, with_network("b"), with_network("a"))
+    assert _names(cni) == [("cni-loopback", "lo"), ("b", "eth0"), ("a", "eth1")]
+    assert cni.get_config().networks[1].config.plugins[0].network.type == "one"
+    with pytest.raises(NotInitialized, match='no net configuration with name "c" in .*: cni plugin not initialized'):
+        make(with_network("c"))
+    with pytest.raises(NotInitialized, match="no net configurations found in /none"):
+        make(with_plugin_conf_dir("/none"), with_network("c"))
+    (tmp_path / "net.d/00.conflist").write_text("{")
+    with pytest.raises(InvalidConfig, match="failed to load network b: error parsing"):
+        make(with_network("b"))
+
+
 def test_numbers_of_interfaces(make: Make, tmp_path: Path) -> None:
     single = b'{"cniVersion":"1.0.0","name":"s","type":"one"}'
     (tmp_path / "s.conf").write_bytes(single)
@@ -262,7 +283,7 @@ def test_setup_is_parallel_and_serially_is_not(stubs: Stubs, make: Make, gate: G
     serial = make(*(_net(name, name) for name in "abc"))
     stubs.forget()
     with pytest.raises(StepFailed):
-        serial.setup_serially("c", "/x")
+        serial.setup_serially("d", "/x")
     assert stubs.order == ["ADD a", "ADD b", "DEL b", "DEL a"], "c did not begin"
     stubs.forget()
     cni.remove("c", "/x")
@@ -289,6 +310,22 @@ def test_what_failed_half_way_is_removed(
     assert deleted == (["b", "a"] if serially else ["c", "b", "a"])
     assert caught.value.__notes__ == ['removing network b again failed: plugin type="bad" failed (delete): stuck']
     assert list((tmp_path / "cache/results").iterdir()) == []
+
+
+def test_a_removal_again_is_bounded_and_goes_on(stubs: Stubs, base: list[Opt]) -> None:
+    """One plugin hangs: those before it in its list, and the other networks, have their part of the time."""
+    stubs.add("good", result())
+    stubs.add("hanging", {"sleep": 600, "ignore": True}, ADD=error(7, "no"))
+    reports: list[str] = []
+    options = with_options(Options(undo_timeout=6.0, report=reports.append))
+    with interrupted(60), pytest.raises(StepFailed, match="no") as caught:
+        new(*base, options, _net("a", "good"), _net("b", "good", "hanging")).setup("ctr", "/x")
+    assert stubs.order[3:] == ["DEL hanging", "DEL good", "DEL good"]
+    (note,) = caught.value.__notes__
+    assert re.match(
+        r"removing network b again failed: .* did not end within undoing's [12](\.\d+)? s and was killed", note
+    )
+    assert reports == [f"ADD of ctr eth1 in network b: {note}"]
 
 
 @pytest.mark.parametrize("serially", [False, True])
@@ -476,7 +513,107 @@ def test_what_a_remove_tolerates(stubs: Stubs, make: Make, msg: str, path: str, 
     else:
         with pytest.raises(StepFailed, match=msg):
             cni.remove("c", path)
-        assert stubs.order == ["DEL one"]
+        assert stubs.order == ["DEL one", "DEL two"]
+
+
+def test_a_remove_goes_on_and_raises_all_errors(stubs: Stubs, base: list[Opt]) -> None:
+    """Only a caller who cancels is obeyed at once; what could be removed is out of the cache."""
+    stubs.add("bad", result(), DEL=error(11, "stuck"))
+    stubs.add("good", result())
+    opts = [*base, _net("a", "bad"), _net("b", "good"), _net("c", "bad")]
+    for form in ("blocking", "asyncio"):
+        cni = new(*opts)
+        cni.setup("ctr", "/x")
+        stubs.forget()
+        with pytest.raises(SeveralErrors) as caught:
+            if form == "blocking":
+                cni.remove("ctr", "/x")
+            else:
+                asyncio.run(AsyncContainerd(*opts).remove("ctr", "/x"))
+        assert stubs.order == ["DEL bad", "DEL good", "DEL bad"]
+        assert [str(one) for one in caught.value.errors] == ['plugin type="bad" failed (delete): stuck'] * 2
+    stubs.forget()
+    with Cancellation() as cancel, pytest.raises(StepFailed, match="cancelled"):
+        cancel.cancel()
+        cni.remove("ctr", "/x", cancel=cancel)
+    assert stubs.order == []
+
+
+def test_a_removal_by_id_alone(stubs: Stubs, base: list[Opt], tmp_path: Path) -> None:
+    """Nothing is loaded, the folder of configurations is empty, and the namespace is gone."""
+    stubs.add("one", result())
+    stubs.add("two", result())
+    for form in ("blocking", "asyncio"):
+        for container in ("ctr", "other"):
+            new(*base, _net("a", "one"), _net("b", "two")).setup(container, str(tmp_path / "gone"))
+        stubs.forget()
+        if form == "blocking":
+            new(*base).remove_cached("ctr")
+        else:
+            asyncio.run(AsyncContainerd(*base).remove_cached("ctr"))
+        called = [(call.plugin, call.environ["CNI_CONTAINERID"], call.environ["CNI_NETNS"]) for call in stubs.calls]
+        assert called == [("one", "ctr", ""), ("two", "ctr", "")]
+        assert sorted(os.listdir(tmp_path / "cache/results")) == ["a-other-eth0", "b-other-eth1"]
+
+
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("serially", [False, True])
+def test_a_second_setup_of_a_living_container_takes_nothing_away(
+    stubs: Stubs, base: list[Opt], tmp_path: Path, form: str, locked: bool, serially: bool
+) -> None:
+    """It is refused; the network that was not there is removed again, those that were there are not touched."""
+    stubs.add("loop", result())
+    stubs.add("once", result())
+    folder = str(tmp_path / "locks") if locked else ""
+    opts = [*base, with_options(Options(lock_folder=folder)), _net("a", "loop"), _net("b", "once")]
+    new(*opts).setup("ctr", "/x")
+    stubs.add("once", error(999, "eth1 already exists"), DEL={})
+    stubs.add("late", result())
+    stubs.forget()
+    more = [*opts[:-2], _net("a", "loop"), _net("c", "late"), _net("b", "once")]
+    more[-1] = lambda settings: settings.attach(network("once", name="b"), "eth1")
+    with pytest.raises(StepFailed, match="already exists") as caught:
+        if form == "blocking":
+            cni = new(*more)
+            (cni.setup_serially if serially else cni.setup)("ctr", "/x")
+        else:
+            awaited = AsyncContainerd(*more)
+            asyncio.run((awaited.setup_serially if serially else awaited.setup)("ctr", "/x"))
+    assert sorted(stubs.order[:3]) == ["ADD late", "ADD loop", "ADD once"]
+    assert stubs.order[3:] == ["DEL late"]
+    assert sorted(os.listdir(tmp_path / "cache/results")) == ["a-ctr-eth0", "b-ctr-eth1"]
+    assert caught.value.__notes__ == [
+        "network a was attached before: it is left as it was",
+        "network b was attached before: it is left as it was",
+    ]
+
+
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+def test_an_attachment_for_a_block_of_all_networks(stubs: Stubs, base: list[Opt], tmp_path: Path, form: str) -> None:
+    stubs.add("one", result())
+    stubs.add("two", result(), DEL=error(11, "stuck"))
+    opts = [*base, _net("a", "one"), _net("b", "two")]
+
+    async def awaited() -> None:
+        async with AsyncContainerd(*opts).attached("ctr", "/x") as found:
+            assert len(found.raw()) == 2
+            raise ValueError("the block's own")
+
+    with pytest.raises(ValueError, match="the block's own") as caught:
+        if form == "asyncio":
+            asyncio.run(awaited())
+        with new(*opts).attached("ctr", "/x") as found:
+            assert len(found.raw()) == 2
+            raise ValueError("the block's own")
+    assert stubs.order[2:] == ["DEL two", "DEL one"]
+    assert "stuck" in caught.value.__notes__[0]
+    stubs.add("two", result())
+    stubs.forget()
+    with new(*opts).attached("ctr", "/x"):
+        pass
+    assert stubs.order[2:] == ["DEL one", "DEL two"]
+    assert os.listdir(tmp_path / "cache/results") == []
 
 
 def test_the_loopback_passes_its_own_check_where_that_is_asked(stubs: Stubs, make: Make) -> None:

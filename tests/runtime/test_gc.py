@@ -1,12 +1,25 @@
 """GC: what is stale in the cache is deleted, then the plugins are asked; errors are gathered (Go: `GCNetworkList`)."""
 
-import json
+import asyncio
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from libcni import CNIConfig, GCArgs, GCAttachment, MissingArgs, Options, RuntimeConf, SeveralErrors, code_of
+from libcni import (
+    AsyncCNIConfig,
+    CNIConfig,
+    GCArgs,
+    GCAttachment,
+    Locked,
+    MissingArgs,
+    Options,
+    RuntimeConf,
+    SeveralErrors,
+    code_of,
+)
 from node.deadline import interrupted
 
 from .conftest import network
@@ -48,33 +61,27 @@ def test_only_what_is_not_valid_goes(cni: CNIConfig, one: Stubs, tmp_path: Path)
     assert left == ["net1-b-eth0", "net2-a-eth0"]
 
 
-@pytest.mark.parametrize(("args", "keys"), [(None, None), (GCArgs(), "null"), (GCArgs([]), "[]")])
-def test_no_list_a_null_list_and_an_empty_one(
-    cni: CNIConfig, one: Stubs, args: GCArgs | None, keys: str | None
-) -> None:
+def test_an_empty_list_removes_everything(cni: CNIConfig, one: Stubs) -> None:
     _attach(cni, "net1", "a")
     one.forget()
-    cni.gc_network_list(network("one", version="1.1.0"), args)
+    cni.gc_network_list(network("one", version="1.1.0"), GCArgs([]))
     assert one.order == ["DEL one", "GC one"]
     config = one.calls[1].config
-    if keys is None:
-        assert not any(name.startswith("cni.dev/") for name in config)
-    else:
-        assert config["cni.dev/valid-attachments"] == config["cni.dev/attachments"] == json.loads(keys)
+    assert config["cni.dev/valid-attachments"] == config["cni.dev/attachments"] == []
 
 
 def test_before_1_1_0_only_the_cache_is_cleared(cni: CNIConfig, one: Stubs) -> None:
     one.add("one", result("0.3.1"))
     _attach(cni, "net1", "a", version="0.3.1")
     one.forget()
-    cni.gc_network_list(network("one", version="0.3.1"))
+    cni.gc_network_list(network("one", version="0.3.1"), GCArgs([]))
     assert one.order == ["DEL one"]
 
 
 def test_a_list_may_disable_it(cni: CNIConfig, one: Stubs) -> None:
     _attach(cni, "net1", "a")
     one.forget()
-    cni.gc_network_list(network("one", version="1.1.0", disableGC=True))
+    cni.gc_network_list(network("one", version="1.1.0", disableGC=True), GCArgs([]))
     assert one.order == []
 
 
@@ -84,7 +91,7 @@ def test_it_goes_on_after_errors_and_tells_them_all(cni: CNIConfig, one: Stubs) 
     one.add("two", GC=error(7, "also"))
     one.forget()
     with pytest.raises(SeveralErrors) as caught:
-        cni.gc_network_list(network("one", version="1.1.0"))
+        cni.gc_network_list(network("one", version="1.1.0"), GCArgs([]))
     assert str(caught.value).splitlines() == [
         'failed to delete stale attachment a eth0: plugin type="one" failed (delete): busy',
         'failed to delete stale attachment b eth0: plugin type="one" failed (delete): busy',
@@ -155,3 +162,101 @@ def test_what_is_no_file_or_too_long_in_the_cache_is_reported_and_skipped(one: S
             assert library.get_network_list_cached_result(network("one", version="1.1.0"), runtime) is None
             library.del_network_list(network("one", version="1.1.0"), runtime)
     assert [file.name for file in folder.iterdir()] == ["net1-b-eth0"]
+
+
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+def test_what_is_valid_must_be_written_out(cni: CNIConfig, one: Stubs, tmp_path: Path, form: str) -> None:
+    """There is no default, and what is no list of attachments keeps nothing: refused before anything is removed."""
+    _attach(cni, "net1", "a")
+    one.forget()
+    net = network("one", version="1.1.0")
+    awaited = AsyncCNIConfig(cni.path, str(tmp_path / "cache"))
+    several: Any = cni.gc_network_lists if form == "blocking" else awaited.gc_network_lists
+    single: Any = cni.gc_network_list if form == "blocking" else awaited.gc_network_list
+
+    def call(function: Any, *arguments: Any) -> None:
+        answer = function(*arguments)
+        if form == "asyncio":
+            asyncio.run(answer)
+
+    for make in (lambda: GCArgs(), lambda: GCArgs(None), lambda: GCArgs([("a", "eth0")]), lambda: GCArgs("a")):  # type: ignore[call-arg, arg-type, list-item]
+        with pytest.raises(TypeError):
+            make()
+    with pytest.raises(TypeError):
+        call(single, net)
+    with pytest.raises(TypeError):
+        call(several, [net])
+    for bad in (None, [GCAttachment("a", "eth0")]):
+        for function, given in ((single, net), (several, [net])):
+            with pytest.raises(TypeError, match=r"GCArgs\(\[\]\) removes every attachment"):
+                call(function, given, bad)
+        with pytest.raises(TypeError, match="args must be GCArgs or a function"):
+            call(several, [net], {"net1": bad})
+    assert one.order == []
+    call(single, net, GCArgs(one for one in [GCAttachment("a", "eth0")]))
+    assert one.order == ["GC one"]
+    assert one.calls[0].config["cni.dev/valid-attachments"] == [{"containerID": "a", "ifname": "eth0"}]
+
+
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("form", ["blocking", "asyncio", "awaited"])
+def test_a_function_says_what_is_valid_under_the_lock(one: Stubs, tmp_path: Path, form: str, locked: bool) -> None:
+    """An attachment that came before it is called is kept; nobody can add one until GC has ended."""
+    options = Options(lock_folder=str(tmp_path / "locks") if locked else "", lock_timeout=0.0)
+    cni = CNIConfig([str(one.folder)], str(tmp_path / "cache"), options=options)
+    awaited = AsyncCNIConfig(cni.path, str(tmp_path / "cache"), options=options)
+    _attach(cni, "net1", "a", "b")
+    nets = [network("one", version="1.1.0"), network("one", version="1.1.0", name="net2")]
+    kept, calls = [GCAttachment("b", "eth0")], []
+
+    def valid() -> list[GCAttachment]:
+        runtime = RuntimeConf(f"new{len(calls)}", "/x", "eth0")
+        if locked:
+            with pytest.raises(Locked, match="locked by GC of network"):
+                cni.add_network_list(nets[len(calls)], runtime)
+        calls.append(threading.get_ident())
+        return kept
+
+    async def later() -> GCArgs:
+        await asyncio.sleep(0)
+        return GCArgs(valid())
+
+    one.forget()
+    if form == "blocking":
+        cni.gc_network_lists(nets, valid)
+    else:
+        asyncio.run(awaited.gc_network_lists(nets, {"net1": later, "net2": later} if form == "awaited" else valid))
+    assert calls == [threading.get_ident()] * 2, "where the caller is, once a network"
+    assert one.order == ["DEL one", "GC one", "GC one"]
+    assert [found.container_id for found in cni.get_cached_attachments()] == ["b"]
+    assert one.calls[1].config["cni.dev/valid-attachments"] == [kept[0].document()]
+
+
+def test_a_function_that_waits_has_the_time_of_the_call(one: Stubs, tmp_path: Path) -> None:
+    async def never() -> GCArgs:
+        await asyncio.Event().wait()
+        return GCArgs([])
+
+    cni = AsyncCNIConfig([str(one.folder)], str(tmp_path / "cache"))
+    with interrupted(30), pytest.raises(SeveralErrors, match="net1 are not known, nothing was removed"):
+        asyncio.run(cni.gc_network_list(network("one", version="1.1.0"), never, timeout=0.2))
+    assert one.order == []
+
+
+@pytest.mark.parametrize("answer", [None, [("a", "eth0")], OSError("the store is away")])
+def test_a_function_that_fails_removes_nothing(cni: CNIConfig, one: Stubs, answer: Any) -> None:
+    """Of its network; the others are collected."""
+    _attach(cni, "net1", "a")
+    _attach(cni, "net2", "a")
+    one.forget()
+
+    def valid() -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    nets = [network("one", name=name, version="1.1.0") for name in ("net1", "net2")]
+    with pytest.raises(SeveralErrors, match="the valid attachments of network net1 are not known, nothing was removed"):
+        cni.gc_network_lists(nets, {"net1": valid, "net2": list})
+    assert one.order == ["DEL one", "GC one"]
+    assert [found.network for found in cni.get_cached_attachments()] == ["net1"]

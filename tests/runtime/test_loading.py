@@ -12,7 +12,9 @@ from libcni import (
     NotFound,
     conf_files,
     load_conf,
+    load_default_network,
     load_network_conf,
+    load_networks,
     network_conf_from_file,
     network_plugin_confs_from_files,
 )
@@ -181,3 +183,40 @@ def test_what_is_no_file_or_too_long_is_named_and_not_waited_for(folder: Path, k
     assert str(refused.value) == f"error reading {at}: open {at}: {said}"
     at.unlink()
     assert load_network_conf(str(folder), "n").name == "n"
+
+
+def test_all_networks_of_a_folder(folder: Path) -> None:
+    """By file name; of two with one name the one that is loaded by this name."""
+    assert load_networks(str(folder)) == load_networks("/none") == []
+    (folder / "10.conf").write_text('{"cniVersion":"1.0.0","name":"b","type":"single"}')
+    (folder / "20.json").write_text('{"cniVersion":"1.0.0","name":"c","type":"single"}')
+    _list(folder, "05.conflist", "z")
+    _list(folder, "30.conflist", "b", "list")
+    more = folder.parent / "more"
+    more.mkdir()
+    _list(more, "00.conflist", "d")
+    _list(more, "01.conflist", "z", "later")
+    both = [f"{folder}/", str(more)]
+    found = [(net.name, net.plugins[0].network.type) for net in load_networks(both)]
+    assert found == [("z", "x"), ("c", "single"), ("b", "list"), ("d", "x")]
+    assert load_networks(both) == [load_network_conf(both, name) for name, _ in found]
+    (more / "99.conflist").write_text("{")
+    with pytest.raises(ConfigError, match=r"99\.conflist"):
+        load_networks(both)
+
+
+def test_the_default_network(folder: Path) -> None:
+    """The first file's, as the runtimes take it, or the one of that name; files behind the first are not read."""
+    for names in ((), ("a",)):
+        with pytest.raises(NoConfigsFound):
+            load_default_network(str(folder), *names)
+    _list(folder, "20.conflist", "list")
+    (folder / "10.conf").write_text('{"cniVersion":"1.0.0","name":"single","type":"x"}')
+    (folder / "30.conf").write_text("{")
+    assert load_default_network(str(folder)).name == "single"
+    assert load_default_network(str(folder), "list").name == "list"
+    with pytest.raises(ConfigError):
+        load_default_network(str(folder), "none")
+    (folder / "30.conf").unlink()
+    with pytest.raises(NotFound):
+        load_default_network(str(folder), "none")

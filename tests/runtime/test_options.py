@@ -1,13 +1,18 @@
 """What goes beyond Go's library: undo, DEL with ADD's configuration, locks (docs/runtime.md, "Options")."""
 
+import asyncio
 import fcntl
 import itertools
+import math
 import multiprocessing
 import os
+import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -15,9 +20,12 @@ from typing import Any
 import pytest
 
 from libcni import (
+    AsyncCNIConfig,
     CacheError,
     CallCancelled,
     Cancellation,
+    CNIConfig,
+    GCArgs,
     Locked,
     Options,
     RuntimeConf,
@@ -25,9 +33,10 @@ from libcni import (
     conf_from_bytes,
     is_timeout,
 )
+from libcni.cancellation import UndoTime
 from libcni.locking import Attachment, Held, Locks
 from libcni.requests import Operation, Pause
-from node.deadline import eventually
+from node.deadline import eventually, interrupted
 
 from .conftest import network, optioned
 from .stub import Gate, Stubs, error, result
@@ -100,12 +109,12 @@ def test_undoing_when_the_cache_cannot_be_written(stubs: Stubs, tmp_path: Path, 
 def test_what_was_undone_is_not_in_the_cache(
     stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, plugins: int, stuck: bool, left: int
 ) -> None:
-    """Of an earlier ADD something is left where a plugin had not begun, or could not be undone: a DEL needs it."""
+    """Of a leftover something is left where a plugin had not begun, or could not be undone: a DEL needs it."""
     for name in ("one", "two", "three"):
         stubs.add(name, result())
     library = optioned(stubs, tmp_path, Options(undo_failed_add=True))
     net = network(*("one", "two", "three")[:plugins])
-    library.add_network_list(net, runtime)
+    library.add_network_list(net, replace(runtime, netns=str(tmp_path / "gone")))
     stubs.forget()
     stubs.add("one", result(), DEL=error(11, "stuck") if stuck else {})
     stubs.add("two", error(7, "no"), DEL={})
@@ -113,6 +122,113 @@ def test_what_was_undone_is_not_in_the_cache(
         library.add_network_list(net, runtime)
     assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
     assert len(library.get_cached_attachments()) == left
+
+
+class Before:
+    """A namespace of an earlier ADD, and what the cache has of it."""
+
+    def __init__(self, tmp_path: Path, runtime: RuntimeConf) -> None:
+        self.cache, self.there = tmp_path / "cache/results", tmp_path / "there"
+        self.there.touch()
+        (tmp_path / "link").symlink_to(self.there)
+        self.paths = {
+            "same": runtime.netns, "there": str(self.there), "gone": str(tmp_path / "gone"), "unknown": "",
+            "damaged": str(tmp_path / "gone"), "another's": str(self.there),
+        }  # fmt: skip
+
+    def note(self, library: CNIConfig, runtime: RuntimeConf, how: str) -> None:
+        """An ADD before, and the state of its cache."""
+        library.add_network_list(network("one", "two"), replace(runtime, netns=self.paths[how]))
+        (file,) = self.cache.iterdir()
+        if how == "damaged":
+            file.write_bytes(b"")
+        if how == "another's":
+            file.write_text(file.read_text().replace('"containerId":"ctr1"', '"containerId":"x"'))
+
+
+@pytest.mark.parametrize("form", ["blocking", "asyncio", "single", "block"])
+@pytest.mark.parametrize(
+    ("how", "lives"),
+    [("same", True), ("there", True), ("unknown", True), ("damaged", True), ("gone", False), ("another's", False)],
+)
+def test_what_was_there_before_the_call_is_not_undone(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, form: str, how: str, lives: bool
+) -> None:
+    """A leftover, whose namespace is gone, is: what this ADD made in its place has to go."""
+    stubs.add("one", result())
+    stubs.add("two", result())
+    options = Options(undo_failed_add=form != "block")
+    library = optioned(stubs, tmp_path, options)
+    Before(tmp_path, runtime).note(library, runtime, how)
+    stubs.forget()
+    stubs.add("two", error(999, "eth0 already exists"), DEL={})
+    net = network("one", "two")
+    with pytest.raises(Exception, match="already exists") as caught:
+        if form == "blocking":
+            library.add_network_list(net, runtime)
+        elif form == "asyncio":
+            awaited = AsyncCNIConfig([str(stubs.folder)], str(tmp_path / "cache"), options=options)
+            asyncio.run(awaited.add_network_list(net, runtime))
+        elif form == "single":
+            library.add_network(conf_from_bytes(b'{"cniVersion":"1.0.0","name":"net1","type":"two"}'), runtime)
+        else:
+            with library.attached(net, runtime):
+                pytest.fail("it was refused")
+    added = ["ADD two"] if form == "single" else ["ADD one", "ADD two"]
+    undone = ["DEL two"] if form == "single" else ["DEL two", "DEL one"]
+    assert stubs.order == (added if lives else added + undone)
+    if lives:
+        assert caught.value.__notes__ == ["network net1 was attached before: nothing was undone, DEL removes it"]
+    assert len(list((tmp_path / "cache/results").iterdir())) == (lives or how == "another's")
+
+
+@pytest.mark.parametrize("form", ["failed", "cancel"])
+def test_undoing_ends_whatever_the_plugins_do(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, form: str) -> None:
+    """The one that hangs has its share of the time, and the one before it is undone; the rest is reported."""
+    stubs.add("one", result())
+    stubs.add("two", {"sleep": 600, "ignore": True}, ADD=error(7, "no") if form == "failed" else {"sleep": 600})
+    reports: list[str] = []
+    options = Options(undo_failed_add=True, undo_timeout=5.0, report=reports.append)
+    library = optioned(stubs, tmp_path, options)
+    with interrupted(60), Cancellation() as cancel, pytest.raises(StepFailed) as caught:
+        if form == "cancel":
+            threading.Thread(target=lambda: eventually(lambda: len(stubs.calls) == 2) and cancel.cancel()).start()
+        library.add_network_list(network("one", "two"), runtime, cancel=cancel)
+    assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(
+        r'undoing plugin type="two" failed: .*did not end within undoing\'s 2\.\d+ s and was killed', note
+    )
+    assert reports == [f"ADD of ctr1 eth0 in network net1: {note}"]
+    assert eventually(lambda: not any(os.path.exists(f"/proc/{call.pid}") for call in stubs.calls))
+
+
+def test_what_another_call_made_meanwhile_is_not_undone(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, gate: Gate
+) -> None:
+    """Without a lock folder two ADDs may run at once: the one that is refused leaves that of the other."""
+    stubs.add("one", result(), ADD={**error(999, "eth0 already exists"), "wait_for": gate.path})
+    library = optioned(stubs, tmp_path, Options(undo_failed_add=True))
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(library.add_network_list, network("one"), runtime)
+        assert eventually(lambda: stubs.calls, 20)
+        stubs.add("two", result())
+        library.add_network_list(network("two"), runtime)
+        gate.open()
+        with pytest.raises(StepFailed, match="already exists"):
+            refused.result(20)
+    assert stubs.order == ["ADD one", "ADD two"]
+
+
+def test_undoing_has_a_bound_by_default() -> None:
+    """It is well below the two minutes that kubelet waits; and each plugin has a share of what is left."""
+    assert 1 <= Options().undo_timeout <= 20
+    time = UndoTime(9.0)
+    shares = [time.share(count).seconds for count in (3, 2, 1)]
+    assert shares[0] is not None and 2.5 < shares[0] <= 3 and shares[2] == 9.0
+    assert UndoTime(math.inf).share(3).left is None
+    over = UndoTime(0.0).share(3)
+    assert (over.left, over.seconds) == (0, 0.0)
 
 
 def test_what_was_undone_after_it_was_cached(
@@ -153,8 +269,6 @@ def test_deleting_with_the_configuration_of_add(
 
 
 def test_plugins_of_the_networks_folder_are_deleted_too(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
-    from dataclasses import replace
-
     for name in ("one", "two"):
         stubs.add(name, result())
     library = optioned(stubs, tmp_path, Options(delete_with_cached_config=True))
@@ -203,7 +317,7 @@ def test_garbage_is_deleted_with_the_configuration_of_add(
         stubs.add(name, result())
     library = optioned(stubs, tmp_path, Options(delete_with_cached_config=wanted))
     library.add_network_list(network("one"), runtime)
-    library.gc_network_list(network("two"))
+    library.gc_network_list(network("two"), GCArgs([]))
     assert stubs.order == ["ADD one", "DEL one" if wanted else "DEL two"]
     assert library.get_cached_attachments() == []
 
@@ -243,8 +357,8 @@ def test_one_at_a_time_for_one_attachment(stubs: Stubs, tmp_path: Path, holder: 
             call(network("one"), same)
     library.del_network_list(network("one"), other)
     with pytest.raises(Exception, match="GC of network net1: locked by attachments of the network"):
-        library.gc_network_list(network("one"))
-    library.gc_network_list(network("one", name="net2"))
+        library.gc_network_list(network("one"), GCArgs([]))
+    library.gc_network_list(network("one", name="net2"), GCArgs([]))
     with pytest.raises(Locked) as caught:
         optioned(stubs, tmp_path, _locked(tmp_path)).del_network_list(network("one"), same, timeout=0.2)
     assert "for more than" not in str(caught.value), "the call's own time was over, not that of locks"
@@ -359,7 +473,7 @@ def test_locks_leave_no_files_of_attachments(stubs: Stubs, tmp_path: Path, runti
     stubs.add("one", result())
     library = optioned(stubs, tmp_path, _locked(tmp_path))
     library.add_network_list(network("one"), runtime)
-    library.gc_network_list(network("one"))
+    library.gc_network_list(network("one"), GCArgs([]))
     assert [name for name in os.listdir(tmp_path / "locks") if name.startswith("attachment")] == []
 
 

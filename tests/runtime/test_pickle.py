@@ -147,6 +147,8 @@ VALUES: list[object] = [
 ]  # fmt: skip
 # What acts, holds descriptors or only describes: nobody sends it anywhere.
 ACTORS = {
+    libcni.Attached,
+    libcni.AsyncAttached,
     libcni.Cancellation,
     libcni.Threaded,
     libcni.ProcessExec,

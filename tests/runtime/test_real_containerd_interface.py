@@ -59,6 +59,25 @@ def up(pod: Pod) -> bool:
     return "UP" in pod.link("lo")["flags"]
 
 
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+def test_a_second_setup_of_a_living_pod_takes_nothing_away(node: Node, base: list[Opt], form: str) -> None:
+    pod = node.pod()
+    cni, awaited = new(*base, executor=on(node)), AsyncContainerd(*base, executor=on(node))
+    for loaded in (cni, awaited):
+        loaded.load(with_checkable_lo_network, with_default_conf)
+    cni.setup(pod.container, pod.path, LABELS)
+    leases = node.leases()
+    with pytest.raises(StepFailed, match="already exists"):
+        if form == "asyncio":
+            asyncio.run(awaited.setup(pod.container, pod.path, LABELS))
+        else:
+            cni.setup(pod.container, pod.path, LABELS)
+    assert (node.leases(), pod.addresses("eth0"), up(pod)) == (leases, {"10.77.0.2/24"}, True)
+    cni.check(pod.container, pod.path, LABELS)
+    cni.remove(pod.container, pod.path, LABELS)
+    assert (node.leases(), node.ports("br0")) == ({}, set())
+
+
 @pytest.mark.parametrize("serially", [False, True])
 @pytest.mark.parametrize("loopback", [with_lo_network, with_checkable_lo_network])
 def test_a_pod_comes_is_checked_and_goes(node: Node, base: list[Opt], loopback: Opt, serially: bool) -> None:

@@ -15,6 +15,7 @@ from libcni import (
     CNIConfig,
     GCArgs,
     GCAttachment,
+    LibcniError,
     NetworkConfigList,
     Options,
     PluginFailed,
@@ -25,6 +26,7 @@ from libcni import (
     conf_from_bytes,
     load_network_conf,
 )
+from node.deadline import eventually
 from node.plugin import GO
 from node.topology import Node, Pod
 from node.traffic import tcp_source
@@ -72,6 +74,24 @@ def test_a_pod_comes_is_checked_and_goes(cni: CNIConfig, node: Node, version: st
     assert node.leases() == {}
     assert node.ports("br0") == set()
     assert cni.get_cached_attachments() == []
+
+
+def test_a_second_add_of_a_living_attachment(cni: CNIConfig, node: Node) -> None:
+    """It is refused, and undoing does not take the living one away; by its id alone it can be removed."""
+    net, pod = listed(node), node.pod()
+    undoing = CNIConfig(cni.path, cni.operations._cache.folder, on(node), Options(undo_failed_add=True))
+    undoing.add_network_list(net, attachment(pod))
+    before = (node.leases(), node.ports("br0"), pod.addresses("eth0"))
+    with pytest.raises(LibcniError, match="already exists"):
+        undoing.add_network_list(net, attachment(pod))
+    with pytest.raises(LibcniError, match="already exists"), undoing.attached(net, attachment(pod)):
+        pytest.fail("it is attached already")
+    assert (node.leases(), node.ports("br0"), pod.addresses("eth0")) == before
+    undoing.check_network_list(net, attachment(pod))
+    pod.close()
+    undoing.del_cached_attachments(pod.container)
+    assert (node.leases(), undoing.get_cached_attachments()) == ({}, [])
+    assert eventually(lambda: not node.ports("br0"))  # the kernel takes its time for a namespace
 
 
 def test_the_asyncio_form_does_the_same(node: Node, binaries: str, tmp_path: Path) -> None:
@@ -140,7 +160,7 @@ def test_garbage_is_collected(cni: CNIConfig, node: Node) -> None:
     cni.gc_network_list(net, GCArgs([GCAttachment(pods[1].container, "eth0")]))
     assert [lines[0] for lines in node.leases().values()] == [pods[1].container]
     assert [found.container_id for found in cni.get_cached_attachments()] == [pods[1].container]
-    cni.gc_network_list(net)
+    cni.gc_network_list(net, GCArgs([]))
     assert node.leases() == {}
 
 

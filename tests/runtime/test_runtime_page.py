@@ -15,6 +15,9 @@ from cni_portmap import settings
 from libcni import AsyncCNIConfig, CNIConfig, Options, commandline, containerd
 from libcni.containerd import AsyncContainerd, Containerd
 
+from .conftest import network
+from .stub import Stubs, result
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "runtime.md").read_text()
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -43,12 +46,24 @@ def test_every_option_is_there() -> None:
     for field in dataclasses.fields(Options):
         assert f"\n| `{field.name}` |" in PAGE
     plain = {field.name: getattr(Options(), field.name) for field in dataclasses.fields(Options)}
-    assert not any(plain[name] for name in plain if name not in ("lock_timeout", "report"))
+    assert not any(plain[name] for name in plain if name not in ("undo_timeout", "lock_timeout", "report"))
 
 
 def test_the_commands_words_are_there() -> None:
     section = PAGE.split("\n## cnitool\n")[1].split("\n## ")[0]
-    for word in (*commandline.VERBS, "--json", "--timeout", "--undo", "--cache", "--ifname", "-i"):
+    for word in (
+        *commandline.VERBS,
+        "--json",
+        "--timeout",
+        "--undo",
+        "--undo-timeout",
+        "--all",
+        "--leftovers",
+        "--container",
+        "--cache",
+        "--ifname",
+        "-i",
+    ):
         assert f"`{word}" in section
     for variable in re.findall(r"^  ([A-Z_]+) ", commandline.usage(), re.MULTILINE):
         assert f"`{variable}`" in section
@@ -82,6 +97,24 @@ def test_each_corner_is_decided_and_names_its_test() -> None:
         if number := re.match(r"\d+", cells[0]):
             numbers.add(int(number[0]))
     assert numbers == set(range(1, 26))
+
+
+def test_the_snippet_of_a_containers_end_runs(
+    stubs: Stubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it stands, but for the folders."""
+    stubs.add("one", result("1.1.0"))
+    (tmp_path / "net.d").mkdir()
+    (tmp_path / "net.d/10.conflist").write_bytes(network("one", version="1.1.0").bytes)
+    monkeypatch.setattr("libcni.cache.DEFAULT_FOLDER", str(tmp_path / "cache"))
+    snippet = PAGE.split("### When a container ends\n\n```python\n")[1].split("```")[0]
+    folders = {"/opt/cni/bin": stubs.folder, "/etc/cni/net.d": tmp_path / "net.d", "/run/myruntime": tmp_path}
+    for name, own in folders.items():
+        snippet = snippet.replace(name, str(own))
+    exec(snippet, {})
+    assert capsys.readouterr().out == "['10.1.2.3/24']\n"
+    assert stubs.order == ["ADD one", "DEL one", "GC one"]
+    assert stubs.calls[2].config["cni.dev/valid-attachments"] == [{"containerID": "c2", "ifname": "eth0"}]
 
 
 def test_the_first_snippet_is_code_that_mypy_and_python_know() -> None:

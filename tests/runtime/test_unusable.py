@@ -14,6 +14,7 @@ from libcni import (
     Cancellation,
     CNIConfig,
     ConfigError,
+    GCArgs,
     LibcniError,
     LockFailed,
     Options,
@@ -83,7 +84,7 @@ def test_a_lock_folder_that_cannot_be_used(stubs: Stubs, tmp_path: Path, runtime
         with pytest.raises(LockFailed, match=f"^lock folder {folder} cannot be used: .*Not a directory"):
             call(network("one"), runtime)
     with pytest.raises(LibcniError, match=f"lock folder {folder} cannot be used"):
-        cni.gc_network_list(network("one"))
+        cni.gc_network_list(network("one"), GCArgs([]))
     assert stubs.calls == []
 
 
@@ -94,7 +95,7 @@ def test_a_cache_or_configuration_folder_that_cannot_be_read(stubs: Stubs, tmp_p
     cni = CNIConfig(stubs.folder, tmp_path / "cache", options=Options(report=lines.append))
     with pytest.raises(CacheError, match=f"^cannot read the cache folder {tmp_path}/cache/results: .*Not a directory"):
         cni.get_cached_attachments()
-    cni.gc_network_list(network("one"))
+    cni.gc_network_list(network("one"), GCArgs([]))
     assert lines[0].endswith(": GC removes nothing")
     with pytest.raises(ConfigError, match="^cannot read the configuration folder: Not a directory") as caught:
         conf_files(tmp_path / "cache/results", ".conf")

@@ -62,6 +62,7 @@ def add(call: "Call") -> "Result":
     whole = Whole(call.attachment, call.netns)
     if whole.lives():
         return _again(call, entries, latest)
+    whole.remove()
     members = _plan([under_way], _members(call, entries, latest))
 
     def stages() -> "plan.Stages":

@@ -4,21 +4,22 @@ Order, refusals and texts are Go's library's (go-cni, `cni.go`). A call works on
 began: a reload waits for nobody, and nobody for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from libcni.cache import Cache
+from libcni.cancellation import UndoTime
 from libcni.containerd.capabilities import Namespace, NamespaceOpt
 from libcni.containerd.errors import LoadFailed, NotInitialized
 from libcni.containerd.outcome import ConfigResult, ConfNetwork, Result, combine
 from libcni.containerd.settings import Network, Opt, Settings
-from libcni.errors import LibcniError
+from libcni.errors import LibcniError, is_cancelled
 from libcni.execution import Finder
 from libcni.given import StrPath, path_of
 from libcni.locking import Attachment, Locks
 from libcni.model import NetworkConfigList, RuntimeConf
 from libcni.naming import check_args
-from libcni.operations import Operations
+from libcni.operations import Attempt, Operations, raise_together
 from libcni.options import Options
 from libcni.requests import Operation, Outcome, Together
 from libcni.results import Result as NetworkResult
@@ -31,6 +32,9 @@ class _Part:
     calls: Operations
     net: NetworkConfigList
     runtime: RuntimeConf
+    # what undoes it when its ADD fails: the Setup, or the ADD itself as the options say
+    rollback: bool = True
+    attempt: Attempt | None = None
 
     @property
     def attachment(self) -> Attachment:
@@ -107,35 +111,76 @@ class Service:
         """ADD of the networks in load order; stops at the first error."""
         return self._set_up(id, path, opts, _in_order)
 
+    def _parts(self, settings: Settings, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> list[_Part]:
+        return [
+            _Part(self._calls(settings, network), network.config, _runtime(network, id, path, opts), settings.rollback)
+            for network in settings.networks
+        ]
+
     def _set_up(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt], adds: _Adds) -> Operation[Result]:
         """One hold of the locks for all ADDs and what undoes them: nobody else's work comes in between."""
         settings = self._ready()
-        parts = [
-            _Part(self._calls(settings, network), network.config, _runtime(network, id, path, opts))
-            for network in settings.networks
-        ]
+        parts = self._parts(settings, id, path, opts)
         begun: list[_Part] = []
         for part in parts:
             check_args(part.runtime.args)
         locks = Locks(settings.options.lock_folder, settings.options.lock_timeout)
         with (yield from locks.attachments("ADD", [part.attachment for part in parts])):
+            parts = [replace(part, attempt=part.calls.attempt(part.net, part.runtime)) for part in parts]
             try:
                 return combine((yield from adds(parts, begun)), settings.prefix)
             except BaseException as error:
                 if settings.rollback:
-                    yield from _roll_back(begun, error)
+                    yield from _roll_back(begun, error, UndoTime(settings.options.undo_timeout))
                 raise
 
     def remove(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:
-        """DEL of the networks in load order; what is gone already is skipped, any other error ends it."""
+        """DEL of the networks in load order; what is gone already is skipped, other errors are raised at the end."""
         settings = self._ready()
+        errors: list[Exception] = []
         for network in settings.networks:
             runtime = _runtime(network, id, path, opts)
             try:
                 yield from self._calls(settings, network).del_network_list(network.config, runtime)
             except Exception as error:
                 if not _gone(str(error), runtime.netns):
-                    raise
+                    errors.append(error)
+                if is_cancelled(error):
+                    break
+        raise_together(errors)
+
+    def remove_cached(self, id: str) -> Operation[None]:
+        """DEL of all that the cache has of a container; needs no loaded network."""
+        settings = self.settings
+        cache = Cache(settings.cache_dir, settings.options.sync_cache)
+        return Operations(settings.plugin_dirs, self._finder, cache, settings.options).del_cached_attachments(id)
+
+    def release(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt], failed: bool) -> Operation[None]:
+        """The removal at the end of a ``with`` block; undoing's way if the block failed, or if it is cancelled."""
+        if not failed:
+            try:
+                return (yield from self.remove(id, path, opts))
+            except Exception:
+                raise
+            except BaseException:
+                yield from self._undo_all(id, path, opts)
+                raise
+        return (yield from self._undo_all(id, path, opts))
+
+    def _undo_all(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:
+        settings = self.settings
+        parts = self._parts(settings, id, path, opts)
+        locks = Locks(settings.options.lock_folder, settings.options.lock_timeout)
+        errors: list[Exception] = []
+        with (yield from locks.attachments("DEL", [part.attachment for part in parts])):
+            time = UndoTime(settings.options.undo_timeout)
+            for part, later in _in_reverse(parts):
+                try:
+                    yield from part.calls.undo_whole(part.net, part.runtime, time, later)
+                except Exception as error:
+                    if not _gone(str(error), part.runtime.netns):
+                        errors.append(error)
+        raise_together(errors)
 
     def check(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:
         """CHECK of the networks in load order; the first error."""
@@ -147,7 +192,11 @@ class Service:
 
 def _attach(part: _Part, begun: list[_Part]) -> Operation[NetworkResult]:
     begun.append(part)
-    return (yield from part.calls.attach(part.net, part.runtime))
+    return (
+        yield from part.calls.attach(
+            part.net, part.runtime, undo=False if part.rollback else None, attempt=part.attempt
+        )
+    )
 
 
 def _at_once(parts: Sequence[_Part], begun: list[_Part]) -> Operation[list[NetworkResult]]:
@@ -165,13 +214,30 @@ def _in_order(parts: Sequence[_Part], begun: list[_Part]) -> Operation[list[Netw
     return results
 
 
-def _roll_back(begun: Sequence[_Part], error: BaseException) -> Operation[None]:
-    """DEL of what a failed Setup had begun, the last first; errors become notes of the Setup's error."""
-    for part in reversed(begun):
+def _roll_back(begun: Sequence[_Part], error: BaseException, time: UndoTime) -> Operation[None]:
+    """DEL of what a failed Setup had begun, the last first, and nothing of what was there before.
+
+    Errors become notes of the Setup's error, and are reported.
+    """
+    made = []
+    for part in begun:
+        if part.attempt is None or not part.attempt.met_another:
+            made.append(part)
+        else:
+            error.add_note(f"network {part.net.name} was attached before: it is left as it was")
+    for part, later in _in_reverse(made):
         try:
-            yield from part.calls.detach(part.net, part.runtime, cleanup=True)
+            yield from part.calls.undo_whole(part.net, part.runtime, time, later)
         except Exception as failed:
-            error.add_note(f"removing network {part.net.name} again failed: {failed}")
+            part.calls.note(error, f"removing network {part.net.name} again failed: {failed}", part.net, part.runtime)
+
+
+def _in_reverse(parts: Sequence[_Part]) -> Iterator[tuple[_Part, int]]:
+    """Each part, the last first, with the number of plugins that come after its own."""
+    later = sum(len(part.net.plugins) for part in parts)
+    for part in reversed(parts):
+        later -= len(part.net.plugins)
+        yield part, later
 
 
 def _gone(text: str, path: str) -> bool:

@@ -1,7 +1,9 @@
 """containerd's interface: one object for all networks of a container, blocking or awaited (Go: ``go-cni``)."""
 
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
+from libcni.attached import AsyncAttached, Attached
 from libcni.cancellation import Cancellation
 from libcni.containerd.capabilities import NamespaceOpt
 from libcni.containerd.operations import Service
@@ -53,6 +55,19 @@ class ContainerdCNI(Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None: ...
+
+    def remove_cached(  # noqa: D102
+        self, id: str, *, timeout: float | None = None, cancel: Cancellation | None = None
+    ) -> None: ...
+
+    def attached(  # noqa: D102
+        self,
+        id: str,
+        path: StrPath,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> AbstractContextManager[Result]: ...
 
     def load(self, *opts: Opt) -> None: ...  # noqa: D102
 
@@ -107,7 +122,8 @@ class Containerd(_Loaded):
         """ADD of all networks at once.
 
         When one fails the others are waited for, what was made is removed (see ``with_rollback``), and the error that
-        came first is raised: ``StepFailed``, ``CacheError``, ``InvalidResult``.
+        came first is raised: ``StepFailed``, ``CacheError``, ``InvalidResult``. A network that was attached before, so
+        that the cache has it and its namespace is still there, is not removed.
         """
         return self.run(self.service.setup(id, path, opts), timeout, cancel)
 
@@ -133,9 +149,31 @@ class Containerd(_Loaded):
         """DEL of the networks in load order.
 
         An error whose text has ``not found`` (without ``path`` also ``no such file or directory``) is taken for
-        nothing to remove, as in Go; any other ends it: ``StepFailed``.
+        nothing to remove, as in Go. Goes on to the other networks after any other, and raises them at the end:
+        ``StepFailed``, of several ``SeveralErrors``.
         """
         self.run(self.service.remove(id, path, opts), timeout, cancel)
+
+    def remove_cached(self, id: str, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
+        """DEL of every attachment of a container that the cache has, by its id alone; no network need be loaded.
+
+        As ``CNIConfig.del_cached_attachments``.
+        """
+        self.run(self.service.remove_cached(id), timeout, cancel)
+
+    def attached(
+        self,
+        id: str,
+        path: StrPath,
+        *opts: NamespaceOpt,
+        timeout: float | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Attached[Result]:
+        """The container's networks for a ``with`` block: ``setup``, and ``remove`` at its end (see ``Attached``)."""
+        return Attached(
+            lambda: self.setup(id, path, *opts, timeout=timeout, cancel=cancel),
+            lambda failed: self.run(self.service.release(id, path, opts, failed), timeout, cancel),
+        )
 
     def check(
         self,
@@ -188,6 +226,19 @@ class AsyncContainerd(_Loaded):
     async def remove(self, id: str, path: StrPath, *opts: NamespaceOpt, timeout: float | None = None) -> None:
         """As ``Containerd.remove``."""
         await self.run(self.service.remove(id, path, opts), timeout)
+
+    async def remove_cached(self, id: str, *, timeout: float | None = None) -> None:
+        """As ``Containerd.remove_cached``."""
+        await self.run(self.service.remove_cached(id), timeout)
+
+    def attached(
+        self, id: str, path: StrPath, *opts: NamespaceOpt, timeout: float | None = None
+    ) -> AsyncAttached[Result]:
+        """As ``Containerd.attached``, for an ``async with`` block."""
+        return AsyncAttached(
+            lambda: self.setup(id, path, *opts, timeout=timeout),
+            lambda failed: self.run(self.service.release(id, path, opts, failed), timeout),
+        )
 
     async def check(self, id: str, path: StrPath, *opts: NamespaceOpt, timeout: float | None = None) -> None:
         """As ``Containerd.check``."""

@@ -9,9 +9,16 @@ from typing import TypeVar
 
 from libcni.configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
 from libcni.containerd.errors import InvalidConfig, NotInitialized, ReadFailed
-from libcni.errors import ConfigError
+from libcni.errors import ConfigError, NoConfigsFound, NotFound
 from libcni.given import Configuration, Folders, StrPath, folders_of, path_of, plugin_folders
-from libcni.loading import LIST_SUFFIXES, SINGLE_SUFFIXES, conf_from_file, entries, network_conf_from_file
+from libcni.loading import (
+    LIST_SUFFIXES,
+    SINGLE_SUFFIXES,
+    conf_from_file,
+    entries,
+    load_network_conf,
+    network_conf_from_file,
+)
 from libcni.model import NetworkConfigList
 from libcni.options import Options
 
@@ -148,6 +155,27 @@ def with_conf_list_file(file: StrPath) -> Opt:
 
     def apply(settings: Settings) -> None:
         settings.attach(network_conf_from_file(file), f"{settings.prefix}{len(settings.networks)}")
+
+    return apply
+
+
+def with_network(name: str) -> Opt:
+    """The network of that name out of the configuration folders; its interface has the number of those loaded but ``lo``.
+
+    So a default network is chosen by its name: the first one has number 0.
+    """
+
+    def apply(settings: Settings) -> None:
+        try:
+            config = _reading(
+                f"failed to load network {name}", partial(load_network_conf, settings.plugin_conf_dirs, name)
+            )
+        except InvalidConfig as error:
+            if isinstance(error.__cause__, NotFound | NoConfigsFound):
+                raise NotInitialized(str(error.__cause__)) from error.__cause__
+            raise
+        number = sum(network.if_name != "lo" for network in settings.networks)
+        settings.attach(config, f"{settings.prefix}{number}")
 
     return apply
 
