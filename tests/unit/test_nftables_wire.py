@@ -710,3 +710,85 @@ def test_whether_a_thread_has_a_socket() -> None:
     thread.start()
     thread.join()
     assert told == [False, True]
+
+
+# more than one datagram
+
+
+def _in_small_pieces(kernel: Nftables, monkeypatch: pytest.MonkeyPatch, room: int = 2048) -> list[int]:
+    """The socket takes no more than so much at once; the answer grows by the size of each batch that is sent."""
+    sizes: list[int] = []
+    send = kernel.send
+    monkeypatch.setattr(kernel, "make_room", lambda size: room)
+    monkeypatch.setattr(kernel, "send", lambda data: (sizes.append(len(data)), send(data))[1])
+    return sizes
+
+
+def _many(count: int) -> Transaction:
+    transaction = table()
+    transaction.add_chain("some")
+    for number in range(count):
+        transaction.add_rule("some", [nft.ACCEPT], "accept", f"rule {number}")
+    return transaction
+
+
+@root
+@pytest.mark.parametrize("compared", [True, False])
+def test_what_one_datagram_cannot_hold_goes_in_several(
+    kernel: Nftables, monkeypatch: pytest.MonkeyPatch, compared: bool
+) -> None:
+    """In order, none larger than the room; each stands on the generation that the one before it made."""
+    sizes = _in_small_pieces(kernel, monkeypatch)
+    kernel.commit(_many(100), kernel.generation() if compared else None)
+    assert max(sizes) <= 2048
+    assert len([size for size in sizes if size > 100]) > 3
+    assert [rule.comment for rule in kernel.rules(INET, TABLE, "some")] == [f"rule {n}" for n in range(100)]
+
+
+@root
+def test_a_later_batch_that_fails_says_that_some_are_in_force(
+    empty: Netns, kernel: Nftables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's change between two of them is seen; the same in front of the first leaves nothing."""
+    _in_small_pieces(kernel, monkeypatch)
+    before = kernel.generation()
+    empty.run("nft", "add table inet stranger")
+    with pytest.raises(NftablesError) as told:
+        kernel.commit(_many(100), before)
+    assert (told.value.errno, told.value.partly) == (errno.ERESTART, False)
+    assert not kernel.has_table(INET, TABLE)
+    batches, send = [], kernel._send
+
+    def interrupted(batch: Any, generation: "int | None") -> None:
+        batches.append(batch)
+        if len(batches) == 2:
+            empty.run("nft", "add table inet another")
+        send(batch, generation)
+
+    monkeypatch.setattr(kernel, "_send", interrupted)
+    with pytest.raises(NftablesError) as told:
+        kernel.commit(_many(100), kernel.generation())
+    assert (told.value.errno, told.value.partly, len(batches)) == (errno.ERESTART, True, 2)
+    assert 0 < len(kernel.rules(INET, TABLE, "some")) < 100
+
+
+def test_a_buffer_is_asked_for_with_and_without_the_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first user namespace's privilege is missing, what everybody may have is the limit."""
+
+    class Socket:
+        def __init__(self, allowed: bool) -> None:
+            self.allowed, self.sizes = allowed, {socket.SO_SNDBUF: 1000, socket.SO_RCVBUF: 1000}
+
+        def setsockopt(self, level: int, option: int, value: int) -> None:
+            forced = {32: socket.SO_SNDBUF, 33: socket.SO_RCVBUF}
+            if option in forced and not self.allowed:
+                raise PermissionError(errno.EPERM, "no")
+            self.sizes[forced.get(option, option)] = value if option in forced else min(value, 200_000) * 2
+
+        def getsockopt(self, level: int, option: int) -> int:
+            return self.sizes[option]
+
+    made = Netlink(0)
+    for allowed, granted in ((True, 2_000_000 - 32), (False, 400_000 - 32)):
+        made._socket = Socket(allowed)  # type: ignore[assignment]
+        assert made.make_room(1_000_000) == granted

@@ -13,6 +13,8 @@ PROGRAMS = {4: "iptables", 6: "ip6tables"}
 LEGACY = {4: "iptables-legacy", 6: "ip6tables-legacy"}
 # Seconds that iptables itself waits for its own lock.
 _WAIT = "5"
+# What a socket's buffer that is too small is told with, and a number of rules that fits into every one.
+_TOO_LONG, _A_PART = "Message too long", 200
 
 
 def alone(make: bool = True) -> Exclusive:
@@ -29,10 +31,21 @@ def run(name: str, *arguments: str) -> tuple[str, str]:
 
 
 def restore(name: str, lines: "list[str]") -> str:
-    """Apply lines of the nat table as one change (``NAME-restore --noflush``): how it failed, empty if it did not."""
+    """Apply lines of the nat table as one change (``NAME-restore --noflush``): how it failed, empty if it did not.
+
+    In a user namespace iptables-nft cannot send many at once; then they go in parts, in order.
+    """
     for line in lines:
         if "\n" in line or "\0" in line:
             raise CNIError(f"{line!r} is no rule: it holds more than one line", "look at what the configuration gives")
+    fault = _restore(name, lines)
+    if _TOO_LONG in fault and len(lines) > _A_PART:
+        parts = (lines[at : at + _A_PART] for at in range(0, len(lines), _A_PART))
+        fault = next(filter(None, (_restore(name, part) for part in parts)), "")
+    return fault
+
+
+def _restore(name: str, lines: "list[str]") -> str:
     script = "\n".join(["*nat", *lines, "COMMIT", ""])
     return program.run(f"{name}-restore", "--noflush", "--wait", _WAIT, stdin=script)[0]
 

@@ -6,7 +6,7 @@ namespace in which it was opened, wherever the process goes afterwards.
 
 import os
 import struct
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+from _socket import AF_NETLINK, SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
 from cni.errors import TryAgainLater
 
@@ -25,6 +25,8 @@ _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 # Below what every kernel gives a socket (net.core.wmem_default is 212992).
 _BUFFER = 1 << 16
+# What the kernel keeps for itself of a buffer.
+_BESIDE = 32
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ATTRIBUTE_MSG = 1
 _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
@@ -71,6 +73,11 @@ def attributes(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]":
 def attribute(kind: int, payload: bytes) -> bytes:
     """An attribute, padded to 4 bytes; 0x8000 in ``kind`` marks one that holds others."""
     return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) & 3)
+
+
+def message_header(length: int, kind: int, flags: int, sequence: int) -> bytes:
+    """The header of a request whose body has this length."""
+    return _HEADER.pack(16 + length, kind, flags | F_REQUEST, sequence, 0)
 
 
 class Answer:
@@ -148,18 +155,30 @@ class Netlink:
     def packed(self, body: bytes, kind: int, flags: int) -> bytes:
         """A message of our own making behind a header with type, flags and the next sequence number."""
         self._sequence += 1
-        return _HEADER.pack(16 + len(body), kind, flags | F_REQUEST, self._sequence, 0) + body
+        return message_header(len(body), kind, flags, self._sequence) + body
 
     def send(self, data: "bytes | bytearray") -> int:
         """Send encoded messages as one datagram; the answer is the last sequence number used."""
         self._socket.send(data)
         return self._sequence
 
-    def make_room(self, size: int) -> None:
-        """Let the socket hold a datagram of ``size`` bytes, and the answers to it (socket(7), SO_SNDBUFFORCE)."""
-        if size > _BUFFER:
-            self._socket.setsockopt(SOL_SOCKET, _SO_SNDBUFFORCE, 2 * size)
-            self._socket.setsockopt(SOL_SOCKET, _SO_RCVBUFFORCE, 4 * size)
+    def make_room(self, size: int) -> int:
+        """Let the socket hold a datagram of ``size`` bytes, and the answers to it: the size that it takes now.
+
+        More than net.core.wmem_max is granted in the first user namespace alone (socket(7), SO_SNDBUFFORCE).
+        """
+        if size <= _BUFFER:
+            return _BUFFER
+        self._grow(SO_RCVBUF, _SO_RCVBUFFORCE, 4 * size)
+        return self._grow(SO_SNDBUF, _SO_SNDBUFFORCE, 2 * size) - _BESIDE
+
+    def _grow(self, option: int, forced: int, size: int) -> int:
+        """Ask for a buffer of a size: the one that there is then."""
+        try:
+            self._socket.setsockopt(SOL_SOCKET, forced, size)
+        except OSError:
+            self._socket.setsockopt(SOL_SOCKET, option, size)
+        return self._socket.getsockopt(SOL_SOCKET, option)
 
     def receive(self) -> "Iterator[Answer]":
         """The messages of one datagram; raises ``TryAgainLater`` when none comes in time."""

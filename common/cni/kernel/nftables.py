@@ -6,6 +6,7 @@ event loop and has no batch of mixed messages).
 
 import _thread
 import os
+import struct
 from errno import EAFNOSUPPORT, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, ERESTART
 
 from cni.errors import CNIError, TryAgainLater
@@ -21,6 +22,7 @@ from cni.kernel.netlink import (
     Netlink,
     attribute,
     attributes,
+    message_header,
 )
 from cni.kernel.transaction import (
     GETCHAIN,
@@ -52,6 +54,10 @@ _REMEDY = (
     'load nf_tables, or do without it: "ipMasqBackend": "iptables" of bridge and "backend": "iptables" of portmap, '
     "with iptables-legacy"
 )
+_START = "the start of the batch"
+# A batch's first and last message, and where a message's header has its flags.
+_BRACKETS = 28 + 20
+_FLAGS, _FLAGS_AT = struct.Struct("=H"), 6
 # where attributes begin, behind the headers of netlink and of nfnetlink
 _BODY = 20
 # linux/netfilter/nf_tables.h: a rule's attributes
@@ -117,11 +123,33 @@ class BaseChain:
 
 
 class NftablesError(CNIError):
-    """A transaction failed; the message names the first object at fault."""
+    """A transaction failed; the message names the first object at fault.
+
+    ``partly`` tells that it was too large for one batch, and that batches before this one are in force.
+    """
 
     def __init__(self, msg: str, number: int, details: str = "") -> None:
         super().__init__(msg, details)
         self.errno = number
+        self.partly = False
+
+
+class _Batch:
+    """Encoded messages that are sent as one datagram, and what each of them tells by its sequence number."""
+
+    __slots__ = ("data", "last", "told")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.told: dict[int, str] = {}
+        # where the last message begins
+        self.last = 0
+
+    def add(self, message: bytearray, sequence: int, text: str) -> None:
+        first, *others = text.split("\n")
+        self.told[sequence] = f"{first} (or one of {len(others)} more)" if others else first
+        self.last = len(self.data)
+        self.data += message
 
 
 def _comment(data: bytes) -> str:
@@ -217,29 +245,53 @@ class Nftables(Netlink):
     def commit(self, transaction: Transaction, generation: int | None = None) -> None:
         """Send the batch, and read its faults and the last message's acknowledgement; raises ``NftablesError`` for the first.
 
-        With a ``generation`` it fails with ERESTART if anything has changed since that was read.
+        With a ``generation`` it fails with ERESTART if anything has changed since that was read. What one datagram
+        cannot hold goes in several, in the transaction's order, each of which is all or nothing: so what tells whose
+        something is stands before it where it is made, and behind it where it is removed.
         """
         if not transaction:
             return
         if self._absent:
             raise NftablesError("the kernel has no nftables (nf_tables)", EOPNOTSUPP, _REMEDY)
-        data = bytearray(self._bracket(_BATCH_BEGIN, generation))
-        told: dict[int, str] = {self._sequence: "the start of the batch"}
-        steps = transaction.steps()
-        for number, (kind, flags, message, text) in enumerate(steps, 1):
-            flags |= F_ACK if number == len(steps) else 0
-            data += self.encode(message, SUBSYSTEM << 8 | kind, flags)
-            first, *others = text.split("\n")
-            told[self._sequence] = f"{first} (or one of {len(others)} more)" if others else first
-        last = self._sequence
-        data += self._bracket(_BATCH_END, None)
-        self.make_room(len(data))
-        self.send(data)
-        self._acknowledge(told, last)
+        for number, batch in enumerate(self._batches(transaction)):
+            try:
+                self._send(batch, generation)
+            except NftablesError as error:
+                error.partly = number > 0
+                raise
+            if generation:  # that of our own commit; the kernel passes over 0
+                generation = (generation + 1) % (1 << 32) or 1
 
-    def _bracket(self, kind: int, generation: int | None) -> bytes:
-        told = b"" if generation is None else attribute(_GENERATION, generation.to_bytes(4, "big"))
-        return self.packed(bytes(2) + SUBSYSTEM.to_bytes(2, "big") + told, kind, 0)
+    def _batches(self, transaction: Transaction) -> "list[_Batch]":
+        """The transaction's messages in as few datagrams as the socket takes."""
+        encoded = []
+        self._sequence += 1  # that of the first batch's beginning
+        for kind, flags, message, text in transaction.steps():
+            data = self.encode(message, SUBSYSTEM << 8 | kind, flags)
+            encoded.append((data, self._sequence, text))
+        room = self.make_room(sum(len(data) for data, _, _ in encoded) + _BRACKETS) - _BRACKETS
+        batches = [_Batch()]
+        for data, sequence, text in encoded:
+            if batches[-1].data and len(batches[-1].data) + len(data) > room:
+                batches.append(_Batch())
+            batches[-1].add(data, sequence, text)
+        return batches
+
+    def _send(self, batch: _Batch, generation: int | None) -> None:
+        """One datagram: the last message's acknowledgement is asked for."""
+        first, last = min(batch.told), max(batch.told)
+        begin = self._bracket(_BATCH_BEGIN, first - 1, generation)
+        end = self._bracket(_BATCH_END, self._sequence + 1)
+        (flags,) = _FLAGS.unpack_from(batch.data, batch.last + _FLAGS_AT)
+        _FLAGS.pack_into(batch.data, batch.last + _FLAGS_AT, flags | F_ACK)
+        self._sequence += 1
+        self.send(begin + batch.data + end)
+        self._acknowledge({**batch.told, first - 1: _START}, last)
+
+    def _bracket(self, kind: int, sequence: int, generation: int | None = None) -> bytes:
+        told = attribute(_GENERATION, generation.to_bytes(4, "big")) if generation else b""
+        body = bytes(2) + SUBSYSTEM.to_bytes(2, "big") + told
+        return message_header(len(body), kind, 0, sequence) + body
 
     def _acknowledge(self, told: "dict[int, str]", last: int) -> None:
         """The last message is answered, and those with a fault, unless the whole batch is refused at once."""
@@ -252,7 +304,7 @@ class Nftables(Netlink):
                 if error is not None and fault is None:
                     remedy = _REMEDY if error.errno in _ABSENT else ""
                     fault = NftablesError(f"nftables: {told[answer.sequence]}: {error}", error.errno, remedy)
-                if answer.sequence == last or told[answer.sequence] == "the start of the batch":
+                if answer.sequence == last or told[answer.sequence] == _START:
                     if fault is not None:
                         self._drain()
                         raise fault

@@ -56,17 +56,20 @@ class Change:
             self._repair(wanted, rules, missing, fresh)
         if thorough and not fresh:
             self._forget(attachment.link)
+        # first: what is too large for one batch and fails half-way is found by its records, and counted at least
+        self._write_records(attachment, wanted)
         for name, elements in wanted.mapped().items():
             if not fresh:
                 self._make_room(attachment, wanted, name, elements, thorough)
-            for key, entry in elements.items():
-                self.transaction.add_element(name, key, entry.data, attachment.comment)
+            for entry in elements.values():
                 if not entry.everywhere:
                     self._count(entry, 1)
+        self._write_counts(fresh)
+        for name, elements in wanted.mapped().items():
+            for key, entry in elements.items():
+                self.transaction.add_element(name, key, entry.data, attachment.comment)
         for source, keys in wanted.masqueraded().items():
             self._add_sources(attachment, source_set(source), list(keys), thorough and not fresh)
-        self._write_counts(fresh)
-        self._write_records(attachment, wanted)
         self.kernel.commit(self.transaction, self.generation)
 
     def _repair(
@@ -156,20 +159,20 @@ class Change:
             self.transaction.add_element(name, key, comment=attachment.comment)
 
     def _write_records(self, attachment: "Attachment", wanted: Owned) -> None:
+        self.attachments.write(self.transaction, attachment, [wanted.record()])
         for version in FAMILIES:
             entries = [entry for entry in wanted.entries if entry.version == version]
-            self.mappings[version].write(self.transaction, attachment, [entry.record() for entry in entries])
             sources = [source for source in wanted.sources if source.version == version]
             fields = [[source.network.address.packed, two_bytes(source.length)] for source in sources]
             self.sources[version].write(self.transaction, attachment, fields)
-        self.attachments.write(self.transaction, attachment, [wanted.record()])
+            self.mappings[version].write(self.transaction, attachment, [entry.record() for entry in entries])
 
     # remove
 
     def remove(self, link: str) -> None:
         """Remove what the attachment with this link name has."""
         held = self._forget(link)
-        if not held.entries:
+        if not self.transaction:
             return
         if not self._held_beside(self.attachments.name):
             self.transaction = Transaction(INET, TABLE)
@@ -204,7 +207,7 @@ class Change:
     def _forget(self, link: str) -> Owned:
         """Take an attachment's elements and records away; an element that is another's by now stays. What it had."""
         owner, held = self._held(link)
-        if not held.entries:
+        if not owner:
             return held
         for name, elements in held.mapped().items():
             for entry, element in zip(elements.values(), self._elements(name, list(elements)), strict=True):

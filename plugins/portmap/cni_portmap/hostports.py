@@ -2,7 +2,7 @@
 
 from errno import EEXIST, ENOENT
 
-from cni.errors import CheckFailed, InvalidConfig
+from cni.errors import CheckFailed, InvalidConfig, Refused
 from cni.kernel import nftables
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
@@ -41,14 +41,19 @@ class HostPorts(Effect):
 
     def make(self) -> None:
         """Repeatable: what the attachment had is replaced in the same transaction. Raises ``Refused`` for a taken port."""
-        kernel, thorough = nftables.here(), False
+        kernel, thorough, partly = nftables.here(), False, False
 
         def change() -> None:
-            nonlocal thorough
+            nonlocal thorough, partly
             try:
                 Change(kernel, self.rtnl, self.say).make(self.attachment, self.owned, thorough)
             except NftablesError as error:
-                thorough = thorough or error.errno in (EEXIST, ENOENT)
+                partly = partly or error.partly
+                thorough = thorough or partly or error.errno in (EEXIST, ENOENT)
+                raise
+            except Refused:
+                if partly:
+                    Change(kernel, self.rtnl, self.say).remove(self.identity)
                 raise
 
         go_claims.refuse(kernel, self.rtnl, self.attachment, self.owned.entries, self.say)
