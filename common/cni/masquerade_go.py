@@ -274,13 +274,13 @@ def _remove_chain(kernel: Nftables, family: int, part: _Part) -> None:
         return
     transaction = Transaction(family, "nat")
     jumps = [rule for rule in kernel.rules(family, "nat", _POSTROUTING) if part.chain in rule.jumps_to()]
-    going, inside = part.going(_listed(jumps), _listed(kernel.rules(family, "nat", part.chain)))
+    there = _listed(kernel.rules(family, "nat", part.chain))
+    going, inside = part.going(_listed(jumps), there)
     for jump in going:
         transaction.delete_rule(_POSTROUTING, jump.deleted_by)
-    for rule in inside or ():
+    for rule in there if inside is None else inside:
         transaction.delete_rule(part.chain, rule.deleted_by)
     if inside is None:
-        transaction.flush_chain(part.chain)
         transaction.delete_chain(part.chain)
     kernel.commit(transaction, generation)
 

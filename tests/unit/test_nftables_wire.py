@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from cni.errors import TryAgainLater
 from cni.kernel import expressions as nft
-from cni.kernel import nftables
-from cni.kernel.netlink import KernelError, Netlink
+from cni.kernel import exclusive, nftables
+from cni.kernel.netlink import Answer, KernelError, Netlink, attribute
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.records import Records
 from cni.kernel.transaction import (
@@ -426,6 +426,128 @@ def test_repeatedly_outlasts_a_crowd_of_changes(
 
 
 @root
+def test_who_is_disturbed_too_often_works_alone(empty: Netns, kernel: Nftables) -> None:
+    """A stranger changes something else in each attempt: after a few the generation is compared no more."""
+    generations = []
+
+    def disturbed() -> None:
+        generations.append(kernel.generation())
+        empty.run("nft", f"add table inet somebody{len(generations)}")
+        kernel.commit(table(), generations[-1])
+
+    kernel.repeatedly(disturbed)
+    assert generations[-1] == 0 and all(generations[:-1])
+    assert kernel.has_table(INET, TABLE)
+    assert kernel.generation() > 0
+
+
+@root
+def test_who_works_alone_still_sees_what_is_there_already(empty: Netns, kernel: Nftables) -> None:
+    """An element that somebody made meanwhile is an error, and looked at in the next attempt."""
+    transaction = table()
+    transaction.add_set("some", SetType([IPV4_ADDR]))
+    kernel.commit(transaction)
+    seen = []
+
+    def change() -> None:
+        generation, key = kernel.generation(), bytes(4)
+        there = kernel.element(INET, TABLE, "some", key)
+        seen.append((generation, there.comment if there else ""))
+        if there is None:
+            empty.run("nft", f"add table inet somebody{len(seen)}")
+            if not generation:
+                empty.run("nft", f'add element inet {TABLE} some {{ 0.0.0.0 comment "theirs" }}')
+            transaction = Transaction(INET, TABLE)
+            transaction.add_element("some", key, comment="ours")
+            kernel.commit(transaction, generation)
+
+    kernel.repeatedly(change)
+    assert seen[-2:] == [(0, ""), (0, "theirs")]
+
+
+@root
+def test_nobody_of_ours_is_at_work_beside_one_that_works_alone(empty: Netns, kernel: Nftables) -> None:
+    """It begins when the last of the others has ended, and those that come meanwhile wait for it."""
+    other, inside, last, order = Nftables(), threading.Event(), threading.Event(), list[str]()
+    attempts = []
+
+    def alone() -> None:
+        attempts.append(1)
+        if kernel.generation():
+            if len(attempts) == nftables._DISTURBED:
+                last.set()
+            raise NftablesError("went by", errno.ERESTART)
+        order.append("alone begins")
+        late.start()
+        late.join(0.2)
+        order.append("alone ends")
+
+    def beside() -> None:
+        inside.set()
+        assert last.wait(30)
+        order.append("beside ends")
+
+    late = threading.Thread(target=lambda: other.repeatedly(lambda: order.append("late")))
+    third = Nftables()
+    first = threading.Thread(target=lambda: third.repeatedly(beside))
+    waiting = threading.Thread(target=lambda: kernel.repeatedly(alone))
+    first.start()
+    assert inside.wait(30)
+    waiting.start()
+    for thread in (first, waiting):
+        thread.join(30)
+    late.join(30)
+    for each in (other, third):
+        each.close()
+    assert order == ["beside ends", "alone begins", "alone ends", "late"]
+
+
+@root
+def test_without_a_lock_each_attempt_is_compared(
+    empty: Netns, kernel: Nftables, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """Where /run cannot be written nobody can be alone."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(exclusive, "_FOLDER", str(tmp_path / "file" / "none"))
+    generations = []
+
+    def disturbed() -> None:
+        generations.append(kernel.generation())
+        if len(generations) < 10:
+            empty.run("nft", f"add table inet somebody{len(generations)}")
+        kernel.commit(table(), generations[-1])
+
+    kernel.repeatedly(disturbed)
+    assert len(generations) == 10 and all(generations)
+
+
+@root
+def test_a_chain_that_somebody_fills_meanwhile_stays(empty: Netns, kernel: Nftables) -> None:
+    """Without a generation too: what was not seen is not removed."""
+    transaction = table()
+    transaction.add_chain("some")
+    transaction.add_rule("some", [nft.ACCEPT], "accept", "seen")
+    kernel.commit(transaction)
+    transaction = Transaction(INET, TABLE)
+    kernel.remove_chains(transaction, ["some"], [])
+    empty.run("nft", f'add rule inet {TABLE} some accept comment "unseen"')
+    with pytest.raises(NftablesError) as told:
+        kernel.commit(transaction)
+    assert told.value.errno == errno.EBUSY
+    assert [rule.comment for rule in kernel.rules(INET, TABLE, "some")] == ["seen", "unseen"]
+
+
+@root
+def test_rules_that_count_are_known_by_their_handles(empty: Netns, kernel: Nftables) -> None:
+    """Two dumps of rules are the same although packets were counted between them."""
+    rule = Answer(10 << 8 | 6, 0, 1, bytes(20) + attribute(3, bytes(8)) + attribute(4, b"12 packets"))
+    same = Answer(10 << 8 | 6, 0, 2, bytes(20) + attribute(3, bytes(8)) + attribute(4, b"99 packets"))
+    other = Answer(10 << 8 | 6, 0, 2, bytes(20) + attribute(3, b"\1" * 8) + attribute(4, b"12 packets"))
+    assert kernel.essence([rule]) == kernel.essence([same]) != kernel.essence([other])
+    assert kernel.essence([rule]) != kernel.essence([rule, rule])
+
+
+@root
 def test_two_that_count_up_lose_nothing(empty: Netns) -> None:
     """Each reads, adds one and writes under the generation that it read, in threads of the same namespace."""
     setup = Nftables()
@@ -697,7 +819,7 @@ def test_whether_a_thread_has_a_socket() -> None:
     """The fork server's children stay a moment where there is one: a thread of its own has none before the first use."""
     from threading import Thread
 
-    from cni.kernel import nftables
+    from cni.kernel import exclusive, nftables
 
     told: list[bool] = []
 

@@ -9,6 +9,7 @@ import struct
 from _socket import AF_NETLINK, SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
 from cni.errors import TryAgainLater
+from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 ROUTE, NETFILTER = 0, 12
 F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
 F_EXCL, F_CREATE, F_APPEND = 0x200, 0x400, 0x800
+# of a request to delete: only what holds nothing
+F_NONREC = 0x100
 _F_DUMP_INTR = 0x10
 # types of the messages that end an answer: an acknowledgement, and the end of a dump
 ERROR, DONE = 2, 3
@@ -32,7 +35,8 @@ _ATTRIBUTE_MSG = 1
 _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 # Well below kubelet's two minutes; the kernel answers in milliseconds unless the rtnl lock is contended.
 TIMEOUT = 20.0
-_TRIES = 5
+# How long a dump is asked for again that others disturb; seconds.
+_PATIENCE = 15.0
 
 
 # Sockets that are closed when the process ends, or when there are too many of them.
@@ -199,15 +203,26 @@ class Netlink:
     def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
         """Send one message and wait for its acknowledgement: the answers that came before it.
 
-        Raises ``KernelError``. A dump that was disturbed by changes is asked for again, a bounded number of times.
+        Raises ``KernelError``. A dump that was disturbed by changes is asked for again, for some seconds. Twice the
+        same in a row is an answer too: what was changed is something else, such as another's table. (An object that
+        goes can make a dump pass over another one; then it was in the dump before, and is not in the next.)
         """
         if flags & F_DUMP != F_DUMP:
             flags |= F_ACK
-        for _ in range(_TRIES):
+        before: list[bytes] | None = None
+        for _ in attempts(_PATIENCE):
             *answers, last = self._once(self.encode(message, kind, flags))
             if not any(answer.flags & _F_DUMP_INTR for answer in (*answers, last)):
                 return answers
+            seen = self.essence(answers)
+            if seen == before:
+                return answers
+            before = seen
         raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
+
+    def essence(self, answers: "list[Answer]") -> "list[bytes]":
+        """What two dumps are compared by."""
+        return [answer.data[_HEADER.size :] for answer in answers]
 
     def _once(self, data: bytearray) -> list[Answer]:
         """The answers to one request, the one that ends them included: it may be the one that tells of a disturbance."""

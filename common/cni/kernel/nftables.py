@@ -10,6 +10,7 @@ import struct
 from errno import EAFNOSUPPORT, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, ERESTART
 
 from cni.errors import CNIError, TryAgainLater
+from cni.kernel.exclusive import Together
 from cni.kernel.netlink import (
     DONE,
     ERROR,
@@ -31,6 +32,7 @@ from cni.kernel.transaction import (
     GETSET,
     GETSETELEM,
     GETTABLE,
+    NEWRULE,
     SUBSYSTEM,
     Transaction,
     messages,
@@ -48,6 +50,8 @@ _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
 # A kernel, or a sandbox that pretends to be one, without nfnetlink or without nf_tables.
 _ABSENT = (EPROTONOSUPPORT, EAFNOSUPPORT, EOPNOTSUPP)
 _TRIES = 12
+# After so many generations that went by a change is made alone, and compared with none.
+_DISTURBED = 4
 # Seconds; well below what a runtime gives a plugin.
 _PATIENCE = 15.0
 _REMEDY = (
@@ -61,7 +65,7 @@ _FLAGS, _FLAGS_AT = struct.Struct("=H"), 6
 # where attributes begin, behind the headers of netlink and of nfnetlink
 _BODY = 20
 # linux/netfilter/nf_tables.h: a rule's attributes
-_RULE_TABLE, _RULE_CHAIN, _RULE_USERDATA = 1, 2, 7
+_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_USERDATA = 1, 2, 3, 7
 # the same of a set's elements: of the message, of an element, of its key and data
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEM_KEY, _ELEM_DATA, _ELEM_USERDATA, _DATA_VALUE = 1, 1, 2, 6, 1
@@ -207,6 +211,9 @@ class Nftables(Netlink):
     def __init__(self) -> None:
         self._dump: Netlink | None = None
         self._absent = False
+        self._together = Together("nftables")
+        # whether ``repeatedly`` is at work, and whether no other process of ours is
+        self._within = self._alone = False
         try:
             super().__init__(NETFILTER)
         except OSError as error:
@@ -216,6 +223,7 @@ class Nftables(Netlink):
 
     def close(self) -> None:
         """Give the descriptors back; waits for the kernel after a removal."""
+        self._together.close()
         if self._dump is not None:
             self._dump.close()
         if hasattr(self, "_socket"):
@@ -230,7 +238,7 @@ class Nftables(Netlink):
     @property
     def absent(self) -> bool:
         """Whether the kernel has no nf_tables."""
-        self.generation()
+        self._generation()
         return self._absent
 
     def _nothing(self, error: KernelError) -> bool:
@@ -245,7 +253,7 @@ class Nftables(Netlink):
     def commit(self, transaction: Transaction, generation: int | None = None) -> None:
         """Send the batch, and read its faults and the last message's acknowledgement; raises ``NftablesError`` for the first.
 
-        With a ``generation`` it fails with ERESTART if anything has changed since that was read. What one datagram
+        With a ``generation`` but 0 it fails with ERESTART if anything has changed since that was read. What one datagram
         cannot hold goes in several, in the transaction's order, each of which is all or nothing: so what tells whose
         something is stands before it where it is made, and behind it where it is removed.
         """
@@ -324,14 +332,17 @@ class Nftables(Netlink):
     def repeatedly(self, change: "Callable[[], None]") -> None:
         """Run ``change`` again while others get in its way, for some seconds, with growing pauses.
 
-        A generation that goes by shows that others get on, so it is waited for; what else may be somebody's doing is
-        given a few tries. No two of ours keep the same time.
+        A generation that goes by shows that others get on, be it with what does not concern us. So after a few of
+        them it is run alone among ours, and compares none: nobody else changes our tables, and what is there already,
+        or gone, is an error of its own. What else may be somebody's doing is given a few tries. No two of ours keep
+        the same time. A lock that is held meanwhile (``Exclusive``) is taken before, not within.
         """
-        odd, faults = 0.5 + os.urandom(1)[0] / 256, 0
+        odd, faults, disturbed = 0.5 + os.urandom(1)[0] / 256, 0, 0
         for _ in attempts(_PATIENCE, first=0.0005 * odd, longest=0.01 * odd):
             try:
-                change()
+                self._turn(change, disturbed >= _DISTURBED)
             except NftablesError as error:
+                disturbed += error.errno == ERESTART
                 faults += error.errno != ERESTART
                 if error.errno not in _AGAIN or faults >= _TRIES:
                     raise
@@ -339,10 +350,27 @@ class Nftables(Netlink):
                 return
         raise TryAgainLater("nftables is changed by others all the time", "try again")
 
+    def _turn(self, change: "Callable[[], None]", alone: bool) -> None:
+        """One attempt: beside others of ours, or alone; within another one as that is."""
+        if self._within:
+            change()
+            return
+        held = self._together.enter(alone)
+        self._within, self._alone = True, held and alone
+        try:
+            change()
+        finally:
+            self._within = self._alone = False
+            if held:
+                self._together.leave()
+
     # single objects
 
     def generation(self) -> int:
-        """The number of the ruleset's present state."""
+        """The number of the ruleset's present state; 0, which is compared with nothing, where we are alone."""
+        return 0 if self._alone else self._generation()
+
+    def _generation(self) -> int:
         message = messages().nft_gen_msg()
         try:
             answers = self.request(message, SUBSYSTEM << 8 | GETGEN)
@@ -352,6 +380,12 @@ class Nftables(Netlink):
                 return 0
             raise
         return int(answers[0].decode(type(message)).get_attr("NFTA_GEN_ID"))
+
+    def essence(self, answers: "list[Answer]") -> "list[bytes]":
+        """A rule is known by its handle, for its counters count on; else all behind the header with the generation."""
+        if answers and answers[0].kind == SUBSYSTEM << 8 | NEWRULE:
+            return [dict(answer.attributes(_BODY)).get(_RULE_HANDLE, b"") for answer in answers]
+        return [answer.data[_BODY:] for answer in answers]
 
     def _answers(
         self, message: "Any", kind: int, family: int, attributes: "list[tuple[str, Any]]", flags: int = 0
@@ -434,7 +468,9 @@ class Nftables(Netlink):
                 if not set(chains).isdisjoint(rule.jumps_to()):
                     transaction.delete_rule(entrance, rule.handle)
         for chain in chains:
-            transaction.flush_chain(chain)
+            # not flushed: what somebody adds meanwhile is to keep the chain
+            for rule in self.rules(transaction.family, transaction.table, chain):
+                transaction.delete_rule(chain, rule.handle)
         for chain in chains:
             transaction.delete_chain(chain)
 

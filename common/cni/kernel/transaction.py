@@ -7,7 +7,7 @@ Messages are pyroute2's, by linux/netfilter/nf_tables.h. Nothing here talks to t
 import struct
 
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_APPEND, F_CREATE, F_EXCL
+from cni.kernel.netlink import F_APPEND, F_CREATE, F_EXCL, F_NONREC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,9 +161,9 @@ class Transaction:
         self._step(NEWCHAIN, F_CREATE, messages().nft_chain_msg(), attributes, text)
 
     def delete_chain(self, name: str) -> None:
-        """Remove an empty chain."""
+        """Remove an empty chain; one with a rule, or that a rule jumps to, is an error."""
         attributes = [("NFTA_CHAIN_TABLE", self.table), ("NFTA_CHAIN_NAME", name)]
-        self._step(DELCHAIN, 0, messages().nft_chain_msg(), attributes, f"delete chain {self._where} {name}")
+        self._step(DELCHAIN, F_NONREC, messages().nft_chain_msg(), attributes, f"delete chain {self._where} {name}")
 
     def flush_chain(self, name: str) -> None:
         """Remove the chain's rules."""
