@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cni.errors import TryAgainLater
 from cni.kernel import expressions as nft
-from cni.kernel import exclusive, nftables
+from cni.kernel import nftables
 from cni.kernel.netlink import Answer, KernelError, Netlink, attribute
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.records import Records
@@ -508,7 +508,7 @@ def test_without_a_lock_each_attempt_is_compared(
 ) -> None:
     """Where /run cannot be written nobody can be alone."""
     (tmp_path / "file").touch()
-    monkeypatch.setattr(exclusive, "_FOLDER", str(tmp_path / "file" / "none"))
+    monkeypatch.setattr("cni.kernel.exclusive._FOLDER", str(tmp_path / "file" / "none"))
     generations = []
 
     def disturbed() -> None:
@@ -819,7 +819,7 @@ def test_whether_a_thread_has_a_socket() -> None:
     """The fork server's children stay a moment where there is one: a thread of its own has none before the first use."""
     from threading import Thread
 
-    from cni.kernel import exclusive, nftables
+    from cni.kernel import nftables
 
     told: list[bool] = []
 

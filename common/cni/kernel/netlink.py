@@ -6,6 +6,7 @@ namespace in which it was opened, wherever the process goes afterwards.
 
 import os
 import struct
+import sys
 from _socket import AF_NETLINK, SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
 from cni.errors import TryAgainLater
@@ -25,7 +26,7 @@ _F_DUMP_INTR = 0x10
 # types of the messages that end an answer: an acknowledgement, and the end of a dump
 ERROR, DONE = 2, 3
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_NETNS_COOKIE = 32, 33, 71
 # Below what every kernel gives a socket (net.core.wmem_default is 212992).
 _BUFFER = 1 << 16
 # What the kernel keeps for itself of a buffer.
@@ -144,6 +145,18 @@ class Netlink:
             close_at_the_end(self._socket)
         else:
             self._socket.close()
+
+    @property
+    def namespace(self) -> int:
+        """A number of the socket's network namespace that no other one has had since the node was started.
+
+        Before Linux 5.14 that of the file by which the caller's is known, which may come again.
+        """
+        try:
+            cookie = self._socket.getsockopt(SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:
+            return os.stat("/proc/thread-self/ns/net").st_ino
+        return int.from_bytes(cookie, sys.byteorder)
 
     def encode(self, message: "Any", kind: int, flags: int) -> bytearray:
         """A pyroute2 message with its header filled in: type, flags and the next sequence number."""

@@ -44,7 +44,7 @@ class Type:
     @property
     def in_host_order(self) -> bool:
         """Whether nft takes a single field of this type for a number of the host's byte order."""
-        return self.number in (19, 41)
+        return self.number in (19, 20, 41)
 
     def pack(self, value: bytes) -> bytes:
         """A value, padded as fields of a concatenation are (to 4 bytes)."""
@@ -53,7 +53,7 @@ class Type:
 
 IPV4_ADDR, IPV6_ADDR = Type("ipv4_addr", 7, 4), Type("ipv6_addr", 8, 16)
 ETHER_ADDR, INET_PROTO, INET_SERVICE = Type("ether_addr", 9, 6), Type("inet_proto", 12, 1), Type("inet_service", 13, 2)
-MARK, IFNAME = Type("mark", 19, 4), Type("ifname", 41, 16)
+MARK, IFINDEX, IFNAME = Type("mark", 19, 4), Type("iface_index", 20, 4), Type("ifname", 41, 16)
 # by IP version: an address's type, and nft's word for the header that it is in
 ADDRESS, WORD = {4: IPV4_ADDR, 6: IPV6_ADDR}, {4: "ip", 6: "ip6"}
 
