@@ -4,7 +4,7 @@ What iptables-nft made is also read and removed over netlink, without the progra
 """
 
 from cni.errors import CNIError
-from cni.kernel import program
+from cni.kernel import nftables, program
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.transaction import IPV4, IPV6
 
@@ -23,6 +23,14 @@ def alone(make: bool = True) -> Exclusive:
     Who only removes what may be there waits where any of ours has been at iptables (``make`` false).
     """
     return Exclusive("iptables", make)
+
+
+def to_make(version: int) -> str:
+    """The iptables to make rules with, and to look at them: the legacy one where nf_tables cannot hold them."""
+    from cni.kernel import backend
+
+    legacy = LEGACY[version]
+    return legacy if backend.iptables_lacks_nat() and program.find(f"{legacy}-restore") else PROGRAMS[version]
 
 
 def run(name: str, *arguments: str) -> tuple[str, str]:
@@ -83,8 +91,12 @@ def legacy(version: int, table: str = "nat") -> str:
                 return ""
     except OSError:
         return ""
-    name = LEGACY[version]
-    return name if all(program.find(f"{name}{part}") for part in ("", "-save", "-restore")) else ""
+    # a node without nf_tables may have it under the usual name alone
+    names = (LEGACY[version], PROGRAMS[version]) if nftables.here().absent else (LEGACY[version],)
+    for name in names:
+        if all(program.find(f"{name}{part}") for part in ("", "-save", "-restore")):
+            return name
+    return ""
 
 
 def legacy_rules(version: int, wanted: "list[str]") -> "dict[str, list[str]]":

@@ -156,6 +156,11 @@ class _Batch:
         self.data += message
 
 
+def _ask_for_acknowledgement(batch: _Batch) -> None:
+    (flags,) = _FLAGS.unpack_from(batch.data, batch.last + _FLAGS_AT)
+    _FLAGS.pack_into(batch.data, batch.last + _FLAGS_AT, flags | F_ACK)
+
+
 def _comment(data: bytes) -> str:
     """The comment in user data, which libnftnl writes as type, length and value of each part."""
     while len(data) > 2:
@@ -214,6 +219,8 @@ class Nftables(Netlink):
         self._together = Together("nftables")
         # whether ``repeatedly`` is at work, and whether no other process of ours is
         self._within = self._alone = False
+        # by family and parts: the kernel options that are missing for them (``backend``)
+        self.lacking: dict[tuple[int, tuple[str, ...]], str] = {}
         try:
             super().__init__(NETFILTER)
         except OSError as error:
@@ -290,8 +297,7 @@ class Nftables(Netlink):
         first, last = min(batch.told), max(batch.told)
         begin = self._bracket(_BATCH_BEGIN, first - 1, generation)
         end = self._bracket(_BATCH_END, self._sequence + 1)
-        (flags,) = _FLAGS.unpack_from(batch.data, batch.last + _FLAGS_AT)
-        _FLAGS.pack_into(batch.data, batch.last + _FLAGS_AT, flags | F_ACK)
+        _ask_for_acknowledgement(batch)
         self._sequence += 1
         self.send(begin + batch.data + end)
         self._acknowledge({**batch.told, first - 1: _START}, last)
@@ -317,6 +323,22 @@ class Nftables(Netlink):
                         self._drain()
                         raise fault
                     return
+
+    def refused(self, transaction: Transaction) -> "dict[int, int]":
+        """The steps that the kernel would not do, by their number, and why: a batch that has no end is given up."""
+        (batch,) = self._batches(transaction)
+        first, last = min(batch.told), max(batch.told)
+        _ask_for_acknowledgement(batch)
+        self.send(self._bracket(_BATCH_BEGIN, first - 1) + batch.data)
+        refused: dict[int, int] = {}
+        while True:
+            for answer in self.receive():
+                if answer.kind != ERROR or not first - 1 <= answer.sequence <= last:
+                    continue
+                if answer.error is not None:
+                    refused[answer.sequence - first] = answer.error.errno
+                if answer.sequence in (first - 1, last):
+                    return refused
 
     def _drain(self) -> None:
         """Drop what the kernel may still have to say about a failed batch."""

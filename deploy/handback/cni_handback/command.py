@@ -19,9 +19,9 @@ from cni.masquerade import TABLE as MASQUERADE
 from cni.names import Attachment
 from cni_handback import spoof
 from cni_handback.living import Living, living
+from cni_portmap.guard import TABLE as LOCALNET
 from cni_portmap.iptables_ports import IptablesPorts
 from cni_portmap.layout import TABLE as HOSTPORTS
-from cni_portmap.localnet import TABLE as LOCALNET
 from cni_portmap.shares import Shares
 
 USAGE = """usage: cni-handback [--dry-run]

@@ -38,7 +38,13 @@ TABLE = Table(
     Key("isDefaultGateway", boolean, False, "as isGateway, and containers get a default route for each family"),
     Key("forceAddress", boolean, False, "replace an address of the bridge that conflicts with a gateway's"),
     Key("ipMasq", boolean, False, "masquerade what containers send out of their subnet; only with ipam"),
-    Key("ipMasqBackend", string, "nftables", "`nftables` (over netlink) or `iptables` (with Go's chains)"),
+    Key(
+        "ipMasqBackend",
+        string,
+        None,
+        "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables, or iptables where the kernel"
+        " lacks it",
+    ),
     Key("mtu", integer, 0, "MTU of both ends of the pair, and of the bridge when it is made; 0: the kernel's"),
     Key("hairpinMode", boolean, False, "the port sends back to where it received from"),
     Key("promiscMode", boolean, False, "the bridge is promiscuous"),
@@ -105,7 +111,7 @@ class Settings:
         self.is_gateway: bool = found["isGateway"] or self.is_default_gateway
         self.force_address: bool = found["forceAddress"]
         self.masquerade: bool = found["ipMasq"] and bool(ipam)
-        self.masquerade_backend: str = found["ipMasqBackend"]
+        self.masquerade_backend: str | None = found["ipMasqBackend"]
         self.mtu: int = max(found["mtu"], 0)
         self.hairpin: bool = found["hairpinMode"]
         self.promisc: bool = found["promiscMode"]
@@ -138,7 +144,7 @@ def read(call: "Call") -> Settings:
         raise InvalidConfig("cannot set hairpin mode and promiscuous mode at the same time", "drop one of the two keys")
     if said.disabled and said.ipam:
         raise InvalidConfig("cannot use IPAM when DisableContainerInterface flag is set", "drop one of the two keys")
-    if said.masquerade:
+    if said.masquerade and said.masquerade_backend is not None:
         fault = one_of(("nftables", "iptables"), 'unknown ipmasq backend "%s"')(said.masquerade_backend)
         if fault:
             raise InvalidConfig(fault, "ipMasqBackend is nftables or iptables")

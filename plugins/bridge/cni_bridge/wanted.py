@@ -97,7 +97,7 @@ def _layer_3(
     if settings.masquerade:
         from cni.masquerade import Masquerade
 
-        third.append(Masquerade(who, [ip.address for ip in result.ips], settings.masquerade_backend))
+        third.append(Masquerade(who, [ip.address for ip in result.ips], settings.masquerade_backend or "nftables"))
     third.append(PortForwards(who, rtnl, namespace, pair.host, pair.container, result.ips))
     yield third
 

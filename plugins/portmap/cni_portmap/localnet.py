@@ -1,7 +1,7 @@
 """The node's 127.0.0.1 leads to the pods' ports: ``route_localnet`` on the link to them, and the node is not opened by it.
 
 route_localnet (ip-sysctl.rst) lets packets between 127.0.0.0/8 and that link through, also those that neighbours send
-to services which listen on 127.0.0.1 alone. So a rule in a table of our own keeps those out::
+to services which listen on 127.0.0.1 alone. So a rule in a table of our own keeps those out (``guard``)::
 
     table inet pycni_localnet {
         set guarded { type iface_index; elements = { "cni0" } }
@@ -15,17 +15,14 @@ With the last attachment behind a link the sysctl is put back to what it was, an
 has a share in it, is in files (``shares``): somebody may flush the ruleset, and the next ADD puts the guard back.
 """
 
-import sys
-
-from cni.address import Address, Prefix
+from cni.address import Address
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import expressions as nft
 from cni.kernel import iptables, nftables, sysctl
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Nftables
-from cni.kernel.transaction import IFINDEX, INET, IPV4, PREROUTING, SetType, Transaction
+from cni.kernel.transaction import IPV4
 from cni.plan import Effect
-from cni_portmap import layout
+from cni_portmap import guard, layout
 from cni_portmap.chains import DNAT
 from cni_portmap.go_rules import Listed, Seen
 from cni_portmap.go_tables import CHAINS, values
@@ -34,15 +31,10 @@ from cni_portmap.shares import Shares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from cni.kernel.rtnl import Link, Rtnl
     from cni.names import Attachment
-
-TABLE = "pycni_localnet"
-_CHAIN, _RAW = "prerouting", -300
-_GUARDED = SetType((IFINDEX,))
-_LOOPBACK = Prefix.parse("127.0.0.0/8")
 
 
 def _sysctl(link: str) -> str:
@@ -99,7 +91,7 @@ class Localnet(Effect):
             try:
                 was = int(sysctl.read(_sysctl(link.name)) or "0")
                 self._note(shares, link, was)
-                _close({*shares.guarded(), *([link.index] if self.guard else [])})
+                guard.close(self.rtnl, {*shares.guarded(), *([link.index] if self.guard else [])})
                 sysctl.ensure(_sysctl(link.name), "1")
             except OSError as error:
                 remedy = f"on {link.name}; or set snat to false"
@@ -119,7 +111,6 @@ class Localnet(Effect):
         link = self._link()
         if link is None:
             return
-        where = f"nftables table inet {TABLE}"
         if sysctl.read(_sysctl(link.name)) != "1":
             raise CheckFailed(
                 f"route_localnet of {link.name} is off", "127.0.0.1 does not lead to the container's ports"
@@ -129,13 +120,9 @@ class Localnet(Effect):
         kernel, mine = nftables.here(), self.identity
         if not Shares(self.rtnl.namespace).of(mine) and not layout.attachments(kernel).of(mine):
             return
-        remedy = "another ADD on the node, or DEL and ADD, makes it again"
-        chain = kernel.chain(INET, TABLE, _CHAIN)
-        hooked = chain is not None and chain.get_attr("NFTA_CHAIN_HOOK") is not None
-        if not hooked or not kernel.rules(INET, TABLE, _CHAIN):
-            raise CheckFailed(f"{where}: the rule that keeps neighbours from 127.0.0.0/8 is missing", remedy)
-        if kernel.element(INET, TABLE, "guarded", _key(link.index)) is None:
-            raise CheckFailed(f"{where}: neighbours behind {link.name} reach the node's 127.0.0.0/8", remedy)
+        fault = guard.fault(link)
+        if fault:
+            raise CheckFailed(fault, "another ADD on the node, or DEL and ADD, makes it again")
 
     # remove
 
@@ -153,8 +140,8 @@ class Localnet(Effect):
 
     def describe(self) -> str:
         """As sysctl and nft would be told."""
-        guard = f"\niifname LINK-TO-{self.address} ip daddr {_LOOPBACK} drop" if self.guard else ""
-        return f"sysctl net/ipv4/conf/LINK-TO-{self.address}/route_localnet=1{guard}"
+        closed = f"\niifname LINK-TO-{self.address} ip daddr {guard.LOOPBACK} drop" if self.guard else ""
+        return f"sysctl net/ipv4/conf/LINK-TO-{self.address}/route_localnet=1{closed}"
 
 
 def _release(shares: Shares, rtnl: "Rtnl", index: int, identity: str) -> None:
@@ -163,66 +150,9 @@ def _release(shares: Shares, rtnl: "Rtnl", index: int, identity: str) -> None:
         link, was = rtnl.link(index=index), shares.was(index)
         if link is not None and was is not None and not _go_needs_it(nftables.here(), rtnl, index):
             sysctl.attempt(_sysctl(link.name), str(was))
-        _open(index)
+        if index in shares.guarded():
+            guard.open_again(index)
     shares.remove(index, identity)
-
-
-# the guard
-
-
-def _key(index: int) -> bytes:
-    return index.to_bytes(4, sys.byteorder)
-
-
-def _close(indices: "Iterable[int]") -> None:
-    """Neighbours behind these links are kept out; what somebody took away of the guard is put back."""
-    kernel, wanted = nftables.here(), sorted(indices)
-    if wanted:
-        kernel.repeatedly(lambda: _add_guard(kernel, wanted))
-
-
-def _open(index: int) -> None:
-    """Nothing is kept from a link any more; with the last one the table goes."""
-    kernel = nftables.here()
-    kernel.repeatedly(lambda: _remove_guard(kernel, index))
-
-
-def _add_guard(kernel: Nftables, indices: list[int]) -> None:
-    generation, transaction = kernel.generation(), Transaction(INET, TABLE)
-    if not kernel.rule_comments(INET, TABLE):
-        _add_table(transaction)
-    for index in indices:
-        if kernel.element(INET, TABLE, "guarded", _key(index)) is None:
-            transaction.add_element("guarded", _key(index))
-    kernel.commit(transaction, generation)
-
-
-def _remove_guard(kernel: Nftables, index: int) -> None:
-    generation, transaction = kernel.generation(), Transaction(INET, TABLE)
-    if not kernel.has_table(INET, TABLE):
-        return
-    if not kernel.holds_beside(INET, TABLE, "guarded", [_key(index)]):
-        transaction.delete_table()
-    elif kernel.element(INET, TABLE, "guarded", _key(index)) is not None:
-        transaction.delete_element("guarded", _key(index))
-    kernel.commit(transaction, generation)
-
-
-def _add_table(transaction: Transaction) -> None:
-    """The table, or what is missing of it, with its rule."""
-    transaction.add_table()
-    transaction.add_set("guarded", _GUARDED)
-    transaction.add_chain(_CHAIN, "filter", PREROUTING, _RAW)
-    expressions = [
-        nft.meta(nft.META_IIF),
-        nft.lookup("guarded"),
-        *nft.of_family(4),
-        nft.address(4, destination=True),
-        nft.mask(_LOOPBACK.netmask.packed),
-        nft.compare(_LOOPBACK.address.packed),
-        nft.DROP,
-    ]
-    transaction.add_rule(_CHAIN, expressions, f"iif @guarded ip daddr {_LOOPBACK} drop")
 
 
 # containers of Go's

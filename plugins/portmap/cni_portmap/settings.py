@@ -24,7 +24,7 @@ TABLE = Table(
         string,
         None,
         "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables,"
-        " unless externalSetMarkChain is there or the words of a condition are iptables'",
+        " unless externalSetMarkChain is there, the words of a condition are iptables', or the kernel lacks nftables",
     ),
     Key(
         "snat",
@@ -94,7 +94,7 @@ class Target:
 class Settings:
     """What the user said, checked; attributes have the names of the keys."""
 
-    __slots__ = ("backend", "conditions", "guard", "mappings", "mark_bit", "masq_all", "set_mark_chain", "snat")
+    __slots__ = ("backend", "conditions", "free", "guard", "mappings", "mark_bit", "masq_all", "set_mark_chain", "snat")
 
     def __init__(self, found: "dict[str, Any]", backend: str, mappings: list[Mapping]) -> None:
         self.backend = backend
@@ -105,6 +105,8 @@ class Settings:
         self.conditions: dict[int, list[str]] = {4: found["conditionsV4"], 6: found["conditionsV6"]}
         self.guard: bool = found["guardLocalnet"]
         self.mappings = mappings
+        # whether the node may choose another backend
+        self.free = backend == "nftables" and found["backend"] is None and not any(self.conditions.values())
 
 
 def read(call: "Call") -> Settings:
