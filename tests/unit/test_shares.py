@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from cni.address import Address
+from cni.kernel.rtnl import Rtnl
 from cni.names import Attachment
-from cni_portmap import shares
+from cni_portmap import guard, shares
+from cni_portmap.localnet import Localnet
 from cni_portmap.shares import Shares
+from node.namespace import Netns
 
 ONE, TWO = Attachment("net1", "ctr1", "eth0"), Attachment("net2", "ctr2", "eth0")
 
@@ -67,3 +71,17 @@ def test_where_nothing_can_be_written_nothing_is_there(folder: Path) -> None:
     with pytest.raises(OSError, match="localnet"):
         here.add(3, ONE, 0, False)
     assert (here.links(), here.of(ONE.link), here.present("net1")) == ([], [], [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+def test_where_nothing_can_be_written_the_link_stays_open_and_guarded(folder: Path, empty: Netns) -> None:
+    """ADD says so; DEL has nothing to give back, and leaves the guard."""
+    (folder / "localnet").touch()
+    empty.ip("link add one type veth peer name two", "addr add 10.1.2.1/24 dev one", "link set one up")
+    said: list[str] = []
+    effect = Localnet(ONE, Rtnl(), said.append, Address.parse("10.1.2.5"))
+    effect.make()
+    assert ["will stay on" in line for line in said] == [True]
+    effect.remove()
+    assert empty.sysctl("ipv4/conf/one/route_localnet") == "1"
+    assert guard.fault(next(link for link in Rtnl().links() if link.name == "one")) == ""
