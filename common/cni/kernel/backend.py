@@ -5,6 +5,8 @@ the end: what a module has to be loaded for is loaded, and nothing is changed. T
 socket, which is that of a call.
 """
 
+import sys
+
 from cni.errors import CNIError
 from cni.kernel.netlink import ERROR, F_ACK, NETFILTER, Netlink, attribute
 
@@ -51,6 +53,10 @@ def lacking(family: int, tables: "Sequence[str]", parts: "Sequence[str]") -> str
 
 
 def _is_there(family: int, table: str) -> bool:
+    """One request; on the call's socket where it has one, or will: STATUS goes without all that comes with it."""
+    loaded = sys.modules.get("cni.kernel.nftables")
+    if loaded is not None:
+        return bool(loaded.here().has_table(family, table))
     try:
         kernel = Netlink(NETFILTER)
     except OSError:

@@ -63,31 +63,24 @@ class Together:
         self._name = name
         self._fds: list[int] = []
 
-    def _opened(self) -> bool:
-        if not self._fds:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            try:
-                os.makedirs(_FOLDER, 0o755, exist_ok=True)
-                for part in ("gate", "lock"):
-                    self._fds.append(os.open(f"{_FOLDER}/{self._name}.{part}", flags, 0o600))
-            except OSError:
-                self.close()
-                return False
-        return True
-
     def enter(self, alone: bool) -> bool:
         """Whether it is held now, which it is not where it cannot be had; raises ``TryAgainLater``."""
-        if not self._opened():
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            os.makedirs(_FOLDER, 0o755, exist_ok=True)
+            for part in ("gate", "lock"):
+                self._fds.append(os.open(f"{_FOLDER}/{self._name}.{part}", flags, 0o600))
+        except OSError:
+            self.leave()
             return False
-        kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
         try:
             for fd in self._fds:
-                self._lock(fd, kind)
+                self._lock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         except BaseException:
             self.leave()
             raise
         if not alone:
-            fcntl.flock(self._fds[0], fcntl.LOCK_UN)
+            os.close(self._fds.pop(0))
         return True
 
     def _lock(self, fd: int, kind: int) -> None:
@@ -104,11 +97,6 @@ class Together:
 
     def leave(self) -> None:
         """Give it back."""
-        for fd in self._fds:
-            fcntl.flock(fd, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Give it and its files back."""
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()

@@ -230,7 +230,6 @@ class Nftables(Netlink):
 
     def close(self) -> None:
         """Give the descriptors back; waits for the kernel after a removal."""
-        self._together.close()
         if self._dump is not None:
             self._dump.close()
         if hasattr(self, "_socket"):
