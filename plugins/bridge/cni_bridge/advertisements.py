@@ -30,17 +30,17 @@ def depends(link: "Link", routed: set[str]) -> bool:
     return not link.loopback and (link.name in routed or (link.up and not link.master and link.kind in _UPLINKS))
 
 
-def keep(rtnl: "Rtnl", ours: str, say: "Callable[[str], None]") -> None:
-    """Let these interfaces accept advertisements although the node forwards; ``ours`` is left as it is.
+def keep(rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
+    """Let these interfaces accept advertisements although the node forwards.
 
-    Only where they do now: one with ``accept_ra`` 0 or 2, or that forwards already, is not touched. Raises
-    ``CNIError`` when it cannot be set, before anything is lost.
+    Only where they do now: one with ``accept_ra`` 0 (as bridges of ours have it) or 2, or that forwards already, is
+    not touched. Raises ``CNIError`` when it cannot be set, before anything is lost.
     """
     with open("/proc/net/ipv6_route", "rb") as file:
         routed = learnt(file.read().decode("utf-8", "surrogateescape"))
     kept = []
     for link in rtnl.links():
-        if link.name == ours or not depends(link, routed):
+        if not depends(link, routed):
             continue
         folder = f"net/ipv6/conf/{link.name}"
         try:

@@ -173,7 +173,7 @@ class Forwarding(Effect):
                     if version == 6:
                         from cni_bridge import advertisements
 
-                        advertisements.keep(self.rtnl, self.device, self.say)
+                        advertisements.keep(self.rtnl, self.say)
                     sysctl.write(switch, "1")
                 except OSError as error:
                     raise CNIError(f"failed to enable forwarding: {error}", f"set {switch} to 1") from None
