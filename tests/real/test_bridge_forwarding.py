@@ -67,6 +67,7 @@ def test_the_first_ipv6_gateway_leaves_the_nodes_default_route(slaac: Node) -> N
     assert "accept_ra" not in Attachment(slaac, pod.conf, slaac.pod()).add().stderr
 
 
+@pytest.mark.beyond_old_go("the node loses its default route")
 def test_a_lan_bridge_of_the_user_keeps_its_default_route(slaac: Node) -> None:
     """The node's uplink is a port of the bridge that pods are attached to, and the bridge lives on advertisements."""
     slaac.ip("addr flush dev uplink", "link add br0 type bridge", "link set uplink master br0", "link set br0 up")

@@ -181,6 +181,17 @@ REFUSED: list[tuple[Object, int, str]] = [
     ({"bridge": "../x"}, 7, 'failed to create bridge "../x": interface name contains / or : or whitespace characters'),
     ({"bridge": "a" * 16}, 7, f'failed to create bridge "{"a" * 16}": interface name is too long'),
     ({"bridge": "br%d"}, 7, 'failed to create bridge "br%d": interface name contains %'),
+    ({"bridge": "all"}, 7, 'failed to create bridge "all": interface name is reserved'),
+    ({"bridge": "default"}, 7, 'failed to create bridge "default": interface name is reserved'),
+    ({"mtu": -1}, 7, "mtu is -1, and must be from 68 to 65535, or 0 for the kernel's"),
+    ({"mtu": 67}, 7, "mtu is 67, and must be from 68 to 65535, or 0 for the kernel's"),
+    ({"mtu": 65536}, 7, "mtu is 65536, and must be from 68 to 65535, or 0 for the kernel's"),
+    ({"mtu": 1 << 32}, 7, "mtu is 4294967296, and must be from 68 to 65535, or 0 for the kernel's"),
+    (
+        {"mtu": 1279, "ipam": {"type": "x", "ranges": [[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/64"}]]}},
+        7,
+        "mtu is 1279, and must be from 1280 to 65535 with IPv6",
+    ),
     ({"hairpinMode": True, "promiscMode": True}, 7, "cannot set hairpin mode and promiscuous mode at the same time"),
     (
         {"disableContainerInterface": True, "ipam": {"type": "x"}},
@@ -207,6 +218,22 @@ def test_configurations_that_are_refused(keys: Object, code: int, text: str) -> 
     with pytest.raises(CNIError) as caught:
         settings.read(_call(**keys))
     assert (caught.value.code, caught.value.msg) == (code, text)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"mtu": 0},
+        {"mtu": 68, "ipam": {"type": "x", "subnet": "10.0.0.0/24"}},
+        {"mtu": 1280, "ipam": {"type": "x", "subnet": "fd00::/64"}},
+        {"mtu": 1000, "ipam": {"type": "x", "subnet": "::ffff:10.0.0.0/120", "routes": [{"dst": "fd00::/8"}]}},
+        {"mtu": 65535},
+    ],
+    ids=str,
+)
+def test_an_mtu_that_the_kernel_takes(keys: Object) -> None:
+    """At the edges of its range; IPv4-mapped addresses are IPv4's."""
+    assert settings.read(_call(**keys)).mtu == keys["mtu"]
 
 
 def test_a_backend_that_is_not_used_is_not_judged() -> None:

@@ -10,7 +10,7 @@ from cni.plan import Effect
 from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
 from cni_portmap.layout import TABLE, WHERE
-from cni_portmap.owned import Owned, named, source_set
+from cni_portmap.owned import Owned, group_of, named, source_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,6 +119,12 @@ class HostPorts(Effect):
 
 
 # conditions
+
+
+def judge(conditions: "dict[int, list[str]]") -> None:
+    """STATUS: let nft read the match words of each family; raises ``InvalidConfig`` as ADD does."""
+    words = {version: " ".join(said) for version, said in conditions.items() if said}
+    _judge([(version, group_of(text), text) for version, text in words.items() if text])
 
 
 def _judge(unknown: "list[tuple[int, str, str]]") -> None:

@@ -72,6 +72,10 @@ def status(call: "Call") -> None:
 
     said = settings.read(call)
     forwarding.need_programs(said)
+    if said.backend == "nftables" and any(said.conditions.values()):
+        from cni_portmap import hostports
+
+        hostports.judge(said.conditions)
     for chain in forwarding.chains_that_drop():
         what = f"{chain.where} drops what no rule accepts"
         if not chain.rules:
