@@ -16,7 +16,7 @@ from node.configuration import bridge
 from node.deadline import eventually
 from node.plugin import GO, SUBJECT
 from node.topology import Attachment, NamedNetns, Node
-from node.traffic import Wire
+from node.traffic import Wire, reaches
 
 Object = dict[str, Any]
 
@@ -79,6 +79,19 @@ def test_an_ipam_plugin_is_heard_when_add_is_taken_back(node: Node, tmp_path: Pa
     assert "10.9.0.0/16" in pod.add(binaries=folder).error["msg"]
     assert listener.received_until(b"DEL") == [b"ADD", b"DEL"]
     assert set(pod.pod.links()) == {"lo"}
+
+
+@pytest.mark.parametrize("routes", ["", '"routes": [{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}]'], ids=["none", "default"])
+def test_an_ipam_plugin_may_leave_the_link_down(node: Node, tmp_path: Path, routes: str) -> None:
+    """Some DHCP clients do: it is up when ADD returns."""
+    result = f'"ips": [{{"address": "10.1.0.9/24"}}]{", " if routes else ""}{routes}'
+    folder = talker(tmp_path / "bin", f'{{"cniVersion": "1.0.0", {result}}}')
+    with Path(folder, "talker").open("a") as script:
+        script.write("nsenter --net=$CNI_NETNS ip link set $CNI_IFNAME down\n")
+    pod = node.attach(bridge({"type": "talker"}, isGateway=True), binaries=folder)
+    assert "UP" in pod.pod.link("eth0")["flags"]
+    assert reaches(pod.pod, node, "10.1.0.1")
+    assert pod.check(binaries=folder).ok
 
 
 class Leases:

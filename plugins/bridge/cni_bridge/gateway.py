@@ -246,14 +246,20 @@ class VlanLeg(Effect):
     def _finish(self, port: Link, leg: Link) -> None:
         """What a whole pair has. Done each time: whoever made the pair may have died before."""
         if port.master != self.bridge.index:  # the bridge is a new one
-            self.rtnl.set_link(port.index, [("IFLA_MASTER", self.bridge.index)])
+            self._set(port, leg, [("IFLA_MASTER", self.bridge.index)])
         set_vlans(self.rtnl, port, self.settings, {self.settings.vlan: VLAN_PVID | VLAN_UNTAGGED})
         for link in (port, leg):
             sysctl.attempt(f"net/ipv6/conf/{link.name}/accept_ra", "0")
         # its own address is usable at once: the node asks for its neighbours from it
         sysctl.attempt(f"net/ipv6/conf/{leg.name}/accept_dad", "0")
         for link in (port, leg):
-            self.rtnl.set_link(link.index, up=True)
+            self._set(link, leg, up=True)
+
+    def _set(self, link: Link, leg: Link, attributes: "Sequence[tuple[str, Any]]" = (), up: bool | None = None) -> None:
+        try:
+            self.rtnl.set_link(link.index, attributes, up=up)
+        except KernelError as error:
+            raise CNIError(f'failed to create vlan interface "{leg.name}": {error}', refusal(error)) from None
 
     def _mtu(self) -> "list[tuple[str, Any]]":
         found = self.bridge.found

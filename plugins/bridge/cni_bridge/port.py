@@ -139,8 +139,12 @@ class PortUp(Effect):
 
     def make(self) -> None:
         """Set it up."""
-        if self.port is not None:
+        if self.port is None:
+            return
+        try:
             self.rtnl.set_link(self.port.index, up=True)
+        except KernelError as error:
+            raise CNIError(f'failed to set "{self.port.name}" UP: {error}') from None
 
     def describe(self) -> str:
         """As ``ip`` would be told."""
