@@ -387,7 +387,7 @@ NUMBER = st.integers(-(1 << 64), 1 << 64) | st.sampled_from(
 
 
 @pytest.mark.parametrize("type", PLUGINS)
-@EXAMPLES
+@settings(EXAMPLES, max_examples=60)
 @given(data=st.data(), verb=st.sampled_from(["ADD", "CHECK", "STATUS"]))
 def test_no_number_brings_out_pythons_words(ground: Ground, type: str, data: st.DataObject, verb: str) -> None:
     """A number that is too large or too small is refused by a message of ours, whichever key has it."""
