@@ -9,6 +9,7 @@ import pytest
 
 from node.configuration import port
 from node.deadline import eventually
+from node.flows import Tracked, track, tracked
 from node.ports import listening
 from node.published import GATEWAY, GATEWAY6, neighbour, publish, wanted
 from node.topology import Node
@@ -248,3 +249,73 @@ def test_the_flow_of_a_neighbour_and_of_localhost(node: Node, backend: str) -> N
     for sending in senders:
         sending.close()
     assert left == []
+
+
+def _others(node: Node, count: int) -> list[Tracked]:
+    """Flows that are nobody's of ours: UDP through the node to as many resolvers, and to the node's other ports."""
+    found = []
+    for number in range(count):
+        high, low = divmod(number, 250)
+        found.append(Tracked((node.OUTSIDE, 2000 + number), (f"203.0.{high}.{low + 1}", 53)))
+        found.append(Tracked((node.OUTSIDE6, 2000 + number), (f"2001:db8:9::{number + 1:x}", 53)))
+        found.append(Tracked((node.OUTSIDE, 2000 + number), (node.ADDRESS, 9000)))
+        found.append(Tracked((node.OUTSIDE6, 2000 + number), (node.ADDRESS6, 9000)))
+    return found
+
+
+@pytest.mark.beyond_old_go("reads every flow for each port")
+@both_backends
+def test_what_is_read_does_not_grow_with_the_flows_of_others(node: Node, backend: str) -> None:
+    """ADD and DEL of two UDP ports: 2000 flows to other ports, 400 kB, stay in the kernel."""
+    chain = wanted(node, port(5353, 53, "udp"), port(5354, 54, "udp"), backend=backend)
+    chain.result = chain.call(0, "ADD").result
+    empty = {verb: trace(chain, verb) for verb in ("ADD", "DEL")}
+    track(node, _others(node, 500))
+    for verb in ("ADD", "DEL"):
+        seen = trace(chain, verb)
+        assert seen.status == 0, seen.stdout
+        assert seen.bytes < empty[verb].bytes + 20_000, verb
+        assert len(seen.requests) < len(empty[verb].requests) + 50, verb
+    assert tracked(node) >= 2000
+
+
+@pytest.mark.beyond_old_go("cuts every flow with that destination port, whatever the addresses")
+def test_flows_to_everybody_elses_port_53_cost_no_look_up_each(node: Node) -> None:
+    """hostPort 53 on a node through which 1000 of them go: they are read, and stay; nothing more is asked."""
+    chain = wanted(node, port(53, 53, "udp"))
+    chain.result = chain.call(0, "ADD").result
+    empty = {verb: trace(chain, verb) for verb in ("ADD", "DEL")}
+    track(node, _others(node, 500))
+    for verb in ("ADD", "DEL"):
+        seen = trace(chain, verb)
+        assert seen.status == 0, seen.stdout
+        assert len(seen.requests) < len(empty[verb].requests) + 50, verb
+    assert tracked(node) >= 2000
+
+
+@FAMILIES
+@pytest.mark.beyond_old_go("DEL leaves the flows")
+def test_many_stale_flows_are_cut_by_a_few_messages(node: Node, version: int) -> None:
+    """300 flows to the node go when the port becomes a pod's, and 300 to the pod when that goes."""
+    chain = wanted(node, port(5353, 53, "udp"))
+    chain.result = chain.call(0, "ADD").result
+    empty = {verb: trace(chain, verb) for verb in ("ADD", "DEL")}
+    client, to = (node.OUTSIDE, node.ADDRESS) if version == 4 else (node.OUTSIDE6, node.ADDRESS6)
+    pod = chain.addresses[version == 6]
+    for verb, answerer in (("ADD", None), ("DEL", (pod, 53))):
+        track(node, [Tracked((client, 2000 + number), (to, 5353), answerer) for number in range(300)])
+        seen = trace(chain, verb)
+        assert seen.status == 0, seen.stdout
+        assert not [line for line in flows(node, version) if "dport=5353" in line], verb
+        assert len(seen.requests) < len(empty[verb].requests) + 50, verb
+
+
+@pytest.mark.beyond_old_go("cuts every flow with that destination port, whatever the addresses")
+def test_what_is_the_nodes_own_is_more_than_addresses(node: Node) -> None:
+    """A flow to 127.0.0.9, and one to a network that is local as a whole, are the node's; one beside it is not."""
+    node.ip("route add local 203.0.113.0/28 dev lo")
+    places = {"127.0.0.9": True, "203.0.113.9": True, "203.0.113.99": False, node.ADDRESS: True, node.OUTSIDE: False}
+    track(node, [Tracked((node.OUTSIDE, 2000), (place, 5353)) for place in places])
+    publish(node, port(5353, 53, "udp"))
+    left = "\n".join(flows(node))
+    assert {place: f"dst={place} " not in left for place in places} == places

@@ -1,45 +1,140 @@
-"""Connection tracking over netlink (linux/netfilter/nfnetlink_conntrack.h): flows found by protocol and port, removed.
+"""Connection tracking over netlink (linux/netfilter/nfnetlink_conntrack.h): UDP flows found by port, and removed.
 
-UDP has no end that the kernel sees: a flow that was tracked before a port was mapped, or that goes to a pod which is
-gone, keeps its translation for as long as packets come. The kernel filters the dump (since Linux 5.8; what an older
-one sends beside is dropped here), and only what the caller names is removed, by its whole tuple.
+A node may track hundreds of thousands of flows. So the kernel filters the dump by all that is known of the flows that
+are wanted, and what it sends is compared as bytes at fixed places. A kernel before Linux 5.8 does not filter: it sends
+all flows of the family, and the others are dropped here.
 """
 
+import struct
 from errno import ENOENT
 
-from cni.address import Address
-from cni.kernel import pyroute
-from cni.kernel.netlink import F_DUMP, NETFILTER, KernelError, Netlink
+from cni.kernel.netlink import (
+    DONE,
+    ERROR,
+    F_ACK,
+    F_DUMP,
+    NETFILTER,
+    Answer,
+    KernelError,
+    Netlink,
+    attribute,
+    attributes,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from typing import Any
+    from collections.abc import Callable, Iterator, Sequence
 
-_SUBSYSTEM = 1
-_GET, _DELETE = 1, 2
-_FILTER_PROTO_NUM, _FILTER_DST_PORT = 1 << 3, 1 << 5
+    from cni.address import Address
+
+    # Where a flow was sent to, address and port; who answers it, address and port.
+    Ends = tuple[bytes, bytes, bytes, bytes]
+
+_NEW, _GET, _DELETE = 0x100, 0x101, 0x102
+_UDP = 17
 _FAMILIES = {4: 2, 6: 10}
+_NESTED = 0x8000
+_ORIGINAL, _REPLY, _IDENTIFIER, _ZONE, _FILTER = 1, 2, 12, 18, 25
+_ADDRESSES, _PROTOCOL = 1, 2
+_SOURCE, _DESTINATION = {4: 1, 6: 3}, {4: 2, 6: 4}
+_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
+# Attributes in a filter, and the bits in them: which parts of a tuple are compared.
+_ORIGINAL_FLAGS, _REPLY_FLAGS = 1, 2
+_BY_SOURCE, _BY_DESTINATION, _BY_NUMBER, _BY_SOURCE_PORT, _BY_DESTINATION_PORT = 1, 2, 8, 16, 32
+_HEADER = struct.Struct("=IHHI4x")
+# The two headers in front of the attributes: netlink's and nfnetlink's.
+_BODY = 20
+# Each filter is one walk through the kernel's table. For more than these the flows of all ports are read in one walk.
+_WALKS = 4
+# Removals that are sent as one datagram: the socket's buffer has room for as many errors.
+_AT_ONCE = 64
+# How a message about a UDP flow begins, and what follows: the tuple that was sent and the tuple of the answers, each
+# with source, destination, protocol and two ports, every one of them behind an attribute's header of 4 bytes.
+_BEGINNING = {
+    version: struct.pack(
+        "=HHHHHH", 44 + 2 * size, _ORIGINAL | _NESTED, 12 + 2 * size, _ADDRESSES | _NESTED, 4 + size, _SOURCE[version]
+    )
+    for version, size in ((4, 4), (6, 16))
+}
+_FIELDS = {
+    version: struct.Struct(f"=12s {size}x 4x {size}s 8x B 11x 4x 2s 2x 12x {size}s 4x {size}x 16x 2s")
+    for version, size in ((4, 4), (6, 16))
+}
 
 
-class Flow:
-    """A tracked flow: where it was sent to (``to``, ``port``), and who answers it (``answerer``, ``answering_port``)."""
+class Sought:
+    """What is known of flows that are wanted: the port that they were sent to, and more of their ends where given."""
 
-    __slots__ = ("answerer", "answering_port", "identifier", "original", "port", "to", "zone")
+    __slots__ = ("answerer", "answering_port", "port", "to")
 
-    def __init__(self, message: "Any") -> None:
-        get = message.get_attr
-        self.original = get("CTA_TUPLE_ORIG")
-        self.to, self.port = _end(self.original, "DST")
-        self.answerer, self.answering_port = _end(get("CTA_TUPLE_REPLY"), "SRC")
-        self.identifier: int = get("CTA_ID") or 0
-        self.zone: int = get("CTA_ZONE") or 0
+    def __init__(
+        self,
+        port: int | None = None,
+        to: "Address | None" = None,
+        answerer: "Address | None" = None,
+        answering_port: int | None = None,
+    ) -> None:
+        self.port = port
+        self.to = to
+        self.answerer = answerer
+        self.answering_port = answering_port
+
+    def common(self, other: "Sought") -> "Sought":
+        """What both have in common."""
+        return Sought(
+            self.port if self.port == other.port else None,
+            self.to if self.to == other.to else None,
+            self.answerer if self.answerer == other.answerer else None,
+            self.answering_port if self.answering_port == other.answering_port else None,
+        )
+
+    def filter(self, version: int) -> bytes:
+        """The attributes of a request that asks the kernel for these flows alone, as far as it can filter.
+
+        IPv6 addresses are left out: Linux compares them the wrong way round, and sends every flow but those.
+        """
+        to, answerer = (self.to, self.answerer) if version == 4 else (None, None)
+        original = _tuple(_DESTINATION[version], to, _DESTINATION_PORT, self.port)
+        reply = _tuple(_SOURCE[version], answerer, _SOURCE_PORT, self.answering_port)
+        sent_flags = _BY_NUMBER | (_BY_DESTINATION if to else 0)
+        sent_flags |= _BY_DESTINATION_PORT if self.port is not None else 0
+        answered_flags = _BY_SOURCE if answerer else 0
+        answered_flags |= _BY_NUMBER | _BY_SOURCE_PORT if self.answering_port is not None else 0
+        flags = attribute(_ORIGINAL_FLAGS, struct.pack("=I", sent_flags))
+        flags += attribute(_REPLY_FLAGS, struct.pack("=I", answered_flags))
+        found = attribute(_ORIGINAL | _NESTED, original) + attribute(_FILTER | _NESTED, flags)
+        return found + attribute(_REPLY | _NESTED, reply) if answered_flags else found
 
 
-def _end(tuple_: "Any", end: str) -> tuple[Address, int]:
-    addresses, protocol = tuple_.get_attr("CTA_TUPLE_IP"), tuple_.get_attr("CTA_TUPLE_PROTO")
-    text = addresses.get_attr(f"CTA_IP_V4_{end}") or addresses.get_attr(f"CTA_IP_V6_{end}")
-    return Address.parse(text), protocol.get_attr(f"CTA_PROTO_{end}_PORT") or 0
+def _tuple(end: int, address: "Address | None", port_kind: int, port: int | None) -> bytes:
+    """A tuple's content for a filter."""
+    packed = attribute(_ADDRESSES | _NESTED, attribute(end, address.packed)) if address else b""
+    protocol = attribute(_NUMBER, bytes([_UDP]))
+    if port is not None:
+        protocol += attribute(port_kind, port.to_bytes(2, "big"))
+    return packed + attribute(_PROTOCOL | _NESTED, protocol)
+
+
+def _unusual(data: bytes, version: int) -> "tuple[int, Ends] | None":
+    """Protocol and ends of a flow whose message begins in another way, such as one with a zone in its tuple."""
+    ends: dict[int, tuple[int, bytes, bytes]] = {}
+    for kind, payload in attributes(data, _BODY):
+        if kind in (_ORIGINAL, _REPLY):
+            parts = dict(attributes(payload))
+            addresses, protocol = dict(attributes(parts[_ADDRESSES])), dict(attributes(parts[_PROTOCOL]))
+            end, port = (_DESTINATION, _DESTINATION_PORT) if kind == _ORIGINAL else (_SOURCE, _SOURCE_PORT)
+            ends[kind] = protocol[_NUMBER][0], addresses.get(end[version], b""), protocol.get(port, b"")
+    if len(ends) < 2:
+        return None
+    number, to, port_sent_to = ends[_ORIGINAL]
+    return number, (to, port_sent_to, *ends[_REPLY][1:])
+
+
+def _removal(data: bytes, version: int) -> bytes:
+    """The body of a request that removes the flow of this message: by its whole tuple, its number and its zone."""
+    found = dict(attributes(data, _BODY))
+    body = bytes([_FAMILIES[version], 0, 0, 0]) + attribute(_ORIGINAL | _NESTED, found[_ORIGINAL])
+    return body + b"".join(attribute(kind, found[kind]) for kind in (_IDENTIFIER, _ZONE) if kind in found)
 
 
 class Conntrack(Netlink):
@@ -48,58 +143,77 @@ class Conntrack(Netlink):
     def __init__(self) -> None:
         super().__init__(NETFILTER)
 
-    def _message(self, version: int, attributes: "list[tuple[str, Any]]") -> "Any":
-        message = pyroute.load("pyroute2.netlink.nfnetlink.nfctsocket").nfct_msg()
-        message["nfgen_family"] = _FAMILIES[version]
-        message["attrs"] = attributes
-        return message
+    def forget(self, version: int, sought: "Sequence[Sought]", stale: "Callable[[Ends], bool]") -> int:
+        """Remove the UDP flows that are sought and ``stale``: how many there were."""
+        walks = list(sought)
+        if len(walks) > _WALKS:
+            shared = walks[0]
+            for each in walks[1:]:
+                shared = shared.common(each)
+            walks = [shared]
+        removals: list[bytes] = []
+        for each in walks:
+            if not self._walk(version, each, stale, removals):
+                break
+        self._remove(removals)
+        return len(removals)
 
-    def flows(self, version: int, protocol: int, ports: "Collection[int]") -> list[Flow]:
-        """The flows of one protocol that were sent to one of these ports; one dump, filtered by the kernel."""
-        tuple_ = [("CTA_PROTO_NUM", protocol), ("CTA_PROTO_SRC_PORT", 0), ("CTA_PROTO_DST_PORT", next(iter(ports), 0))]
-        wanted = _FILTER_PROTO_NUM | (_FILTER_DST_PORT if len(ports) == 1 else 0)
-        message = self._message(
-            version,
-            [
-                ("CTA_TUPLE_ORIG", {"attrs": [("CTA_TUPLE_PROTO", {"attrs": tuple_})]}),
-                ("CTA_FILTER", {"attrs": [("CTA_FILTER_ORIG_FLAGS", wanted), ("CTA_FILTER_REPLY_FLAGS", 0)]}),
-            ],
-        )
-        found = []
-        for answer in self.request(message, _SUBSYSTEM << 8 | _GET, F_DUMP):
-            decoded = answer.decode(type(message))
-            told = decoded.get_attr("CTA_TUPLE_ORIG").get_attr("CTA_TUPLE_PROTO")
-            if told.get_attr("CTA_PROTO_NUM") == protocol and told.get_attr("CTA_PROTO_DST_PORT") in ports:
-                found.append(Flow(decoded))
-        return found
+    def _walk(self, version: int, sought: Sought, stale: "Callable[[Ends], bool]", removals: list[bytes]) -> bool:
+        """One dump: what removes the stale flows is added to ``removals``. False if the kernel does not filter.
 
-    def forget(self, version: int, protocol: int, ports: "Collection[int]", stale: "Callable[[Flow], bool]") -> int:
-        """Remove the flows to these ports that are ``stale``: how many there were."""
-        count = 0
-        for flow in self.flows(version, protocol, ports):
-            if stale(flow):
-                count += self._remove(version, flow)
-        return count
+        Then the dump had everything, and no other is needed.
+        """
+        filters, asked = True, None if sought.port is None else sought.port.to_bytes(2, "big")
+        beginning, fields = _BEGINNING[version], _FIELDS[version].unpack_from
+        size = _FIELDS[version].size
+        body = bytes([_FAMILIES[version], 0, 0, 0]) + sought.filter(version)
+        for data, start, end in self._messages(body):
+            if end - start >= _BODY + size:
+                head, to, number, port, answerer, answering_port = fields(data, start + _BODY)
+                ends = to, port, answerer, answering_port
+            else:
+                head = b""
+            if head != beginning:
+                found = _unusual(data[start:end], version)
+                if found is None:
+                    continue
+                number, ends = found
+            if number != _UDP or (asked is not None and ends[1] != asked):
+                filters = False
+            if number == _UDP and stale(ends):
+                removals.append(_removal(data[start:end], version))
+        return filters
 
-    def _remove(self, version: int, flow: Flow) -> bool:
-        addresses, ports = flow.original.get_attr("CTA_TUPLE_IP"), flow.original.get_attr("CTA_TUPLE_PROTO")
-        original = {
-            "attrs": [
-                ("CTA_TUPLE_IP", {"attrs": _plain(addresses)}),
-                ("CTA_TUPLE_PROTO", {"attrs": _plain(ports)}),
-            ]
-        }
-        attributes: list[tuple[str, Any]] = [("CTA_TUPLE_ORIG", original), ("CTA_ID", flow.identifier)]
-        if flow.zone:
-            attributes.append(("CTA_ZONE", flow.zone))
-        try:
-            self.request(self._message(version, attributes), _SUBSYSTEM << 8 | _DELETE)
-        except KernelError as error:
-            if error.errno == ENOENT:
-                return False
-            raise
-        return True
+    def _messages(self, body: bytes) -> "Iterator[tuple[bytes, int, int]]":
+        """The messages of a dump as they come: a datagram, where the message begins and ends in it."""
+        sequence, header = self.send(self.packed(body, _GET, F_DUMP)), _HEADER.unpack_from
+        while True:
+            data, offset = self.datagram(), 0
+            while offset + 16 <= len(data):
+                length, kind, flags, told = header(data, offset)
+                end = offset + max(length, 16)
+                if told == sequence:
+                    if kind == _NEW:
+                        yield data, offset, end
+                    elif kind in (ERROR, DONE):
+                        error = Answer(kind, flags, told, data[offset:end]).error
+                        if error is not None:
+                            raise error
+                        return
+                offset = end + 3 & ~3
 
-
-def _plain(nested: "Any") -> "list[tuple[str, Any]]":
-    return [(slot[0], slot[1]) for slot in nested["attrs"]]
+    def _remove(self, removals: list[bytes]) -> None:
+        """Remove flows, many at once: only the last of a datagram is acknowledged. One that is gone is no error."""
+        faults: list[KernelError] = []
+        for start in range(0, len(removals), _AT_ONCE):
+            *others, last = removals[start : start + _AT_ONCE]
+            data = b"".join(self.packed(body, _DELETE, 0) for body in others)
+            sequence, ended = self.send(data + self.packed(last, _DELETE, F_ACK)), False
+            while not ended:
+                for answer in self.receive():
+                    error = answer.error
+                    if error is not None and error.errno != ENOENT:
+                        faults.append(error)
+                    ended = ended or answer.sequence == sequence
+        if faults:
+            raise faults[0]

@@ -197,15 +197,18 @@ class Netlink:
             self._socket.setsockopt(SOL_SOCKET, option, size)
         return self._socket.getsockopt(SOL_SOCKET, option)
 
-    def receive(self) -> "Iterator[Answer]":
-        """The messages of one datagram; raises ``TryAgainLater`` when none comes in time."""
+    def datagram(self) -> bytes:
+        """One datagram from the kernel; raises ``TryAgainLater`` when none comes in time."""
         try:
-            data = self._socket.recv(1 << 18)
+            return self._socket.recv(1 << 18)
         except TimeoutError:
             raise TryAgainLater(
                 "the kernel does not answer over netlink", "the node is overloaded; try again"
             ) from None
-        offset = 0
+
+    def receive(self) -> "Iterator[Answer]":
+        """The messages of one datagram; raises ``TryAgainLater`` when none comes in time."""
+        data, offset = self.datagram(), 0
         while offset + 16 <= len(data):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
             if length < 16:

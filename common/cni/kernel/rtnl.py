@@ -9,7 +9,7 @@ import os
 import struct
 import sys
 from _socket import AF_INET, AF_INET6, AF_UNSPEC
-from errno import EACCES, EADDRNOTAVAIL, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV
+from errno import EACCES, EADDRNOTAVAIL, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, ENOENT
 
 from cni.address import Address, Prefix
 from cni.kernel import pyroute
@@ -35,7 +35,7 @@ FORWARDING, HELD_BACK = 3, (1, 2)
 _VF_SKIP = 1 << 3
 VLAN_MASTER, VLAN_PVID, VLAN_UNTAGGED = 1 << 0, 1 << 1, 1 << 2
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
-TABLE_MAIN = 254
+TABLE_MAIN, _TABLE_LOCAL = 254, 255
 _PROTO_BOOT, _RTN_UNICAST, RTN_LOCAL = 3, 1, 2
 
 
@@ -45,6 +45,9 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_OPERSTAT
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_PROMISCUITY = 18, 20, 30
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _BRPORT_STATE, _BRPORT_MODE, _BRPORT_ISOLATED, _BR_VLAN_FILTERING = 1, 4, 33, 7
+# linux/rtnetlink.h
+_ROUTE_HEADER = struct.Struct("=BBBBBBBBI")
+_RTA_DST, _RTA_TABLE = 1, 15
 OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
 
 
@@ -161,6 +164,17 @@ class LinkRoute:
         metrics = get("RTA_METRICS")
         self.mtu: int = (metrics.get_attr("RTAX_MTU") if metrics else 0) or 0
         self.advmss: int = (metrics.get_attr("RTAX_ADVMSS") if metrics else 0) or 0
+
+
+def _local_prefix(answer: Answer, family: int) -> Prefix | None:
+    """The destination of a route of a dump if it is a local one; a kernel before Linux 4.20 sends others beside."""
+    found, length, _, _, _, _, _, kind, _ = _ROUTE_HEADER.unpack_from(answer.data, 16)
+    if (answer.kind, found, kind) != (_NEWROUTE, family, RTN_LOCAL):
+        return None
+    attributes = dict(answer.attributes(28))
+    if int.from_bytes(attributes.get(_RTA_TABLE, b""), sys.byteorder) != _TABLE_LOCAL:
+        return None
+    return Prefix(Address(attributes.get(_RTA_DST, bytes(4 if family == AF_INET else 16))), length)
 
 
 class Rtnl(Netlink):
@@ -352,7 +366,16 @@ class Rtnl(Netlink):
         route = answers[0].decode(type(message))
         return LinkRoute(route, route.get_attr("RTA_OIF") or 0, route.get_attr("RTA_GATEWAY"))
 
-    def is_local(self, address: Address) -> bool:
-        """Whether an address is one of the node's own."""
-        route = self.route_to(address)
-        return route is not None and route.kind == RTN_LOCAL
+    def local_prefixes(self, version: int) -> list[Prefix]:
+        """What is the node's own, as the local table has it: addresses of a family, and networks such as 127.0.0.0/8."""
+        family = AF_INET if version == 4 else AF_INET6
+        message = self._route_message(family)
+        message.update({"table": _TABLE_LOCAL, "type": RTN_LOCAL})
+        message["attrs"] = [("RTA_TABLE", _TABLE_LOCAL)]
+        try:
+            answers = self.request(message, _GETROUTE, F_DUMP)
+        except KernelError as error:
+            if error.errno == ENOENT:  # no such table: no address either
+                return []
+            raise
+        return [prefix for answer in answers if (prefix := _local_prefix(answer, family)) is not None]

@@ -5,66 +5,109 @@ keeps its translation as long as packets come. What is not ours to judge stays: 
 else's port 53 has nothing to do with a hostPort 53.
 """
 
+from cni.address import Address
 from cni.errors import CNIError
 from cni.kernel.netlink import KernelError
+from cni_portmap.owned import two_bytes
 from cni_portmap.settings import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
-    from cni.address import Address
-    from cni.kernel.conntrack import Flow
+    from cni.address import Prefix
+    from cni.kernel.conntrack import Ends
     from cni.kernel.rtnl import Rtnl
     from cni_portmap.owned import Entry
+
+    # The entries of one family by their port on the node.
+    Ports = dict[bytes, list[Entry]]
 
 _UDP = PROTOCOLS["udp"]
 
 
+class _OwnAddresses(dict[bytes, bool]):
+    """Whether an address is one of the node's own: looked up once a family, and only when there is a flow to judge."""
+
+    def __init__(self, rtnl: "Rtnl", version: int) -> None:
+        super().__init__()
+        self._rtnl = rtnl
+        self._version = version
+        self._networks: list[Prefix] | None = None
+
+    def __missing__(self, address: bytes) -> bool:
+        if self._networks is None:
+            prefixes = self._rtnl.local_prefixes(self._version)
+            # single addresses, of which a node may have thousands, and networks that are local as a whole
+            self.update((each.address.packed, True) for each in prefixes if each.length == each.address.bits)
+            self._networks = [each for each in prefixes if each.length < each.address.bits]
+            return self[address]
+        own = self[address] = any(Address(address) in network for network in self._networks)
+        return own
+
+
 def after_add(entries: "Iterable[Entry]", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
     """Remove flows to a mapped port of this node that somebody else than the new pod answers."""
-    local: dict[Address, bool] = {}
 
-    def of_this_node(address: "Address") -> bool:
-        if address not in local:
-            local[address] = rtnl.is_local(address)
-        return local[address]
+    def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":
+        own = _OwnAddresses(rtnl, version)
+        places = {
+            port: [(b"" if each.everywhere else each.host.packed, _pod(each)) for each in group]
+            for port, group in ports.items()
+        }
 
-    def stale(flow: "Flow", mapped: "list[Entry]") -> bool:
-        for entry in mapped:
-            if (entry.everywhere and of_this_node(flow.to)) or entry.host == flow.to:
-                return (flow.answerer, flow.answering_port) != (entry.address, entry.port)
-        return False
+        def stale(ends: "Ends") -> bool:
+            to, port, *_ = ends
+            for host, pod in places.get(port, ()):
+                if to == host if host else own[to]:
+                    return ends[2:] != pod
+            return False
 
-    _forget(entries, stale, say)
+        return stale
+
+    _forget(entries, lambda entry: (entry.host_port, None if entry.everywhere else entry.host), judge, say)
 
 
 def after_delete(entries: "Iterable[Entry]", say: "Callable[[str], None]") -> None:
     """Remove flows to a port that was mapped which the pod that goes answers."""
 
-    def orphaned(flow: "Flow", mapped: "list[Entry]") -> bool:
-        return any((flow.answerer, flow.answering_port) == (entry.address, entry.port) for entry in mapped)
+    def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":  # noqa: ARG001
+        pods = {port: {_pod(entry) for entry in group} for port, group in ports.items()}
+        return lambda ends: ends[2:] in pods.get(ends[1], ())
 
-    _forget(entries, orphaned, say)
+    _forget(entries, lambda entry: (entry.host_port, None, entry.address, entry.port), judge, say)
+
+
+def _pod(entry: "Entry") -> tuple[bytes, bytes]:
+    """Who answers the flows of an entry: the pod's address and port."""
+    return entry.address.packed, two_bytes(entry.port)
 
 
 def _forget(
-    entries: "Iterable[Entry]", judge: "Callable[[Flow, list[Entry]], bool]", say: "Callable[[str], None]"
+    entries: "Iterable[Entry]",
+    known: "Callable[[Entry], tuple[Any, ...]]",
+    judge: "Callable[[int, Ports], Callable[[Ends], bool]]",
+    say: "Callable[[str], None]",
 ) -> None:
-    """A fault is told and is no error, as in Go: the ports themselves are in order."""
-    by_family: dict[int, dict[int, list[Entry]]] = {}
+    """Look for the flows of which something is ``known`` and remove those that are judged stale.
+
+    A fault is reported and is no error, as in Go: the ports themselves are in order.
+    """
+    by_family: dict[int, Ports] = {}
     for entry in entries:
         if entry.protocol == _UDP:
-            by_family.setdefault(entry.version, {}).setdefault(entry.host_port, []).append(entry)
+            by_family.setdefault(entry.version, {}).setdefault(two_bytes(entry.host_port), []).append(entry)
     if not by_family:
         return
-    from cni.kernel.conntrack import Conntrack
+    from cni.kernel.conntrack import Conntrack, Sought
 
     try:
         conntrack = Conntrack()
         try:
             for version, ports in by_family.items():
-                conntrack.forget(version, _UDP, list(ports), lambda flow, ports=ports: judge(flow, ports[flow.port]))  # type: ignore[misc]
+                sought = [Sought(*known(entry)) for group in ports.values() for entry in group]
+                conntrack.forget(version, sought, judge(version, ports))
         finally:
             conntrack.close()
     except (CNIError, KernelError, OSError) as error:
