@@ -17,11 +17,11 @@ def parse(text: str, known: tuple[str, ...]) -> dict[str, str]:
     for pair in text.split(";") if text else ():
         key, equals, value = pair.partition("=")
         if not equals or "=" in value:
-            raise InvalidEnvironment(f'ARGS: invalid pair "{pair}"', _REMEDY)
+            raise InvalidEnvironment(f'CNI_ARGS: invalid pair "{pair}"', _REMEDY)
         if key == "IgnoreUnknown":
             if value.lower() not in _TRUE + _FALSE:
                 raise InvalidEnvironment(
-                    f'ARGS: error parsing value of pair "{pair}": boolean unmarshal error: invalid input {value}',
+                    f'CNI_ARGS: error parsing value of pair "{pair}": boolean unmarshal error: invalid input {value}',
                     "write 1, true, 0 or false",
                 )
             ignore = value.lower() in _TRUE
@@ -30,10 +30,12 @@ def parse(text: str, known: tuple[str, ...]) -> dict[str, str]:
         else:
             unknown.append(f'"{pair}"')
     if unknown and not ignore:
-        raise InvalidEnvironment(f"ARGS: unknown args [{' '.join(unknown)}]", "add IgnoreUnknown=1 if others need them")
+        raise InvalidEnvironment(
+            f"CNI_ARGS: unknown args [{' '.join(unknown)}]", "add IgnoreUnknown=1 if others need them"
+        )
     return found
 
 
 def bad_value(key: str, value: str, reason: str) -> InvalidEnvironment:
     """The error for a value that its key cannot take."""
-    return InvalidEnvironment(f'ARGS: error parsing value of pair "{key}={value}": {reason}')
+    return InvalidEnvironment(f'CNI_ARGS: error parsing value of pair "{key}={value}": {reason}')

@@ -22,17 +22,26 @@ TABLE: "tuple[tuple[str, tuple[str, ...], Callable[[str], None] | None], ...]" =
 def check(environ: "Mapping[str, str]") -> None:
     """Raise ``InvalidEnvironment`` for the first malformed variable, or for all the missing ones together.
 
-    An empty value counts as missing; a verb that does not need a variable does not look at it.
+    The message names every variable that is invalid, as the specification asks, behind Go's text for the first. An
+    empty value counts as missing; a verb that does not need a variable does not look at it.
     """
     verb = environ.get("CNI_COMMAND", "")
-    missing = []
+    missing: list[str] = []
+    malformed: dict[str, InvalidEnvironment] = {}
     for name, verbs, validate in TABLE:
         if verb in verbs or name == "CNI_COMMAND":
             value = environ.get(name, "")
             if not value:
                 missing.append(name)
             elif validate is not None:
-                validate(value)
+                try:
+                    validate(value)
+                except InvalidEnvironment as error:
+                    malformed[name] = error
+    for name, error in malformed.items():
+        others = [f"{other} is invalid too" for other in malformed if other != name]
+        others += [f"{other} is missing" for other in missing]
+        raise InvalidEnvironment(f"{error.msg} ({'; '.join([name, *others])})", error.details)
     if missing:
         raise InvalidEnvironment(f"required env variables [{','.join(missing)}] missing")
 

@@ -69,11 +69,12 @@ def is_text(text: str) -> bool:
 def check_made(text: str) -> None:
     """Raise ``InvalidEnvironment`` for a name that no interface can be made with: a pattern, no text, or reserved."""
     if not is_text(text):
-        raise InvalidEnvironment("interface name is not UTF-8", text)
+        raise InvalidEnvironment("interface name is not UTF-8 (CNI_IFNAME)", text)
     if "%" in text:
-        raise InvalidEnvironment(f"interface name {text} contains %, which the kernel takes for a pattern")
+        raise InvalidEnvironment(f"interface name {text} contains %, which the kernel takes for a pattern (CNI_IFNAME)")
     if text in RESERVED:
-        raise InvalidEnvironment(f"interface name {text} is reserved", "the kernel has no such link; use another name")
+        fault = f"interface name {text} is reserved (CNI_IFNAME)"
+        raise InvalidEnvironment(fault, "the kernel has no such link; use another name")
 
 
 def sha512(*parts: str) -> bytes:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
             """Take a line, whole."""
 
 
-VERSION = "0.1.0"
+# Ours, and the release of the reference plugins that we are compatible with: runtimes look for the latter.
+VERSION, REFERENCE = "0.1.0", "1.9.1"
 # The function in a plugin's module that serves a verb.
 _FUNCTIONS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "GC": "gc", "STATUS": "status"}
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
@@ -277,7 +278,7 @@ def answer(
 ) -> "tuple[bytes, CNIError | None]":
     """As ``call``: the whole standard output, and the error that it tells, as it was raised."""
     if not environ.get("CNI_COMMAND"):
-        log.write(f"CNI {plugin.type} plugin pycni {VERSION}\n")
+        log.write(f"CNI {plugin.type} plugin v{REFERENCE}+pycni.{VERSION}\n")
         log.write(f"CNI protocol versions supported: {', '.join(versions.KNOWN)}\n")
         return b"", None
     debug = bool(environ.get("CNI_DEBUG"))

@@ -1,5 +1,6 @@
 """From Go's plugins to ours and back on a node whose pods go on running: their ports answer, and nothing is left."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -354,7 +355,7 @@ def test_our_check_of_rules_of_iptables_legacy(node: Node, legacy_path: str, wor
 
 def handback(node: Node) -> list[str]:
     """Run cni-handback on the node: its lines about attachments, the tables that it removed left out."""
-    lines = node.run(f"{DIST}/cni-handback").splitlines()
+    lines = node.run(f"{DIST}/cni-handback", "--write").splitlines()
     return [line for line in lines if not line.startswith("removed table ")]
 
 
@@ -416,6 +417,22 @@ def test_what_is_handed_back_is_what_go_had_written(new_node: Callable[[], Node]
         text = node.run("iptables-save", "-t", "nat") + node.run("ip6tables-save", "-t", "nat")
         found.append(sorted(line for line in text.splitlines() if line.startswith("-A")))
     assert found[1] == found[0]
+
+
+@handed
+def test_a_file_that_is_run_without_words_changes_nothing(node: Node) -> None:
+    """Nomad does that with every file in the plugins' folder, as root, to find its version; only plugins have one."""
+    publish(node, port(8080), binaries=OURS, below={"ipMasq": True})
+    before = node.snapshot()
+    for program in sorted(at for at in Path(DIST).iterdir() if at.is_file() and at.name[0] != "."):
+        with node.inside():
+            done = subprocess.run(
+                [program], env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+            )
+        plugin = program.name in ("bridge", "chain", "host-local", "loopback", "portmap")
+        assert done.returncode == 0 or not plugin, done
+        assert done.stderr.startswith(f"CNI {program.name} plugin v1.") == plugin, done
+    assert node.snapshot() == before
 
 
 @handed

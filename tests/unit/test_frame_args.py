@@ -51,7 +51,7 @@ def test_pairs(text: str, found: dict[str, str]) -> None:
 )
 def test_a_pair_holds_exactly_one_equals_sign(text: str, pair: str) -> None:
     """So a semicolon at the end is an error; IgnoreUnknown excuses none."""
-    assert refusal(text) == f'ARGS: invalid pair "{pair}"'
+    assert refusal(text) == f'CNI_ARGS: invalid pair "{pair}"'
 
 
 @pytest.mark.parametrize(
@@ -66,19 +66,19 @@ def test_a_pair_holds_exactly_one_equals_sign(text: str, pair: str) -> None:
 )
 def test_unknown_keys_are_told_together(text: str, unknown: str) -> None:
     """Keys are case-sensitive."""
-    assert refusal(text) == f"ARGS: unknown args [{unknown}]"
+    assert refusal(text) == f"CNI_ARGS: unknown args [{unknown}]"
 
 
 @pytest.mark.parametrize("value", ["yes", "", "2", "t"])
 def test_a_boolean_is_one_of_four_words(value: str) -> None:
     assert refusal(f"IgnoreUnknown={value}") == (
-        f'ARGS: error parsing value of pair "IgnoreUnknown={value}": boolean unmarshal error: invalid input {value}'
+        f'CNI_ARGS: error parsing value of pair "IgnoreUnknown={value}": boolean unmarshal error: invalid input {value}'
     )
 
 
 def test_a_bad_value_is_told_with_its_pair() -> None:
     error = bad_value("IP", "x", "invalid IP address x")
-    assert (error.code, error.msg) == (4, 'ARGS: error parsing value of pair "IP=x": invalid IP address x')
+    assert (error.code, error.msg) == (4, 'CNI_ARGS: error parsing value of pair "IP=x": invalid IP address x')
 
 
 @given(st.text(st.sampled_from("AIPMC=;1 ")))

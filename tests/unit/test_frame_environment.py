@@ -57,14 +57,34 @@ def test_what_a_verb_does_not_need_may_be_missing_or_malformed(verb: str) -> Non
 
 @pytest.mark.parametrize("verb", ATTACHED)
 def test_a_malformed_variable_is_told_before_a_missing_one(verb: str) -> None:
+    """Go's text for it comes first, and the names of all that are invalid behind."""
     found = error(verb, **BAD_ID, CNI_PATH="", CNI_IFNAME="")
-    assert (found["code"], found["msg"], found["details"]) == (4, "invalid characters in containerID", "../c1")
+    names = "CNI_CONTAINERID; CNI_IFNAME is missing; CNI_PATH is missing"
+    assert (found["code"], found["msg"]) == (4, f"invalid characters in containerID ({names})")
+    assert found["details"] == "../c1"
 
 
 @pytest.mark.parametrize("verb", ATTACHED)
 def test_of_two_malformed_variables_the_first_of_the_table_is_told(verb: str) -> None:
-    assert error(verb, **BAD_ID, **BAD_IFNAME)["msg"] == "invalid characters in containerID"
+    both = error(verb, **BAD_ID, **BAD_IFNAME)["msg"]
+    assert both == "invalid characters in containerID (CNI_CONTAINERID; CNI_IFNAME is invalid too)"
     assert "interface name contains" in error(verb, **BAD_IFNAME)["msg"]
+
+
+@pytest.mark.parametrize("verb", [*NEEDED, "NONE"])
+def test_code_4_names_every_invalid_variable(verb: str) -> None:
+    """As the specification asks, whichever verb; Go names those that are missing, and not those that are malformed."""
+    bad = {**BAD_ID, **BAD_IFNAME, "CNI_COMMAND": verb}
+    for name in (each for each in (*NEEDED.get(verb, ()), "CNI_COMMAND") if each not in bad):
+        found = error(verb, **{name: ""}, **(bad if verb in ATTACHED else {}))
+        invalid = {name, *(BAD_ID | BAD_IFNAME if verb in ATTACHED else {})}
+        assert found["code"] == 4 and all(each in found["msg"] for each in invalid), found
+    if verb in ATTACHED:
+        for each in (BAD_ID, BAD_IFNAME):
+            found = error(verb, **each)
+            assert found["code"] == 4 and found["msg"].endswith(f"({next(iter(each))})")
+    elif verb == "NONE":
+        assert error(verb)["msg"] == "unknown CNI_COMMAND: NONE"
 
 
 def test_the_order_in_which_faults_are_told() -> None:
@@ -209,7 +229,7 @@ def test_white_space_in_an_interfaces_name_is_unicodes() -> None:
 )
 def test_an_interfaces_name_that_cannot_be_is_told_with_gos_text(text: str, msg: str, details: str) -> None:
     found = error("ADD", CNI_IFNAME=text)
-    assert (found["code"], found["msg"], found.get("details", "")) == (4, msg, details)
+    assert (found["code"], found["msg"], found.get("details", "")) == (4, f"{msg} (CNI_IFNAME)", details)
 
 
 @pytest.mark.parametrize("text", ["a" * 15, "é" * 7, "\udcff" * 15, "-x", "%d", "\x01", "...", "eth0.100", "a\u200bb"])

@@ -236,7 +236,7 @@ BAD += ["10.1.2.5/255.255.255.0", "10.1.2.5,10.1.2.6", "fe80::1%eth0", "10.1.2.5
 def test_a_bad_requested_address_is_refused_with_gos_text(text: str) -> None:
     error = refusal({"subnet": SUBNET}, f"IP={text}")
     assert isinstance(error, InvalidEnvironment)
-    assert error.msg == f'ARGS: error parsing value of pair "IP={text}": invalid IP address {text}'
+    assert error.msg == f'CNI_ARGS: error parsing value of pair "IP={text}": invalid IP address {text}'
     for top in ({"args": {"cni": {"ips": [text]}}}, {"runtimeConfig": {"ips": [text]}}):
         error = refusal({"subnet": SUBNET}, **top)
         assert (error.code, error.msg) == (7, f"invalid IP address {text}")
@@ -253,10 +253,10 @@ def test_an_empty_request() -> None:
 @pytest.mark.parametrize(
     ("args", "msg"),
     [
-        ("IP=10.1.2.5;", 'ARGS: invalid pair ""'),
-        ("IP", 'ARGS: invalid pair "IP"'),
-        ("ip=10.1.2.5", 'ARGS: unknown args ["ip=10.1.2.5"]'),
-        ("IP=10.1.2.5;K8S_POD_NAME=p", 'ARGS: unknown args ["K8S_POD_NAME=p"]'),
+        ("IP=10.1.2.5;", 'CNI_ARGS: invalid pair ""'),
+        ("IP", 'CNI_ARGS: invalid pair "IP"'),
+        ("ip=10.1.2.5", 'CNI_ARGS: unknown args ["ip=10.1.2.5"]'),
+        ("IP=10.1.2.5;K8S_POD_NAME=p", 'CNI_ARGS: unknown args ["K8S_POD_NAME=p"]'),
     ],
 )
 def test_arguments_that_are_no_pairs_or_unknown_are_code_4(args: str, msg: str) -> None:

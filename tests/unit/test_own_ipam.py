@@ -26,6 +26,6 @@ def test_an_interface_name_that_is_no_text_is_refused_before_anything() -> None:
     name = b"e\xff".decode("utf-8", "surrogateescape")
     conf = {key: value for key, value in CONF.items() if key != "ipam"}
     outcome = serve(plugin("bridge"), "ADD", conf, ifname=name, netns="/proc/1/ns/ipc")
-    assert outcome.code == 4 and outcome.error["msg"] == "interface name is not UTF-8"
+    assert outcome.code == 4 and outcome.error["msg"] == "interface name is not UTF-8 (CNI_IFNAME)"
     assert "pycni-none" not in subprocess.run(["ip", "link"], capture_output=True, text=True).stdout
     assert Rtnl().link(name) is None

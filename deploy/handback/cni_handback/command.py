@@ -24,11 +24,12 @@ from cni_portmap.iptables_ports import IptablesPorts
 from cni_portmap.layout import TABLE as HOSTPORTS
 from cni_portmap.shares import Shares
 
-USAGE = """usage: cni-handback [--dry-run]
+USAGE = """usage: cni-handback --dry-run | --write
 
 Writes what pycni's plugins made for running pods as the Go plugins would have it (iptables), and removes pycni's
 nftables tables. Run it in the node's network namespace, as root, when no pod is being started or stopped; then put the
-Go plugins in place. --dry-run only tells."""
+Go plugins in place. --dry-run only tells. One of the two words is needed: some runtimes run every file in the
+plugins' folder without any, to find its version."""
 
 
 class _Ports(IptablesPorts):
@@ -91,18 +92,18 @@ def _remove_tables() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The command; 0 when all was handed back, 1 when nothing was removed, 2 for unknown words."""
+    """The command; 0 when all was handed back, 1 when nothing was removed, 2 for missing or unknown words."""
     if arguments in (["-h"], ["--help"]):
         print(USAGE)
         return 0
-    if arguments not in ([], ["--dry-run"]):
+    if arguments not in (["--write"], ["--dry-run"]):
         _say(USAGE)
         return 2
     if os.geteuid():
         _say("cni-handback: this needs root")
         return 1
     try:
-        return _hand_back(dry=bool(arguments))
+        return _hand_back(dry=arguments == ["--dry-run"])
     except (CNIError, KernelError, OSError) as error:
         _say(f"cni-handback: {error}; pycni's tables were left as they are")
         return 1
