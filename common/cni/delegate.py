@@ -8,7 +8,7 @@ import sys
 
 from cni import build, wire
 from cni.config import chosen
-from cni.errors import CNIError, Refused
+from cni.errors import CNIError, NotAvailable, Refused
 from cni.identity import build_of
 
 TYPE_CHECKING = False
@@ -63,6 +63,20 @@ def run(call: "Call", name: str, verb: str, stdin: bytes | None = None) -> "Any"
     if document is not None and not isinstance(document, dict):
         raise CNIError("failed to unmarshal raw result: not an object", f"{path} printed {_quoted(output)}")
     return document or {}
+
+
+def ready(call: "Call", name: str, stdin: bytes | None = None) -> None:
+    """STATUS of the plugin ``name``; raises its own error, or ``NotAvailable`` where no plugin answers: ADD would fail."""
+    try:
+        find(name, call.path)
+    except CNIError as error:
+        raise NotAvailable(error.msg, error.details) from None
+    try:
+        run(call, name, "STATUS", stdin)
+    except CNIError as error:
+        if error.code:
+            raise
+        raise NotAvailable(error.msg, error.details) from None  # it gave no error object
 
 
 def lacks(error: CNIError, verb: str) -> bool:

@@ -38,10 +38,10 @@ def check(environ: "Mapping[str, str]") -> None:
                     validate(value)
                 except InvalidEnvironment as error:
                     malformed[name] = error
-    for name, error in malformed.items():
+    for name, fault in malformed.items():
         others = [f"{other} is invalid too" for other in malformed if other != name]
         others += [f"{other} is missing" for other in missing]
-        raise InvalidEnvironment(f"{error.msg} ({'; '.join([name, *others])})", error.details)
+        raise InvalidEnvironment(f"{fault.msg} ({'; '.join([name, *others])})", fault.details)
     if missing:
         raise InvalidEnvironment(f"required env variables [{','.join(missing)}] missing")
 

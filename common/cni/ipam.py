@@ -83,4 +83,4 @@ class Addresses(Effect):
 
 def status(call: "Call", type: str) -> None:
     """STATUS of the delegate; its error is passed on."""
-    delegate.run(call, type, "STATUS")
+    delegate.ready(call, type)

@@ -120,6 +120,11 @@ class Interface:
         return document
 
 
+def told_mtu(mtu: int, version: str) -> int:
+    """An interface's MTU for a result of this version: before 1.1.0, which brought it, 0, which is not printed."""
+    return mtu if versions.number(version) >= (1, 1, 0) else 0
+
+
 class IPConfig:
     """An address with its network's prefix, its gateway, and the index of its interface in the result."""
 

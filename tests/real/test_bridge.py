@@ -222,6 +222,17 @@ def test_mtu_is_given_to_the_whole_path(node: Node) -> None:
             sending.sendto(bytes(1401 - 28), (two.address, 9))
 
 
+@pytest.mark.parametrize("mtu", [0, 1400])
+def test_the_result_has_the_mtu_of_each_interface(node: Node, mtu: int) -> None:
+    """From 1.1.0 on, which brought the member; the bridge's is what it has when the port is there."""
+    for version in ("1.1.0", "1.0.0", "0.4.0"):
+        pod = attach(node, version=version, mtu=mtu, isGateway=True)
+        there = [node.link("br0"), node.link(pod.host), pod.pod.link("eth0")]
+        found = [interface.get("mtu") for interface in pod.result["interfaces"]]
+        assert found == [link["mtu"] if version == "1.1.0" else None for link in there], version
+        assert pod.check().exit == 0
+
+
 def test_without_mtu_the_kernels_is_kept(node: Node) -> None:
     """Absent or 0, the links have the kernel's 1500."""
     pod = attach(node, mtu=0)

@@ -380,10 +380,12 @@ def test_status_is_ready(node: Node) -> None:
     assert node.snapshot() == before
 
 
+@pytest.mark.beyond_old_go("no STATUS")
 def test_status_is_an_error_when_ipam_is_missing(node: Node) -> None:
     """A delegate that is not installed cannot serve an ADD."""
     conf = bridge({"type": "no-such-ipam"}, version="1.1.0")
-    assert not node.cni("bridge", "STATUS", conf, ifname="").ok
+    outcome = node.cni("bridge", "STATUS", conf, ifname="")
+    assert outcome.code == 50 and "no-such-ipam" in outcome.error["msg"]
 
 
 @pytest.mark.parametrize("verb", ["GC", "STATUS"])

@@ -485,3 +485,10 @@ def test_garbage_of_a_chain(node: Node, binaries: str) -> None:
     assert node.cni("chain", "GC", conf | {"cni.dev/valid-attachments": valid}, binaries=binaries).ok
     assert [lines[0] for lines in node.leases().values()] == [pods[0].container] * 2
     assert len(node.ports("br0")) == 1
+
+
+def test_status_of_a_chain_whose_member_is_missing(node: Node, binaries: str) -> None:
+    """Code 50 and not that of a bad configuration, which it is in ADD: the member may be installed yet."""
+    conf = chain(node, {"type": "no-such-plugin"}, version="1.1.0")
+    outcome = node.cni("chain", "STATUS", conf, binaries=binaries)
+    assert outcome.code == 50 and "no-such-plugin" in outcome.error["msg"]

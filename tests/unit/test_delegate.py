@@ -251,6 +251,20 @@ def test_what_other_verbs_print_with_success_is_ignored(program: Callable[..., P
     assert delegate.run(call_of(file.parent)[0], "fake", verb) is None
 
 
+def test_status_without_a_plugin_that_answers_is_code_50(program: Callable[..., Path], tmp_path: Path) -> None:
+    """None of that name, one that cannot be executed, one that dies: ADD would fail. Its own error passes."""
+    broken = tmp_path / "bin"
+    program("", name="broken").chmod(0o644)
+    for name, folder in (("none", tmp_path), ("", tmp_path), ("broken", broken)):
+        with pytest.raises(CNIError) as caught:
+            ipam.status(call_of(folder)[0], name)
+        assert caught.value.code == 50, name
+    for body, code in (("raise SystemExit(3)", 50), ('print(\'{"code": 11, "msg": "x"}\'); raise SystemExit(1)', 11)):
+        with pytest.raises(CNIError) as caught:
+            ipam.status(call_of(program(body).parent)[0], "fake")
+        assert caught.value.code == code
+
+
 def test_standard_error_of_a_success_is_handed_on(program: Callable[..., Path]) -> None:
     file = program("import sys; sys.stderr.write('careful\\nnow\\n'); print('{}')")
     call, log = call_of(file.parent)

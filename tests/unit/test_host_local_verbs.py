@@ -407,6 +407,35 @@ def test_check_wants_some_lease_and_no_previous_result(host: Host) -> None:
     assert host.call("CHECK").ok and host.snapshot() == before
 
 
+def test_check_wants_the_lease_of_each_address_of_the_result(host: Host) -> None:
+    """One of two range sets' leases is gone, or another container's: the one that is missing is named."""
+    conf = host.conf("10.1.2.0/29 10.1.3.0/29")
+    for container in ("c0", "c1"):
+        result = host.call("ADD", container, conf).result
+    asked = {**conf, "prevResult": result}
+    assert host.call("CHECK", "c1", asked).ok
+    lease = host.store / "10.1.3.3"
+    for change in (lambda: lease.write_text("c0\r\neth0"), lambda: lease.write_text("c1\r\neth1"), lease.unlink):
+        change()
+        assert host.call("CHECK", "c1", conf).ok, "without prevResult nothing tells"
+        error = host.call("CHECK", "c1", asked).error
+        assert error["msg"] == "host-local: Failed to find address added by container c1: 10.1.3.3"
+    assert host.call("CHECK", "c1", {**host.conf("10.1.2.0/29"), "prevResult": result}).ok, "of another's range"
+
+
+def test_check_leaves_addresses_of_other_interfaces_to_their_plugins(host: Host) -> None:
+    """prevResult is that of the whole chain."""
+    conf = host.conf("10.1.2.0/29")
+    assert host.add("c1", conf) == ["10.1.2.2"]
+    interfaces = [{"name": "br0"}, {"name": "eth0", "sandbox": "/x"}, {"name": "eth1", "sandbox": "/x"}]
+    ips: list[Object] = [{"address": "10.1.2.2/29", "interface": 1}, {"address": "10.1.2.6/29", "interface": 2}]
+    asked = {**conf, "prevResult": {"cniVersion": "1.1.0", "interfaces": interfaces, "ips": ips}}
+    assert host.call("CHECK", "c1", asked).ok
+    for place in ({"interface": 1}, {}):
+        ips[1] = {"address": "10.1.2.6/29", **place}
+        assert "10.1.2.6" in host.call("CHECK", "c1", asked).error["msg"]
+
+
 def test_check_knows_the_oldest_format(host: Host) -> None:
     host.store.mkdir(parents=True)
     (host.store / "10.1.2.5").write_text("c1\n")

@@ -46,7 +46,8 @@ def test_add_brings_lo_up_and_answers_in_the_shape_of_the_version(pod: NamedNetn
     """CNI_IFNAME is ignored: the link is ``lo``; index 0, no gateway, no routes."""
     result = call("ADD", pod.path, version).result
     assert up(pod)
-    interface = {"name": "lo", "mac": "00:00:00:00:00:00", "sandbox": pod.path}
+    interface: Object = {"name": "lo", "mac": "00:00:00:00:00:00", "sandbox": pod.path}
+    interface |= {"mtu": 65536} if version == "1.1.0" else {}
     both = [{"interface": 0, "address": "127.0.0.1/8"}, {"interface": 0, "address": "::1/128"}]
     shapes: dict[str, Object] = {
         "0.1": {"ip4": {"ip": "127.0.0.1/8"}, "ip6": {"ip": "::1/128"}, "dns": {}},

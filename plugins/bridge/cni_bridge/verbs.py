@@ -4,7 +4,8 @@ from cni import ipam, plan
 from cni.errors import CheckFailed, CNIError, NotAvailable
 from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Rtnl
-from cni.result import Interface, Result
+from cni.result import Interface, Result, told_mtu
+from cni.versions import CURRENT
 from cni_bridge import settings
 from cni_bridge.wanted import Attached, removable, wanted
 
@@ -24,6 +25,8 @@ def add(call: "Call") -> Result:
         call.observe,
         lambda: removable(call, rtnl, namespace, said.ipam),
     )
+    if call.version == CURRENT and learnt.bridge is not None:  # its MTU follows its ports
+        learnt.bridge.mtu = getattr(rtnl.link(index=learnt.bridge.index), "mtu", 0)
     return _result(call, said, learnt)
 
 
@@ -38,13 +41,10 @@ def _result(call: "Call", said: settings.Settings, learnt: Attached) -> Result:
     """Interfaces in Go's order: the bridge, the host end, the container's, and the leg in a VLAN."""
     bridge, pair = learnt.bridge, learnt.pair
     assert bridge is not None and pair is not None  # noqa: S101
-    interfaces = [
-        Interface(bridge.name, bridge.mac),
-        Interface(pair.host.name, pair.host.mac),
-        Interface(pair.container.name, pair.container.mac, call.netns),
-    ]
+    links = [(bridge, ""), (pair.host, ""), (pair.container, call.netns)]
     if learnt.leg is not None:
-        interfaces.append(Interface(learnt.leg.name, learnt.leg.mac))
+        links.append((learnt.leg, ""))
+    interfaces = [Interface(link.name, link.mac, sandbox, told_mtu(link.mtu, call.version)) for link, sandbox in links]
     if learnt.result is None:
         return Result(interfaces, dns=said.dns)
     found = learnt.result

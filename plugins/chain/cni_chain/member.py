@@ -45,6 +45,8 @@ class Member(Effect):
     def run(self, verb: str) -> "Any":
         """The member's answer; its error as it is, with its name and the verb in front."""
         request = self.entry.request(self.call, self.latest.document)
+        if verb == "STATUS":
+            return self._named(verb, lambda: delegate.ready(self.call, self.entry.type, request))
         return self._named(verb, lambda: delegate.run(self.call, self.entry.type, verb, request))
 
     def _named(self, verb: str, work: "Callable[[], Any]") -> "Any":

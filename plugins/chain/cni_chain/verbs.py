@@ -2,7 +2,7 @@
 
 from cni import delegate, plan
 from cni.config import chosen, member
-from cni.errors import CNIError, InvalidConfig
+from cni.errors import CNIError, InvalidConfig, NotAvailable
 from cni_chain import settings
 from cni_chain.member import Latest, Member, Standing
 from cni_chain.underway import UnderWay, Whole
@@ -49,7 +49,8 @@ def _checked(call: "Call") -> "list[Entry]":
         try:
             delegate.find(entry.type, call.path)
         except CNIError as error:
-            raise InvalidConfig(error.msg, f"{error.details} (plugins[{place}])") from None
+            kind = NotAvailable if call.verb == "STATUS" else InvalidConfig
+            raise kind(error.msg, f"{error.details} (plugins[{place}])") from None
     return entries
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Leases(Effect):
     """One address of each set; the value is the list of (range, address). On DEL and GC there are no sets."""
 
-    __slots__ = ("requested", "sets", "store")
+    __slots__ = ("expected", "requested", "sets", "store")
 
     def __init__(
         self,
@@ -25,11 +25,14 @@ class Leases(Effect):
         data_dir: str,
         sets: "list[RangeSet] | None" = None,
         requested: "list[Address] | None" = None,
+        expected: "Iterable[Address]" = (),
     ) -> None:
+        """``expected`` are the addresses that CHECK's prevResult gives the attachment."""
         super().__init__(attachment)
         self.store = Store(data_dir, attachment.network)
         self.sets = sets or []
         self.requested = requested or []
+        self.expected = [address for address in expected if any(one.holding(address) for one in self.sets)]
 
     def identify(self, attachment: "Attachment") -> str:
         """A lease's content."""
@@ -103,7 +106,7 @@ class Leases(Effect):
         return member, wanted
 
     def compare(self) -> None:
-        """Some lease of the attachment is there."""
+        """Some lease of the attachment is there, and that of each expected address of the ranges."""
         who = self.attachment
         with self.store:
             if not self.store.holds(who.container, who.ifname):
@@ -111,6 +114,13 @@ class Leases(Effect):
                     f"host-local: Failed to find address added by container {who.container}",
                     f"{who} has no lease in {self.store.folder}",
                 )
+            held = self.store.leases(who.container, who.ifname) if self.expected else []
+        lost = [str(address) for address in self.expected if address not in held]
+        if lost:
+            raise CheckFailed(
+                f"host-local: Failed to find address added by container {who.container}: {', '.join(lost)}",
+                f"prevResult has it, and {who} has no lease of it in {self.store.folder}",
+            )
 
     def remove(self) -> None:
         """Release by id and interface, whatever the ranges say today."""

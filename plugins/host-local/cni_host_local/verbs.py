@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from cni.address import Address
     from cni.skel import Call
 
 # Go reads resolv.conf by lines of less than this many bytes.
@@ -62,10 +63,19 @@ def delete(call: "Call") -> None:
 
 
 def check(call: "Call") -> None:
-    """Some lease of the attachment must be there."""
+    """A lease of the attachment must be there for each address of prevResult that is of the ranges; one at least."""
     said = settings.read(call)
-    leases = Leases(call.attachment, settings.data_dir(call), said.sets, said.requested)
+    leases = Leases(call.attachment, settings.data_dir(call), said.sets, said.requested, _own(call))
     plan.compare(_plan(leases), call.observe)
+
+
+def _own(call: "Call") -> "list[Address]":
+    """The addresses that prevResult gives this interface, or none in particular."""
+    previous = call.previous()
+    if previous is None:
+        return []
+    others = {place for place, interface in enumerate(previous.interfaces) if interface.name != call.attachment.ifname}
+    return [ip.address.address for ip in previous.ips if ip.interface not in others]
 
 
 def gc(call: "Call") -> None:

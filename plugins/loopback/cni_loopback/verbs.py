@@ -4,7 +4,7 @@ from cni import plan
 from cni.address import Prefix
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel.namespace import Namespace
-from cni.result import Interface, IPConfig, Result
+from cni.result import Interface, IPConfig, Result, told_mtu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _LOOPBACK = (Prefix.parse("127.0.0.0/8"), Prefix.parse("::1/128"))
 
 
 class LoopbackUp(plan.Effect):
-    """``lo`` is up in the container's namespace; the value is its addresses."""
+    """``lo`` is up in the container's namespace; the value is its MTU and its addresses."""
 
     __slots__ = ("namespace",)
 
@@ -32,7 +32,7 @@ class LoopbackUp(plan.Effect):
             raise CNIError(f"no link lo in {self.namespace.path}")
         return link
 
-    def make(self) -> list[Prefix]:
+    def make(self) -> "tuple[int, list[Prefix]]":
         """Refuse a ``lo`` that has other than loopback addresses, before it is touched."""
         rtnl, link = self.namespace.rtnl, self._link
         for address in rtnl.addresses(link.index):
@@ -43,7 +43,7 @@ class LoopbackUp(plan.Effect):
                 )
         if not link.up:
             rtnl.set_link(link.index, up=True)
-        return [address.prefix for address in rtnl.addresses(link.index)]
+        return link.mtu, [address.prefix for address in rtnl.addresses(link.index)]
 
     def compare(self) -> None:
         """Up is all there is to it."""
@@ -74,11 +74,12 @@ def add(call: "Call") -> Result:
     if previous is not None:
         return previous
     ips = []
+    mtu, addresses = values[0]
     for version in (4, 6):
-        first = next((prefix for prefix in values[0] if prefix.version == version), None)
+        first = next((prefix for prefix in addresses if prefix.version == version), None)
         if first is not None:
             ips.append(IPConfig(first, interface=0))
-    return Result([Interface("lo", "00:00:00:00:00:00", call.netns)], ips)
+    return Result([Interface("lo", "00:00:00:00:00:00", call.netns, told_mtu(mtu, call.version))], ips)
 
 
 def delete(call: "Call") -> None:
