@@ -92,10 +92,10 @@ def survey(plugin: str, node: Node, store: Path) -> dict[str, Imports]:
     """What every verb of a plugin imports, for one pod that comes and goes among another's things."""
     conf, pods = configuration(plugin, store), [node.pod(), node.pod()]
     first = dict(conf)
-    if plugin == "chain":  # so that nothing is made or removed for the first or the last time
+    if plugin in ("chain", "portmap"):  # so that nothing is made or removed for the first or the last time
         ports = {"portMappings": [{"hostPort": 8098, "containerPort": 80, "protocol": "tcp"}]}
         first["runtimeConfig"] = ports
-    if plugin in ("bridge", "chain"):
+    if plugin in ("bridge", "chain", "portmap"):
         imported(node, pods[1], plugin, "ADD", first)
     own, found = of_the_interpreter(), dict[str, Imports]()
     for verb in VERBS:

@@ -9,6 +9,8 @@ from pathlib import Path
 from sides import NamedNetns, Plugins, Side
 from table import Row, Series
 
+from node.flows import Tracked, track, tracked
+
 COLD, WARM, CHAIN, CHAIN_WARM, PEER, AVARK = "ours", "ours, warm", "chain", "chain, warm", "Go", "netavark"
 # Ours, the peer, and the ratios that ADD and DEL are to keep within.
 TARGETS: tuple[tuple[str, str, float | None, float | None], ...] = (
@@ -98,6 +100,64 @@ def leases(side: Plugins, store: Path, count: int, runs: int) -> Row:
     side.members[0]["ipam"]["dataDir"] = base
     empty, full = Series("0 leases", sides["empty"]), Series(f"{count} leases", sides["full"])
     return Row(f"host-local ADD and DEL, {side.name}", full, empty, 1.2)
+
+
+def status(sides: Iterable[Plugins], peer: Plugins | None, runs: int) -> list[Row]:
+    """STATUS of three plugins, one after another as containerd asks every five seconds.
+
+    Debian's Go plugins do not have the verb, and newer ones do little but start, bridge its IPAM plugin too: VERSION
+    of these stands for it.
+    """
+    asked = [(side, "STATUS") for side in sides] + ([(peer, "VERSION")] if peer else [])
+    found: dict[str, list[float]] = {side.name: [] for side, _ in asked}
+    for number in range(runs + 1):
+        for side, verb in asked:
+            members = [*side.members, {"type": "loopback"}, *([{"type": "host-local"}] if side is peer else [])]
+            took = side.ask(verb, members) * 1000
+            if number:  # the first one reads the files
+                found[side.name].append(took)
+    go = Series(f"{peer.name}, VERSION", found[peer.name]) if peer else None
+    what = "STATUS of bridge, portmap and loopback"
+    names = [side.name for side, _ in asked if side is not peer]
+    return [Row(what, Series(name, found[name]), go, missing="" if go else PEER) for name in names]
+
+
+# UDP ports that are published while flows of others are tracked: a resolver's, and one that nobody else uses.
+_UDP_PORTS = [{"hostPort": port, "containerPort": port, "protocol": "udp"} for port in (53, 5353)]
+# How much longer portmap may take where many flows are tracked: milliseconds.
+_MORE = 500.0
+
+
+def others(count: int) -> list[Tracked]:
+    """Flows through a node: one in five to a resolver, the others to port 443."""
+    places = ((number, divmod(number, 250)) for number in range(count))
+    return [
+        Tracked((f"198.18.{high % 250}.{low + 1}", 1024 + number % 60000), ("203.0.113.9", 443 if number % 5 else 53))
+        for number, (high, low) in places
+    ]
+
+
+def flows(pairs: Iterable[tuple[Plugins, Plugins]], count: int, runs: int) -> list[Row]:
+    """What portmap takes more with ``count`` flows than with none: each pair is a side with flows and one without."""
+    rows, pod = [], NamedNetns("bench-pod")
+    try:
+        for full, empty in pairs:
+            more: dict[str, list[float]] = {"ADD": [], "DEL": []}
+            for _ in range(runs):
+                # Go's ADD removes those to a resolver
+                if tracked(full.node) < count:
+                    full.node.run("conntrack", "-F", check=False)
+                    track(full.node, others(count))
+                for verb, values in more.items():
+                    took = [side.ports(verb, pod.path, _UDP_PORTS) for side in (full, empty)]
+                    values.append((took[0] - took[1]) * 1000)
+            for verb, values in more.items():
+                bound = Series("at most", [_MORE])
+                target = None if full.name == PEER else 1.0
+                rows.append(Row(f"portmap {verb}: more with {count} flows", Series(full.name, values), bound, target))
+    finally:
+        pod.close()
+    return rows
 
 
 class Crowd:

@@ -36,10 +36,12 @@ class Scale(NamedTuple):
     at_once: int
     at_once_runs: int
     calls: tuple[int, int]
+    flows: int
+    flow_runs: int
 
 
-FULL = Scale(41, 10, (0, 100, 250, 500, 1000), 15, 30_000, 50, 5, (100, 10_000))
-QUICK = Scale(5, 2, (0, 20), 3, 1_000, 10, 1, (20, 100))
+FULL = Scale(41, 10, (0, 100, 250, 500, 1000), 15, 30_000, 50, 5, (100, 10_000), 100_000, 7)
+QUICK = Scale(5, 2, (0, 20), 3, 1_000, 10, 1, (20, 100), 5_000, 2)
 
 
 class Bench:
@@ -134,6 +136,27 @@ class Bench:
             missing = ", ".join(each for each in (name, PEER) if each not in found)
             self.rows.append(Row(f"{count} pods at once", ours, peer, target, True, "pods/s", missing))
 
+    def status(self) -> None:
+        """What a runtime asks again and again."""
+        self.step(f"STATUS, {self.scale.runs} times on each side")
+        found = {side.name: side for side in self.sides(COLD, WARM, PEER) if isinstance(side, Plugins)}
+        ours = [side for name, side in found.items() if name != PEER]
+        self.rows += measure.status(ours, found.get(PEER), self.scale.runs)
+
+    def flows(self) -> None:
+        """UDP ports on a node that tracks many flows."""
+        self.step(f"{self.scale.flows} flows, {self.scale.flow_runs} times on each side")
+        full, empty = self.sides(COLD, PEER), self.sides(COLD, PEER)
+        for number, sides in enumerate((full, empty)):  # so that there is a bridge that leads to the address
+            for side in sides:
+                self.pods.fill(side, [number])
+        pairs = [
+            (one, other)
+            for one, other in zip(full, empty, strict=True)
+            if isinstance(one, Plugins) and isinstance(other, Plugins)
+        ]
+        self.rows += measure.flows(pairs, self.scale.flows, self.scale.flow_runs)
+
     def memory(self) -> None:
         """What the fork server needs."""
         self.step(f"{self.scale.calls[1]} calls of the fork server")
@@ -160,7 +183,15 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pycni-bench-")))
         bench = Bench(stack, QUICK if said.quick else FULL, folder)
-        for part in (Bench.chains, Bench.leases, Bench.crowd, Bench.throughput, Bench.memory):
+        for part in (
+            Bench.chains,
+            Bench.leases,
+            Bench.crowd,
+            Bench.throughput,
+            Bench.status,
+            Bench.flows,
+            Bench.memory,
+        ):
             bench.part(part)
     about = described()
     print(table.text(bench.rows), about, sep="\n\n")

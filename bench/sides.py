@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ class Plugins(Side):
         document = {"cniVersion": "1.0.0", "name": "bench", **entry}
         if result:
             document["prevResult"] = result
-        if entry["type"] != "bridge":
+        if entry["type"] != "bridge" and "runtimeConfig" not in document:
             port = {"hostPort": 20000 + number, "containerPort": 80, "protocol": "tcp"}
             document["runtimeConfig"] = {"portMappings": [port]}
         return run([f"{self.binaries}/{entry['type']}"], document, environ)
@@ -146,6 +146,23 @@ class Plugins(Side):
         with inside(self.node.path):
             for entry in reversed(self._entries):
                 total += self._call("DEL", number, netns, ifname, entry, result)[0]
+        return total
+
+    def ports(self, verb: str, netns: str, mappings: list[Object]) -> float:
+        """One call of portmap alone, for a pod with an address that no other has."""
+        result = {"cniVersion": "1.0.0", "ips": [{"address": "10.99.255.9/16"}]}
+        document = {**self.members[1], "runtimeConfig": {"portMappings": mappings}}
+        with inside(self.node.path):
+            return self._call(verb, 0, netns, "eth0", document, result)[0]
+
+    def ask(self, verb: str, members: Iterable[Object]) -> float:
+        """One call of each plugin that needs no pod: STATUS, VERSION."""
+        environ = {"CNI_COMMAND": verb, "CNI_PATH": self.binaries, "CNI_FORKSERVER": self.socket}
+        total = 0.0
+        with inside(self.node.path):
+            for entry in members:
+                document = {"cniVersion": "1.1.0", "name": "bench", **entry}
+                total += run([f"{self.binaries}/{entry['type']}"], document, environ)[0]
         return total
 
     def ipam(self, verb: str, number: int) -> float:

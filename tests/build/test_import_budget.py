@@ -52,6 +52,17 @@ def test_no_list_has_what_is_dear() -> None:
         assert DEAR.isdisjoint(at.read_text().split()), at.name
 
 
+@pytest.mark.parametrize("plugin", imports.PLUGINS)
+def test_status_imports_nothing_that_makes_or_removes(plugin: str) -> None:
+    """containerd 2 asks each plugin of the list every five seconds: no message classes, no effects, no second verb."""
+    listed = (imports.LISTS / f"{plugin}-STATUS.txt").read_text().split()
+    rooms = ("wanted", "device", "gateway", "port", "store", "leases", "hostports", "change", "layout", "localnet")
+    other = {f"cni_{each.replace('-', '_')}.{room}" for each in imports.PLUGINS for room in rooms}
+    other |= {f"cni.kernel.{room}" for room in ("nftables", "records", "namespace", "sysctl", "conntrack")}
+    assert not [name for name in listed if name.startswith("pyroute2") or name in other]
+    assert len(listed) <= 1.6 * len((imports.LISTS / f"{plugin}-VERSION.txt").read_text().split()) + 36
+
+
 def test_an_import_that_creeps_in_is_seen(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The survey tells modules of the library as well as ours, and those that a call imports late."""
     found = imports.survey("loopback", node, node.data_dir)

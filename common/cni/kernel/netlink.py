@@ -159,7 +159,9 @@ class Netlink:
         return int.from_bytes(cookie, sys.byteorder)
 
     def encode(self, message: "Any", kind: int, flags: int) -> bytearray:
-        """A pyroute2 message with its header filled in: type, flags and the next sequence number."""
+        """A message with its header filled in: type, flags and the next sequence number; pyroute2's, or a body as bytes."""
+        if isinstance(message, bytes):
+            return bytearray(self.packed(message, kind, flags))
         self._sequence += 1
         message["header"].update(
             {"type": kind, "flags": flags | F_REQUEST, "sequence_number": self._sequence, "pid": 0}

@@ -113,19 +113,6 @@ class Rule:
         return found
 
 
-class BaseChain:
-    """A chain at a hook: the hook's number, and the policy (0 drop, 1 accept)."""
-
-    __slots__ = ("hook", "name", "policy", "table")
-
-    def __init__(self, message: "Any") -> None:
-        self.table: str = message.get_attr("NFTA_CHAIN_TABLE")
-        self.name: str = message.get_attr("NFTA_CHAIN_NAME")
-        self.hook: int = message.get_attr("NFTA_CHAIN_HOOK").get_attr("NFTA_HOOK_HOOKNUM")
-        policy = message.get_attr("NFTA_CHAIN_POLICY")
-        self.policy: int = 1 if policy is None else policy
-
-
 class NftablesError(CNIError):
     """A transaction failed; the message names the first object at fault.
 
@@ -446,11 +433,6 @@ class Nftables(Netlink):
         """Table and name of every chain of a family; for GC."""
         found = self._get(messages().nft_chain_msg(), GETCHAIN, family, [], F_DUMP)
         return [(chain.get_attr("NFTA_CHAIN_TABLE"), chain.get_attr("NFTA_CHAIN_NAME")) for chain in found]
-
-    def base_chains(self, family: int) -> "list[BaseChain]":
-        """The chains of a family that hang at a hook; for STATUS."""
-        found = self._get(messages().nft_chain_msg(), GETCHAIN, family, [], F_DUMP)
-        return [BaseChain(chain) for chain in found if chain.get_attr("NFTA_CHAIN_HOOK") is not None]
 
     def has_set(self, family: int, table: str, name: str) -> bool:
         """Whether the set or map exists."""

@@ -13,7 +13,7 @@ from errno import EACCES, EADDRNOTAVAIL, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOD
 
 from cni.address import Address, Prefix
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, ROUTE, Answer, KernelError, Netlink, attributes
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, ROUTE, Answer, KernelError, Netlink, attribute, attributes
 from cni.names import is_text
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ _PROTO_BOOT, _RTN_UNICAST, RTN_LOCAL = 3, 1, 2
 # linux/if_link.h, linux/if.h
 _LINK_HEADER = struct.Struct("=BxHiII")
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_OPERSTATE = 1, 3, 4, 5, 10, 16
-_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_PROMISCUITY = 18, 20, 30
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK, _IFLA_PROMISCUITY = 18, 20, 29, 30
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _BRPORT_STATE, _BRPORT_MODE, _BRPORT_ISOLATED, _BR_VLAN_FILTERING = 1, 4, 33, 7
 # linux/rtnetlink.h
@@ -197,12 +197,11 @@ class Rtnl(Netlink):
 
     def link(self, name: str = "", index: int = 0) -> Link | None:
         """The link of that name or index, None if there is none."""
-        attributes: list[tuple[str, Any]] = [("IFLA_EXT_MASK", _VF_SKIP)]
         if not is_text(name):
             return None
+        message = _LINK_HEADER.pack(AF_UNSPEC, 0, index, 0, 0) + attribute(_IFLA_EXT_MASK, struct.pack("=I", _VF_SKIP))
         if name:
-            attributes.append(("IFLA_IFNAME", name))
-        message = self._link_message(index, attributes)
+            message += attribute(_IFLA_IFNAME, name.encode() + b"\0")
         try:
             answers = self.request(message, _GETLINK)
         except KernelError as error:

@@ -1,21 +1,23 @@
-"""The verbs of bridge."""
+"""The verbs of bridge. STATUS is asked every few seconds: what it does not need is imported by the others."""
 
 from cni import ipam, plan
 from cni.errors import CheckFailed, CNIError, NotAvailable
-from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Rtnl
 from cni.result import Interface, Result, told_mtu
 from cni.versions import CURRENT
 from cni_bridge import settings
-from cni_bridge.wanted import Attached, removable, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.skel import Call
+    from cni_bridge.wanted import Attached
 
 
 def add(call: "Call") -> Result:
     """Attach the container to the bridge."""
+    from cni.kernel.namespace import Namespace
+    from cni_bridge.wanted import Attached, removable, wanted
+
     said = settings.read(call)
     _settle(said)
     namespace = Namespace(call.netns)
@@ -37,7 +39,7 @@ def _settle(said: settings.Settings) -> None:
         capable.settle(said)
 
 
-def _result(call: "Call", said: settings.Settings, learnt: Attached) -> Result:
+def _result(call: "Call", said: settings.Settings, learnt: "Attached") -> Result:
     """Interfaces in Go's order: the bridge, the host end, the container's, and the leg in a VLAN."""
     bridge, pair = learnt.bridge, learnt.pair
     assert bridge is not None and pair is not None  # noqa: S101
@@ -53,6 +55,9 @@ def _result(call: "Call", said: settings.Settings, learnt: Attached) -> Result:
 
 def check(call: "Call") -> None:
     """Compare what should be with what is; what should be is prevResult."""
+    from cni.kernel.namespace import Namespace
+    from cni_bridge.wanted import Attached, wanted
+
     said = settings.read(call)
     _settle(said)
     namespace = Namespace(call.netns)
@@ -65,6 +70,9 @@ def check(call: "Call") -> None:
 
 def delete(call: "Call") -> None:
     """Remove all that there is of the attachment; an unreadable part of the configuration does not keep the rest."""
+    from cni.kernel.namespace import Namespace
+    from cni_bridge.wanted import removable
+
     errors: list[Exception] = []
     delegate = ""
     try:
@@ -83,6 +91,7 @@ def delete(call: "Call") -> None:
 def gc(call: "Call") -> None:
     """Remove what the network has on this node and no valid attachment owns."""
     from cni import valid
+    from cni_bridge.wanted import removable
 
     rtnl = Rtnl()
     for effect, identity in valid.collect(call, lambda: removable(call, rtnl, None, ipam.type_of(call))):

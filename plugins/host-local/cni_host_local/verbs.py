@@ -1,28 +1,31 @@
-"""The verbs of host-local. The container's namespace is not entered."""
+"""The verbs of host-local. The container's namespace is not entered.
+
+STATUS is asked every few seconds: what it does not need is imported by the others.
+"""
 
 import os
 
-from cni import plan, regular
 from cni.address import Prefix
 from cni.errors import CNIError, NotAvailable
 from cni.result import DNS, IPConfig, Result
 from cni_host_local import settings
-from cni_host_local.leases import Leases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from cni import plan
     from cni.address import Address
     from cni.skel import Call
+    from cni_host_local.leases import Leases
 
 # Go reads resolv.conf by lines of less than this many bytes.
 _LINE_MAX = 1 << 16
 _RESOLV_CONF_MAX = 1 << 20
 
 
-def _plan(leases: Leases, tell: "Callable[[Any], object]" = lambda value: None) -> "plan.Plan":
+def _plan(leases: "Leases", tell: "Callable[[Any], object]" = lambda value: None) -> "plan.Plan":
     def stages() -> "plan.Stages":
         values = yield [leases]
         if values:
@@ -34,6 +37,7 @@ def _plan(leases: Leases, tell: "Callable[[Any], object]" = lambda value: None) 
 def _dns(path: str) -> DNS | None:
     if not path:
         return None
+    from cni import regular
     from cni_host_local import resolvconf
 
     try:
@@ -48,6 +52,9 @@ def _dns(path: str) -> DNS | None:
 
 def add(call: "Call") -> Result:
     """Lease one address of each range set."""
+    from cni import plan
+    from cni_host_local.leases import Leases
+
     said = settings.read(call)
     dns = _dns(said.resolv_conf)
     leases = Leases(call.attachment, settings.data_dir(call), said.sets, said.requested)
@@ -59,11 +66,17 @@ def add(call: "Call") -> Result:
 
 def delete(call: "Call") -> None:
     """Release the attachment's leases; nothing of the configuration but the folder matters, so none of it can prevent it."""
+    from cni import plan
+    from cni_host_local.leases import Leases
+
     plan.remove(_plan(Leases(call.attachment, settings.data_dir(call))), call.observe)
 
 
 def check(call: "Call") -> None:
     """A lease of the attachment must be there for each address of prevResult that is of the ranges; one at least."""
+    from cni import plan
+    from cni_host_local.leases import Leases
+
     said = settings.read(call)
     leases = Leases(call.attachment, settings.data_dir(call), said.sets, said.requested, _own(call))
     plan.compare(_plan(leases), call.observe)
@@ -81,6 +94,7 @@ def _own(call: "Call") -> "list[Address]":
 def gc(call: "Call") -> None:
     """Release the leases whose attachment is not among the valid ones."""
     from cni import valid
+    from cni_host_local.leases import Leases
 
     leases = Leases(call.attachment, settings.data_dir(call))
     for _, content in valid.collect(call, _plan(leases)):

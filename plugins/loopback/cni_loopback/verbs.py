@@ -3,13 +3,13 @@
 from cni import plan
 from cni.address import Prefix
 from cni.errors import CheckFailed, CNIError, Refused
-from cni.kernel.namespace import Namespace
 from cni.result import Interface, IPConfig, Result, told_mtu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Link
     from cni.skel import Call
 
@@ -21,7 +21,7 @@ class LoopbackUp(plan.Effect):
 
     __slots__ = ("namespace",)
 
-    def __init__(self, call: "Call", namespace: Namespace) -> None:
+    def __init__(self, call: "Call", namespace: "Namespace") -> None:
         super().__init__(call.attachment)
         self.namespace = namespace
 
@@ -68,6 +68,8 @@ def _plan(effect: LoopbackUp, values: "list[Any]") -> "plan.Plan":
 
 def add(call: "Call") -> Result:
     """Bring ``lo`` up; a prevResult is passed through."""
+    from cni.kernel.namespace import Namespace
+
     previous = call.previous()
     values: list[Any] = []
     plan.make(_plan(LoopbackUp(call, Namespace(call.netns)), values), call.observe)
@@ -84,6 +86,8 @@ def add(call: "Call") -> Result:
 
 def delete(call: "Call") -> None:
     """Set ``lo`` down; without a namespace there is nothing to do."""
+    from cni.kernel.namespace import Namespace
+
     namespace = Namespace.remaining(call.netns, call.say)
     if namespace is not None:
         plan.remove(_plan(LoopbackUp(call, namespace), []), call.observe)
@@ -91,6 +95,8 @@ def delete(call: "Call") -> None:
 
 def check(call: "Call") -> None:
     """``lo`` must be up."""
+    from cni.kernel.namespace import Namespace
+
     plan.compare(_plan(LoopbackUp(call, Namespace(call.netns)), []), call.observe)
 
 

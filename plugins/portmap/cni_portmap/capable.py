@@ -1,13 +1,13 @@
 """What a configuration asks of the node's kernel: the backend of the host ports."""
 
 from cni.kernel import backend
-from cni.kernel.transaction import INET
-from cni_portmap.layout import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_portmap.settings import Settings
 
+# As ``cni_portmap.layout`` has it, which STATUS does not import.
+INET, TABLE = 1, "pycni_hostports"
 _PARTS = (backend.NAT, backend.FIB, backend.CONNECTIONS, backend.MASQUERADE)
 
 

@@ -4,8 +4,8 @@ No accept of ours could help: a packet has to be accepted by every base chain of
 """
 
 from cni.errors import CNIError, NotAvailable
-from cni.kernel import iptables, nftables, program
-from cni.kernel.transaction import FORWARD, INET, IPV4, IPV6
+from cni.kernel import program
+from cni.kernel.hooks import FORWARD, Hooks
 from cni_portmap import capable
 
 TYPE_CHECKING = False
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from cni_portmap.settings import Settings
 
 _DROP = 0
-_NAMES = {INET: "inet", IPV4: "ip", IPV6: "ip6"}
+# families of nf_tables (NFPROTO_…)
+_NAMES = {1: "inet", 2: "ip", 10: "ip6"}
 
 
 class Dropping:
@@ -37,6 +38,8 @@ def need_programs(said: "Settings") -> None:
         raise NotAvailable(fault.msg, fault.details) from None
     wanted = []
     if said.backend == "iptables":
+        from cni.kernel import iptables
+
         wanted = [f"{iptables.to_make(4)}{part}" for part in ("", "-save", "-restore")]
     elif any(said.conditions.values()):
         wanted = ["nft"]
@@ -48,13 +51,23 @@ def need_programs(said: "Settings") -> None:
 
 def chains_that_drop() -> "Iterator[Dropping]":
     """Those of nftables (iptables-nft's among them), then those of iptables-legacy."""
-    kernel = nftables.here()
-    for family, word in _NAMES.items():
-        for chain in kernel.base_chains(family):
-            if chain.hook == FORWARD and chain.policy == _DROP:
-                rules = len(kernel.rules(family, chain.table, chain.name))
-                where = f"chain {chain.name} of table {word} {chain.table}"
-                yield Dropping(where, _remedy(word, chain.table, chain.name), rules)
+    try:
+        kernel = Hooks()
+    except OSError:  # a kernel without netfilter's netlink
+        kernel = None
+    for chain in kernel.base_chains() if kernel else ():
+        word = _NAMES.get(chain.family)
+        if kernel and word and chain.hook == FORWARD and chain.policy == _DROP:
+            where = f"chain {chain.name} of table {word} {chain.table}"
+            yield Dropping(where, _remedy(word, chain.table, chain.name), kernel.rules(chain))
+    if kernel:
+        kernel.close()
+    yield from _legacy_that_drop()
+
+
+def _legacy_that_drop() -> "Iterator[Dropping]":
+    from cni.kernel import iptables
+
     for version in (4, 6):
         name = iptables.legacy(version, "filter")
         if name:

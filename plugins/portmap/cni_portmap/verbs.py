@@ -1,11 +1,7 @@
-"""The verbs of portmap."""
+"""The verbs of portmap. STATUS is asked every few seconds: what it does not need is imported by the others."""
 
-from cni import plan
 from cni.errors import LimitedConnectivity
-from cni.kernel.namespace import Namespace
-from cni.kernel.rtnl import Rtnl
 from cni_portmap import settings
-from cni_portmap.wanted import removable, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +16,12 @@ def add(call: "Call") -> "Result":
     targets = settings.targets(said, previous, call.attachment.ifname)
     if not targets:
         return previous
+    from cni import plan
+    from cni.kernel.namespace import Namespace
+    from cni.kernel.rtnl import Rtnl
     from cni_portmap import capable
     from cni_portmap.holder import host_link
+    from cni_portmap.wanted import removable, wanted
 
     capable.settle(said)
     rtnl, namespace = Rtnl(), Namespace.remaining(call.netns, call.say)
@@ -36,6 +36,11 @@ def add(call: "Call") -> "Result":
 
 def check(call: "Call") -> None:
     """Compare what should be with what is."""
+    from cni import plan
+    from cni.kernel.namespace import Namespace
+    from cni.kernel.rtnl import Rtnl
+    from cni_portmap.wanted import wanted
+
     said = settings.read(call)
     previous = settings.previous(call)
     targets = settings.targets(said, previous, call.attachment.ifname)
@@ -49,6 +54,11 @@ def check(call: "Call") -> None:
 
 def delete(call: "Call") -> None:
     """Remove all that there is of the attachment; without looking at runtimeConfig, and without need of prevResult."""
+    from cni import plan
+    from cni.kernel.namespace import Namespace
+    from cni.kernel.rtnl import Rtnl
+    from cni_portmap.wanted import removable
+
     # one that cannot be opened is an error: without it the rules of its other interfaces would be taken for this one's
     rtnl, namespace = Rtnl(), Namespace.remaining(call.netns, call.say)
     plan.remove(lambda: removable(call, rtnl, namespace), call.observe)
@@ -57,6 +67,8 @@ def delete(call: "Call") -> None:
 def gc(call: "Call") -> None:
     """Remove what the network has on this node and no valid attachment owns."""
     from cni import valid
+    from cni.kernel.rtnl import Rtnl
+    from cni_portmap.wanted import removable
 
     rtnl = Rtnl()
     for effect, identity in valid.collect(call, lambda: removable(call, rtnl, None)):
