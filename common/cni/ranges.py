@@ -1,9 +1,9 @@
-"""netaddr's networks and ranges, without its ``__init__`` (which loads OUI tables) and without ``pprint`` and ``re``.
+"""netaddr's ranges, without its ``__init__`` (which loads OUI tables) and without ``pprint`` and ``re``.
 
 36 ms become 4. Only numbers go in and out: reading and printing addresses is ``cni.address``'s, with Go's rules.
 """
 
-from cni.address import Address, Prefix
+from cni.address import Address
 from cni.lean import Library, Quiet
 
 TYPE_CHECKING = False
@@ -20,11 +20,6 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
 
 # netaddr 1.x; its modules state no version of their own, the project's metadata and lock file pin it
 _LIBRARY = Library("netaddr", _placeholders, lambda: True)
-
-
-def network(prefix: Prefix) -> "Any":
-    """A ``netaddr.IPNetwork`` of the prefix's network."""
-    return _LIBRARY.load("netaddr.ip").IPNetwork((int(prefix.address), prefix.length), version=prefix.version)
 
 
 def between(first: Address, last: Address) -> "Any":

@@ -30,7 +30,7 @@ RANGE = Table(
 class Range:
     """Addresses from ``start`` to ``end`` of one subnet; ``gateway`` is named in results and not handed out."""
 
-    __slots__ = ("end", "gateway", "numbers", "start", "subnet")
+    __slots__ = ("end", "gateway", "start", "subnet")
 
     def __init__(
         self, subnet: Prefix | None, start: Address | None, end: Address | None, gateway: Address | None
@@ -45,9 +45,10 @@ class Range:
                 f"Network has host bits set. For a subnet mask of length {subnet.length} "
                 f"the network address is {subnet.network.address}"
             )
-        net = ranges.network(subnet)
-        last = net.last - 1 if subnet.version == 4 else net.last
-        first_host = ranges.address(net.first + 1, subnet.version)
+        # by plain numbers: STATUS completes ranges too, and netaddr is for those who walk through them
+        host_bits = (1 << subnet.address.bits - subnet.length) - 1
+        last = int(subnet.address) + host_bits - (subnet.version == 4)
+        first_host = subnet.address + 1
         self.subnet = subnet
         self.gateway = gateway or first_host
         if start is not None and (start not in subnet or (end is not None and int(start) > int(end))):
@@ -57,7 +58,11 @@ class Range:
             raise ValueError(f"RangeEnd {end} not in network {subnet}")
         # a start at the broadcast address, given alone, is the whole range
         self.end = end or ranges.address(max(last, int(self.start)), subnet.version)
-        self.numbers = ranges.between(self.start, self.end)
+
+    @property
+    def numbers(self) -> "Any":
+        """The addresses as a ``netaddr.IPRange``."""
+        return ranges.between(self.start, self.end)
 
     @classmethod
     def read(cls, found: "dict[str, Any]") -> "Range":
@@ -70,13 +75,13 @@ class Range:
         return self.subnet.version
 
     def __contains__(self, address: Address) -> bool:
-        return address.version == self.version and self.numbers.first <= int(address) <= self.numbers.last
+        return address.version == self.version and int(self.start) <= int(address) <= int(self.end)
 
     def overlaps(self, other: "Range") -> bool:
         """Whether the two share an address (intervals, not subnets)."""
         if self.version != other.version:
             return False
-        return bool(self.numbers.first <= other.numbers.last and other.numbers.first <= self.numbers.last)
+        return int(self.start) <= int(other.end) and int(other.start) <= int(self.end)
 
     def __str__(self) -> str:
         return f"{self.start}-{self.end}"
