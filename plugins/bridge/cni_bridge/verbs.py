@@ -27,8 +27,8 @@ def add(call: "Call") -> Result:
         call.observe,
         lambda: removable(call, rtnl, namespace, said.ipam),
     )
-    if call.version == CURRENT and learnt.bridge is not None:  # its MTU follows its ports
-        learnt.bridge.mtu = getattr(rtnl.link(index=learnt.bridge.index), "mtu", 0)
+    if call.version == CURRENT:  # its results have MTUs, and the bridge's follows its ports
+        learnt.bridge = rtnl.link(said.bridge) or learnt.bridge
     return _result(call, said, learnt)
 
 
