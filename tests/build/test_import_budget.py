@@ -58,7 +58,7 @@ def test_status_imports_nothing_that_makes_or_removes(plugin: str) -> None:
     listed = (imports.LISTS / f"{plugin}-STATUS.txt").read_text().split()
     rooms = ("wanted", "device", "gateway", "port", "store", "leases", "hostports", "change", "layout", "localnet")
     other = {f"cni_{each.replace('-', '_')}.{room}" for each in imports.PLUGINS for room in rooms}
-    other |= {f"cni.kernel.{room}" for room in ("nftables", "records", "namespace", "sysctl", "conntrack")}
+    other |= {f"cni.kernel.{room}" for room in ("expressions", "records", "namespace", "sysctl", "conntrack")}
     assert not [name for name in listed if name.startswith("pyroute2") or name in other]
     assert len(listed) <= 1.6 * len((imports.LISTS / f"{plugin}-VERSION.txt").read_text().split()) + 36
 
