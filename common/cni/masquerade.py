@@ -16,7 +16,7 @@ In nftables, by default, one table of our own::
             elements = { 10.1.2.5 . 24 }
         }
         chain postrouting {
-            type nat hook postrouting priority srcnat; policy accept;
+            type nat hook postrouting priority 1000; policy accept;
             ip daddr 224.0.0.0/4 return
             ip6 daddr ff00::/8 return
             ip saddr @pods_10.1.2.0/24 ip daddr != 10.1.2.0/24 masquerade
@@ -26,6 +26,8 @@ In nftables, by default, one table of our own::
 A packet costs one look-up a subnet, ADD and DEL two elements an address, however many pods there are. Verdict maps are
 avoided: the kernel checks every chain behind them at each change. The last address of a subnet takes the subnet's set
 and rule along, the last one of all the table.
+
+The chain comes after everybody's: who has decided already is not overruled (``undecided``).
 
 Two networks may each have a pod of the same address: its element is the younger's, and goes to another that has a record
 of it when that one ends. Records are searched for that only where the address is told to be shared.
@@ -40,17 +42,19 @@ from cni.kernel.records import Records
 from cni.kernel.transaction import ADDRESS, INET, INET_SERVICE, POSTROUTING, WORD, SetType, Transaction, pack
 from cni.names import COMMENT_MAX, beginning
 from cni.plan import Effect, all_of
+from cni.undecided import LAST, MASQ_BIT, Undecided, compared, is_guard, mark_legacy, unmark_legacy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cni.kernel.transaction import Expression
     from cni.names import Attachment
 
 TABLE = "pycni_masquerade"
 _CHAIN = "postrouting"
-_SRCNAT = 100
+# our chain by iptables'
+_CHAINS = {"POSTROUTING": _CHAIN}
 
 
 def attachments(kernel: Nftables, version: int) -> Records:
@@ -107,7 +111,7 @@ def _in_network(prefix: Prefix, equal: bool) -> "list[Expression]":
 class Masquerade(Effect):
     """The addresses of one attachment are masqueraded."""
 
-    __slots__ = ("backend", "living", "prefixes")
+    __slots__ = ("backend", "living", "prefixes", "say")
 
     def __init__(
         self,
@@ -115,15 +119,18 @@ class Masquerade(Effect):
         prefixes: "Sequence[Prefix]" = (),
         backend: str = "nftables",
         living: "Callable[[], set[Address]]" = set,
+        say: "Callable[[str], None]" = lambda line: None,
     ) -> None:
         """``prefixes`` are the addresses with their subnets' lengths; on DEL those that prevResult tells.
 
         ``living`` gives the addresses of the container's other interfaces, which Go's chain for it holds too.
+        ``say`` gets lines for people.
         """
         super().__init__(attachment)
         self.prefixes = list(prefixes)
         self.backend = backend
         self.living = living
+        self.say = say
 
     def identify(self, attachment: "Attachment") -> str:
         """The host link's name."""
@@ -136,8 +143,9 @@ class Masquerade(Effect):
 
             masquerade_go.add(self.attachment, self.prefixes)
             return
+        legacy = mark_legacy(_CHAINS, MASQ_BIT, self.say)
         kernel = nftables.here()
-        kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes))
+        kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes, legacy))
 
     def compare(self) -> None:
         """Records, elements and rules are there; or Go's, for the plugins may have been exchanged under a living pod."""
@@ -176,7 +184,15 @@ class Masquerade(Effect):
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
         kernel = nftables.here()
-        kernel.repeatedly(lambda: _Change(kernel).remove(identity))
+        gone = False
+
+        def change() -> None:
+            nonlocal gone
+            gone = _Change(kernel).remove(identity)
+
+        kernel.repeatedly(change)
+        if gone:
+            unmark_legacy(_CHAINS, self.say)
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[str]:  # type: ignore[override]
         """Ours by their records, and Go's by the network's name in their comments."""
@@ -204,15 +220,21 @@ class _Change:
         self.generation = kernel.generation()
         self.records = {version: attachments(kernel, version) for version in (4, 6)}
 
-    def make(self, attachment: "Attachment", prefixes: "list[Prefix]") -> None:
+    def make(
+        self, attachment: "Attachment", prefixes: "list[Prefix]", legacy: "Mapping[tuple[int, str], bool]"
+    ) -> None:
         """Add what is wanted, in place of what the attachment had; rules that somebody took away are put back."""
         transaction = Transaction(INET, TABLE)
         gone: dict[str, list[bytes]] = {}
-        rules = [comment for chain, comment in self.kernel.rule_comments(INET, TABLE) if chain == _CHAIN]
+        found = self.kernel.rule_comments(INET, TABLE)
+        order = Undecided(self.kernel, TABLE, _CHAINS, found, MASQ_BIT, legacy)
+        rules = [comment for chain, comment in found if chain == _CHAIN and not is_guard(comment)]
         if rules or self.kernel.has_table(INET, TABLE):
             gone = self._forget(transaction, attachment.link, *self._held(attachment.link))
-        if rules[:2] != ["", ""]:
+        whole = rules[:2] == ["", ""] and self._in_its_place()
+        if not whole:
             rules = self._table(transaction)
+        order.write(transaction, emptied=not whole)
         for prefix in dict.fromkeys(prefixes):
             self._admit(transaction, attachment, prefix, gone, rules)
         for version, records in self.records.items():
@@ -220,13 +242,22 @@ class _Change:
             records.write(transaction, attachment, [_fields(prefix) for prefix in mine])
         self.kernel.commit(transaction, self.generation)
 
+    def _in_its_place(self) -> bool:
+        """Whether the chain comes after everybody's: that of an earlier version did not."""
+        chain = self.kernel.chain(INET, TABLE, _CHAIN)
+        hook = chain.get_attr("NFTA_CHAIN_HOOK") if chain is not None else None
+        return hook is not None and hook.get_attr("NFTA_HOOK_PRIORITY") == LAST
+
     def _table(self, transaction: Transaction) -> "list[str]":
         """The table, or what is missing of it, with its rules anew: their comments."""
         transaction.add_table()
         for records in self.records.values():
             transaction.add_set(records.name, records.type)
-        transaction.add_chain(_CHAIN, "nat", POSTROUTING, _SRCNAT)
-        transaction.flush_chain(_CHAIN)
+        if self.kernel.chain(INET, TABLE, _CHAIN) is not None:
+            # one at another priority cannot be changed
+            transaction.flush_chain(_CHAIN)
+            transaction.delete_chain(_CHAIN)
+        transaction.add_chain(_CHAIN, "nat", POSTROUTING, LAST)
         for version in (4, 6):
             group = MULTICAST[version]
             expressions = [*nft.of_family(version), *_in_network(group, True), nft.RETURN]
@@ -307,18 +338,29 @@ class _Change:
                         gone.setdefault(name, []).append(key)
         return gone
 
-    def remove(self, link: str) -> None:
+    def remove(self, link: str) -> bool:
+        """Whether the table went with it."""
         owner, held = self._held(link)
-        if not held:
-            return
+        rules = self.kernel.rule_comments(INET, TABLE)
+        if not held and (rules or self.kernel.has_table(INET, TABLE)):
+            return False
         transaction = Transaction(INET, TABLE)
+        order = Undecided(self.kernel, TABLE, _CHAINS, rules)
+        if not held:  # somebody removed our table, and left what belongs to it
+            order.withdraw(transaction)
+            self.kernel.commit(transaction, self.generation)
+            return True
         gone = self._forget(transaction, link, owner, held)
-        if not any(self.kernel.holds_beside(INET, TABLE, r.name, gone[r.name]) for r in self.records.values()):
+        last = not any(self.kernel.holds_beside(INET, TABLE, r.name, gone[r.name]) for r in self.records.values())
+        if last:
             transaction = Transaction(INET, TABLE)
             transaction.delete_table()
+            order.withdraw(transaction)
         else:
             self._tidy(transaction, {_set_name(prefix.network) for prefix in held}, gone)
+            order.write(transaction)
         self.kernel.commit(transaction, self.generation)
+        return last
 
     def _tidy(self, transaction: Transaction, names: "set[str]", gone: "dict[str, list[bytes]]") -> None:
         """Subnets whose last address goes lose their rule and their set."""
@@ -353,10 +395,12 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
         raise CheckFailed(
             f"{where}: its chain {_CHAIN} is missing", "another ADD on the node, or DEL and ADD, makes it again"
         )
-    rules = kernel.rules(INET, TABLE, _CHAIN)
-    if sum(not rule.comment for rule in rules) < 2:
+    rules = kernel.rule_comments(INET, TABLE)
+    comments = [comment for name, comment in rules if name == _CHAIN]
+    if comments.count("") < 2:
         raise CheckFailed(f"{where}: the rules that leave multicast alone are missing")
-    comments = {rule.comment for rule in rules}
+    for fault in compared(kernel, TABLE, _CHAINS, rules):
+        raise CheckFailed(f"masquerading: {fault}", "the next ADD on the node mends it")
     _, recorded = _Change(kernel)._held(attachment.link)
     for prefix in prefixes:
         name = _set_name(prefix.network)

@@ -82,7 +82,7 @@ def test_the_table_is_as_the_module_tells(node: Node) -> None:
         f'"{link}" . 0 comment "{owner}" : 10.1.0.2 . 24',
         f'"{link}" . 0 comment "{owner}" : 2001:db8:1::2 . 64',
         "set pods_10.1.0.0/24 { type ipv4_addr",
-        "type nat hook postrouting priority srcnat; policy accept;",
+        "type nat hook postrouting priority 1000; policy accept;",
         "ip daddr 224.0.0.0/4 return ip6 daddr ff00::/8 return",
         "ip saddr @pods_10.1.0.0/24 ip daddr != 10.1.0.0/24 masquerade",
         "ip6 daddr != 2001:db8:1::/64 masquerade",

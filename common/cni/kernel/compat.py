@@ -1,13 +1,50 @@
-"""What rules of others hold, as netlink shows them: iptables-nft's matches and targets are compat expressions (pure).
+"""iptables-nft's matches and targets, which are compat expressions: read from others' rules, made for our own (pure).
 
 The few matches that are looked at here are told apart by name.
 """
 
+import struct
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.nftables import Rule
+    from cni.kernel.transaction import Expression
+
+# XT_MAX_COMMENT_LEN
+_COMMENT_ROOM = 256
+_RTN_LOCAL = 2
+COUNTER: "Expression" = ("counter", [("NFTA_COUNTER_BYTES", 0), ("NFTA_COUNTER_PACKETS", 0)])
+
+
+def _extension(kind: str, name: str, revision: int, info: bytes) -> "Expression":
+    """A match or a target."""
+    word = kind.upper()
+    return kind, [
+        (f"NFTA_{word}_NAME", name),
+        (f"NFTA_{word}_REV", revision),
+        (f"NFTA_{word}_INFO", info),
+    ]
+
+
+def comment(text: str) -> "Expression":
+    """``-m comment --comment TEXT``."""
+    return _extension("match", "comment", 0, text.encode().ljust(_COMMENT_ROOM, b"\0"))
+
+
+def to_this_node() -> "Expression":
+    """``-m addrtype --dst-type LOCAL``: struct xt_addrtype_info_v1."""
+    return _extension("match", "addrtype", 1, struct.pack("=HHI", 0, 1 << _RTN_LOCAL, 0))
+
+
+def mark_values(mark: int) -> bytes:
+    """What a rule's target holds that sets these bits of the mark: struct xt_mark_tginfo2."""
+    return struct.pack("=II", mark, mark)
+
+
+def set_mark(mark: int) -> "Expression":
+    """``-j MARK --set-xmark MARK/MARK``."""
+    return _extension("target", "MARK", 2, mark_values(mark))
 
 
 def _value(attribute: "object") -> bytes:

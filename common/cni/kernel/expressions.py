@@ -18,8 +18,9 @@ REG_VERDICT, REG_1 = 0, 1
 REG32_00 = 8
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _ACCEPT, _DROP, _JUMP, _RETURN = 1, 0, -3, -5
+META_MARK = 3
 META_IIF, META_IIFNAME, META_NFPROTO, META_L4PROTO = 4, 6, 15, 16
-_CT_STATUS, _CT_PROTO_DST, _IPS_DST_NAT = 2, 12, 1 << 5
+_CT_STATE, _CT_STATUS, _CT_PROTO_DST, _IPS_DST_NAT, _INVALID = 0, 2, 12, 1 << 5, 1 << 0
 _RTN_LOCAL, _NAT_DNAT = 2, 1
 
 
@@ -95,6 +96,24 @@ def redirected() -> "list[Expression]":
     """Go on only for connections whose destination was translated (``ct status dnat``)."""
     status: Expression = ("ct", [("NFTA_CT_KEY", _CT_STATUS), ("NFTA_CT_DREG", REG_1)])
     return [status, mask(struct.pack("=I", _IPS_DST_NAT)), compare(bytes(4), equal=False)]
+
+
+def invalid() -> "list[Expression]":
+    """Go on only for packets that connection tracking cannot place (``ct state invalid``)."""
+    state: Expression = ("ct", [("NFTA_CT_KEY", _CT_STATE), ("NFTA_CT_DREG", REG_1)])
+    return [state, mask(struct.pack("=I", _INVALID)), compare(bytes(4), equal=False)]
+
+
+def marked(bits: int, all_of_them: bool) -> "list[Expression]":
+    """Go on only if the packet's mark has all of these bits, or not all of them."""
+    number = struct.pack("=I", bits)
+    return [meta(META_MARK), mask(number), compare(number, all_of_them)]
+
+
+def unmark(bits: int) -> "list[Expression]":
+    """Clear these bits of the packet's mark."""
+    store: Expression = ("meta", [("NFTA_META_KEY", META_MARK), ("NFTA_META_SREG", REG_1)])
+    return [meta(META_MARK), mask(struct.pack("=I", ~bits & 0xFFFFFFFF)), store]
 
 
 def original_port(register: int) -> "Expression":

@@ -6,6 +6,7 @@ What iptables-nft made is also read and removed over netlink, without the progra
 from cni.errors import CNIError
 from cni.kernel import nftables, program
 from cni.kernel.exclusive import Exclusive
+from cni.kernel.legacy import has_legacy
 from cni.kernel.transaction import IPV4, IPV6
 
 FAMILIES = {4: IPV4, 6: IPV6}
@@ -80,16 +81,11 @@ def rules(name: str, wanted: "list[str]") -> "dict[str, list[str]]":
 
 
 def legacy(version: int, table: str = "nat") -> str:
-    """The program for iptables-legacy, if the kernel has that table of it, which netlink does not show; else nothing.
+    """The program for iptables-legacy, if the kernel has that table of it; else nothing.
 
     A node without the programs cannot have rules there that a plugin on it made.
     """
-    kind = "ip_tables_names" if version == 4 else "ip6_tables_names"
-    try:
-        with open(f"/proc/net/{kind}", "rb") as file:
-            if table.encode() not in file.read().split():
-                return ""
-    except OSError:
+    if not has_legacy(version, table):
         return ""
     # a node without nf_tables may have it under the usual name alone
     names = (LEGACY[version], PROGRAMS[version]) if nftables.here().absent else (LEGACY[version],)

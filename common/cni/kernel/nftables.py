@@ -455,6 +455,16 @@ class Nftables(Netlink):
                 rules.append(Rule(decoded.get_attr("NFTA_RULE_HANDLE"), comment, decoded))
         return rules
 
+    def rule_bytes(self, family: int, table: str, chain: str) -> "list[tuple[int, bytes]]":
+        """Handle and undecoded message of the rules of one chain: where others' rules are only counted and searched."""
+        attributes = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", chain)]
+        found = []
+        for answer in self._answers(messages().nft_rule_msg(), GETRULE, family, attributes, F_DUMP):
+            if _told(answer)[1] == chain:
+                handle = next((data for kind, data in answer.attributes(_BODY) if kind == _RULE_HANDLE), b"")
+                found.append((int.from_bytes(handle, "big"), answer.data))
+        return found
+
     def rule_comments(self, family: int, table: str) -> "list[tuple[str, str]]":
         """Chain and comment of every rule of a table, in order; of ours, whose rules are few, in every ADD.
 

@@ -1,4 +1,4 @@
-"""A transaction of nftables: changes of one table that all come into force, or none.
+"""A transaction of nftables: changes of one table, and of others beside it, that all come into force, or none.
 
 It prints itself as the script that one would give to ``nft -f``; a test holds the kernel's state against that text.
 Messages are pyroute2's, by linux/netfilter/nf_tables.h. Nothing here talks to the kernel: ``nftables`` commits it.
@@ -117,7 +117,7 @@ def messages() -> "Any":
 
 
 class Transaction:
-    """Changes of one table, in order; nothing happens before ``commit``."""
+    """Changes of one table, in order; nothing happens before ``commit``. ``of`` gives another table's share in it."""
 
     def __init__(self, family: int, table: str) -> None:
         self.family = family
@@ -126,6 +126,12 @@ class Transaction:
 
     def __bool__(self) -> bool:
         return bool(self._steps)
+
+    def of(self, family: int, table: str) -> "Transaction":
+        """The same transaction for another table: what is added there is a step of this one."""
+        other = Transaction(family, table)
+        other._steps = self._steps
+        return other
 
     @property
     def _where(self) -> str:
@@ -170,8 +176,10 @@ class Transaction:
         attributes = [("NFTA_RULE_TABLE", self.table), ("NFTA_RULE_CHAIN", name)]
         self._step(DELRULE, 0, messages().nft_rule_msg(), attributes, f"flush chain {self._where} {name}")
 
-    def add_rule(self, chain: str, expressions: "Sequence[Expression]", text: str, comment: str = "") -> None:
-        """Append a rule; ``text`` is how nft tells its expressions."""
+    def add_rule(
+        self, chain: str, expressions: "Sequence[Expression]", text: str, comment: str = "", first: bool = False
+    ) -> None:
+        """Append a rule, or put it ``first``; ``text`` is how nft tells its expressions."""
         listed = [
             {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", {"attrs": attributes})]}
             for name, attributes in expressions
@@ -181,11 +189,12 @@ class Transaction:
             ("NFTA_RULE_CHAIN", chain),
             ("NFTA_RULE_EXPRESSIONS", listed),
         ]
-        text = f"add rule {self._where} {chain} {text}"
+        text = f"{'insert' if first else 'add'} rule {self._where} {chain} {text}"
         if comment:
             attributes.append(("NFTA_RULE_USERDATA", {"value": comment}))
             text += f' comment "{comment}"'
-        self._step(NEWRULE, F_CREATE | F_APPEND, messages().nft_rule_msg(), attributes, text)
+        flags = F_CREATE | (0 if first else F_APPEND)
+        self._step(NEWRULE, flags, messages().nft_rule_msg(), attributes, text)
 
     def delete_rule(self, chain: str, handle: int) -> None:
         """Remove a rule by its handle."""

@@ -101,7 +101,8 @@ def _layer_3(
     if settings.masquerade:
         from cni.masquerade import Masquerade
 
-        third.append(Masquerade(who, [ip.address for ip in result.ips], settings.masquerade_backend or "nftables"))
+        addresses = [ip.address for ip in result.ips]
+        third.append(Masquerade(who, addresses, settings.masquerade_backend or "nftables", say=call.say))
     third.append(Announced(who, rtnl, namespace, pair, result.ips, forwards))
     yield third
 
@@ -131,7 +132,7 @@ def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None", ipam: s
     def living() -> "set[Address]":
         return namespace.addresses_beside(who.ifname) if namespace is not None else set()
 
-    yield [Masquerade(who, _known(call), living=living)]
+    yield [Masquerade(who, _known(call), living=living, say=call.say)]
 
 
 def _known(call: "Call") -> "list[Prefix]":

@@ -7,6 +7,7 @@ that the kernel refuses it if either is not so. The next one is thorough: it loo
 from cni.address import Address, Prefix
 from cni.kernel.nftables import Element, Nftables
 from cni.kernel.transaction import INET, Transaction
+from cni.undecided import Undecided
 from cni_portmap import layout
 from cni_portmap.holder import death, take_over
 from cni_portmap.layout import FAMILIES, TABLE
@@ -14,7 +15,7 @@ from cni_portmap.owned import Entry, Owned, named, number, source_set, two_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cni.kernel.records import Records
     from cni.kernel.rtnl import Rtnl
@@ -44,16 +45,31 @@ class Change:
 
     # make
 
-    def make(self, attachment: "Attachment", wanted: Owned, thorough: bool) -> None:
+    def make(
+        self,
+        attachment: "Attachment",
+        wanted: Owned,
+        thorough: bool,
+        bit: int | None = None,
+        legacy: "Mapping[tuple[int, str], bool] | None" = None,
+    ) -> None:
         """Add what is wanted; ``thorough`` replaces what the attachment had, and makes room. Raises ``Refused``.
 
-        Rules that somebody took away are put back: a map that no packet is looked up in would serve nobody.
+        Rules that somebody took away are put back: a map that no packet is looked up in would serve nobody. ``bit`` and
+        ``legacy`` are ``Undecided``'s.
         """
-        rules = set(self.kernel.rule_comments(INET, TABLE))
+        listed = self.kernel.rule_comments(INET, TABLE)
+        order = Undecided(self.kernel, TABLE, layout.FOLLOWED, listed, bit, legacy)
+        rules = set(listed)
+        misplaced = layout.misplaced(self.kernel, rules)
+        if misplaced:
+            layout.replace_entrances(self.transaction)
+            rules = {(chain, comment) for chain, comment in rules if chain not in layout.FOLLOWED.values()}
         missing = (layout.shared_rules() | layout.needed_rules(wanted)) - rules
         fresh = not rules and not self.kernel.has_table(INET, TABLE)
         if missing:
             self._repair(wanted, rules, missing, fresh)
+        order.write(self.transaction, emptied=misplaced)
         if thorough and not fresh:
             self._forget(attachment.link)
         # first: what is too large for one batch and fails half-way is found by its records, and counted at least
@@ -169,20 +185,28 @@ class Change:
 
     # remove
 
-    def remove(self, link: str) -> None:
-        """Remove what the attachment with this link name has."""
+    def remove(self, link: str) -> bool:
+        """Remove what the attachment with this link name has. Whether nothing is left after that."""
         held = self._forget(link)
-        if not self.transaction:
-            return
-        if not self._held_beside(self.attachments.name):
+        rules = self.kernel.rule_comments(INET, TABLE)
+        there = bool(rules) or self.kernel.has_table(INET, TABLE)
+        if there and not self.transaction:
+            return False
+        order = Undecided(self.kernel, TABLE, layout.FOLLOWED, rules)
+        last = not there or not self._held_beside(self.attachments.name)
+        if last:
             self.transaction = Transaction(INET, TABLE)
-            self.transaction.delete_table()
+            if there:
+                self.transaction.delete_table()
+            order.withdraw(self.transaction)
         else:
+            order.write(self.transaction)
             self._write_counts(False)
             self._tidy_sources({source_set(source) for source in held.sources})
             for version, group in held.groups().items():
                 self._tidy_group(version, group)
         self.kernel.commit(self.transaction, self.generation)
+        return last
 
     def held(self, link: str) -> Owned:
         """What the records tell of an attachment."""

@@ -7,10 +7,12 @@ from cni.kernel import nftables
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
 from cni.plan import Effect
+from cni.undecided import compared, mark_legacy, unmark_legacy
 from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
 from cni_portmap.layout import TABLE, WHERE
-from cni_portmap.owned import Owned, group_of, named, source_set
+from cni_portmap.owned import PLAIN, Owned, group_of, named, source_set
+from cni_portmap.settings import MASQ_BIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,13 +26,19 @@ if TYPE_CHECKING:
 class HostPorts(Effect):
     """The host ports of one attachment, in nftables."""
 
-    __slots__ = ("owned", "rtnl", "say")
+    __slots__ = ("bit", "owned", "rtnl", "say")
 
     def __init__(
-        self, attachment: "Attachment", rtnl: "Rtnl", say: "Callable[[str], None]", owned: Owned | None = None
+        self,
+        attachment: "Attachment",
+        rtnl: "Rtnl",
+        say: "Callable[[str], None]",
+        owned: Owned | None = None,
+        bit: int = MASQ_BIT,
     ) -> None:
-        """``owned`` is what is wanted; None on DEL and GC."""
+        """``owned`` is what is wanted; None on DEL and GC. ``bit`` is markMasqBit, see ``cni.undecided``."""
         super().__init__(attachment)
+        self.bit = bit
         self.rtnl = rtnl
         self.say = say
         self.owned = owned or Owned()
@@ -46,7 +54,8 @@ class HostPorts(Effect):
         def change() -> None:
             nonlocal thorough, partly
             try:
-                Change(kernel, self.rtnl, self.say).make(self.attachment, self.owned, thorough)
+                attempt = Change(kernel, self.rtnl, self.say)
+                attempt.make(self.attachment, self.owned, thorough, self.bit, legacy)
             except NftablesError as error:
                 partly = partly or error.partly
                 thorough = thorough or partly or error.errno in (EEXIST, ENOENT)
@@ -60,6 +69,7 @@ class HostPorts(Effect):
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _judge(unknown)
+        legacy = mark_legacy(layout.FOLLOWED, self.bit, self.say)
         kernel.repeatedly(change)
         # looked at again: now that an element of ours is there nobody takes the group away
         unknown = self._unknown_conditions(kernel)
@@ -95,14 +105,17 @@ class HostPorts(Effect):
         """Remove what the attachment with this link name has; what is another's by now stays."""
         kernel = nftables.here()
         released: list[Entry] = []
+        last = False
 
         def change() -> None:
-            nonlocal released
+            nonlocal released, last
             attempt = Change(kernel, self.rtnl, self.say)
-            attempt.remove(identity)
+            last = attempt.remove(identity)
             released = attempt.released
 
         kernel.repeatedly(change)
+        if last:
+            unmark_legacy(layout.FOLLOWED, self.say)
         flows.after_delete(released, self.say)
 
     def describe(self) -> str:
@@ -148,10 +161,17 @@ def _tell_nft(unknown: "list[tuple[int, str, str]]") -> None:
     from cni.errors import CNIError
     from cni.kernel import program
 
-    lines = [
-        f"insert rule inet {TABLE} {entrance} {layout.conditional_jump(version, group, conditions)}"
-        for version, group, conditions in unknown
+    kernel = nftables.here()
+    plain = {comment for version in layout.FAMILIES for _, comment in layout.jumps(version, PLAIN)}
+    # behind the rules that everybody's packets pass first, in front of the jumps without conditions
+    places = {
+        entrance: next(rule.handle for rule in kernel.rules(INET, TABLE, entrance) if rule.comment in plain)
         for entrance, _ in layout.ENTRANCES
+    }
+    lines = [
+        f"insert rule inet {TABLE} {entrance} position {place} {layout.conditional_jump(version, group, conditions)}"
+        for version, group, conditions in unknown
+        for entrance, place in places.items()
     ]
     fault, _ = program.run("nft", "-f", "-", stdin="\n".join([*lines, ""]))
     if fault:
@@ -193,7 +213,8 @@ def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
     needed = layout.needed_rules(wanted)
     for version, group in wanted.groups().items():
         needed.update(layout.jumps(version, group))
-    missing = needed - set(kernel.rule_comments(INET, TABLE))
+    rules = kernel.rule_comments(INET, TABLE)
+    missing = needed - set(rules)
     hooked = [*(entrance for entrance, _ in layout.ENTRANCES), layout.POSTROUTING_CHAIN]
     for chain in dict.fromkeys([*hooked, *sorted(chain for chain, _ in needed)]):
         found = kernel.chain(INET, TABLE, chain)
@@ -202,6 +223,8 @@ def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
         lost = sorted(comment for where, comment in missing if where == chain)
         if lost:
             raise CheckFailed(f"{WHERE}: chain {chain} has no rule for {', '.join(lost)}")
+    for fault in compared(kernel, TABLE, layout.FOLLOWED, rules):
+        raise CheckFailed(f"host ports: {fault}", "the next ADD on the node mends it")
 
 
 def _compare_records(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:

@@ -29,22 +29,27 @@
             dnat ip to ip daddr . meta l4proto . th dport map @hostips4
             dnat ip to meta l4proto . th dport map @hostports4
         }
-        chain prerouting { type nat hook prerouting priority -101; fib daddr type local jump hostports4 }
-        chain output { type nat hook output priority -101; fib daddr type local jump hostports4 }
+        chain prerouting {
+            type nat hook prerouting priority 1000;
+            ip6 daddr ::1 return
+            fib daddr type local jump hostports4
+        }
+        chain output { type nat hook output priority 1000; … as prerouting }
         chain postrouting {
             type nat hook postrouting priority 99;
             ct status dnat ip saddr & 255.255.255.0 . ip daddr . meta l4proto . ct original proto-dst @from4_24 masquerade
         }
     }
 
-and the same with a 6. The priorities are one before those that Go's plugins, kube-proxy and others take, because of
-two chains at one priority the one registered last runs first.
+and the same with a 6. Translations come after everybody's: who has decided already is not overruled
+(``cni.undecided``). The masquerading of what was translated comes one before iptables' POSTROUTING, where Go inserts
+its own at the front. The kernel lets nothing out of the node that comes from ``::1``, so that is left to the node.
 
 Attachments with conditions are in groups, one for all that have the same: a group has chain and maps of its own
 (``hostports4_1a2b3c4d``), and its jumps stand before the others, with the conditions in front.
 """
 
-from cni.address import Prefix
+from cni.address import Address, Prefix
 from cni.kernel import expressions as nft
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
@@ -62,6 +67,7 @@ from cni.kernel.transaction import (
     SetType,
     Transaction,
 )
+from cni.undecided import LAST
 from cni_portmap.owned import EVERYWHERE, PLAIN, named, source_set
 
 TYPE_CHECKING = False
@@ -74,8 +80,13 @@ WHERE = f"nftables table inet {TABLE}"
 FAMILIES = (4, 6)
 # name, hook
 ENTRANCES = (("prerouting", PREROUTING), ("output", OUTPUT))
+# our chain by iptables'
+FOLLOWED = {"PREROUTING": "prerouting", "OUTPUT": "output"}
 POSTROUTING_CHAIN = "postrouting"
-_BEFORE_DSTNAT, _BEFORE_SRCNAT = -101, 99
+_BEFORE_SRCNAT = 99
+_LOCALHOST = Address(bytes(15) + b"\1")
+# what the rule that leaves IPv6's localhost alone is called
+_LEAVING = "localhost6"
 _PORT = (INET_PROTO, INET_SERVICE)
 
 
@@ -105,13 +116,35 @@ def add_table(change: Transaction, records: "list[Records]") -> None:
         add_maps(change, version, PLAIN)
         change.add_chain(named("hostports", version, PLAIN))
     for name, hook in ENTRANCES:
-        change.add_chain(name, "nat", hook, _BEFORE_DSTNAT)
+        change.add_chain(name, "nat", hook, LAST)
     change.add_chain(POSTROUTING_CHAIN, "nat", POSTROUTING, _BEFORE_SRCNAT)
 
 
 def shared_rules() -> "set[tuple[str, str]]":
     """Chain and comment of the rules that stand there whoever is attached."""
-    return {rule for version in FAMILIES for part in (group_rules, jumps) for rule in part(version, PLAIN)}
+    rules = {rule for version in FAMILIES for part in (group_rules, jumps) for rule in part(version, PLAIN)}
+    return rules | _leaving()
+
+
+def _leaving() -> "set[tuple[str, str]]":
+    """The rules that leave IPv6's localhost alone."""
+    return {(name, _LEAVING) for name, _ in ENTRANCES}
+
+
+def misplaced(kernel: Nftables, rules: "set[tuple[str, str]]") -> bool:
+    """Whether the entrances are those of an earlier version, which came first; looked at where a rule is missing."""
+    if shared_rules().issubset(rules):
+        return False
+    found = [kernel.chain(INET, TABLE, name) for name, _ in ENTRANCES]
+    hooks = [chain.get_attr("NFTA_CHAIN_HOOK") for chain in found if chain is not None]
+    return any(hook is None or hook.get_attr("NFTA_HOOK_PRIORITY") != LAST for hook in hooks)
+
+
+def replace_entrances(change: Transaction) -> None:
+    """Take chains away that ``add_table`` cannot change: those at another priority."""
+    for name, _ in ENTRANCES:
+        change.flush_chain(name)
+        change.delete_chain(name)
 
 
 def needed_rules(wanted: "Owned") -> "set[tuple[str, str]]":
@@ -120,6 +153,7 @@ def needed_rules(wanted: "Owned") -> "set[tuple[str, str]]":
     for version, group in {(entry.version, entry.group) for entry in wanted.entries}:
         needed.update(group_rules(version, group))
         needed.update(jumps(version, group) if group == PLAIN else ())
+        needed.update(_leaving() if version == 6 else ())
     return needed
 
 
@@ -145,6 +179,10 @@ def add_rules(change: Transaction, missing: "set[tuple[str, str]]") -> None:
                 expressions = [*nft.of_family(version), *nft.to_this_node(), nft.jump(target)]
                 text = f"meta nfproto ipv{version} fib daddr type local jump {target}"
                 change.add_rule(name, expressions, text, target)
+    # in front of all jumps
+    for name, comment in sorted(missing & _leaving()):
+        expressions = [*nft.of_family(6), nft.address(6, True), nft.compare(_LOCALHOST.packed), nft.RETURN]
+        change.add_rule(name, expressions, f"ip6 daddr {_LOCALHOST} return", comment, first=True)
 
 
 def add_maps(change: Transaction, version: int, group: str) -> None:

@@ -37,7 +37,8 @@ TABLE = Table(
         "markMasqBit",
         integer,
         None,
-        f"iptables only: bit of the mark that asks for masquerading, 0 to 31, else {MASQ_BIT}",
+        f"iptables: bit of the mark that asks for masquerading, 0 to 31, else {MASQ_BIT}; nftables: the two bits below it"
+        " mark what iptables' own rules leave undecided",
     ),
     Key(
         "externalSetMarkChain", string, None, "iptables only: chain of nat that sets such a mark; not with markMasqBit"

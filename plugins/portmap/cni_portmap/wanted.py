@@ -40,7 +40,8 @@ def wanted(
         yield [IptablesPorts(who, rtnl, namespace, call.say, targets, said)]
         return
     words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
-    yield [HostPorts(who, rtnl, call.say, Owned.wanted(targets, said.snat, said.masq_all, link, words))]
+    owned = Owned.wanted(targets, said.snat, said.masq_all, link, words)
+    yield [HostPorts(who, rtnl, call.say, owned, said.mark_bit)]
     yield localnet
 
 

@@ -1,0 +1,330 @@
+"""Rules of iptables' nat table decide first: how our chains, which come after it, learn what it has decided.
+
+All nat chains of a hook run one after the other, by priority. A translation is final: no later chain sees the
+connection. An ACCEPT or RETURN ends only its own chain, and a later chain may still translate. Ours come last
+(``LAST``), so translations of others win. For the rest a mark tells: where a chain of iptables' nat table has rules,
+one rule stands at its end, which only packets reach that no rule before has decided about::
+
+    -A PREROUTING -m comment --comment "pycni: undecided" -m addrtype --dst-type LOCAL -j MARK --set-xmark 0x1000/0x1000
+
+and our chain of the same hook begins with two rules a family::
+
+    meta nfproto ipv4 fib daddr type local meta mark & 0x1000 != 0x1000 meta mark set meta mark & 0xffffefff return
+    meta nfproto ipv4 fib daddr type local meta mark set meta mark & 0xffffefff
+
+Where iptables' chain is missing or empty, ours has no such rules. iptables-nft and iptables-legacy have a bit each: with
+one for both, a packet that the first has marked and the second accepts would look undecided.
+
+The bits are the two below the one that asks for masquerading (``markMasqBit``), never that bit itself: a packet that
+another chain translates between iptables' and ours keeps the mark, and Go's rules would masquerade it.
+"""
+
+import struct
+
+from cni.kernel import expressions as nft
+from cni.kernel.legacy import has_legacy
+from cni.kernel.transaction import INET, IPV4, IPV6, OUTPUT, POSTROUTING, PREROUTING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from cni.kernel.nftables import Nftables
+    from cni.kernel.transaction import Expression, Transaction
+
+    # family and iptables' chain
+    Place = tuple[int, str]
+
+# Behind every chain that others have (kube-proxy's and iptables' -100 and 100, firewalld's 10 later), with room between.
+LAST = 1000
+MASQ_BIT = 13
+TEXT = "pycni: undecided"
+_NAT = "nat"
+_FAMILIES = {4: IPV4, 6: IPV6}
+_HOOKS = {"PREROUTING": PREROUTING, "OUTPUT": OUTPUT, "POSTROUTING": POSTROUTING}
+# A port of the node is asked for at an address of the node: other packets need no mark there.
+_TO_THIS_NODE = ("PREROUTING", "OUTPUT")
+_DECIDED, _UNDECIDED = "decided", "undecided"
+
+
+def mark_of(bit: int) -> int:
+    """iptables-nft's bit, as a mark, for a ``markMasqBit``."""
+    return 1 << (bit - 1) % 32
+
+
+def legacy_mark_of(bit: int) -> int:
+    """The same of iptables-legacy."""
+    return 1 << (bit - 2) % 32
+
+
+class _Chain:
+    """One of iptables' chains: how many rules others have there, the handles of ours, and whether ours is right."""
+
+    __slots__ = ("marks", "others", "ours")
+
+    def __init__(self, rules: "Sequence[tuple[int, bytes]]", mark: int) -> None:
+        text, values = TEXT.encode() + b"\0", struct.pack("=II", mark, mark)
+        self.ours = [handle for handle, data in rules if text in data]
+        self.others = len(rules) - len(self.ours)
+        self.marks = len(self.ours) == 1 and rules[-1][0] == self.ours[0] and values in rules[-1][1]
+
+
+class Undecided:
+    """The marks for a table of ours, as one look found them: read in the generation in which they are changed."""
+
+    def __init__(
+        self,
+        kernel: "Nftables",
+        table: str,
+        chains: "Mapping[str, str]",
+        rules: "Sequence[tuple[str, str]]",
+        bit: int | None = None,
+        legacy: "Mapping[Place, bool] | None" = None,
+    ) -> None:
+        """``chains`` are our chains by iptables'; ``rules`` chain and comment of what is in our table.
+
+        ``bit`` None: that of the last ADD. ``legacy`` is what ``mark_legacy`` gave; None: as it was at the last ADD.
+        """
+        self._kernel = kernel
+        self._table = table
+        self._chains = chains
+        self._bit = bit if bit is not None else _bit_in(rules)
+        self._legacy = legacy
+        self._guards = {
+            (version, chain): [comment for at, comment in rules if at == ours and _version_in(comment) == version]
+            for version in (4, 6)
+            for chain, ours in chains.items()
+        }
+        self._found = {place: self._look(*place) for place in self._guards}
+
+    def _look(self, version: int, chain: str) -> _Chain:
+        family = _FAMILIES[version]
+        rules = self._kernel.rule_bytes(family, _NAT, chain)
+        if rules:
+            message = self._kernel.chain(family, _NAT, chain)
+            hook = message.get_attr("NFTA_CHAIN_HOOK") if message is not None else None
+            if hook is None or hook.get_attr("NFTA_HOOK_HOOKNUM") != _HOOKS[chain]:
+                rules = []
+        return _Chain(rules, mark_of(self._bit))
+
+    def _needed(self, place: "Place") -> int:
+        """The bits that an undecided packet has when it comes to our chain."""
+        mark = mark_of(self._bit) if self._found[place].others else 0
+        if self._legacy is None:
+            return mark | (_mark_in(self._guards[place]) & legacy_mark_of(self._bit))
+        return mark | (legacy_mark_of(self._bit) if self._legacy.get(place) else 0)
+
+    def _expected(self, place: "Place") -> list[str]:
+        """The comments of the rules at the beginning of our chain."""
+        needed = self._needed(place)
+        return [f"{kind}{place[0]} {self._bit} {needed:#x}" for kind in (_DECIDED, _UNDECIDED)] if needed else []
+
+    def write(self, transaction: "Transaction", emptied: bool = False) -> None:
+        """Add to a transaction of our table what is to be changed there and in iptables'; ``emptied``: our chains are."""
+        for place, found in self._found.items():
+            version, chain = place
+            if not (found.marks and found.others):
+                self._unmark(transaction, place)
+                if found.others:
+                    _add_mark(transaction, version, chain, mark_of(self._bit))
+            expected, guards = self._expected(place), [] if emptied else self._guards[place]
+            if guards != expected:
+                self._guard(transaction, place, guards)
+
+    def _unmark(self, transaction: "Transaction", place: "Place") -> None:
+        version, chain = place
+        for handle in self._found[place].ours:
+            transaction.of(_FAMILIES[version], _NAT).delete_rule(chain, handle)
+
+    def _guard(self, transaction: "Transaction", place: "Place", guards: "list[str]") -> None:
+        """Replace the rules at the beginning of our chain."""
+        ours = self._chains[place[1]]
+        for rule in self._kernel.rules(INET, self._table, ours) if guards else ():
+            if rule.comment in guards:
+                transaction.delete_rule(ours, rule.handle)
+        # each goes to the front: the first one last
+        for comment in reversed(self._expected(place)):
+            expressions, text = _guarding(place, self._needed(place), comment.startswith(_DECIDED))
+            transaction.add_rule(ours, expressions, text, comment, first=True)
+
+    def withdraw(self, transaction: "Transaction") -> None:
+        """Add to a transaction what takes our rules out of iptables' chains."""
+        for place in self._found:
+            self._unmark(transaction, place)
+
+    @property
+    def marked(self) -> bool:
+        """Whether a rule of ours stands in iptables' chains."""
+        return any(found.ours for found in self._found.values())
+
+    def faults(self) -> "Iterator[str]":
+        """What is not as ``write`` would leave it; for CHECK."""
+        for place, found in self._found.items():
+            version, chain = place
+            word = "iptables" if version == 4 else "ip6tables"
+            if found.others and not found.marks:
+                what = "is not at its end" if found.ours else "is missing"
+                yield f"{word}: the rule of chain {chain} that passes on what is undecided {what}"
+            if self._guards[place] != self._expected(place):
+                yield (
+                    f"nftables table inet {self._table}: chain {self._chains[chain]} does not follow {word}' {chain}"
+                    " as it is now"
+                )
+
+
+def _bit_in(rules: "Sequence[tuple[str, str]]") -> int:
+    """The ``markMasqBit`` by which our chains were made."""
+    for _, comment in rules:
+        if _version_in(comment):
+            return int(comment.split()[1])
+    return MASQ_BIT
+
+
+def _version_in(comment: str) -> int:
+    """The family of a rule at the beginning of our chains, 0 for another rule."""
+    words = comment.split()
+    if len(words) != 3 or words[0][:-1] not in (_DECIDED, _UNDECIDED) or words[0][-1] not in "46":
+        return 0
+    return int(words[0][-1])
+
+
+def is_guard(comment: str) -> bool:
+    """Whether this is the comment of a rule at the beginning of one of our chains."""
+    return _version_in(comment) > 0
+
+
+def _mark_in(guards: "Sequence[str]") -> int:
+    return int(guards[0].split()[2], 16) if guards else 0
+
+
+def _guarding(place: "Place", needed: int, decided: bool) -> "tuple[list[Expression], str]":
+    """The rule that sends decided packets back, or the one that lets the others on; both clear the bits."""
+    version, chain = place
+    local = chain in _TO_THIS_NODE
+    expressions = [*nft.of_family(version), *(nft.to_this_node() if local else ())]
+    text = f"meta nfproto ipv{version} {'fib daddr type local ' if local else ''}"
+    if decided:
+        expressions += nft.marked(needed, False)
+        text += f"meta mark & {needed:#x} != {needed:#x} "
+    expressions += nft.unmark(needed)
+    text += f"meta mark set meta mark & {~needed & 0xFFFFFFFF:#010x}"
+    return ([*expressions, nft.RETURN], f"{text} return") if decided else (expressions, text)
+
+
+def _add_mark(transaction: "Transaction", version: int, chain: str, mark: int) -> None:
+    """The rule at the end of a chain of iptables-nft, made of what iptables makes it of."""
+    from cni.kernel import compat
+
+    local = [compat.to_this_node()] if chain in _TO_THIS_NODE else []
+    expressions = [compat.comment(TEXT), *local, compat.COUNTER, compat.set_mark(mark)]
+    words = " ".join(_words(chain, mark))
+    transaction.of(_FAMILIES[version], _NAT).add_rule(chain, expressions, words)
+
+
+def _words(chain: str, mark: int) -> list[str]:
+    """The same rule as iptables has it."""
+    local = ["-m", "addrtype", "--dst-type", "LOCAL"] if chain in _TO_THIS_NODE else []
+    return ["-m", "comment", "--comment", f'"{TEXT}"', *local, "-j", "MARK", "--set-xmark", f"{mark:#x}/{mark:#x}"]
+
+
+# iptables-legacy
+
+
+def unmarkable() -> "list[str]":
+    """Nat tables of iptables-legacy that no program of the node can change."""
+    versions = [version for version in (4, 6) if has_legacy(version)]
+    if not versions:
+        return []
+    from cni.kernel import iptables
+
+    return [iptables.LEGACY[version] for version in versions if not iptables.legacy(version)]
+
+
+def complaint(name: str) -> str:
+    """What is to be said of such a table."""
+    return (
+        f"the node has a nat table of iptables-legacy, and no program {name}: what its rules ACCEPT may be translated"
+        " all the same; install iptables"
+    )
+
+
+def mark_legacy(
+    chains: "Mapping[str, str]", bit: int, say: "Callable[[str], None]", change: bool = True
+) -> "dict[Place, bool]":
+    """Put the rules into iptables-legacy's chains that have others: where our chains have to ask for its bit.
+
+    Without ``change``, for CHECK, nothing is changed, and ``say`` gets what would be.
+    """
+    versions = [version for version in (4, 6) if has_legacy(version)]
+    if not versions:
+        return {}
+    from cni.kernel import iptables
+
+    for name in unmarkable() if change else ():
+        say(complaint(name))
+    found: dict[Place, bool] = {}
+    for version in versions:
+        name = iptables.legacy(version)
+        if name:
+            with iptables.alone():
+                for chain, marks in _mark_legacy(name, chains, legacy_mark_of(bit), change, say).items():
+                    found[version, chain] = marks
+    return found
+
+
+def _mark_legacy(
+    name: str, chains: "Mapping[str, str]", mark: int, change: bool, say: "Callable[[str], None]"
+) -> "dict[str, bool]":
+    from cni.kernel import iptables
+
+    lines, marks = [], {}
+    for chain in chains:
+        rules = _legacy_rules(name, chain)
+        ours = [rule for rule in rules if TEXT in rule]
+        others = len(rules) > len(ours)
+        right = others and ours == rules[-1:] and f"{mark:#x}/{mark:#x}" in ours[0]
+        marks[chain] = others
+        if others and not right and not change:
+            say(f"{name}: chain {chain} lacks the rule at its end that passes on what is undecided")
+        if not right:
+            lines += [rule.replace("-A", "-D", 1) for rule in ours]
+            lines += [f"-A {chain} {' '.join(_words(chain, mark))}"] if others else []
+    fault = iptables.restore(name, lines) if change and lines else ""
+    if fault:
+        say(f"failed to put a rule at the end of {name}' nat chains: {fault}")
+        return dict.fromkeys(marks, False)
+    return marks
+
+
+def _legacy_rules(name: str, chain: str) -> list[str]:
+    from cni.kernel import iptables
+
+    fault, text = iptables.run(name, "-t", _NAT, "-S", chain)
+    return [] if fault else [line for line in text.splitlines() if line.startswith("-A ")]
+
+
+def compared(
+    kernel: "Nftables", table: str, chains: "Mapping[str, str]", rules: "Sequence[tuple[str, str]]"
+) -> "list[str]":
+    """What does not stand as ADD would leave it, in iptables' chains and at the beginning of ours; for CHECK."""
+    faults: list[str] = []
+    bit = _bit_in(rules)
+    legacy = mark_legacy(chains, bit, faults.append, change=False)
+    return [*Undecided(kernel, table, chains, rules, bit, legacy).faults(), *faults]
+
+
+def unmark_legacy(chains: "Mapping[str, str]", say: "Callable[[str], None]") -> None:
+    """Take our rules out of iptables-legacy's chains."""
+    versions = [version for version in (4, 6) if has_legacy(version)]
+    if not versions:
+        return
+    from cni.kernel import iptables
+
+    for version in versions:
+        name = iptables.legacy(version)
+        if name:
+            with iptables.alone():
+                rules = [rule for chain in chains for rule in _legacy_rules(name, chain) if TEXT in rule]
+                fault = iptables.restore(name, [rule.replace("-A", "-D", 1) for rule in rules]) if rules else ""
+            if fault:
+                say(f"failed to take a rule out of {name}' nat chains: {fault}")
