@@ -21,6 +21,10 @@ In nftables, by default, one table of our own::
             ip6 daddr ff00::/8 return
             ip saddr @pods_10.1.2.0/24 ip daddr != 10.1.2.0/24 masquerade
         }
+        chain forward {                                 # only where a network wants it
+            type filter hook forward priority filter; policy accept;
+            ip saddr @pods_10.1.2.0/24 ip daddr != 10.1.2.0/24 ct state invalid drop
+        }
     }
 
 A packet costs one look-up a subnet, ADD and DEL two elements an address, however many pods there are. Verdict maps are
@@ -28,6 +32,9 @@ avoided: the kernel checks every chain behind them at each change. The last addr
 and rule along, the last one of all the table.
 
 The chain comes after everybody's: who has decided already is not overruled (``undecided``).
+
+A packet that connection tracking cannot place is never translated, so it leaves with the pod's address. A network may
+have such packets dropped: for its subnet, as the configuration of its last ADD says.
 
 Two networks may each have a pod of the same address: its element is the younger's, and goes to another that has a record
 of it when that one ends. Records are searched for that only where the address is told to be shared.
@@ -39,7 +46,17 @@ from cni.kernel import expressions as nft
 from cni.kernel import nftables
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
-from cni.kernel.transaction import ADDRESS, INET, INET_SERVICE, POSTROUTING, WORD, SetType, Transaction, pack
+from cni.kernel.transaction import (
+    ADDRESS,
+    FORWARD,
+    INET,
+    INET_SERVICE,
+    POSTROUTING,
+    WORD,
+    SetType,
+    Transaction,
+    pack,
+)
 from cni.names import COMMENT_MAX, beginning
 from cni.plan import Effect, all_of
 from cni.undecided import LAST, MASQ_BIT, Undecided, compared, is_guard, mark_legacy, unmark_legacy
@@ -52,7 +69,7 @@ if TYPE_CHECKING:
     from cni.names import Attachment
 
 TABLE = "pycni_masquerade"
-_CHAIN = "postrouting"
+_CHAIN, _DROPPING = "postrouting", "forward"
 # our chain by iptables'
 _CHAINS = {"POSTROUTING": _CHAIN}
 
@@ -111,7 +128,7 @@ def _in_network(prefix: Prefix, equal: bool) -> "list[Expression]":
 class Masquerade(Effect):
     """The addresses of one attachment are masqueraded."""
 
-    __slots__ = ("backend", "living", "prefixes", "say")
+    __slots__ = ("backend", "drop_invalid", "living", "prefixes", "say")
 
     def __init__(
         self,
@@ -120,17 +137,19 @@ class Masquerade(Effect):
         backend: str = "nftables",
         living: "Callable[[], set[Address]]" = set,
         say: "Callable[[str], None]" = lambda line: None,
+        drop_invalid: bool = False,
     ) -> None:
         """``prefixes`` are the addresses with their subnets' lengths; on DEL those that prevResult tells.
 
         ``living`` gives the addresses of the container's other interfaces, which Go's chain for it holds too.
-        ``say`` gets lines for people.
+        ``say`` gets lines for people. ``drop_invalid`` is for nftables: what cannot be masqueraded is dropped.
         """
         super().__init__(attachment)
         self.prefixes = list(prefixes)
         self.backend = backend
         self.living = living
         self.say = say
+        self.drop_invalid = drop_invalid
 
     def identify(self, attachment: "Attachment") -> str:
         """The host link's name."""
@@ -145,7 +164,7 @@ class Masquerade(Effect):
             return
         legacy = mark_legacy(_CHAINS, MASQ_BIT, self.say)
         kernel = nftables.here()
-        kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes, legacy))
+        kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes, legacy, self.drop_invalid))
 
     def compare(self) -> None:
         """Records, elements and rules are there; or Go's, for the plugins may have been exchanged under a living pod."""
@@ -157,6 +176,8 @@ class Masquerade(Effect):
         for form in forms:
             try:
                 form(self.attachment, self.prefixes)
+                if form is _compare and self.drop_invalid:
+                    _compare_dropping(self.prefixes)
             except CNIError as fault:  # also that iptables is not there
                 faults.append(fault)
             else:
@@ -221,7 +242,11 @@ class _Change:
         self.records = {version: attachments(kernel, version) for version in (4, 6)}
 
     def make(
-        self, attachment: "Attachment", prefixes: "list[Prefix]", legacy: "Mapping[tuple[int, str], bool]"
+        self,
+        attachment: "Attachment",
+        prefixes: "list[Prefix]",
+        legacy: "Mapping[tuple[int, str], bool]",
+        drop_invalid: bool,
     ) -> None:
         """Add what is wanted, in place of what the attachment had; rules that somebody took away are put back."""
         transaction = Transaction(INET, TABLE)
@@ -237,6 +262,8 @@ class _Change:
         order.write(transaction, emptied=not whole)
         for prefix in dict.fromkeys(prefixes):
             self._admit(transaction, attachment, prefix, gone, rules)
+        dropping = {comment for chain, comment in found if chain == _DROPPING}
+        self._drop(transaction, {prefix.network for prefix in prefixes}, dropping, drop_invalid)
         for version, records in self.records.items():
             mine = [prefix for prefix in dict.fromkeys(prefixes) if prefix.version == version]
             records.write(transaction, attachment, [_fields(prefix) for prefix in mine])
@@ -247,6 +274,25 @@ class _Change:
         chain = self.kernel.chain(INET, TABLE, _CHAIN)
         hook = chain.get_attr("NFTA_CHAIN_HOOK") if chain is not None else None
         return hook is not None and hook.get_attr("NFTA_HOOK_PRIORITY") == LAST
+
+    def _drop(self, transaction: Transaction, subnets: "set[Prefix]", there: "set[str]", drop_invalid: bool) -> None:
+        """Add or remove the rules of subnets that drop what cannot be masqueraded; ``there`` are sets that have one."""
+        if not drop_invalid:
+            self._stop_dropping(transaction, there & set(map(_set_name, subnets)))
+            return
+        for subnet in sorted(subnets, key=str):
+            if _set_name(subnet) not in there:
+                transaction.add_chain(_DROPPING, "filter", FORWARD)
+                _add_dropping_rule(transaction, subnet)
+
+    def _stop_dropping(self, transaction: Transaction, names: "set[str]") -> None:
+        """Remove the rules for these sets, and the chain with the last one."""
+        rules = self.kernel.rules(INET, TABLE, _DROPPING) if names else []
+        going = [rule for rule in rules if rule.comment in names]
+        for rule in going:
+            transaction.delete_rule(_DROPPING, rule.handle)
+        if going and len(going) == len(rules):
+            transaction.delete_chain(_DROPPING)
 
     def _table(self, transaction: Transaction) -> "list[str]":
         """The table, or what is missing of it, with its rules anew: their comments."""
@@ -370,21 +416,34 @@ class _Change:
         for rule in self.kernel.rules(INET, TABLE, _CHAIN):
             if rule.comment in empty:
                 transaction.delete_rule(_CHAIN, rule.handle)
+        self._stop_dropping(transaction, empty)
         for name in sorted(empty):
             transaction.delete_set(name)
 
 
 def _add_rule(transaction: Transaction, subnet: Prefix) -> None:
     """Masquerade what the pods of a subnet send out of it."""
+    expressions, text = _leaving(subnet)
+    transaction.add_rule(_CHAIN, [*expressions, nft.MASQUERADE], f"{text} masquerade", _set_name(subnet))
+
+
+def _add_dropping_rule(transaction: Transaction, subnet: Prefix) -> None:
+    """Drop what connection tracking cannot place of it."""
+    expressions, text = _leaving(subnet)
+    expressions = [*expressions, *nft.invalid(), nft.DROP]
+    transaction.add_rule(_DROPPING, expressions, f"{text} ct state invalid drop", _set_name(subnet))
+
+
+def _leaving(subnet: Prefix) -> "tuple[list[Expression], str]":
+    """Go on only for what the pods of a subnet send out of it."""
     version, name, word = subnet.version, _set_name(subnet), WORD[subnet.version]
     expressions = [
         *nft.of_family(version),
         nft.address(version, destination=False),
         nft.lookup(name),
         *_in_network(subnet, False),
-        nft.MASQUERADE,
     ]
-    transaction.add_rule(_CHAIN, expressions, f"{word} saddr @{name} {word} daddr != {subnet} masquerade", name)
+    return expressions, f"{word} saddr @{name} {word} daddr != {subnet}"
 
 
 def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
@@ -411,6 +470,16 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
             raise CheckFailed(f"{where}: {prefix.address} is that of {element.comment} by now")
         if name not in comments:
             raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")
+
+
+def _compare_dropping(prefixes: "Sequence[Prefix]") -> None:
+    there = nftables.here().rule_comments(INET, TABLE)
+    for prefix in prefixes:
+        if (_DROPPING, _set_name(prefix.network)) not in there:
+            raise CheckFailed(
+                f"nftables table inet {TABLE}: invalid packets of {prefix.network} are not dropped",
+                "dropInvalid asks for that; the next ADD of the network makes the rule",
+            )
 
 
 def _compare_chains(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:

@@ -107,16 +107,17 @@ class Undecided:
                 rules = []
         return _Chain(rules, mark_of(self._bit))
 
-    def _needed(self, place: "Place") -> int:
-        """The bits that an undecided packet has when it comes to our chain."""
-        mark = mark_of(self._bit) if self._found[place].others else 0
+    def _needed(self, place: "Place", as_it_is: bool = False) -> int:
+        """The bits that an undecided packet has when it comes to our chain; ``as_it_is``: where ours is the only rule too."""
+        found = self._found[place]
+        mark = mark_of(self._bit) if found.others or (as_it_is and found.marks) else 0
         if self._legacy is None:
             return mark | (_mark_in(self._guards[place]) & legacy_mark_of(self._bit))
         return mark | (legacy_mark_of(self._bit) if self._legacy.get(place) else 0)
 
-    def _expected(self, place: "Place") -> list[str]:
+    def _expected(self, place: "Place", as_it_is: bool = False) -> list[str]:
         """The comments of the rules at the beginning of our chain."""
-        needed = self._needed(place)
+        needed = self._needed(place, as_it_is)
         return [f"{kind}{place[0]} {self._bit} {needed:#x}" for kind in (_DECIDED, _UNDECIDED)] if needed else []
 
     def write(self, transaction: "Transaction", emptied: bool = False) -> None:
@@ -165,11 +166,9 @@ class Undecided:
             if found.others and not found.marks:
                 what = "is not at its end" if found.ours else "is missing"
                 yield f"{word}: the rule of chain {chain} that passes on what is undecided {what}"
-            if self._guards[place] != self._expected(place):
-                yield (
-                    f"nftables table inet {self._table}: chain {self._chains[chain]} does not follow {word}' {chain}"
-                    " as it is now"
-                )
+            if self._guards[place] != self._expected(place, as_it_is=True):
+                # rules that came later, or a flush that took ours away
+                yield f"chain {self._chains[chain]} of inet {self._table} does not go by {word}' {chain} as it is now"
 
 
 def _bit_in(rules: "Sequence[tuple[str, str]]") -> int:
@@ -283,7 +282,7 @@ def _mark_legacy(
         ours = [rule for rule in rules if TEXT in rule]
         others = len(rules) > len(ours)
         right = others and ours == rules[-1:] and f"{mark:#x}/{mark:#x}" in ours[0]
-        marks[chain] = others
+        marks[chain] = others or (bool(ours) and not change)
         if others and not right and not change:
             say(f"{name}: chain {chain} lacks the rule at its end that passes on what is undecided")
         if not right:

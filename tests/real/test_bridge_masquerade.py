@@ -1,13 +1,17 @@
 """ipMasq of bridge: under which address the world outside, neighbours and multicast groups see a pod."""
 
 import json
+import socket
+import struct
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from node.configuration import bridge, host_local
+from node.plugin import subject_is_old_go
 from node.topology import Attachment, Node
-from node.traffic import multicast_source, tcp_source, udp_source
+from node.traffic import in_order, multicast_source, tcp_source, udp_source
 
 pytestmark = pytest.mark.real
 
@@ -130,3 +134,62 @@ def test_the_last_attachment_takes_our_tables_along(node: Node, keys: dict[str, 
         assert_masquerades(node, two)
     assert two.delete().ok
     assert node.nft_tables() == set()
+
+
+@pytest.mark.skipif(subject_is_old_go(), reason="the key is ours")
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_connection_tracking_cannot_place_is_dropped_on_request(node: Node, version: int) -> None:
+    """Nothing translates an answer to nothing: it leaves under the pod's address, unless ``dropInvalid``."""
+    keys, target = {"ipMasq": True}, node.OUTSIDE if version == 4 else node.OUTSIDE6
+    node.sysctl("netfilter/nf_conntrack_tcp_loose", "0")
+    pod = attach(node, SUBNET, SUBNET6, **keys)
+    address = next(each for each in pod.addresses if (":" in each) == (version == 6))
+    assert _stray_acknowledgement(node, pod, address, target) == address
+    other = attach(node, SUBNET, SUBNET6, **keys, dropInvalid=True)
+    assert other.check().ok
+    assert _stray_acknowledgement(node, pod, address, target) == ""
+    assert tcp_source(node.outside, pod.pod, target) in (node.ADDRESS, node.ADDRESS6)
+    node.run("nft", "flush", "chain", "inet", "pycni_masquerade", "forward")
+    assert "not dropped" in other.check().error["msg"]
+    other.delete()
+    pod.delete()
+    assert node.nft_tables() == set()
+
+
+def _stray_acknowledgement(node: Node, pod: Attachment, source: str, target: str) -> str:
+    """Send a TCP segment of no connection, then a datagram: whose address the former had, empty if it did not come."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    port, end = 45678, 45679
+    segment = struct.pack("!HHIIBBHHH", port, end, 1, 1, 5 << 4, 0x10, 1024, 0, 0)
+    with (
+        node.outside.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP) as received,
+        pod.pod.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP) as sending,
+    ):
+        received.settimeout(3)
+        sending.bind((source, 0))
+        with in_order():
+            if family == socket.AF_INET:
+                pseudo = socket.inet_aton(source) + socket.inet_aton(target) + struct.pack("!BBH", 0, 6, 20)
+                segment = segment[:16] + struct.pack("!H", _checksum(pseudo + segment)) + segment[18:]
+            else:
+                sending.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_CHECKSUM, 16)
+            sending.sendto(segment, (target, 0))
+            # behind it, the end of the wait: the opening of a connection, which nobody answers
+            with pod.pod.socket(family) as opening:
+                opening.setblocking(False)
+                with suppress(BlockingIOError):
+                    opening.connect((target, end + 1))
+        while True:
+            data, peer = received.recvfrom(200)
+            head = data[(data[0] & 15) * 4 :] if family == socket.AF_INET else data
+            ports = struct.unpack("!HH", head[:4])
+            if ports == (port, end):
+                return str(peer[0])
+            if ports[1] == end + 1:
+                return ""
+
+
+def _checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF

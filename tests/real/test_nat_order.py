@@ -241,7 +241,8 @@ def test_a_table_that_comes_later_is_followed_from_the_next_add_on(node: Node, k
     assert seen(node, pod, 4) == pod.address
     assert pod.check().ok
     iptables("-D PREROUTING -d 192.0.2.1 -p tcp --dport 8080 -j ACCEPT")
-    # now PREROUTING is empty but for ours, and all goes on
+    # now PREROUTING has ours alone, and all goes on
+    chain.portmap("CHECK")
     assert answers("tcp", chain.pod, 80, node.outside, UPLINK[4], 8080)
 
 
@@ -324,3 +325,46 @@ def test_localhost_of_ipv6_is_answered_by_the_node(node: Node) -> None:
     with service(node, "::1", 8080, socket.AF_INET6):
         assert connects(node, "::1", 8080)
     assert answers("tcp", chain.pod, 80, node, UPLINK[6], 8080)
+
+
+# what stands in our chains
+
+
+def test_conditions_are_looked_at_behind_what_iptables_has_decided(node: Node) -> None:
+    """The jumps that nft makes stand behind the rules that everybody's packets pass first."""
+    accept = f"-s {Node.OUTSIDE} -p tcp --dport 8080 -j ACCEPT"
+    node.run("iptables", "-t", "nat", "-A", "PREROUTING", *accept.split())
+    chain = publish(node, port(8080), port(8081, 80), conditionsV4=["ip", "daddr", Node.ADDRESS])
+    assert answers("tcp", chain.pod, 80, node.outside, Node.ADDRESS, 8081)
+    assert not answers("tcp", chain.pod, 80, node.outside, Node.ADDRESS, 8080)
+    node.run("iptables", "-t", "nat", "-D", "PREROUTING", *accept.split())
+    assert answers("tcp", chain.pod, 80, node.outside, Node.ADDRESS, 8080)
+    chain.portmap("CHECK")
+
+
+def test_chains_of_an_earlier_version_move_behind_everybodys(node: Node) -> None:
+    """Those that came first are replaced by the next ADD, and the pods that are there go on."""
+    chain, pod = publish(node, port(8080)), masqueraded(node, "10.2.0.0/24", **SECOND)
+    table, hosts = "inet pycni_masquerade", "inet pycni_hostports"
+    subnet = "10.2.0.0/24"
+    rule = f"ip saddr @pods_{subnet} ip daddr != {subnet} masquerade"
+    script = [f"delete chain {table} postrouting"]
+    script += [f"add chain {table} postrouting {{ type nat hook postrouting priority srcnat; }}"]
+    script += [
+        f"add rule {table} postrouting {text}" for text in ("ip daddr 224.0.0.0/4 return", "ip6 daddr ff00::/8 return")
+    ]
+    script += [f'add rule {table} postrouting {rule} comment "pods_{subnet}"']
+    for name in ("prerouting", "output"):
+        script += [f"flush chain {hosts} {name}", f"delete chain {hosts} {name}"]
+        script += [f"add chain {hosts} {name} {{ type nat hook {name} priority -101; }}"]
+        script += [
+            f'add rule {hosts} {name} meta nfproto ipv{n} fib daddr type local jump hostports{n} comment "hostports{n}"'
+            for n in (4, 6)
+        ]
+    node.run("nft", "-f", "-", stdin="\n".join(["flush chain inet pycni_masquerade postrouting", *script, ""]))
+    publish(node, port(9090))
+    masqueraded(node, subnet, **SECOND)
+    for name in ("pycni_masquerade postrouting", "pycni_hostports prerouting", "pycni_hostports output"):
+        assert "priority 1000" in node.run("nft", "list", "chain", "inet", *name.split())
+    assert answers("tcp", chain.pod, 80, node.outside, UPLINK[4], 8080)
+    assert seen(node, pod, 4) == UPLINK[4]

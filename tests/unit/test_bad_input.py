@@ -77,7 +77,7 @@ IPAM: Object = {
 KEYS: dict[str, Object] = {
     "bridge": {
         "bridge": "br0", "isGateway": True, "isDefaultGateway": True, "forceAddress": True,
-        "ipMasq": True, "ipMasqBackend": "nftables",
+        "ipMasq": True, "ipMasqBackend": "nftables", "dropInvalid": True,
         "mtu": 1400, "hairpinMode": False, "promiscMode": False, "vlan": 0, "preserveDefaultVlan": False, "macspoofchk": True,
         "enabledad": False, "disableContainerInterface": False, "portIsolation": True, "dns": RESULT["dns"], "ipam": IPAM,
         "runtimeConfig": {"mac": "02:00:00:00:00:01"}, "args": {"cni": {"mac": "02:00:00:00:00:01"}},

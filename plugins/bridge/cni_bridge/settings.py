@@ -55,6 +55,7 @@ TABLE = Table(
         "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables, or iptables where the kernel"
         " lacks it",
     ),
+    Key("dropInvalid", boolean, False, "with ipMasq over nftables: drop INVALID packets, which nothing masquerades"),
     Key(
         "mtu", integer, 0,
         "MTU of both ends of the pair, and of the bridge when it is made: 68 to 65535, with IPv6 from 1280;"
@@ -101,6 +102,7 @@ class Settings:
         "detect_duplicates",
         "disabled",
         "dns",
+        "drop_invalid",
         "force_address",
         "hairpin",
         "ipam",
@@ -126,6 +128,7 @@ class Settings:
         self.force_address: bool = found["forceAddress"]
         self.masquerade: bool = found["ipMasq"] and bool(ipam)
         self.masquerade_backend: str | None = found["ipMasqBackend"]
+        self.drop_invalid: bool = found["dropInvalid"]
         self.mtu: int = found["mtu"]
         self.hairpin: bool = found["hairpinMode"]
         self.promisc: bool = found["promiscMode"]
@@ -169,6 +172,8 @@ def read(call: "Call") -> Settings:
         fault = one_of(("nftables", "iptables"), 'unknown ipmasq backend "%s"')(said.masquerade_backend)
         if fault:
             raise InvalidConfig(fault, "ipMasqBackend is nftables or iptables")
+    if said.masquerade and said.drop_invalid and said.masquerade_backend == "iptables":
+        raise InvalidConfig("dropInvalid needs the nftables backend of ipMasq", "drop dropInvalid or ipMasqBackend")
     said.check_mtu(bool(said.mtu) and _expects_ipv6(call))
     if said.is_gateway and said.vlan and said.ipam:
         fault = interface_fault(said.gateway_device)

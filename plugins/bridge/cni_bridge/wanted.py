@@ -102,7 +102,8 @@ def _layer_3(
         from cni.masquerade import Masquerade
 
         addresses = [ip.address for ip in result.ips]
-        third.append(Masquerade(who, addresses, settings.masquerade_backend or "nftables", say=call.say))
+        backend = settings.masquerade_backend or "nftables"
+        third.append(Masquerade(who, addresses, backend, say=call.say, drop_invalid=settings.drop_invalid))
     third.append(Announced(who, rtnl, namespace, pair, result.ips, forwards))
     yield third
 
