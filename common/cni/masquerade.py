@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 TABLE = "pycni_masquerade"
 _CHAIN, _DROPPING = "postrouting", "forward"
 # our chain by iptables'
-_CHAINS = {"POSTROUTING": _CHAIN}
+FOLLOWED = {"POSTROUTING": _CHAIN}
 
 
 def attachments(kernel: Nftables, version: int) -> Records:
@@ -162,7 +162,7 @@ class Masquerade(Effect):
 
             masquerade_go.add(self.attachment, self.prefixes)
             return
-        legacy = mark_legacy(_CHAINS, MASQ_BIT, self.say)
+        legacy = mark_legacy(FOLLOWED, MASQ_BIT, self.say)
         kernel = nftables.here()
         kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes, legacy, self.drop_invalid))
 
@@ -213,7 +213,7 @@ class Masquerade(Effect):
 
         kernel.repeatedly(change)
         if gone:
-            unmark_legacy(_CHAINS, self.say)
+            unmark_legacy(FOLLOWED, self.say)
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[str]:  # type: ignore[override]
         """Ours by their records, and Go's by the network's name in their comments."""
@@ -252,7 +252,7 @@ class _Change:
         transaction = Transaction(INET, TABLE)
         gone: dict[str, list[bytes]] = {}
         found = self.kernel.rule_comments(INET, TABLE)
-        order = Undecided(self.kernel, TABLE, _CHAINS, found, MASQ_BIT, legacy)
+        order = Undecided(self.kernel, TABLE, FOLLOWED, found, MASQ_BIT, legacy)
         rules = [comment for chain, comment in found if chain == _CHAIN and not is_guard(comment)]
         if rules or self.kernel.has_table(INET, TABLE):
             gone = self._forget(transaction, attachment.link, *self._held(attachment.link))
@@ -391,7 +391,7 @@ class _Change:
         if not held and (rules or self.kernel.has_table(INET, TABLE)):
             return False
         transaction = Transaction(INET, TABLE)
-        order = Undecided(self.kernel, TABLE, _CHAINS, rules)
+        order = Undecided(self.kernel, TABLE, FOLLOWED, rules)
         if not held:  # somebody removed our table, and left what belongs to it
             order.withdraw(transaction)
             self.kernel.commit(transaction, self.generation)
@@ -458,7 +458,7 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     comments = [comment for name, comment in rules if name == _CHAIN]
     if comments.count("") < 2:
         raise CheckFailed(f"{where}: the rules that leave multicast alone are missing")
-    for fault in compared(kernel, TABLE, _CHAINS, rules):
+    for fault in compared(kernel, TABLE, FOLLOWED, rules):
         raise CheckFailed(f"masquerading: {fault}", "the next ADD on the node mends it")
     _, recorded = _Change(kernel)._held(attachment.link)
     for prefix in prefixes:

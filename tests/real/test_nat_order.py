@@ -10,9 +10,11 @@ import pytest
 
 from node.configuration import bridge, host_local, port
 from node.namespace import Netns
+from node.plugin import SUBJECT
 from node.ports import answers, source
 from node.published import SUBNET, SUBNET6, neighbour, publish
 from node.topology import Attachment, Node
+from node.tracing import without_programs
 from node.traffic import tcp_source
 
 pytestmark = pytest.mark.real
@@ -368,3 +370,18 @@ def test_chains_of_an_earlier_version_move_behind_everybodys(node: Node) -> None
         assert "priority 1000" in node.run("nft", "list", "chain", "inet", *name.split())
     assert answers("tcp", chain.pod, 80, node.outside, UPLINK[4], 8080)
     assert seen(node, pod, 4) == UPLINK[4]
+
+
+def test_without_legacys_programs_status_says_so_and_ports_answer(node: Node, tmp_path: Path) -> None:
+    """A nat table of iptables-legacy that no program can change: a line on standard error, from ADD and STATUS."""
+    Iptables(node, "legacy", 4)("-A PREROUTING -s 192.168.77.1 -j ACCEPT")
+    chain = publish(node, port(8080))
+    for name in ("portmap", "bridge"):
+        conf = chain.configuration(chain.place(name), cniVersion="1.1.0", ipMasq=True)
+        assert "iptables-legacy" not in node.cni(name, "STATUS", conf).stderr
+        (tmp_path / name).mkdir()
+        outcome = node.cni(name, "STATUS", conf, binaries=without_programs(tmp_path / name, f"{SUBJECT}/{name}"))
+        assert "no program iptables-legacy" in outcome.stderr
+    outcome = chain.portmap("ADD", binaries=without_programs(tmp_path / "portmap", f"{SUBJECT}/portmap"))
+    assert "no program iptables-legacy" in outcome.stderr
+    assert answers("tcp", chain.pod, 80, node.outside, UPLINK[4], 8080)

@@ -507,3 +507,14 @@ def test_a_port_is_seen_however_iptables_writes_it(node: Node, program: str) -> 
     outcome = refused.portmap("ADD")
     assert outcome.code == 101 and "net1/other" in outcome.error["msg"]
     publish(node, port(8081))
+
+
+@handed
+def test_handing_back_leaves_no_rule_of_ours_in_iptables_chains(node: Node) -> None:
+    """The rules at the ends of others' chains go with our tables."""
+    for chain in ("PREROUTING", "OUTPUT", "POSTROUTING"):
+        node.run("iptables", "-t", "nat", "-A", chain, "-s", "192.168.77.1", "-j", "ACCEPT")
+    publish(node, port(8080), binaries=OURS, below={"ipMasq": True})
+    assert node.run("iptables-save", "-t", "nat").count("pycni") == 3
+    handback(node)
+    assert "pycni" not in node.run("iptables-save", "-t", "nat")

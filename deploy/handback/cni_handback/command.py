@@ -15,12 +15,15 @@ from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.transaction import BRIDGE, INET, Transaction
 from cni.macspoof import TABLE as MACSPOOF
+from cni.masquerade import FOLLOWED as MASQUERADE_FOLLOWS
 from cni.masquerade import TABLE as MASQUERADE
 from cni.names import Attachment
+from cni.undecided import Undecided, unmark_legacy
 from cni_handback import spoof
 from cni_handback.living import Living, living
 from cni_portmap.guard import TABLE as LOCALNET
 from cni_portmap.iptables_ports import IptablesPorts
+from cni_portmap.layout import FOLLOWED as HOSTPORTS_FOLLOW
 from cni_portmap.layout import TABLE as HOSTPORTS
 from cni_portmap.shares import Shares
 
@@ -82,10 +85,14 @@ def _told(one: Living) -> str:
 
 def _remove_tables() -> None:
     kernel = nftables.here()
+    follows = {HOSTPORTS: HOSTPORTS_FOLLOW, MASQUERADE: MASQUERADE_FOLLOWS}
     for family, table in ((INET, HOSTPORTS), (INET, MASQUERADE), (INET, LOCALNET), (BRIDGE, MACSPOOF)):
         if kernel.has_table(family, table):
             transaction = Transaction(family, table)
             transaction.delete_table()
+            if table in follows:
+                Undecided(kernel, table, follows[table], ()).withdraw(transaction)
+                unmark_legacy(follows[table], _say)
             kernel.commit(transaction)
             _say(f"cni-handback: removed table {'bridge' if family == BRIDGE else 'inet'} {table}")
     Shares(Rtnl().namespace).forget()

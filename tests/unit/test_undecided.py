@@ -1,0 +1,110 @@
+"""The marks by which our NAT chains follow iptables': bits, words and steps, without a kernel."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from cni.kernel.transaction import INET, IPV4, Transaction
+from cni.undecided import TEXT, Undecided, is_guard, legacy_mark_of, mark_of
+
+BASE = {"POSTROUTING": "postrouting"}
+GUARDS = [("postrouting", "decided4 13 0x1000"), ("postrouting", "undecided4 13 0x1000")]
+OURS = TEXT.encode() + b"\0" + bytes.fromhex("0010000000100000")
+
+
+class Kernel:
+    """The rules of iptables' POSTROUTING, as handles and bytes, and those of our chain."""
+
+    def __init__(self, rules: Sequence[bytes], guards: Sequence[tuple[str, str]] = ()) -> None:
+        self.there = list(enumerate(rules, 1))
+        self.guards = guards
+
+    def rule_bytes(self, family: int, table: str, chain: str) -> list[tuple[int, bytes]]:
+        return self.there if family == IPV4 else []
+
+    def chain(self, family: int, table: str, name: str) -> Any:
+        return Attributes(NFTA_CHAIN_HOOK=Attributes(NFTA_HOOK_HOOKNUM=4))
+
+    def rules(self, family: int, table: str, chain: str) -> list[Any]:
+        return [Rule(handle, comment) for handle, (_, comment) in enumerate(self.guards, 7)]
+
+
+class Attributes:
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+
+    def get_attr(self, name: str) -> Any:
+        return self.values[name]
+
+
+class Rule:
+    def __init__(self, handle: int, comment: str) -> None:
+        self.handle, self.comment = handle, comment
+
+
+def steps(rules: Sequence[bytes], guards: Sequence[tuple[str, str]], **more: Any) -> list[str]:
+    """What ADD does."""
+    kernel, transaction = Kernel(rules, guards), Transaction(INET, "ours")
+    Undecided(kernel, "ours", BASE, guards, **{"legacy": {}, **more}).write(transaction)  # type: ignore[arg-type]
+    return transaction.texts()
+
+
+GUARDS_GO = [f"delete rule inet ours postrouting handle {n}" for n in (7, 8)]
+MARK = f'add rule ip nat POSTROUTING -m comment --comment "{TEXT}" -j MARK --set-xmark 0x1000/0x1000'
+UNDECIDED = (
+    "insert rule inet ours postrouting meta nfproto ipv4"
+    ' meta mark set meta mark & 0xffffefff comment "undecided4 13 0x1000"'
+)
+DECIDED = (
+    "insert rule inet ours postrouting meta nfproto ipv4 meta mark & 0x1000 != 0x1000"
+    ' meta mark set meta mark & 0xffffefff return comment "decided4 13 0x1000"'
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "guards", "wanted"),
+    [
+        ([], [], []),
+        ([b"theirs"], [], [MARK, UNDECIDED, DECIDED]),
+        ([b"theirs", OURS], GUARDS, []),
+        ([OURS, b"theirs"], GUARDS, ["delete rule ip nat POSTROUTING handle 1", MARK]),
+        ([b"theirs", OURS, OURS], GUARDS, [f"delete rule ip nat POSTROUTING handle {n}" for n in (2, 3)] + [MARK]),
+        ([OURS], GUARDS, ["delete rule ip nat POSTROUTING handle 1", *GUARDS_GO]),
+        ([], GUARDS, GUARDS_GO),
+    ],
+    ids=["no rules", "rules come", "as it should be", "not the last", "twice", "ours alone", "flushed"],
+)  # fmt: skip
+def test_what_add_changes(rules: list[bytes], guards: list[tuple[str, str]], wanted: list[str]) -> None:
+    """One rule at the end of a chain that has others, and our chain as that wants it."""
+    assert steps(rules, guards) == wanted
+
+
+def test_del_keeps_what_it_does_not_look_at() -> None:
+    """The bit of iptables-legacy, whose programs DEL does not run."""
+    both = [("postrouting", f"{kind}4 13 0x1800") for kind in ("decided", "undecided")]
+    assert steps([b"theirs", OURS], both, legacy=None) == []
+    assert 'comment "decided4 13 0x800"' in steps([], both, legacy=None)[-1]
+
+
+def test_the_bits_are_the_two_below() -> None:
+    """Also where there is none below."""
+    assert [mark_of(13), legacy_mark_of(13)] == [0x1000, 0x800]
+    assert [mark_of(0), legacy_mark_of(0), legacy_mark_of(1)] == [1 << 31, 1 << 30, 1 << 31]
+
+
+@pytest.mark.parametrize("comment", ["", "pods_10.1.0.0/24", "hostports4", "decided4", "decided5 13 0x1", "localhost6"])
+def test_other_rules_of_our_chains_are_told_apart(comment: str) -> None:
+    """By their comments."""
+    assert not is_guard(comment)
+    assert is_guard("decided4 13 0x1000")
+
+
+def test_a_transaction_reaches_into_another_table() -> None:
+    """One list of steps, in order, each with its table's family."""
+    transaction = Transaction(INET, "ours")
+    assert not transaction.of(IPV4, "nat")
+    transaction.delete_table()
+    transaction.of(IPV4, "nat").delete_rule("POSTROUTING", 9)
+    assert transaction.texts() == ["delete table inet ours", "delete rule ip nat POSTROUTING handle 9"]
+    assert [message["nfgen_family"] for _, _, message, _ in transaction.steps()] == [INET, IPV4]
