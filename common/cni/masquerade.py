@@ -59,7 +59,7 @@ from cni.kernel.transaction import (
 )
 from cni.names import COMMENT_MAX, beginning
 from cni.plan import Effect, all_of
-from cni.undecided import LAST, MASQ_BIT, Undecided, compared, is_guard, mark_legacy, unmark_legacy
+from cni.undecided import LAST, MASQ_BIT, Undecided, compared, is_guard, legacy_alone, mark_legacy, unmark_legacy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,9 +162,10 @@ class Masquerade(Effect):
 
             masquerade_go.add(self.attachment, self.prefixes)
             return
-        legacy = mark_legacy(FOLLOWED, MASQ_BIT, self.say)
         kernel = nftables.here()
-        kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes, legacy, self.drop_invalid))
+        with legacy_alone():
+            legacy = mark_legacy(FOLLOWED, MASQ_BIT, self.say)
+            kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes, legacy, self.drop_invalid))
 
     def compare(self) -> None:
         """Records, elements and rules are there; or Go's, for the plugins may have been exchanged under a living pod."""
@@ -211,9 +212,10 @@ class Masquerade(Effect):
             nonlocal gone
             gone = _Change(kernel).remove(identity)
 
-        kernel.repeatedly(change)
-        if gone:
-            unmark_legacy(FOLLOWED, self.say)
+        with legacy_alone():
+            kernel.repeatedly(change)
+            if gone:
+                unmark_legacy(FOLLOWED, self.say)
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[str]:  # type: ignore[override]
         """Ours by their records, and Go's by the network's name in their comments."""

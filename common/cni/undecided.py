@@ -28,6 +28,7 @@ from cni.kernel.transaction import INET, IPV4, IPV6, OUTPUT, POSTROUTING, PREROU
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from cni.kernel.nftables import Nftables
     from cni.kernel.transaction import Expression, Transaction
@@ -229,6 +230,28 @@ def _words(chain: str, mark: int) -> list[str]:
 # iptables-legacy
 
 
+class _Nothing:
+    """A context that does nothing."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+def legacy_alone() -> "AbstractContextManager[object]":
+    """The lock that ADD holds from ``mark_legacy`` to its commit, DEL from its commit to ``unmark_legacy``.
+
+    Without it the last DEL could take away the rule that the next ADD has found.
+    """
+    if not (has_legacy(4) or has_legacy(6)):
+        return _Nothing()
+    from cni.kernel import iptables
+
+    return iptables.alone()
+
+
 def unmarkable() -> "list[str]":
     """Nat tables of iptables-legacy that no program of the node can change."""
     versions = [version for version in (4, 6) if has_legacy(version)]
@@ -265,9 +288,8 @@ def mark_legacy(
     for version in versions:
         name = iptables.legacy(version)
         if name:
-            with iptables.alone():
-                for chain, marks in _mark_legacy(name, chains, legacy_mark_of(bit), change, say).items():
-                    found[version, chain] = marks
+            for chain, marks in _mark_legacy(name, chains, legacy_mark_of(bit), change, say).items():
+                found[version, chain] = marks
     return found
 
 
@@ -278,7 +300,7 @@ def _mark_legacy(
 
     lines, marks = [], {}
     for chain in chains:
-        rules = _legacy_rules(name, chain)
+        rules = _legacy_rules(name, chain, say)
         ours = [rule for rule in rules if TEXT in rule]
         others = len(rules) > len(ours)
         right = others and ours == rules[-1:] and f"{mark:#x}/{mark:#x}" in ours[0]
@@ -295,10 +317,12 @@ def _mark_legacy(
     return marks
 
 
-def _legacy_rules(name: str, chain: str) -> list[str]:
+def _legacy_rules(name: str, chain: str, say: "Callable[[str], None]") -> list[str]:
     from cni.kernel import iptables
 
     fault, text = iptables.run(name, "-t", _NAT, "-S", chain)
+    if fault:
+        say(f"failed to list chain {chain} with {name}, so its rules are not followed: {fault}")
     return [] if fault else [line for line in text.splitlines() if line.startswith("-A ")]
 
 
@@ -322,8 +346,7 @@ def unmark_legacy(chains: "Mapping[str, str]", say: "Callable[[str], None]") -> 
     for version in versions:
         name = iptables.legacy(version)
         if name:
-            with iptables.alone():
-                rules = [rule for chain in chains for rule in _legacy_rules(name, chain) if TEXT in rule]
-                fault = iptables.restore(name, [rule.replace("-A", "-D", 1) for rule in rules]) if rules else ""
+            rules = [rule for chain in chains for rule in _legacy_rules(name, chain, say) if TEXT in rule]
+            fault = iptables.restore(name, [rule.replace("-A", "-D", 1) for rule in rules]) if rules else ""
             if fault:
                 say(f"failed to take a rule out of {name}' nat chains: {fault}")

@@ -92,8 +92,9 @@ def _remove_tables() -> None:
             transaction.delete_table()
             if table in follows:
                 Undecided(kernel, table, follows[table], ()).withdraw(transaction)
-                unmark_legacy(follows[table], _say)
             kernel.commit(transaction)
+            if table in follows:
+                unmark_legacy(follows[table], _say)
             _say(f"cni-handback: removed table {'bridge' if family == BRIDGE else 'inet'} {table}")
     Shares(Rtnl().namespace).forget()
 

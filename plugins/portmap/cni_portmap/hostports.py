@@ -7,7 +7,7 @@ from cni.kernel import nftables
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
 from cni.plan import Effect
-from cni.undecided import compared, mark_legacy, unmark_legacy
+from cni.undecided import compared, legacy_alone, mark_legacy, unmark_legacy
 from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
 from cni_portmap.layout import TABLE, WHERE
@@ -69,8 +69,9 @@ class HostPorts(Effect):
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _judge(unknown)
-        legacy = mark_legacy(layout.FOLLOWED, self.bit, self.say)
-        kernel.repeatedly(change)
+        with legacy_alone():
+            legacy = mark_legacy(layout.FOLLOWED, self.bit, self.say)
+            kernel.repeatedly(change)
         # looked at again: now that an element of ours is there nobody takes the group away
         unknown = self._unknown_conditions(kernel)
         if unknown:
@@ -113,9 +114,10 @@ class HostPorts(Effect):
             last = attempt.remove(identity)
             released = attempt.released
 
-        kernel.repeatedly(change)
-        if last:
-            unmark_legacy(layout.FOLLOWED, self.say)
+        with legacy_alone():
+            kernel.repeatedly(change)
+            if last:
+                unmark_legacy(layout.FOLLOWED, self.say)
         flows.after_delete(released, self.say)
 
     def describe(self) -> str:
