@@ -280,8 +280,10 @@ def mark_legacy(
     versions = [version for version in (4, 6) if has_legacy(version)]
     if not versions:
         return {}
-    from cni.kernel import iptables
+    from cni.kernel import iptables, nftables
 
+    if nftables.here().absent:  # then there are no chains of ours
+        return {}
     for name in unmarkable() if change else ():
         say(complaint(name))
     found: dict[Place, bool] = {}
