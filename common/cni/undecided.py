@@ -22,7 +22,7 @@ another chain translates between iptables' and ours keeps the mark, and Go's rul
 import struct
 
 from cni.kernel import expressions as nft
-from cni.kernel.legacy import has_legacy
+from cni.kernel.legacy import complaint, has_legacy, unmarkable
 from cni.kernel.transaction import INET, IPV4, IPV6, OUTPUT, POSTROUTING, PREROUTING
 
 TYPE_CHECKING = False
@@ -250,24 +250,6 @@ def legacy_alone() -> "AbstractContextManager[object]":
     from cni.kernel import iptables
 
     return iptables.alone()
-
-
-def unmarkable() -> "list[str]":
-    """Nat tables of iptables-legacy that no program of the node can change."""
-    versions = [version for version in (4, 6) if has_legacy(version)]
-    if not versions:
-        return []
-    from cni.kernel import iptables
-
-    return [iptables.LEGACY[version] for version in versions if not iptables.legacy(version)]
-
-
-def complaint(name: str) -> str:
-    """What is to be said of such a table."""
-    return (
-        f"the node has a nat table of iptables-legacy, and no program {name}: what its rules ACCEPT may be translated"
-        " all the same; install iptables"
-    )
 
 
 def mark_legacy(

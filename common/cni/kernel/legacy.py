@@ -1,4 +1,4 @@
-"""Whether the kernel has a table of iptables-legacy, which netlink does not show."""
+"""Whether the kernel has a table of iptables-legacy, which netlink does not show, and the node a program for it."""
 
 
 def has_legacy(version: int, table: str = "nat") -> bool:
@@ -9,3 +9,21 @@ def has_legacy(version: int, table: str = "nat") -> bool:
             return table.encode() in file.read().split()
     except OSError:
         return False
+
+
+def unmarkable() -> "list[str]":
+    """Nat tables of iptables-legacy that no program of the node can change."""
+    versions = [version for version in (4, 6) if has_legacy(version)]
+    if not versions:
+        return []
+    from cni.kernel import iptables
+
+    return [iptables.LEGACY[version] for version in versions if not iptables.legacy(version)]
+
+
+def complaint(name: str) -> str:
+    """What is to be said of such a table."""
+    return (
+        f"the node has a nat table of iptables-legacy, and no program {name}: what its rules ACCEPT may be translated"
+        " all the same; install iptables"
+    )

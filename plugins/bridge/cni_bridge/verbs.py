@@ -109,12 +109,9 @@ def status(call: "Call") -> None:
     if link is not None and link.kind != "bridge":
         raise NotAvailable(f'"{said.bridge}" already exists but is not a bridge', "choose another name with key bridge")
     if said.masquerade and said.masquerade_backend == "nftables":
-        from cni.kernel.legacy import has_legacy
+        from cni.kernel import legacy
 
-        if has_legacy(4) or has_legacy(6):
-            from cni import undecided
-
-            for name in undecided.unmarkable():
-                call.say(f"bridge: {undecided.complaint(name)}")
+        for name in legacy.unmarkable():
+            call.say(f"bridge: {legacy.complaint(name)}")
     if said.ipam:
         ipam.status(call, said.ipam)

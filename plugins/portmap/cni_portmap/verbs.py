@@ -80,14 +80,14 @@ def status(call: "Call") -> None:
 
     Raises ``NotAvailable``, ``LimitedConnectivity``.
     """
-    from cni import undecided
+    from cni.kernel import legacy
     from cni_portmap import forwarding
 
     said = settings.read(call)
     forwarding.need_programs(said)
     if said.backend == "nftables":
-        for name in undecided.unmarkable():
-            call.say(f"portmap: {undecided.complaint(name)}")
+        for name in legacy.unmarkable():
+            call.say(f"portmap: {legacy.complaint(name)}")
     if said.backend == "nftables" and any(said.conditions.values()):
         from cni_portmap import hostports
 
