@@ -14,7 +14,7 @@ from cni.errors import UNKNOWN_CONTAINER, CNIError
 from libcni import environment, injection, results
 from libcni.cache import Cache
 from libcni.cancellation import Deadline, UndoTime
-from libcni.configuration import conf_from_bytes, network_conf_from_bytes
+from libcni.configuration import conf_from_bytes, effective, network_conf_from_bytes
 from libcni.errors import (
     CacheDamaged,
     CacheError,
@@ -210,7 +210,7 @@ class Operations:
                 step = self._add(net, plugin, result, runtime, begun)
                 result = yield from (step if single else _named(plugin, "add", step))
             attempt.caches = True
-            yield from self._remember(net, result, runtime)
+            yield from self._remember(net, result, runtime, net.bytes if single else effective(net))
         except BaseException as error:
             if undo and attempt.met_another:
                 error.add_note(f"network {net.name} was attached before: nothing was undone, DEL removes it")
@@ -219,9 +219,11 @@ class Operations:
             raise
         return result or Result(net.cni_version if net.cni_version in versions.KNOWN else "0.1.0")
 
-    def _remember(self, net: NetworkConfigList, result: Result | None, runtime: RuntimeConf) -> Operation[None]:
+    def _remember(
+        self, net: NetworkConfigList, result: Result | None, runtime: RuntimeConf, config: bytes
+    ) -> Operation[None]:
         try:
-            yield Work(partial(self._cache.add, net.name, net.bytes, result, runtime))
+            yield Work(partial(self._cache.add, net.name, config, result, runtime))
         except (OSError, CacheError, TypeError, ValueError) as error:
             raise CacheError(f"failed to set network {quote(net.name)} cached result: {error}") from error
 

@@ -1,5 +1,6 @@
 """containerd's interface: one object for all networks of a container, blocking or awaited (Go: ``go-cni``)."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
@@ -10,6 +11,7 @@ from libcni.containerd.operations import Service
 from libcni.containerd.outcome import ConfigResult, Result
 from libcni.containerd.settings import Opt
 from libcni.driver import Blocking
+from libcni.errors import LibcniError
 from libcni.execution import AsyncExec, Exec, ProcessExec
 from libcni.given import StrPath
 from libcni.requests import Operation
@@ -69,7 +71,9 @@ class ContainerdCNI(Protocol):
         cancel: Cancellation | None = None,
     ) -> AbstractContextManager[Result]: ...
 
-    def load(self, *opts: Opt) -> None: ...  # noqa: D102
+    def load(self, *opts: Opt) -> Sequence[LibcniError]:
+        """Load networks again; the errors of files that were bad."""
+        ...
 
     def status(self, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None: ...  # noqa: D102
 
@@ -81,13 +85,14 @@ class _Loaded:
 
     service: Service
 
-    def load(self, *opts: Opt) -> None:
+    def load(self, *opts: Opt) -> list[LibcniError]:
         """Forget all networks, then apply the options in order.
 
-        Raises ``LoadFailed``; networks of the options before the failing one stay. Calls that run are not waited for,
-        and go on with the networks of their time.
+        The answer is the errors of files that were bad and are skipped, or in use as they last were good (see
+        ``with_bad_files_skipped``); each is reported, too. Raises ``LoadFailed``; networks of the options before the
+        failing one stay. Calls that run are not waited for, and go on with the networks of their time.
         """
-        self.service.load(opts)
+        return self.service.load(opts)
 
     def get_config(self) -> ConfigResult:
         """The settings and the loaded networks; never fails."""
