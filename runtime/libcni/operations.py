@@ -32,6 +32,7 @@ from libcni.errors import (
 )
 from libcni.execution import Finder
 from libcni.interface import AsyncGCSource, AsyncSeveral
+from libcni.journal import executed
 from libcni.locking import Attachment, Held, Locks
 from libcni.model import (
     GCArgs,
@@ -110,8 +111,7 @@ class Operations:
             runtime = self._with_sendable_args(runtime)
         config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
         environ = environment.for_attachment(verb, runtime, self._path)
-        output: bytes = yield Execute(path, config.bytes, environ, cleanup)
-        return output
+        return (yield from executed(Execute(path, config.bytes, environ, cleanup)))
 
     def _with_sendable_args(self, runtime: RuntimeConf) -> RuntimeConf:
         """The attachment for DEL, without pairs that another runtime's ADD was given: it must be removable."""
@@ -358,7 +358,7 @@ class Operations:
         """VERSION of one plugin."""
         path = self._finder.find_in_path(plugin, self._path)
         try:
-            output: bytes = yield Execute(path, _VERSION_PROBE, environment.for_version())
+            output = yield from executed(Execute(path, _VERSION_PROBE, environment.for_version()))
         except PluginFailed as error:
             if str(error) == "unknown CNI_COMMAND: VERSION":
                 return PluginInfo("0.1.0", ("0.1.0",))
@@ -395,7 +395,8 @@ class Operations:
             path = self._find(plugin)
             if asked:
                 config = injection.for_status(plugin, net.name, net.cni_version)
-                yield Execute(path, config.bytes, environment.for_network("STATUS", self._path))
+                environ = environment.for_network("STATUS", self._path)
+                yield from executed(Execute(path, config.bytes, environ))
 
     # --- garbage
 
@@ -489,7 +490,7 @@ class Operations:
 
     def _gc(self, net: NetworkConfigList, plugin: NetworkConfig, args: GCArgs | None) -> Operation[None]:
         config = injection.for_gc(plugin, net.name, net.cni_version, args)
-        yield Execute(self._find(plugin), config.bytes, environment.for_network("GC", self._path))
+        yield from executed(Execute(self._find(plugin), config.bytes, environment.for_network("GC", self._path)))
 
 
 def as_list(plugin: NetworkConfig) -> NetworkConfigList:

@@ -22,62 +22,76 @@ T = TypeVar("T")
 class ContainerdCNI(Protocol):
     """The interface, for those who replace it in tests; ``Containerd`` documents the methods."""
 
-    def setup(  # noqa: D102
+    def setup(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> Result: ...
+    ) -> Result:
+        """ADD of all networks at once."""
+        ...
 
-    def setup_serially(  # noqa: D102
+    def setup_serially(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> Result: ...
+    ) -> Result:
+        """ADD of the networks in load order."""
+        ...
 
-    def remove(  # noqa: D102
+    def remove(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> None: ...
+    ) -> None:
+        """DEL of the networks in load order."""
+        ...
 
-    def check(  # noqa: D102
+    def check(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> None: ...
+    ) -> None:
+        """CHECK of the networks in load order; the first error is raised."""
+        ...
 
-    def remove_cached(  # noqa: D102
-        self, id: str, *, timeout: float | None = None, cancel: Cancellation | None = None
-    ) -> None: ...
+    def remove_cached(self, id: str, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
+        """DEL of all attachments of a container, as the cache has them."""
+        ...
 
-    def attached(  # noqa: D102
+    def attached(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> AbstractContextManager[Result]: ...
+    ) -> AbstractContextManager[Result]:
+        """``setup`` and ``remove`` around a block."""
+        ...
 
     def load(self, *opts: Opt) -> Sequence[LibcniError]:
         """Load networks again; the errors of files that were bad."""
         ...
 
-    def status(self, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None: ...  # noqa: D102
+    def status(self, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
+        """STATUS of the networks in order; the first error is raised."""
+        ...
 
-    def get_config(self) -> ConfigResult: ...  # noqa: D102
+    def get_config(self) -> ConfigResult:
+        """The settings and the loaded networks."""
+        ...
 
 
 class _Loaded:

@@ -10,6 +10,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Protocol
 
+from libcni import journal
 from libcni.cancellation import Cancellation
 from libcni.containerd import inotify
 from libcni.containerd.errors import LoadFailed
@@ -82,16 +83,21 @@ class Watcher:
         except LibcniError as failed:
             self.skipped, error = (), failed
         self.loads += 1
+        if error is None:
+            journal.info("configuration loaded; bad files: %d", len(self.skipped))
         self._tell(error)
 
     def _tell(self, error: LibcniError | None) -> None:
         self.last_error = error
+        if error is not None:
+            journal.warning(str(error))
         try:
             self._on_load(error)
         except Exception as raised:  # it must not end the thread
             told = LoadFailed(f"who was told of a load failed: {type(raised).__name__}: {raised}")
             told.__cause__ = raised
             self.last_error = told
+            journal.warning(str(told))
 
     def _watch(self) -> None:
         try:
