@@ -55,8 +55,13 @@ class Checker:
         self.checkout = [] if python else [f"{ROOT}/common", f"{ROOT}/runtime"]
         self.environ = {name: value for name, value in os.environ.items() if name != "MYPYPATH"}
 
-    def lines(self, text: str) -> set[int]:
+    def lines(self, *texts: str) -> set[int]:
         raise NotImplementedError
+
+    def files(self, texts: tuple[str, ...]) -> list[str]:
+        for number, text in enumerate(texts):
+            (self.at / f"code{number}.py").write_text(text)
+        return [f"code{number}.py" for number in range(len(texts))]
 
     def said(self, command: list[str | Path]) -> str:
         done = subprocess.run(command, env=self.environ, capture_output=True, text=True, cwd=self.at, timeout=300)
@@ -65,8 +70,8 @@ class Checker:
 
 
 class Mypy(Checker):
-    def lines(self, text: str) -> set[int]:
-        (self.at / "code.py").write_text(text)
+    def lines(self, *texts: str) -> set[int]:
+        files = self.files(texts)
         command: list[str | Path] = [
             sys.executable,
             "-m",
@@ -79,20 +84,20 @@ class Mypy(Checker):
             command.append(f"--python-executable={self.python}")
         else:
             self.environ["MYPYPATH"] = ":".join(self.checkout)
-        said = self.said([*command, "code.py"]).splitlines()
+        said = self.said([*command, *files]).splitlines()
         return {int(line.split(":")[1]) for line in said if ": error:" in line}
 
 
 class Pyright(Checker):
     """basedpyright's packages bring the program along; pyright's own loads it from elsewhere."""
 
-    def lines(self, text: str) -> set[int]:
-        (self.at / "code.py").write_text(text)
-        config = {"typeCheckingMode": "strict", "include": ["code.py"], "extraPaths": self.checkout}
+    def lines(self, *texts: str) -> set[int]:
+        files = self.files(texts)
+        config = {"typeCheckingMode": "strict", "include": files, "extraPaths": self.checkout}
         (self.at / "pyrightconfig.json").write_text(json.dumps(config))
         python = self.python or Path(sys.executable)
         said = json.loads(self.said([sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", python]))
-        assert said["summary"]["filesAnalyzed"] == 1
+        assert said["summary"]["filesAnalyzed"] == len(files)
         found = [one for one in said["generalDiagnostics"] if one["severity"] == "error"]
         return {one["range"]["start"]["line"] + 1 for one in found}
 
@@ -103,6 +108,5 @@ def test_a_consumers_code_passes_and_its_mistakes_do_not(
     tmp_path: Path, installed: Path, checker: type[Checker], how: str
 ) -> None:
     check = checker(tmp_path, installed if how == "installed" else None)
-    assert check.lines(CONSUMER.read_text()) == set()
-    assert check.lines("\n".join(example.read_text() for example in EXAMPLES)) == set()
+    assert check.lines(*(file.read_text() for file in (CONSUMER, *EXAMPLES))) == set()
     assert check.lines(WRONG) == {2, 4, 5}
