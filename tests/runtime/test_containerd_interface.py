@@ -234,7 +234,7 @@ def test_a_file_that_vanishes_meanwhile(make: Make, tmp_path: Path, monkeypatch:
         _file(tmp_path, f"{name}.conflist", name)
     cni = make(with_all_conf)
     listed = [str(tmp_path / "net.d" / f"{name}.conflist") for name in ("a", "b")]
-    monkeypatch.setattr("libcni.containerd.settings.conf_files", lambda folder, suffixes: listed)
+    monkeypatch.setattr("libcni.containerd.settings.entries", lambda folder, suffixes: listed)
     (tmp_path / "net.d/a.conflist").unlink()
     (error,) = cni.load(with_all_conf)
     assert "a.conflist" in str(error)
