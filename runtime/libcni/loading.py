@@ -178,31 +178,31 @@ def load_network_conf(folder: Folders, name: str, *, skipped: Skipped | None = N
         raise
 
 
-def load_networks(folder: Folders) -> list[NetworkConfigList]:
+def load_networks(folder: Folders, *, skipped: Skipped | None = None) -> list[NetworkConfigList]:
     """All networks of a folder, by file name; each is what ``load_network_conf`` returns for its name.
 
-    No files, or no folder: none. Raises ``ConfigError`` for a bad file.
+    No files, or no folder: none. Raises ``ConfigError`` for a bad file, unless ``skipped`` takes it.
     """
     found: dict[str, tuple[_Placed, NetworkConfigList]] = {}
     for suffixes in (LIST_SUFFIXES, SINGLE_SUFFIXES):
         for placed in _placed(folders_of(folder), suffixes):
-            net = _network_from_file(placed[2])
-            found.setdefault(net.name, (placed, net))
+            for net in _loaded([placed[2]], network_from_file, skipped):
+                found.setdefault(net.name, (placed, net))
     return [net for _, net in sorted(found.values(), key=lambda one: one[0])]
 
 
-def load_default_network(folder: Folders, name: str = "") -> NetworkConfigList:
+def load_default_network(folder: Folders, name: str = "", *, skipped: Skipped | None = None) -> NetworkConfigList:
     """The network of that name; without one the first file's, which containerd and CRI-O take for the default.
 
-    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file.
+    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file, unless ``skipped`` takes it.
     """
     if name:
-        return load_network_conf(folder, name)
+        return load_network_conf(folder, name, skipped=skipped)
     folders = folders_of(folder)
-    files = _placed(folders, (*LIST_SUFFIXES, *SINGLE_SUFFIXES))
-    if not files:
-        raise NoConfigsFound(" ".join(folders))
-    return _network_from_file(min(files)[2])
+    files = [placed[2] for placed in sorted(_placed(folders, (*LIST_SUFFIXES, *SINGLE_SUFFIXES)))]
+    for net in _loaded(files, network_from_file, skipped):
+        return net
+    raise NoConfigsFound(" ".join(folders))
 
 
 # A file with its place: the folder's number, then its name.
@@ -217,7 +217,8 @@ def _placed(folders: Sequence[str], suffixes: Sequence[str]) -> list[_Placed]:
     ]
 
 
-def _network_from_file(file: str) -> NetworkConfigList:
+def network_from_file(file: str) -> NetworkConfigList:
+    """A network from a file of either kind."""
     if file.endswith(LIST_SUFFIXES):
         return network_conf_from_file(file)
     return conf_list_from_conf(conf_from_file(file))

@@ -270,7 +270,13 @@ def test_a_network_by_its_name(make: Make, tmp_path: Path) -> None:
         make(with_plugin_conf_dir("/none"), with_network("c"))
     (tmp_path / "net.d/00.conflist").write_text("{")
     with pytest.raises(InvalidConfig, match="failed to load network b: error parsing"):
-        make(with_network("b"))
+        make(with_bad_files_skipped(False), with_network("b"))
+    cni = make(with_network("b"))
+    with pytest.raises(InvalidConfig, match="failed to load network c: error parsing"):
+        make(with_network("c"))
+    (tmp_path / "net.d/20.conflist").write_text("{")
+    assert len(cni.load(with_network("b"))) == 2
+    assert cni.get_config().networks[0].config.plugins[0].network.type == "one", "the last good version"
 
 
 def test_numbers_of_interfaces(make: Make, tmp_path: Path) -> None:

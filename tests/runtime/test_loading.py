@@ -258,6 +258,8 @@ def test_all_networks_of_a_folder(folder: Path) -> None:
     (more / "99.conflist").write_text("{")
     with pytest.raises(ConfigError, match=r"99\.conflist"):
         load_networks(both)
+    bad: list[ConfigError] = []
+    assert len(load_networks(both, skipped=bad.append)) == 4 and len(bad) == 1
 
 
 def test_the_default_network(folder: Path) -> None:
@@ -270,6 +272,10 @@ def test_the_default_network(folder: Path) -> None:
     (folder / "30.conf").write_text("{")
     assert load_default_network(str(folder)).name == "single"
     assert load_default_network(str(folder), "list").name == "list"
+    (folder / "05.conf").write_text("{")
+    bad: list[ConfigError] = []
+    assert load_default_network(str(folder), skipped=bad.append).name == "single" and len(bad) == 1
+    (folder / "05.conf").unlink()
     with pytest.raises(ConfigError):
         load_default_network(str(folder), "none")
     (folder / "30.conf").unlink()

@@ -280,7 +280,7 @@ def test_plugins_of_the_networks_folder_are_deleted_too(stubs: Stubs, tmp_path: 
     assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
 
 
-@pytest.mark.parametrize("how", ["list", "garbage", "by hand"])
+@pytest.mark.parametrize("how", ["list", "garbage", "by hand", "by id"])
 def test_plugins_of_the_networks_folder_get_their_delete_from_the_cache(
     stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, how: str
 ) -> None:
@@ -300,6 +300,8 @@ def test_plugins_of_the_networks_folder_get_their_delete_from_the_cache(
         (folder / "30.conflist").write_bytes(cached[0])
         (folder / "net1/20.conf").write_text('{"type":"three"}')
         library.del_network_list(network_conf_from_file(str(folder / "30.conflist")), runtime)
+    elif how == "by id":
+        library.del_cached_attachments("ctr1")
     elif how == "list":
         library.del_network_list(network_conf_from_file(str(folder / "10.conflist")), runtime)
     else:

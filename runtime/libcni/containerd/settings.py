@@ -17,8 +17,8 @@ from libcni.loading import (
     SINGLE_SUFFIXES,
     conf_from_file,
     entries,
-    load_network_conf,
     network_conf_from_file,
+    network_from_file,
 )
 from libcni.model import NetworkConfigList
 from libcni.options import Guarded, Options
@@ -206,14 +206,7 @@ def with_network(name: str) -> Opt:
     """
 
     def apply(settings: Settings) -> None:
-        try:
-            config = _reading(
-                f"failed to load network {name}", partial(load_network_conf, settings.plugin_conf_dirs, name)
-            )
-        except InvalidConfig as error:
-            if isinstance(error.__cause__, NotFound | NoConfigsFound):
-                raise NotInitialized(str(error.__cause__)) from error.__cause__
-            raise
+        config = _reading(f"failed to load network {name}", partial(_network_named, settings, name))
         number = sum(network.if_name != "lo" for network in settings.networks)
         settings.attach(config, f"{settings.prefix}{number}")
 
@@ -230,7 +223,8 @@ def with_all_conf(settings: Settings) -> None:
     _load_folders(settings, 0)
 
 
-def _load_folders(settings: Settings, limit: int) -> None:
+def _listed(settings: Settings) -> list[str]:
+    """The files of the configuration folders."""
     folders = settings.plugin_conf_dirs
     try:
         files = [file for one in folders for file in entries(one, (*SINGLE_SUFFIXES, *LIST_SUFFIXES))]
@@ -240,8 +234,29 @@ def _load_folders(settings: Settings, limit: int) -> None:
         reason = os.strerror(error.errno or errno.EIO).lower()
         raise ReadFailed(f"failed to read config file: open {error.filename}: {reason}") from error
     settings.last_good.forget_others(folders, files)
+    return files
+
+
+def _network_named(settings: Settings, name: str) -> NetworkConfigList:
+    """What ``load_network_conf`` returns for a name, with bad files skipped if that is wanted."""
+    where = " ".join(settings.plugin_conf_dirs)
+    files = _listed(settings)
     if not files:
-        raise NotInitialized(f"no network config found in {' '.join(folders)}")
+        raise NotInitialized(str(NoConfigsFound(where)))
+    skipped = len(settings.skipped)
+    for file in sorted(files, key=lambda file: not file.endswith(LIST_SUFFIXES)):  # lists first, else in order
+        found = settings.read(file, network_from_file)
+        if found is not None and found.name == name:
+            return found
+    if settings.skipped[skipped:]:
+        raise settings.skipped[skipped]
+    raise NotInitialized(str(NotFound(where, name)))
+
+
+def _load_folders(settings: Settings, limit: int) -> None:
+    files = _listed(settings)
+    if not files:
+        raise NotInitialized(f"no network config found in {' '.join(settings.plugin_conf_dirs)}")
     skipped = len(settings.skipped)
     loaded: list[NetworkConfigList] = []
     for file in files:
