@@ -80,4 +80,4 @@ bench-imports: dist/.done ## what each verb of each plugin imports, and what tha
 	@$(PYTHON) bench/imports.py
 
 clean: ## what the build made
-	@rm -rf dist .venv reports
+	@rm -rf dist .venv reports .setuptools

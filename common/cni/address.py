@@ -8,6 +8,7 @@ from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
     from typing import Any
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
@@ -46,6 +47,13 @@ class Address:
     def bits(self) -> int:
         """32 or 128."""
         return len(self.packed) * 8
+
+    @property
+    def ipaddress(self) -> "IPv4Address | IPv6Address":
+        """As the standard library has it."""
+        from ipaddress import ip_address
+
+        return ip_address(self.packed)
 
     def __int__(self) -> int:
         return int.from_bytes(self.packed, "big")
@@ -104,6 +112,13 @@ class Prefix:
     def version(self) -> int:
         """4 or 6."""
         return self.address.version
+
+    @property
+    def ipaddress(self) -> "IPv4Interface | IPv6Interface":
+        """As the standard library has it: an address in its network."""
+        from ipaddress import ip_interface
+
+        return ip_interface((self.address.packed, self.length))
 
     @property
     def network(self) -> "Prefix":

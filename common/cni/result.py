@@ -31,7 +31,26 @@ def _texts(given: "Iterable[str]") -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-class DNS:
+class Value:
+    """Equal to another of its kind whose members are equal; what is in a set must not be changed any more."""
+
+    __slots__: "tuple[str, ...]" = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        shown = [(name, getattr(self, name)) for name in self.__slots__]
+        members = ", ".join(f"{name}={value!r}" for name, value in shown if value not in (None, "", []))
+        return f"{type(self).__name__}({members})"
+
+
+class DNS(Value):
     """Name servers and search domains; ``options`` as in resolv.conf."""
 
     __slots__ = ("domain", "nameservers", "options", "search")
@@ -72,7 +91,7 @@ class DNS:
         }
 
 
-class Interface:
+class Interface(Value):
     """A link: on the host when ``sandbox`` is empty."""
 
     __slots__ = ("mac", "mtu", "name", "pci_id", "sandbox", "socket_path")
@@ -125,7 +144,7 @@ def told_mtu(mtu: int, version: str) -> int:
     return mtu if versions.number(version) >= (1, 1, 0) else 0
 
 
-class IPConfig:
+class IPConfig(Value):
     """An address with its network's prefix, its gateway, and the index of its interface in the result."""
 
     __slots__ = ("address", "gateway", "interface", "stated")
@@ -164,7 +183,7 @@ class IPConfig:
         return document
 
 
-class Route:
+class Route(Value):
     """A route; of the attributes only ``table`` and ``scope`` tell 0 from absent (None)."""
 
     __slots__ = ("advmss", "dst", "gw", "mtu", "priority", "scope", "table")
@@ -227,7 +246,7 @@ class Route:
         return document
 
 
-class Result:
+class Result(Value):
     """What an ADD answers, in the newest shape."""
 
     __slots__ = ("dns", "interfaces", "ips", "routes")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 # Ours, and the release of the reference plugins that we are compatible with: runtimes look for the latter.
-VERSION, REFERENCE = "0.1.0", "1.9.1"
+VERSION, REFERENCE = versions.RELEASE, "1.9.1"
 # The function in a plugin's module that serves a verb.
 _FUNCTIONS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "GC": "gc", "STATUS": "status"}
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"

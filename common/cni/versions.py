@@ -1,7 +1,9 @@
-"""Versions of the CNI specification: which are known, how they compare, which verbs they have."""
+"""Versions of the CNI specification: which are known, how they compare, which verbs they have. And our own."""
 
 from cni.errors import DecodingFailure, IncompatibleVersion
 
+# Of pycni: the one place of it; pyproject.toml reads it here.
+RELEASE = "0.1.0"
 KNOWN = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 CURRENT = "1.1.0"
 # Results come in three shapes; a version without a text counts as 0.1.0.

@@ -4,6 +4,7 @@
 containerd's interface on top, ``libcni.cnitool`` the command. Semantics and files are those of the Go libraries.
 """
 
+from cni import versions
 from libcni.aiocniconfig import AsyncCNIConfig, Threaded
 from libcni.attached import AsyncAttached, Attached
 from libcni.cancellation import Cancellation, Deadline
@@ -67,6 +68,8 @@ from libcni.model import (
 from libcni.options import Options
 from libcni.ownbuild import OwnBuildExec
 from libcni.results import DNS, Interface, IPConfig, Result, Route
+
+__version__ = versions.RELEASE
 
 # The Go library's later names of the same functions.
 conf_list_from_bytes = network_conf_from_bytes

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from libcni.attached import AsyncAttached
-from libcni.cacheview import CacheView
+from libcni.cacheview import AsyncCacheView
 from libcni.cancellation import Cancellation, Deadline
 from libcni.execution import AsyncExec, Exec, ProcessExec
 from libcni.given import Folders, StrPath
@@ -18,7 +18,7 @@ from libcni.results import Result
 T = TypeVar("T")
 
 
-class AsyncCNIConfig(CacheView):
+class AsyncCNIConfig(AsyncCacheView):
     """Drives CNI plugins from an event loop; parameters and errors are ``CNIConfig``'s.
 
     Cancelling the task kills the plugin that runs and raises ``asyncio.CancelledError``; what the options want undone

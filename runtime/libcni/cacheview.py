@@ -1,4 +1,8 @@
-"""What both forms have in common: the operations of one configuration, and what the cache tells without waiting."""
+"""What both forms have in common: the operations of one configuration; and what the cache holds, in either form."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from libcni.cache import Cache
 from libcni.execution import Finder
@@ -6,16 +10,23 @@ from libcni.given import Folders, StrPath, path_of, plugin_folders
 from libcni.model import NetworkAttachment, NetworkConfig, NetworkConfigList, RuntimeConf
 from libcni.operations import Operations, as_list
 from libcni.options import Options
+from libcni.requests import Operation, Work
 from libcni.results import Result
 
+T = TypeVar("T")
 
-class CacheView:
+
+class Driven:
     """The base of ``CNIConfig`` and ``AsyncCNIConfig``."""
 
     def __init__(self, path: Folders, cache_dir: StrPath, finder: Finder, options: Options) -> None:
         self.path = plugin_folders(path)
         self.options = options
         self.operations = Operations(self.path, finder, Cache(path_of(cache_dir), options.sync_cache), options)
+
+
+class CacheView(Driven):
+    """The cache for a caller that may wait for a disk."""
 
     def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
         """The result that ADD left in the cache, in the list's version; None when there is no file.
@@ -48,3 +59,40 @@ class CacheView:
         ``CacheError`` when the folder cannot be read.
         """
         return self.operations.get_cached_attachments(container_id)
+
+
+def _working(function: Callable[[], T]) -> Operation[T]:
+    found: T = yield Work(function)
+    return found
+
+
+class AsyncCacheView(Driven):
+    """The cache for an event loop: a thread waits for the disk. Parameters and errors are ``CacheView``'s."""
+
+    async def run(self, operation: Operation[T], timeout: float | None = None) -> T:
+        """Drive an operation to its end."""
+        raise NotImplementedError
+
+    async def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
+        """As ``CNIConfig.get_network_list_cached_result``."""
+        return await self.run(_working(partial(self.operations.get_network_list_cached_result, net, runtime)))
+
+    async def get_network_list_cached_config(
+        self, net: NetworkConfigList, runtime: RuntimeConf
+    ) -> tuple[bytes, RuntimeConf] | None:
+        """As ``CNIConfig.get_network_list_cached_config``."""
+        return await self.run(_working(partial(self.operations.get_network_list_cached_config, net, runtime)))
+
+    async def get_network_cached_result(self, net: NetworkConfig, runtime: RuntimeConf) -> Result | None:
+        """As ``CNIConfig.get_network_cached_result``."""
+        return await self.get_network_list_cached_result(as_list(net), runtime)
+
+    async def get_network_cached_config(
+        self, net: NetworkConfig, runtime: RuntimeConf
+    ) -> tuple[bytes, RuntimeConf] | None:
+        """As ``CNIConfig.get_network_cached_config``."""
+        return await self.get_network_list_cached_config(as_list(net), runtime)
+
+    async def get_cached_attachments(self, container_id: str = "") -> list[NetworkAttachment]:
+        """As ``CNIConfig.get_cached_attachments``."""
+        return await self.run(_working(partial(self.operations.get_cached_attachments, container_id)))

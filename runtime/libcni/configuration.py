@@ -267,3 +267,19 @@ def conf_list_from_conf(single: NetworkConfig | Configuration) -> NetworkConfigL
     document = Source(single.bytes).decode(_PLUGIN)
     head = {"name": single.network.name, "cniVersion": single.network.cni_version}
     return network_conf_from_bytes(gojson.encode({**head, "plugins": [document]}))
+
+
+def effective(net: NetworkConfigList) -> bytes:
+    """The list's bytes; plugins that are not written there, those of the network's folder, stand among the others.
+
+    So they get their DEL when the list is read from the cache, where that folder is out of sight.
+    """
+    try:
+        document = gojson.decode(net.bytes)
+    except gojson.JSONError:  # made by hand
+        return net.bytes
+    inlined = document.get("plugins", []) if isinstance(document, dict) else None
+    if not isinstance(inlined, list) or len(inlined) >= len(net.plugins):
+        return net.bytes
+    more = [gojson.decode(plugin.bytes) for plugin in net.plugins[len(inlined) :]]
+    return gojson.encode({**document, "loadOnlyInlinedPlugins": True, "plugins": [*inlined, *more]})

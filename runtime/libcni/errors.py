@@ -81,6 +81,10 @@ class ConfigError(LibcniError):
         self.position = position
         self.path = path
 
+    def with_hint(self, hint: str) -> "ConfigError":
+        """The same error, what the reader can do after its text."""
+        return ConfigError(f"{self.msg}: {hint}", self.file, self.position, self.path)
+
     def __str__(self) -> str:
         where = [part for part in (self.file, str(self.position or ""), f"key {quote(spell(self.path))}") if part]
         if not self.path:

@@ -14,7 +14,7 @@ from cni.errors import UNKNOWN_CONTAINER, CNIError
 from libcni import environment, injection, results
 from libcni.cache import Cache
 from libcni.cancellation import Deadline, UndoTime
-from libcni.configuration import conf_from_bytes, network_conf_from_bytes
+from libcni.configuration import conf_from_bytes, effective, network_conf_from_bytes
 from libcni.errors import (
     CacheDamaged,
     CacheError,
@@ -32,6 +32,7 @@ from libcni.errors import (
 )
 from libcni.execution import Finder
 from libcni.interface import AsyncGCSource, AsyncSeveral
+from libcni.journal import executed
 from libcni.locking import Attachment, Held, Locks
 from libcni.model import (
     GCArgs,
@@ -110,8 +111,7 @@ class Operations:
             runtime = self._with_sendable_args(runtime)
         config = injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
         environ = environment.for_attachment(verb, runtime, self._path)
-        output: bytes = yield Execute(path, config.bytes, environ, cleanup)
-        return output
+        return (yield from executed(Execute(path, config.bytes, environ, cleanup)))
 
     def _with_sendable_args(self, runtime: RuntimeConf) -> RuntimeConf:
         """The attachment for DEL, without pairs that another runtime's ADD was given: it must be removable."""
@@ -210,7 +210,7 @@ class Operations:
                 step = self._add(net, plugin, result, runtime, begun)
                 result = yield from (step if single else _named(plugin, "add", step))
             attempt.caches = True
-            yield from self._remember(net, result, runtime)
+            yield from self._remember(net, result, runtime, net.bytes if single else effective(net))
         except BaseException as error:
             if undo and attempt.met_another:
                 error.add_note(f"network {net.name} was attached before: nothing was undone, DEL removes it")
@@ -219,9 +219,11 @@ class Operations:
             raise
         return result or Result(net.cni_version if net.cni_version in versions.KNOWN else "0.1.0")
 
-    def _remember(self, net: NetworkConfigList, result: Result | None, runtime: RuntimeConf) -> Operation[None]:
+    def _remember(
+        self, net: NetworkConfigList, result: Result | None, runtime: RuntimeConf, config: bytes
+    ) -> Operation[None]:
         try:
-            yield Work(partial(self._cache.add, net.name, net.bytes, result, runtime))
+            yield Work(partial(self._cache.add, net.name, config, result, runtime))
         except (OSError, CacheError, TypeError, ValueError) as error:
             raise CacheError(f"failed to set network {quote(net.name)} cached result: {error}") from error
 
@@ -356,7 +358,7 @@ class Operations:
         """VERSION of one plugin."""
         path = self._finder.find_in_path(plugin, self._path)
         try:
-            output: bytes = yield Execute(path, _VERSION_PROBE, environment.for_version())
+            output = yield from executed(Execute(path, _VERSION_PROBE, environment.for_version()))
         except PluginFailed as error:
             if str(error) == "unknown CNI_COMMAND: VERSION":
                 return PluginInfo("0.1.0", ("0.1.0",))
@@ -393,7 +395,8 @@ class Operations:
             path = self._find(plugin)
             if asked:
                 config = injection.for_status(plugin, net.name, net.cni_version)
-                yield Execute(path, config.bytes, environment.for_network("STATUS", self._path))
+                environ = environment.for_network("STATUS", self._path)
+                yield from executed(Execute(path, config.bytes, environ))
 
     # --- garbage
 
@@ -487,7 +490,7 @@ class Operations:
 
     def _gc(self, net: NetworkConfigList, plugin: NetworkConfig, args: GCArgs | None) -> Operation[None]:
         config = injection.for_gc(plugin, net.name, net.cni_version, args)
-        yield Execute(self._find(plugin), config.bytes, environment.for_network("GC", self._path))
+        yield from executed(Execute(self._find(plugin), config.bytes, environment.for_network("GC", self._path)))
 
 
 def as_list(plugin: NetworkConfig) -> NetworkConfigList:

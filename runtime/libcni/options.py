@@ -3,11 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from libcni import journal
 from libcni.given import StrPath, path_of
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""
 
 
 class Guarded:
@@ -46,7 +43,8 @@ class Options:
       same folder, and GC excludes all of its network (cni#563); who comes while a GC waits is behind it. A Setup holds
       the locks of all its networks to its end. Empty: no lock. ``lock_timeout`` bounds the wait, in seconds.
     - ``report``: takes a line about what was mended silently, such as a damaged cache file that was removed, and about
-      what could not be undone. An error that it raises is ignored: the call goes on.
+      what could not be undone. By default it is a warning of the logger ``libcni``. An error that it raises is ignored:
+      the call goes on.
     """
 
     undo_failed_add: bool = False
@@ -58,7 +56,7 @@ class Options:
     status_timeout: float | None = None
     lock_folder: StrPath = ""
     lock_timeout: float = 90.0
-    report: Callable[[str], object] = _silent
+    report: Callable[[str], object] = journal.warning
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lock_folder", path_of(self.lock_folder))

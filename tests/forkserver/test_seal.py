@@ -178,8 +178,9 @@ def named(source: Path) -> tuple[set[str], set[str]]:
 SOURCES = [
     at for top in ("common", "plugins") for at in sorted((ROOT / top).rglob("*.py")) if "__pycache__" not in at.parts
 ]
-# The digest that CPython has without OpenSSL serves; _sha2 is that of 3.12 and later.
-NOT_NEEDED = {"hashlib", "_sha2", "_sha512"}
+# The digest that CPython has without OpenSSL serves; _sha2 is that of 3.12 and later. No plugin asks for the standard
+# library's addresses.
+NOT_NEEDED = {"hashlib", "_sha2", "_sha512", "ipaddress"}
 
 
 def test_what_a_function_imports_was_imported_before(warm: dict[str, Any]) -> None:

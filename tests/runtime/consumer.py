@@ -1,7 +1,8 @@
-"""What somebody who uses the library may write: it is checked with mypy --strict, and the test runs that."""
+"""What somebody who uses the library may write: it is checked with mypy --strict and with pyright, and the test runs those."""
 
 import asyncio
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from libcni import (
     CNI,
@@ -15,12 +16,17 @@ from libcni import (
     Exec,
     GCArgs,
     GCAttachment,
+    Interface,
+    IPConfig,
+    NetworkAttachment,
     NetworkConfigList,
     Options,
     PluginFinder,
     Result,
+    Route,
     RuntimeConf,
     Threaded,
+    __version__,
     code_of,
     load_network_conf,
 )
@@ -74,6 +80,22 @@ async def attach_many(cni: AsyncCNI, net: NetworkConfigList, runtimes: Sequence[
     return list(await asyncio.gather(*(cni.add_network_list(net, runtime) for runtime in runtimes)))
 
 
+def addresses(result: Result) -> dict[IPConfig, IPv4Interface | IPv6Interface]:
+    """Parts of a result may be keys, and give the standard library's objects."""
+    gateways: list[IPv4Address | IPv6Address] = [ip.gateway.ipaddress for ip in result.ips if ip.gateway is not None]
+    links: set[Interface] = set(result.interfaces)
+    ways: set[Route] = set(result.routes)
+    print(gateways, links, ways, result.dns == result.dns)
+    return {ip: ip.address.ipaddress for ip in result.ips}
+
+
+async def left_over(cni: AsyncCNI, net: NetworkConfigList, runtime: RuntimeConf) -> list[NetworkAttachment]:
+    previous = await cni.get_network_list_cached_result(net, runtime)
+    cached = await cni.get_network_list_cached_config(net, runtime)
+    print(addresses(previous) if previous is not None else __version__, cached[0] if cached is not None else b"")
+    return await cni.get_cached_attachments()
+
+
 def collect(cni: CNI, nets: Sequence[NetworkConfigList]) -> int | None:
     try:
         cni.gc_network_lists(nets, {"a": GCArgs([GCAttachment("c", "eth0")]), "b": list})
@@ -111,11 +133,13 @@ def main(executor: Exec, other: AsyncExec) -> None:
     service: ContainerdCNI = new(*loads)
     service = Containerd(*loads, executor=executor)
     try:
-        net = load_network_conf("/etc/cni/net.d", "net")
+        skipped: list[ConfigError] = []
+        net = load_network_conf("/etc/cni/net.d", "net", skipped=skipped.append)
     except ConfigError as error:
         print(error.file, error.position and error.position.line)
         return
     print(attach(cni, net, RuntimeConf("c", "/run/netns/c", "eth0")), collect(cni, [net]), pod(service, "/x"))
     asyncio.run(attach_many(awaited, net, []))
+    asyncio.run(left_over(awaited, net, RuntimeConf("c")))
     with Watcher(AsyncContainerd(), "/etc/cni/net.d", with_default_conf) as watcher:
-        print(watcher.last_error)
+        print(watcher.last_error, [str(error) for error in watcher.skipped])

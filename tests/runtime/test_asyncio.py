@@ -53,11 +53,15 @@ def test_every_call(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf) -> None:
     async def run() -> None:
         cni = _library(stubs, tmp_path)
         found = await cni.add_network_list(net, runtime)
-        cached = cni.get_network_list_cached_result(net, runtime)
+        cached = await cni.get_network_list_cached_result(net, runtime)
         assert cached is not None and cached.document() == found.document()
+        assert await cni.get_network_list_cached_config(net, runtime) == (net.bytes, runtime)
+        assert len(await cni.get_cached_attachments("ctr1")) == 1
         await cni.check_network_list(net, runtime)
         await cni.del_network_list(net, runtime)
         await cni.add_network(single, runtime)
+        assert await cni.get_network_cached_result(single, runtime) is not None
+        assert await cni.get_network_cached_config(single, runtime) == (single.bytes, runtime)
         await cni.check_network(single, runtime)
         await cni.del_network(single, runtime)
         assert await cni.validate_network_list(net) == []

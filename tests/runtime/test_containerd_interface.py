@@ -44,6 +44,7 @@ from libcni.containerd import (
     new,
     with_all_conf,
     with_args,
+    with_bad_files_skipped,
     with_cache_dir,
     with_capability,
     with_capability_band_width,
@@ -174,7 +175,7 @@ def test_a_bad_file_before_the_limit_fails_the_load(
     at = tmp_path / "net.d" / file
     at.write_text(content)
     _file(tmp_path, "20.conflist", "b")
-    cni = make()
+    cni = make(with_bad_files_skipped(False))
     if "convert" in text:
         at.write_bytes(b'{"type":"x","name":"a"}')
         cni.load(with_default_conf)
@@ -184,6 +185,60 @@ def test_a_bad_file_before_the_limit_fails_the_load(
     assert str(caught.value).startswith("cni config load failed: " + text.format(at))
     assert str(caught.value).endswith(": invalid cni config: failed to load cni config")
     assert _names(cni) == [("cni-loopback", "lo")]
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"cniVersion": "1.0.0", "name": "a", "plug', None])
+def test_a_bad_file_is_skipped_and_reported(make: Make, tmp_path: Path, content: str | None) -> None:
+    """By default; without content: an editor's lock file. It does not count among the files of the limit."""
+    bad = tmp_path / "net.d" / (".#20.conflist" if content is None else "10.conflist")
+    if content is None:
+        bad.symlink_to("root@node.1234:1700000000")
+    else:
+        bad.write_text(content)
+    lines: list[str] = []
+    cni = make(with_options(Options(report=lines.append)))
+    with pytest.raises(LoadFailed, match=r"cni config load failed: .*0\.conflist"):
+        cni.load(with_default_conf)  # there is nothing else
+    _file(tmp_path, "20.conflist", "b")
+    lines.clear()
+    (error,) = cni.load(with_lo_network, with_default_conf)
+    assert isinstance(error, InvalidConfig) and str(bad) in str(error)
+    assert lines == [f"configuration file {bad} is bad, skipped: {error}"]
+    assert _names(cni) == [("cni-loopback", "lo"), ("b", "eth0")]
+
+
+@pytest.mark.parametrize("how", ["folder", "list file", "file"])
+def test_the_last_good_version_of_a_file_stays(make: Make, tmp_path: Path, how: str) -> None:
+    file = tmp_path / "net.d" / ("10.conf" if how == "file" else "10.conflist")
+    _file(tmp_path, file.name, "a")
+    named = {"list file": with_conf_list_file(str(file)), "file": with_conf_file(str(file))}
+    load = named.get(how, with_all_conf)
+    lines: list[str] = []
+    cni = make(with_options(Options(report=lines.append)), load)
+    file.write_text("{")
+    (error,) = cni.load(load)
+    assert _names(cni) == [("a", "eth0")]
+    assert lines == [f"configuration file {file} is bad, its last good version stays in use: {error}"]
+    file.unlink()
+    with pytest.raises(LoadFailed):
+        cni.load(load)
+    file.write_text("{")
+    with pytest.raises(LoadFailed):
+        cni.load(load)
+    assert _names(cni) == [], "a file that was removed has no last good version"
+
+
+def test_a_file_that_vanishes_meanwhile(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look into the folder and its own turn."""
+    for name in ("a", "b"):
+        _file(tmp_path, f"{name}.conflist", name)
+    cni = make(with_all_conf)
+    listed = [str(tmp_path / "net.d" / f"{name}.conflist") for name in ("a", "b")]
+    monkeypatch.setattr("libcni.containerd.settings.entries", lambda folder, suffixes: listed)
+    (tmp_path / "net.d/a.conflist").unlink()
+    (error,) = cni.load(with_all_conf)
+    assert "a.conflist" in str(error)
+    assert _names(cni) == [("b", "eth0")]
 
 
 def test_a_bad_file_after_the_limit_is_not_read(make: Make, tmp_path: Path) -> None:
@@ -215,7 +270,13 @@ def test_a_network_by_its_name(make: Make, tmp_path: Path) -> None:
         make(with_plugin_conf_dir("/none"), with_network("c"))
     (tmp_path / "net.d/00.conflist").write_text("{")
     with pytest.raises(InvalidConfig, match="failed to load network b: error parsing"):
-        make(with_network("b"))
+        make(with_bad_files_skipped(False), with_network("b"))
+    cni = make(with_network("b"))
+    with pytest.raises(InvalidConfig, match="failed to load network c: error parsing"):
+        make(with_network("c"))
+    (tmp_path / "net.d/20.conflist").write_text("{")
+    assert len(cni.load(with_network("b"))) == 2
+    assert cni.get_config().networks[0].config.plugins[0].network.type == "one", "the last good version"
 
 
 def test_numbers_of_interfaces(make: Make, tmp_path: Path) -> None:

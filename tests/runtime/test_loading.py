@@ -88,6 +88,61 @@ def test_a_bad_file_before_the_wanted_one_ends_the_search_and_is_named(folder: P
     )
 
 
+@pytest.mark.parametrize("content", ["", "{", '{"name": "n", "plugi', "[]", '{"name":"n","plugins":[{}]}', None])
+def test_a_bad_file_is_skipped_where_that_is_asked(folder: Path, content: str | None) -> None:
+    """Without content: an editor's lock file, which is a link to nothing."""
+    for suffix in ("conflist", "conf"):
+        if content is None:
+            (folder / f".#10.{suffix}").symlink_to("root@node.1234:1700000000")
+        else:
+            (folder / f"10.{suffix}").write_text(content)
+    _list(folder, "20.conflist", "listed")
+    _single(folder, "20.conf", "single")
+    for name in ("listed", "single"):
+        with pytest.raises(ConfigError, match=r"10\.conflist"):
+            load_network_conf(str(folder), name)
+        bad: list[ConfigError] = []
+        assert load_network_conf(str(folder), name, skipped=bad.append).name == name
+        assert bad and all("10.conf" in str(error) for error in bad)
+    single: list[ConfigError] = []
+    assert load_conf(str(folder), "single", skipped=single.append).network.name == "single"
+    assert len(single) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "start", "hint"),
+    [
+        (
+            "n.conf",
+            '{"name":"n","plugins":[{"type":"x"}]}',
+            "error parsing configuration: missing 'type': ",
+            ".conflist",
+        ),
+        (
+            "n.json",
+            '{"name":"n","plugins":[{"type":"x"}]}',
+            "error parsing configuration: missing 'type': ",
+            ".conflist",
+        ),
+        ("n.conflist", '{"name":"n","type":"x"}', "no plugin configs found: ", ".conf"),
+        ("n.conflist", '{"type":"x"}', "error parsing configuration list: no name: ", ".conf"),
+        (
+            "n.conflist",
+            '{"name":"n","loadOnlyInlinedPlugins":true,"Type":"x"}',
+            "error parsing configuration list: ",
+            ".conf",
+        ),
+    ],
+)
+def test_a_list_and_a_plugin_in_the_others_file(folder: Path, file: str, content: str, start: str, hint: str) -> None:
+    """The text is Go's, and then which suffix the file wants."""
+    (folder / file).write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        load_network_conf(str(folder), "n")
+    assert str(caught.value).startswith(start)
+    assert f" ends in {hint} ({folder / file}" in str(caught.value)
+
+
 def test_a_bad_file_after_it_is_not_read(folder: Path) -> None:
     _list(folder, "10.conflist", "n")
     (folder / "20.conflist").write_text("{")
@@ -203,6 +258,8 @@ def test_all_networks_of_a_folder(folder: Path) -> None:
     (more / "99.conflist").write_text("{")
     with pytest.raises(ConfigError, match=r"99\.conflist"):
         load_networks(both)
+    bad: list[ConfigError] = []
+    assert len(load_networks(both, skipped=bad.append)) == 4 and len(bad) == 1
 
 
 def test_the_default_network(folder: Path) -> None:
@@ -215,6 +272,10 @@ def test_the_default_network(folder: Path) -> None:
     (folder / "30.conf").write_text("{")
     assert load_default_network(str(folder)).name == "single"
     assert load_default_network(str(folder), "list").name == "list"
+    (folder / "05.conf").write_text("{")
+    bad: list[ConfigError] = []
+    assert load_default_network(str(folder), skipped=bad.append).name == "single" and len(bad) == 1
+    (folder / "05.conf").unlink()
     with pytest.raises(ConfigError):
         load_default_network(str(folder), "none")
     (folder / "30.conf").unlink()

@@ -32,6 +32,7 @@ from libcni import (
     StepFailed,
     conf_from_bytes,
     is_timeout,
+    network_conf_from_file,
 )
 from libcni.cancellation import UndoTime
 from libcni.locking import Attachment, Held, Locks
@@ -276,6 +277,35 @@ def test_plugins_of_the_networks_folder_are_deleted_too(stubs: Stubs, tmp_path: 
     whole = replace(inlined, plugins=(*inlined.plugins, conf_from_bytes(b'{"type":"two"}')))
     library.add_network_list(whole, runtime)
     library.del_network_list(whole, runtime)
+    assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
+
+
+@pytest.mark.parametrize("how", ["list", "garbage", "by hand", "by id"])
+def test_plugins_of_the_networks_folder_get_their_delete_from_the_cache(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, how: str
+) -> None:
+    """The folder is empty by then, or nobody knows where it was: the cache has the whole list."""
+    for name in ("one", "two"):
+        stubs.add(name, result())
+    folder = tmp_path / "net.d"
+    (folder / "net1").mkdir(parents=True)
+    (folder / "10.conflist").write_bytes(network("one").bytes)
+    (folder / "net1/20.conf").write_text('{"type":"two","n":12345678901234567890}')
+    library = optioned(stubs, tmp_path, Options(delete_with_cached_config=True))
+    library.add_network_list(network_conf_from_file(str(folder / "10.conflist")), runtime)
+    (folder / "net1/20.conf").unlink()
+    if how == "by hand":
+        cached = library.get_network_list_cached_config(network("one"), runtime)
+        assert cached is not None
+        (folder / "30.conflist").write_bytes(cached[0])
+        (folder / "net1/20.conf").write_text('{"type":"three"}')
+        library.del_network_list(network_conf_from_file(str(folder / "30.conflist")), runtime)
+    elif how == "by id":
+        library.del_cached_attachments("ctr1")
+    elif how == "list":
+        library.del_network_list(network_conf_from_file(str(folder / "10.conflist")), runtime)
+    else:
+        library.gc_network_list(network_conf_from_file(str(folder / "10.conflist")), GCArgs([]))
     assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
 
 

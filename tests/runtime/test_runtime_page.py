@@ -82,6 +82,12 @@ def test_the_example_is_the_file() -> None:
     assert shown == (DOCS / "examples/tiny_runtime.py").read_text()
 
 
+@pytest.mark.parametrize("name", ["many_pods.py", "pod_networks.py", "watched_folder.py"])
+def test_the_other_examples_are_the_files(name: str) -> None:
+    shown = PAGE.split(f"<!-- example: {name} -->\n```python\n")[1].split("```")[0]
+    assert shown == (DOCS / "examples" / name).read_text()
+
+
 def corners() -> list[list[str]]:
     lines = PAGE.split("\n## Corners of the Go libraries\n")[1].splitlines()
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")][1:]

@@ -223,7 +223,7 @@ def test_a_cancelled_block_is_left_and_ends(three: Stubs, tmp_path: Path, runtim
         task = asyncio.create_task(run())
         while len(three.calls) < (1 if where == "block" else 2):
             await asyncio.sleep(0.01)
-        while where == "block" and not cni.get_cached_attachments():
+        while where == "block" and not await cni.get_cached_attachments():
             await asyncio.sleep(0.01)
         while not task.done():
             task.cancel()
@@ -233,7 +233,7 @@ def test_a_cancelled_block_is_left_and_ends(three: Stubs, tmp_path: Path, runtim
 
     with interrupted(60):
         asyncio.run(cancelled())
-    assert len(cni.get_cached_attachments()) == (where == "end")
+    assert len(asyncio.run(cni.get_cached_attachments())) == (where == "end")
 
 
 def test_an_interrupted_block_is_left(three: Stubs, cni: CNIConfig, runtime: RuntimeConf) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ from libcni.containerd.inotify import Folders
 from node.deadline import eventually
 
 from .conftest import network
+
+MOUNTS = Path(__file__).with_name("mounting.py")
 
 
 class Watched:
@@ -64,9 +68,88 @@ def test_a_bad_file_is_told_and_mended(watched: Watched) -> None:
     _write(watched.folder / "10.conflist", "a")
     assert watched.becomes("a")
     (watched.folder / "20.conflist").write_text("{")
-    assert eventually(lambda: "20.conflist" in str(watched.watcher.last_error), 5)
+    assert eventually(lambda: "20.conflist" in str(watched.watcher.skipped), 5)
+    assert watched.names == ["a"] and watched.watcher.last_error is None
     _write(watched.folder / "20.conflist", "b")
     assert watched.becomes("a", "b")
+    assert watched.watcher.skipped == ()
+
+
+def test_the_last_good_version_stays_while_a_file_is_bad(watched: Watched) -> None:
+    """Every network of the folder was unloaded before; a file that is removed is removed."""
+    for number in (1, 2):
+        _write(watched.folder / f"{number}.conflist", f"n{number}")
+    assert watched.becomes("n1", "n2")
+    (watched.folder / "1.conflist").write_text("")
+    assert eventually(lambda: len(watched.watcher.skipped) == 1, 5)
+    assert watched.names == ["n1", "n2"]
+    os.unlink(watched.folder / "1.conflist")
+    assert watched.becomes("n2")
+    (watched.folder / "1.conflist").write_text("{")
+    assert eventually(lambda: len(watched.watcher.skipped) == 1, 5)
+    assert watched.names == ["n2"], "what was removed does not come back"
+
+
+def test_plugins_in_the_folder_of_a_network(watched: Watched) -> None:
+    def kinds() -> list[str]:
+        return [plugin.network.type for net in watched.cni.get_config().networks for plugin in net.config.plugins]
+
+    _write(watched.folder / "10.conflist", "net1")
+    assert watched.becomes("net1")
+    inner = watched.folder / "net1"
+    inner.mkdir()
+    (inner / "20.conf").write_text('{"type":"two"}')
+    assert eventually(lambda: kinds() == ["one", "two"], 5)
+    (inner / "20.conf").write_text('{"type":"three"}')
+    assert eventually(lambda: kinds() == ["one", "three"], 5), "the folder itself is watched now"
+    (inner / "20.conf").write_text("{")
+    assert eventually(lambda: len(watched.watcher.skipped) == 1, 5)
+    assert kinds() == ["one", "three"], "the last good version"
+    shutil.rmtree(inner)
+    assert eventually(lambda: kinds() == ["one"], 5)
+
+
+def test_what_a_file_links_to_is_changed(watched: Watched, tmp_path: Path) -> None:
+    """Written, replaced by a rename, and through a second link, as kubelet swaps a mounted ConfigMap."""
+    volume = tmp_path / "volume"
+    for version in ("old", "new"):
+        (volume / version).mkdir(parents=True)
+        _write(volume / version / "cni.json", version)
+    (volume / "..data").symlink_to("old")
+    (volume / "cni.json").symlink_to("..data/cni.json")
+    (watched.folder / "10.conflist").symlink_to(volume / "cni.json")
+    assert watched.becomes("old")
+    _write(volume / "old/cni.json", "written")
+    assert watched.becomes("written")
+    _write(volume / "old/aside", "renamed")
+    os.rename(volume / "old/aside", volume / "old/cni.json")
+    assert watched.becomes("renamed")
+    (volume / "..data_tmp").symlink_to("new")
+    os.rename(volume / "..data_tmp", volume / "..data")
+    assert watched.becomes("new")
+
+
+def test_what_a_file_links_to_is_away_for_a_moment(watched: Watched, tmp_path: Path) -> None:
+    """The file is there, its content is not: that is bad, not removed."""
+    _write(tmp_path / "target", "a")
+    (watched.folder / "10.conflist").symlink_to(tmp_path / "target")
+    assert watched.becomes("a")
+    os.unlink(tmp_path / "target")
+    assert eventually(lambda: len(watched.watcher.skipped) == 1, 5)
+    assert watched.names == ["a"]
+    _write(tmp_path / "target", "b")
+    assert watched.becomes("b")
+
+
+def test_mounts_over_a_folder_and_a_file_are_seen(tmp_path: Path) -> None:
+    """In a mount namespace of its own; inotify says nothing of either."""
+    (tmp_path / "net.d").mkdir()
+    for file, name in (("net.d/10.conflist", "below"), ("over", "over")):
+        _write(tmp_path / file, name)
+    command = ["unshare", "--mount", sys.executable, str(MOUNTS), str(tmp_path)]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, ["below", "over", "below", "empty", "below"]), done.stderr
 
 
 def test_changes_within_a_short_time_are_one_load(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cni import skel
+from cni import skel, versions
 from cni.address import Prefix
 from cni.errors import CheckFailed, CNIError, TryAgainLater
 from cni.result import IPConfig, Result
@@ -88,7 +88,8 @@ def test_nerdctl_finds_a_version_of_firewall_that_it_takes() -> None:
 def test_each_version_has_one_source() -> None:
     """Ours is the package's; the reference's is the newest that the page on compatibility is about."""
     root = Path(__file__).parents[2]
-    assert tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"] == skel.VERSION
+    dynamic = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
+    assert dynamic["version"] == {"attr": "cni.versions.RELEASE"} and skel.VERSION == versions.RELEASE
     assert f"1.1.1 as in Debian 12 to {skel.REFERENCE})" in (root / "docs/compatibility.md").read_text()
 
 

@@ -23,6 +23,7 @@ DEAR = {
 }  # fmt: skip
 # Imported in a function, where the cheap way is not to be had or somebody asked for more.
 EXCUSED = {
+    ("cni/address.py", "ipaddress"): "a consumer of the runtime library wants the standard library's objects",
     ("cni/wire.py", "json"): "a Python without _json; and the place of a fault in a document that is refused anyway",
     ("cni/names.py", "hashlib"): "a Python without the C module of SHA-512 alone",
     ("cni/skel.py", "traceback"): "CNI_DEBUG",

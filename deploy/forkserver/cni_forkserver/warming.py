@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from cni.skel import Plugin
 
-# OpenSSL behind it is 4 MB, and every CPython that can run this has the digest without it.
-_DEAR = frozenset({"hashlib"})
+# OpenSSL behind hashlib is 4 MB, and every CPython that can run this has the digest without it; no plugin asks for
+# the standard library's addresses.
+_DEAR = frozenset({"hashlib", "ipaddress"})
 # What no function of ours names: codecs of text that is not UTF-8.
 _IMPLIED = ("encodings.ascii", "encodings.latin_1", "encodings.utf_16_le")
 # A code object of a function, not of a module or class (CO_OPTIMIZED).

@@ -28,6 +28,7 @@ from libcni.containerd.service import AsyncContainerd, Containerd, ContainerdCNI
 from libcni.containerd.settings import (
     Opt,
     with_all_conf,
+    with_bad_files_skipped,
     with_cache_dir,
     with_checkable_lo_network,
     with_conf,
@@ -73,6 +74,7 @@ __all__ = [
     "new",
     "with_all_conf",
     "with_args",
+    "with_bad_files_skipped",
     "with_cache_dir",
     "with_capability",
     "with_capability_band_width",

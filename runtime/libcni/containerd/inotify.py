@@ -1,10 +1,17 @@
-"""Changes of folders, noticed by the kernel (inotify(7)); a folder that does not exist yet is waited for too."""
+"""Changes of configuration folders, noticed by the kernel; a folder that does not exist yet is waited for too.
+
+Changes of names and of contents come from inotify(7): of the folder, of what its links lead to, and of the folders in
+it that hold a network's plugins. It reports no mounts: those are changes of /proc/self/mountinfo (proc(5)).
+"""
 
 import ctypes
 import os
 import select
 import struct
 from collections.abc import Iterator, Sequence
+from time import monotonic
+
+from libcni.loading import LIST_SUFFIXES, SINGLE_SUFFIXES
 
 _CLOSE_WRITE, _MOVED, _CREATE, _DELETE = 0x8, 0xC0, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF, _ATTRIB = 0x400, 0x800, 0x4
@@ -13,6 +20,8 @@ _ONLY_FOLDERS, _ADD_TO_MASK = 0x01000000, 0x20000000
 # On the way: what a name stands for, and whether it may be passed. (A new link is a creation without a later write.)
 _ON_THE_WAY = _MOVED | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ATTRIB | _ONLY_FOLDERS | _ADD_TO_MASK
 _IN_THE_FOLDER = _ON_THE_WAY | _CLOSE_WRITE
+# A file that a link leads to is changed without a word from the link's folder.
+_LINKED = _ON_THE_WAY | _CLOSE_WRITE
 # As many links as the kernel follows in one path.
 _MOST_LINKS = 40
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
@@ -27,7 +36,7 @@ def _checked(result: int) -> int:
 
 
 class Folders:
-    """Watches folders and the ways that lead to them, links too. ``fileno`` is readable when something changed."""
+    """Watches folders, what they hold, and the ways that lead there, links too."""
 
     def __init__(self, folders: Sequence[str]) -> None:
         """Raises ``OSError`` when the kernel has no more watches to give."""
@@ -36,28 +45,52 @@ class Folders:
         self._fd = _checked(self._libc.inotify_init1(_NONBLOCK_CLOEXEC))
         # which names in a watched folder matter; an empty one stands for all
         self._watches: dict[int, set[str]] = {}
+        self._mounts = _mounts()
+        self._mounted = False
+        self._places: list[tuple[str, int, int]] = []
         try:
             self._watch()
         except BaseException:
-            os.close(self._fd)
+            self.close()
             raise
-
-    def fileno(self) -> int:
-        """The descriptor, for ``select`` or an event loop's ``add_reader``."""
-        return self._fd
 
     def _watch(self) -> None:
         before, self._watches = self._watches, {}
+        self._places = list(self._found())
         for folder in self._folders:
-            for here, name in _way(folder):
-                if not self._add(here, name):
-                    break
+            self._follow(folder, _ON_THE_WAY)
+            self._watch_content(folder)
+            for inner in _inner_folders(folder):
+                self._follow(inner, _ON_THE_WAY)
+                self._watch_content(inner)
         for watch in before.keys() - self._watches.keys():
             self._libc.inotify_rm_watch(self._fd, watch)  # it fails for a folder that has gone
 
-    def _add(self, folder: str, name: str) -> bool:
+    def _follow(self, path: str, wanted: int) -> None:
+        """Watch the way to a path, and the path itself if it is a folder."""
+        for here, name in _way(path):
+            if not self._add(here, name, wanted if name else _IN_THE_FOLDER):
+                break
+
+    def _watch_content(self, folder: str) -> None:
+        """Watch what the files of a folder link to."""
+        for file in _files(folder):
+            if os.path.islink(file):
+                self._follow(file, _LINKED)
+
+    def _found(self) -> Iterator[tuple[str, int, int]]:
+        """Which folders and files there are: a mount puts others in their places."""
+        for folder in self._folders:
+            for place in (folder, *_inner_folders(folder)):
+                for path in (place, *_files(place)):
+                    try:
+                        state = os.stat(path)
+                    except OSError:
+                        continue
+                    yield path, state.st_dev, state.st_ino
+
+    def _add(self, folder: str, name: str, wanted: int) -> bool:
         """Watch a name in a folder; whether the way may go on there."""
-        wanted = _ON_THE_WAY if name else _IN_THE_FOLDER
         try:
             watch = _checked(self._libc.inotify_add_watch(self._fd, os.fsencode(folder), wanted))
         except (FileNotFoundError, NotADirectoryError):
@@ -69,7 +102,7 @@ class Folders:
 
     def changed(self) -> bool:
         """Take what happened, without waiting; whether one of the folders may hold something else now."""
-        touched = False
+        touched, self._mounted = self._mounted, False
         while True:
             try:
                 data = os.read(self._fd, 1 << 16)
@@ -84,6 +117,12 @@ class Folders:
         if touched:
             self._watch()
         return touched
+
+    def _remounted(self) -> bool:
+        """Whether mounts have changed what is found; the ways may lead through other folders in any case."""
+        before = self._places
+        self._watch()
+        return self._places != before
 
     def _matters(self, watch: int, mask: int, name: str) -> bool:
         """Whether an event is about a watched folder or its way, and not only about a neighbour of those."""
@@ -100,12 +139,50 @@ class Folders:
         poll.register(self._fd, select.POLLIN)
         if other >= 0:
             poll.register(other, select.POLLIN)
-        ready = poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
-        return any(descriptor == self._fd for descriptor, _ in ready)
+        if self._mounts >= 0:
+            poll.register(self._mounts, select.POLLPRI)
+        end = None if timeout is None else monotonic() + timeout
+        while not self._mounted:
+            left = None if end is None else max(0.0, end - monotonic()) * 1000
+            ready = {descriptor for descriptor, _ in poll.poll(left)}
+            # the kernel reports mounts once, and most of them are elsewhere
+            self._mounted = self._mounts in ready and self._remounted()
+            if ready != {self._mounts}:
+                return self._fd in ready or self._mounted
+        return True
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptors back."""
         os.close(self._fd)
+        if self._mounts >= 0:
+            os.close(self._mounts)
+
+
+def _mounts() -> int:
+    """A descriptor that reports changes of mounts; -1 without /proc."""
+    try:
+        return os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _files(folder: str) -> list[str]:
+    """What may be a configuration file there, links included."""
+    wanted = (*LIST_SUFFIXES, *SINGLE_SUFFIXES)
+    return [os.path.join(folder, name) for name in _names(folder) if name.endswith(wanted)]
+
+
+def _inner_folders(folder: str) -> list[str]:
+    """The folders there that may hold a network's plugins; a network's name does not begin with a dot."""
+    inner = [os.path.join(folder, name) for name in _names(folder) if not name.startswith(".")]
+    return [path for path in inner if os.path.isdir(path)]
 
 
 def _way(folder: str) -> Iterator[tuple[str, str]]:

@@ -57,12 +57,12 @@ class Service:
             opt(settings)
         self.settings = settings
 
-    def load(self, opts: Sequence[Opt]) -> None:
-        """Forget all networks, then apply the options.
+    def load(self, opts: Sequence[Opt]) -> list[LibcniError]:
+        """Forget all networks, then apply the options; the answer is the errors of files that were bad.
 
-        The first one's error is raised as ``LoadFailed``; networks of earlier options stay.
+        The first option's error is raised as ``LoadFailed``; networks of earlier options stay.
         """
-        settings = replace(self.settings, networks=[])
+        settings = replace(self.settings, networks=[], skipped=[])
         try:
             for opt in opts:
                 opt(settings)
@@ -70,6 +70,7 @@ class Service:
             raise LoadFailed(f"cni config load failed: {error}") from error
         finally:
             self.settings = settings  # at once: calls that run keep theirs
+        return list(settings.skipped)
 
     def get_config(self) -> ConfigResult:
         """How the object is configured, and what is loaded."""

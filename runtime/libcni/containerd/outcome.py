@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from libcni.configuration import conf_from_bytes
@@ -17,6 +18,11 @@ class Address:
 
     ip: str
     gateway: str = ""
+
+    @property
+    def ipaddress(self) -> IPv4Address | IPv6Address:
+        """The address as the standard library has it."""
+        return ip_address(self.ip)
 
     def document(self) -> dict[str, Any]:
         """As Go prints it."""

@@ -1,5 +1,6 @@
 """containerd's interface: one object for all networks of a container, blocking or awaited (Go: ``go-cni``)."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
@@ -10,6 +11,7 @@ from libcni.containerd.operations import Service
 from libcni.containerd.outcome import ConfigResult, Result
 from libcni.containerd.settings import Opt
 from libcni.driver import Blocking
+from libcni.errors import LibcniError
 from libcni.execution import AsyncExec, Exec, ProcessExec
 from libcni.given import StrPath
 from libcni.requests import Operation
@@ -20,60 +22,76 @@ T = TypeVar("T")
 class ContainerdCNI(Protocol):
     """The interface, for those who replace it in tests; ``Containerd`` documents the methods."""
 
-    def setup(  # noqa: D102
+    def setup(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> Result: ...
+    ) -> Result:
+        """ADD of all networks at once."""
+        ...
 
-    def setup_serially(  # noqa: D102
+    def setup_serially(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> Result: ...
+    ) -> Result:
+        """ADD of the networks in load order."""
+        ...
 
-    def remove(  # noqa: D102
+    def remove(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> None: ...
+    ) -> None:
+        """DEL of the networks in load order."""
+        ...
 
-    def check(  # noqa: D102
+    def check(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> None: ...
+    ) -> None:
+        """CHECK of the networks in load order; the first error is raised."""
+        ...
 
-    def remove_cached(  # noqa: D102
-        self, id: str, *, timeout: float | None = None, cancel: Cancellation | None = None
-    ) -> None: ...
+    def remove_cached(self, id: str, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
+        """DEL of all attachments of a container, as the cache has them."""
+        ...
 
-    def attached(  # noqa: D102
+    def attached(
         self,
         id: str,
         path: StrPath,
         *opts: NamespaceOpt,
         timeout: float | None = None,
         cancel: Cancellation | None = None,
-    ) -> AbstractContextManager[Result]: ...
+    ) -> AbstractContextManager[Result]:
+        """``setup`` and ``remove`` around a block."""
+        ...
 
-    def load(self, *opts: Opt) -> None: ...  # noqa: D102
+    def load(self, *opts: Opt) -> Sequence[LibcniError]:
+        """Load networks again; the errors of files that were bad."""
+        ...
 
-    def status(self, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None: ...  # noqa: D102
+    def status(self, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
+        """STATUS of the networks in order; the first error is raised."""
+        ...
 
-    def get_config(self) -> ConfigResult: ...  # noqa: D102
+    def get_config(self) -> ConfigResult:
+        """The settings and the loaded networks."""
+        ...
 
 
 class _Loaded:
@@ -81,13 +99,14 @@ class _Loaded:
 
     service: Service
 
-    def load(self, *opts: Opt) -> None:
+    def load(self, *opts: Opt) -> list[LibcniError]:
         """Forget all networks, then apply the options in order.
 
-        Raises ``LoadFailed``; networks of the options before the failing one stay. Calls that run are not waited for,
-        and go on with the networks of their time.
+        The answer is the errors of files that were bad and are skipped, or in use as they last were good (see
+        ``with_bad_files_skipped``); each is reported, too. Raises ``LoadFailed``; networks of the options before the
+        failing one stay. Calls that run are not waited for, and go on with the networks of their time.
         """
-        self.service.load(opts)
+        return self.service.load(opts)
 
     def get_config(self) -> ConfigResult:
         """The settings and the loaded networks; never fails."""

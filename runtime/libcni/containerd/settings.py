@@ -9,18 +9,19 @@ from typing import TypeVar
 
 from libcni.configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
 from libcni.containerd.errors import InvalidConfig, NotInitialized, ReadFailed
-from libcni.errors import ConfigError, NoConfigsFound, NotFound
+from libcni.errors import ConfigError, LibcniError, NoConfigsFound, NotFound
 from libcni.given import Configuration, Folders, StrPath, folders_of, path_of, plugin_folders
+from libcni.lastgood import LastGood
 from libcni.loading import (
     LIST_SUFFIXES,
     SINGLE_SUFFIXES,
     conf_from_file,
     entries,
-    load_network_conf,
     network_conf_from_file,
+    network_from_file,
 )
 from libcni.model import NetworkConfigList
-from libcni.options import Options
+from libcni.options import Guarded, Options
 
 T = TypeVar("T")
 
@@ -47,10 +48,27 @@ class Settings:
     rollback: bool = True
     options: Options = field(default_factory=Options)
     networks: list[Network] = field(default_factory=list)
+    skip_bad_files: bool = True
+    skipped: list[LibcniError] = field(default_factory=list)
+    last_good: LastGood = field(default_factory=LastGood)
 
     def attach(self, config: NetworkConfigList, if_name: str) -> None:
         """Add a network."""
         self.networks.append(Network(config, if_name, tuple(self.plugin_dirs)))
+
+    def read(self, file: str, load: Callable[[str], NetworkConfigList]) -> NetworkConfigList | None:
+        """The file's configuration; of a bad one its last good version, or None, and it is reported.
+
+        Raises its error where bad files are not skipped.
+        """
+        if not self.skip_bad_files:
+            return load(file)
+        found, error = self.last_good.read(file, load)
+        if error is not None:
+            self.skipped.append(error)
+            deed = "skipped" if found is None else "its last good version stays in use"
+            Guarded(self.options.report)(f"configuration file {file} is bad, {deed}: {error}")
+        return found
 
 
 Opt = Callable[[Settings], None]
@@ -98,6 +116,15 @@ def with_rollback(wanted: bool) -> Opt:
     return _setting("rollback", wanted)
 
 
+def with_bad_files_skipped(wanted: bool) -> Opt:
+    """Whether a bad file is skipped and reported, its last good version in use. It is by default; in Go the load fails.
+
+    Bad is what is no configuration, empty, half written or gone meanwhile, an editor's lock file too. A load in which
+    nothing else is found fails in any case. Give it before the options that load.
+    """
+    return _setting("skip_bad_files", wanted)
+
+
 def with_options(options: Options) -> Opt:
     """What goes beyond Go's library in the calls beneath: timeouts, locks, …"""
     return _setting("options", options)
@@ -132,11 +159,23 @@ def with_conf_index(data: Configuration, index: int) -> Opt:
     return apply
 
 
+def _single_from_file(file: str) -> NetworkConfigList:
+    return conf_list_from_conf(conf_from_file(file))
+
+
+def _the_file(settings: Settings, file: str, load: Callable[[str], NetworkConfigList]) -> NetworkConfigList:
+    """The configuration of a file that was named; there is no other in its place."""
+    found = settings.read(file, load)
+    if found is None:
+        raise settings.skipped.pop()
+    return found
+
+
 def with_conf_file(file: StrPath) -> Opt:
     """One plugin's configuration from a file; its interface has number 0."""
 
     def apply(settings: Settings) -> None:
-        settings.attach(conf_list_from_conf(conf_from_file(file)), f"{settings.prefix}0")
+        settings.attach(_the_file(settings, path_of(file), _single_from_file), f"{settings.prefix}0")
 
     return apply
 
@@ -154,7 +193,8 @@ def with_conf_list_file(file: StrPath) -> Opt:
     """A list from a file; its interface has the number of networks that are loaded, ``lo`` counted."""
 
     def apply(settings: Settings) -> None:
-        settings.attach(network_conf_from_file(file), f"{settings.prefix}{len(settings.networks)}")
+        number = len(settings.networks)
+        settings.attach(_the_file(settings, path_of(file), network_conf_from_file), f"{settings.prefix}{number}")
 
     return apply
 
@@ -166,14 +206,7 @@ def with_network(name: str) -> Opt:
     """
 
     def apply(settings: Settings) -> None:
-        try:
-            config = _reading(
-                f"failed to load network {name}", partial(load_network_conf, settings.plugin_conf_dirs, name)
-            )
-        except InvalidConfig as error:
-            if isinstance(error.__cause__, NotFound | NoConfigsFound):
-                raise NotInitialized(str(error.__cause__)) from error.__cause__
-            raise
+        config = _reading(f"failed to load network {name}", partial(_network_named, settings, name))
         number = sum(network.if_name != "lo" for network in settings.networks)
         settings.attach(config, f"{settings.prefix}{number}")
 
@@ -190,7 +223,8 @@ def with_all_conf(settings: Settings) -> None:
     _load_folders(settings, 0)
 
 
-def _load_folders(settings: Settings, limit: int) -> None:
+def _listed(settings: Settings) -> list[str]:
+    """The files of the configuration folders."""
     folders = settings.plugin_conf_dirs
     try:
         files = [file for one in folders for file in entries(one, (*SINGLE_SUFFIXES, *LIST_SUFFIXES))]
@@ -199,9 +233,39 @@ def _load_folders(settings: Settings, limit: int) -> None:
     except OSError as error:
         reason = os.strerror(error.errno or errno.EIO).lower()
         raise ReadFailed(f"failed to read config file: open {error.filename}: {reason}") from error
+    settings.last_good.forget_others(folders, files)
+    return files
+
+
+def _network_named(settings: Settings, name: str) -> NetworkConfigList:
+    """What ``load_network_conf`` returns for a name, with bad files skipped if that is wanted."""
+    where = " ".join(settings.plugin_conf_dirs)
+    files = _listed(settings)
     if not files:
-        raise NotInitialized(f"no network config found in {' '.join(folders)}")
-    loaded = [_load_file(file) for file in (files[:limit] if limit > 0 else files)]
+        raise NotInitialized(str(NoConfigsFound(where)))
+    skipped = len(settings.skipped)
+    for file in sorted(files, key=lambda file: not file.endswith(LIST_SUFFIXES)):  # lists first, else in order
+        found = settings.read(file, network_from_file)
+        if found is not None and found.name == name:
+            return found
+    if settings.skipped[skipped:]:
+        raise settings.skipped[skipped]
+    raise NotInitialized(str(NotFound(where, name)))
+
+
+def _load_folders(settings: Settings, limit: int) -> None:
+    files = _listed(settings)
+    if not files:
+        raise NotInitialized(f"no network config found in {' '.join(settings.plugin_conf_dirs)}")
+    skipped = len(settings.skipped)
+    loaded: list[NetworkConfigList] = []
+    for file in files:
+        if 0 < limit == len(loaded):
+            break
+        found = settings.read(file, _load_file)
+        loaded += [] if found is None else [found]
+    if not loaded:
+        raise settings.skipped[skipped]
     for number, config in enumerate(loaded):
         settings.attach(config, f"{settings.prefix}{number}")
 

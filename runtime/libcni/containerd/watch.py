@@ -5,11 +5,12 @@ changes within a short time are one.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Protocol
 
+from libcni import journal
 from libcni.cancellation import Cancellation
 from libcni.containerd import inotify
 from libcni.containerd.errors import LoadFailed
@@ -28,17 +29,20 @@ def _unheard(_: LibcniError | None) -> None:
 class Loadable(Protocol):
     """What is loaded: either form of containerd's interface."""
 
-    def load(self, *opts: Opt) -> None:
-        """Load."""
+    def load(self, *opts: Opt) -> Sequence[LibcniError] | None:
+        """Load; the answer is the errors of files that were bad, if it says so."""
         ...
 
 
 class Watcher:
-    """Loads ``target`` with ``opts`` now and at every change of ``folders``, in a thread of its own, until closed.
+    """Loads ``target`` with ``opts`` now and at every change of ``folders``, until closed.
 
-    ``last_error`` is the last load's error, None if it succeeded; ``loads`` counts them; ``on_load`` is told after
-    each, and when the kernel has no watch for a folder that came later; what it raises becomes ``last_error``. As a
-    context it closes itself. Raises ``LoadFailed`` when the kernel has no more watches, or no thread or descriptor, to give.
+    Files count as changed with what they link to, plugins in the folder of a network's name, and mounts over them.
+    The first load runs in the thread that makes the watcher, every other one in a thread of its own; ``on_load`` is
+    called in the same, after each load, and when the kernel has no watch for a folder that came later. What it raises
+    becomes ``last_error``. ``last_error`` is the last load's error, None if it succeeded; ``skipped`` the errors of
+    files that were bad then (see ``with_bad_files_skipped``); ``loads`` counts loads. As a context it closes itself.
+    Raises ``LoadFailed`` when the kernel has no more watches, or no thread or descriptor, to give.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Watcher:
             self._folders.close()
             raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
         self.last_error: LibcniError | None = None
+        self.skipped: Sequence[LibcniError] = ()
         self.loads = 0
         self._load()
         self._thread = threading.Thread(target=self._watch, name="cni-watch", daemon=True)
@@ -74,20 +79,25 @@ class Watcher:
     def _load(self) -> None:
         error: LibcniError | None = None
         try:
-            self._target.load(*self._opts)
+            self.skipped = tuple(self._target.load(*self._opts) or ())
         except LibcniError as failed:
-            error = failed
+            self.skipped, error = (), failed
         self.loads += 1
+        if error is None:
+            journal.info("configuration loaded; bad files: %d", len(self.skipped))
         self._tell(error)
 
     def _tell(self, error: LibcniError | None) -> None:
         self.last_error = error
+        if error is not None:
+            journal.warning(str(error))
         try:
             self._on_load(error)
         except Exception as raised:  # it must not end the thread
             told = LoadFailed(f"who was told of a load failed: {type(raised).__name__}: {raised}")
             told.__cause__ = raised
             self.last_error = told
+            journal.warning(str(told))
 
     def _watch(self) -> None:
         try:
