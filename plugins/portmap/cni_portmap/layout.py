@@ -15,6 +15,13 @@
             type ifname . inet_service : ifname . mark . mark
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : "vethabcdefghijk" . 0x00000000 . 0x00000000 }
         }
+        map namespaces {                    # where no link tells who lives: the inode of the container's namespace
+            type ifname . inet_service : mark
+        }
+        map line4 {                         # who waits for a port, in order; elements only while somebody does
+            type inet_proto . inet_service . inet_service : ifname . ipv4_addr . ipv4_addr . inet_service
+            elements = { tcp . 8080 . 0 comment "mynet/ctr2/eth0" : "vethabcdefghlmn" . 0.0.0.0 . 10.1.2.6 . 80 }
+        }
         map hostips4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
         map hostports4 {
             type inet_proto . inet_service : ipv4_addr . inet_service
@@ -29,16 +36,16 @@
             dnat ip to ip daddr . meta l4proto . th dport map @hostips4
             dnat ip to meta l4proto . th dport map @hostports4
         }
-        chain prerouting { type nat hook prerouting priority -101; fib daddr type local jump hostports4 }
-        chain output { type nat hook output priority -101; fib daddr type local jump hostports4 }
+        chain prerouting { type nat hook prerouting priority 0; fib daddr type local jump hostports4 }
+        chain output { type nat hook output priority 0; fib daddr type local jump hostports4 }
         chain postrouting {
             type nat hook postrouting priority 99;
             ct status dnat ip saddr & 255.255.255.0 . ip daddr . meta l4proto . ct original proto-dst @from4_24 masquerade
         }
     }
 
-and the same with a 6. The priorities are one before those that Go's plugins, kube-proxy and others take, because of
-two chains at one priority the one registered last runs first.
+and the same with a 6. The translations come after those of Go's plugins, kube-proxy and others: the first one counts.
+The masquerading is one before theirs, because of two chains at one priority the one registered last runs first.
 
 Attachments with conditions are in groups, one for all that have the same: a group has chain and maps of its own
 (``hostports4_1a2b3c4d``), and its jumps stand before the others, with the conditions in front.
@@ -75,7 +82,7 @@ FAMILIES = (4, 6)
 # name, hook
 ENTRANCES = (("prerouting", PREROUTING), ("output", OUTPUT))
 POSTROUTING_CHAIN = "postrouting"
-_BEFORE_DSTNAT, _BEFORE_SRCNAT = -101, 99
+_AFTER_DSTNAT, _BEFORE_SRCNAT = 0, 99
 _PORT = (INET_PROTO, INET_SERVICE)
 
 
@@ -96,6 +103,11 @@ def attachments(kernel: Nftables) -> Records:
     return Records(kernel, INET, TABLE, "attachments", (IFNAME, MARK, MARK))
 
 
+def namespaces(kernel: Nftables) -> Records:
+    """The inode of the container's namespace, for an attachment that no link of the node tells to live."""
+    return Records(kernel, INET, TABLE, "namespaces", (MARK,))
+
+
 def add_table(change: Transaction, records: "list[Records]") -> None:
     """All that stands there whoever is attached; what is there already stays."""
     change.add_table()
@@ -105,7 +117,7 @@ def add_table(change: Transaction, records: "list[Records]") -> None:
         add_maps(change, version, PLAIN)
         change.add_chain(named("hostports", version, PLAIN))
     for name, hook in ENTRANCES:
-        change.add_chain(name, "nat", hook, _BEFORE_DSTNAT)
+        change.add_chain(name, "nat", hook, _AFTER_DSTNAT)
     change.add_chain(POSTROUTING_CHAIN, "nat", POSTROUTING, _BEFORE_SRCNAT)
 
 
@@ -153,6 +165,17 @@ def add_maps(change: Transaction, version: int, group: str) -> None:
     change.add_set(named("hostips", version, group), SetType((ADDRESS[version], *_PORT), data))
     change.add_set(named("hostports", version, group), SetType(_PORT, data))
     change.add_set(named("hostip_ports", version, group), SetType(_PORT, (INET_SERVICE,)))
+    add_line(change, version, group)
+
+
+def line_type(version: int) -> SetType:
+    """The line of a port: its number there, and link name, address of the node, address and port of the one who waits."""
+    return SetType((*_PORT, INET_SERVICE), (IFNAME, ADDRESS[version], ADDRESS[version], INET_SERVICE))
+
+
+def add_line(change: Transaction, version: int, group: str) -> None:
+    """The map of those who wait; a table of an earlier version has none yet."""
+    change.add_set(named("line", version, group), line_type(version))
 
 
 def fill_group(change: Transaction, version: int, group: str) -> None:
@@ -170,11 +193,11 @@ def add_group(change: Transaction, version: int, group: str) -> None:
     fill_group(change, version, group)
 
 
-def delete_group(change: Transaction, version: int, group: str) -> None:
+def delete_group(change: Transaction, version: int, group: str, has_line: bool) -> None:
     """The same taken away, once no rule jumps there."""
     change.flush_chain(named("hostports", version, group))
     change.delete_chain(named("hostports", version, group))
-    for kind in ("hostips", "hostports", "hostip_ports"):
+    for kind in ("hostips", "hostports", "hostip_ports", *(("line",) if has_line else ())):
         change.delete_set(named(kind, version, group))
 
 

@@ -40,7 +40,10 @@ def wanted(
         yield [IptablesPorts(who, rtnl, namespace, call.say, targets, said)]
         return
     words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
-    yield [HostPorts(who, rtnl, call.say, Owned.wanted(targets, said.snat, said.masq_all, link, words))]
+    # where no link of the node tells whether the container lives, its namespace does
+    inode = namespace.inode if namespace is not None and not link else 0
+    owned = Owned.wanted(targets, said.snat, said.masq_all, link, words, inode)
+    yield [HostPorts(who, rtnl, call.say, owned, said.refuse)]
     yield localnet
 
 
