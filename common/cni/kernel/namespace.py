@@ -116,9 +116,13 @@ class Namespace:
 
     @property
     def inode(self) -> int:
-        """The number of the namespace, which ``is_gone`` takes; 0 for one that has not 32 bits."""
-        number = os.fstat(self.fd).st_ino
-        return number if number < 1 << 32 else 0
+        """The number of the namespace in /proc; another one may have it later."""
+        return os.fstat(self.fd).st_ino
+
+    @property
+    def cookie(self) -> int:
+        """The number that no other namespace gets before the next boot; 0 before Linux 5.14."""
+        return self.rtnl.cookie
 
     def addresses_beside(self, ifname: str) -> "set[Address]":
         """The addresses of the container's other interfaces, without loopback ones: other attachments'."""
@@ -139,60 +143,3 @@ class Namespace:
             self.fd = -1
 
     __del__ = close  # a process may serve several plugins, one after the other
-
-
-# PROC_PID_INIT_INO of linux/proc_ns.h: the namespace in which all processes have numbers.
-_ALL_PROCESSES = "pid:[4026531836]"
-
-
-def is_gone(inode: int) -> bool:
-    """Whether no process, no open descriptor and no mount holds the network namespace with this number any more.
-
-    False where that cannot be known: not all processes can be seen, or read.
-    """
-    name = f"net:[{inode}]"
-    try:
-        if os.readlink("/proc/self/ns/pid") != _ALL_PROCESSES:
-            return False
-        mounts: set[str] = set()
-        return not any(_holds(f"/proc/{process}", name, mounts) for process in os.listdir("/proc") if process.isdigit())
-    except OSError:
-        return False
-
-
-def _holds(process: str, name: str, mounts: "set[str]") -> bool:
-    """Whether a process keeps a namespace; raises ``OSError`` where that cannot be read.
-
-    ``mounts`` are the namespaces of mounts that were looked at already.
-    """
-    try:
-        if any(_leads_to(f"{process}/task/{task}/ns/net", name) for task in os.listdir(f"{process}/task")):
-            return True
-        if any(_leads_to(f"{process}/fd/{descriptor}", name) for descriptor in os.listdir(f"{process}/fd")):
-            return True
-        where = os.readlink(f"{process}/ns/mnt")
-        if where in mounts:
-            return False
-        mounts.add(where)
-        with open(f"{process}/mountinfo", encoding="utf-8", errors="replace") as listed:
-            return any(name in line.split() for line in listed)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESRCH, errno.EINVAL) and not _is_there(process):
-            return False
-        raise
-
-
-def _leads_to(link: str, name: str) -> bool:
-    try:
-        return os.readlink(link) == name
-    except (FileNotFoundError, ProcessLookupError):  # closed, or ended, meanwhile
-        return False
-
-
-def _is_there(process: str) -> bool:
-    """Whether a process still runs: one that has ended holds nothing."""
-    try:
-        os.readlink(f"{process}/ns/net")
-    except OSError:
-        return False
-    return True

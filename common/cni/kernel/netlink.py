@@ -22,7 +22,7 @@ _F_DUMP_INTR = 0x10
 # types of the messages that end an answer: an acknowledgement, and the end of a dump
 ERROR, DONE = 2, 3
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_NETNS_COOKIE = 32, 33, 71
 # Below what every kernel gives a socket (net.core.wmem_default is 212992).
 _BUFFER = 1 << 16
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
@@ -126,6 +126,14 @@ class Netlink:
         for option in (_CAP_ACK, _EXT_ACK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0
+
+    @property
+    def cookie(self) -> int:
+        """The number of the socket's namespace that no other gets (SO_NETNS_COOKIE); 0 before Linux 5.14."""
+        try:
+            return int(struct.unpack("=Q", self._socket.getsockopt(SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -30,7 +30,8 @@ _MIXED = (
 class Change:
     """An attempt. What it deletes is noted, so that it does not stand in the way of what it adds."""
 
-    def __init__(self, kernel: Nftables, rtnl: "Rtnl") -> None:
+    def __init__(self, kernel: Nftables, rtnl: "Rtnl", asking: bytes = b"") -> None:
+        """``asking`` is the identity of the namespace of the container that asks for ports, where that is known."""
         self.kernel = kernel
         self.generation = kernel.generation()
         self.mappings = {version: layout.mappings(kernel, version) for version in FAMILIES}
@@ -38,7 +39,7 @@ class Change:
         self.attachments = layout.attachments(kernel)
         self.namespaces = layout.namespaces(kernel)
         self.transaction = Transaction(INET, TABLE)
-        self.lives = Lives(kernel, rtnl)
+        self.lives = Lives(kernel, rtnl, asking)
         # what attachments that go really had, as against what was another's by then
         self.released: list[Entry] = []
         # what the attachment that asks has now
@@ -267,8 +268,8 @@ class Change:
             fields = [[source.network.address.packed, two_bytes(source.length)] for source in sources]
             self.sources[version].write(self.transaction, attachment, fields)
         self.attachments.write(self.transaction, attachment, [wanted.record()])
-        inode = [[wanted.namespace.to_bytes(4, "big")]] if wanted.namespace else []
-        self.namespaces.write(self.transaction, attachment, inode)
+        identity = [wanted.namespace[at : at + 4] for at in range(0, len(wanted.namespace), 4)]
+        self.namespaces.write(self.transaction, attachment, [identity] if identity else [])
 
     # remove
 

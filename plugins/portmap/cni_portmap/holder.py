@@ -2,7 +2,6 @@
 
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, Refused
-from cni.kernel.namespace import is_gone
 from cni.kernel.nftables import Nftables
 from cni.names import ALIAS_MAX, COMMENT_MAX, Attachment, beginning, interface_fault, is_alias
 from cni_portmap import layout
@@ -116,9 +115,11 @@ def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Addre
 class Lives:
     """Which attachments of our table are dead: each is looked at once."""
 
-    def __init__(self, kernel: Nftables, rtnl: "Rtnl") -> None:
+    def __init__(self, kernel: Nftables, rtnl: "Rtnl", asking: bytes = b"") -> None:
+        """``asking`` is the identity of the namespace of the container that asks for a port."""
         self._kernel = kernel
         self._rtnl = rtnl
+        self._asking = asking
         self._known: dict[str, str] = {}
 
     def death(self, claim: "Claim", attachment: Attachment | None = None, given: "Set[bytes]" = frozenset()) -> str:
@@ -165,8 +166,13 @@ class Lives:
         records = layout.namespaces(self._kernel).of(link)
         if not records:
             return ""
-        inode = int.from_bytes(records[0][0][:4], "big")
-        return f"its namespace net:[{inode}] is gone" if is_gone(inode) else ""
+        from cni.kernel.nsid import Peers
+
+        peers = Peers()
+        try:
+            return "its network namespace is gone" if peers.is_gone(b"".join(records[0]), self._asking) else ""
+        finally:
+            peers.close()
 
     def _owner(self, comment: str, link: str) -> tuple[str, str]:
         """Link name and alias of the attachment that a comment names; empty where it has no record."""

@@ -54,7 +54,7 @@ class HostPorts(Effect):
 
         def change() -> None:
             nonlocal thorough, attempt
-            attempt = Change(kernel, self.rtnl)
+            attempt = Change(kernel, self.rtnl, self.owned.namespace)
             try:
                 attempt.make(self.attachment, self.owned, thorough, self.refuse)
             except NftablesError as error:

@@ -15,8 +15,8 @@
             type ifname . inet_service : ifname . mark . mark
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : "vethabcdefghijk" . 0x00000000 . 0x00000000 }
         }
-        map namespaces {                    # where no link tells who lives: the inode of the container's namespace
-            type ifname . inet_service : mark
+        map namespaces {                    # where no link tells who lives: what the container's namespace is known by
+            type ifname . inet_service : mark . mark . mark . mark
         }
         map line4 {                         # who waits for a port, in order; elements only while somebody does
             type inet_proto . inet_service . inet_service : ifname . ipv4_addr . ipv4_addr . inet_service
@@ -104,8 +104,8 @@ def attachments(kernel: Nftables) -> Records:
 
 
 def namespaces(kernel: Nftables) -> Records:
-    """The inode of the container's namespace, for an attachment that no link of the node tells to live."""
-    return Records(kernel, INET, TABLE, "namespaces", (MARK,))
+    """What the container's namespace is known by, for an attachment that no link of the node tells to live."""
+    return Records(kernel, INET, TABLE, "namespaces", (MARK,) * 4)
 
 
 def add_table(change: Transaction, records: "list[Records]") -> None:

@@ -124,11 +124,11 @@ class Owned:
         sources: "Iterable[Prefix]" = (),
         link: str = "",
         conditions: "dict[int, str] | None" = None,
-        namespace: int = 0,
+        namespace: bytes = b"",
     ) -> None:
         """``sources`` are networks whose connections are masqueraded; ``link`` is the host end of the container's.
 
-        ``namespace`` is the inode of the container's namespace, by which it is known to live where no link tells.
+        ``namespace`` is the identity of the container's, by which it is known to live where no link tells.
 
         ``conditions`` are nft's match words, by family; an entry's group is made of them.
         """
@@ -146,7 +146,7 @@ class Owned:
         masq_all: bool,
         link: str = "",
         conditions: "dict[int, str] | None" = None,
-        namespace: int = 0,
+        namespace: bytes = b"",
     ) -> "Owned":
         """What a configuration asks for."""
         said = conditions or {}
