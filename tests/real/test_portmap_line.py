@@ -1,10 +1,7 @@
 """A host port that another container has: the later one is next in line, and answers when the earlier one goes."""
 
 import socket
-import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ from node.chain import Chain
 from node.configuration import port
 from node.deadline import eventually
 from node.plugin import DIST, GO, subject_is_old_go
-from node.ports import answers, listening
+from node.ports import answers, asking, listening
 from node.published import GATEWAY, SUBNET, neighbour, publish, wanted
 from node.topology import Node
 
@@ -55,44 +52,6 @@ def die(chain: Chain) -> None:
     host = chain.host
     chain.pod.close()
     assert eventually(lambda: host not in chain.node.links())
-
-
-@contextmanager
-def answering(*chains: Chain) -> Iterator[Callable[[str], str]]:
-    """Every pod gives its container's id at port 80. The function asks the node once, from outside: the id, or the fault."""
-    stop = threading.Event()
-
-    def serve(waiting: socket.socket, name: bytes) -> None:
-        while not stop.is_set():
-            try:
-                accepted, _ = waiting.accept()
-            except OSError:
-                return
-            with accepted:
-                accepted.sendall(name)
-
-    with ThreadPoolExecutor(len(chains)) as pool:
-        open_ones = [listening(chain.pod, 80) for chain in chains]
-        sockets = [one.__enter__() for one in open_ones]
-        for chain, waiting in zip(chains, sockets, strict=True):
-            pool.submit(serve, waiting, chain.pod.container.encode())
-
-        def ask(target: str) -> str:
-            with chains[0].node.outside.socket(socket.AF_INET, socket.SOCK_STREAM) as sending:
-                sending.settimeout(5)
-                try:
-                    sending.connect((target, 8080))
-                    return sending.recv(100).decode()
-                except OSError as error:
-                    return f"{type(error).__name__}: {error}"
-
-        try:
-            yield ask
-        finally:
-            stop.set()
-            for waiting in sockets:
-                waiting.shutdown(socket.SHUT_RDWR)
-                waiting.close()
 
 
 @both_backends
@@ -182,15 +141,16 @@ def test_there_is_always_one_answer(node: Node) -> None:
     """A client that asks all the time, while the port is handed on twice: never refused, never another's turn."""
     chains = [publish(node, port(8080)) for _ in range(3)]
     names = [chain.pod.container for chain in chains]
-    with answering(*chains) as ask, ThreadPoolExecutor(1) as pool:
+    servers = {chain.pod.container: chain.pod for chain in chains}
+    with asking(servers, 80, node.outside, HERE, 8080) as ask, ThreadPoolExecutor(1) as pool:
         heard: list[str] = []
         for chain in chains[:2]:
-            heard.append(ask(HERE))
+            heard.append(ask())
             going = pool.submit(chain.portmap, "DEL")
             while not going.done():
-                heard.append(ask(HERE))
+                heard.append(ask())
             assert going.result().ok
-        heard.append(ask(HERE))
+        heard.append(ask())
     assert set(heard) == set(names), heard
     assert heard == sorted(heard, key=names.index)
 
@@ -237,8 +197,8 @@ def test_many_at_once(node: Node) -> None:
         for outcome in pool.map(lambda chain: chain.portmap("ADD"), chains):
             assert outcome.ok, outcome.stdout
         passes(*chains)
-        with answering(*chains) as ask:
-            assert ask(HERE) in [chain.pod.container for chain in chains]
+        with asking({chain.pod.container: chain.pod for chain in chains}, 80, node.outside, HERE, 8080) as ask:
+            assert ask() in [chain.pod.container for chain in chains]
         for outcome in pool.map(lambda chain: chain.portmap("DEL"), chains):
             assert outcome.ok, outcome.stdout
     assert rules(node) == before
