@@ -10,7 +10,7 @@ from cni.names import Attachment
 from cni_portmap import layout
 from cni_portmap.change import Change
 from cni_portmap.owned import EVERYWHERE, Entry, Owned
-from cni_portmap.places import load
+from cni_portmap.places import key_of, load
 from cni_portmap.settings import NAMES, TABLE, Mapping, Settings, Target
 
 TYPE_CHECKING = False
@@ -119,8 +119,14 @@ def _in_order(every: list[Living], places: "dict[Key, Place]") -> list[Living]:
     """
     by_comment = {one.comment: one for one in every}
     later: dict[str, set[str]] = {one.comment: set() for one in every}
-    for place in places.values():
-        order = list(dict.fromkeys(claim.comment for claim in place.in_order() if claim.comment in by_comment))
+    recorded: dict[Key, list[str]] = {}
+    for one in every:
+        for entry in one.owned.entries:
+            recorded.setdefault(key_of(entry), []).append(one.comment)
+    for key, place in places.items():
+        # one that lost its port to another still has it recorded: it comes last
+        known = [*(claim.comment for claim in place.in_order()), *recorded[key]]
+        order = [comment for comment in dict.fromkeys(known) if comment in by_comment]
         for first, second in pairwise(order):
             later[second].add(first)
     found: dict[str, Living] = {}

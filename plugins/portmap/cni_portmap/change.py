@@ -118,7 +118,7 @@ class Change:
                 for rival in place.rivals(claim):
                     if not self.lives.is_of(rival.comment, attachment.container):
                         raise refusal(claim.entry, rival.comment, attachment, "" if refuse else _MIXED)
-                    self.lines.append(f"portmap: {attachment} takes {claim.entry} from {rival.comment} while it lasts")
+                    self.lines.append(f"portmap: {claim.entry} leads to {attachment} first, then to {rival.comment}")
             self._write_place(key, before, place)
         self._write_counts(False)
         self.kernel.commit(self.transaction, self.generation)
@@ -183,7 +183,10 @@ class Change:
             lambda claim: claim.comment != attachment.comment and bool(self.lives.death(claim, attachment, given))
         )
         for claim, owner, why in dead:
-            self.lines.append(taken_over(claim.entry, owner.comment, attachment, why))
+            # the oldest in line may come before the one who asks
+            has = place.has(claim)
+            text = taken_over(claim.entry, owner.comment, attachment, why)
+            self.lines.append(text if has else f"portmap: {owner.comment} loses {owner.entry}: {why}")
         for claim in asked:
             if place.has(claim):
                 self.answered.append(claim.entry)

@@ -45,6 +45,7 @@ def held(
     What dead ones have of these ports is removed.
     """
     found: list[Entry] = []
+    lines: dict[str, None] = {}
     dead: dict[tuple[str, str, str], tuple[Claim, Entry, str]] = {}
     for version in iptables.FAMILIES:
         mine = [entry for entry in entries if entry.version == version]
@@ -59,10 +60,12 @@ def held(
                     raise refusal(entry, claim.name, attachment)
                 elif entry not in found:
                     found.append(entry)
-                    say(waits(entry, claim.name, attachment, 1))
+                    lines[waits(entry, claim.name, attachment, 1)] = None
     for claim, entry, why in dead.values():
         claim.remove(say)
-        say(taken_over(entry, claim.name, attachment, why))
+        lines[taken_over(entry, claim.name, attachment, why)] = None
+    for line in lines:
+        say(line)
     return found
 
 

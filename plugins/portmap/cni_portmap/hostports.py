@@ -71,7 +71,7 @@ class HostPorts(Effect):
         if unknown:
             _tell_nft(unknown)
         assert attempt is not None  # noqa: S101
-        for line in attempt.lines:
+        for line in dict.fromkeys(attempt.lines):
             self.say(line)
         flows.after_delete(attempt.released, self.say)
         flows.after_add([entry for entry in attempt.answered if entry not in held], self.rtnl, self.say)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Rtnl
     from cni.names import Attachment
-    from cni_portmap.owned import Entry
     from cni_portmap.settings import Settings, Target
 
 _TRIES = 5
@@ -57,8 +56,8 @@ class IptablesPorts(Effect):
         self.targets = list(targets)
         self.said = said
         self.known = known
-        # family, protocol and number of ports that another container has
-        self.behind: set[tuple[int, str, int]] = set()
+        # whose rules stand first, by family, protocol and number of the port
+        self.behind: dict[tuple[int, str, int], list[str]] = {}
         # what operators are to read once the rules are made, each once
         self.lines: dict[str, None] = {}
 
@@ -82,14 +81,16 @@ class IptablesPorts(Effect):
                         raise
                     # the first family was made, so there is something to take back
                     raise CNIError(error.msg, error.details, error.code) from None
+        entries = []
+        for entry in self._owned().entries:
+            owners = self.behind.get((entry.version, NAMES[entry.protocol], entry.host_port))
+            if owners:
+                self.lines[waits(entry, owners[0], self.attachment, len(owners))] = None
+            else:
+                entries.append(entry)
         for line in self.lines:
             self.say(line)
-        entries = [entry for entry in self._owned().entries if not self._waits(entry)]
         flows.after_add(entries, self.rtnl, self.say)
-
-    def _waits(self, entry: "Entry") -> bool:
-        """Whether rules that lead elsewhere stand before the entry's."""
-        return (entry.version, NAMES[entry.protocol], entry.host_port) in self.behind
 
     def _owned(self) -> Owned:
         return Owned.wanted(self.targets, False, False)
@@ -106,7 +107,7 @@ class IptablesPorts(Effect):
 
         kernel.repeatedly(change)
         assert attempt is not None  # noqa: S101
-        for line in attempt.lines:
+        for line in dict.fromkeys(attempt.lines):
             self.say(line)
         flows.after_delete(attempt.released, self.say)
 
@@ -229,8 +230,9 @@ class IptablesPorts(Effect):
         assert self.said is not None  # noqa: S101
         if self.said.refuse and (owner is None or owner[1] != self.attachment.container):
             raise refusal(port, name, self.attachment)
-        self.behind |= {(target.version, held.protocol, number) for number in held.ports}
-        self.lines[waits(port, name, self.attachment, 1)] = None
+        for number in held.ports:
+            owners = self.behind.setdefault((target.version, held.protocol, number), [])
+            owners += [] if name in owners else [name]
         return False
 
     # compare
