@@ -42,7 +42,7 @@ class Change:
         self.lives = Lives(kernel, rtnl, asking)
         # what attachments that go really had, as against what was another's by then
         self.released: list[Entry] = []
-        # what the attachment that asks has now
+        # what the attachment that asks has now, behind what others have of the same ports on single addresses
         self.answered: list[Entry] = []
         # what operators are to read, once the change is made
         self.lines: list[str] = []
@@ -189,6 +189,7 @@ class Change:
             self.lines.append(text if has else f"portmap: {owner.comment} loses {owner.entry}: {why}")
         for claim in asked:
             if place.has(claim):
+                self.answered += [rival.entry for rival in place.rivals(claim) if rival.host]
                 self.answered.append(claim.entry)
             self._report(attachment, place, claim)
 
