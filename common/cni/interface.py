@@ -1,4 +1,4 @@
-"""The interface inside the container, configured from an IPAM result: sysctls, addresses, up, routes."""
+"""The interface inside the container: brought up, then configured from an IPAM result with addresses and routes."""
 
 from errno import EEXIST
 
@@ -26,10 +26,10 @@ _MTU_MAX, _ADVMSS_MAX = 65520, 65495
 
 
 def gateways(ips: "Iterable[IPConfig]") -> dict[int, Address]:
-    """The first gateway of each family: what a route without one uses."""
+    """The first gateway of each family: what a route without one uses. ``0.0.0.0`` and ``::`` are no gateway."""
     found: dict[int, Address] = {}
     for ip in ips:
-        if ip.gateway is not None:
+        if ip.gateway is not None and any(ip.gateway.packed):
             found.setdefault(ip.gateway.version, ip.gateway)
     return found
 
@@ -43,8 +43,57 @@ def hop(route: "Route", defaults: dict[int, Address]) -> Address | None:
     return defaults.get(route.dst.version)
 
 
+class InterfaceUp(Effect):
+    """The link ``CNI_IFNAME`` is up, before it has an address: an IPAM plugin may have to send through it."""
+
+    __slots__ = ("detect_duplicates", "link", "namespace")
+
+    def __init__(
+        self,
+        attachment: "Attachment",
+        namespace: "Namespace | None",
+        link: "Link | None",
+        detect_duplicates: bool = False,
+    ) -> None:
+        """``namespace`` and ``link`` are None on DEL and GC."""
+        super().__init__(attachment)
+        self.namespace = namespace
+        self.link = link
+        self.detect_duplicates = detect_duplicates
+
+    def make(self) -> None:
+        """Sysctls that the kernel reads when the link comes up, or gets an address; then up."""
+        if self.link is None or self.namespace is None:
+            return
+        ifname, accept_dad = self.attachment.ifname, "0"
+        with self.namespace:
+            if self.detect_duplicates:
+                sysctl.attempt(f"net/ipv6/conf/{ifname}/enhanced_dad", "1")
+                accept_dad = "1"
+            sysctl.attempt(f"net/ipv6/conf/{ifname}/accept_dad", accept_dad)
+            sysctl.attempt(f"net/ipv4/conf/{ifname}/arp_notify", "1")
+        _set_up(self.namespace, self.link)
+
+    def compare(self) -> None:
+        """It is up."""
+        assert self.link is not None and self.namespace is not None  # noqa: S101
+        if not self.link.up:
+            raise CheckFailed(f"Interface {self.link.name} is down", f"in {self.namespace.path}")
+
+    def describe(self) -> str:
+        """As ``ip`` would be told."""
+        return f"ip link set {self.attachment.ifname} up"
+
+
+def _set_up(namespace: "Namespace", link: "Link") -> None:
+    try:
+        namespace.rtnl.set_link(link.index, up=True)
+    except KernelError as error:
+        raise CNIError(f'failed to set "{link.name}" UP: {error}') from None
+
+
 class ConfiguredInterface(Effect):
-    """Addresses and routes on ``CNI_IFNAME``, and the link up. They go with the link, so there is nothing to remove."""
+    """Addresses and routes on ``CNI_IFNAME``. They go with the link, so there is nothing to remove."""
 
     __slots__ = ("detect_duplicates", "ips", "namespace", "routes")
 
@@ -77,36 +126,30 @@ class ConfiguredInterface(Effect):
     # make
 
     def make(self) -> None:
-        """Sysctls and addresses before the link comes up, routes after; raises ``CNIError`` naming the step."""
+        """Sysctls, addresses, routes; raises ``CNIError`` naming the step."""
         link = self._link()
-        with self._inside:
-            self._sysctls()
+        if any(ip.version == 6 for ip in self.ips):
+            with self._inside:
+                self._sysctls()
         self._add_addresses(link)
-        try:
-            self._inside.rtnl.set_link(link.index, up=True)
-        except KernelError as error:
-            raise CNIError(f'failed to set "{link.name}" UP: {error}') from None
+        if not link.up:  # the IPAM plugin set it down
+            _set_up(self._inside, link)
         if self.detect_duplicates and any(ip.version == 6 for ip in self.ips):
             self._settle(link)
         self._add_routes(link)
 
     def _sysctls(self) -> None:
-        """As Go's plugins set them, in the namespace the process is in; later changes are announced too."""
+        """IPv6's, as Go's plugins set them, in the namespace the process is in; later changes are announced too."""
         ifname = self.attachment.ifname
-        if any(ip.version == 6 for ip in self.ips):
-            for name in ("lo", ifname):
-                try:
-                    sysctl.ensure(f"net/ipv6/conf/{name}/disable_ipv6", "0")
-                except FileNotFoundError:
-                    pass  # the kernel has no IPv6: adding the address will say so
-                except OSError as error:
-                    raise CNIError(f'failed to enable IPv6 for interface "{name}": {error}') from None
-            sysctl.attempt(f"net/ipv6/conf/{ifname}/keep_addr_on_down", "1")
-            sysctl.attempt(f"net/ipv6/conf/{ifname}/ndisc_notify", "1")
-        if self.detect_duplicates:
-            sysctl.attempt(f"net/ipv6/conf/{ifname}/enhanced_dad", "1")
-        sysctl.attempt(f"net/ipv6/conf/{ifname}/accept_dad", "1" if self.detect_duplicates else "0")
-        sysctl.attempt(f"net/ipv4/conf/{ifname}/arp_notify", "1")
+        for name in ("lo", ifname):
+            try:
+                sysctl.ensure(f"net/ipv6/conf/{name}/disable_ipv6", "0")
+            except FileNotFoundError:
+                pass  # the kernel has no IPv6: adding the address will say so
+            except OSError as error:
+                raise CNIError(f'failed to enable IPv6 for interface "{name}": {error}') from None
+        sysctl.attempt(f"net/ipv6/conf/{ifname}/keep_addr_on_down", "1")
+        sysctl.attempt(f"net/ipv6/conf/{ifname}/ndisc_notify", "1")
 
     def _add_addresses(self, link: "Link") -> None:
         for ip in self.ips:
@@ -160,10 +203,8 @@ class ConfiguredInterface(Effect):
     # compare
 
     def compare(self) -> None:
-        """Every address and every route is there as made, and the link is up; more may be there."""
+        """Every address and every route is there as made; more may be there."""
         link = self._link()
-        if not link.up:
-            raise CheckFailed(f"Interface {link.name} is down", f"in {self._inside.path}")
         present = {address.prefix for address in self._inside.rtnl.addresses(link.index)}
         for ip in self.ips:
             if ip.address not in present:
@@ -183,7 +224,6 @@ class ConfiguredInterface(Effect):
         name = self.attachment.ifname
         nodad = "" if self.detect_duplicates else " nodad"
         lines = [f"ip addr add {ip.address} dev {name}{nodad if ip.version == 6 else ''}" for ip in self.ips]
-        lines.append(f"ip link set {name} up")
         defaults = gateways(self.ips)
         for route in self.routes:
             gw = hop(route, defaults)

@@ -56,26 +56,20 @@ def _owner(comment: str) -> tuple[str, str] | None:
     return None
 
 
-def _program(version: int) -> str:
-    """The iptables to make rules with: the legacy one where the kernel has no nf_tables, which the other may need."""
-    legacy = iptables.LEGACY[version]
-    return legacy if nftables.here().absent and program.find(f"{legacy}-restore") else iptables.PROGRAMS[version]
-
-
 # making
 
 
 def add(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     """One iptables-restore a family; what the attachment had before is removed first. Raises ``CNIError``."""
     for version in sorted({prefix.version for prefix in prefixes}):
-        name = f"{_program(version)}-restore"
+        name = f"{iptables.to_make(version)}-restore"
         if not program.find(name):
             raise program.missing(name)
     with iptables.alone():
         _release(attachment, [prefix.address for prefix in prefixes], set)
         for version in sorted({prefix.version for prefix in prefixes}):
             mine = [prefix for prefix in prefixes if prefix.version == version]
-            name = _program(version)
+            name = iptables.to_make(version)
             missing, text = iptables.run(name, "-t", "nat", "-S", chain_name(attachment))
             script = _script(attachment, mine, None if missing else text.splitlines())
             fault = iptables.restore(name, script)
@@ -274,13 +268,13 @@ def _remove_chain(kernel: Nftables, family: int, part: _Part) -> None:
         return
     transaction = Transaction(family, "nat")
     jumps = [rule for rule in kernel.rules(family, "nat", _POSTROUTING) if part.chain in rule.jumps_to()]
-    going, inside = part.going(_listed(jumps), _listed(kernel.rules(family, "nat", part.chain)))
+    there = _listed(kernel.rules(family, "nat", part.chain))
+    going, inside = part.going(_listed(jumps), there)
     for jump in going:
         transaction.delete_rule(_POSTROUTING, jump.deleted_by)
-    for rule in inside or ():
+    for rule in there if inside is None else inside:
         transaction.delete_rule(part.chain, rule.deleted_by)
     if inside is None:
-        transaction.flush_chain(part.chain)
         transaction.delete_chain(part.chain)
     kernel.commit(transaction, generation)
 
@@ -308,7 +302,7 @@ def _remove_newer(kernel: Nftables, beginning: str) -> None:
 
 def _remove_legacy(part: _Part) -> None:
     for version in (4, 6):
-        name, there = iptables.LEGACY[version], iptables.legacy_rules(version, [_POSTROUTING, part.chain])
+        name, there = iptables.legacy(version), iptables.legacy_rules(version, [_POSTROUTING, part.chain])
         if part.chain not in there:
             continue
         jumps = [line for line in there.get(_POSTROUTING, ()) if line.endswith(f"-j {part.chain}")]

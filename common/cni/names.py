@@ -11,6 +11,8 @@ _MORE = _ALNUM | frozenset("_.-")
 _SPACES = frozenset(
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
+# Names that stand for every interface in /proc/sys/net/ipv4/conf: the kernel makes no link that is called so.
+RESERVED = ("all", "default")
 # The longest text an interface alias (the kernel's 256, with a zero byte and one to spare) or an nftables comment may
 # have, in bytes.
 ALIAS_MAX, COMMENT_MAX = 254, 120
@@ -65,11 +67,13 @@ def is_text(text: str) -> bool:
 
 
 def check_made(text: str) -> None:
-    """Raise ``InvalidEnvironment`` for an interface's name with which none can be made: a pattern, or no text."""
+    """Raise ``InvalidEnvironment`` for a name that no interface can be made with: a pattern, no text, or reserved."""
     if not is_text(text):
         raise InvalidEnvironment("interface name is not UTF-8", text)
     if "%" in text:
         raise InvalidEnvironment(f"interface name {text} contains %, which the kernel takes for a pattern")
+    if text in RESERVED:
+        raise InvalidEnvironment(f"interface name {text} is reserved", "the kernel has no such link; use another name")
 
 
 def sha512(*parts: str) -> bytes:

@@ -4,7 +4,7 @@ The host end's name is derived from the attachment, so DEL finds it without a na
 Its alias tells the attachment, and is written last: a pair without one is the remains of an ADD that died.
 """
 
-from errno import EEXIST, EPERM
+from errno import EACCES, EEXIST, EOPNOTSUPP, EPERM, EXFULL
 
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import sysctl
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from cni.kernel.rtnl import Link
     from cni.names import Attachment
     from cni.result import Result
+
+
+# Why the kernel makes no pair. Names, MACs and MTUs that it refuses were refused before, by their keys.
+_REFUSALS = {
+    EPERM: "this needs CAP_NET_ADMIN",
+    EACCES: "this needs CAP_NET_ADMIN",
+    EOPNOTSUPP: "the kernel of this node has no veth (CONFIG_VETH)",
+    EXFULL: "the bridge has as many ports as the kernel allows, 1023; use another bridge",
+}
+
+
+def refusal(error: KernelError) -> str:
+    """What a refused pair wants, as far as the kernel's error number shows it."""
+    return _REFUSALS.get(error.errno, "")
 
 
 def _silent(line: str) -> None:
@@ -92,8 +106,7 @@ class PodLink(Effect):
         except KernelError as error:
             if error.errno == EEXIST:
                 raise self._taken() from None
-            remedy = "this needs CAP_NET_ADMIN" if error.errno == EPERM else "check mtu and mac"
-            raise Refused(f"failed to make veth pair: {error}", remedy) from None
+            raise Refused(f"failed to make veth pair: {error}", refusal(error)) from None
         sysctl.attempt(f"net/ipv6/conf/{self.identity}/accept_ra", "0")
         host, container = self.rtnl.link(self.identity), self._inside.rtnl.link(ifname)
         if host is None or container is None:

@@ -67,6 +67,8 @@ def test_the_gateway_of_a_vlan_is_on_a_link_of_its_own(node: Node) -> None:
     assert [interface["name"] for interface in pod.result["interfaces"]] == ["br0", pod.host, "eth0", "br0.100"]
     assert pod.result["interfaces"][3]["mac"] == node.link("br0.100")["address"]
     assert node.addresses("br0.100") == {"10.1.0.1/24"}
+    switches = [("ipv4", "forwarding"), ("ipv6", "accept_ra"), ("ipv6", "accept_dad")]
+    assert [node.sysctl(f"{version}/conf/br0.100/{name}") for version, name in switches] == ["1", "0", "0"]
     assert node.addresses("br0") == set()
     assert tcp_source(node, pod.pod, "10.1.0.1", PATIENCE) == pod.address
     outcome = pod.check()

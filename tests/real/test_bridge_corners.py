@@ -1,5 +1,7 @@
 """Faults of the Go plugins that are absent here, each by the name that docs/compatibility.md gives it."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,15 @@ from node.topology import Node
 
 Object = dict[str, Any]
 OLD = "a fault of Go's plugins"
+
+
+def fixed(folder: Path, **result: Any) -> dict[str, str]:
+    """The variables for calls whose IPAM plugin ``fixed`` answers with this."""
+    folder.mkdir()
+    document = json.dumps({"cniVersion": "1.0.0", **result})
+    (folder / "fixed").write_text(f"#!/bin/sh\n[ $CNI_COMMAND = ADD ] && echo '{document}'\nexit 0\n")
+    (folder / "fixed").chmod(0o755)
+    return {"CNI_PATH": str(folder)}
 
 
 @pytest.mark.beyond_old_go(OLD)
@@ -68,16 +79,11 @@ def test_a_route_of_link_scope_has_no_gateway(node: Node) -> None:
 
 @pytest.mark.parametrize("gateway", [True, False])
 @pytest.mark.beyond_old_go(OLD)
-def test_check_passes_with_a_host_prefix(node: Node, gateway: bool, tmp_path: Any) -> None:
+def test_check_passes_with_a_host_prefix(node: Node, gateway: bool, tmp_path: Path) -> None:
     """Corner 8: an address with /32 has no route to its own prefix, and needs none."""
-    plugin = tmp_path / "bin"
-    plugin.mkdir()
-    document = '{"cniVersion": "1.0.0", "ips": [{"address": "10.1.2.9/32"}]}'
-    (plugin / "fixed").write_text(f"#!/bin/sh\n[ $CNI_COMMAND = ADD ] && echo '{document}'\nexit 0\n")
-    (plugin / "fixed").chmod(0o755)
+    path = fixed(tmp_path / "bin", ips=[{"address": "10.1.2.9/32"}])
     conf = bridge({"type": "fixed"}, isGateway=gateway)
     pod = node.pod()
-    path = {"CNI_PATH": str(plugin)}
     added = node.cni("bridge", "ADD", conf, container="c", netns=pod.path, env=path)
     assert added.ok, added.stdout
     checked = node.cni("bridge", "CHECK", {**conf, "prevResult": added.result}, container="c", netns=pod.path, env=path)
@@ -186,3 +192,64 @@ def test_the_host_ends_queue_has_the_kernels_length(node: Node) -> None:
     """A token bucket that the bandwidth plugin puts there takes its limit from it."""
     made = node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24")))
     assert [link.get("txqlen") for link in (node.link(made.host), made.pod.link("eth0"))] == [1000, 1000]
+
+
+@pytest.mark.parametrize(
+    ("version", "keys"),
+    [
+        (4, {}),
+        (4, {"isGateway": True}),
+        pytest.param(4, {"isDefaultGateway": True}, marks=pytest.mark.beyond_old_go("file exists")),
+        pytest.param(6, {}, marks=pytest.mark.beyond_old_go("invalid argument")),
+        pytest.param(6, {"isGateway": True}, marks=pytest.mark.beyond_old_go("invalid argument")),
+        pytest.param(6, {"isDefaultGateway": True}, marks=pytest.mark.beyond_old_go("invalid argument")),
+    ],
+    ids=str,
+)
+def test_an_unspecified_gateway_is_none(node: Node, tmp_path: Path, version: int, keys: Object) -> None:
+    """0.0.0.0 and :: : the container's default route is its link, and CHECK finds all that ADD has made."""
+    address, gateway = {4: ("10.1.2.9/24", "0.0.0.0"), 6: ("fd00:1::9/64", "::")}[version]
+    routes = [{"dst": f"{gateway}/0"}]
+    path = fixed(tmp_path / "bin", ips=[{"address": address, "gateway": gateway}], routes=routes)
+    conf, pod = bridge({"type": "fixed"}, **keys), node.pod()
+    call: Object = {"container": pod.container, "netns": pod.path, "env": path}
+    added = node.cni("bridge", "ADD", conf, **call)
+    assert added.ok, added.stdout
+    assert [route.get("gateway") for route in pod.routes(version) if route["dst"] == "default"] == [None]
+    assert node.addresses("br0") == set()
+    assert node.cni("bridge", "CHECK", {**conf, "prevResult": added.result}, **call).ok
+
+
+@pytest.mark.beyond_old_go("invalid argument")
+def test_an_mtu_too_small_for_what_ipam_answers_is_named(node: Node, tmp_path: Path) -> None:
+    """That the pod gets IPv6 is known after IPAM's answer only: it is taken back."""
+    path = fixed(tmp_path / "bin", ips=[{"address": "10.1.2.9/24"}, {"address": "fd00:1::9/64"}])
+    pod = node.pod()
+    conf = bridge({"type": "fixed"}, mtu=1279)
+    refused = node.cni("bridge", "ADD", conf, container=pod.container, netns=pod.path, env=path)
+    assert (refused.code, refused.error["msg"]) == (7, "mtu is 1279, and must be from 1280 to 65535 with IPv6")
+    assert set(pod.links()) == {"lo"} and node.ports("br0") == set()
+
+
+@pytest.mark.beyond_old_go("invalid argument")
+def test_a_bridge_whose_ports_leave_no_ipv6_is_named(node: Node) -> None:
+    """Another network's pods have an MTU with which the bridge has no IPv6."""
+    node.attach(bridge(host_local(node.data_dir, "10.1.2.0/24"), mtu=1200))
+    conf = bridge(host_local(node.data_dir, "fd00:1::/64"), name="net2", isGateway=True)
+    pod = node.pod()
+    refused = node.cni("bridge", "ADD", conf, container=pod.container, netns=pod.path)
+    assert "br0" in refused.error["msg"]
+    assert refused.error.get("details") == "its MTU is 1200, and IPv6 needs 1280: a port has a smaller one"
+
+
+@pytest.mark.beyond_old_go("exchange full")
+def test_a_bridge_that_is_full_is_named_as_such(node: Node) -> None:
+    """The kernel's errno alone would not tell anybody what to do."""
+    ends = [f"{end}{number}" for number in range(512) for end in "ab"][:1023]
+    node.ip("link add br0 type bridge", *(f"link add a{n} type veth peer name b{n}" for n in range(512)))
+    node.ip(*(f"link set {end} master br0" for end in ends))
+    pod = node.pod()
+    refused = node.cni("bridge", "ADD", bridge(), container=pod.container, netns=pod.path)
+    assert "exchange full" in refused.error["msg"]
+    assert "1023; use another bridge" in refused.error.get("details", "")
+    assert set(pod.links()) == {"lo"}

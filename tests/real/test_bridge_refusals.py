@@ -57,6 +57,15 @@ def test_a_pattern_for_an_interface_name_is_code_4(node: Node, name: str) -> Non
     assert name in refused(node, layer3(node), 4, env={"CNI_IFNAME": name})
 
 
+@pytest.mark.beyond_old_go("999, after the bridge was made")
+@pytest.mark.parametrize("name", ["all", "default"])
+def test_a_name_that_stands_for_every_interface_is_code_4(node: Node, name: str) -> None:
+    """The kernel makes no link of that name; as a bridge's it would be written to every link's sysctls."""
+    assert name in refused(node, layer3(node), 4, env={"CNI_IFNAME": name})
+    assert "reserved" in refused(node, layer3(node, bridge=name), 7)
+    assert node.sysctl("ipv6/conf/all/accept_ra") == "1"
+
+
 @pytest.mark.beyond_old_go("999")
 @pytest.mark.parametrize(
     "args", ["MAC", "MAC=a=b", "IgnoreUnknown=1;", "UNKNOWN=1", "MAC=02:00", "IgnoreUnknown=maybe"]
@@ -112,6 +121,9 @@ def test_a_wrong_type_is_code_6(node: Node, keys: dict[str, Any]) -> None:
         {"bridge": "a-name-too-long-"},
         {"bridge": "br%d"},
         {"bridge": "br0\0x"},
+        {"mtu": 67},
+        {"mtu": 65536},
+        {"mtu": 1 << 32},
     ],
     ids=str,
 )

@@ -1,6 +1,7 @@
 """Localhost's published ports need route_localnet, which would open the node's own 127.0.0.1 to its neighbours."""
 
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -150,3 +151,97 @@ def test_each_link_is_closed_with_its_own_last_pod(node: Node, backend: str) -> 
     assert answers("tcp", two.pod, 80, node, "127.0.0.1", 8081)
     two.remove()
     assert {node.sysctl(f"ipv4/conf/{link}/route_localnet") for link in ("br0", "br2")} == {"0"}
+
+
+# what others do to it
+
+
+def _flush(node: Node) -> None:
+    node.run("nft", "flush", "ruleset")
+
+
+def _rename(node: Node) -> None:
+    node.ip("link set br0 down", "link set br0 name br9", "link set br9 up")
+
+
+def _both(node: Node) -> None:
+    _flush(node)
+    _rename(node)
+
+
+def _current(node: Node) -> str:
+    return "br9" if "br9" in node.links() else "br0"
+
+
+damaged = pytest.mark.parametrize("damage", [_flush, _rename, _both], ids=["flushed", "renamed", "both"])
+
+
+@pytest.mark.beyond_old_go("leaves it on for ever")
+@damaged
+@both_backends
+def test_the_last_pod_closes_localhost_whatever_was_done(
+    node: Node, backend: str, damage: Callable[[Node], None]
+) -> None:
+    """The ruleset flushed, the bridge renamed: with one of two pods it stays, with the other the sysctl goes back."""
+    chains = [publish(node, port(8080 + number), backend=backend) for number in (0, 1)]
+    damage(node)
+    assert chains[0].portmap("DEL").ok
+    assert node.sysctl(f"ipv4/conf/{_current(node)}/route_localnet") == "1"
+    assert chains[1].portmap("DEL").ok
+    assert node.sysctl(f"ipv4/conf/{_current(node)}/route_localnet") == "0"
+    assert [table for table in node.nft_tables() if "localnet" in table] == []
+
+
+@pytest.mark.beyond_old_go("has no guard")
+@both_backends
+def test_check_reports_a_flushed_guard_and_the_next_add_puts_it_back(node: Node, backend: str) -> None:
+    """For the pods that were there, on their own link and on another's."""
+    one = publish(node, port(8080), backend=backend)
+    beside = neighbour(node)
+    node.run("nft", "delete", "table", "inet", "pycni_localnet")
+    with _service(node) as service:
+        assert heard(node, beside, "127.0.0.1", service.getsockname()[1], service)
+        assert "127.0.0" in one.portmap("CHECK").error["msg"]
+        two = publish(node, port(8081), backend=backend, name="net2", link="br2", subnets=["10.2.0.0/24"])
+        assert not heard(node, beside, "127.0.0.1", service.getsockname()[1], service)
+        assert one.portmap("CHECK").ok
+    for chain in (one, two):
+        chain.remove()
+    assert {node.sysctl(f"ipv4/conf/{link}/route_localnet") for link in ("br0", "br2")} == {"0"}
+
+
+@pytest.mark.beyond_old_go("has no guard")
+@both_backends
+def test_a_renamed_bridge_stays_guarded(node: Node, backend: str) -> None:
+    """CHECK agrees, and so does a neighbour; an ADD behind it finds the share of the first."""
+    one = publish(node, port(8080), backend=backend)
+    beside = neighbour(node)
+    _rename(node)
+    assert one.portmap("CHECK").ok
+    node.ip("link set br9 down", "link set br9 name br0", "link set br0 up")
+    with _service(node) as service:
+        assert not heard(node, beside, "127.0.0.1", service.getsockname()[1], service)
+
+
+@pytest.mark.beyond_old_go("leaves it on for ever")
+@both_backends
+def test_what_was_before_the_flush_is_put_back(node: Node, backend: str) -> None:
+    """A pod that comes after the flush, when the link is open, does not take that for what it was."""
+    one = publish(node, port(8080), backend=backend)
+    _flush(node)
+    two = publish(node, port(8081), backend=backend)
+    for chain in (one, two):
+        assert chain.portmap("DEL").ok
+    assert node.sysctl("ipv4/conf/br0/route_localnet") == "0"
+
+
+@pytest.mark.beyond_old_go("GC does nothing")
+@both_backends
+def test_gc_gives_the_shares_back_after_a_flush(node: Node, backend: str) -> None:
+    """Whoever is no more valid has none; the other keeps the link open."""
+    one, two = (publish(node, port(8080 + number), backend=backend) for number in (0, 1))
+    _flush(node)
+    valid = {"containerID": two.pod.container, "ifname": "eth0"}
+    for kept, value in (([valid], "1"), ([], "0")):
+        assert one.portmap("GC", **{"cniVersion": "1.1.0", "cni.dev/valid-attachments": kept}).ok
+        assert node.sysctl("ipv4/conf/br0/route_localnet") == value

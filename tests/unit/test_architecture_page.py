@@ -48,7 +48,8 @@ def test_every_file_that_is_kept_is_told() -> None:
         for source in (ROOT / room).rglob("*.py"):
             text = source.read_text()
             kept.update(re.findall(r'"/run/cni/pycni/([\w./-]+)"', text))
-            kept.update(f"{name}.lock" for name in re.findall(r'Exclusive\("(\w+)"', text))
+            kept.update(f"{name}.lock" for name in re.findall(r'(?:Exclusive|Together)\("(\w+)"', text))
+            kept.update(f"{name}.gate" for name in re.findall(r'Together\("(\w+)"', text))
     assert {"attachments", "chain", "iptables.lock"} <= kept
     state = PAGE.split("## State on disk")[1]
     told = re.findall(r"`(?:/run/cni/pycni/)?([\w.-]+)`", "".join(re.findall(r"^\| (`/run[^|]*)\|", state, re.M)))

@@ -7,7 +7,8 @@ folder is tried.
 import copy
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,13 @@ def damaged(draw: st.DrawFn, conf: Object) -> Object:
     return conf
 
 
+# What Python says of a value that it cannot put into a message for the kernel, a path or an expression.
+PYTHONS_WORDS = re.compile(
+    r"format requires|struct\.|required argument|too large to convert|int too|embedded null|codec|surrogate"
+    r"|must be in range|NoneType|unsupported operand|not supported between|invalid literal|not iterable|has no attribute"
+)
+
+
 class Ground:
     """A node and a pod of one's own, in which the test itself runs, and a folder for relative paths."""
 
@@ -172,6 +180,8 @@ class Ground:
         if not outcome.ok:
             details = outcome.error.get("details", "")
             assert "CNI_DEBUG" not in details, f"nobody foresaw {outcome.error} of {conf!r}"
+            text = f"{outcome.error['msg']} {details}"
+            assert not PYTHONS_WORDS.search(text), f"{text!r} of {conf!r}"
         return outcome
 
 
@@ -295,3 +305,107 @@ def test_the_configurations_that_are_damaged_work(ground: Ground) -> None:
         assert ground.call(type, "DEL", conf).ok, type
     ground.pod.ip("link set lo down")
     assert ground.state() == ground.before
+
+
+# What ADD says of the node or of this call, and not of the configuration.
+OF_THE_NODE = ("failed to find plugin", "CONFIG_", "already exists", "failed to allocate", "with iptables: ")
+# An interface that is there, so that no pair is made, which takes long: the kernel judges the rest of it before.
+IFNAME = {"bridge": "lo"}
+# Keys that STATUS is not sent.
+NOT_FOR_STATUS = ("prevResult", "cni.dev/valid-attachments")
+# Keys that a plugin passes on: it is the IPAM plugin that reads them.
+PASSED_ON = {"bridge": ("ranges", "routes")}
+# What stands beside the keys of KEYS: they exclude each other, or need another kernel.
+MORE: dict[str, list[Object]] = {
+    "bridge": [
+        {"vlanTrunk": [{"minID": 1, "maxID": 5, "id": 9}]},
+        {"mtu": 1279, "ipam": {"type": "x", "subnet": "fd00::/64"}},
+        {"mtu": 1279, "ipam": {"type": "x", "ranges": [[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/64"}]]}},
+        {"mtu": 1279, "ipam": {"type": "x", "addresses": [{"address": "fd00::5/64"}]}},
+        {"mtu": 1279, "ipam": {"type": "x"}, "runtimeConfig": {"ips": ["fd00::5"]}},
+        {"hairpinMode": True, "promiscMode": True},
+        {"disableContainerInterface": True},
+        {"bridge": "all"},
+        {"bridge": "default"},
+    ],
+    "portmap": [
+        {"externalSetMarkChain": None, "backend": "iptables"},
+        {"markMasqBit": None, "backend": "iptables"},
+        {"conditionsV4": ["ip saddr 10.0.0.0/8"], "conditionsV6": None, "externalSetMarkChain": None},
+    ],
+    "chain": [
+        {"plugins": [{"type": "x", "capabilities": {"mac": True}}], "capabilities": {"ips": True}},
+        {"plugins": [{"type": "chain"}]},
+    ],
+}
+VALUES: list[Any] = [
+    *(None, True, {}, [], [None], [{}], "", "x", "../x", "a b", "x" * 16, "%d", "a\0b", "1.0.0", "10.0.0.1", "fd00::/64"),
+    *(0, 1, -1, 67, 68, 1279, 4095, 65536, 1 << 32, (1 << 63) - 1, 1 << 63, -(1 << 63), 1.5),
+]  # fmt: skip
+
+
+def variants(type: str, pod: Pod) -> Iterator[Object]:
+    """The configurations of a plugin, as they are and with each value of each key replaced by each other one."""
+    for more in ({}, *MORE.get(type, [])):
+        conf = {key: value for key, value in configuration(type, pod).items() if key not in NOT_FOR_STATUS} | more
+        yield conf
+        for *path, last in places(more or conf):
+            # STATUS came with 1.1.0
+            if last == "cniVersion" or any(key in PASSED_ON.get(type, ()) for key in path):
+                continue
+            for value in VALUES:
+                changed = copy.deepcopy(conf)
+                at = changed
+                for key in path:
+                    at = at[key]
+                at[last] = value
+                yield changed
+
+
+@pytest.mark.parametrize("type", PLUGINS)
+def test_status_refuses_what_add_refuses_in_the_same_words(ground: Ground, type: str) -> None:
+    """Whatever key of the configuration is wrong: kubelet learns it before a pod does."""
+    refused = 0
+    for conf in variants(type, ground.pod):
+        previous = json.loads(json.dumps(RESULT).replace("POD", ground.pod.path))
+        text = json.dumps(conf)
+        added = ground.call(type, "ADD", json.dumps({**conf, "prevResult": previous}), ifname=IFNAME.get(type, "eth0"))
+        if added.ok:
+            ground.call(type, "DEL", text)
+        elif not any(text in added.error["msg"] for text in OF_THE_NODE):
+            status = ground.call(type, "STATUS", text)
+            assert not status.ok, f"STATUS accepts {conf}: {added.error}"
+            assert status.error["msg"] == added.error["msg"], conf
+            refused += 1
+    ground.pod.ip("link set lo down")
+    assert refused > 30 or type == "loopback"
+
+
+NUMBER = st.integers(-(1 << 64), 1 << 64) | st.sampled_from(
+    [sign * (1 << bits) + more for bits in (0, 8, 12, 16, 31, 32, 63, 64) for sign in (1, -1) for more in (-1, 0, 1)]
+)
+
+
+@pytest.mark.parametrize("type", PLUGINS)
+@settings(EXAMPLES, max_examples=60)
+@given(data=st.data(), verb=st.sampled_from(["ADD", "CHECK", "STATUS"]))
+def test_no_number_brings_out_pythons_words(ground: Ground, type: str, data: st.DataObject, verb: str) -> None:
+    """A number that is too large or too small is refused by a message of ours, whichever key has it."""
+    more = data.draw(st.sampled_from([{}, *MORE.get(type, [])]))
+    conf = copy.deepcopy(configuration(type, ground.pod) | more)
+    numeric = [path for path in places(conf) if isinstance(_at(conf, path), int)]
+    if not numeric:
+        return
+    *path, last = data.draw(st.sampled_from(numeric))
+    _at(conf, path)[last] = data.draw(NUMBER)
+    outcome = ground.call(type, verb, json.dumps(conf))
+    if verb == "ADD" and outcome.ok:
+        ground.call(type, "DEL", json.dumps(conf))
+        ground.pod.ip("link set lo down")
+    assert ground.state() == ground.before
+
+
+def _at(value: Any, path: Iterable[Any]) -> Any:
+    for key in path:
+        value = value[key]
+    return value

@@ -69,7 +69,7 @@ ip link add vetho2nejzgkkaa type veth peer eth0 netns CONTAINER
 bridge link set dev vetho2nejzgkkaa hairpin off isolated off
 ip link set vetho2nejzgkkaa up
 ip link set eth0 up
-
+wait until vetho2nejzgkkaa forwards
 ip link set vetho2nejzgkkaa alias mynet/ctr1/eth0"""
 
 DUAL_STACK = """\
@@ -77,20 +77,23 @@ ip link add cni0 address RANDOM mtu 1400 type bridge
 ip link set cni0 up
 ip link add {link} mtu 1400 type veth peer eth0 address 02:11:22:33:44:55 mtu 1400 netns CONTAINER
 bridge link set dev {link} hairpin on isolated on
-addresses from host-local
 ip link set {link} up
+ip link set eth0 up
+wait until {link} forwards
+addresses from host-local
 ip addr add 10.1.2.5/24 dev eth0
 ip addr add fd00::5/64 dev eth0 nodad
-ip link set eth0 up
 ip route add 10.9.0.0/16 mtu 1300 metric 7 table 99 via 10.1.2.1 dev eth0
 ip route add 0.0.0.0/0 via 10.1.2.1 dev eth0
 ip route add ::/0 via fd00::1 dev eth0
 ip addr add 10.1.2.1/24 dev cni0
 ip addr add fd00::1/64 dev cni0 nodad
 sysctl net/ipv4/ip_forward=1
+sysctl net/ipv4/conf/cni0/forwarding=1
 sysctl net/ipv6/conf/all/forwarding=1
-announce 10.1.2.5 when {link} forwards
-announce fd00::5 when {link} forwards
+sysctl net/ipv6/conf/cni0/forwarding=1
+announce 10.1.2.5
+announce fd00::5
 ip link set {link} alias mynet/ctr1/eth0"""
 
 IPAM: Object = {
@@ -106,7 +109,7 @@ def test_layer_2_has_neither_addresses_nor_rules() -> None:
 
 
 def test_dual_stack_with_everything() -> None:
-    """Addresses before up, routes after, gateways and forwarding on the node, the announcement last but one."""
+    """Up before IPAM, then addresses and routes, gateways and forwarding on the node, the announcement last but one."""
     described = _described(
         IPAM,
         isDefaultGateway=True,
@@ -133,6 +136,7 @@ def test_vlan_gateway_is_on_the_leg() -> None:
     assert f"bridge vlan add dev {link} vid 5 pvid untagged" in described
     assert "ip addr add 10.1.2.1/24 dev cni0.5" in described
     assert "type bridge vlan_filtering 1" in described
+    assert "sysctl net/ipv4/conf/cni0.5/forwarding=1" in described
 
 
 @pytest.mark.parametrize(
@@ -177,6 +181,17 @@ REFUSED: list[tuple[Object, int, str]] = [
     ({"bridge": "../x"}, 7, 'failed to create bridge "../x": interface name contains / or : or whitespace characters'),
     ({"bridge": "a" * 16}, 7, f'failed to create bridge "{"a" * 16}": interface name is too long'),
     ({"bridge": "br%d"}, 7, 'failed to create bridge "br%d": interface name contains %'),
+    ({"bridge": "all"}, 7, 'failed to create bridge "all": interface name is reserved'),
+    ({"bridge": "default"}, 7, 'failed to create bridge "default": interface name is reserved'),
+    ({"mtu": -1}, 7, "mtu is -1, and must be from 68 to 65535, or 0 for the kernel's"),
+    ({"mtu": 67}, 7, "mtu is 67, and must be from 68 to 65535, or 0 for the kernel's"),
+    ({"mtu": 65536}, 7, "mtu is 65536, and must be from 68 to 65535, or 0 for the kernel's"),
+    ({"mtu": 1 << 32}, 7, "mtu is 4294967296, and must be from 68 to 65535, or 0 for the kernel's"),
+    (
+        {"mtu": 1279, "ipam": {"type": "x", "ranges": [[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/64"}]]}},
+        7,
+        "mtu is 1279, and must be from 1280 to 65535 with IPv6",
+    ),
     ({"hairpinMode": True, "promiscMode": True}, 7, "cannot set hairpin mode and promiscuous mode at the same time"),
     (
         {"disableContainerInterface": True, "ipam": {"type": "x"}},
@@ -203,6 +218,22 @@ def test_configurations_that_are_refused(keys: Object, code: int, text: str) -> 
     with pytest.raises(CNIError) as caught:
         settings.read(_call(**keys))
     assert (caught.value.code, caught.value.msg) == (code, text)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"mtu": 0},
+        {"mtu": 68, "ipam": {"type": "x", "subnet": "10.0.0.0/24"}},
+        {"mtu": 1280, "ipam": {"type": "x", "subnet": "fd00::/64"}},
+        {"mtu": 1000, "ipam": {"type": "x", "subnet": "::ffff:10.0.0.0/120", "routes": [{"dst": "fd00::/8"}]}},
+        {"mtu": 65535},
+    ],
+    ids=str,
+)
+def test_an_mtu_that_the_kernel_takes(keys: Object) -> None:
+    """At the edges of its range; IPv4-mapped addresses are IPv4's."""
+    assert settings.read(_call(**keys)).mtu == keys["mtu"]
 
 
 def test_a_backend_that_is_not_used_is_not_judged() -> None:

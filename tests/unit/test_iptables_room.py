@@ -109,7 +109,7 @@ def test_a_ruleset_that_is_never_at_rest_is_code_11() -> None:
         raise NftablesError("nftables: the start of the batch", 85)
 
     with pytest.raises(TryAgainLater):
-        nftables.Nftables.repeatedly(None, change)  # type: ignore[arg-type]
+        nftables.here().repeatedly(change)
 
 
 @root

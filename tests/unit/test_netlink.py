@@ -111,10 +111,29 @@ def test_a_dump_that_was_disturbed_is_asked_for_again(flags: tuple[int, int]) ->
     assert len(kernel.sent) == 2
 
 
-def test_a_dump_that_is_disturbed_again_and_again_is_code_11() -> None:
-    disturbed = [message(NEW_LINK, n, b"a", INTERRUPTED) + message(DONE, n) for n in range(1, 100)]
+def _disturbed(sequence: int, body: bytes) -> bytes:
+    return message(NEW_LINK, sequence, body, INTERRUPTED) + message(DONE, sequence)
+
+
+def test_a_dump_that_is_disturbed_again_and_again_is_code_11(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And another one each time; it is asked for as long as its patience lasts."""
+    monkeypatch.setattr(netlink, "_PATIENCE", 0.05)
     with pytest.raises(TryAgainLater, match="disturbed"):
-        asked(*disturbed, flags=netlink.F_DUMP)
+        asked(*(_disturbed(n, n.to_bytes(4, "big")) for n in range(1, 200)), flags=netlink.F_DUMP)
+
+
+def test_a_disturbed_dump_is_asked_for_more_than_a_few_times() -> None:
+    dumps = [_disturbed(n, n.to_bytes(4, "big")) for n in range(1, 30)]
+    answers, kernel = asked(*dumps, message(NEW_LINK, 30, b"whole") + message(DONE, 30), flags=netlink.F_DUMP)
+    assert [answer.data[16:21] for answer in answers] == [b"whole"]
+    assert len(kernel.sent) == 30
+
+
+def test_a_dump_that_comes_twice_the_same_was_not_concerned() -> None:
+    """Disturbed each time, but by changes of something else."""
+    answers, kernel = asked(_disturbed(1, b"a"), _disturbed(2, b"b"), _disturbed(3, b"b"), flags=netlink.F_DUMP)
+    assert [answer.data[16:17] for answer in answers] == [b"b"]
+    assert len(kernel.sent) == 3
 
 
 def test_a_dump_that_failed_is_an_error() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from cni.errors import TryAgainLater
 from cni.kernel import expressions as nft
 from cni.kernel import nftables
-from cni.kernel.netlink import KernelError, Netlink
+from cni.kernel.netlink import Answer, KernelError, Netlink, attribute
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.records import Records
 from cni.kernel.transaction import (
@@ -426,6 +426,128 @@ def test_repeatedly_outlasts_a_crowd_of_changes(
 
 
 @root
+def test_who_is_disturbed_too_often_works_alone(empty: Netns, kernel: Nftables) -> None:
+    """A stranger changes something else in each attempt: after a few the generation is compared no more."""
+    generations = []
+
+    def disturbed() -> None:
+        generations.append(kernel.generation())
+        empty.run("nft", f"add table inet somebody{len(generations)}")
+        kernel.commit(table(), generations[-1])
+
+    kernel.repeatedly(disturbed)
+    assert generations[-1] == 0 and all(generations[:-1])
+    assert kernel.has_table(INET, TABLE)
+    assert kernel.generation() > 0
+
+
+@root
+def test_who_works_alone_still_sees_what_is_there_already(empty: Netns, kernel: Nftables) -> None:
+    """An element that somebody made meanwhile is an error, and looked at in the next attempt."""
+    transaction = table()
+    transaction.add_set("some", SetType([IPV4_ADDR]))
+    kernel.commit(transaction)
+    seen = []
+
+    def change() -> None:
+        generation, key = kernel.generation(), bytes(4)
+        there = kernel.element(INET, TABLE, "some", key)
+        seen.append((generation, there.comment if there else ""))
+        if there is None:
+            empty.run("nft", f"add table inet somebody{len(seen)}")
+            if not generation:
+                empty.run("nft", f'add element inet {TABLE} some {{ 0.0.0.0 comment "theirs" }}')
+            transaction = Transaction(INET, TABLE)
+            transaction.add_element("some", key, comment="ours")
+            kernel.commit(transaction, generation)
+
+    kernel.repeatedly(change)
+    assert seen[-2:] == [(0, ""), (0, "theirs")]
+
+
+@root
+def test_nobody_of_ours_is_at_work_beside_one_that_works_alone(empty: Netns, kernel: Nftables) -> None:
+    """It begins when the last of the others has ended, and those that come meanwhile wait for it."""
+    other, inside, last, order = Nftables(), threading.Event(), threading.Event(), list[str]()
+    attempts = []
+
+    def alone() -> None:
+        attempts.append(1)
+        if kernel.generation():
+            if len(attempts) == nftables._DISTURBED:
+                last.set()
+            raise NftablesError("went by", errno.ERESTART)
+        order.append("alone begins")
+        late.start()
+        late.join(0.2)
+        order.append("alone ends")
+
+    def beside() -> None:
+        inside.set()
+        assert last.wait(30)
+        order.append("beside ends")
+
+    late = threading.Thread(target=lambda: other.repeatedly(lambda: order.append("late")))
+    third = Nftables()
+    first = threading.Thread(target=lambda: third.repeatedly(beside))
+    waiting = threading.Thread(target=lambda: kernel.repeatedly(alone))
+    first.start()
+    assert inside.wait(30)
+    waiting.start()
+    for thread in (first, waiting):
+        thread.join(30)
+    late.join(30)
+    for each in (other, third):
+        each.close()
+    assert order == ["beside ends", "alone begins", "alone ends", "late"]
+
+
+@root
+def test_without_a_lock_each_attempt_is_compared(
+    empty: Netns, kernel: Nftables, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """Where /run cannot be written nobody can be alone."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("cni.kernel.exclusive._FOLDER", str(tmp_path / "file" / "none"))
+    generations = []
+
+    def disturbed() -> None:
+        generations.append(kernel.generation())
+        if len(generations) < 10:
+            empty.run("nft", f"add table inet somebody{len(generations)}")
+        kernel.commit(table(), generations[-1])
+
+    kernel.repeatedly(disturbed)
+    assert len(generations) == 10 and all(generations)
+
+
+@root
+def test_a_chain_that_somebody_fills_meanwhile_stays(empty: Netns, kernel: Nftables) -> None:
+    """Without a generation too: what was not seen is not removed."""
+    transaction = table()
+    transaction.add_chain("some")
+    transaction.add_rule("some", [nft.ACCEPT], "accept", "seen")
+    kernel.commit(transaction)
+    transaction = Transaction(INET, TABLE)
+    kernel.remove_chains(transaction, ["some"], [])
+    empty.run("nft", f'add rule inet {TABLE} some accept comment "unseen"')
+    with pytest.raises(NftablesError) as told:
+        kernel.commit(transaction)
+    assert told.value.errno == errno.EBUSY
+    assert [rule.comment for rule in kernel.rules(INET, TABLE, "some")] == ["seen", "unseen"]
+
+
+@root
+def test_rules_that_count_are_known_by_their_handles(empty: Netns, kernel: Nftables) -> None:
+    """Two dumps of rules are the same although packets were counted between them."""
+    rule = Answer(10 << 8 | 6, 0, 1, bytes(20) + attribute(3, bytes(8)) + attribute(4, b"12 packets"))
+    same = Answer(10 << 8 | 6, 0, 2, bytes(20) + attribute(3, bytes(8)) + attribute(4, b"99 packets"))
+    other = Answer(10 << 8 | 6, 0, 2, bytes(20) + attribute(3, b"\1" * 8) + attribute(4, b"12 packets"))
+    assert kernel.essence([rule]) == kernel.essence([same]) != kernel.essence([other])
+    assert kernel.essence([rule]) != kernel.essence([rule, rule])
+
+
+@root
 def test_two_that_count_up_lose_nothing(empty: Netns) -> None:
     """Each reads, adds one and writes under the generation that it read, in threads of the same namespace."""
     setup = Nftables()
@@ -710,3 +832,85 @@ def test_whether_a_thread_has_a_socket() -> None:
     thread.start()
     thread.join()
     assert told == [False, True]
+
+
+# more than one datagram
+
+
+def _in_small_pieces(kernel: Nftables, monkeypatch: pytest.MonkeyPatch, room: int = 2048) -> list[int]:
+    """The socket takes no more than so much at once; the answer grows by the size of each batch that is sent."""
+    sizes: list[int] = []
+    send = kernel.send
+    monkeypatch.setattr(kernel, "make_room", lambda size: room)
+    monkeypatch.setattr(kernel, "send", lambda data: (sizes.append(len(data)), send(data))[1])
+    return sizes
+
+
+def _many(count: int) -> Transaction:
+    transaction = table()
+    transaction.add_chain("some")
+    for number in range(count):
+        transaction.add_rule("some", [nft.ACCEPT], "accept", f"rule {number}")
+    return transaction
+
+
+@root
+@pytest.mark.parametrize("compared", [True, False])
+def test_what_one_datagram_cannot_hold_goes_in_several(
+    kernel: Nftables, monkeypatch: pytest.MonkeyPatch, compared: bool
+) -> None:
+    """In order, none larger than the room; each stands on the generation that the one before it made."""
+    sizes = _in_small_pieces(kernel, monkeypatch)
+    kernel.commit(_many(100), kernel.generation() if compared else None)
+    assert max(sizes) <= 2048
+    assert len([size for size in sizes if size > 100]) > 3
+    assert [rule.comment for rule in kernel.rules(INET, TABLE, "some")] == [f"rule {n}" for n in range(100)]
+
+
+@root
+def test_a_later_batch_that_fails_says_that_some_are_in_force(
+    empty: Netns, kernel: Nftables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's change between two of them is seen; the same in front of the first leaves nothing."""
+    _in_small_pieces(kernel, monkeypatch)
+    before = kernel.generation()
+    empty.run("nft", "add table inet stranger")
+    with pytest.raises(NftablesError) as told:
+        kernel.commit(_many(100), before)
+    assert (told.value.errno, told.value.partly) == (errno.ERESTART, False)
+    assert not kernel.has_table(INET, TABLE)
+    batches, send = [], kernel._send
+
+    def interrupted(batch: Any, generation: "int | None") -> None:
+        batches.append(batch)
+        if len(batches) == 2:
+            empty.run("nft", "add table inet another")
+        send(batch, generation)
+
+    monkeypatch.setattr(kernel, "_send", interrupted)
+    with pytest.raises(NftablesError) as told:
+        kernel.commit(_many(100), kernel.generation())
+    assert (told.value.errno, told.value.partly, len(batches)) == (errno.ERESTART, True, 2)
+    assert 0 < len(kernel.rules(INET, TABLE, "some")) < 100
+
+
+def test_a_buffer_is_asked_for_with_and_without_the_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first user namespace's privilege is missing, what everybody may have is the limit."""
+
+    class Socket:
+        def __init__(self, allowed: bool) -> None:
+            self.allowed, self.sizes = allowed, {socket.SO_SNDBUF: 1000, socket.SO_RCVBUF: 1000}
+
+        def setsockopt(self, level: int, option: int, value: int) -> None:
+            forced = {32: socket.SO_SNDBUF, 33: socket.SO_RCVBUF}
+            if option in forced and not self.allowed:
+                raise PermissionError(errno.EPERM, "no")
+            self.sizes[forced.get(option, option)] = value if option in forced else min(value, 200_000) * 2
+
+        def getsockopt(self, level: int, option: int) -> int:
+            return self.sizes[option]
+
+    made = Netlink(0)
+    for allowed, granted in ((True, 2_000_000 - 32), (False, 400_000 - 32)):
+        made._socket = Socket(allowed)  # type: ignore[assignment]
+        assert made.make_room(1_000_000) == granted

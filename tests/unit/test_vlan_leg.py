@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cni.errors import CheckFailed, CNIError
+from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import VLAN_PVID, VLAN_UNTAGGED
 from cni.names import Attachment
@@ -138,3 +139,17 @@ def test_check_wants_both_ends_up_and_the_port_in_its_vlan() -> None:
     kernel.members[port.index] = {1: NATIVE}
     with pytest.raises(CheckFailed, match=f"vlan 100 is not on port {port.name}"):
         leg_of(kernel).compare()
+
+
+def test_the_leg_is_no_way_into_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither end takes router advertisements of a pod; the leg's own address needs no detection."""
+    written: dict[str, str] = {}
+    monkeypatch.setattr(sysctl, "attempt", written.__setitem__)
+    kernel = Kernel()
+    leg_of(kernel).make()
+    folder = "net/ipv6/conf"
+    assert written == {
+        f"{folder}/{leg_of(kernel).port}/accept_ra": "0",
+        f"{folder}/{LEG}/accept_ra": "0",
+        f"{folder}/{LEG}/accept_dad": "0",
+    }

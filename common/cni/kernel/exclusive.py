@@ -1,5 +1,7 @@
 """One of our processes at a time at something of the node, such as iptables: a flock(2) on a file of its own.
 
+``Together`` is a lock that many hold at once, until one of them needs it alone.
+
 A program that is executed meanwhile inherits the descriptor: when a plugin is killed, the lock lasts as long as what it
 has started is still at work, so that DEL does not look before that has ended.
 """
@@ -46,3 +48,55 @@ class Exclusive:
     def __exit__(self, *exception: object) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+
+class Together:
+    """A lock that many processes hold together, or one alone. Where /run cannot be written there is none.
+
+    Two files: who comes passes the gate, and who wants to be alone keeps the gate shut until the last one has left.
+    Several of these may be in a thread; one is not entered twice.
+    """
+
+    __slots__ = ("_fds", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._fds: list[int] = []
+
+    def enter(self, alone: bool) -> bool:
+        """Whether it is held now, which it is not where it cannot be had; raises ``TryAgainLater``."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            os.makedirs(_FOLDER, 0o755, exist_ok=True)
+            for part in ("gate", "lock"):
+                self._fds.append(os.open(f"{_FOLDER}/{self._name}.{part}", flags, 0o600))
+        except OSError:
+            self.leave()
+            return False
+        try:
+            for fd in self._fds:
+                self._lock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        except BaseException:
+            self.leave()
+            raise
+        if not alone:
+            os.close(self._fds.pop(0))
+        return True
+
+    def _lock(self, fd: int, kind: int) -> None:
+        for _ in attempts(_WAIT, longest=0.01):
+            try:
+                fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            return
+        raise TryAgainLater(
+            f"{_FOLDER}/{self._name}.lock was held for {_WAIT:g} s",
+            "another plugin is at work (fuser shows which); try again",
+        )
+
+    def leave(self) -> None:
+        """Give it back."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()

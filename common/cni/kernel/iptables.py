@@ -4,7 +4,7 @@ What iptables-nft made is also read and removed over netlink, without the progra
 """
 
 from cni.errors import CNIError
-from cni.kernel import program
+from cni.kernel import nftables, program
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.transaction import IPV4, IPV6
 
@@ -13,6 +13,8 @@ PROGRAMS = {4: "iptables", 6: "ip6tables"}
 LEGACY = {4: "iptables-legacy", 6: "ip6tables-legacy"}
 # Seconds that iptables itself waits for its own lock.
 _WAIT = "5"
+# What a socket's buffer that is too small is told with, and a number of rules that fits into every one.
+_TOO_LONG, _A_PART = "Message too long", 200
 
 
 def alone(make: bool = True) -> Exclusive:
@@ -23,16 +25,35 @@ def alone(make: bool = True) -> Exclusive:
     return Exclusive("iptables", make)
 
 
+def to_make(version: int) -> str:
+    """The iptables to make rules with, and to look at them: the legacy one where nf_tables cannot hold them."""
+    from cni.kernel import backend
+
+    legacy = LEGACY[version]
+    return legacy if backend.iptables_lacks_nat() and program.find(f"{legacy}-restore") else PROGRAMS[version]
+
+
 def run(name: str, *arguments: str) -> tuple[str, str]:
     """iptables with a bounded wait for its lock: how it failed, and what it printed."""
     return program.run(name, "--wait", _WAIT, *arguments)
 
 
 def restore(name: str, lines: "list[str]") -> str:
-    """Apply lines of the nat table as one change (``NAME-restore --noflush``): how it failed, empty if it did not."""
+    """Apply lines of the nat table as one change (``NAME-restore --noflush``): how it failed, empty if it did not.
+
+    In a user namespace iptables-nft cannot send many at once; then they go in parts, in order.
+    """
     for line in lines:
         if "\n" in line or "\0" in line:
             raise CNIError(f"{line!r} is no rule: it holds more than one line", "look at what the configuration gives")
+    fault = _restore(name, lines)
+    if _TOO_LONG in fault and len(lines) > _A_PART:
+        parts = (lines[at : at + _A_PART] for at in range(0, len(lines), _A_PART))
+        fault = next(filter(None, (_restore(name, part) for part in parts)), "")
+    return fault
+
+
+def _restore(name: str, lines: "list[str]") -> str:
     script = "\n".join(["*nat", *lines, "COMMIT", ""])
     return program.run(f"{name}-restore", "--noflush", "--wait", _WAIT, stdin=script)[0]
 
@@ -70,8 +91,12 @@ def legacy(version: int, table: str = "nat") -> str:
                 return ""
     except OSError:
         return ""
-    name = LEGACY[version]
-    return name if all(program.find(f"{name}{part}") for part in ("", "-save", "-restore")) else ""
+    # a node without nf_tables may have it under the usual name alone
+    names = (LEGACY[version], PROGRAMS[version]) if nftables.here().absent else (LEGACY[version],)
+    for name in names:
+        if all(program.find(f"{name}{part}") for part in ("", "-save", "-restore")):
+            return name
+    return ""
 
 
 def legacy_rules(version: int, wanted: "list[str]") -> "dict[str, list[str]]":

@@ -6,9 +6,11 @@ namespace in which it was opened, wherever the process goes afterwards.
 
 import os
 import struct
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+import sys
+from _socket import AF_NETLINK, SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
 from cni.errors import TryAgainLater
+from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 ROUTE, NETFILTER = 0, 12
 F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
 F_EXCL, F_CREATE, F_APPEND = 0x200, 0x400, 0x800
+# of a request to delete: only what holds nothing
+F_NONREC = 0x100
 _F_DUMP_INTR = 0x10
 # types of the messages that end an answer: an acknowledgement, and the end of a dump
 ERROR, DONE = 2, 3
@@ -25,12 +29,15 @@ _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_NETNS_COOKIE = 32, 33, 71
 # Below what every kernel gives a socket (net.core.wmem_default is 212992).
 _BUFFER = 1 << 16
+# What the kernel keeps for itself of a buffer.
+_BESIDE = 32
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ATTRIBUTE_MSG = 1
 _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 # Well below kubelet's two minutes; the kernel answers in milliseconds unless the rtnl lock is contended.
 TIMEOUT = 20.0
-_TRIES = 5
+# How long a dump is asked for again that others disturb; seconds.
+_PATIENCE = 15.0
 
 
 # Sockets that are closed when the process ends, or when there are too many of them.
@@ -71,6 +78,11 @@ def attributes(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]":
 def attribute(kind: int, payload: bytes) -> bytes:
     """An attribute, padded to 4 bytes; 0x8000 in ``kind`` marks one that holds others."""
     return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) & 3)
+
+
+def message_header(length: int, kind: int, flags: int, sequence: int) -> bytes:
+    """The header of a request whose body has this length."""
+    return _HEADER.pack(16 + length, kind, flags | F_REQUEST, sequence, 0)
 
 
 class Answer:
@@ -142,6 +154,18 @@ class Netlink:
         else:
             self._socket.close()
 
+    @property
+    def namespace(self) -> int:
+        """A number of the socket's network namespace that no other one has had since the node was started.
+
+        Before Linux 5.14 that of the file by which the caller's is known, which may come again.
+        """
+        try:
+            cookie = self._socket.getsockopt(SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:
+            return os.stat("/proc/thread-self/ns/net").st_ino
+        return int.from_bytes(cookie, sys.byteorder)
+
     def encode(self, message: "Any", kind: int, flags: int) -> bytearray:
         """A pyroute2 message with its header filled in: type, flags and the next sequence number."""
         self._sequence += 1
@@ -156,18 +180,30 @@ class Netlink:
     def packed(self, body: bytes, kind: int, flags: int) -> bytes:
         """A message of our own making behind a header with type, flags and the next sequence number."""
         self._sequence += 1
-        return _HEADER.pack(16 + len(body), kind, flags | F_REQUEST, self._sequence, 0) + body
+        return message_header(len(body), kind, flags, self._sequence) + body
 
     def send(self, data: "bytes | bytearray") -> int:
         """Send encoded messages as one datagram; the answer is the last sequence number used."""
         self._socket.send(data)
         return self._sequence
 
-    def make_room(self, size: int) -> None:
-        """Let the socket hold a datagram of ``size`` bytes, and the answers to it (socket(7), SO_SNDBUFFORCE)."""
-        if size > _BUFFER:
-            self._socket.setsockopt(SOL_SOCKET, _SO_SNDBUFFORCE, 2 * size)
-            self._socket.setsockopt(SOL_SOCKET, _SO_RCVBUFFORCE, 4 * size)
+    def make_room(self, size: int) -> int:
+        """Let the socket hold a datagram of ``size`` bytes, and the answers to it: the size that it takes now.
+
+        More than net.core.wmem_max is granted in the first user namespace alone (socket(7), SO_SNDBUFFORCE).
+        """
+        if size <= _BUFFER:
+            return _BUFFER
+        self._grow(SO_RCVBUF, _SO_RCVBUFFORCE, 4 * size)
+        return self._grow(SO_SNDBUF, _SO_SNDBUFFORCE, 2 * size) - _BESIDE
+
+    def _grow(self, option: int, forced: int, size: int) -> int:
+        """Ask for a buffer of a size: the one that there is then."""
+        try:
+            self._socket.setsockopt(SOL_SOCKET, forced, size)
+        except OSError:
+            self._socket.setsockopt(SOL_SOCKET, option, size)
+        return self._socket.getsockopt(SOL_SOCKET, option)
 
     def receive(self) -> "Iterator[Answer]":
         """The messages of one datagram; raises ``TryAgainLater`` when none comes in time."""
@@ -188,15 +224,26 @@ class Netlink:
     def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
         """Send one message and wait for its acknowledgement: the answers that came before it.
 
-        Raises ``KernelError``. A dump that was disturbed by changes is asked for again, a bounded number of times.
+        Raises ``KernelError``. A dump that was disturbed by changes is asked for again, for some seconds. Twice the
+        same in a row is an answer too: what was changed is something else, such as another's table. (An object that
+        goes can make a dump pass over another one; then it was in the dump before, and is not in the next.)
         """
         if flags & F_DUMP != F_DUMP:
             flags |= F_ACK
-        for _ in range(_TRIES):
+        before: list[bytes] | None = None
+        for _ in attempts(_PATIENCE):
             *answers, last = self._once(self.encode(message, kind, flags))
             if not any(answer.flags & _F_DUMP_INTR for answer in (*answers, last)):
                 return answers
+            seen = self.essence(answers)
+            if seen == before:
+                return answers
+            before = seen
         raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
+
+    def essence(self, answers: "list[Answer]") -> "list[bytes]":
+        """What two dumps are compared by."""
+        return [answer.data[_HEADER.size :] for answer in answers]
 
     def _once(self, data: bytearray) -> list[Answer]:
         """The answers to one request, the one that ends them included: it may be the one that tells of a disturbance."""

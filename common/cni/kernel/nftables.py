@@ -6,9 +6,11 @@ event loop and has no batch of mixed messages).
 
 import _thread
 import os
+import struct
 from errno import EAFNOSUPPORT, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, ERESTART
 
 from cni.errors import CNIError, TryAgainLater
+from cni.kernel.exclusive import Together
 from cni.kernel.netlink import (
     DONE,
     ERROR,
@@ -21,6 +23,7 @@ from cni.kernel.netlink import (
     Netlink,
     attribute,
     attributes,
+    message_header,
 )
 from cni.kernel.transaction import (
     GETCHAIN,
@@ -29,6 +32,7 @@ from cni.kernel.transaction import (
     GETSET,
     GETSETELEM,
     GETTABLE,
+    NEWRULE,
     SUBSYSTEM,
     Transaction,
     messages,
@@ -46,16 +50,22 @@ _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
 # A kernel, or a sandbox that pretends to be one, without nfnetlink or without nf_tables.
 _ABSENT = (EPROTONOSUPPORT, EAFNOSUPPORT, EOPNOTSUPP)
 _TRIES = 12
+# After so many generations that went by a change is made alone, and compared with none.
+_DISTURBED = 4
 # Seconds; well below what a runtime gives a plugin.
 _PATIENCE = 15.0
 _REMEDY = (
     'load nf_tables, or do without it: "ipMasqBackend": "iptables" of bridge and "backend": "iptables" of portmap, '
     "with iptables-legacy"
 )
+_START = "the start of the batch"
+# A batch's first and last message, and where a message's header has its flags.
+_BRACKETS = 28 + 20
+_FLAGS, _FLAGS_AT = struct.Struct("=H"), 6
 # where attributes begin, behind the headers of netlink and of nfnetlink
 _BODY = 20
 # linux/netfilter/nf_tables.h: a rule's attributes
-_RULE_TABLE, _RULE_CHAIN, _RULE_USERDATA = 1, 2, 7
+_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_USERDATA = 1, 2, 3, 7
 # the same of a set's elements: of the message, of an element, of its key and data
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEM_KEY, _ELEM_DATA, _ELEM_USERDATA, _DATA_VALUE = 1, 1, 2, 6, 1
@@ -117,11 +127,38 @@ class BaseChain:
 
 
 class NftablesError(CNIError):
-    """A transaction failed; the message names the first object at fault."""
+    """A transaction failed; the message names the first object at fault.
+
+    ``partly`` tells that it was too large for one batch, and that batches before this one are in force.
+    """
 
     def __init__(self, msg: str, number: int, details: str = "") -> None:
         super().__init__(msg, details)
         self.errno = number
+        self.partly = False
+
+
+class _Batch:
+    """Encoded messages that are sent as one datagram, and what each of them tells by its sequence number."""
+
+    __slots__ = ("data", "last", "told")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.told: dict[int, str] = {}
+        # where the last message begins
+        self.last = 0
+
+    def add(self, message: bytearray, sequence: int, text: str) -> None:
+        first, *others = text.split("\n")
+        self.told[sequence] = f"{first} (or one of {len(others)} more)" if others else first
+        self.last = len(self.data)
+        self.data += message
+
+
+def _ask_for_acknowledgement(batch: _Batch) -> None:
+    (flags,) = _FLAGS.unpack_from(batch.data, batch.last + _FLAGS_AT)
+    _FLAGS.pack_into(batch.data, batch.last + _FLAGS_AT, flags | F_ACK)
 
 
 def _comment(data: bytes) -> str:
@@ -179,6 +216,11 @@ class Nftables(Netlink):
     def __init__(self) -> None:
         self._dump: Netlink | None = None
         self._absent = False
+        self._together = Together("nftables")
+        # whether ``repeatedly`` is at work, and whether no other process of ours is
+        self._within = self._alone = False
+        # by family and parts: the kernel options that are missing for them (``backend``)
+        self.lacking: dict[tuple[int, tuple[str, ...]], str] = {}
         try:
             super().__init__(NETFILTER)
         except OSError as error:
@@ -202,7 +244,7 @@ class Nftables(Netlink):
     @property
     def absent(self) -> bool:
         """Whether the kernel has no nf_tables."""
-        self.generation()
+        self._generation()
         return self._absent
 
     def _nothing(self, error: KernelError) -> bool:
@@ -217,29 +259,52 @@ class Nftables(Netlink):
     def commit(self, transaction: Transaction, generation: int | None = None) -> None:
         """Send the batch, and read its faults and the last message's acknowledgement; raises ``NftablesError`` for the first.
 
-        With a ``generation`` it fails with ERESTART if anything has changed since that was read.
+        With a ``generation`` but 0 it fails with ERESTART if anything has changed since that was read. What one datagram
+        cannot hold goes in several, in the transaction's order, each of which is all or nothing: so what tells whose
+        something is stands before it where it is made, and behind it where it is removed.
         """
         if not transaction:
             return
         if self._absent:
             raise NftablesError("the kernel has no nftables (nf_tables)", EOPNOTSUPP, _REMEDY)
-        data = bytearray(self._bracket(_BATCH_BEGIN, generation))
-        told: dict[int, str] = {self._sequence: "the start of the batch"}
-        steps = transaction.steps()
-        for number, (kind, flags, message, text) in enumerate(steps, 1):
-            flags |= F_ACK if number == len(steps) else 0
-            data += self.encode(message, SUBSYSTEM << 8 | kind, flags)
-            first, *others = text.split("\n")
-            told[self._sequence] = f"{first} (or one of {len(others)} more)" if others else first
-        last = self._sequence
-        data += self._bracket(_BATCH_END, None)
-        self.make_room(len(data))
-        self.send(data)
-        self._acknowledge(told, last)
+        for number, batch in enumerate(self._batches(transaction)):
+            try:
+                self._send(batch, generation)
+            except NftablesError as error:
+                error.partly = number > 0
+                raise
+            if generation:  # that of our own commit; the kernel passes over 0
+                generation = (generation + 1) % (1 << 32) or 1
 
-    def _bracket(self, kind: int, generation: int | None) -> bytes:
-        told = b"" if generation is None else attribute(_GENERATION, generation.to_bytes(4, "big"))
-        return self.packed(bytes(2) + SUBSYSTEM.to_bytes(2, "big") + told, kind, 0)
+    def _batches(self, transaction: Transaction) -> "list[_Batch]":
+        """The transaction's messages in as few datagrams as the socket takes."""
+        encoded = []
+        self._sequence += 1  # that of the first batch's beginning
+        for kind, flags, message, text in transaction.steps():
+            data = self.encode(message, SUBSYSTEM << 8 | kind, flags)
+            encoded.append((data, self._sequence, text))
+        room = self.make_room(sum(len(data) for data, _, _ in encoded) + _BRACKETS) - _BRACKETS
+        batches = [_Batch()]
+        for data, sequence, text in encoded:
+            if batches[-1].data and len(batches[-1].data) + len(data) > room:
+                batches.append(_Batch())
+            batches[-1].add(data, sequence, text)
+        return batches
+
+    def _send(self, batch: _Batch, generation: int | None) -> None:
+        """One datagram: the last message's acknowledgement is asked for."""
+        first, last = min(batch.told), max(batch.told)
+        begin = self._bracket(_BATCH_BEGIN, first - 1, generation)
+        end = self._bracket(_BATCH_END, self._sequence + 1)
+        _ask_for_acknowledgement(batch)
+        self._sequence += 1
+        self.send(begin + batch.data + end)
+        self._acknowledge({**batch.told, first - 1: _START}, last)
+
+    def _bracket(self, kind: int, sequence: int, generation: int | None = None) -> bytes:
+        told = attribute(_GENERATION, generation.to_bytes(4, "big")) if generation else b""
+        body = bytes(2) + SUBSYSTEM.to_bytes(2, "big") + told
+        return message_header(len(body), kind, 0, sequence) + body
 
     def _acknowledge(self, told: "dict[int, str]", last: int) -> None:
         """The last message is answered, and those with a fault, unless the whole batch is refused at once."""
@@ -252,11 +317,27 @@ class Nftables(Netlink):
                 if error is not None and fault is None:
                     remedy = _REMEDY if error.errno in _ABSENT else ""
                     fault = NftablesError(f"nftables: {told[answer.sequence]}: {error}", error.errno, remedy)
-                if answer.sequence == last or told[answer.sequence] == "the start of the batch":
+                if answer.sequence == last or told[answer.sequence] == _START:
                     if fault is not None:
                         self._drain()
                         raise fault
                     return
+
+    def refused(self, transaction: Transaction) -> "dict[int, int]":
+        """The steps that the kernel would not do, by their number, and why: a batch that has no end is given up."""
+        (batch,) = self._batches(transaction)
+        first, last = min(batch.told), max(batch.told)
+        _ask_for_acknowledgement(batch)
+        self.send(self._bracket(_BATCH_BEGIN, first - 1) + batch.data)
+        refused: dict[int, int] = {}
+        while True:
+            for answer in self.receive():
+                if answer.kind != ERROR or not first - 1 <= answer.sequence <= last:
+                    continue
+                if answer.error is not None:
+                    refused[answer.sequence - first] = answer.error.errno
+                if answer.sequence in (first - 1, last):
+                    return refused
 
     def _drain(self) -> None:
         """Drop what the kernel may still have to say about a failed batch."""
@@ -272,14 +353,17 @@ class Nftables(Netlink):
     def repeatedly(self, change: "Callable[[], None]") -> None:
         """Run ``change`` again while others get in its way, for some seconds, with growing pauses.
 
-        A generation that goes by shows that others get on, so it is waited for; what else may be somebody's doing is
-        given a few tries. No two of ours keep the same time.
+        A generation that goes by shows that others get on, be it with what does not concern us. So after a few of
+        them it is run alone among ours, and compares none: nobody else changes our tables, and what is there already,
+        or gone, is an error of its own. What else may be somebody's doing is given a few tries. No two of ours keep
+        the same time. A lock that is held meanwhile (``Exclusive``) is taken before, not within.
         """
-        odd, faults = 0.5 + os.urandom(1)[0] / 256, 0
+        odd, faults, disturbed = 0.5 + os.urandom(1)[0] / 256, 0, 0
         for _ in attempts(_PATIENCE, first=0.0005 * odd, longest=0.01 * odd):
             try:
-                change()
+                self._turn(change, disturbed >= _DISTURBED)
             except NftablesError as error:
+                disturbed += error.errno == ERESTART
                 faults += error.errno != ERESTART
                 if error.errno not in _AGAIN or faults >= _TRIES:
                     raise
@@ -287,10 +371,27 @@ class Nftables(Netlink):
                 return
         raise TryAgainLater("nftables is changed by others all the time", "try again")
 
+    def _turn(self, change: "Callable[[], None]", alone: bool) -> None:
+        """One attempt: beside others of ours, or alone; within another one as that is."""
+        if self._within:
+            change()
+            return
+        held = self._together.enter(alone)
+        self._within, self._alone = True, held and alone
+        try:
+            change()
+        finally:
+            self._within = self._alone = False
+            if held:
+                self._together.leave()
+
     # single objects
 
     def generation(self) -> int:
-        """The number of the ruleset's present state."""
+        """The number of the ruleset's present state; 0, which is compared with nothing, where we are alone."""
+        return 0 if self._alone else self._generation()
+
+    def _generation(self) -> int:
         message = messages().nft_gen_msg()
         try:
             answers = self.request(message, SUBSYSTEM << 8 | GETGEN)
@@ -300,6 +401,12 @@ class Nftables(Netlink):
                 return 0
             raise
         return int(answers[0].decode(type(message)).get_attr("NFTA_GEN_ID"))
+
+    def essence(self, answers: "list[Answer]") -> "list[bytes]":
+        """A rule is known by its handle, for its counters count on; else all behind the header with the generation."""
+        if answers and answers[0].kind == SUBSYSTEM << 8 | NEWRULE:
+            return [dict(answer.attributes(_BODY)).get(_RULE_HANDLE, b"") for answer in answers]
+        return [answer.data[_BODY:] for answer in answers]
 
     def _answers(
         self, message: "Any", kind: int, family: int, attributes: "list[tuple[str, Any]]", flags: int = 0
@@ -382,7 +489,9 @@ class Nftables(Netlink):
                 if not set(chains).isdisjoint(rule.jumps_to()):
                     transaction.delete_rule(entrance, rule.handle)
         for chain in chains:
-            transaction.flush_chain(chain)
+            # not flushed: what somebody adds meanwhile is to keep the chain
+            for rule in self.rules(transaction.family, transaction.table, chain):
+                transaction.delete_rule(chain, rule.handle)
         for chain in chains:
             transaction.delete_chain(chain)
 

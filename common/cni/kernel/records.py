@@ -66,9 +66,12 @@ class Records:
             transaction.add_element(self.name, self.key(attachment.link, number), data, attachment.comment)
 
     def erase(self, transaction: Transaction, link: str, count: int) -> list[bytes]:
-        """Remove an attachment's records: their keys."""
+        """Remove an attachment's records: their keys.
+
+        The last one first: a transaction that is cut, between two batches, leaves those that ``of`` finds.
+        """
         keys = [self.key(link, number) for number in range(count)]
-        for key in keys:
+        for key in reversed(keys):
             transaction.delete_element(self.name, key)
         return keys
 

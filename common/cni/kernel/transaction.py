@@ -7,7 +7,7 @@ Messages are pyroute2's, by linux/netfilter/nf_tables.h. Nothing here talks to t
 import struct
 
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_APPEND, F_CREATE, F_EXCL
+from cni.kernel.netlink import F_APPEND, F_CREATE, F_EXCL, F_NONREC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Type:
     @property
     def in_host_order(self) -> bool:
         """Whether nft takes a single field of this type for a number of the host's byte order."""
-        return self.number in (19, 41)
+        return self.number in (19, 20, 41)
 
     def pack(self, value: bytes) -> bytes:
         """A value, padded as fields of a concatenation are (to 4 bytes)."""
@@ -53,7 +53,7 @@ class Type:
 
 IPV4_ADDR, IPV6_ADDR = Type("ipv4_addr", 7, 4), Type("ipv6_addr", 8, 16)
 ETHER_ADDR, INET_PROTO, INET_SERVICE = Type("ether_addr", 9, 6), Type("inet_proto", 12, 1), Type("inet_service", 13, 2)
-MARK, IFNAME = Type("mark", 19, 4), Type("ifname", 41, 16)
+MARK, IFINDEX, IFNAME = Type("mark", 19, 4), Type("iface_index", 20, 4), Type("ifname", 41, 16)
 # by IP version: an address's type, and nft's word for the header that it is in
 ADDRESS, WORD = {4: IPV4_ADDR, 6: IPV6_ADDR}, {4: "ip", 6: "ip6"}
 
@@ -161,9 +161,9 @@ class Transaction:
         self._step(NEWCHAIN, F_CREATE, messages().nft_chain_msg(), attributes, text)
 
     def delete_chain(self, name: str) -> None:
-        """Remove an empty chain."""
+        """Remove an empty chain; one with a rule, or that a rule jumps to, is an error."""
         attributes = [("NFTA_CHAIN_TABLE", self.table), ("NFTA_CHAIN_NAME", name)]
-        self._step(DELCHAIN, 0, messages().nft_chain_msg(), attributes, f"delete chain {self._where} {name}")
+        self._step(DELCHAIN, F_NONREC, messages().nft_chain_msg(), attributes, f"delete chain {self._where} {name}")
 
     def flush_chain(self, name: str) -> None:
         """Remove the chain's rules."""

@@ -19,9 +19,10 @@ from cni.masquerade import TABLE as MASQUERADE
 from cni.names import Attachment
 from cni_handback import spoof
 from cni_handback.living import Living, living
+from cni_portmap.guard import TABLE as LOCALNET
 from cni_portmap.iptables_ports import IptablesPorts
 from cni_portmap.layout import TABLE as HOSTPORTS
-from cni_portmap.localnet import TABLE as LOCALNET
+from cni_portmap.shares import Shares
 
 USAGE = """usage: cni-handback [--dry-run]
 
@@ -86,6 +87,7 @@ def _remove_tables() -> None:
             transaction.delete_table()
             kernel.commit(transaction)
             _say(f"cni-handback: removed table {'bridge' if family == BRIDGE else 'inet'} {table}")
+    Shares(Rtnl().namespace).forget()
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,6 @@
 """The bridge itself, as an effect that stands for the node: other attachments rely on it, so nothing removes it."""
 
-from errno import EEXIST, EOPNOTSUPP
+from errno import EEXIST, EOPNOTSUPP, EPERM
 
 from cni.errors import CheckFailed, CNIError, InvalidConfig, Refused
 from cni.kernel import sysctl, sysfs
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cni_bridge.settings import Settings
 
 _NO_VLANS = "the kernel of this node has no bridge VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING)"
+
+_REFUSALS = {EOPNOTSUPP: "the kernel of this node has no bridge (CONFIG_BRIDGE)", EPERM: "this needs CAP_NET_ADMIN"}
 
 
 class BridgeDevice(Effect):
@@ -86,8 +88,11 @@ class BridgeDevice(Effect):
             if error.errno == EOPNOTSUPP and said.vlan_filtering:
                 raise Refused(f'failed to create bridge "{said.bridge}": {_NO_VLANS}') from None
             if error.errno != EEXIST:  # another ADD was faster
-                raise Refused(f'failed to create bridge "{said.bridge}": {error}') from None
+                remedy = _REFUSALS.get(error.errno, "")
+                raise Refused(f'failed to create bridge "{said.bridge}": {error}', remedy) from None
         sysctl.attempt(f"net/ipv6/conf/{said.bridge}/accept_ra", "0")
+        # its link-local address is usable at once: the node asks for the containers' MACs from it
+        sysctl.attempt(f"net/ipv6/conf/{said.bridge}/accept_dad", "0")
         link = self.rtnl.link(said.bridge)
         if link is None:
             raise CNIError(f'could not lookup "{said.bridge}" after creating it', "did something remove it?")

@@ -9,12 +9,14 @@ from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import IFA_F_NODAD, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl, random_mac
 from cni.names import sha512
 from cni.plan import Effect
+from cni.podlink import refusal
 from cni.result import IPConfig, Result, Route
 from cni_bridge.port import set_vlans
+from cni_bridge.settings import MTU_MIN_IPV6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from cni.names import Attachment
@@ -56,13 +58,21 @@ def _first_host(network: Prefix) -> Address:
 
 
 def gateway_addresses(result: Result) -> list[Prefix]:
-    """What the bridge gets: each gateway with the length of its address's prefix."""
-    return list(dict.fromkeys(Prefix(ip.gateway, ip.address.length) for ip in result.ips if ip.gateway is not None))
+    """What the bridge gets: each gateway with its address's prefix length; ``0.0.0.0`` and ``::`` are no gateway."""
+    gateways = [(ip.gateway, ip.address.length) for ip in result.ips if ip.gateway is not None]
+    return list(dict.fromkeys(Prefix(address, length) for address, length in gateways if any(address.packed)))
 
 
 def _conflicts(there: Prefix, wanted: Prefix) -> bool:
-    """IPv4 has one subnet a bridge; IPv6 as many as do not overlap."""
-    return there.version == wanted.version and (wanted.version == 4 or there.overlaps(wanted))
+    """IPv4 has one subnet a bridge; IPv6 as many as do not overlap, and link-local addresses beside each other."""
+    if there.version != wanted.version:
+        return False
+    beside = _link_local(there.address) and there.address != wanted.address
+    return wanted.version == 4 or (there.overlaps(wanted) and not beside)
+
+
+def _link_local(address: Address) -> bool:
+    return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
 
 
 class GatewayAddresses(Effect):
@@ -108,8 +118,11 @@ class GatewayAddresses(Effect):
         try:
             self.rtnl.add_address(link.index, prefix, IFA_F_NODAD if prefix.version == 6 else 0)
         except KernelError as error:
-            if error.errno != EEXIST:  # another ADD was faster
-                raise CNIError(f'could not add IP address {prefix} to "{link.name}": {error}') from None
+            if error.errno == EEXIST:  # another ADD was faster
+                return
+            small = prefix.version == 6 and link.mtu < MTU_MIN_IPV6
+            reason = f"its MTU is {link.mtu}, and IPv6 needs {MTU_MIN_IPV6}: a port has a smaller one" if small else ""
+            raise CNIError(f'could not add IP address {prefix} to "{link.name}": {error}', reason) from None
 
     def compare(self) -> None:
         """Each gateway's address is there."""
@@ -127,32 +140,54 @@ class GatewayAddresses(Effect):
 
 
 class Forwarding(Effect):
-    """The node forwards the families that have a gateway. It stands for the node, so nothing turns it off."""
+    """The node forwards the families that have a gateway, on our link too. Shared, so nothing turns it off."""
 
-    __slots__ = ("versions",)
+    __slots__ = ("device", "rtnl", "say", "versions")
     shared = True
 
-    def __init__(self, attachment: "Attachment", versions: "Sequence[int]" = ()) -> None:
+    def __init__(
+        self,
+        attachment: "Attachment",
+        rtnl: Rtnl,
+        device: str,
+        versions: "Sequence[int]",
+        say: "Callable[[str], None]",
+    ) -> None:
+        """``device`` is the link that the gateways are on: its own switch may be off where the node's is on."""
         super().__init__(attachment)
+        self.rtnl = rtnl
+        self.device = device
         self.versions = versions
+        self.say = say
+
+    def _switches(self, version: int) -> tuple[str, str]:
+        return _FORWARDING[version], f"net/ipv{version}/conf/{self.device}/forwarding"
 
     def make(self) -> None:
         """Written only where it does not read 1: /proc/sys may be read-only and right."""
         for version in self.versions:
-            try:
-                sysctl.ensure(_FORWARDING[version], "1")
-            except OSError as error:
-                raise CNIError(f"failed to enable forwarding: {error}", f"set {_FORWARDING[version]} to 1") from None
+            for switch in self._switches(version):
+                try:
+                    if sysctl.read(switch) == "1":
+                        continue
+                    if version == 6:
+                        from cni_bridge import advertisements
+
+                        advertisements.keep(self.rtnl, self.say)
+                    sysctl.write(switch, "1")
+                except OSError as error:
+                    raise CNIError(f"failed to enable forwarding: {error}", f"set {switch} to 1") from None
 
     def compare(self) -> None:
-        """It reads 1."""
+        """Each reads 1."""
         for version in self.versions:
-            if sysctl.read(_FORWARDING[version]) != "1":
-                raise CheckFailed(f"forwarding of IPv{version} is off", f"{_FORWARDING[version]} is not 1")
+            for switch in self._switches(version):
+                if sysctl.read(switch) != "1":
+                    raise CheckFailed(f"forwarding of IPv{version} is off", f"{switch} is not 1")
 
     def describe(self) -> str:
         """As ``sysctl`` would be told."""
-        return "\n".join(f"sysctl {_FORWARDING[version]}=1" for version in self.versions)
+        return "\n".join(f"sysctl {switch}=1" for version in self.versions for switch in self._switches(version))
 
 
 class VlanLeg(Effect):
@@ -206,16 +241,25 @@ class VlanLeg(Effect):
             self.rtnl.add_link(attributes)
         except KernelError as error:
             if error.errno != EEXIST:  # another ADD was faster
-                raise CNIError(f'failed to create vlan interface "{name}": {error}') from None
+                raise CNIError(f'failed to create vlan interface "{name}": {error}', refusal(error)) from None
 
     def _finish(self, port: Link, leg: Link) -> None:
         """What a whole pair has. Done each time: whoever made the pair may have died before."""
         if port.master != self.bridge.index:  # the bridge is a new one
-            self.rtnl.set_link(port.index, [("IFLA_MASTER", self.bridge.index)])
+            self._set(port, leg, [("IFLA_MASTER", self.bridge.index)])
         set_vlans(self.rtnl, port, self.settings, {self.settings.vlan: VLAN_PVID | VLAN_UNTAGGED})
-        sysctl.attempt(f"net/ipv6/conf/{self.port}/accept_ra", "0")
         for link in (port, leg):
-            self.rtnl.set_link(link.index, up=True)
+            sysctl.attempt(f"net/ipv6/conf/{link.name}/accept_ra", "0")
+        # its own address is usable at once: the node asks for its neighbours from it
+        sysctl.attempt(f"net/ipv6/conf/{leg.name}/accept_dad", "0")
+        for link in (port, leg):
+            self._set(link, leg, up=True)
+
+    def _set(self, link: Link, leg: Link, attributes: "Sequence[tuple[str, Any]]" = (), up: bool | None = None) -> None:
+        try:
+            self.rtnl.set_link(link.index, attributes, up=up)
+        except KernelError as error:
+            raise CNIError(f'failed to create vlan interface "{leg.name}": {error}', refusal(error)) from None
 
     def _mtu(self) -> "list[tuple[str, Any]]":
         found = self.bridge.found

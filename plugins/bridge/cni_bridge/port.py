@@ -1,4 +1,4 @@
-"""What the bridge does with one port: hairpin, isolation, VLANs, and that it comes up and is announced."""
+"""What the bridge does with one port: hairpin, isolation, VLANs, and that it comes up, forwards and is announced."""
 
 from cni.errors import CheckFailed, CNIError
 from cni.kernel.netlink import KernelError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cni.kernel.namespace import Namespace
     from cni.names import Attachment
+    from cni.podlink import Pair
     from cni.result import IPConfig
     from cni_bridge.settings import Settings
 
@@ -138,8 +139,12 @@ class PortUp(Effect):
 
     def make(self) -> None:
         """Set it up."""
-        if self.port is not None:
+        if self.port is None:
+            return
+        try:
             self.rtnl.set_link(self.port.index, up=True)
+        except KernelError as error:
+            raise CNIError(f'failed to set "{self.port.name}" UP: {error}') from None
 
     def describe(self) -> str:
         """As ``ip`` would be told."""
@@ -147,41 +152,20 @@ class PortUp(Effect):
 
 
 class PortForwards(Effect):
-    """The port forwards, and then the neighbours learn where the addresses are now."""
+    """The port is up and forwards, both ends being up; the value is whether it forwards."""
 
-    __slots__ = ("container", "ips", "namespace", "port", "rtnl")
+    __slots__ = ("port", "rtnl")
 
-    def __init__(
-        self,
-        attachment: "Attachment",
-        rtnl: Rtnl,
-        namespace: "Namespace | None",
-        port: Link | None,
-        container: Link | None = None,
-        ips: "Sequence[IPConfig]" = (),
-    ) -> None:
-        """``port`` is None on DEL and GC; ``container`` is the pair's other end."""
+    def __init__(self, attachment: "Attachment", rtnl: Rtnl, port: Link | None) -> None:
+        """``port`` is None on DEL and GC."""
         super().__init__(attachment)
         self.rtnl = rtnl
-        self.namespace = namespace
         self.port = port
-        self.container = container
-        self.ips = ips
 
-    def make(self) -> None:
-        """Wait until the port is up, and announce when it forwards: a frame sent earlier reaches nobody.
-
-        A port that STP holds back is up for Go's plugin too; then nobody is told.
-        """
-        if self.port is None or self.namespace is None:
-            return
-        if self._wait() and self.ips and self.container is not None:
-            from cni.kernel.announce import announce
-
-            announce(self.namespace, self.container, [ip.address.address for ip in self.ips])
-
-    def _wait(self) -> bool:
-        assert self.port is not None  # noqa: S101
+    def make(self) -> bool:
+        """Wait until it forwards: a frame sent earlier reaches nobody. One that STP holds back is up for Go too."""
+        if self.port is None:
+            return False
         state = ""
         for _ in attempts(_PORT_TIMEOUT, longest=0.05):
             link = self.rtnl.link(index=self.port.index)
@@ -196,12 +180,53 @@ class PortForwards(Effect):
             return False
         raise CNIError(f"bridge port in error state: {state}", f"{self.port.name} does not come up")
 
-    def compare(self) -> None:
+    def compare(self) -> bool:
         """The port is up."""
         assert self.port is not None  # noqa: S101
         if self.port.operstate != "up":
             raise CheckFailed(f"bridge port in error state: {self.port.operstate}", f"{self.port.name} is not up")
+        return True
+
+    def describe(self) -> str:
+        """What is waited for."""
+        return f"wait until {self.attachment.link} forwards"
+
+
+class Announced(Effect):
+    """The neighbours learn where the addresses are now."""
+
+    __slots__ = ("container", "forwards", "ips", "namespace", "port", "rtnl")
+
+    def __init__(
+        self,
+        attachment: "Attachment",
+        rtnl: Rtnl,
+        namespace: "Namespace | None",
+        pair: "Pair",
+        ips: "Sequence[IPConfig]",
+        forwards: bool,
+    ) -> None:
+        """``forwards`` is the value of ``PortForwards``."""
+        super().__init__(attachment)
+        self.rtnl = rtnl
+        self.namespace = namespace
+        self.port = pair.host
+        self.container = pair.container
+        self.ips = ips
+        self.forwards = forwards
+
+    def make(self) -> None:
+        """Only through a port that forwards; one that did not before IPAM was asked may do so now."""
+        if self.namespace is None or not self.ips:
+            return
+        if not self.forwards:
+            link = self.rtnl.link(index=self.port.index)
+            if link is None or link.port_state != FORWARDING:
+                return
+        from cni.kernel.announce import announce
+
+        announce(self.namespace, self.container, [ip.address.address for ip in self.ips])
 
     def describe(self) -> str:
         """What is announced."""
-        return "\n".join(f"announce {ip.address.address} when {self.attachment.link} forwards" for ip in self.ips)
+        return "\n".join(f"announce {ip.address.address}" for ip in self.ips)

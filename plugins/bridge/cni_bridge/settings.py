@@ -1,11 +1,11 @@
 """bridge's configuration: the table of its keys, and what is made of them (pure)."""
 
 from cni import args
-from cni.address import parse_mac
+from cni.address import Address, parse_mac
 from cni.config import Key, Table, boolean, chosen, integer, listing, one_of, string, within
 from cni.errors import InvalidConfig
 from cni.ipam import type_of
-from cni.names import check_made, interface_fault
+from cni.names import RESERVED, check_made, interface_fault
 from cni.result import DNS, no_addresses
 from cni.versions import FAMILIES
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cni.skel import Call
 
 _VLAN_MAX = 4094
+# What a veth and a bridge may have (linux/if_ether.h), and the least with which a link has IPv6 (linux/ipv6.h).
+MTU_MIN, _MTU_MAX, MTU_MIN_IPV6 = 68, 65535, 1280
 _TRUNK = Table(
     Key("minID", integer, None, "first id of a span"),
     Key("maxID", integer, None, "last id of a span"),
@@ -28,7 +30,15 @@ def _bridge_name(name: str) -> str:
         return 'failed to create bridge "": could not add "": LinkAttrs.Name cannot be empty'
     wrong = next((words for character, words in (("%", "%"), ("\0", "a zero byte")) if character in name), "")
     fault = interface_fault(name) or (f"interface name contains {wrong}" if wrong else "")
+    if name in RESERVED:
+        fault = "interface name is reserved"
     return f'failed to create bridge "{name}": {fault}' if fault else ""
+
+
+def _mtu(value: int) -> str:
+    if value == 0 or MTU_MIN <= value <= _MTU_MAX:
+        return ""
+    return f"mtu is {value}, and must be from {MTU_MIN} to {_MTU_MAX}, or 0 for the kernel's"
 
 
 _VLAN = within(0, _VLAN_MAX, "invalid VLAN ID %d (must be between 0 and 4094)")
@@ -38,8 +48,18 @@ TABLE = Table(
     Key("isDefaultGateway", boolean, False, "as isGateway, and containers get a default route for each family"),
     Key("forceAddress", boolean, False, "replace an address of the bridge that conflicts with a gateway's"),
     Key("ipMasq", boolean, False, "masquerade what containers send out of their subnet; only with ipam"),
-    Key("ipMasqBackend", string, "nftables", "`nftables` (over netlink) or `iptables` (with Go's chains)"),
-    Key("mtu", integer, 0, "MTU of both ends of the pair, and of the bridge when it is made; 0: the kernel's"),
+    Key(
+        "ipMasqBackend",
+        string,
+        None,
+        "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables, or iptables where the kernel"
+        " lacks it",
+    ),
+    Key(
+        "mtu", integer, 0,
+        "MTU of both ends of the pair, and of the bridge when it is made: 68 to 65535, with IPv6 from 1280;"
+        " 0: the kernel's", _mtu,
+    ),
     Key("hairpinMode", boolean, False, "the port sends back to where it received from"),
     Key("promiscMode", boolean, False, "the bridge is promiscuous"),
     Key("vlan", integer, 0, "VLAN of the port, untagged", _VLAN),
@@ -105,8 +125,8 @@ class Settings:
         self.is_gateway: bool = found["isGateway"] or self.is_default_gateway
         self.force_address: bool = found["forceAddress"]
         self.masquerade: bool = found["ipMasq"] and bool(ipam)
-        self.masquerade_backend: str = found["ipMasqBackend"]
-        self.mtu: int = max(found["mtu"], 0)
+        self.masquerade_backend: str | None = found["ipMasqBackend"]
+        self.mtu: int = found["mtu"]
         self.hairpin: bool = found["hairpinMode"]
         self.promisc: bool = found["promiscMode"]
         self.vlan: int = found["vlan"]
@@ -120,6 +140,13 @@ class Settings:
         self.dns: DNS | None = found["dns"]
         self.ipam = ipam
         self.mac = mac
+
+    def check_mtu(self, ipv6: bool) -> None:
+        """Raise ``InvalidConfig`` where the container has IPv6 and an MTU with which the kernel has none."""
+        if ipv6 and 0 < self.mtu < MTU_MIN_IPV6:
+            raise InvalidConfig(
+                f"mtu is {self.mtu}, and must be from {MTU_MIN_IPV6} to {_MTU_MAX} with IPv6", 'change key "mtu"'
+            )
 
     @property
     def gateway_device(self) -> str:
@@ -138,10 +165,11 @@ def read(call: "Call") -> Settings:
         raise InvalidConfig("cannot set hairpin mode and promiscuous mode at the same time", "drop one of the two keys")
     if said.disabled and said.ipam:
         raise InvalidConfig("cannot use IPAM when DisableContainerInterface flag is set", "drop one of the two keys")
-    if said.masquerade:
+    if said.masquerade and said.masquerade_backend is not None:
         fault = one_of(("nftables", "iptables"), 'unknown ipmasq backend "%s"')(said.masquerade_backend)
         if fault:
             raise InvalidConfig(fault, "ipMasqBackend is nftables or iptables")
+    said.check_mtu(bool(said.mtu) and _expects_ipv6(call))
     if said.is_gateway and said.vlan and said.ipam:
         fault = interface_fault(said.gateway_device)
         if fault:
@@ -151,6 +179,23 @@ def read(call: "Call") -> Settings:
     if not said.ipam and call.version in FAMILIES[0]:
         raise no_addresses(call.version)
     return said
+
+
+def _expects_ipv6(call: "Call") -> bool:
+    """Whether the configuration names IPv6 networks where IPAM plugins have theirs; others come to light with IPAM's answer."""
+    sections = [("ipam", name) for name in ("subnet", "ranges", "addresses")]
+    sections += [("runtimeConfig", name) for name in ("ips", "ipRanges")]
+    return any(_holds_ipv6(chosen(call.config, *path)) for path in sections)
+
+
+def _holds_ipv6(value: "Any") -> bool:
+    if isinstance(value, str):
+        try:
+            return ":" in value and Address.parse(value.partition("/")[0]).version == 6
+        except ValueError:
+            return False
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_holds_ipv6, inner))
 
 
 def _tells_dns(call: "Call") -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def add(call: "Call") -> Result:
     """Attach the container to the bridge."""
     said = settings.read(call)
+    _settle(said)
     namespace = Namespace(call.netns)
     rtnl, learnt = Rtnl(), Attached()
     plan.make(
@@ -24,6 +25,13 @@ def add(call: "Call") -> Result:
         lambda: removable(call, rtnl, namespace, said.ipam),
     )
     return _result(call, said, learnt)
+
+
+def _settle(said: settings.Settings) -> None:
+    if said.masquerade or said.mac_spoof_check:
+        from cni_bridge import capable
+
+        capable.settle(said)
 
 
 def _result(call: "Call", said: settings.Settings, learnt: Attached) -> Result:
@@ -46,6 +54,7 @@ def _result(call: "Call", said: settings.Settings, learnt: Attached) -> Result:
 def check(call: "Call") -> None:
     """Compare what should be with what is; what should be is prevResult."""
     said = settings.read(call)
+    _settle(said)
     namespace = Namespace(call.netns)
     expected = call.previous()
     if expected is None:
@@ -83,6 +92,10 @@ def gc(call: "Call") -> None:
 def status(call: "Call") -> None:
     """The configuration must be good, the bridge's name not another link's, and the delegate ready."""
     said = settings.read(call)
+    try:
+        _settle(said)
+    except CNIError as error:
+        raise NotAvailable(error.msg, error.details) from None
     link = Rtnl().link(said.bridge)
     if link is not None and link.kind != "bridge":
         raise NotAvailable(f'"{said.bridge}" already exists but is not a bridge', "choose another name with key bridge")

@@ -1,13 +1,13 @@
 """What should be for one attachment to a bridge, in stages: the one description that every verb walks."""
 
 from cni.errors import CNIError
-from cni.interface import ConfiguredInterface
+from cni.interface import ConfiguredInterface, InterfaceUp
 from cni.ipam import Addresses
 from cni.podlink import Labelled, PodLink
 from cni.result import Result
 from cni_bridge.device import BridgeDevice
 from cni_bridge.gateway import Forwarding, GatewayAddresses, VlanLeg, gateway_addresses, with_gateways
-from cni_bridge.port import PortForwards, PortSettings, PortUp, PortVlans, wanted_vlans
+from cni_bridge.port import Announced, PortForwards, PortSettings, PortUp, PortVlans, wanted_vlans
 from cni_bridge.settings import Settings
 
 TYPE_CHECKING = False
@@ -58,13 +58,15 @@ def wanted(
         second.append(MacSpoofCheck(who, pair.container.mac))
     yield second
 
-    if settings.ipam:
-        yield from _layer_3(call, settings, rtnl, namespace, learnt, bridge)
-    elif settings.disabled:
+    if settings.disabled:
         yield [PortUp(who, rtnl, pair.host)]
     else:
-        up = ConfiguredInterface(who, namespace)
-        yield [PortUp(who, rtnl, pair.host), up, PortForwards(who, rtnl, namespace, pair.host)]
+        # both ends up before IPAM is asked: a DHCP client sends through them
+        up = InterfaceUp(who, namespace, pair.container, settings.detect_duplicates)
+        values = yield [PortUp(who, rtnl, pair.host), up, PortForwards(who, rtnl, pair.host)]
+        forwards = bool(values and values[-1])
+        if settings.ipam:
+            yield from _layer_3(call, settings, rtnl, namespace, learnt, bridge, forwards)
     yield [Labelled(who, rtnl, pair.host.index)]
 
 
@@ -75,6 +77,7 @@ def _layer_3(
     namespace: "Namespace | None",
     learnt: Attached,
     bridge: BridgeDevice,
+    forwards: bool,
 ) -> "Stages":
     who, pair = call.attachment, learnt.pair
     assert pair is not None  # noqa: S101
@@ -82,9 +85,9 @@ def _layer_3(
     assert values is not None  # noqa: S101
     result = with_gateways(_own(values[0], who.ifname), settings)
     learnt.result = result
+    settings.check_mtu(any(ip.version == 6 for ip in result.ips))
 
     third: list[Effect] = [
-        PortUp(who, rtnl, pair.host),
         ConfiguredInterface(who, namespace, result.ips, result.routes, settings.detect_duplicates),
     ]
     if settings.is_gateway:
@@ -93,12 +96,13 @@ def _layer_3(
             leg = yield [VlanLeg(who, rtnl, settings, bridge)]
             learnt.leg = leg[0] if leg else None
         third.append(GatewayAddresses(who, rtnl, settings, prefixes))
-        third.append(Forwarding(who, sorted({prefix.version for prefix in prefixes})))
+        versions = sorted({ip.version for ip in result.ips if ip.gateway is not None})
+        third.append(Forwarding(who, rtnl, settings.gateway_device, versions, call.say))
     if settings.masquerade:
         from cni.masquerade import Masquerade
 
-        third.append(Masquerade(who, [ip.address for ip in result.ips], settings.masquerade_backend))
-    third.append(PortForwards(who, rtnl, namespace, pair.host, pair.container, result.ips))
+        third.append(Masquerade(who, [ip.address for ip in result.ips], settings.masquerade_backend or "nftables"))
+    third.append(Announced(who, rtnl, namespace, pair, result.ips, forwards))
     yield third
 
 

@@ -9,17 +9,33 @@ from cni_host_local.ranges import RANGE, RANGES, RangeSet, read_sets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from cni.skel import Call
 
 DATA_DIR = "/var/lib/cni/networks"
+
+
+def _path(key: str) -> "Callable[[str], str]":
+    """What is wrong with a path that a key holds."""
+    return lambda text: f"{key}: a path cannot contain a zero byte" if "\0" in text else ""
+
+
 IPAM = Table(
     Key("ranges", RANGES, list, "list of range sets; one address is handed out of each set"),
     Key("subnet", string, words="with rangeStart, rangeEnd and gateway: a single range, put before `ranges`"),
     Key("routes", listing(Route.parse), list, "routes for the result"),
-    Key("dataDir", string, DATA_DIR, "folder of the leases; a relative one is relative to the process's folder"),
-    Key("resolvConf", string, "", "file in resolv.conf's format that the result's DNS is read from"),
+    Key(
+        "dataDir",
+        string,
+        DATA_DIR,
+        "folder of the leases; a relative one is relative to the process's folder",
+        _path("dataDir"),
+    ),
+    Key(
+        "resolvConf", string, "", "file in resolv.conf's format that the result's DNS is read from", _path("resolvConf")
+    ),
 )
 _IPS = Key("ips", listing(string), list)
 _CAPABILITIES = Table(Key("ipRanges", RANGES, list), _IPS)
@@ -29,7 +45,7 @@ _ARGS = Table(Key("cni", Table(_IPS)))
 def data_dir(call: "Call") -> str:
     """``ipam.dataDir`` alone: DEL and GC need nothing else, so nothing else can make them fail."""
     found = chosen(call.config, "ipam", "dataDir")
-    return found if isinstance(found, str) and found else DATA_DIR
+    return found if isinstance(found, str) and found and "\0" not in found else DATA_DIR
 
 
 class Settings:

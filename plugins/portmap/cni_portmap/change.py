@@ -70,11 +70,14 @@ class Change:
         if thorough and not fresh:
             self._complete(wanted)
             held = self._forget_records(attachment.link)
-        self._ask(attachment, wanted, held, thorough and not fresh, fresh, refuse)
+        # first: what is too large for one batch and fails half-way is found by its records, and counted at least
+        self._write_records(attachment, wanted)
+        changes = self._ask(attachment, wanted, held, thorough and not fresh, fresh, refuse)
+        self._write_counts(fresh)
+        for key, before, after in changes:
+            self._write_place(key, before, after)
         for source, keys in wanted.masqueraded().items():
             self._add_sources(attachment, source_set(source), list(keys), thorough and not fresh)
-        self._write_counts(fresh)
-        self._write_records(attachment, wanted)
         self.kernel.commit(self.transaction, self.generation)
 
     def _complete(self, wanted: Owned) -> None:
@@ -119,6 +122,7 @@ class Change:
                     if not self.lives.is_of(rival.comment, attachment.container):
                         raise refusal(claim.entry, rival.comment, attachment, "" if refuse else _MIXED)
                     self.lines.append(f"portmap: {claim.entry} leads to {attachment} first, then to {rival.comment}")
+            self._count_place(key, before, place)
             self._write_place(key, before, place)
         self._write_counts(False)
         self.kernel.commit(self.transaction, self.generation)
@@ -135,8 +139,8 @@ class Change:
 
     def _ask(
         self, attachment: "Attachment", wanted: Owned, held: Owned, thorough: bool, fresh: bool, refuse: bool
-    ) -> None:
-        """Claim every port: at once where nobody has it, in line elsewhere.
+    ) -> "list[tuple[Key, Place, Place]]":
+        """Claim every port: at once where nobody has it, in line elsewhere. Places, each before and after it.
 
         Two elements with one key are the kernel's to refuse, so an attempt that is not thorough does not look for them.
         """
@@ -144,14 +148,18 @@ class Change:
         every = [claim.entry for asked in claims.values() for claim in asked]
         contested = [*every, *held.entries] if thorough else [] if fresh else self._contested(every)
         places = load(self.kernel, contested, whole=True)
+        changes = []
         for key, asked in claims.items():
             if key not in places:
                 self.answered += [claim.entry for claim in asked]
-                self._write_place(key, Place(), Place({claim.host: claim for claim in asked}))
+                changes.append((key, Place(), Place({claim.host: claim for claim in asked})))
         for key, place in places.items():
             before = place.copy()
             self._ask_at(attachment, wanted, place, claims.get(key, []), refuse)
-            self._write_place(key, before, place)
+            changes.append((key, before, place))
+        for key, before, after in changes:
+            self._count_place(key, before, after)
+        return changes
 
     def _contested(self, entries: "list[Entry]") -> "list[Entry]":
         """Those whose port somebody has on other addresses."""
@@ -230,6 +238,12 @@ class Change:
                 found.append((rival, why))
         return found
 
+    def _count_place(self, key: "Key", before: Place, after: Place) -> None:
+        """How many single addresses of the port are answered for."""
+        change = sum(map(bool, after.answering)) - sum(map(bool, before.answering))
+        if change:
+            self._count(key, change)
+
     def _write_place(self, key: "Key", before: Place, after: Place) -> None:
         """The difference in the maps: an element whose key goes and comes again is replaced."""
         version, group, port = key
@@ -242,8 +256,6 @@ class Change:
                 self._delete(name, host + port)
             if new is not None:
                 self._add(name, host + port, new.entry.data, new.comment)
-            if host and (old is None or new is None):
-                self._count(key, 1 if old is None else -1)
         name = named("line", version, group)
         for place in range(max(len(before.line), len(after.line))):
             was = before.line[place] if place < len(before.line) else None
@@ -265,22 +277,22 @@ class Change:
             self.transaction.add_element(name, key, comment=attachment.comment)
 
     def _write_records(self, attachment: "Attachment", wanted: Owned) -> None:
-        for version in FAMILIES:
-            entries = [entry for entry in wanted.entries if entry.version == version]
-            self.mappings[version].write(self.transaction, attachment, [entry.record() for entry in entries])
-            sources = [source for source in wanted.sources if source.version == version]
-            fields = [[source.network.address.packed, two_bytes(source.length)] for source in sources]
-            self.sources[version].write(self.transaction, attachment, fields)
         self.attachments.write(self.transaction, attachment, [wanted.record()])
         identity = [wanted.namespace[at : at + 4] for at in range(0, len(wanted.namespace), 4)]
         self.namespaces.write(self.transaction, attachment, [identity] if identity else [])
+        for version in FAMILIES:
+            entries = [entry for entry in wanted.entries if entry.version == version]
+            sources = [source for source in wanted.sources if source.version == version]
+            fields = [[source.network.address.packed, two_bytes(source.length)] for source in sources]
+            self.sources[version].write(self.transaction, attachment, fields)
+            self.mappings[version].write(self.transaction, attachment, [entry.record() for entry in entries])
 
     # remove
 
     def remove(self, link: str) -> None:
         """Remove what the attachment with this link name has."""
         held = self._forget(link)
-        if not held.entries:
+        if not self.transaction:
             return
         if not self._held_beside(self.attachments.name):
             self.transaction = Transaction(INET, TABLE)
@@ -314,20 +326,22 @@ class Change:
 
     def _forget(self, link: str) -> Owned:
         """Take an attachment's claims and records away: what it had. Those in line whose turn it is answer instead."""
-        owner, _ = self._held(link)
-        held = self._forget_records(link)
+        owner, held = self._held(link)
         for key, place in load(self.kernel, held.entries).items():
             before = place.copy()
             place.take_out(owner)
             self.released += [claim.entry for claim in before.answering.values() if claim.comment == owner]
             place.settle(lambda claim: bool(self.lives.death(claim)))
+            self._count_place(key, before, place)
             self._write_place(key, before, place)
+        # last: a batch that fails half-way is taken up again from the records
+        self._forget_records(link)
         return held
 
     def _forget_records(self, link: str) -> Owned:
         """Take an attachment's records and masquerading away: what it had."""
         owner, held = self._held(link)
-        if not held.entries:
+        if not owner:
             return held
         for source, keys in held.masqueraded().items():
             name = source_set(source)

@@ -3,9 +3,10 @@
 No accept of ours could help: a packet has to be accepted by every base chain of the hook (nft(8), "Verdict statement").
 """
 
-from cni.errors import NotAvailable
+from cni.errors import CNIError, NotAvailable
 from cni.kernel import iptables, nftables, program
 from cni.kernel.transaction import FORWARD, INET, IPV4, IPV6
+from cni_portmap import capable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +30,14 @@ class Dropping:
 
 
 def need_programs(said: "Settings") -> None:
-    """Raise ``NotAvailable`` if the configuration asks for a program that the node does not have."""
+    """Raise ``NotAvailable`` if the configuration asks for a program, or for what a kernel can do, that is missing."""
+    try:
+        capable.settle(said)
+    except CNIError as fault:
+        raise NotAvailable(fault.msg, fault.details) from None
     wanted = []
     if said.backend == "iptables":
-        wanted = ["iptables", "iptables-save", "iptables-restore"]
+        wanted = [f"{iptables.to_make(4)}{part}" for part in ("", "-save", "-restore")]
     elif any(said.conditions.values()):
         wanted = ["nft"]
     for name in wanted:

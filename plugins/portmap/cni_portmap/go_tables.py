@@ -59,7 +59,8 @@ class GoTables(Effect):
                     transaction.delete_rule(chain, rule.handle)
                 else:
                     left += 1
-        if transaction and not left:
+        # without a generation Go's plugin may be adding a rule just now
+        if transaction and not left and generation:
             transaction = Transaction(family, TABLE)
             transaction.delete_table()
         kernel.commit(transaction, generation)

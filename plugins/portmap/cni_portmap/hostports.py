@@ -2,7 +2,7 @@
 
 from errno import EEXIST, ENOENT
 
-from cni.errors import CheckFailed, InvalidConfig
+from cni.errors import CheckFailed, InvalidConfig, Refused
 from cni.kernel import nftables
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
@@ -11,7 +11,7 @@ from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
 from cni_portmap.layout import TABLE, WHERE
 from cni_portmap.line import Claim
-from cni_portmap.owned import Owned, named, source_set
+from cni_portmap.owned import Owned, group_of, named, source_set
 from cni_portmap.places import key_of, load
 
 TYPE_CHECKING = False
@@ -49,16 +49,21 @@ class HostPorts(Effect):
 
     def make(self) -> None:
         """Repeatable: what the attachment had is replaced in the same transaction. Raises ``Refused`` for a taken port."""
-        kernel, thorough = nftables.here(), False
+        kernel, thorough, partly = nftables.here(), False, False
         attempt: Change | None = None
 
         def change() -> None:
-            nonlocal thorough, attempt
+            nonlocal thorough, partly, attempt
             attempt = Change(kernel, self.rtnl, self.owned.namespace)
             try:
                 attempt.make(self.attachment, self.owned, thorough, self.refuse)
             except NftablesError as error:
-                thorough = thorough or error.errno in (EEXIST, ENOENT)
+                partly = partly or error.partly
+                thorough = thorough or partly or error.errno in (EEXIST, ENOENT)
+                raise
+            except Refused:
+                if partly:
+                    Change(kernel, self.rtnl).remove(self.identity)
                 raise
 
         held = go_claims.held(kernel, self.rtnl, self.attachment, self.owned.entries, self.refuse, self.say)
@@ -127,6 +132,12 @@ class HostPorts(Effect):
 
 
 # conditions
+
+
+def judge(conditions: "dict[int, list[str]]") -> None:
+    """STATUS: let nft read the match words of each family; raises ``InvalidConfig`` as ADD does."""
+    words = {version: " ".join(said) for version, said in conditions.items() if said}
+    _judge([(version, group_of(text), text) for version, text in words.items() if text])
 
 
 def _judge(unknown: "list[tuple[int, str, str]]") -> None:

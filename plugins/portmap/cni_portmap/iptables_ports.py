@@ -112,7 +112,7 @@ class IptablesPorts(Effect):
         flows.after_delete(attempt.released, self.say)
 
     def _restore(self, target: "Target", lines: "list[str]") -> None:
-        name = iptables.PROGRAMS[target.version]
+        name = iptables.to_make(target.version)
         for turn in range(_TRIES):
             fault = iptables.restore(name, lines)
             if not fault:
@@ -126,7 +126,7 @@ class IptablesPorts(Effect):
         """What is missing, in one script; the remains of this attachment and of dead ones go."""
         said, who = self.said, self.attachment
         assert said is not None  # noqa: S101
-        there = iptables.rules(iptables.PROGRAMS[target.version], self._looked_at)
+        there = iptables.rules(iptables.to_make(target.version), self._looked_at)
         entries = chains.entries(who, said, target.version)
         gone = self._room(target, there, entries)
         translations = chains.translations(who, target, said)
@@ -195,7 +195,7 @@ class IptablesPorts(Effect):
         entries = [Listed(line) for line in lines]
         if not any(_may_mean_the_same(entry, other) for entry in entries for other in others):
             return entries
-        name, chain = iptables.PROGRAMS[target.version], self.identity
+        name, chain = iptables.to_make(target.version), self.identity
         before = there.get(chain, [])
         new = [] if chain in there else [f"-N {chain}"]
         tried = [f"-A {chain}{line.removeprefix(f'-A {DNAT}').removesuffix(chain)}RETURN" for line in lines]
@@ -242,7 +242,7 @@ class IptablesPorts(Effect):
         said = self.said
         assert said is not None  # noqa: S101
         for target in self.targets:
-            name = iptables.PROGRAMS[target.version]
+            name = iptables.to_make(target.version)
             there = iptables.rules(name, self._looked_at)
             known = {chain: {meaning(line) for line in lines} for chain, lines in there.items()}
             wanted = [*chains.translations(self.attachment, target, said), *chains.entrances(), *chains.marking(said)]

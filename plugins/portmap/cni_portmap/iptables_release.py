@@ -89,7 +89,7 @@ class Removal:
     def _remove_legacy(self) -> None:
         for version in (4, 6):
             there = iptables.legacy_rules(version, [*chains.BASE, DNAT, SETMARK, MASQ, self._chain])
-            name = iptables.LEGACY[version]
+            name = iptables.legacy(version)
             lines = self._legacy_lines(there) if self._chain in there else []
             fault = iptables.restore(name, lines) if lines else ""
             if fault:

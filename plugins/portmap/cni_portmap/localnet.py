@@ -1,47 +1,40 @@
 """The node's 127.0.0.1 leads to the pods' ports: ``route_localnet`` on the link to them, and the node is not opened by it.
 
 route_localnet (ip-sysctl.rst) lets packets between 127.0.0.0/8 and that link through, also those that neighbours send
-to services which listen on 127.0.0.1 alone. So a rule in a table of our own keeps those out::
+to services which listen on 127.0.0.1 alone. So a rule in a table of our own keeps those out (``guard``)::
 
     table inet pycni_localnet {
-        map attachments { type ifname . inet_service : ifname }     # attachment's link name . 0 : link to the pods
-        map opened { type ifname : inet_service }                   # link : what route_localnet was before
-        set guarded { type ifname; elements = { "cni0" } }
+        set guarded { type iface_index; elements = { "cni0" } }
         chain prerouting {
             type filter hook prerouting priority raw;
-            iifname @guarded ip daddr 127.0.0.0/8 drop
+            iif @guarded ip daddr 127.0.0.0/8 drop
         }
     }
 
-With the last attachment behind a link the sysctl is put back to what it was, and the guard goes.
+With the last attachment behind a link the sysctl is put back to what it was, and the guard goes. What it was, and who
+has a share in it, is in files (``shares``): somebody may flush the ruleset, and the next ADD puts the guard back.
 """
 
-from cni.address import Address, Prefix
+from cni.address import Address
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import expressions as nft
 from cni.kernel import iptables, nftables, sysctl
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Nftables
-from cni.kernel.records import Records
-from cni.kernel.transaction import IFNAME, INET, INET_SERVICE, IPV4, PREROUTING, SetType, Transaction, pack
+from cni.kernel.transaction import IPV4
 from cni.plan import Effect
-from cni_portmap import layout
+from cni_portmap import guard, layout
 from cni_portmap.chains import DNAT
 from cni_portmap.go_rules import Listed, Seen
 from cni_portmap.go_tables import CHAINS, values
 from cni_portmap.go_tables import TABLE as GO_TABLE
+from cni_portmap.shares import Shares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cni.kernel.rtnl import Rtnl
+    from cni.kernel.rtnl import Link, Rtnl
     from cni.names import Attachment
-
-TABLE = "pycni_localnet"
-_CHAIN, _RAW = "prerouting", -300
-_OPENED, _GUARDED = SetType((IFNAME,), (INET_SERVICE,)), SetType((IFNAME,))
-_LOOPBACK = Prefix.parse("127.0.0.0/8")
 
 
 def _sysctl(link: str) -> str:
@@ -72,138 +65,103 @@ class Localnet(Effect):
         """The attachment's link name."""
         return attachment.link
 
-    def _link(self) -> str:
-        """The name of the link that packets to the container leave by; empty where there is no route to it."""
+    def _link(self) -> "Link | None":
+        """The link that packets to the container leave by; None where there is no route to it."""
         assert self.address is not None  # noqa: S101
         route = self.rtnl.route_to(self.address)
         link = self.rtnl.link(index=route.index) if route is not None and route.index else None
-        return link.name if link is not None and not link.loopback else ""
+        return link if link is not None and not link.loopback else None
 
     # make
 
     def make(self) -> None:
-        """First the guard, then the sysctl. Where there is no route there is nothing to open, as in Go."""
+        """First the share and the guard, then the sysctl. Where there is no route there is nothing to open, as in Go.
+
+        Who is the first behind a link waits for one who is the last just now, and who puts the sysctl back.
+        """
         link = self._link()
-        if not link:
+        if link is None:
             self.say(f"portmap: no route to {self.address}: 127.0.0.1 will not lead there")
             return
-        kernel = nftables.here()
+        shares, mine = Shares(self.rtnl.namespace), self.identity
+        with Exclusive("localnet"):
+            for index in shares.of(mine):
+                if index != link.index:  # the container came back elsewhere
+                    _release(shares, self.rtnl, index, mine)
+            try:
+                was = int(sysctl.read(_sysctl(link.name)) or "0")
+                self._note(shares, link, was)
+                guard.close(self.rtnl, {*shares.guarded(), *([link.index] if self.guard else [])})
+                sysctl.ensure(_sysctl(link.name), "1")
+            except OSError as error:
+                remedy = f"on {link.name}; or set snat to false"
+                raise CNIError(f"unable to enable route_localnet: {error}", remedy) from None
+
+    def _note(self, shares: Shares, link: "Link", was: int) -> None:
+        """Before anything is changed; where /run cannot be written the link stays open, and guarded."""
         try:
-            kernel.repeatedly(lambda: self._make(kernel, link))
-            sysctl.ensure(_sysctl(link), "1")
+            shares.add(link.index, self.attachment, was, self.guard)
         except OSError as error:
-            raise CNIError(f"unable to enable route_localnet: {error}", f"on {link}; or set snat to false") from None
-
-    def _make(self, kernel: Nftables, link: str) -> None:
-        """Who is the first behind a link waits for one who is the last just now, and who puts the sysctl back."""
-        if not self._admit(kernel, link, first=False):
-            with Exclusive("localnet"):
-                self._admit(kernel, link, first=True)
-
-    def _admit(self, kernel: Nftables, link: str, first: bool) -> bool:
-        generation, records = kernel.generation(), _records(kernel)
-        transaction = Transaction(INET, TABLE)
-        mine, name = self.attachment.link, link.encode()
-        there = _opened(kernel, link)
-        held = records.of(mine)
-        whole = bool(kernel.rule_comments(INET, TABLE))
-        if whole and held and there is not None and held[0][0].rstrip(b"\0") == name:
-            return True
-        if held:  # the container came back elsewhere
-            Share(kernel, self.rtnl, mine).repeat()
-            return False
-        if there is None and not first:
-            return False
-        if not whole:
-            _add_table(transaction, records)
-        if there is None:
-            before = int(sysctl.read(_sysctl(link)) or "0").to_bytes(2, "big")
-            transaction.add_element("opened", pack(_OPENED.key, [name]), pack(_OPENED.data, [before]))
-        guarded = pack(_GUARDED.key, [name])
-        if self.guard and kernel.element(INET, TABLE, "guarded", guarded) is None:
-            transaction.add_element("guarded", guarded)
-        records.write(transaction, self.attachment, [[name]])
-        kernel.commit(transaction, generation)
-        return True
+            self.say(f"portmap: route_localnet of {link.name} will stay on: {error}")
 
     # compare
 
     def compare(self) -> None:
         """The sysctl is on, and neighbours are kept out; Go's portmap, of whose containers we have no record, did not."""
         link = self._link()
-        if not link:
+        if link is None:
             return
-        where = f"nftables table inet {TABLE}"
-        if sysctl.read(_sysctl(link)) != "1":
-            raise CheckFailed(f"route_localnet of {link} is off", "127.0.0.1 does not lead to the container's ports")
+        if sysctl.read(_sysctl(link.name)) != "1":
+            raise CheckFailed(
+                f"route_localnet of {link.name} is off", "127.0.0.1 does not lead to the container's ports"
+            )
         if not self.guard:
             return
-        kernel = nftables.here()
-        mine = self.attachment.link
-        if not _records(kernel).of(mine) and not layout.attachments(kernel).of(mine):
+        kernel, mine = nftables.here(), self.identity
+        if not Shares(self.rtnl.namespace).of(mine) and not layout.attachments(kernel).of(mine):
             return
-        chain = kernel.chain(INET, TABLE, _CHAIN)
-        hooked = chain is not None and chain.get_attr("NFTA_CHAIN_HOOK") is not None
-        if not hooked or not kernel.rules(INET, TABLE, _CHAIN):
-            raise CheckFailed(f"{where}: the rule that keeps neighbours from 127.0.0.0/8 is missing")
-        if kernel.element(INET, TABLE, "guarded", pack(_GUARDED.key, [link.encode()])) is None:
-            raise CheckFailed(f"{where}: neighbours behind {link} reach the node's 127.0.0.0/8")
+        fault = guard.fault(link)
+        if fault:
+            raise CheckFailed(fault, "another ADD on the node, or DEL and ADD, makes it again")
 
     # remove
 
     def discard(self, identity: str) -> None:
-        """Give this attachment's share back."""
-        kernel = nftables.here()
-        if _records(kernel).of(identity):
-            Share(kernel, self.rtnl, identity).repeat()
+        """Give this attachment's share back; the last one behind a link puts the sysctl back before the guard goes."""
+        shares = Shares(self.rtnl.namespace)
+        if shares.of(identity):
+            with Exclusive("localnet"):
+                for index in shares.of(identity):
+                    _release(shares, self.rtnl, index, identity)
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have a share."""
-        kernel = nftables.here()
-        return _records(kernel).links(network)
+        return Shares(self.rtnl.namespace).present(network)
 
     def describe(self) -> str:
         """As sysctl and nft would be told."""
-        guard = f"\niifname LINK-TO-{self.address} ip daddr {_LOOPBACK} drop" if self.guard else ""
-        return f"sysctl net/ipv4/conf/LINK-TO-{self.address}/route_localnet=1{guard}"
+        closed = f"\niifname LINK-TO-{self.address} ip daddr {guard.LOOPBACK} drop" if self.guard else ""
+        return f"sysctl net/ipv4/conf/LINK-TO-{self.address}/route_localnet=1{closed}"
 
 
-def _records(kernel: Nftables) -> Records:
-    return Records(kernel, INET, TABLE, "attachments", (IFNAME,))
+def _release(shares: Shares, rtnl: "Rtnl", index: int, identity: str) -> None:
+    """Of one link; its name is what it is called now."""
+    if not shares.beside(index, identity):
+        link, was = rtnl.link(index=index), shares.was(index)
+        if link is not None and was is not None and not _go_needs_it(nftables.here(), rtnl, index):
+            sysctl.attempt(_sysctl(link.name), str(was))
+        if index in shares.guarded():
+            guard.open_again(index)
+    shares.remove(index, identity)
 
 
-def _opened(kernel: Nftables, link: str) -> "int | None":
-    """What route_localnet of a link that we opened was before."""
-    element = kernel.element(INET, TABLE, "opened", pack(_OPENED.key, [link.encode()]))
-    return None if element is None else int.from_bytes(element.data[:2], "big")
+# containers of Go's
 
 
-def _add_table(transaction: Transaction, records: Records) -> None:
-    """The table, or what is missing of it, with its rule."""
-    transaction.add_table()
-    transaction.add_set(records.name, records.type)
-    transaction.add_set("opened", _OPENED)
-    transaction.add_set("guarded", _GUARDED)
-    transaction.add_chain(_CHAIN, "filter", PREROUTING, _RAW)
-    expressions = [
-        nft.meta(nft.META_IIFNAME),
-        nft.lookup("guarded"),
-        *nft.of_family(4),
-        nft.address(4, destination=True),
-        nft.mask(_LOOPBACK.netmask.packed),
-        nft.compare(_LOOPBACK.address.packed),
-        nft.DROP,
-    ]
-    transaction.add_rule(_CHAIN, expressions, f"iifname @guarded ip daddr {_LOOPBACK} drop")
-
-
-def _go_needs_it(kernel: Nftables, rtnl: "Rtnl", link: str) -> bool:
+def _go_needs_it(kernel: Nftables, rtnl: "Rtnl", index: int) -> bool:
     """Whether a container behind the link has ports in Go's layouts: then route_localnet stays on, as Go leaves it."""
-    found = rtnl.link(link)
-    if found is None:
-        return False
     routes = (rtnl.route_to(Address(address)) for address in _go_leads_to(kernel))
-    return any(route is not None and route.index == found.index for route in routes)
+    return any(route is not None and route.index == index for route in routes)
 
 
 def _go_leads_to(kernel: Nftables) -> "set[bytes]":
@@ -222,47 +180,3 @@ def _go_leads_to(kernel: Nftables) -> "set[bytes]":
                 value for rule in kernel.rules(IPV4, GO_TABLE, chain) for value in values(rule) if len(value) == 4
             }
     return found
-
-
-class Share:
-    """An attachment's share, to be given back. The last one behind a link puts the sysctl back before the guard goes."""
-
-    def __init__(self, kernel: Nftables, rtnl: "Rtnl", identity: str) -> None:
-        self._kernel = kernel
-        self._rtnl = rtnl
-        self._identity = identity
-        self._lowered = False
-
-    def repeat(self) -> None:
-        """Until nobody was in the way, under the lock that the next first one waits for."""
-        with Exclusive("localnet"):
-            self._kernel.repeatedly(self._release)
-
-    def _release(self) -> None:
-        kernel, generation = self._kernel, self._kernel.generation()
-        records = _records(kernel)
-        held = records.of(self._identity)
-        if not held:
-            return
-        name, mine = held[0][0], records.key(self._identity, 0)
-        link = name.rstrip(b"\0").decode("utf-8", "replace")
-        transaction = Transaction(INET, TABLE)
-        records.erase(transaction, self._identity, 1)
-        last = not kernel.holds(INET, TABLE, records.name, lambda other: other.key != mine and other.data == name)
-        if last:
-            if not kernel.holds_beside(INET, TABLE, records.name, [mine]):
-                transaction = Transaction(INET, TABLE)
-                transaction.delete_table()
-            else:
-                self._close(transaction, name)
-            if not _go_needs_it(kernel, self._rtnl, link):
-                sysctl.attempt(_sysctl(link), str(_opened(kernel, link) or 0))
-                self._lowered = True
-        kernel.commit(transaction, generation)
-        if self._lowered and not last:  # somebody came while we took ourselves for the last
-            sysctl.attempt(_sysctl(link), "1")
-
-    def _close(self, transaction: Transaction, name: bytes) -> None:
-        for set_name in ("opened", "guarded"):
-            if self._kernel.element(INET, TABLE, set_name, name) is not None:
-                transaction.delete_element(set_name, name)

@@ -24,7 +24,7 @@ TABLE = Table(
         string,
         None,
         "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables,"
-        " unless externalSetMarkChain is there or the words of a condition are iptables'",
+        " unless externalSetMarkChain is there, the words of a condition are iptables', or the kernel lacks nftables",
     ),
     Key(
         "snat",
@@ -103,6 +103,7 @@ class Settings:
     __slots__ = (
         "backend",
         "conditions",
+        "free",
         "guard",
         "mappings",
         "mark_bit",
@@ -122,6 +123,8 @@ class Settings:
         self.guard: bool = found["guardLocalnet"]
         self.refuse: bool = found["conflict"] == "refuse"
         self.mappings = mappings
+        # whether the node may choose another backend
+        self.free = backend == "nftables" and found["backend"] is None and not any(self.conditions.values())
 
 
 def read(call: "Call") -> Settings:

@@ -20,8 +20,10 @@ def add(call: "Call") -> "Result":
     targets = settings.targets(said, previous, call.attachment.ifname)
     if not targets:
         return previous
+    from cni_portmap import capable
     from cni_portmap.holder import host_link
 
+    capable.settle(said)
     rtnl, namespace = Rtnl(), Namespace.remaining(call.netns, call.say)
     link = host_link(previous.interfaces, call.attachment, rtnl)
     plan.make(
@@ -39,6 +41,9 @@ def check(call: "Call") -> None:
     targets = settings.targets(said, previous, call.attachment.ifname)
     rtnl = Rtnl()
     if targets:
+        from cni_portmap import capable
+
+        capable.settle(said)
         plan.compare(lambda: wanted(call, said, targets, rtnl, Namespace.remaining(call.netns, call.say)), call.observe)
 
 
@@ -67,6 +72,10 @@ def status(call: "Call") -> None:
 
     said = settings.read(call)
     forwarding.need_programs(said)
+    if said.backend == "nftables" and any(said.conditions.values()):
+        from cni_portmap import hostports
+
+        hostports.judge(said.conditions)
     for chain in forwarding.chains_that_drop():
         what = f"{chain.where} drops what no rule accepts"
         if not chain.rules:

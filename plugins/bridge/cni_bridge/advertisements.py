@@ -1,0 +1,59 @@
+"""The node's interfaces that live on router advertisements, before the node forwards IPv6.
+
+A node that forwards ignores advertisements on an interface unless ``accept_ra`` is 2 there, and the kernel removes
+the default routes that it learnt there at the moment when forwarding is turned on (ip-sysctl.rst).
+"""
+
+from cni.errors import CNIError
+from cni.kernel import sysctl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cni.kernel.rtnl import Link, Rtnl
+
+# linux/ipv6_route.h: a route that came with an advertisement
+_RTF_ADDRCONF = 0x40000
+# Kinds of link to the node's own network; advertisements on others (of containers, say) count only where they were used.
+_UPLINKS = ("", "bond", "team", "vlan")
+
+
+def learnt(table: str) -> set[str]:
+    """The interfaces that have a route from an advertisement, from the text of ``/proc/net/ipv6_route`` (pure)."""
+    rows = (line.split() for line in table.splitlines())
+    return {row[9] for row in rows if len(row) > 9 and int(row[8], 16) & _RTF_ADDRCONF}
+
+
+def depends(link: "Link", routed: set[str]) -> bool:
+    """Whether advertisements on a link are the node's: it has a route from one, or is an uplink that waits for one."""
+    return not link.loopback and (link.name in routed or (link.up and not link.master and link.kind in _UPLINKS))
+
+
+def keep(rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
+    """Let these interfaces accept advertisements although the node forwards.
+
+    Only where they do now: one with ``accept_ra`` 0 (as bridges of ours have it) or 2, or that forwards already, is
+    not touched. Raises ``CNIError`` when it cannot be set, before anything is lost.
+    """
+    with open("/proc/net/ipv6_route", "rb") as file:
+        routed = learnt(file.read().decode("utf-8", "surrogateescape"))
+    kept = []
+    for link in rtnl.links():
+        if not depends(link, routed):
+            continue
+        folder = f"net/ipv6/conf/{link.name}"
+        try:
+            if (sysctl.read(f"{folder}/accept_ra"), sysctl.read(f"{folder}/forwarding")) != ("1", "0"):
+                continue
+            sysctl.write(f"{folder}/accept_ra", "2")
+        except FileNotFoundError:  # it has no IPv6, or is gone
+            continue
+        except OSError as error:
+            raise CNIError(
+                f"failed to enable forwarding: {link.name} would lose its IPv6 routes: {error}",
+                f"set {folder}/accept_ra to 2, or to 0 where no router advertises",
+            ) from None
+        kept.append(link.name)
+    if kept:
+        say(f"the node forwards IPv6 from now on: accept_ra is 2 on {', '.join(kept)}, so that its routes stay")

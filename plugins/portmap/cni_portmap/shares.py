@@ -1,0 +1,123 @@
+"""Who has a share in a link that 127.0.0.1 leads to, and what the link was before: files, which outlive a flushed ruleset.
+
+::
+
+    /run/cni/pycni/localnet/NAMESPACE/INDEX/was         what route_localnet of the link with this index was
+                                           /guarded     there if neighbours are to be kept out
+                                           /vethabc...  one an attachment, by its link name: whose it is
+
+A link keeps its index when it is renamed. All is written, and read before something is decided, under one lock
+(``localnet``).
+"""
+
+import os
+
+from cni.names import COMMENT_MAX, beginning, network_prefix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.names import Attachment
+
+_FOLDER = "/run/cni/pycni/localnet"
+_WAS, _GUARDED = "was", "guarded"
+_COMMENT_MAX = 4096
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _text(path: str) -> str:
+    """What a file holds; empty where there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, _COMMENT_MAX).decode("utf-8", "replace")
+    finally:
+        os.close(fd)
+
+
+def _write(path: str, text: str = "") -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+class Shares:
+    """Those of one network namespace."""
+
+    def __init__(self, namespace: int) -> None:
+        """``namespace`` is a number that no other namespace has had since the node was started."""
+        self._folder = f"{_FOLDER}/{namespace}"
+
+    def _at(self, index: int) -> str:
+        return f"{self._folder}/{index}"
+
+    def links(self) -> list[int]:
+        """The indices of the links that somebody has a share in."""
+        return [int(name) for name in _names(self._folder) if name.isdigit()]
+
+    def guarded(self) -> list[int]:
+        """Those of them that are to be guarded."""
+        return [index for index in self.links() if os.path.exists(f"{self._at(index)}/{_GUARDED}")]
+
+    def of(self, link: str) -> list[int]:
+        """The indices of the links that an attachment has a share in, by the attachment's link name: one, or none."""
+        return [index for index in self.links() if os.path.exists(f"{self._at(index)}/{link}")]
+
+    def beside(self, index: int, link: str) -> bool:
+        """Whether another attachment has a share in a link."""
+        return any(name not in (_WAS, _GUARDED, link) for name in _names(self._at(index)))
+
+    def was(self, index: int) -> "int | None":
+        """What route_localnet of a link was before the first share in it."""
+        text = _text(f"{self._at(index)}/{_WAS}")
+        return int(text) if text.isdigit() else None
+
+    def add(self, index: int, attachment: "Attachment", was: int, guard: bool) -> None:
+        """An attachment's share, and what the link was unless that is known; raises ``OSError``."""
+        at = self._at(index)
+        os.makedirs(at, 0o755, exist_ok=True)
+        _write(f"{at}/{attachment.link}", attachment.comment)
+        if self.was(index) is None:
+            _write(f"{at}/{_WAS}", str(was))
+        if guard:
+            _write(f"{at}/{_GUARDED}")
+
+    def remove(self, index: int, link: str) -> None:
+        """An attachment's share; with the last one all that is known of the link."""
+        at = self._at(index)
+        last = not self.beside(index, link)
+        # its own file at the end: with it the rest is found again
+        for name in (_GUARDED, _WAS, link) if last else (link,):
+            if os.path.exists(f"{at}/{name}"):
+                os.unlink(f"{at}/{name}")
+        for folder in (at, self._folder) if last else ():
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+
+    def forget(self) -> None:
+        """All that is known, for who hands the links to another plugin as they are."""
+        for index in self.links():
+            for name in _names(self._at(index)):
+                if name not in (_WAS, _GUARDED):
+                    self.remove(index, name)
+
+    def present(self, network: str) -> list[str]:
+        """The link names of the network's attachments that have a share; for GC."""
+        prefix, whose = network_prefix(network), beginning(f"{network}/", COMMENT_MAX)
+        return [
+            name
+            for index in self.links()
+            for name in _names(self._at(index))
+            if name.startswith(prefix) and _text(f"{self._at(index)}/{name}").startswith(whose)
+        ]

@@ -1,0 +1,110 @@
+"""Which backend a node gets: the kernel says what it lacks, and nothing is changed by the question."""
+
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from cni import macspoof, masquerade
+from cni.errors import CNIError
+from cni.kernel import backend, nftables, program
+from cni.kernel import expressions as nft
+from cni.kernel.transaction import BRIDGE, INET, PREROUTING, Transaction
+from cni_bridge import capable
+from node.namespace import Netns
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+PARTS = (backend.NAT, backend.FIB, backend.CONNECTIONS, backend.MASQUERADE)
+
+
+def _no_type(trial: Transaction) -> None:
+    """What a kernel does not know that lacks a type of chains."""
+    trial.add_chain("translations", "nothing", PREROUTING)
+
+
+def _no_expression(trial: Transaction) -> None:
+    """What it does not know that lacks a kind of rules."""
+    trial.add_rule("some", [nft.lookup("nothing")], "a set that is not there")
+
+
+LACKING: dict[str, tuple[Any, str]] = {
+    backend.NAT: (_no_type, "CONFIG_NFT_NAT"),
+    backend.FIB: (_no_expression, "CONFIG_NFT_FIB_INET, CONFIG_NFT_FIB_IPV4 and CONFIG_NFT_FIB_IPV6"),
+    backend.CONNECTIONS: (_no_expression, "CONFIG_NFT_CT"),
+    backend.MASQUERADE: (_no_expression, "CONFIG_NFT_MASQ"),
+}
+
+
+def _lack(monkeypatch: pytest.MonkeyPatch, part: str, refused: Any) -> None:
+    real = backend._add
+    monkeypatch.setattr(backend, "_add", lambda each, trial: refused(trial) if each == part else real(each, trial))
+
+
+def _without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "_FOLDERS", ())
+    monkeypatch.setenv("PATH", "")
+
+
+def test_the_question_changes_nothing(empty: Netns) -> None:
+    """Everything is there; no table is made, and no generation goes by. The answer is kept."""
+    kernel = nftables.here()
+    before = kernel.generation()
+    assert backend.lacking(INET, ["none"], PARTS) == ""
+    assert backend.lacking(BRIDGE, ["none"], ()) == ""
+    assert (kernel.generation(), kernel.tables()) == (before, set())
+    assert kernel.lacking == {(INET, PARTS): "", (BRIDGE, ()): ""}
+
+
+@pytest.mark.parametrize("part", LACKING)
+def test_a_missing_part_is_told_by_its_kernel_option(empty: Netns, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """Nothing said takes iptables; nftables asked for is an error, and so is nothing said without the programs."""
+    refused, option = LACKING[part]
+    _lack(monkeypatch, part, refused)
+    assert backend.lacking(INET, ["none"], PARTS) == option
+    assert backend.chosen(None, INET, "none", PARTS) == "iptables"
+    assert backend.chosen("iptables", INET, "none", PARTS) == "iptables"
+    with pytest.raises(CNIError, match=f"the kernel lacks {option};") as told:
+        backend.chosen("nftables", INET, "none", PARTS)
+    assert "iptables" in told.value.details
+    _without_programs(monkeypatch)
+    with pytest.raises(CNIError, match=option) as told:
+        backend.chosen(None, INET, "none", PARTS)
+    assert "install iptables-legacy" in told.value.details
+    assert nftables.here().tables() == set()
+
+
+def test_the_iptables_that_needs_nf_tables_is_none_where_that_cannot_translate(
+    empty: Netns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without NAT chains only iptables-legacy can; with another part missing both."""
+    real = program.find
+    monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
+    if "nf_tables" not in program.run("iptables", "--version")[1]:
+        pytest.skip("needs an iptables of the newer kind")
+    _lack(monkeypatch, backend.NAT, _no_type)
+    with pytest.raises(CNIError, match="CONFIG_NFT_NAT"):
+        backend.chosen(None, INET, "none", PARTS)
+    monkeypatch.undo()
+    monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
+    _lack(monkeypatch, backend.FIB, _no_expression)
+    nftables.here().lacking.clear()
+    assert backend.chosen(None, INET, "none", PARTS) == "iptables"
+
+
+def test_a_table_that_is_there_is_proof_enough(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is not asked for its parts then."""
+    transaction = Transaction(INET, "ours")
+    transaction.add_table()
+    nftables.here().commit(transaction)
+    monkeypatch.setattr(nftables.Nftables, "refused", None)
+    assert backend.lacking(INET, ["none", "ours"], PARTS) == ""
+    # so STATUS asks, which imports little
+    monkeypatch.setitem(sys.modules, "cni.kernel.nftables", None)
+    assert backend.lacking(INET, ["none", "ours"], PARTS) == ""
+
+
+def test_bridge_asks_for_the_tables_that_it_makes() -> None:
+    """It knows their names without the modules that make them."""
+    made = (masquerade.TABLE, macspoof.TABLE, INET, BRIDGE)
+    assert made == (capable.MASQUERADED, capable.CHECKED, capable.INET, capable.BRIDGE)

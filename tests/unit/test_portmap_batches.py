@@ -1,0 +1,110 @@
+"""Host ports that no single datagram can hold: wherever the work is cut, DEL finds all that was made."""
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cni.address import Prefix
+from cni.errors import Refused
+from cni.kernel import nftables, transaction
+from cni.kernel.nftables import NftablesError
+from cni.kernel.rtnl import Rtnl
+from cni.names import Attachment
+from cni_portmap.hostports import HostPorts
+from cni_portmap.owned import Owned
+from cni_portmap.settings import Mapping, Target
+from node.namespace import Netns
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+
+class Cut(Exception):
+    """The process ended here."""
+
+
+def _ports(container: str, first: int, count: int, address: str = "10.1.2.5") -> HostPorts:
+    mappings = [Mapping("tcp", first + number, 80) for number in range(count)]
+    targets = [Target(Prefix.parse(f"{address}/24"), mappings), Target(Prefix.parse("fd00::5/64"), mappings)]
+    owned = Owned.wanted(targets, True, False, "lo")
+    return HostPorts(Attachment("net1", container, "eth0"), Rtnl(), lambda text: None, owned)
+
+
+@pytest.fixture
+def cut(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Exception | None], list[int]]:
+    """A function: the socket takes little at once, and the batch with this number (from 1) fails so."""
+    kernel = nftables.here()
+    send = kernel._send
+    monkeypatch.setattr(kernel, "make_room", lambda size: 4000)
+    monkeypatch.setattr(transaction, "_A_MESSAGE", 20)
+
+    def at(number: int, error: "Exception | None") -> list[int]:
+        sent: list[int] = []
+
+        def counted(batch: Any, generation: "int | None") -> None:
+            sent.append(1)
+            if error is not None and len(sent) == number:
+                raise error
+            send(batch, generation)
+
+        monkeypatch.setattr(kernel, "_send", counted)
+        return sent
+
+    return at
+
+
+def test_an_add_that_is_cut_anywhere_leaves_nothing_that_del_does_not_find(
+    empty: Netns, cut: Callable[[int, "Exception | None"], list[int]]
+) -> None:
+    """The same of a DEL that is cut: the next one removes the rest. Another attachment's ports stay."""
+    _ports("other", 100, 3).make()
+    before = empty.nft()
+    batches = cut(0, None)
+    _ports("ctr1", 1000, 60).make()
+    adds = len(batches)
+    batches = cut(0, None)
+    _ports("ctr1", 1000, 60).discard(_ports("ctr1", 1, 1).identity)
+    removals = len(batches)
+    assert adds > 4 and removals > 3
+    assert empty.nft() == before
+    for number in range(1, adds + 1):
+        cut(number, Cut())
+        with pytest.raises(Cut):
+            _ports("ctr1", 1000, 60).make()
+        cut(0, None)
+        _ports("ctr1", 1, 1).remove()
+        assert empty.nft() == before, f"cut at batch {number} of ADD"
+    for number in range(1, removals + 1):
+        cut(0, None)
+        _ports("ctr1", 1000, 60).make()
+        cut(number, Cut())
+        with pytest.raises(Cut):
+            _ports("ctr1", 1, 1).remove()
+        cut(0, None)
+        _ports("ctr1", 1, 1).remove()
+        assert empty.nft() == before, f"cut at batch {number} of DEL"
+
+
+def test_an_add_that_is_disturbed_between_its_batches_begins_anew(
+    empty: Netns, cut: Callable[[int, "Exception | None"], list[int]]
+) -> None:
+    """What the first attempt made is replaced."""
+    ports = _ports("ctr1", 1000, 60)
+    batches = cut(3, NftablesError("went by", errno.ERESTART))
+    ports.make()
+    assert len(batches) > 6
+    ports.compare()
+
+
+def test_a_port_that_is_refused_after_a_first_batch_takes_that_back(
+    empty: Netns, cut: Callable[[int, "Exception | None"], list[int]]
+) -> None:
+    """The last of the ports is a living container's, which shows when most are in force."""
+    _ports("other", 1059, 1, "10.1.2.6").make()
+    before = empty.nft()
+    cut(0, None)
+    with pytest.raises(Refused):
+        _ports("ctr1", 1000, 60).make()
+    assert empty.nft() == before
