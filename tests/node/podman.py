@@ -39,16 +39,20 @@ class Podman:
     """
 
     def __init__(self, node: Node, folder: Path, binaries: str, conflist: dict[str, Any]) -> None:
-        self.node, self.folder = node, folder
+        self.node, self.folder, self.conflist = node, folder, conflist
         for made in ("net.d", "tmp", "root", "run"):
             (folder / made).mkdir()
-        (folder / "net.d" / "10-podman.conflist").write_text(json.dumps(conflist | {"name": "podman"}))
+        self.add_network(conflist | {"name": "podman"})
         folders = f'"{binaries}", "{GO}"'
         (folder / "containers.conf").write_text(CONFIGURATION.format(folder=folder, folders=folders))
         (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         image.write(folder / "pause.tar", IMAGE)
         self.containers: list[str] = []
         self("load", "-q", "-i", str(folder / "pause.tar"))
+
+    def add_network(self, conflist: dict[str, Any]) -> None:
+        """Let podman know one more network."""
+        (self.folder / "net.d" / f"10-{conflist['name']}.conflist").write_text(json.dumps(conflist))
 
     def __call__(self, *arguments: str, check: bool = True) -> str:
         """Run podman: its standard output."""
@@ -89,7 +93,7 @@ class Container:
         self.id: str = told["Id"]
         settings = told["NetworkSettings"]
         self.netns = Netns(settings["SandboxKey"])
-        network = settings["Networks"]["podman"]
+        network = next(iter(settings["Networks"].values()))
         self.addresses = [address for address in (network["IPAddress"], network["GlobalIPv6Address"]) if address]
 
     def remove(self) -> None:

@@ -7,8 +7,9 @@ an association is written by hand on raw sockets, which the kernel's connection 
 import errno
 import itertools
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 from .namespace import Netns
 
@@ -98,6 +99,38 @@ def listening(
         if kind != socket.SOCK_DGRAM:
             waiting.listen(64)
         yield waiting
+
+
+@contextmanager
+def asking(
+    servers: Mapping[str, Netns], port: int, client: Netns, target: str, published: int
+) -> Iterator[Callable[[], str]]:
+    """All servers give their names at ``port`` all the time. The function connects once: the name, or the fault."""
+
+    def serve(waiting: socket.socket, name: str) -> None:
+        while True:
+            try:
+                accepted, _ = waiting.accept()
+            except OSError:  # it is over
+                return
+            with accepted:
+                accepted.sendall(name.encode())
+
+    def ask() -> str:
+        with client.socket(_family(target), socket.SOCK_STREAM) as sending:
+            sending.settimeout(5)
+            try:
+                sending.connect((target, published))
+                return sending.recv(100).decode()
+            except OSError as error:
+                return f"{type(error).__name__}: {error}"
+
+    with ThreadPoolExecutor(len(servers)) as pool, ExitStack() as opened:
+        for name, server in servers.items():
+            waiting = opened.enter_context(listening(server, port, _family(target)))
+            opened.callback(waiting.shutdown, socket.SHUT_RDWR)
+            pool.submit(serve, waiting, name)
+        yield ask
 
 
 def _connection(waiting: socket.socket, client: Netns, target: str, published: int, bind: str, seconds: float) -> str:

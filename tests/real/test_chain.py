@@ -211,6 +211,25 @@ def test_a_failing_member_is_taken_back(node: Node, binaries: str) -> None:
     assert mapped_port(node, pod) == "answered"
 
 
+@pytest.mark.skipif(not Path(SUBJECT, "portmap").is_file(), reason="portmap is not built")
+def test_a_port_is_handed_on(node: Node, binaries: str) -> None:
+    """Two pods of one chain ask for one port: the second waits, its CHECK passes, and it answers after the first's DEL."""
+    conf = chain(node, bridge(host_local(node.data_dir, "10.1.2.0/24"), isDefaultGateway=True, version=None),
+                 {"type": "portmap", "capabilities": {"portMappings": True}},
+                 runtimeConfig={"portMappings": [PORT]})  # fmt: skip
+    pods, results = [node.pod(), node.pod()], []
+    for pod in pods:
+        added = node.cni("chain", "ADD", conf, container=pod.container, netns=pod.path, binaries=binaries)
+        results.append(added.result)
+    assert f"held by net1/{pods[0].container}" in added.stderr
+    for pod, result in zip(pods, results, strict=True):
+        again = conf | {"prevResult": result}
+        assert node.cni("chain", "CHECK", again, container=pod.container, netns=pod.path, binaries=binaries).ok
+    for pod in pods:
+        assert mapped_port(node, pod) == "answered"
+        assert node.cni("chain", "DEL", conf, container=pod.container, netns=pod.path, binaries=binaries).ok
+
+
 @pytest.mark.parametrize(
     ("printed", "said"),
     [

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from node.configuration import host_local, port, portmap
 from node.deadline import eventually
 from node.namespace import Netns
 from node.plugin import SUBJECT
-from node.ports import answers, source
+from node.ports import answers, asking, source
 from node.topology import Node
 from node.traffic import reaches, tcp_source, udp_source
 
@@ -175,6 +176,28 @@ def test_host_ports_of_the_cri(node: Node) -> None:
             assert answers("tcp", two.netns, 80, node.outside, node.ADDRESS, 9000)
             two.remove()
             assert without_shared(nothing_left(node, before)) == without_shared(before)
+        finally:
+            containerd.close()
+
+
+def test_a_pod_is_replaced_before_its_end(node: Node) -> None:
+    """As kubelet does after a forced deletion: the new pod first, then the old one's end; the port is never silent."""
+    network = conflist(node, "1.0.0")
+    network["plugins"].append(portmap())
+    with tempfile.TemporaryDirectory(prefix="ctrd-") as folder, ThreadPoolExecutor(1) as pool:
+        containerd = Containerd(node, Path(folder), SUBJECT, network)
+        try:
+            old = CriPod(containerd, "web", port(8080))
+            new = CriPod(containerd, "web-again", port(8080))
+            with asking({"old": old.netns, "new": new.netns}, 80, node.outside, node.ADDRESS, 8080) as ask:
+                heard = [ask()]
+                ending = pool.submit(old.remove)
+                while not ending.done():
+                    heard.append(ask())
+                ending.result()
+                heard.append(ask())
+            assert set(heard) == {"old", "new"} and heard == sorted(heard, reverse=True), heard
+            new.remove()
         finally:
             containerd.close()
 

@@ -267,6 +267,54 @@ def test_portmap_that_died_in_del_is_completed_by_the_next(published: Chain, how
         assert node.snapshot() == before, where
 
 
+def _next_in_line(holder: Chain) -> Chain:
+    """Another pod that is to have the same ports."""
+    chain = wanted(holder.node, *PORTS, backend=holder.conflist["plugins"][1]["backend"])
+    chain.result = chain.call(0, "ADD").result
+    return chain
+
+
+@needs_portmap
+@pytest.mark.parametrize("how", DEATHS)
+def test_portmap_that_died_while_it_got_in_line(published: Chain, how: str) -> None:
+    """The holder answers, its CHECK passes, and DEL of the other leaves what was; so does its ADD, and then a DEL."""
+    node, waiting = published.node, _next_in_line(published)
+    assert published.portmap("ADD").ok
+    before = node.snapshot()
+    for where in _deaths(waiting, "ADD", how, lambda: None):
+        assert answers("tcp", published.pod, 80, node.outside, node.ADDRESS, 8080), where
+        checked = published.portmap("CHECK")
+        assert checked.ok, f"{where}: {checked.stdout}"
+        again = waiting.portmap("ADD")
+        assert again.ok, f"{where}: {again.stdout}"
+        checked = waiting.portmap("CHECK")
+        assert checked.ok, f"{where}: {checked.stdout}"
+        assert waiting.portmap("DEL", prev_result=False, netns="", runtimeConfig=None).ok, where
+        assert node.snapshot() == before, where
+
+
+@needs_portmap
+@pytest.mark.parametrize("how", DEATHS)
+def test_portmap_that_died_while_it_handed_on(published: Chain, how: str) -> None:
+    """Wherever DEL of the holder dies, one of the two answers; after the next DEL it is the one that waited."""
+    node, waiting = published.node, _next_in_line(published)
+
+    def line_up() -> None:
+        for verb, chain in (("DEL", waiting), ("ADD", published), ("ADD", waiting)):
+            outcome = chain.portmap(verb)
+            assert outcome.ok, outcome.stdout
+
+    for where in _deaths(published, "DEL", how, line_up):
+        found = [
+            answers("tcp", each.pod, 80, node.outside, node.ADDRESS, 8080, seconds=1) for each in (published, waiting)
+        ]
+        assert found.count(True) == 1, where
+        assert published.portmap("DEL", prev_result=False, netns="", runtimeConfig=None).ok, where
+        assert answers("tcp", waiting.pod, 80, node.outside, node.ADDRESS, 8080), where
+        checked = waiting.portmap("CHECK")
+        assert checked.ok, f"{where}: {checked.stdout}"
+
+
 @needs_portmap
 @pytest.mark.parametrize("backend", ["nftables", "iptables"])
 def test_the_whole_list_after_a_death(node: Node, backend: str) -> None:

@@ -25,20 +25,20 @@ GATEWAY, GATEWAY6 = "10.88.0.1", "2001:db8:88::1"
 Object = dict[str, Any]
 
 
-def network(node: Node, backend: str) -> Object:
-    """podman's usual network, with a second family."""
+def network(node: Node, backend: str, name: str = "podman", number: int = 88) -> Object:
+    """podman's usual network, with a second family; or another one."""
     routes = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
     below = bridge(
-        host_local(node.data_dir, "10.88.0.0/16", "2001:db8:88::/64", routes=routes),
+        host_local(node.data_dir, f"10.{number}.0.0/16", f"2001:db8:{number}::/64", routes=routes),
         version=None,
-        bridge="cni-podman0",
+        bridge=f"cni-{name}0",
         isGateway=True,
         ipMasq=True,
         hairpinMode=True,
     )
     del below["name"]
     behind = [portmap(backend=backend), {"type": "firewall"}, {"type": "tuning"}]
-    return conflist(below, *behind, name="podman", version="0.4.0")
+    return conflist(below, *behind, name=name, version="0.4.0")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -93,3 +93,25 @@ def test_podman_restarts_a_container_on_its_port(podman: Podman) -> None:
     assert source("tcp", again.netns, 80, node.outside, node.ADDRESS, 8080) == node.OUTSIDE
     again.remove()
     assert not answers("tcp", node, 80, node.outside, node.ADDRESS, 8080, seconds=0.3)
+
+
+def test_a_container_on_two_networks_has_its_port_on_either(podman: Podman) -> None:
+    """``run -p`` on two networks, then ``network disconnect`` of the first and ``network connect`` again."""
+    node = podman.node
+    plugin = next(each for each in podman.conflist["plugins"] if each["type"] == "portmap")
+    podman.add_network(network(node, plugin["backend"], "second", 89))
+    container = podman.run("-p", "8080:80", "--network", "podman,second")
+
+    def has_port() -> bool:
+        return answers("tcp", container.netns, 80, node, "127.0.0.1", 8080)
+
+    assert has_port()
+    podman("inspect", container.name)
+    for left, joined in (("podman", "podman"), ("second", "second"), ("podman", "podman")):
+        podman("network", "disconnect", left, container.name)
+        assert has_port(), f"without {left}"
+        podman("network", "connect", joined, container.name)
+        assert has_port(), f"with {joined} again"
+    container.remove()
+    assert "8080" not in node.run("iptables-save", "-t", "nat")
+    assert "pycni_hostports" not in node.run("nft", "list", "tables")

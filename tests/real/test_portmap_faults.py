@@ -69,7 +69,7 @@ def test_fault_a_changed_backend_leaks(node: Node) -> None:
 def test_fault_a_failed_add_leaks(node: Node, backend: str) -> None:
     """The last of several mappings cannot be had: the first ones are taken back."""
     publish(node, port(8080), backend=backend)
-    chain = wanted(node, port(8070), port(8080), backend=backend)
+    chain = wanted(node, port(8070), port(8080), backend=backend, conflict="refuse")
     chain.result = chain.call(0, "ADD").result
     before = node.snapshot()
     assert not chain.portmap("ADD").ok
@@ -306,11 +306,15 @@ def test_corner_7_a_prefix_is_no_host_ip(node: Node) -> None:
 @beyond("the earlier one wins, in silence")
 @both_backends
 def test_corner_8_two_containers_with_one_host_port(node: Node, backend: str) -> None:
-    """The second is told of the first."""
+    """The second names the first, and has the port when that one goes; or it is refused."""
     first = publish(node, port(8080), backend=backend)
-    outcome = wanted(node, port(8080), backend=backend).try_add()
+    outcome = wanted(node, port(8080), backend=backend, conflict="refuse").try_add()
     assert first.pod.container in outcome.error["msg"]
+    second = publish(node, port(8080), backend=backend)
+    assert first.pod.container in second.said
     assert serves(first, 8080)
+    first.remove()
+    assert serves(second, 8080)
 
 
 def test_corner_9_the_jump_to_masq_stands_before_bridges(node: Node) -> None:

@@ -219,7 +219,7 @@ def test_the_same_conditions_are_the_same_however_iptables_prints_them(
     """Of two pods of one configuration the second is refused, and nothing is left of it; CHECK of the first passes."""
     keys: Object = {"backend": "iptables", "conditionsV4": words, "subnets": [SUBNET], "guardLocalnet": False}
     first = publish(node, port(8080), binaries=GO_PORTMAP if maker == "Go" else {"bridge": DIST}, **keys)
-    second = wanted(node, port(8080), binaries={"bridge": DIST}, **keys)
+    second = wanted(node, port(8080), binaries={"bridge": DIST}, conflict="refuse", **keys)
     second.result = second.call(0, "ADD").result
     before = saved(node)
     for chain in (first, second):

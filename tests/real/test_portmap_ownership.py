@@ -101,14 +101,14 @@ WILD4, WILD6, HERE, THERE, HERE6 = "0.0.0.0", "::", Node.ADDRESS, GATEWAY, Node.
 )
 @both_backends
 def test_a_port_of_a_living_pod_is_refused(shared: Shared, backend: str, held: str, asked: str) -> None:
-    """Same protocol, overlapping addresses: both owners are named, nothing changes, the first goes on serving."""
+    """By ``"conflict": "refuse"``: both owners are named, nothing changes, the first goes on serving."""
     first, second = shared(backend)
     node = first.node
     first.capabilities["portMappings"] = [port(8080, ip=held)]
     second.capabilities["portMappings"] = [port(8080, ip=asked), port(8099)]
     assert first.portmap("ADD").ok
     before = node.snapshot()
-    error = second.portmap("ADD").error
+    error = second.portmap("ADD", conflict="refuse").error
     assert node.snapshot() == before
     said = f"{error['msg']} {error.get('details', '')}"
     for part in (first.pod.container, second.pod.container, "8080", "net1", "net2"):
@@ -150,7 +150,7 @@ def test_what_does_not_overlap_is_not_refused(shared: Shared, backend: str, held
 def test_one_taken_port_of_several_fails_the_whole(node: Node, backend: str) -> None:
     """No part of the mappings is made when the last of them is refused."""
     first = publish(node, port(8080), backend=backend)
-    second = wanted(node, port(8070), port(8071, 80, "udp"), port(8080), backend=backend)
+    second = wanted(node, port(8070), port(8071, 80, "udp"), port(8080), backend=backend, conflict="refuse")
     second.result = second.call(0, "ADD").result
     before = node.snapshot()
     assert not second.portmap("ADD").ok
@@ -167,7 +167,7 @@ def test_a_port_of_the_other_backend_is_refused_too(node: Node, held_by: str, as
     second = wanted(node, port(8080), name="net2", link="br2", subnets=["10.2.0.0/24"], backend=asked_by)
     second.result = second.call(0, "ADD").result
     before = node.snapshot()
-    said = str(second.portmap("ADD").error)
+    said = str(second.portmap("ADD", conflict="refuse").error)
     assert first.pod.container in said and second.pod.container in said
     assert node.snapshot() == before
     assert serves(first, 8080)
@@ -183,7 +183,7 @@ def test_an_equal_address_in_another_network_is_no_death(node: Node, backend: st
     assert second.address == first.address
     before = node.snapshot()
     for asked in BACKENDS:
-        assert first.pod.container in second.portmap("ADD", backend=asked).error["msg"]
+        assert first.pod.container in second.portmap("ADD", backend=asked, conflict="refuse").error["msg"]
     assert node.snapshot() == before
     assert serves(first, 8080)
 
@@ -195,7 +195,7 @@ def test_a_pod_behind_a_bridge_that_is_down_keeps_its_ports(node: Node, binaries
     """No route leads to it, and it lives: whoever asks for its port is refused, and it serves when the bridge is up again."""
     made = {"bridge": binaries, "portmap": binaries}
     first = publish(node, port(8080), link="br1", subnets=[SUBNET], backend="iptables", binaries=made)
-    young: Object = {"name": "net2", "link": "br2", "subnets": ["10.2.0.0/24"], "backend": asked}
+    young: Object = {"name": "net2", "link": "br2", "subnets": ["10.2.0.0/24"], "backend": asked, "conflict": "refuse"}
     for command in ("link set br1 down", "route add 10.1.0.0/24 dev uplink"):
         node.ip(command)
         error = wanted(node, port(8080), **young).try_add().error
@@ -208,7 +208,7 @@ def test_a_pod_behind_a_bridge_that_is_down_keeps_its_ports(node: Node, binaries
 @both_backends
 def test_of_many_at_once_one_gets_the_port(node: Node, backend: str) -> None:
     """Eight pods ask for one port at the same moment: one has it and serves, seven are refused."""
-    chains = [wanted(node, port(8080), port(9000 + number), backend=backend) for number in range(8)]
+    chains = [wanted(node, port(8080), port(9000 + number), backend=backend, conflict="refuse") for number in range(8)]
     for chain in chains:
         chain.result = chain.call(0, "ADD").result
     with ThreadPoolExecutor(8) as pool:

@@ -177,6 +177,8 @@ def test_a_runtime_config_that_is_no_object(node: Untouched, runtime: Any) -> No
         ({"backend": "ipchains"}, ['unrecognized backend "ipchains"']),
         ({"backend": ""}, ['unrecognized backend ""']),
         ({"backend": "NFTABLES"}, ["unrecognized backend"]),
+        ({"conflict": "wait"}, ['unrecognized conflict "wait"', "queue or refuse"]),
+        ({"conflict": ""}, ['unrecognized conflict ""']),
         ({"markMasqBit": -1}, ["MasqMarkBit must be between 0 and 31"]),
         ({"markMasqBit": 32}, ["MasqMarkBit must be between 0 and 31"]),
         ({"markMasqBit": 5, "externalSetMarkChain": "X"}, ["Cannot specify externalSetMarkChain and markMasqBit"]),
@@ -224,6 +226,7 @@ def test_options_that_contradict(node: Untouched, verb: str, keys: Object, words
         {"conditionsV4": [5]},
         {"conditionsV6": {"s": 1}},
         {"guardLocalnet": "yes"},
+        {"conflict": True},
     ],
     ids=str,
 )

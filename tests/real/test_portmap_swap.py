@@ -78,7 +78,7 @@ def test_pods_of_go_keep_their_ports_and_our_del_removes_them(node: Node, backen
 def test_every_protocols_port_of_a_go_pod_is_seen(node: Node, protocol: str) -> None:
     """However iptables has the kernel match it: a living pod of Go's keeps it."""
     old = publish(node, port(8080, protocol=protocol), binaries=GOS)
-    young = wanted(node, port(8080, protocol=protocol), binaries=OURS)
+    young = wanted(node, port(8080, protocol=protocol), binaries=OURS, conflict="refuse")
     assert old.pod.container in young.try_add().error["msg"]
 
 
@@ -100,18 +100,22 @@ def test_our_del_of_a_go_pod_needs_nothing(node: Node, backend: str, told: str) 
 
 @both_backends
 def test_a_port_of_a_go_pod_is_taken_and_freed(node: Node, backend: str) -> None:
-    """A living pod of Go's holds its port against ours, or at least goes on answering; after its DEL ours has it."""
-    old = publish(node, port(8080), binaries=GOS, backend=backend)
-    young = wanted(node, port(8080), binaries=OURS, backend=backend)
-    outcome = young.try_add()
-    if outcome.ok:
-        pytest.fail("the port of a living pod was given away")
-    assert answers("tcp", old.pod, 80, node.outside, node.ADDRESS, 8080)
-    for each in young.delete():
-        assert each.ok
-    old.remove(binaries=OURS)
-    young.add()
-    assert answers("tcp", young.pod, 80, node.outside, node.ADDRESS, 8080)
+    """A living pod of Go's goes on answering, ours waits and says so; both CHECKs pass; after either's DEL ours has it."""
+    for removed_by in (OURS, GOS):
+        old = publish(node, port(8080), binaries=GOS, backend=backend)
+        young = publish(node, port(8080), binaries=OURS, backend=backend)
+        assert old.pod.container in young.said and "next in line" in young.said, young.said
+        for target in (node.ADDRESS, node.ADDRESS6):
+            assert answers("tcp", old.pod, 80, node.outside, target, 8080)
+        assert answers("tcp", old.pod, 80, node, "127.0.0.1", 8080)
+        for chain in (old, young):
+            checked = chain.portmap("CHECK", binaries=OURS, guardLocalnet=False)
+            assert checked.ok, checked.stdout
+        old.remove(binaries=removed_by)
+        for target in (node.ADDRESS, node.ADDRESS6):
+            assert answers("tcp", young.pod, 80, node.outside, target, 8080)
+        assert answers("tcp", young.pod, 80, node, "127.0.0.1", 8080)
+        young.remove(binaries=OURS)
 
 
 # pods that 1.6 to 1.9 published by nftables
@@ -502,7 +506,7 @@ def test_a_port_is_seen_however_iptables_writes_it(node: Node, program: str) -> 
         ("-A", "CNI-HOSTPORT-DNAT", *entry, "-m", "multiport", "--dports", "8080", "-j", "CNI-DN-x"),
     ):
         node.run(program, "-t", "nat", *words)
-    refused = wanted(node, port(8080))
+    refused = wanted(node, port(8080), conflict="refuse")
     refused.result = refused.call(0, "ADD").result
     outcome = refused.portmap("ADD")
     assert outcome.code == 101 and "net1/other" in outcome.error["msg"]

@@ -165,7 +165,7 @@ def _target(version: int = 4) -> Target:
 
 def _said(**keys: object) -> Settings:
     found: dict[str, object] = {"snat": False, "masqAll": False, "markMasqBit": None, "externalSetMarkChain": None}
-    found |= {"conditionsV4": [], "conditionsV6": [], "guardLocalnet": False}
+    found |= {"conditionsV4": [], "conditionsV6": [], "guardLocalnet": False, "conflict": "queue"}
     return Settings(found | keys, "iptables", [Mapping("tcp", 8080, 80)])
 
 

@@ -25,11 +25,14 @@ class Cut(Exception):
     """The process ended here."""
 
 
-def _ports(container: str, first: int, count: int, address: str = "10.1.2.5") -> HostPorts:
+def _ports(container: str, first: int, count: int, address: str = "10.1.2.5", *, refuse: bool = False) -> HostPorts:
     mappings = [Mapping("tcp", first + number, 80) for number in range(count)]
-    targets = [Target(Prefix.parse(f"{address}/24"), mappings), Target(Prefix.parse("fd00::5/64"), mappings)]
+    targets = [
+        Target(Prefix.parse(f"{address}/24"), mappings),
+        Target(Prefix.parse(f"fd00::{address[-1]}/64"), mappings),
+    ]
     owned = Owned.wanted(targets, True, False, "lo")
-    return HostPorts(Attachment("net1", container, "eth0"), Rtnl(), lambda text: None, owned)
+    return HostPorts(Attachment("net1", container, "eth0"), Rtnl(), lambda text: None, owned, refuse=refuse)
 
 
 @pytest.fixture
@@ -106,5 +109,54 @@ def test_a_port_that_is_refused_after_a_first_batch_takes_that_back(
     before = empty.nft()
     cut(0, None)
     with pytest.raises(Refused):
-        _ports("ctr1", 1000, 60).make()
+        _ports("ctr1", 1000, 60, refuse=True).make()
     assert empty.nft() == before
+
+
+@pytest.mark.parametrize("first", [1000, 1030])
+def test_ports_in_line_are_out_of_line_wherever_the_work_was_cut(
+    empty: Netns, cut: Callable[[int, "Exception | None"], list[int]], first: int
+) -> None:
+    """Another container has some of the ports, and keeps them."""
+    _ports("other", first, 30, "10.1.2.6").make()
+    before = empty.nft()
+    batches = cut(0, None)
+    _ports("ctr1", 1000, 60).make()
+    adds = len(batches)
+    _ports("ctr1", 1000, 60).compare()
+    _ports("ctr1", 1, 1).remove()
+    assert empty.nft() == before
+    for number in range(1, adds + 1):
+        cut(number, Cut())
+        with pytest.raises(Cut):
+            _ports("ctr1", 1000, 60).make()
+        cut(0, None)
+        _ports("ctr1", 1, 1).remove()
+        assert empty.nft() == before, f"cut at batch {number} of ADD"
+
+
+def test_ports_are_handed_on_in_the_end_wherever_the_holders_end_was_cut(
+    empty: Netns, cut: Callable[[int, "Exception | None"], list[int]]
+) -> None:
+    """DEL again gives whoever is in line what the first DEL did not come to."""
+    _ports("ctr1", 1000, 60, "10.1.2.6").make()
+    alone = empty.nft()
+    _ports("ctr1", 1, 1).remove()
+    _ports("other", 1000, 60).make()
+    _ports("ctr1", 1000, 60, "10.1.2.6").make()
+    batches = cut(0, None)
+    _ports("other", 1, 1).remove()
+    removals = len(batches)
+    assert empty.nft() == alone
+    for number in range(1, removals + 1):
+        cut(0, None)
+        _ports("ctr1", 1, 1).remove()
+        _ports("other", 1000, 60).make()
+        _ports("ctr1", 1000, 60, "10.1.2.6").make()
+        cut(number, Cut())
+        with pytest.raises(Cut):
+            _ports("other", 1, 1).remove()
+        cut(0, None)
+        _ports("other", 1, 1).remove()
+        _ports("ctr1", 1000, 60, "10.1.2.6").compare()
+        assert empty.nft() == alone, f"cut at batch {number} of DEL"

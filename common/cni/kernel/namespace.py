@@ -114,6 +114,16 @@ class Namespace:
                 self._rtnl = Rtnl()
         return self._rtnl
 
+    @property
+    def inode(self) -> int:
+        """The number of the namespace in /proc; another one may have it later."""
+        return os.fstat(self.fd).st_ino
+
+    @property
+    def cookie(self) -> int:
+        """The number that no other namespace gets before the next boot; 0 before Linux 5.14."""
+        return self.rtnl.cookie
+
     def addresses_beside(self, ifname: str) -> "set[Address]":
         """The addresses of the container's other interfaces, without loopback ones: other attachments'."""
         return {

@@ -139,6 +139,14 @@ class Netlink:
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0
 
+    @property
+    def cookie(self) -> int:
+        """The number of the socket's namespace that no other gets (SO_NETNS_COOKIE); 0 before Linux 5.14."""
+        try:
+            return int(struct.unpack("=Q", self._socket.getsockopt(SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
+        except OSError:
+            return 0
+
     def close(self) -> None:
         """Give the descriptor back."""
         if self._protocol == NETFILTER:

@@ -124,6 +124,9 @@ def _hand_back(dry: bool) -> int:
         if one.death:
             _say(f"cni-handback: {one.comment}: {one.death}: it is dead, and not handed back")
     faults = [fault for fault in [one.fault() for one in every] + [one.fault for one in guarded] if fault]
+    for one in every:
+        if one.overtakes:
+            _say(f"cni-handback: {one.attachment} gets the port that {one.overtakes} has: each waits for the other")
     for fault in faults:
         _say(f"cni-handback: {fault}")
     if faults:

@@ -1,5 +1,7 @@
 """What our tables hold: every attachment with its ports and its masqueraded addresses, as Go's plugins need it."""
 
+from itertools import pairwise
+
 from cni import masquerade
 from cni.address import Address, Prefix
 from cni.kernel import nftables
@@ -8,7 +10,15 @@ from cni.names import Attachment
 from cni_portmap import layout
 from cni_portmap.change import Change
 from cni_portmap.owned import EVERYWHERE, Entry, Owned
+from cni_portmap.places import key_of, load
 from cni_portmap.settings import NAMES, TABLE, Mapping, Settings, Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cni_portmap.line import Place
+    from cni_portmap.places import Key
 
 
 class Living:
@@ -21,6 +31,8 @@ class Living:
         self.owned = Owned()
         self.masqueraded: list[Prefix] = []
         self.death = ""
+        # another that has a port which this one waits for, and is written after it all the same
+        self.overtakes = ""
 
     def look(self, rtnl: Rtnl) -> None:
         """Note why the container does not live any more, as far as its link tells."""
@@ -80,7 +92,7 @@ def attachment_of(link: str, comment: str, rtnl: Rtnl) -> Attachment | None:
 def living() -> list[Living]:
     """Every attachment that has ports or is masqueraded."""
     kernel, rtnl = nftables.here(), Rtnl()
-    change = Change(kernel, rtnl, lambda line: None)
+    change = Change(kernel, rtnl)
     found: dict[str, Living] = {}
     for link, comment in layout.attachments(kernel).owners().items():
         one = found.setdefault(link, Living(link, comment, rtnl))
@@ -92,4 +104,37 @@ def living() -> list[Living]:
             one.masqueraded += map(masquerade.prefix_of, records.of(link))
     for one in found.values():
         one.look(rtnl)
-    return [found[link] for link in sorted(found)]
+    return _in_order([found[link] for link in sorted(found)], load(kernel, _entries(found.values()), whole=True))
+
+
+def _entries(every: "Iterable[Living]") -> list[Entry]:
+    return [entry for one in every for entry in one.owned.entries]
+
+
+def _in_order(every: list[Living], places: "dict[Key, Place]") -> list[Living]:
+    """Whoever has a port before those who wait for it: of iptables' rules the first one counts.
+
+    Two may wait for each other's ports only if one of them was added again with more ports; then one port changes
+    hands, which ``command`` reports.
+    """
+    by_comment = {one.comment: one for one in every}
+    later: dict[str, set[str]] = {one.comment: set() for one in every}
+    recorded: dict[Key, list[str]] = {}
+    for one in every:
+        for entry in one.owned.entries:
+            recorded.setdefault(key_of(entry), []).append(one.comment)
+    for key, place in places.items():
+        # one that lost its port to another still has it recorded: it comes last
+        known = [*(claim.comment for claim in place.in_order()), *recorded[key]]
+        order = [comment for comment in dict.fromkeys(known) if comment in by_comment]
+        for first, second in pairwise(order):
+            later[second].add(first)
+    found: dict[str, Living] = {}
+    while len(found) < len(by_comment):
+        left = [one for one in every if one.comment not in found]
+        free = next((one for one in left if later[one.comment] <= found.keys()), None)
+        if free is None:
+            free = left[0]
+            free.overtakes = min(later[free.comment] - found.keys())
+        found[free.comment] = free
+    return list(found.values())

@@ -1,7 +1,8 @@
 """Host ports that containers hold in Go's layouts, in iptables' chains or in its tables ``cni_hostport``.
 
-Ours come first in the packet's path, so without this a container of Go's would lose its port silently; and what such a
-container has is CHECK's to find. Nothing is listed unless one of Go's chains or tables is there, which is while pods of
+Theirs come first in the packet's path: a container of ours that asks for such a port waits behind them, and answers when
+they go. What is left of a dead one would take its packets for ever, so it goes. CHECK finds what a container has there.
+Nothing is listed unless one of Go's chains or tables is there, which is while pods of
 Go's plugins, or of our iptables backend, run.
 """
 
@@ -10,10 +11,12 @@ from cni.errors import CheckFailed
 from cni.kernel import iptables
 from cni.kernel.compat import compared, loaded
 from cni.kernel.nftables import Nftables
+from cni.names import Attachment
 from cni_portmap import chains
 from cni_portmap.go_rules import Listed, Seen
-from cni_portmap.go_tables import TABLE
-from cni_portmap.holder import go_death, take_over
+from cni_portmap.go_tables import TABLE, GoTables
+from cni_portmap.holder import go_death, refusal, taken_over, waits
+from cni_portmap.iptables_release import Removal
 from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from cni.kernel.rtnl import Rtnl
-    from cni.names import Attachment
     from cni_portmap.owned import Entry
 
 _LEGACY = "iptables-legacy"
@@ -30,17 +32,41 @@ _LEGACY = "iptables-legacy"
 _ENTERED = ("hostip_hostports", "hostports")
 
 
-def refuse(
-    kernel: Nftables, rtnl: "Rtnl", attachment: "Attachment", entries: "list[Entry]", say: "Callable[[str], None]"
-) -> None:
-    """Raise ``Refused`` if another container that lives, or may, holds one of these ports there, naming both."""
+def held(
+    kernel: Nftables,
+    rtnl: "Rtnl",
+    attachment: "Attachment",
+    entries: "list[Entry]",
+    refuse: bool,
+    say: "Callable[[str], None]",
+) -> "list[Entry]":
+    """The entries whose port another container that lives, or may, holds there; with ``refuse`` raises ``Refused``.
+
+    What dead ones have of these ports is removed.
+    """
+    found: list[Entry] = []
+    lines: dict[str, None] = {}
+    dead: dict[tuple[str, str, str], tuple[Claim, Entry, str]] = {}
     for version in iptables.FAMILIES:
         mine = [entry for entry in entries if entry.version == version]
         for claim in _claims(kernel, version, mine):
             for entry in mine:
-                if not claim.is_of(attachment) and claim.overlaps(entry):
-                    why = go_death(rtnl, claim.owner, claim.address, attachment, entry.address)
-                    take_over(entry, claim.name, attachment, why, say)
+                if claim.is_of(attachment) or not claim.overlaps(entry):
+                    continue
+                why = go_death(rtnl, claim.owner, claim.address, attachment, entry.address)
+                if why:
+                    dead[claim.table, claim.place, str(claim.address)] = claim, entry, why
+                elif refuse and not claim.is_of_container(attachment.container):
+                    raise refusal(entry, claim.name, attachment)
+                elif entry not in found:
+                    found.append(entry)
+                    lines[waits(entry, claim.name, attachment, 1)] = None
+    for claim, entry, why in dead.values():
+        claim.remove(say)
+        lines[taken_over(entry, claim.name, attachment, why)] = None
+    for line in lines:
+        say(line)
+    return found
 
 
 def compare(kernel: Nftables, attachment: "Attachment", entries: "list[Entry]") -> bool:
@@ -90,7 +116,7 @@ def _is_entered(kernel: Nftables, version: int, table: str) -> bool:
 class Claim:
     """A port of the node that a rule translates, whose it is, and where it leads to."""
 
-    __slots__ = ("_hosts", "_place", "_ports", "_protocol", "address", "name", "owner", "port", "table")
+    __slots__ = ("_hosts", "_ports", "_protocol", "address", "name", "owner", "place", "port", "table")
 
     def __init__(
         self,
@@ -104,9 +130,9 @@ class Claim:
 
         No addresses of the node stand for all. ``address`` and ``port`` are the container's.
         """
-        self.table, self._place = place
+        self.table, self.place = place
         self.owner = owner
-        self.name = f"container {self._place}" if self.table == TABLE else "/".join(owner or ("?", self._place))
+        self.name = f"container {self.place}" if self.table == TABLE else "/".join(owner or ("?", self.place))
         self._protocol, self._ports, self._hosts = match
         self.address = address
         self.port = port
@@ -114,8 +140,20 @@ class Claim:
     def is_of(self, attachment: "Attachment") -> bool:
         """Whether it is the attachment's container's."""
         if self.table == TABLE:
-            return self._place == attachment.container
-        return self._place == chains.chain_name(attachment.network, attachment.container)
+            return self.place == attachment.container
+        return self.place == chains.chain_name(attachment.network, attachment.container)
+
+    def is_of_container(self, container: str) -> bool:
+        """Whether it is this container's, in whatever network."""
+        return self.place == container if self.table == TABLE else self.owner is not None and self.owner[1] == container
+
+    def remove(self, say: "Callable[[str], None]") -> None:
+        """Take away what the container has; its owner is known to be dead."""
+        if self.table == TABLE:
+            GoTables(Attachment("", self.place, ""), None, lambda: [self.address]).remove()
+        elif self.owner is not None:
+            comment = chains.comment(Attachment(*self.owner, ""))
+            Removal(self.place, comment, set, say).everything()
 
     def _same_port(self, entry: "Entry") -> bool:
         return entry.host_port in self._ports and NAMES.get(entry.protocol) == self._protocol

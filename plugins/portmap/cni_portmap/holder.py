@@ -2,31 +2,41 @@
 
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, Refused
-from cni.kernel.nftables import Element, Nftables
-from cni.names import ALIAS_MAX, Attachment, beginning, interface_fault, is_alias
+from cni.kernel.nftables import Nftables
+from cni.names import ALIAS_MAX, COMMENT_MAX, Attachment, beginning, interface_fault, is_alias
 from cni_portmap import layout
 from cni_portmap.owned import Owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence, Set
 
     from cni.address import Prefix
     from cni.kernel.rtnl import Link, Rtnl
     from cni.result import Interface
+    from cni_portmap.line import Claim
 
 _REUSED = "its address was given to the new one"
 
 
-def take_over(port: object, owner: str, attachment: Attachment, why: str, say: "Callable[[str], None]") -> None:
-    """Tell ``why`` the owner of a port is dead and who has it now; raises ``Refused``, naming both, for one that lives."""
-    if not why:
-        raise Refused(
-            f"{port} is held by {owner}, and asked for by {attachment}",
-            "remove the other container, or choose another port",
-            ADDRESS_TAKEN,
-        )
-    say(f"portmap: {attachment} takes {port} over from {owner}: {why}")
+def refusal(port: object, owner: str, attachment: Attachment, remedy: str = "") -> Refused:
+    """The error for a port of an owner that lives, naming both."""
+    return Refused(
+        f"{port} is held by {owner}, and asked for by {attachment}",
+        remedy or "remove the other container, or choose another port",
+        ADDRESS_TAKEN,
+    )
+
+
+def taken_over(port: object, owner: str, attachment: Attachment, why: str) -> str:
+    """The line for operators about a port of an owner that is dead; ``why`` says how that is known."""
+    return f"portmap: {attachment} takes {port} over from {owner}: {why}"
+
+
+def waits(port: object, owner: str, attachment: Attachment, position: int) -> str:
+    """The line for operators about a port of an owner that lives."""
+    place = "is next in line" if position == 1 else f"is number {position} in line"
+    return f"portmap: {port} is held by {owner}; {attachment} {place}, and answers when that one is gone"
 
 
 def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "Rtnl") -> str:
@@ -42,7 +52,9 @@ def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "
         link = None if interface_fault(name) else rtnl.link(name)
         if link is not None and link.kind == "veth":
             return name
-    return ""
+    # a result of 0.2.0 names no link
+    derived = rtnl.link(attachment.link)
+    return attachment.link if derived is not None and derived.alias == attachment.alias else ""
 
 
 def go_death(
@@ -100,40 +112,81 @@ def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Addre
     return True
 
 
-def death(kernel: Nftables, rtnl: "Rtnl", element: Element, attachment: Attachment, addresses: "set[bytes]") -> str:
-    """Why the holder of an element of our table does not live any more; the empty text if it does, or may.
+class Lives:
+    """Which attachments of our table are dead: each is looked at once."""
 
-    ``addresses`` are those of the attachment that wants it: its network's IPAM gave them, so nobody else there has them.
-    """
-    length = 4 if len(element.data) == 8 else 16
-    if element.data[:length] in addresses and element.comment.partition("/")[0] == attachment.network:
-        return _REUSED
-    link, alias = _owner(kernel, element.comment)
-    if not link:
-        return "there is no record of it"
-    told = layout.attachments(kernel).of(link)
-    name = Owned.told(told[0])[0] if told else ""
-    if not name:
+    def __init__(self, kernel: Nftables, rtnl: "Rtnl", asking: bytes = b"") -> None:
+        """``asking`` is the identity of the namespace of the container that asks for a port."""
+        self._kernel = kernel
+        self._rtnl = rtnl
+        self._asking = asking
+        self._known: dict[str, str] = {}
+
+    def death(self, claim: "Claim", attachment: Attachment | None = None, given: "Set[bytes]" = frozenset()) -> str:
+        """Why the owner of a claim does not live any more; the empty text if it does, or may.
+
+        ``given`` are the addresses of the ``attachment`` that asks: its network's IPAM gave them, so nobody else there
+        has them.
+        """
+        network = claim.comment.partition("/")[0]
+        if attachment is not None and claim.entry.address.packed in given and network == attachment.network:
+            return _REUSED
+        if claim.comment not in self._known:
+            self._known[claim.comment] = self._look(claim)
+        return self._known[claim.comment]
+
+    def is_of(self, comment: str, container: str) -> bool:
+        """Whether an attachment is of this container, in whatever network."""
+        parts = comment.split("/")
+        if len(parts) == 3 and len(comment.encode()) < COMMENT_MAX:
+            return parts[1] == container
+        # a comment that may have been cut: the link's alias is longer
+        name = self._owner(comment, "")[0]
+        link = self._rtnl.link(name) if name else None
+        parts = (link.alias if link is not None else "").split("/")
+        return len(parts) == 3 and parts[1] == container
+
+    def _look(self, claim: "Claim") -> str:
+        link, alias = self._owner(claim.comment, claim.link)
+        if not link:
+            return "there is no record of it"
+        records = layout.attachments(self._kernel).of(link)
+        name = Owned.told(records[0])[0] if records else ""
+        if not name:
+            return self._namespace_gone(link)
+        found = self._rtnl.link(name)
+        if found is None:
+            return f"its link {name} is gone"
+        if found.alias.count("/") == 2 and alias and found.alias != alias:
+            return f"its link {name} is that of {found.alias} by now"
         return ""
-    found = rtnl.link(name)
-    if found is None:
-        return f"its link {name} is gone"
-    if found.alias.count("/") == 2 and alias and found.alias != alias:
-        return f"its link {name} is that of {found.alias} by now"
-    return ""
 
+    def _namespace_gone(self, link: str) -> str:
+        """Where no link of the node tells: whether the container's namespace is gone for certain."""
+        records = layout.namespaces(self._kernel).of(link)
+        if not records:
+            return ""
+        from cni.kernel.nsid import Peers
 
-def _owner(kernel: Nftables, comment: str) -> tuple[str, str]:
-    """Link name and alias of the attachment that a comment tells; empty where it has no record."""
-    mappings = [layout.mappings(kernel, version) for version in layout.FAMILIES]
-    parts = comment.split("/")
-    if len(parts) == 3:
-        owner = Attachment(*parts)
-        if owner.comment == comment and any(records.of(owner.link) for records in mappings):
-            return owner.link, owner.alias
-    # a comment that was too long to tell its attachment: only its record does
-    for records in mappings:
-        for link, told in records.owners().items():
-            if told == comment:
-                return link, ""
-    return "", ""
+        peers = Peers()
+        try:
+            return "its network namespace is gone" if peers.is_gone(b"".join(records[0]), self._asking) else ""
+        finally:
+            peers.close()
+
+    def _owner(self, comment: str, link: str) -> tuple[str, str]:
+        """Link name and alias of the attachment that a comment names; empty where it has no record."""
+        mappings = [layout.mappings(self._kernel, version) for version in layout.FAMILIES]
+        parts = comment.split("/")
+        if len(parts) == 3:
+            owner = Attachment(*parts)
+            if owner.comment == comment and any(records.of(owner.link) for records in mappings):
+                return owner.link, owner.alias
+        if link and any(records.of(link) for records in mappings):
+            return link, ""
+        # a comment that was too long to name its attachment: only its record does
+        for records in mappings:
+            for name, named in records.owners().items():
+                if named == comment:
+                    return name, ""
+        return "", ""

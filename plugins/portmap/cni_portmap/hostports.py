@@ -2,7 +2,7 @@
 
 from errno import EEXIST, ENOENT
 
-from cni.errors import CheckFailed, InvalidConfig, Refused
+from cni.errors import CheckFailed, InvalidConfig
 from cni.kernel import nftables
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
@@ -11,7 +11,9 @@ from cni.undecided import compared, legacy_alone, mark_legacy, unmark_legacy
 from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
 from cni_portmap.layout import TABLE, WHERE
+from cni_portmap.line import Claim
 from cni_portmap.owned import PLAIN, Owned, group_of, named, source_set
+from cni_portmap.places import key_of, load
 from cni_portmap.settings import MASQ_BIT
 
 TYPE_CHECKING = False
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 class HostPorts(Effect):
     """The host ports of one attachment, in nftables."""
 
-    __slots__ = ("bit", "owned", "rtnl", "say")
+    __slots__ = ("bit", "owned", "refuse", "rtnl", "say")
 
     def __init__(
         self,
@@ -35,13 +37,18 @@ class HostPorts(Effect):
         say: "Callable[[str], None]",
         owned: Owned | None = None,
         bit: int = MASQ_BIT,
+        refuse: bool = False,
     ) -> None:
-        """``owned`` is what is wanted; None on DEL and GC. ``bit`` is markMasqBit, see ``cni.undecided``."""
+        """``owned`` is what is wanted; None on DEL and GC. ``bit`` is markMasqBit, see ``cni.undecided``.
+
+        ``refuse`` a port that another container has.
+        """
         super().__init__(attachment)
         self.bit = bit
         self.rtnl = rtnl
         self.say = say
         self.owned = owned or Owned()
+        self.refuse = refuse
 
     def identify(self, attachment: "Attachment") -> str:
         """The attachment's link name."""
@@ -50,22 +57,21 @@ class HostPorts(Effect):
     def make(self) -> None:
         """Repeatable: what the attachment had is replaced in the same transaction. Raises ``Refused`` for a taken port."""
         kernel, thorough, partly = nftables.here(), False, False
+        attempt: Change | None = None
 
         def change() -> None:
-            nonlocal thorough, partly
+            nonlocal thorough, partly, attempt
+            if partly:  # elements of that attempt are found by its records, which the next one replaces
+                Change(kernel, self.rtnl).remove(self.identity)
+            attempt = Change(kernel, self.rtnl, self.owned.namespace)
             try:
-                attempt = Change(kernel, self.rtnl, self.say)
-                attempt.make(self.attachment, self.owned, thorough, self.bit, legacy)
+                attempt.make(self.attachment, self.owned, thorough, self.refuse, (self.bit, legacy))
             except NftablesError as error:
                 partly = partly or error.partly
                 thorough = thorough or partly or error.errno in (EEXIST, ENOENT)
                 raise
-            except Refused:
-                if partly:
-                    Change(kernel, self.rtnl, self.say).remove(self.identity)
-                raise
 
-        go_claims.refuse(kernel, self.rtnl, self.attachment, self.owned.entries, self.say)
+        held = go_claims.held(kernel, self.rtnl, self.attachment, self.owned.entries, self.refuse, self.say)
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _judge(unknown)
@@ -76,7 +82,11 @@ class HostPorts(Effect):
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _tell_nft(unknown)
-        flows.after_add(self.owned.entries, self.rtnl, self.say)
+        assert attempt is not None  # noqa: S101
+        for line in dict.fromkeys(attempt.lines):
+            self.say(line)
+        flows.after_delete(attempt.released, self.say)
+        flows.after_add([entry for entry in attempt.answered if entry not in held], self.rtnl, self.say)
 
     def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
         """Family, group and words of the conditions that no jump has yet."""
@@ -93,9 +103,8 @@ class HostPorts(Effect):
         kernel = nftables.here()
         recorded = bool(layout.attachments(kernel).of(self.attachment.link))
         if not recorded and go_claims.compare(kernel, self.attachment, self.owned.entries):
-            _compare_owners(kernel, self.attachment, self.owned)
-        else:
-            _compare(kernel, self.attachment, self.owned)
+            return
+        _compare(kernel, self.attachment, self.owned)
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have records."""
@@ -110,7 +119,7 @@ class HostPorts(Effect):
 
         def change() -> None:
             nonlocal released, last
-            attempt = Change(kernel, self.rtnl, self.say)
+            attempt = Change(kernel, self.rtnl)
             last = attempt.remove(identity)
             released = attempt.released
 
@@ -185,15 +194,7 @@ def _tell_nft(unknown: "list[tuple[int, str, str]]") -> None:
 
 def _compare(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
     _compare_chains(kernel, wanted)
-    for name, elements in wanted.mapped().items():
-        found = kernel.elements_of(INET, TABLE, name, list(elements))
-        for entry, element in zip(elements.values(), found, strict=True):
-            if element is None:
-                raise CheckFailed(f"{WHERE}: {entry} of {attachment} is missing", f"in map {name}")
-            if element.comment != attachment.comment:
-                raise CheckFailed(f"{WHERE}: {entry} of {attachment} is that of {element.comment} by now")
-            if element.data != entry.data:
-                raise CheckFailed(f"{WHERE}: {entry} of {attachment} leads elsewhere", f"in map {name}")
+    _compare_claims(kernel, attachment, wanted)
     for source, keys in wanted.masqueraded().items():
         name = source_set(source)
         if any(element is None for element in kernel.elements_of(INET, TABLE, name, list(keys))):
@@ -201,13 +202,23 @@ def _compare(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
     _compare_records(kernel, attachment, wanted)
 
 
-def _compare_owners(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
-    """What our table has comes first, so nobody else is to have the ports there."""
-    for name, elements in wanted.mapped().items():
-        found = kernel.elements_of(INET, TABLE, name, list(elements))
-        for entry, element in zip(elements.values(), found, strict=True):
-            if element is not None:
-                raise CheckFailed(f"{WHERE}: {entry} of {attachment} is that of {element.comment} by now")
+def _compare_claims(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
+    """Each port answers, or waits in line for somebody who has it."""
+    places = load(kernel, wanted.entries)
+    for entry in (entry for elements in wanted.mapped().values() for entry in elements.values()):
+        claim, place = Claim(attachment.comment, entry), places[key_of(entry)]
+        found = next((other for other in place.line if claim.is_same(other)), None)
+        first = place.answering.get(claim.host)
+        if first is not None and claim.is_same(first):
+            found = first
+        elif found is None and first is not None:
+            raise CheckFailed(f"{WHERE}: {entry} of {attachment} is that of {first.comment} by now")
+        elif found is None:
+            raise CheckFailed(f"{WHERE}: {entry} of {attachment} is missing", f"in map {entry.map}")
+        elif place.waits_for_nobody(claim):
+            raise CheckFailed(f"{WHERE}: {entry} of {attachment} waits in line, and nobody has it", "ADD mends it")
+        if found.entry.data != entry.data:
+            raise CheckFailed(f"{WHERE}: {entry} of {attachment} leads elsewhere", f"in map {entry.map}")
 
 
 def _compare_chains(kernel: Nftables, wanted: Owned) -> None:

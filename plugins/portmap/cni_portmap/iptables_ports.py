@@ -13,9 +13,10 @@ from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
 from cni_portmap.change import Change
 from cni_portmap.go_rules import AllBut, Listed, by_mapping
-from cni_portmap.holder import go_death, take_over
+from cni_portmap.holder import go_death, refusal, taken_over, waits
 from cni_portmap.iptables_release import Removal, entered, remains
 from cni_portmap.owned import Owned
+from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _TRIES = 5
 class IptablesPorts(Effect):
     """The host ports of one attachment, in iptables."""
 
-    __slots__ = ("known", "namespace", "rtnl", "said", "say", "targets")
+    __slots__ = ("behind", "known", "lines", "namespace", "rtnl", "said", "say", "targets")
 
     def __init__(
         self,
@@ -55,6 +56,10 @@ class IptablesPorts(Effect):
         self.targets = list(targets)
         self.said = said
         self.known = known
+        # whose rules stand first, by family, protocol and number of the port
+        self.behind: dict[tuple[int, str, int], list[str]] = {}
+        # what operators are to read once the rules are made, each once
+        self.lines: dict[str, None] = {}
 
     def identify(self, attachment: "Attachment") -> str:
         """The container's own chain."""
@@ -76,15 +81,35 @@ class IptablesPorts(Effect):
                         raise
                     # the first family was made, so there is something to take back
                     raise CNIError(error.msg, error.details, error.code) from None
-        flows.after_add(self._owned().entries, self.rtnl, self.say)
+        entries = []
+        for entry in self._owned().entries:
+            owners = self.behind.get((entry.version, NAMES[entry.protocol], entry.host_port))
+            if owners:
+                self.lines[waits(entry, owners[0], self.attachment, len(owners))] = None
+            else:
+                entries.append(entry)
+        for line in self.lines:
+            self.say(line)
+        flows.after_add(entries, self.rtnl, self.say)
 
     def _owned(self) -> Owned:
         return Owned.wanted(self.targets, False, False)
 
     def make_way(self) -> None:
-        """A port that our table of nftables holds would come first: who has it lives, or loses it."""
+        """A port that our table of nftables holds comes after these rules: who has it is dead, or the ADD is refused."""
         owned, kernel = self._owned(), nftables.here()
-        kernel.repeatedly(lambda: Change(kernel, self.rtnl, self.say).make_way(self.attachment, owned))
+        attempt: Change | None = None
+
+        def change() -> None:
+            nonlocal attempt
+            attempt = Change(kernel, self.rtnl)
+            attempt.make_way(self.attachment, owned, self.said is not None and self.said.refuse)
+
+        kernel.repeatedly(change)
+        assert attempt is not None  # noqa: S101
+        for line in dict.fromkeys(attempt.lines):
+            self.say(line)
+        flows.after_delete(attempt.released, self.say)
 
     def _restore(self, target: "Target", lines: "list[str]") -> None:
         name = iptables.to_make(target.version)
@@ -104,7 +129,8 @@ class IptablesPorts(Effect):
         there = iptables.rules(iptables.to_make(target.version), self._looked_at)
         entries = chains.entries(who, said, target.version)
         gone = self._room(target, there, entries)
-        gone += remains(there, self.identity, chains.comment(who), self.others)
+        translations = chains.translations(who, target, said)
+        gone += self._replaced(there, entries, translations)
         left = {meaning(line) for lines in there.values() for line in lines}
         left -= {meaning(f"-A{line[2:]}") for line in gone}
         shared = [*chains.marking(said), *chains.entrances()]
@@ -115,8 +141,19 @@ class IptablesPorts(Effect):
         jump = chains.masquerading()
         if chains.marking(said) and meaning(jump) not in left:
             lines.append(jump.replace("-A POSTROUTING", "-I POSTROUTING 1", 1))
-        lines += gone + chains.translations(who, target, said)
+        lines += gone
+        lines += translations if any(meaning(line) not in left for line in translations) else []
         return lines + [line for line in entries if meaning(line) not in left]
+
+    def _replaced(self, there: "dict[str, list[str]]", entries: "list[str]", translations: "list[str]") -> "list[str]":
+        """Lines that take away what the attachment has and is not to have: what stays keeps its place before others'."""
+        own = remains(there, self.identity, chains.comment(self.attachment), self.others)
+        wanted = {meaning(line) for line in entries}
+        inner = [line for line in own if line.split()[1] == self.identity]
+        if [meaning(f"-A{line[2:]}") for line in inner] == [meaning(line) for line in translations]:
+            inner = []
+        outer = [line for line in own if line.split()[1] != self.identity]
+        return [line for line in outer if meaning(f"-A{line[2:]}") not in wanted] + inner
 
     @property
     def _looked_at(self) -> "list[str]":
@@ -143,8 +180,7 @@ class IptablesPorts(Effect):
                 for port in entry.ports & held.ports
             }
             for group in by_mapping([Listed(line) for line in there.get(held.target, ())]) if ports else ():
-                if self._overlaps(target, group[-1], ports):
-                    self._take_over(target, held, group[-1])
+                if self._overlaps(target, group[-1], ports) and self._is_dead(target, held, group[-1]):
                     gone += [f"-D{rule.line[2:]}" for rule in group]
         return gone
 
@@ -182,12 +218,22 @@ class IptablesPorts(Effect):
             for mapping in target.mappings
         )
 
-    def _take_over(self, target: "Target", entry: Listed, held: Listed) -> None:
+    def _is_dead(self, target: "Target", entry: Listed, held: Listed) -> bool:
+        """Whether a mapping's owner is dead; one that lives stands first, so ours waits: or raises ``Refused``."""
         owner, address = chains.owner_of(entry.comment), Address.parse(held.leads_to)
         name = "/".join(owner or ("?", entry.target))
         port = f"{held.protocol} port {', '.join(map(str, sorted(held.ports)))}"
         why = go_death(self.rtnl, owner, address, self.attachment, target.prefix.address)
-        take_over(port, name, self.attachment, why, self.say)
+        if why:
+            self.lines[taken_over(port, name, self.attachment, why)] = None
+            return True
+        assert self.said is not None  # noqa: S101
+        if self.said.refuse and (owner is None or owner[1] != self.attachment.container):
+            raise refusal(port, name, self.attachment)
+        for number in held.ports:
+            owners = self.behind.setdefault((target.version, held.protocol, number), [])
+            owners += [] if name in owners else [name]
+        return False
 
     # compare
 
@@ -219,8 +265,9 @@ class IptablesPorts(Effect):
             self._compare_order(name, target, there[self.identity])
 
     def _compare_order(self, name: str, target: "Target", lines: "list[str]") -> None:
-        """Of several translations of one port the first counts; it has to be ours."""
-        listed = [rule for rule in map(Listed, lines) if rule.target == "DNAT"]
+        """Of several translations of one port the first counts; it has to be ours, or another interface's of the container."""
+        others = self.others()
+        listed = [rule for rule in map(Listed, lines) if rule.target == "DNAT" and rule.leads_to not in others]
         assert self.said is not None  # noqa: S101
         for ours in map(Listed, chains.translations(self.attachment, target, self.said)):
             same = (

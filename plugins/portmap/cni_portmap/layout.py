@@ -15,6 +15,13 @@
             type ifname . inet_service : ifname . mark . mark
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : "vethabcdefghijk" . 0x00000000 . 0x00000000 }
         }
+        map namespaces {                    # where no link tells who lives: what the container's namespace is known by
+            type ifname . inet_service : mark . mark . mark . mark
+        }
+        map line4 {                         # who waits for a port, in order; elements only while somebody does
+            type inet_proto . inet_service . inet_service : ifname . ipv4_addr . ipv4_addr . inet_service
+            elements = { tcp . 8080 . 0 comment "mynet/ctr2/eth0" : "vethabcdefghlmn" . 0.0.0.0 . 10.1.2.6 . 80 }
+        }
         map hostips4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
         map hostports4 {
             type inet_proto . inet_service : ipv4_addr . inet_service
@@ -107,6 +114,11 @@ def attachments(kernel: Nftables) -> Records:
     return Records(kernel, INET, TABLE, "attachments", (IFNAME, MARK, MARK))
 
 
+def namespaces(kernel: Nftables) -> Records:
+    """What the container's namespace is known by, for an attachment that no link of the node tells to live."""
+    return Records(kernel, INET, TABLE, "namespaces", (MARK,) * 4)
+
+
 def add_table(change: Transaction, records: "list[Records]") -> None:
     """All that stands there whoever is attached; what is there already stays."""
     change.add_table()
@@ -191,6 +203,17 @@ def add_maps(change: Transaction, version: int, group: str) -> None:
     change.add_set(named("hostips", version, group), SetType((ADDRESS[version], *_PORT), data))
     change.add_set(named("hostports", version, group), SetType(_PORT, data))
     change.add_set(named("hostip_ports", version, group), SetType(_PORT, (INET_SERVICE,)))
+    add_line(change, version, group)
+
+
+def line_type(version: int) -> SetType:
+    """The line of a port: its number there, and link name, address of the node, address and port of the one who waits."""
+    return SetType((*_PORT, INET_SERVICE), (IFNAME, ADDRESS[version], ADDRESS[version], INET_SERVICE))
+
+
+def add_line(change: Transaction, version: int, group: str) -> None:
+    """The map of those who wait; a table of an earlier version has none yet."""
+    change.add_set(named("line", version, group), line_type(version))
 
 
 def fill_group(change: Transaction, version: int, group: str) -> None:
@@ -208,11 +231,11 @@ def add_group(change: Transaction, version: int, group: str) -> None:
     fill_group(change, version, group)
 
 
-def delete_group(change: Transaction, version: int, group: str) -> None:
+def delete_group(change: Transaction, version: int, group: str, has_line: bool) -> None:
     """The same taken away, once no rule jumps there."""
     change.flush_chain(named("hostports", version, group))
     change.delete_chain(named("hostports", version, group))
-    for kind in ("hostips", "hostports", "hostip_ports"):
+    for kind in ("hostips", "hostports", "hostip_ports", *(("line",) if has_line else ())):
         change.delete_set(named(kind, version, group))
 
 

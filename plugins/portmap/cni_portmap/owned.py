@@ -116,7 +116,7 @@ def source_set(source: Prefix) -> str:
 class Owned:
     """What one attachment has, or is to have."""
 
-    __slots__ = ("conditions", "entries", "link", "sources")
+    __slots__ = ("conditions", "entries", "link", "namespace", "sources")
 
     def __init__(
         self,
@@ -124,14 +124,18 @@ class Owned:
         sources: "Iterable[Prefix]" = (),
         link: str = "",
         conditions: "dict[int, str] | None" = None,
+        namespace: bytes = b"",
     ) -> None:
         """``sources`` are networks whose connections are masqueraded; ``link`` is the host end of the container's.
+
+        ``namespace`` is the identity of the container's, by which it is known to live where no link tells.
 
         ``conditions`` are nft's match words, by family; an entry's group is made of them.
         """
         self.entries = list(entries)
         self.sources = list(sources)
         self.link = link
+        self.namespace = namespace
         self.conditions = conditions or {}
 
     @classmethod
@@ -142,6 +146,7 @@ class Owned:
         masq_all: bool,
         link: str = "",
         conditions: "dict[int, str] | None" = None,
+        namespace: bytes = b"",
     ) -> "Owned":
         """What a configuration asks for."""
         said = conditions or {}
@@ -154,7 +159,7 @@ class Owned:
                 entries.append(Entry(*place))
             if snat:
                 sources += [EVERYWHERE[version]] if masq_all else [target.prefix.network, *_LOOPBACK[version]]
-        return cls(entries, sources, link, said)
+        return cls(entries, sources, link, said, namespace)
 
     def masqueraded(self) -> "dict[Prefix, dict[bytes, None]]":
         """The keys that the sets are to have, by source network."""

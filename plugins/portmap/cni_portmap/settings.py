@@ -50,6 +50,12 @@ TABLE = Table(
     Key(
         "guardLocalnet", boolean, True, "with snat: keep neighbours from the 127.0.0.0/8 that route_localnet would open"
     ),
+    Key(
+        "conflict",
+        string,
+        "queue",
+        "a port that another container has: `queue` gets in line and answers when that one goes, `refuse` fails ADD",
+    ),
 )
 MAPPING = Table(
     Key("hostPort", integer, 0, "port of the node, 1 to 65535"),
@@ -95,7 +101,18 @@ class Target:
 class Settings:
     """What the user said, checked; attributes have the names of the keys."""
 
-    __slots__ = ("backend", "conditions", "free", "guard", "mappings", "mark_bit", "masq_all", "set_mark_chain", "snat")
+    __slots__ = (
+        "backend",
+        "conditions",
+        "free",
+        "guard",
+        "mappings",
+        "mark_bit",
+        "masq_all",
+        "refuse",
+        "set_mark_chain",
+        "snat",
+    )
 
     def __init__(self, found: "dict[str, Any]", backend: str, mappings: list[Mapping]) -> None:
         self.backend = backend
@@ -105,6 +122,7 @@ class Settings:
         self.set_mark_chain: str | None = found["externalSetMarkChain"]
         self.conditions: dict[int, list[str]] = {4: found["conditionsV4"], 6: found["conditionsV6"]}
         self.guard: bool = found["guardLocalnet"]
+        self.refuse: bool = found["conflict"] == "refuse"
         self.mappings = mappings
         # whether the node may choose another backend
         self.free = backend == "nftables" and found["backend"] is None and not any(self.conditions.values())
@@ -122,6 +140,8 @@ def read(call: "Call") -> Settings:
         )
     if found["markMasqBit"] is not None and not 0 <= found["markMasqBit"] <= 31:
         raise InvalidConfig("MasqMarkBit must be between 0 and 31", f"markMasqBit is {found['markMasqBit']}")
+    if found["conflict"] not in ("queue", "refuse"):
+        raise InvalidConfig(f'unrecognized conflict "{found["conflict"]}"', "it is queue or refuse")
     return Settings(found, _backend(found), mappings(call))
 
 

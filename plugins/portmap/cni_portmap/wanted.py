@@ -40,9 +40,21 @@ def wanted(
         yield [IptablesPorts(who, rtnl, namespace, call.say, targets, said)]
         return
     words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
-    owned = Owned.wanted(targets, said.snat, said.masq_all, link, words)
-    yield [HostPorts(who, rtnl, call.say, owned, said.mark_bit)]
+    identity = _identity(namespace) if namespace is not None and call.verb == "ADD" and not link else b""
+    owned = Owned.wanted(targets, said.snat, said.masq_all, link, words, identity)
+    yield [HostPorts(who, rtnl, call.say, owned, said.mark_bit, said.refuse)]
     yield localnet
+
+
+def _identity(namespace: "Namespace") -> bytes:
+    """What tells whether the container lives where no link of the node does."""
+    from cni.kernel.nsid import Peers
+
+    peers = Peers()
+    try:
+        return peers.identity(namespace)
+    finally:
+        peers.close()
 
 
 def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None") -> "Stages":

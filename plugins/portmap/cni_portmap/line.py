@@ -1,0 +1,142 @@
+"""The line of a host port: who answers there, who waits, and who is next (pure).
+
+A *claim* is one entry of an attachment. A *place* is one port of one protocol, family and group, on whatever addresses.
+There a claim for all addresses waits while another attachment has all of them. A claim for one address waits while
+another attachment has that address, or has all of them and was there first. So the oldest claim always answers, as with
+Go's plugin, where the oldest rule stands first. When a claim goes, those in line that nothing blocks any more answer,
+in their order.
+
+A claim for all addresses that answers is younger than those which wait for one address since before it came. Then it
+also stands in the line, behind those.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cni_portmap.owned import Entry
+
+
+class Claim:
+    """An entry and its owner: the comment that names the attachment, and the attachment's link name if it is known."""
+
+    __slots__ = ("comment", "entry", "link")
+
+    def __init__(self, comment: str, entry: "Entry", link: str = "") -> None:
+        self.comment = comment
+        self.entry = entry
+        self.link = link
+
+    @property
+    def host(self) -> bytes:
+        """The node's address, empty for all."""
+        return b"" if self.entry.everywhere else self.entry.host.packed
+
+    def is_same(self, other: "Claim | None") -> bool:
+        """Whether the other is this attachment's claim for the same address."""
+        return other is not None and (self.comment, self.host) == (other.comment, other.host)
+
+
+class Place:
+    """The claims of one port: ``answering`` by address, the empty one for all; ``line`` in order."""
+
+    __slots__ = ("answering", "line")
+
+    def __init__(self, answering: "dict[bytes, Claim] | None" = None, line: "list[Claim] | None" = None) -> None:
+        self.answering = dict(answering or {})
+        self.line = list(line or ())
+
+    def copy(self) -> "Place":
+        """One that changes by itself."""
+        return Place(self.answering, self.line)
+
+    def has(self, claim: Claim) -> bool:
+        """Whether the claim answers."""
+        return claim.is_same(self.answering.get(claim.host))
+
+    def rivals(self, claim: Claim) -> "Iterator[Claim]":
+        """Others' claims that answer at an address of this one."""
+        for other in self.answering.values():
+            if other.comment != claim.comment and _overlap(claim, other):
+                yield other
+
+    def position(self, claim: Claim) -> int:
+        """The claim's number among those that wait for the same address; 0 where it does not wait."""
+        waiting = self.waiting(claim)
+        return next((number for number, other in enumerate(waiting, 1) if claim.is_same(other)), 0)
+
+    def waiting(self, claim: Claim) -> "list[Claim]":
+        """Who waits for an address of this claim, in order."""
+        return [other for other in self.line if not self.has(other) and _overlap(claim, other)]
+
+    def in_order(self) -> "list[Claim]":
+        """All claims, an older one before every younger one that it blocks."""
+        general = self.answering.get(b"")
+        specific = [claim for host, claim in self.answering.items() if host]
+        marked = general is not None and any(general.is_same(claim) for claim in self.line)
+        return [*specific, *([general] if general is not None and not marked else []), *self.line]
+
+    # changes
+
+    def take_out(self, comment: str, keep: "Callable[[Claim], bool]" = lambda claim: False) -> None:
+        """Remove the claims of one attachment, but for those to ``keep``."""
+
+        def stays(claim: Claim) -> bool:
+            return claim.comment != comment or keep(claim)
+
+        self.answering = {host: claim for host, claim in self.answering.items() if stays(claim)}
+        self.line = [claim for claim in self.line if stays(claim)]
+
+    def ask(self, claim: Claim) -> None:
+        """Put a claim in line; one that is here keeps its place, and leads where the new one says."""
+        if self.has(claim):
+            self.answering[claim.host] = _newer(self.answering[claim.host], claim)
+        for number, other in enumerate(self.line):
+            if claim.is_same(other):
+                self.line[number] = _newer(other, claim)
+                return
+        if not self.has(claim):
+            self.line.append(claim)
+
+    def settle(self, is_dead: "Callable[[Claim], bool]" = lambda claim: False) -> None:
+        """Whoever is in line and blocked by nobody answers from now on, in order, unless dead: then it goes."""
+        general = self.answering.get(b"")
+        # whether those that follow in line are younger than the claim for all addresses
+        younger = general is not None and not any(general.is_same(claim) for claim in self.line)
+        waiting: list[Claim] = []
+        for claim in self.line:
+            if not self.has(claim):
+                if self._blocker(claim, younger) is not None:
+                    waiting.append(claim)
+                    continue
+                if is_dead(claim):
+                    continue
+                self.answering[claim.host] = claim
+            if not claim.host:
+                younger = True
+                if waiting:
+                    waiting.append(claim)
+        self.line = waiting
+
+    def _blocker(self, claim: Claim, younger: bool) -> "Claim | None":
+        """Another's claim that this one has to wait for."""
+        own = self.answering.get(claim.host)
+        if own is not None and own.comment != claim.comment:
+            return own
+        general = self.answering.get(b"")
+        return general if younger and general is not None and general.comment != claim.comment else None
+
+    def waits_for_nobody(self, claim: Claim) -> bool:
+        """Whether a claim in line could answer: then something was changed that should not have been."""
+        settled = self.copy()
+        settled.settle()
+        return settled.has(claim)
+
+
+def _overlap(one: Claim, other: Claim) -> bool:
+    return one.host == other.host or not one.host or not other.host
+
+
+def _newer(old: Claim, new: Claim) -> Claim:
+    """The new one, unless both lead to the same."""
+    return old if old.entry.data == new.entry.data else new

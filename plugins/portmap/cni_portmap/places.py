@@ -1,0 +1,127 @@
+"""The claims of host ports as the table holds them: single elements fetched, and what changed written.
+
+A port costs one look-up while nobody waits for it. Its line is fetched by number until one is missing.
+"""
+
+from cni.address import Address
+from cni.kernel.nftables import Element, Nftables
+from cni.kernel.transaction import INET, INET_PROTO, INET_SERVICE, pack, unpack
+from cni_portmap.layout import TABLE, line_type
+from cni_portmap.line import Claim, Place
+from cni_portmap.owned import Entry, named, number, two_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    # family, group, and the port's key without an address
+    Key = tuple[int, str, bytes]
+
+# Ports that are looked up without asking first whether anybody waits at all.
+_FEW = 8
+# Claims of a line asked for at once.
+_MORE = 24
+_ADDRESS_LENGTH = {4: 4, 6: 16}
+
+
+def key_of(entry: Entry) -> "Key":
+    """The place that an entry belongs to."""
+    return entry.version, entry.group, entry.plain_key
+
+
+def load(kernel: Nftables, entries: "Iterable[Entry]", whole: bool = False) -> "dict[Key, Place]":
+    """The places of entries: the claims at their addresses, the line, and the claims that the line waits for.
+
+    ``whole`` fetches the claims of all other addresses too, for who wants all addresses.
+    """
+    groups: dict[tuple[int, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.version, entry.group), []).append(entry)
+    found: dict[Key, Place] = {}
+    for (version, group), members in groups.items():
+        found.update(_Group(kernel, version, group).load(members, whole))
+    return found
+
+
+class _Group:
+    """The maps of one family and group."""
+
+    def __init__(self, kernel: Nftables, version: int, group: str) -> None:
+        self._kernel = kernel
+        self._version = version
+        self._group = group
+
+    def load(self, entries: "list[Entry]", whole: bool) -> "dict[Key, Place]":
+        ports = list(dict.fromkeys(entry.plain_key for entry in entries))
+        places = {port: Place(line=line) for port, line in self._lines(ports).items()}
+        general = {entry.plain_key for entry in entries if entry.everywhere}
+        wanted = [port for port in ports if whole or port in general or places[port].line]
+        for element in self._elements("hostports", wanted):
+            places[element.key].answering[b""] = self._claim(element)
+        hosts = [entry.key for entry in entries if not entry.everywhere]
+        hosts += [claim.entry.key for place in places.values() for claim in place.line if claim.host]
+        specific = self._elements("hostips", list(dict.fromkeys(hosts)))
+        if whole:
+            specific += self._elsewhere(general)
+        for element in specific:
+            length = _ADDRESS_LENGTH[self._version]
+            places[element.key[length:]].answering[element.key[:length]] = self._claim(element)
+        return {(self._version, self._group, port): place for port, place in places.items()}
+
+    def _elsewhere(self, ports: "set[bytes]") -> list[Element]:
+        """The claims of single addresses of ports, in the whole map: only where somebody has one."""
+        counted = {element.key for element in self._elements("hostip_ports", list(ports))}
+        if not counted:
+            return []
+        length = _ADDRESS_LENGTH[self._version]
+        listed = self._kernel.elements(INET, TABLE, named("hostips", self._version, self._group))
+        return [element for element in listed if element.key[length:] in counted]
+
+    def _elements(self, kind: str, keys: "Sequence[bytes]") -> list[Element]:
+        name = named(kind, self._version, self._group)
+        return [found for found in self._kernel.elements_of(INET, TABLE, name, keys) if found is not None]
+
+    def _claim(self, element: Element) -> Claim:
+        length = _ADDRESS_LENGTH[self._version]
+        host, port = (element.key[:-8], element.key[-8:]) if len(element.key) > 8 else (bytes(length), element.key)
+        address, inside = Address(element.data[:length]), number(element.data[length:])
+        return Claim(element.comment, self._entry(port, Address(host), address, inside))
+
+    def _entry(self, port: bytes, host: Address, address: Address, inside: int) -> Entry:
+        protocol, host_port = unpack((INET_PROTO, INET_SERVICE), port)
+        return Entry(protocol[0], host, number(host_port), address, inside, self._group)
+
+    # the line
+
+    def _lines(self, ports: "list[bytes]") -> "dict[bytes, list[Claim]]":
+        name = named("line", self._version, self._group)
+        found: dict[bytes, list[Claim]] = {port: [] for port in ports}
+        if len(ports) > _FEW and not self._kernel.holds(INET, TABLE, name, lambda element: True):
+            return found
+        first = self._kernel.elements_of(INET, TABLE, name, [line_key(port, 0) for port in ports])
+        for port, element in zip(ports, first, strict=True):
+            while element is not None:
+                found[port].append(self._waiting(port, element))
+                start = len(found[port])
+                keys = [line_key(port, start + each) for each in range(_MORE)]
+                more = self._kernel.elements_of(INET, TABLE, name, keys, until_missing=True)
+                found[port] += [self._waiting(port, each) for each in more[:-1] if each is not None]
+                element = more[-1]
+        return found
+
+    def _waiting(self, port: bytes, element: Element) -> Claim:
+        link, host, address, inside = unpack(line_type(self._version).data, element.data)
+        entry = self._entry(port, Address(host), Address(address), number(inside))
+        return Claim(element.comment, entry, link.rstrip(b"\0").decode("utf-8", "replace"))
+
+
+def line_key(port: bytes, place: int) -> bytes:
+    """The key of a place in the line of a port."""
+    return port + pack((INET_SERVICE, INET_SERVICE), [two_bytes(place), b""])[:4]
+
+
+def line_data(claim: Claim) -> bytes:
+    """What the line holds of a claim."""
+    entry = claim.entry
+    fields = [claim.link.encode(), entry.host.packed, entry.address.packed, two_bytes(entry.port)]
+    return pack(line_type(entry.version).data, fields)
