@@ -90,8 +90,8 @@ class Cluster:
             else:
                 self.runtime = Docker(node, _made(folder / "d"), binaries, conflist)
             self._closing.callback(self.runtime.close)
-            self._start("kubelet", *self._kubelet())
-            self._start("kube-proxy", *self._kube_proxy())
+            self.start("kubelet", *self._kubelet())
+            self.start("kube-proxy", *self._kube_proxy())
             assert eventually(self.ready, 120, 0.2), f"the node is not ready: {self.said}"
         except BaseException:
             self.close()
@@ -104,6 +104,9 @@ class Cluster:
 
     def _prepare(self) -> None:
         folder = self.folder
+        # addresses of Services lead nowhere, but a connection to one begins with a route
+        for family, gateway in ((4, Node.OUTSIDE), (6, Node.OUTSIDE6)):
+            self.node.run("ip", f"-{family}", "route", "replace", "default", "via", gateway)
         (folder / "kubeconfig").write_text(json.dumps(_KUBECONFIG))
         (folder / "tokens").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         self._run("openssl", "genrsa", "-out", str(folder / "key"), "2048")
@@ -114,7 +117,8 @@ class Cluster:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
-    def _start(self, name: str, *command: str, **environ: str) -> Daemon:
+    def start(self, name: str, *command: str, **environ: str) -> Daemon:
+        """A program in the node's namespace, ended with the cluster at the latest."""
         daemon = Daemon(self.node, self.folder / f"{name}.log", command, environ)
         self.daemons[name] = daemon
         self._closing.callback(daemon.stop)
@@ -125,7 +129,7 @@ class Cluster:
         ranges = f"{SERVICES},{SERVICES6}" if self.dual else SERVICES
         gates = [f"--feature-gates={DUAL_STACK}"] if self.dual else []
         etcd, config = "http://127.0.0.1:2379", f"--kubeconfig={folder / 'kubeconfig'}"
-        self._start(
+        self.start(
             "etcd",
             "etcd",
             f"--data-dir={folder / 'etcd'}",
@@ -133,7 +137,7 @@ class Cluster:
             f"--advertise-client-urls={etcd}",
             "--listen-peer-urls=http://127.0.0.1:2380",
         )
-        self._start(
+        self.start(
             "kube-apiserver",
             program("kube-apiserver"),
             f"--etcd-servers={etcd}",
@@ -151,7 +155,7 @@ class Cluster:
             *gates,
         )
         assert eventually(self.api.ready, 90, 0.2), f"the API server does not answer: {self.said}"
-        self._start(
+        self.start(
             "kube-controller-manager",
             program("kube-controller-manager"),
             config,
@@ -159,7 +163,7 @@ class Cluster:
             "--leader-elect=false",
             *gates,
         )
-        self._start("kube-scheduler", program("kube-scheduler"), config, "--leader-elect=false", *gates)
+        self.start("kube-scheduler", program("kube-scheduler"), config, "--leader-elect=false", *gates)
 
     def _program(self, name: str) -> str:
         return str(self.programs / name)
@@ -229,23 +233,51 @@ class Cluster:
         identity = pod["status"]["containerStatuses"][0]["containerID"].split("://")[1]
         return self.runtime.process(identity)
 
+    @property
+    def client(self) -> list[str]:
+        """The words that kubectl begins with."""
+        config, cache = self.folder / "kubeconfig", self.folder / "kubectl"
+        return [self._program("kubectl"), f"--kubeconfig={config}", f"--cache-dir={cache}"]
+
     def kubectl(self, *words: str) -> str:
         """The client program, for what is more than one request."""
-        return self.node.run(
-            self._program("kubectl"),
-            f"--kubeconfig={self.folder / 'kubeconfig'}",
-            f"--cache-dir={self.folder / 'kubectl'}",
-            *words,
-        )
+        return self.node.run(*self.client, *words)
+
+    def reboot(self) -> None:
+        """Everything dies at once; what is in memory, links, rules and /run, is gone, what is on disk is not."""
+        for daemon in reversed(list(self.daemons.values())):
+            daemon.kill()
+        self.runtime.power_off()
+        for name in self.node.links():
+            if name not in ("lo", "uplink"):
+                self.node.run("ip", "link", "delete", name, check=False)
+        self.node.run("nft", "flush", "ruleset")
+        for name in self.node.links():
+            self.node.sysctl(f"ipv4/conf/{name}/route_localnet", "0")
+        for name in ("etcd", "kube-apiserver"):
+            self.daemons[name].start()
+        assert eventually(self.api.ready, 90, 0.2), f"the API server does not answer: {self.said}"
+        self.runtime.start()
+        for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
+            self.daemons[name].start()
+        assert eventually(self.ready, 120, 0.2), f"the node is not ready: {self.said}"
 
     def empty(self, seconds: float = 180) -> None:
-        """Delete all that tests made, and wait until kubelet has taken the pods down."""
+        """Delete all that tests made, and wait until nothing of it is on the node."""
         for kind in ("deployments", "daemonsets", "services", "pods"):
             for each in self.api.list(kind):
                 if each["metadata"]["name"] != "kubernetes":
                     self.api.delete(kind, each["metadata"]["name"], 0 if kind == "pods" else None)
         assert eventually(lambda: not self.api.list("pods"), seconds, 0.1), self.events()
-        assert eventually(lambda: not self.runtime.sandboxes(), seconds, 0.2), self.said
+        assert eventually(lambda: not self.left(), seconds, 0.2), f"{self.left()}\n{self.said}"
+
+    def left(self) -> list[str]:
+        """What pods have on the node: leases, links, elements and rules that name a network or a pod."""
+        leases = [f"lease {address}" for address in self.node.leases("k8s")]
+        links = [f"link {name}" for name in self.node.ports("cni0")]
+        ours = [f"table {name}" for name in self.node.nft_tables() if "pycni" in name]
+        rules = [line for line in self.node.iptables() if "CNI-" in line and '"k8s"' in line]
+        return [*leases, *links, *ours, *rules]
 
     def close(self) -> None:
         """End everything, and take away what it left on the machine."""

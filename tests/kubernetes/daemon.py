@@ -13,9 +13,7 @@ from node.namespace import Netns
 class Daemon:
     """One such program. It can be killed, and started again with the same words."""
 
-    def __init__(
-        self, at: Netns, log: Path, command: Sequence[str], environ: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, at: Netns, log: Path, command: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
         self.at, self.log, self.command = at, log, [str(word) for word in command]
         self._environ = {**os.environ, **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -25,7 +23,12 @@ class Daemon:
         """Start it; its output is appended to the log."""
         with self.log.open("ab") as log, self.at.inside():
             self._process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ, start_new_session=True
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environ,
+                start_new_session=True,
             )
 
     @property

@@ -121,6 +121,10 @@ class Containerd:
             self._process.kill()
             self._process.wait()
         self._log.close()
+        self.clear()
+
+    def clear(self) -> None:
+        """End what the daemon started, and take away its mounts and groups."""
         for process in self._leftovers():
             with suppress(ProcessLookupError):  # it was about to end
                 os.kill(process, signal.SIGKILL)
