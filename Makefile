@@ -80,7 +80,7 @@ test-kubernetes: $(TESTS)/done dist/.done ## a whole Kubernetes of one node, wit
 kubernetes-table: $(TESTS)/done dist/.done ## the table of docs/kubernetes.md: ours beside Go's
 	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)
 	@$(PYTHON) tests/kubernetes/programs.py '$(KUBERNETES)'
-	@PYCNI_KUBERNETES='$(KUBERNETES)/bin' $(TESTS)/bin/python tests/kubernetes/table.py
+	@PYCNI_KUBERNETES='$(KUBERNETES)/bin' PYTHONPATH=tests $(TESTS)/bin/python -m kubernetes.table
 
 bench: dist/.done ## ours beside Debian's Go plugins and netavark: one table
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)

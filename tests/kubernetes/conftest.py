@@ -68,7 +68,8 @@ RUNS += [("dockershim", form) for form in ("plugins", "chain")]
 @pytest.fixture(scope="module", params=RUNS, ids="-".join)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster with each runtime, and with the plugins in each of their forms."""
-    with running(*request.param) as made:
+    runtime, form = request.param
+    with running(runtime, form) as made:
         yield made
 
 

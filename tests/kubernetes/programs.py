@@ -66,9 +66,9 @@ def marked(tree: Path) -> list[str]:
         folders[:] = [each for each in folders if not each.startswith((".", "_"))]
         for file in files:
             at = Path(base, file)
-            if file.endswith(".go") and not file.endswith("_test.go") and not at.is_symlink():
-                if b"+k8s:openapi-gen=" in at.read_bytes():
-                    found.add(str(at.parent.relative_to(tree)))
+            ours = file.endswith(".go") and not file.endswith("_test.go") and not at.is_symlink()
+            if ours and b"+k8s:openapi-gen=" in at.read_bytes():
+                found.add(str(at.parent.relative_to(tree)))
     packages = [re.sub("^staging/src/", "vendor/", path) for path in found]
     return sorted(f"{_ROOT}/{path}" for path in packages if not any(other in f"{path}/" for other in _OTHERS))
 

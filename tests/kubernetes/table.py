@@ -3,18 +3,16 @@
 import contextlib
 import os
 import statistics
-import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1])]
-
-from kubernetes import objects
-from kubernetes.client import Client, serves
-from kubernetes.cluster import Cluster
-from kubernetes.conftest import running
 from node.deadline import eventually
 from node.topology import Node
+
+from . import objects
+from .client import Client, serves
+from .cluster import Cluster
+from .conftest import running
 
 RUNS = [(runtime, form) for runtime in ("containerd", "dockershim") for form in ("go", "plugins", "chain", "served")]
 NAMES = {"go": "Go 1.1.1", "plugins": "ours", "chain": "chain", "served": "chain, fork server"}
@@ -69,7 +67,7 @@ def column(runtime: str, form: str) -> dict[str, str]:
     """All figures of one runtime and one form of the plugins."""
     found: dict[str, str] = {}
 
-    def median(name: str, take: "list[float]") -> None:
+    def median(name: str, take: list[float]) -> None:
         found[name] = f"{statistics.median(take):.1f}"
 
     with running(runtime, form) as cluster:

@@ -7,7 +7,7 @@ from node.topology import Node
 
 from . import objects
 from .client import Client, serves
-from .cluster import Cluster
+from .cluster import Cluster, Object
 from .test_everyday import address, cluster_ip, reached
 
 pytestmark = pytest.mark.kubernetes
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.kubernetes
 NEXT_TRY = 8.0
 
 
-def published(cluster: Cluster, kind: str, **keys: object) -> list[str]:
+def published(cluster: Cluster, kind: str, grace: int = 1) -> list[str]:
     """A workload of one pod with host port 8080; the names of its pods."""
-    template = objects.spec(objects.container(80, 8080), **keys)
+    template = objects.spec(objects.container(80, 8080), grace=grace)
     body = objects.workload("web", template) if kind == "deployments" else objects.daemon_set("web", template)
     cluster.api.create(kind, body)
     names = [pod["metadata"]["name"] for pod in cluster.wait_for(1, "web")]
@@ -42,11 +42,10 @@ def test_a_rolling_update_with_a_host_port(cluster: Cluster, kind: str) -> None:
     """The scheduler holds the new pod back until the old one is gone, and so there is silence; ours adds none."""
     names = published(cluster, kind, grace=0)
     with Client(cluster.node.outside, Node.ADDRESS, 8080) as client:
-        annotations = {"metadata": {"annotations": {"version": "2"}}}
-        change = {"spec": {"template": annotations}}
+        change: Object = {"template": {"metadata": {"annotations": {"version": "2"}}}}
         if kind == "deployments":
-            change["spec"]["strategy"] = {"type": "Recreate", "rollingUpdate": None}  # type: ignore[assignment, dict-item]
-        cluster.api.patch(kind, "web", change)
+            change["strategy"] = {"type": "Recreate", "rollingUpdate": None}
+        cluster.api.patch(kind, "web", {"spec": change})
         assert eventually(lambda: client.answered_by(names), 120, 0.02), cluster.events()
     assert client.silence < NEXT_TRY
 
@@ -143,8 +142,8 @@ def test_somebody_elses_rules_in_forward(cluster: Cluster) -> None:
         assert serves(node.outside, Node.ADDRESS, 8081, 0.5) == ""
         assert serves(node, Node.ADDRESS, 8081) == "b"
     finally:
-        for _, *rule in rules:
-            node.run("iptables", "-D", *rule)
+        for rule in rules:
+            node.run("iptables", "-D", *rule[1:])
 
 
 def test_a_reboot(cluster: Cluster) -> None:

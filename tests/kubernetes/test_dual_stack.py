@@ -18,7 +18,8 @@ pytestmark = pytest.mark.kubernetes
 @pytest.fixture(scope="module", params=[("containerd", "plugins"), ("dockershim", "chain")], ids="-".join)
 def dual(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster with the gate IPv6DualStack."""
-    with running(*request.param, dual=True) as made:
+    runtime, form = request.param
+    with running(runtime, form, dual=True) as made:
         yield made
 
 
