@@ -14,9 +14,13 @@ BUILD_PACKAGES = python3-venv=$(shell $(PYTHON) -c 'import os; print(os.path.dir
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
 	busybox-static=busybox strace procps=ps podman systemd=systemd-analyze kmod=modprobe
+KUBERNETES_PACKAGES := $(TEST_PACKAGES) golang-1.19-go=/usr/lib/go-1.19/bin/go dpkg-dev=dpkg-source etcd-server=etcd openssl \
+	docker.io=dockerd ipset ebtables
+# Kubernetes' own programs, built once
+KUBERNETES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pycni/kubernetes
 BENCH_PACKAGES := $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/bridge iptables netavark=/usr/lib/podman/netavark
 
-.PHONY: help venv dist install uninstall demo test test-guest lint bench bench-readme bench-imports clean
+.PHONY: help venv dist install uninstall demo test test-guest test-kubernetes lint bench bench-readme bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -67,6 +71,16 @@ test: $(TESTS)/done dist/.done lint ## everything
 test-guest: $(TESTS)/done dist/.done ## the tests that need Debian's own kernel, in a guest
 	@mkdir -p reports
 	@tests/guest/run -t 900 -o reports $(TESTS)/bin/python -m pytest -m guest tests/guest
+
+test-kubernetes: $(TESTS)/done dist/.done ## a whole Kubernetes of one node, with containerd and dockershim; not part of `make test`
+	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)
+	@$(PYTHON) tests/kubernetes/programs.py '$(KUBERNETES)'
+	@PYCNI_KUBERNETES='$(KUBERNETES)/bin' $(TESTS)/bin/python -m pytest -m kubernetes tests/kubernetes $(T)
+
+kubernetes-table: $(TESTS)/done dist/.done ## the table of docs/kubernetes.md: ours beside Go's
+	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)
+	@$(PYTHON) tests/kubernetes/programs.py '$(KUBERNETES)'
+	@PYCNI_KUBERNETES='$(KUBERNETES)/bin' PYTHONPATH=tests $(TESTS)/bin/python -m kubernetes.table
 
 bench: dist/.done ## ours beside Debian's Go plugins and netavark: one table
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)

@@ -59,10 +59,7 @@ class Containerd:
         (folder / "config.toml").write_text(CONFIGURATION.format(folder=folder, image=IMAGE))
         image.write(folder / "pause.tar", IMAGE)
         self._log = (folder / "log").open("wb")
-        with node.inside():
-            self._process = subprocess.Popen(
-                ["containerd", "--config", str(folder / "config.toml")], stdout=self._log, stderr=self._log
-            )
+        self.start()
         self.cgroup = f"/{folder.name}"
         self.cri = RuntimeService(self.socket, folder / "logs", self.cgroup)
         try:
@@ -73,6 +70,18 @@ class Containerd:
         except BaseException:
             self.close()
             raise
+
+    def start(self) -> None:
+        """Start the daemon, also after it was killed."""
+        with self.node.inside():
+            self._process = subprocess.Popen(
+                ["containerd", "--config", str(self.folder / "config.toml")], stdout=self._log, stderr=self._log
+            )
+
+    def kill(self) -> None:
+        """End the daemon as a crash does; its containers go on."""
+        self._process.kill()
+        self._process.wait()
 
     def _serves(self) -> bool:
         return self._process.poll() is None and self.socket.exists() and self._ctr("version").returncode == 0
@@ -112,6 +121,10 @@ class Containerd:
             self._process.kill()
             self._process.wait()
         self._log.close()
+        self.clear()
+
+    def clear(self) -> None:
+        """End what the daemon started, and take away its mounts and groups."""
         for process in self._leftovers():
             with suppress(ProcessLookupError):  # it was about to end
                 os.kill(process, signal.SIGKILL)
