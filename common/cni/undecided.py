@@ -12,8 +12,9 @@ and our chain of the same hook begins with two rules a family::
     meta nfproto ipv4 fib daddr type local meta mark & 0x1000 != 0x1000 meta mark set meta mark & 0xffffefff return
     meta nfproto ipv4 fib daddr type local meta mark set meta mark & 0xffffefff
 
-Where iptables' chain is missing or empty, ours has no such rules. iptables-nft and iptables-legacy have a bit each: with
-one for both, a packet that the first has marked and the second accepts would look undecided.
+Where iptables' chain is missing, or holds nothing but jumps to chains of CNI plugins, ours has no such rules.
+iptables-nft and iptables-legacy have a bit each: with one for both, a packet that the first has marked and the second
+accepts would look undecided.
 
 The bits are the two below the one that asks for masquerading (``markMasqBit``), never that bit itself: a packet that
 another chain translates between iptables' and ours keeps the mark, and Go's rules would masquerade it.
@@ -45,6 +46,8 @@ _FAMILIES = {4: IPV4, 6: IPV6}
 _HOOKS = {"PREROUTING": PREROUTING, "OUTPUT": OUTPUT, "POSTROUTING": POSTROUTING}
 # A port of the node is asked for at an address of the node: other packets need no mark there.
 _TO_THIS_NODE = ("PREROUTING", "OUTPUT")
+# Jumps to chains of CNI plugins (Go's, or ours with iptables) decide about these plugins' own pods alone.
+_OF_PLUGINS = "CNI-"
 _DECIDED, _UNDECIDED = "decided", "undecided"
 
 
@@ -64,6 +67,7 @@ class _Chain:
     __slots__ = ("marks", "others", "ours")
 
     def __init__(self, rules: "Sequence[tuple[int, bytes]]", mark: int) -> None:
+        rules = [(handle, data) for handle, data in rules if _OF_PLUGINS.encode() not in data]
         text, values = TEXT.encode() + b"\0", struct.pack("=II", mark, mark)
         self.ours = [handle for handle, data in rules if text in data]
         self.others = len(rules) - len(self.ours)
@@ -307,7 +311,8 @@ def _legacy_rules(name: str, chain: str, say: "Callable[[str], None]") -> list[s
     fault, text = iptables.run(name, "-t", _NAT, "-S", chain)
     if fault:
         say(f"failed to list chain {chain} with {name}, so its rules are not followed: {fault}")
-    return [] if fault else [line for line in text.splitlines() if line.startswith("-A ")]
+    listed = [] if fault else [line for line in text.splitlines() if line.startswith("-A ")]
+    return [line for line in listed if f"-j {_OF_PLUGINS}" not in line]
 
 
 def compared(

@@ -73,7 +73,7 @@ def test_neighbours_are_kept_from_localhost(node: Node, old: str) -> None:
 def test_a_port_has_one_owner(node: Node, old: str) -> None:
     """Refused as elsewhere, and the first keeps it."""
     first = publish(node, port(8080), binaries=old)
-    assert wanted(node, port(8080), binaries=old).try_add().code == 101
+    assert wanted(node, port(8080), binaries=old, conflict="refuse").try_add().code == 101
     assert answers("tcp", first.pod, 80, node, node.ADDRESS, 8080)
 
 

@@ -72,8 +72,13 @@ DECIDED = (
         ([b"theirs", OURS, OURS], GUARDS, [f"delete rule ip nat POSTROUTING handle {n}" for n in (2, 3)] + [MARK]),
         ([OURS], GUARDS, ["delete rule ip nat POSTROUTING handle 1", *GUARDS_GO]),
         ([], GUARDS, GUARDS_GO),
+        ([b"jump CNI-HOSTPORT-MASQ"], [], []),
+        ([b"theirs", OURS, b"jump CNI-HOSTPORT-MASQ"], GUARDS, []),
     ],
-    ids=["no rules", "rules come", "as it should be", "not the last", "twice", "ours alone", "flushed"],
+    ids=[
+        "no rules", "rules come", "as it should be", "not the last", "twice", "ours alone", "flushed",
+        "a plugin's jump", "a plugin's jump behind it",
+    ],
 )  # fmt: skip
 def test_what_add_changes(rules: list[bytes], guards: list[tuple[str, str]], wanted: list[str]) -> None:
     """One rule at the end of a chain that has others, and our chain as that wants it."""
