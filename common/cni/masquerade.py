@@ -64,6 +64,7 @@ from cni.undecided import LAST, MASQ_BIT, Undecided, compared, is_guard, legacy_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from cni.kernel.transaction import Expression
     from cni.names import Attachment
@@ -273,9 +274,7 @@ class _Change:
 
     def _in_its_place(self) -> bool:
         """Whether the chain comes after everybody's: that of an earlier version did not."""
-        chain = self.kernel.chain(INET, TABLE, _CHAIN)
-        hook = chain.get_attr("NFTA_CHAIN_HOOK") if chain is not None else None
-        return hook is not None and hook.get_attr("NFTA_HOOK_PRIORITY") == LAST
+        return _is_last(self.kernel.chain(INET, TABLE, _CHAIN))
 
     def _drop(self, transaction: Transaction, subnets: "set[Prefix]", there: "set[str]", drop_invalid: bool) -> None:
         """Add or remove the rules of subnets that drop what cannot be masqueraded; ``there`` are sets that have one."""
@@ -406,7 +405,9 @@ class _Change:
             order.withdraw(transaction)
         else:
             self._tidy(transaction, {_set_name(prefix.network) for prefix in held}, gone)
-            order.write(transaction)
+            # a chain of an earlier version may come before iptables': there no mark is to be found yet
+            if self._in_its_place():
+                order.write(transaction)
         self.kernel.commit(transaction, self.generation)
         return last
 
@@ -448,6 +449,12 @@ def _leaving(subnet: Prefix) -> "tuple[list[Expression], str]":
     return expressions, f"{word} saddr @{name} {word} daddr != {subnet}"
 
 
+def _is_last(chain: "Any") -> bool:
+    """Whether a chain has the priority at which ours come after everybody's."""
+    hook = chain.get_attr("NFTA_CHAIN_HOOK") if chain is not None else None
+    return hook is not None and bool(hook.get_attr("NFTA_HOOK_PRIORITY") == LAST)
+
+
 def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     kernel = nftables.here()
     where = f"nftables table inet {TABLE}"
@@ -460,7 +467,8 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     comments = [comment for name, comment in rules if name == _CHAIN]
     if comments.count("") < 2:
         raise CheckFailed(f"{where}: the rules that leave multicast alone are missing")
-    for fault in compared(kernel, TABLE, FOLLOWED, rules):
+    # a chain of an earlier version masquerades as it did; the next ADD moves it behind everybody's
+    for fault in compared(kernel, TABLE, FOLLOWED, rules) if _is_last(chain) else ():
         raise CheckFailed(f"masquerading: {fault}", "the next ADD on the node mends it")
     _, recorded = _Change(kernel)._held(attachment.link)
     for prefix in prefixes:

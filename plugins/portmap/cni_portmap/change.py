@@ -76,6 +76,10 @@ class Change:
         order = Undecided(self.kernel, TABLE, layout.FOLLOWED, listed, *(marks or ()))
         rules = set(listed)
         misplaced = layout.misplaced(self.kernel, rules)
+        if misplaced and layout.has_conditions(rules):
+            from cni_portmap import earlier
+
+            earlier.move_behind(self.kernel)
         if misplaced:
             layout.replace_entrances(self.transaction)
             rules = {(chain, comment) for chain, comment in rules if chain not in layout.FOLLOWED.values()}
@@ -322,7 +326,9 @@ class Change:
                 self.transaction.delete_table()
             order.withdraw(self.transaction)
         else:
-            order.write(self.transaction)
+            # chains of an earlier version come before iptables': there no mark is to be found yet
+            if not layout.misplaced(self.kernel, set(rules)):
+                order.write(self.transaction)
             self._write_counts(False)
             self._tidy_sources({source_set(source) for source in held.sources})
             for version, group in held.groups().items():

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cni.kernel.rtnl import Link, Rtnl
 
 TABLE = "pycni_localnet"
+# A map that only the table of an earlier version has (``earlier``).
+RECORDS = "attachments"
 LOOPBACK = Prefix.parse("127.0.0.0/8")
 _CHAIN, _RAW = "prerouting", -300
 _GUARDED = SetType((IFINDEX,))
@@ -88,6 +90,14 @@ def _add(kernel: Nftables, indices: list[int]) -> None:
         if kernel.element(INET, TABLE, "guarded", _key(index)) is None:
             transaction.add_element("guarded", _key(index))
     kernel.commit(transaction, generation)
+
+
+def fill(transaction: Transaction, indices: list[int]) -> None:
+    """The table anew, with these links; nothing where there are none."""
+    if indices:
+        _add_table(transaction)
+    for index in indices:
+        transaction.add_element("guarded", _key(index))
 
 
 def _remove(kernel: Nftables, index: int) -> None:

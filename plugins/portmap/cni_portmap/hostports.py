@@ -227,7 +227,9 @@ def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
     for version, group in wanted.groups().items():
         needed.update(layout.jumps(version, group))
     rules = kernel.rule_comments(INET, TABLE)
-    missing = needed - set(rules)
+    # chains of an earlier version answer as they did; the next ADD moves them behind everybody's
+    earlier = layout.misplaced(kernel, set(rules))
+    missing = needed - set(rules) - (layout.leaving() if earlier else set())
     hooked = [*(entrance for entrance, _ in layout.ENTRANCES), layout.POSTROUTING_CHAIN]
     for chain in dict.fromkeys([*hooked, *sorted(chain for chain, _ in needed)]):
         found = kernel.chain(INET, TABLE, chain)
@@ -236,7 +238,7 @@ def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
         lost = sorted(comment for where, comment in missing if where == chain)
         if lost:
             raise CheckFailed(f"{WHERE}: chain {chain} has no rule for {', '.join(lost)}")
-    for fault in compared(kernel, TABLE, layout.FOLLOWED, rules):
+    for fault in () if earlier else compared(kernel, TABLE, layout.FOLLOWED, rules):
         raise CheckFailed(f"host ports: {fault}", "the next ADD on the node mends it")
 
 

@@ -135,10 +135,10 @@ def add_table(change: Transaction, records: "list[Records]") -> None:
 def shared_rules() -> "set[tuple[str, str]]":
     """Chain and comment of the rules that stand there whoever is attached."""
     rules = {rule for version in FAMILIES for part in (group_rules, jumps) for rule in part(version, PLAIN)}
-    return rules | _leaving()
+    return rules | leaving()
 
 
-def _leaving() -> "set[tuple[str, str]]":
+def leaving() -> "set[tuple[str, str]]":
     """The rules that leave IPv6's localhost alone."""
     return {(name, _LEAVING) for name, _ in ENTRANCES}
 
@@ -150,6 +150,12 @@ def misplaced(kernel: Nftables, rules: "set[tuple[str, str]]") -> bool:
     found = [kernel.chain(INET, TABLE, name) for name, _ in ENTRANCES]
     hooks = [chain.get_attr("NFTA_CHAIN_HOOK") for chain in found if chain is not None]
     return any(hook is None or hook.get_attr("NFTA_HOOK_PRIORITY") != LAST for hook in hooks)
+
+
+def has_conditions(rules: "set[tuple[str, str]]") -> bool:
+    """Whether jumps with conditions are among the rules, which only nft can make again."""
+    entrances = [name for name, _ in ENTRANCES]
+    return any(chain in entrances and comment.startswith("hostports") and "_" in comment for chain, comment in rules)
 
 
 def replace_entrances(change: Transaction) -> None:
@@ -165,7 +171,7 @@ def needed_rules(wanted: "Owned") -> "set[tuple[str, str]]":
     for version, group in {(entry.version, entry.group) for entry in wanted.entries}:
         needed.update(group_rules(version, group))
         needed.update(jumps(version, group) if group == PLAIN else ())
-        needed.update(_leaving() if version == 6 else ())
+        needed.update(leaving() if version == 6 else ())
     return needed
 
 
@@ -192,7 +198,7 @@ def add_rules(change: Transaction, missing: "set[tuple[str, str]]") -> None:
                 text = f"meta nfproto ipv{version} fib daddr type local jump {target}"
                 change.add_rule(name, expressions, text, target)
     # in front of all jumps
-    for name, comment in sorted(missing & _leaving()):
+    for name, comment in sorted(missing & leaving()):
         expressions = [*nft.of_family(6), nft.address(6, True), nft.compare(_LOCALHOST.packed), nft.RETURN]
         change.add_rule(name, expressions, f"ip6 daddr {_LOCALHOST} return", comment, first=True)
 

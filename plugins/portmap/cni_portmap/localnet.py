@@ -20,7 +20,7 @@ from cni.errors import CheckFailed, CNIError
 from cni.kernel import iptables, nftables, sysctl
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Nftables
-from cni.kernel.transaction import IPV4
+from cni.kernel.transaction import INET, IPV4
 from cni.plan import Effect
 from cni_portmap import guard, layout
 from cni_portmap.chains import DNAT
@@ -72,6 +72,16 @@ class Localnet(Effect):
         link = self.rtnl.link(index=route.index) if route is not None and route.index else None
         return link if link is not None and not link.loopback else None
 
+    def _shares(self) -> Shares:
+        """Those of this namespace, with what an earlier build noted in nftables."""
+        shares, kernel = Shares(self.rtnl.namespace), nftables.here()
+        if kernel.has_set(INET, guard.TABLE, guard.RECORDS):
+            from cni_portmap import earlier
+
+            with Exclusive("localnet"):
+                earlier.take_over(kernel, shares, self.rtnl, self.say)
+        return shares
+
     # make
 
     def make(self) -> None:
@@ -83,7 +93,7 @@ class Localnet(Effect):
         if link is None:
             self.say(f"portmap: no route to {self.address}: 127.0.0.1 will not lead there")
             return
-        shares, mine = Shares(self.rtnl.namespace), self.identity
+        shares, mine = self._shares(), self.identity
         with Exclusive("localnet"):
             for index in shares.of(mine):
                 if index != link.index:  # the container came back elsewhere
@@ -100,7 +110,7 @@ class Localnet(Effect):
     def _note(self, shares: Shares, link: "Link", was: int) -> None:
         """Before anything is changed; where /run cannot be written the link stays open, and guarded."""
         try:
-            shares.add(link.index, self.attachment, was, self.guard)
+            shares.add(link.index, self.identity, self.attachment.comment, was, self.guard)
         except OSError as error:
             self.say(f"portmap: route_localnet of {link.name} will stay on: {error}")
 
@@ -120,7 +130,7 @@ class Localnet(Effect):
         kernel, mine = nftables.here(), self.identity
         if not Shares(self.rtnl.namespace).of(mine) and not layout.attachments(kernel).of(mine):
             return
-        fault = guard.fault(link)
+        fault = _unguarded(kernel, link)
         if fault:
             raise CheckFailed(fault, "another ADD on the node, or DEL and ADD, makes it again")
 
@@ -128,7 +138,7 @@ class Localnet(Effect):
 
     def discard(self, identity: str) -> None:
         """Give this attachment's share back; the last one behind a link puts the sysctl back before the guard goes."""
-        shares = Shares(self.rtnl.namespace)
+        shares = self._shares()
         if shares.of(identity):
             with Exclusive("localnet"):
                 for index in shares.of(identity):
@@ -136,12 +146,21 @@ class Localnet(Effect):
 
     def present(self, network: str) -> list[str]:
         """The attachments of the network that have a share."""
-        return Shares(self.rtnl.namespace).present(network)
+        return self._shares().present(network)
 
     def describe(self) -> str:
         """As sysctl and nft would be told."""
         closed = f"\niifname LINK-TO-{self.address} ip daddr {guard.LOOPBACK} drop" if self.guard else ""
         return f"sysctl net/ipv4/conf/LINK-TO-{self.address}/route_localnet=1{closed}"
+
+
+def _unguarded(kernel: Nftables, link: "Link") -> str:
+    """What is missing of the guard for a link, be it one that an earlier build made."""
+    if not kernel.has_set(INET, guard.TABLE, guard.RECORDS):
+        return guard.fault(link)
+    from cni_portmap import earlier
+
+    return earlier.fault(kernel, link)
 
 
 def _release(shares: Shares, rtnl: "Rtnl", index: int, identity: str) -> None:

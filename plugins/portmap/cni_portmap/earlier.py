@@ -1,0 +1,102 @@
+"""What earlier builds made, taken over while pods live.
+
+Their chains came before everybody's. Jumps with conditions move by nft, which alone knows what they mean. What they
+noted of localhost is written into files (``shares``)::
+
+    table inet pycni_localnet {
+        map attachments { type ifname . inet_service : ifname }     # attachment's link name . 0 : link to the pods
+        map opened { type ifname : inet_service }                   # link : what route_localnet was before
+        set guarded { type ifname; elements = { "cni0" } }
+        chain prerouting { … iifname @guarded ip daddr 127.0.0.0/8 drop }
+    }
+"""
+
+from errno import ERESTART
+
+from cni.errors import CNIError
+from cni.kernel import program
+from cni.kernel.exclusive import Exclusive
+from cni.kernel.nftables import Nftables, NftablesError
+from cni.kernel.records import Records
+from cni.kernel.transaction import IFNAME, INET, SetType, Transaction, pack
+from cni.undecided import LAST
+from cni_portmap import guard, layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cni.kernel.rtnl import Link, Rtnl
+    from cni_portmap.shares import Shares
+
+_NAME = SetType((IFNAME,))
+
+
+def move_behind(kernel: Nftables) -> None:
+    """Put the entrances with their jumps behind everybody's, all or none; raises ``NftablesError`` to look again.
+
+    One process at a time: what another one adds after it has looked would be lost.
+    """
+    with Exclusive("hostports"):
+        if layout.misplaced(kernel, set(kernel.rule_comments(INET, layout.TABLE))):
+            fault = _move()
+            if fault and layout.has_conditions(set(kernel.rule_comments(INET, layout.TABLE))):
+                raise CNIError(f"failed to move the host ports' chains with nft: {fault}", "conditions need nft")
+    raise NftablesError("nftables: the chains of host ports were moved", ERESTART)
+
+
+def _move() -> str:
+    lines: list[str] = []
+    for name, _ in layout.ENTRANCES:
+        fault, listed = program.run("nft", "-s", "list", "chain", "inet", layout.TABLE, name)
+        if fault:
+            return fault
+        chain = f"inet {layout.TABLE} {name}"
+        lines += [f"flush chain {chain}", f"delete chain {chain}"]
+        lines += [f"add chain {chain} {{ type nat hook {name} priority {LAST}; }}"]
+        lines += [f"add rule {chain} {line.strip()}" for line in listed.splitlines() if " jump " in line]
+    return program.run("nft", "-f", "-", stdin="\n".join([*lines, ""]))[0]
+
+
+def is_guarded(kernel: Nftables, link: "Link") -> bool:
+    """Whether that table keeps neighbours behind a link from the node's 127.0.0.0/8."""
+    return kernel.element(INET, guard.TABLE, "guarded", pack(_NAME.key, [link.name.encode()])) is not None
+
+
+def fault(kernel: Nftables, link: "Link") -> str:
+    """What is missing there for a link; empty if it is guarded."""
+    if is_guarded(kernel, link) and kernel.rules(INET, guard.TABLE, "prerouting"):
+        return ""
+    return f"nftables table inet {guard.TABLE}: neighbours behind {link.name} reach the node's {guard.LOOPBACK}"
+
+
+def take_over(kernel: Nftables, shares: "Shares", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
+    """Write the records into files, and put the guard of today in that table's place; under the lock ``localnet``.
+
+    Files first: whoever is interrupted leaves the table, and the next one writes the same again.
+    """
+    kernel.repeatedly(lambda: _take_over(kernel, shares, rtnl, say))
+
+
+def _take_over(kernel: Nftables, shares: "Shares", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
+    generation, records = kernel.generation(), Records(kernel, INET, guard.TABLE, guard.RECORDS, (IFNAME,))
+    if not kernel.has_set(INET, guard.TABLE, guard.RECORDS):
+        return
+    guarded: set[int] = set()
+    for mine, comment in records.owners().items():
+        name = records.of(mine)[0][0].rstrip(b"\0").decode("utf-8", "replace")
+        link = rtnl.link(name)
+        if link is None:
+            continue
+        if is_guarded(kernel, link):
+            guarded.add(link.index)
+        opened = kernel.element(INET, guard.TABLE, "opened", pack(_NAME.key, [name.encode()]))
+        was = int.from_bytes(opened.data[:2], "big") if opened is not None else 0
+        try:
+            shares.add(link.index, mine, comment, was, link.index in guarded)
+        except OSError as error:
+            say(f"portmap: route_localnet of {name} will stay on: {error}")
+    transaction = Transaction(INET, guard.TABLE)
+    transaction.delete_table()
+    guard.fill(transaction, sorted(guarded))
+    kernel.commit(transaction, generation)
