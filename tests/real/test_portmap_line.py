@@ -258,16 +258,24 @@ def macvlan(node: Node, **keys: Any) -> Chain:
     return chain
 
 
+def _numbered(node: Node) -> list[str]:
+    return node.run("ip", "netns", "list-id").splitlines()
+
+
 @pytest.mark.skipif(not Path(GO, "macvlan").is_file(), reason="containernetworking-plugins is not installed")
 def test_a_dead_holder_behind_macvlan_is_known(node: Node) -> None:
     """By its namespace: while a mount or a descriptor keeps that, the container may live."""
     neighbour(node, subnets=[SUBNET])
     dead = macvlan(node).add()
+    number = next(line for line in _numbered(node) if Path(dead.pod.path).name in line).split(" (")[0].strip()
     with open(dead.pod.path) as held:
         assert dead.pod.container in macvlan(node, conflict="refuse").try_add().error["msg"]
         dead.pod.close()
         assert dead.pod.container in macvlan(node, conflict="refuse").try_add().error["msg"]
         assert not held.closed
+    eventually(
+        lambda: number not in [line.strip() for line in _numbered(node)]
+    )  # the kernel forgets it in its own time
     young = macvlan(node, conflict="refuse").add()
     assert f"over from net1/{dead.pod.container}" in young.said and "its network namespace is gone" in young.said, (
         young.said
