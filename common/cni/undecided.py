@@ -48,6 +48,8 @@ _HOOKS = {"PREROUTING": PREROUTING, "OUTPUT": OUTPUT, "POSTROUTING": POSTROUTING
 _TO_THIS_NODE = ("PREROUTING", "OUTPUT")
 # Jumps to chains of CNI plugins (Go's, or ours with iptables) decide about these plugins' own pods alone.
 _OF_PLUGINS = "CNI-"
+# as a rule's message has the chain of a verdict: NFTA_VERDICT_CHAIN of linux/netfilter/nf_tables.h, and the name
+_JUMP = struct.pack("=H", 2) + _OF_PLUGINS.encode()
 _DECIDED, _UNDECIDED = "decided", "undecided"
 
 
@@ -67,7 +69,7 @@ class _Chain:
     __slots__ = ("marks", "others", "ours")
 
     def __init__(self, rules: "Sequence[tuple[int, bytes]]", mark: int) -> None:
-        rules = [(handle, data) for handle, data in rules if _OF_PLUGINS.encode() not in data]
+        rules = [(handle, data) for handle, data in rules if _JUMP not in data]
         text, values = TEXT.encode() + b"\0", struct.pack("=II", mark, mark)
         self.ours = [handle for handle, data in rules if text in data]
         self.others = len(rules) - len(self.ours)

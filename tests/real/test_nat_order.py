@@ -134,7 +134,7 @@ def test_what_iptables_exempts_is_not_masqueraded(node: Node, kind: str, version
     """``-I POSTROUTING -d … -j ACCEPT``, the usual exemption for a VPN, also when it comes after the pod."""
     iptables = Iptables(node, kind, version)
     routed(node)
-    exempt = f"-I POSTROUTING -d {OUTSIDE[version]} -j ACCEPT"
+    exempt = f"-I POSTROUTING -d {OUTSIDE[version]} -m comment --comment CNI-less -j ACCEPT"
     iptables(
         "-A POSTROUTING -s 192.168.77.0/24 -j MASQUERADE"
         if version == 4

@@ -1,5 +1,6 @@
 """The marks by which our NAT chains follow iptables': bits, words and steps, without a kernel."""
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from cni.undecided import TEXT, Undecided, is_guard, legacy_mark_of, mark_of
 
 BASE = {"POSTROUTING": "postrouting"}
 GUARDS = [("postrouting", "decided4 13 0x1000"), ("postrouting", "undecided4 13 0x1000")]
+# the chain of a verdict, as the kernel has it: length, kind, name
+JUMP = struct.pack("=HH", 22, 2) + b"CNI-HOSTPORT-MASQ\0"
 OURS = TEXT.encode() + b"\0" + bytes.fromhex("0010000000100000")
 
 
@@ -72,12 +75,13 @@ DECIDED = (
         ([b"theirs", OURS, OURS], GUARDS, [f"delete rule ip nat POSTROUTING handle {n}" for n in (2, 3)] + [MARK]),
         ([OURS], GUARDS, ["delete rule ip nat POSTROUTING handle 1", *GUARDS_GO]),
         ([], GUARDS, GUARDS_GO),
-        ([b"jump CNI-HOSTPORT-MASQ"], [], []),
-        ([b"theirs", OURS, b"jump CNI-HOSTPORT-MASQ"], GUARDS, []),
+        ([JUMP], [], []),
+        ([b"theirs", OURS, JUMP], GUARDS, []),
+        ([b"accept, for CNI-less hosts"], [], [MARK, UNDECIDED, DECIDED]),
     ],
     ids=[
         "no rules", "rules come", "as it should be", "not the last", "twice", "ours alone", "flushed",
-        "a plugin's jump", "a plugin's jump behind it",
+        "a plugin's jump", "a plugin's jump behind it", "a comment that names CNI",
     ],
 )  # fmt: skip
 def test_what_add_changes(rules: list[bytes], guards: list[tuple[str, str]], wanted: list[str]) -> None:
