@@ -93,7 +93,7 @@ def _take_over(kernel: Nftables, shares: "Shares", rtnl: "Rtnl", say: "Callable[
         opened = kernel.element(INET, guard.TABLE, "opened", pack(_NAME.key, [name.encode()]))
         was = int.from_bytes(opened.data[:2], "big") if opened is not None else 0
         try:
-            shares.add(link.index, mine, comment, was, link.index in guarded)
+            shares.note(link.index, mine, comment, was, link.index in guarded)
         except OSError as error:
             say(f"portmap: route_localnet of {name} will stay on: {error}")
     transaction = Transaction(INET, guard.TABLE)

@@ -110,7 +110,7 @@ class Localnet(Effect):
     def _note(self, shares: Shares, link: "Link", was: int) -> None:
         """Before anything is changed; where /run cannot be written the link stays open, and guarded."""
         try:
-            shares.add(link.index, self.identity, self.attachment.comment, was, self.guard)
+            shares.add(link.index, self.attachment, was, self.guard)
         except OSError as error:
             self.say(f"portmap: route_localnet of {link.name} will stay on: {error}")
 

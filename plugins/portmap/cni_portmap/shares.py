@@ -14,6 +14,10 @@ import os
 
 from cni.names import COMMENT_MAX, beginning, network_prefix
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.names import Attachment
+
 _FOLDER = "/run/cni/pycni/localnet"
 _WAS, _GUARDED = "was", "guarded"
 _COMMENT_MAX = 4096
@@ -77,11 +81,12 @@ class Shares:
         text = _text(f"{self._at(index)}/{_WAS}")
         return int(text) if text.isdigit() else None
 
-    def add(self, index: int, link: str, comment: str, was: int, guard: bool) -> None:
-        """The share of the attachment with this link name and comment, and what the link was unless that is known.
+    def add(self, index: int, attachment: "Attachment", was: int, guard: bool) -> None:
+        """An attachment's share, and what the link was unless that is known; raises ``OSError``."""
+        self.note(index, attachment.link, attachment.comment, was, guard)
 
-        Raises ``OSError``.
-        """
+    def note(self, index: int, link: str, comment: str, was: int, guard: bool) -> None:
+        """The same for the attachment with this link name and comment."""
         at = self._at(index)
         os.makedirs(at, 0o755, exist_ok=True)
         _write(f"{at}/{link}", comment)
