@@ -1,14 +1,17 @@
 """The node forwards for its containers, and keeps what it has itself: its IPv6 routes, its neighbours, its addresses."""
 
+import json
 import socket
 import struct
+import subprocess
 from typing import Any
 
 import pytest
 
 from node.configuration import bridge, host_local
 from node.deadline import eventually
-from node.topology import Attachment, Node
+from node.plugin import LIMIT, SUBJECT, Outcome, environment, held
+from node.topology import Attachment, Node, Pod
 from node.traffic import reaches
 
 Object = dict[str, Any]
@@ -118,18 +121,68 @@ def test_a_second_bridge_forwards_though_new_links_do_not(node: Node) -> None:
     assert [node.sysctl(f"ipv{version}/conf/default/forwarding") for version in (4, 6)] == ["0", "0"]
 
 
-@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("version", "switch"), [(4, "ipv4/conf/br0/forwarding"), (4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding")]
+)
 @pytest.mark.beyond_old_go("forwarding is not compared")
-def test_check_compares_the_bridges_own_switch(node: Node, version: int) -> None:
-    """Somebody has switched it off: CHECK says which, and the next ADD switches it on."""
+def test_check_compares_the_switches_that_decide(node: Node, version: int, switch: str) -> None:
+    """Somebody has switched one off: CHECK says which, and the next ADD switches it on."""
     pod = attach(node, SUBNET, SUBNET6)
     assert pod.check().ok
-    node.sysctl(f"ipv{version}/conf/br0/forwarding", "0")
+    node.sysctl(switch, "0")
     refused = pod.check().error
     assert refused["msg"] == f"forwarding of IPv{version} is off"
-    assert refused["details"] == f"net/ipv{version}/conf/br0/forwarding is not 1"
+    assert refused["details"] == f"net/{switch} is not 1"
     node.attach(pod.conf)
     assert pod.check().ok
+
+
+def test_the_bridges_own_switch_does_not_decide_for_ipv6(node: Node) -> None:
+    """Packets pass without it, so CHECK is content: an older build did not set it."""
+    node.outside.ip(f"route add {SUBNET6} via {node.ADDRESS6}")
+    pod = attach(node, SUBNET6, isDefaultGateway=True)
+    node.sysctl("ipv6/conf/br0/forwarding", "0")
+    assert pod.check().ok
+    assert reaches(pod.pod, node.outside, node.OUTSIDE6)
+
+
+def read_only(node: Node, verb: str, conf: Object, pod: Pod) -> Outcome:
+    """A call in a mount namespace whose /proc/sys cannot be written, as in a container."""
+    variables = environment(verb, SUBJECT, CNI_CONTAINERID=pod.container, CNI_IFNAME="eth0", CNI_NETNS=pod.path)
+    script = 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$0"'
+    with node.inside():
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script, f"{SUBJECT}/{conf['type']}"],
+            input=json.dumps(conf), env=variables, capture_output=True, text=True, timeout=LIMIT,
+        )  # fmt: skip
+    return held(conf["type"], verb, json.dumps(conf), done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("subnet", "default"),
+    [
+        (SUBNET, "1"),
+        (SUBNET6, "1"),
+        (SUBNET6, "0"),
+        pytest.param(SUBNET, "0", marks=pytest.mark.beyond_old_go("a bridge that does not forward is not noticed")),
+    ],
+)
+def test_a_read_only_proc_sys_is_refused_only_where_nothing_would_pass(node: Node, subnet: str, default: str) -> None:
+    """A node in a container (kind): it forwards already, and the bridge's own switch has the default's value."""
+    for version in ("ipv4", "ipv6"):
+        node.sysctl(f"{version}/conf/all/forwarding", "1")
+        node.sysctl(f"{version}/conf/default/forwarding", default)
+    node.outside.ip(f"route add {SUBNET} via {node.ADDRESS}", f"route add {SUBNET6} via {node.ADDRESS6}")
+    conf, pod = bridge(host_local(node.data_dir, subnet), isDefaultGateway=True), node.pod()
+    added = read_only(node, "ADD", conf, pod)
+    if (subnet, default) == (SUBNET, "0"):
+        assert "net/ipv4/conf/br0/forwarding" in added.error["msg"]
+        assert added.error["details"] == "br0 does not forward: set net/ipv4/conf/br0/forwarding to 1"
+        assert node.leases() == {}
+        return
+    assert reaches(pod, node.outside, node.OUTSIDE6 if subnet == SUBNET6 else node.OUTSIDE)
+    assert read_only(node, "CHECK", {**conf, "prevResult": added.result}, pod).ok
+    assert read_only(node, "DEL", {**conf, "prevResult": added.result}, pod).ok
 
 
 def link_local(node: Node) -> list[Object]:

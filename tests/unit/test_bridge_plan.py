@@ -183,7 +183,7 @@ REFUSED: list[tuple[Object, int, str]] = [
     ({"bridge": "br%d"}, 7, 'failed to create bridge "br%d": interface name contains %'),
     ({"bridge": "all"}, 7, 'failed to create bridge "all": interface name is reserved'),
     ({"bridge": "default"}, 7, 'failed to create bridge "default": interface name is reserved'),
-    ({"mtu": -1}, 7, "mtu is -1, and must be from 68 to 65535, or 0 for the kernel's"),
+    ({"mtu": 1}, 7, "mtu is 1, and must be from 68 to 65535, or 0 for the kernel's"),
     ({"mtu": 67}, 7, "mtu is 67, and must be from 68 to 65535, or 0 for the kernel's"),
     ({"mtu": 65536}, 7, "mtu is 65536, and must be from 68 to 65535, or 0 for the kernel's"),
     ({"mtu": 1 << 32}, 7, "mtu is 4294967296, and must be from 68 to 65535, or 0 for the kernel's"),
@@ -224,6 +224,8 @@ def test_configurations_that_are_refused(keys: Object, code: int, text: str) -> 
     "keys",
     [
         {"mtu": 0},
+        {"mtu": -1},
+        {"mtu": -(1 << 40), "ipam": {"type": "x", "subnet": "fd00::/64"}},
         {"mtu": 68, "ipam": {"type": "x", "subnet": "10.0.0.0/24"}},
         {"mtu": 1280, "ipam": {"type": "x", "subnet": "fd00::/64"}},
         {"mtu": 1000, "ipam": {"type": "x", "subnet": "::ffff:10.0.0.0/120", "routes": [{"dst": "fd00::/8"}]}},
@@ -233,7 +235,7 @@ def test_configurations_that_are_refused(keys: Object, code: int, text: str) -> 
 )
 def test_an_mtu_that_the_kernel_takes(keys: Object) -> None:
     """At the edges of its range; IPv4-mapped addresses are IPv4's."""
-    assert settings.read(_call(**keys)).mtu == keys["mtu"]
+    assert settings.read(_call(**keys)).mtu == max(keys["mtu"], 0)
 
 
 def test_a_backend_that_is_not_used_is_not_judged() -> None:

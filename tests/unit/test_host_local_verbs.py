@@ -548,6 +548,18 @@ def missing_resolv_conf(host: Host) -> Object:
     return host.conf(resolvConf="/nowhere/resolv.conf")
 
 
+def test_status_is_ready_where_the_runtime_sends_the_ranges_with_add(host: Host) -> None:
+    """The capability ipRanges: STATUS gets no runtimeConfig, and a network without other ranges is not refused."""
+    conf = host.conf([], top={"capabilities": {"ipRanges": True}})
+    assert host.call("STATUS", conf=conf).ok
+    assert host.call("ADD", conf=conf).error["msg"] == "no IP ranges specified"
+    sent = {**conf, "runtimeConfig": {"ipRanges": [[{"subnet": V4}]]}}
+    assert host.call("ADD", conf=sent).ok
+    for capabilities in ({"ipRanges": False}, {"ips": True}, {}):
+        refused = host.call("STATUS", conf=host.conf([], top={"capabilities": capabilities}))
+        assert refused.error["msg"] == "no IP ranges specified"
+
+
 @pytest.mark.parametrize("spoil", [file_in_the_way, missing_resolv_conf])
 def test_status_is_not_available_where_the_node_is_at_fault(host: Host, spoil: Callable[[Host], Object]) -> None:
     assert host.call("STATUS", conf=spoil(host)).code == 50

@@ -164,24 +164,36 @@ class Forwarding(Effect):
         return _FORWARDING[version], f"net/ipv{version}/conf/{self.device}/forwarding"
 
     def make(self) -> None:
-        """Written only where it does not read 1: /proc/sys may be read-only and right."""
-        for version in self.versions:
-            for switch in self._switches(version):
-                try:
-                    if sysctl.read(switch) == "1":
-                        continue
-                    if version == 6:
-                        from cni_bridge import advertisements
+        """Written only where it does not read 1: /proc/sys may be read-only and right.
 
-                        advertisements.keep(self.rtnl, self.say)
-                    sysctl.write(switch, "1")
-                except OSError as error:
-                    raise CNIError(f"failed to enable forwarding: {error}", f"set {switch} to 1") from None
+        The kernel forwards IPv6 by the node's switch alone, so our link's own may stay off there.
+        """
+        for version in self.versions:
+            node, own = self._switches(version)
+            self._switch_on(version, node, f"set {node} to 1")
+            try:
+                self._switch_on(version, own, f"{self.device} does not forward: set {own} to 1")
+            except CNIError:
+                if version == 4:
+                    raise
+
+    def _switch_on(self, version: int, switch: str, remedy: str) -> None:
+        try:
+            if sysctl.read(switch) == "1":
+                return
+            if version == 6:
+                from cni_bridge import advertisements
+
+                advertisements.keep(self.rtnl, self.say)
+            sysctl.write(switch, "1")
+        except OSError as error:
+            raise CNIError(f"failed to enable forwarding: {error}", remedy) from None
 
     def compare(self) -> None:
-        """Each reads 1."""
+        """Those on which forwarding depends read 1: the node's, and our link's own for IPv4."""
         for version in self.versions:
-            for switch in self._switches(version):
+            node, own = self._switches(version)
+            for switch in (node, own) if version == 4 else (node,):
                 if sysctl.read(switch) != "1":
                     raise CheckFailed(f"forwarding of IPv{version} is off", f"{switch} is not 1")
 

@@ -36,7 +36,7 @@ def _bridge_name(name: str) -> str:
 
 
 def _mtu(value: int) -> str:
-    if value == 0 or MTU_MIN <= value <= _MTU_MAX:
+    if value <= 0 or MTU_MIN <= value <= _MTU_MAX:  # a negative one counts as absent, as in Go
         return ""
     return f"mtu is {value}, and must be from {MTU_MIN} to {_MTU_MAX}, or 0 for the kernel's"
 
@@ -129,7 +129,7 @@ class Settings:
         self.masquerade: bool = found["ipMasq"] and bool(ipam)
         self.masquerade_backend: str | None = found["ipMasqBackend"]
         self.drop_invalid: bool = found["dropInvalid"]
-        self.mtu: int = found["mtu"]
+        self.mtu: int = max(found["mtu"], 0)
         self.hairpin: bool = found["hairpinMode"]
         self.promisc: bool = found["promiscMode"]
         self.vlan: int = found["vlan"]

@@ -75,7 +75,10 @@ def read(call: "Call") -> Settings:
     for route in ipam["routes"]:
         if route.fault():
             raise InvalidConfig(f"route {route.dst}: {route.fault()}", "in ipam.routes")
-    sets = read_sets(documents + ipam["ranges"], str(chosen(call.config, "cniVersion") or ""))
+    documents = [*documents, *ipam["ranges"]]
+    if call.verb == "STATUS" and not documents and chosen(call.config, "capabilities", "ipRanges") is True:
+        return Settings([], requested, ipam["routes"], ipam["resolvConf"])  # the runtime sends them with ADD
+    sets = read_sets(documents, str(chosen(call.config, "cniVersion") or ""))
     return Settings(sets, requested, ipam["routes"], ipam["resolvConf"])
 
 
