@@ -31,7 +31,7 @@ A packet costs one look-up a subnet, ADD and DEL two elements an address, howeve
 avoided: the kernel checks every chain behind them at each change. The last address of a subnet takes the subnet's set
 and rule along, the last one of all the table.
 
-The chain comes after everybody's: who has decided already is not overruled (``undecided``).
+The chain comes after everybody's, so a decision that others have made stays (``undecided``).
 
 A packet that connection tracking cannot place is never translated, so it leaves with the pod's address. A network may
 have such packets dropped: for its subnet, as the configuration of its last ADD says.
@@ -461,7 +461,7 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     if comments.count("") < 2:
         raise CheckFailed(f"{where}: the rules that leave multicast alone are missing")
     for fault in compared(kernel, TABLE, FOLLOWED, rules):
-        raise CheckFailed(f"masquerading: {fault}", "the next ADD on the node mends it")
+        raise CheckFailed(f"masquerading: {fault}", "the next ADD or DEL of a masqueraded pod repairs it")
     _, recorded = _Change(kernel)._held(attachment.link)
     for prefix in prefixes:
         name = _set_name(prefix.network)
@@ -469,7 +469,7 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
         if element is None or prefix not in recorded:
             raise CheckFailed(f"{where}: {prefix.address} is not masqueraded")
         if element.comment != attachment.comment and _of_network(element.comment, attachment):
-            raise CheckFailed(f"{where}: {prefix.address} is that of {element.comment} by now")
+            raise CheckFailed(f"{where}: {prefix.address} belongs to {element.comment} now")
         if name not in comments:
             raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")
 

@@ -6,7 +6,6 @@ namespace in which it was opened, wherever the process goes afterwards.
 
 import os
 import struct
-import sys
 from _socket import AF_NETLINK, SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
 from cni.errors import TryAgainLater
@@ -29,7 +28,7 @@ _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_NETNS_COOKIE = 32, 33, 71
 # Below what every kernel gives a socket (net.core.wmem_default is 212992).
 _BUFFER = 1 << 16
-# What the kernel keeps for itself of a buffer.
+# The part of a buffer that the kernel keeps for itself.
 _BESIDE = 32
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ATTRIBUTE_MSG = 1
@@ -160,11 +159,7 @@ class Netlink:
 
         Before Linux 5.14 that of the file by which the caller's is known, which may come again.
         """
-        try:
-            cookie = self._socket.getsockopt(SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-        except OSError:
-            return os.stat("/proc/thread-self/ns/net").st_ino
-        return int.from_bytes(cookie, sys.byteorder)
+        return self.cookie or os.stat("/proc/thread-self/ns/net").st_ino
 
     def encode(self, message: "Any", kind: int, flags: int) -> bytearray:
         """A message with its header filled in: type, flags and the next sequence number; pyroute2's, or a body as bytes."""

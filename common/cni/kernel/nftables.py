@@ -50,7 +50,7 @@ _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
 # A kernel, or a sandbox that pretends to be one, without nfnetlink or without nf_tables.
 _ABSENT = (EPROTONOSUPPORT, EAFNOSUPPORT, EOPNOTSUPP)
 _TRIES = 12
-# After so many generations that went by a change is made alone, and compared with none.
+# After so many changes by others a change is made alone, and not compared with a generation.
 _DISTURBED = 4
 # Seconds; well below what a runtime gives a plugin.
 _PATIENCE = 15.0
@@ -116,7 +116,7 @@ class Rule:
 class NftablesError(CNIError):
     """A transaction failed; the message names the first object at fault.
 
-    ``partly`` tells that it was too large for one batch, and that batches before this one are in force.
+    ``partly``: the transaction was too large for one batch, and batches before this one are in force.
     """
 
     def __init__(self, msg: str, number: int, details: str = "") -> None:
@@ -126,19 +126,19 @@ class NftablesError(CNIError):
 
 
 class _Batch:
-    """Encoded messages that are sent as one datagram, and what each of them tells by its sequence number."""
+    """Encoded messages that are sent as one datagram, and the text of each by its sequence number."""
 
-    __slots__ = ("data", "last", "told")
+    __slots__ = ("data", "last", "texts")
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self.told: dict[int, str] = {}
+        self.texts: dict[int, str] = {}
         # where the last message begins
         self.last = 0
 
     def add(self, message: bytearray, sequence: int, text: str) -> None:
         first, *others = text.split("\n")
-        self.told[sequence] = f"{first} (or one of {len(others)} more)" if others else first
+        self.texts[sequence] = f"{first} (or one of {len(others)} more)" if others else first
         self.last = len(self.data)
         self.data += message
 
@@ -280,31 +280,31 @@ class Nftables(Netlink):
 
     def _send(self, batch: _Batch, generation: int | None) -> None:
         """One datagram: the last message's acknowledgement is asked for."""
-        first, last = min(batch.told), max(batch.told)
+        first, last = min(batch.texts), max(batch.texts)
         begin = self._bracket(_BATCH_BEGIN, first - 1, generation)
         end = self._bracket(_BATCH_END, self._sequence + 1)
         _ask_for_acknowledgement(batch)
         self._sequence += 1
         self.send(begin + batch.data + end)
-        self._acknowledge({**batch.told, first - 1: _START}, last)
+        self._acknowledge({**batch.texts, first - 1: _START}, last)
 
     def _bracket(self, kind: int, sequence: int, generation: int | None = None) -> bytes:
-        told = attribute(_GENERATION, generation.to_bytes(4, "big")) if generation else b""
-        body = bytes(2) + SUBSYSTEM.to_bytes(2, "big") + told
+        expected = attribute(_GENERATION, generation.to_bytes(4, "big")) if generation else b""
+        body = bytes(2) + SUBSYSTEM.to_bytes(2, "big") + expected
         return message_header(len(body), kind, 0, sequence) + body
 
-    def _acknowledge(self, told: "dict[int, str]", last: int) -> None:
+    def _acknowledge(self, texts: "dict[int, str]", last: int) -> None:
         """The last message is answered, and those with a fault, unless the whole batch is refused at once."""
         fault: NftablesError | None = None
         while True:
             for answer in self.receive():
-                if answer.sequence not in told or answer.kind != ERROR:
+                if answer.sequence not in texts or answer.kind != ERROR:
                     continue
                 error = answer.error
                 if error is not None and fault is None:
                     remedy = _REMEDY if error.errno in _ABSENT else ""
-                    fault = NftablesError(f"nftables: {told[answer.sequence]}: {error}", error.errno, remedy)
-                if answer.sequence == last or told[answer.sequence] == _START:
+                    fault = NftablesError(f"nftables: {texts[answer.sequence]}: {error}", error.errno, remedy)
+                if answer.sequence == last or texts[answer.sequence] == _START:
                     if fault is not None:
                         self._drain()
                         raise fault
@@ -313,7 +313,7 @@ class Nftables(Netlink):
     def refused(self, transaction: Transaction) -> "dict[int, int]":
         """The steps that the kernel would not do, by their number, and why: a batch that has no end is given up."""
         (batch,) = self._batches(transaction)
-        first, last = min(batch.told), max(batch.told)
+        first, last = min(batch.texts), max(batch.texts)
         _ask_for_acknowledgement(batch)
         self.send(self._bracket(_BATCH_BEGIN, first - 1) + batch.data)
         refused: dict[int, int] = {}

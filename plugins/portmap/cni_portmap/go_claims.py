@@ -1,7 +1,7 @@
 """Host ports that containers hold in Go's layouts, in iptables' chains or in its tables ``cni_hostport``.
 
 Theirs come first in the packet's path: a container of ours that asks for such a port waits behind them, and answers when
-they go. What is left of a dead one would take its packets for ever, so it goes. CHECK finds what a container has there.
+they go. Leftovers of a dead one would take its packets for ever, so they are removed. CHECK finds what a container has there.
 Nothing is listed unless one of Go's chains or tables is there, which is while pods of
 Go's plugins, or of our iptables backend, run.
 """

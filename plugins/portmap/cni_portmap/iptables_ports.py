@@ -96,7 +96,7 @@ class IptablesPorts(Effect):
         return Owned.wanted(self.targets, False, False)
 
     def make_way(self) -> None:
-        """A port that our table of nftables holds comes after these rules: who has it is dead, or the ADD is refused."""
+        """Our table of nftables comes after these rules: a port's owner there is dead, or the ADD is refused."""
         owned, kernel = self._owned(), nftables.here()
         attempt: Change | None = None
 
