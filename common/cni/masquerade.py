@@ -75,7 +75,7 @@ FOLLOWED = {"POSTROUTING": _CHAIN}
 
 
 def attachments(kernel: Nftables, version: int) -> Records:
-    """Who is masqueraded: the address with its subnet's length, one record an address."""
+    """The masqueraded attachments: the address with its subnet's length, one record an address."""
     return Records(kernel, INET, TABLE, f"attachments{version}", (ADDRESS[version], INET_SERVICE))
 
 
@@ -85,7 +85,7 @@ def _fields(prefix: Prefix) -> list[bytes]:
 
 
 def prefix_of(record: "Sequence[bytes]") -> Prefix:
-    """What such a record tells."""
+    """The address of such a record."""
     address, length = record
     return Prefix(Address(address), int.from_bytes(length, "big"))
 
@@ -430,7 +430,7 @@ def _add_rule(transaction: Transaction, subnet: Prefix) -> None:
 
 
 def _add_dropping_rule(transaction: Transaction, subnet: Prefix) -> None:
-    """Drop what connection tracking cannot place of it."""
+    """Drop its packets that connection tracking cannot place."""
     expressions, text = _leaving(subnet)
     expressions = [*expressions, *nft.invalid(), nft.DROP]
     transaction.add_rule(_DROPPING, expressions, f"{text} ct state invalid drop", _set_name(subnet))

@@ -164,7 +164,7 @@ class Undecided:
         return any(found.ours for found in self._found.values())
 
     def faults(self) -> "Iterator[str]":
-        """What is not as ``write`` would leave it; for CHECK."""
+        """What differs from what ``write`` makes; for CHECK."""
         for place, found in self._found.items():
             version, chain = place
             word = "iptables" if version == 4 else "ip6tables"
@@ -318,7 +318,7 @@ def _legacy_rules(name: str, chain: str, say: "Callable[[str], None]") -> list[s
 def compared(
     kernel: "Nftables", table: str, chains: "Mapping[str, str]", rules: "Sequence[tuple[str, str]]"
 ) -> "list[str]":
-    """What does not stand as ADD would leave it, in iptables' chains and at the beginning of ours; for CHECK."""
+    """What differs from what ADD makes, in iptables' chains and at the beginning of ours; for CHECK."""
     faults: list[str] = []
     bit = _bit_in(rules)
     legacy = mark_legacy(chains, bit, faults.append, change=False)

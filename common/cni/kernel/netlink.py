@@ -224,9 +224,9 @@ class Netlink:
     def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
         """Send one message and wait for its acknowledgement: the answers that came before it.
 
-        Raises ``KernelError``. A dump that was disturbed by changes is asked for again, for some seconds. Twice the
-        same in a row is an answer too: what was changed is something else, such as another's table. (An object that
-        goes can make a dump pass over another one; then it was in the dump before, and is not in the next.)
+        Raises ``KernelError``. A dump that changes disturbed is asked for again, for some seconds. Two equal dumps in a
+        row are an answer too: the changes were elsewhere, as in another table. (The removal of an object can make a
+        dump skip another one; but then the dump before still had the removed one.)
         """
         if flags & F_DUMP != F_DUMP:
             flags |= F_ACK
@@ -242,11 +242,11 @@ class Netlink:
         raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
 
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
-        """What two dumps are compared by."""
+        """The parts of a dump that are compared."""
         return [answer.data[_HEADER.size :] for answer in answers]
 
     def _once(self, data: bytearray) -> list[Answer]:
-        """The answers to one request, the one that ends them included: it may be the one that tells of a disturbance."""
+        """The answers to one request, with the one that ends them, which may report a disturbance."""
         sequence = self.send(data)
         answers: list[Answer] = []
         while True:

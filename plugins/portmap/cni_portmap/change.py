@@ -43,11 +43,11 @@ class Change:
         self.namespaces = layout.namespaces(kernel)
         self.transaction = Transaction(INET, TABLE)
         self.lives = Lives(kernel, rtnl, asking)
-        # what attachments that go really had, as against what was another's by then
+        # what attachments that go had in the end; another one may have taken over the rest
         self.released: list[Entry] = []
-        # what the attachment that asks has now, behind what others have of the same ports on single addresses
+        # what the attachment that asks has now, behind other owners of the same ports on single addresses
         self.answered: list[Entry] = []
-        # what operators are to read, once the change is made
+        # lines for operators, once the change is made
         self.lines: list[str] = []
         self._gone: dict[str, set[bytes]] = {}
         self._counted: dict[Key, int] = {}

@@ -58,7 +58,7 @@ class IptablesPorts(Effect):
         self.known = known
         # whose rules stand first, by family, protocol and number of the port
         self.behind: dict[tuple[int, str, int], list[str]] = {}
-        # what operators are to read once the rules are made, each once
+        # lines for operators, once the rules are made; each one once
         self.lines: dict[str, None] = {}
 
     def identify(self, attachment: "Attachment") -> str:
