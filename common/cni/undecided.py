@@ -62,16 +62,16 @@ def legacy_mark_of(bit: int) -> int:
 
 
 class _Chain:
-    """One of iptables' chains: how many rules others have there, the handles of ours, and whether ours is right."""
+    """One of iptables' chains: the number of others' rules, the handles of ours, and whether ours is right: one, at the end."""
 
-    __slots__ = ("marks", "others", "ours")
+    __slots__ = ("others", "ours", "right")
 
     def __init__(self, rules: "Sequence[tuple[int, bytes]]", mark: int) -> None:
         rules = [(handle, data) for handle, data in rules if _OF_PLUGINS.encode() not in data]
         text, values = TEXT.encode() + b"\0", struct.pack("=II", mark, mark)
         self.ours = [handle for handle, data in rules if text in data]
         self.others = len(rules) - len(self.ours)
-        self.marks = len(self.ours) == 1 and rules[-1][0] == self.ours[0] and values in rules[-1][1]
+        self.right = len(self.ours) == 1 and rules[-1][0] == self.ours[0] and values in rules[-1][1]
 
 
 class Undecided:
@@ -115,7 +115,7 @@ class Undecided:
     def _needed(self, place: "Place", as_it_is: bool = False) -> int:
         """The bits of an undecided packet in our chain; ``as_it_is``: also where our rule is the only one in iptables'."""
         found = self._found[place]
-        mark = mark_of(self._bit) if found.others or (as_it_is and found.marks) else 0
+        mark = mark_of(self._bit) if found.others or (as_it_is and found.right) else 0
         if self._legacy is None:
             return mark | (_mark_in(self._guards[place]) & legacy_mark_of(self._bit))
         return mark | (legacy_mark_of(self._bit) if self._legacy.get(place) else 0)
@@ -129,7 +129,7 @@ class Undecided:
         """Add the changes of our table and of iptables' to a transaction; ``emptied``: our chains have no rules then."""
         for place, found in self._found.items():
             version, chain = place
-            if not (found.marks and found.others):
+            if not (found.right and found.others):
                 self._unmark(transaction, place)
                 if found.others:
                     _add_mark(transaction, version, chain, mark_of(self._bit))
@@ -168,7 +168,7 @@ class Undecided:
         for place, found in self._found.items():
             version, chain = place
             word = "iptables" if version == 4 else "ip6tables"
-            if found.others and not found.marks:
+            if found.others and not found.right:
                 what = "is not at its end" if found.ours else "is missing"
                 yield f"{word}: the rule of chain {chain} that marks undecided packets {what}"
             if self._guards[place] != self._expected(place, as_it_is=True):
