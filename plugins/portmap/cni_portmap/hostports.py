@@ -245,4 +245,6 @@ def _compare_records(kernel: Nftables, attachment: "Attachment", wanted: Owned) 
     for version in layout.FAMILIES:
         told = [entry.record() for entry in wanted.entries if entry.version == version]
         if sorted(layout.mappings(kernel, version).of(attachment.link)) != sorted(told):
-            raise CheckFailed(f"{WHERE}: the records of {attachment} are not those of its ports", "DEL and ADD mend it")
+            raise CheckFailed(
+                f"{WHERE}: the records of {attachment} are not those of its ports", "DEL and ADD repair it"
+            )
