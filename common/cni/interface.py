@@ -81,7 +81,7 @@ class InterfaceUp(Effect):
             raise CheckFailed(f"Interface {self.link.name} is down", f"in {self.namespace.path}")
 
     def describe(self) -> str:
-        """As ``ip`` would be told."""
+        """The ``ip`` command for it."""
         return f"ip link set {self.attachment.ifname} up"
 
 
@@ -220,7 +220,7 @@ class ConfiguredInterface(Effect):
                     raise CheckFailed(f"Expected Route {_told(route)} not found in routing table", f"on {link.name}")
 
     def describe(self) -> str:
-        """As ``ip`` would be told."""
+        """The ``ip`` command for it."""
         name = self.attachment.ifname
         nodad = "" if self.detect_duplicates else " nodad"
         lines = [f"ip addr add {ip.address} dev {name}{nodad if ip.version == 6 else ''}" for ip in self.ips]

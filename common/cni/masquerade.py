@@ -31,7 +31,7 @@ A packet costs one look-up a subnet, ADD and DEL two elements an address, howeve
 avoided: the kernel checks every chain behind them at each change. The last address of a subnet takes the subnet's set
 and rule along, the last one of all the table.
 
-The chain comes after everybody's: who has decided already is not overruled (``undecided``).
+The chain comes after everybody's, so a decision that others have made stays (``undecided``).
 
 A packet that connection tracking cannot place is never translated, so it leaves with the pod's address. A network may
 have such packets dropped: for its subnet, as the configuration of its last ADD says.
@@ -76,7 +76,7 @@ FOLLOWED = {"POSTROUTING": _CHAIN}
 
 
 def attachments(kernel: Nftables, version: int) -> Records:
-    """Who is masqueraded: the address with its subnet's length, one record an address."""
+    """The masqueraded attachments: the address with its subnet's length, one record an address."""
     return Records(kernel, INET, TABLE, f"attachments{version}", (ADDRESS[version], INET_SERVICE))
 
 
@@ -86,7 +86,7 @@ def _fields(prefix: Prefix) -> list[bytes]:
 
 
 def prefix_of(record: "Sequence[bytes]") -> Prefix:
-    """What such a record tells."""
+    """The address of such a record."""
     address, length = record
     return Prefix(Address(address), int.from_bytes(length, "big"))
 
@@ -431,7 +431,7 @@ def _add_rule(transaction: Transaction, subnet: Prefix) -> None:
 
 
 def _add_dropping_rule(transaction: Transaction, subnet: Prefix) -> None:
-    """Drop what connection tracking cannot place of it."""
+    """Drop its packets that connection tracking cannot place."""
     expressions, text = _leaving(subnet)
     expressions = [*expressions, *nft.invalid(), nft.DROP]
     transaction.add_rule(_DROPPING, expressions, f"{text} ct state invalid drop", _set_name(subnet))
@@ -469,7 +469,7 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
         raise CheckFailed(f"{where}: the rules that leave multicast alone are missing")
     # a chain of an earlier version masquerades as it did; the next ADD moves it behind everybody's
     for fault in compared(kernel, TABLE, FOLLOWED, rules) if _is_last(chain) else ():
-        raise CheckFailed(f"masquerading: {fault}", "the next ADD on the node mends it")
+        raise CheckFailed(f"masquerading: {fault}", "the next ADD or DEL of a masqueraded pod repairs it")
     _, recorded = _Change(kernel)._held(attachment.link)
     for prefix in prefixes:
         name = _set_name(prefix.network)
@@ -477,7 +477,7 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
         if element is None or prefix not in recorded:
             raise CheckFailed(f"{where}: {prefix.address} is not masqueraded")
         if element.comment != attachment.comment and _of_network(element.comment, attachment):
-            raise CheckFailed(f"{where}: {prefix.address} is that of {element.comment} by now")
+            raise CheckFailed(f"{where}: {prefix.address} belongs to {element.comment} now")
         if name not in comments:
             raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")
 

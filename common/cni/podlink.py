@@ -164,7 +164,7 @@ class PodLink(Effect):
         return Pair(host, container)
 
     def _compare_result(self, host: "Link", container: "Link") -> None:
-        """What prevResult tells: plugins that come later may have given the container's end another MAC.
+        """What prevResult has: plugins that come later may have given the container's end another MAC.
 
         Its MTU is not compared: Go's tuning changes it, and leaves that of the result as it was.
         """

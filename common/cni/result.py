@@ -139,7 +139,7 @@ class Interface(Value):
         return document
 
 
-def told_mtu(mtu: int, version: str) -> int:
+def printed_mtu(mtu: int, version: str) -> int:
     """An interface's MTU for a result of this version: before 1.1.0, which brought it, 0, which is not printed."""
     return mtu if versions.number(version) >= (1, 1, 0) else 0
 

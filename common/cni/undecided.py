@@ -1,9 +1,9 @@
-"""Rules of iptables' nat table decide first: how our chains, which come after it, learn what it has decided.
+"""Rules of iptables' nat table decide first: how our chains, which come later, know what it has decided.
 
 All nat chains of a hook run one after the other, by priority. A translation is final: no later chain sees the
 connection. An ACCEPT or RETURN ends only its own chain, and a later chain may still translate. Ours come last
-(``LAST``), so translations of others win. For the rest a mark tells: where a chain of iptables' nat table has rules,
-one rule stands at its end, which only packets reach that no rule before has decided about::
+(``LAST``), so translations of others win. A mark shows the rest: where a chain of iptables' nat table has rules, one
+rule of ours stands at its end, and only packets reach it that no rule before has decided about::
 
     -A PREROUTING -m comment --comment "pycni: undecided" -m addrtype --dst-type LOCAL -j MARK --set-xmark 0x1000/0x1000
 
@@ -64,16 +64,16 @@ def legacy_mark_of(bit: int) -> int:
 
 
 class _Chain:
-    """One of iptables' chains: how many rules others have there, the handles of ours, and whether ours is right."""
+    """One of iptables' chains: the number of others' rules, the handles of ours, and whether ours is right: one, at the end."""
 
-    __slots__ = ("marks", "others", "ours")
+    __slots__ = ("others", "ours", "right")
 
     def __init__(self, rules: "Sequence[tuple[int, bytes]]", mark: int) -> None:
         rules = [(handle, data) for handle, data in rules if _JUMP not in data]
         text, values = TEXT.encode() + b"\0", struct.pack("=II", mark, mark)
         self.ours = [handle for handle, data in rules if text in data]
         self.others = len(rules) - len(self.ours)
-        self.marks = len(self.ours) == 1 and rules[-1][0] == self.ours[0] and values in rules[-1][1]
+        self.right = len(self.ours) == 1 and rules[-1][0] == self.ours[0] and values in rules[-1][1]
 
 
 class Undecided:
@@ -88,7 +88,7 @@ class Undecided:
         bit: int | None = None,
         legacy: "Mapping[Place, bool] | None" = None,
     ) -> None:
-        """``chains`` are our chains by iptables'; ``rules`` chain and comment of what is in our table.
+        """``chains`` are our chains by iptables' chain; ``rules`` are chain and comment of each rule in our table.
 
         ``bit`` None: that of the last ADD. ``legacy`` is what ``mark_legacy`` gave; None: as it was at the last ADD.
         """
@@ -115,9 +115,9 @@ class Undecided:
         return _Chain(rules, mark_of(self._bit))
 
     def _needed(self, place: "Place", as_it_is: bool = False) -> int:
-        """The bits that an undecided packet has when it comes to our chain; ``as_it_is``: where ours is the only rule too."""
+        """The bits of an undecided packet in our chain; ``as_it_is``: also where our rule is the only one in iptables'."""
         found = self._found[place]
-        mark = mark_of(self._bit) if found.others or (as_it_is and found.marks) else 0
+        mark = mark_of(self._bit) if found.others or (as_it_is and found.right) else 0
         if self._legacy is None:
             return mark | (_mark_in(self._guards[place]) & legacy_mark_of(self._bit))
         return mark | (legacy_mark_of(self._bit) if self._legacy.get(place) else 0)
@@ -128,10 +128,10 @@ class Undecided:
         return [f"{kind}{place[0]} {self._bit} {needed:#x}" for kind in (_DECIDED, _UNDECIDED)] if needed else []
 
     def write(self, transaction: "Transaction", emptied: bool = False) -> None:
-        """Add to a transaction of our table what is to be changed there and in iptables'; ``emptied``: our chains are."""
+        """Add the changes of our table and of iptables' to a transaction; ``emptied``: our chains have no rules then."""
         for place, found in self._found.items():
             version, chain = place
-            if not (found.marks and found.others):
+            if not (found.right and found.others):
                 self._unmark(transaction, place)
                 if found.others:
                     _add_mark(transaction, version, chain, mark_of(self._bit))
@@ -166,16 +166,16 @@ class Undecided:
         return any(found.ours for found in self._found.values())
 
     def faults(self) -> "Iterator[str]":
-        """What is not as ``write`` would leave it; for CHECK."""
+        """What differs from what ``write`` makes; for CHECK."""
         for place, found in self._found.items():
             version, chain = place
             word = "iptables" if version == 4 else "ip6tables"
-            if found.others and not found.marks:
+            if found.others and not found.right:
                 what = "is not at its end" if found.ours else "is missing"
-                yield f"{word}: the rule of chain {chain} that passes on what is undecided {what}"
+                yield f"{word}: the rule of chain {chain} that marks undecided packets {what}"
             if self._guards[place] != self._expected(place, as_it_is=True):
                 # rules that came later, or a flush that took ours away
-                yield f"chain {self._chains[chain]} of inet {self._table} does not go by {word}' {chain} as it is now"
+                yield f"chain {self._chains[chain]} of inet {self._table} does not match the present chain {chain} of {word}"
 
 
 def _bit_in(rules: "Sequence[tuple[str, str]]") -> int:
@@ -296,13 +296,13 @@ def _mark_legacy(
         right = others and ours == rules[-1:] and f"{mark:#x}/{mark:#x}" in ours[0]
         marks[chain] = others or (bool(ours) and not change)
         if others and not right and not change:
-            say(f"{name}: chain {chain} lacks the rule at its end that passes on what is undecided")
+            say(f"{name}: the rule at the end of chain {chain} that marks undecided packets is missing")
         if not right:
             lines += [rule.replace("-A", "-D", 1) for rule in ours]
             lines += [f"-A {chain} {' '.join(_words(chain, mark))}"] if others else []
     fault = iptables.restore(name, lines) if change and lines else ""
     if fault:
-        say(f"failed to put a rule at the end of {name}' nat chains: {fault}")
+        say(f"failed to add a rule at the end of the nat chains of {name}: {fault}")
         return dict.fromkeys(marks, False)
     return marks
 
@@ -312,7 +312,7 @@ def _legacy_rules(name: str, chain: str, say: "Callable[[str], None]") -> list[s
 
     fault, text = iptables.run(name, "-t", _NAT, "-S", chain)
     if fault:
-        say(f"failed to list chain {chain} with {name}, so its rules are not followed: {fault}")
+        say(f"failed to list chain {chain} with {name}, so its ACCEPT rules are ignored: {fault}")
     listed = [] if fault else [line for line in text.splitlines() if line.startswith("-A ")]
     return [line for line in listed if f"-j {_OF_PLUGINS}" not in line]
 
@@ -320,7 +320,7 @@ def _legacy_rules(name: str, chain: str, say: "Callable[[str], None]") -> list[s
 def compared(
     kernel: "Nftables", table: str, chains: "Mapping[str, str]", rules: "Sequence[tuple[str, str]]"
 ) -> "list[str]":
-    """What does not stand as ADD would leave it, in iptables' chains and at the beginning of ours; for CHECK."""
+    """What differs from what ADD makes, in iptables' chains and at the beginning of ours; for CHECK."""
     faults: list[str] = []
     bit = _bit_in(rules)
     legacy = mark_legacy(chains, bit, faults.append, change=False)
@@ -340,4 +340,4 @@ def unmark_legacy(chains: "Mapping[str, str]", say: "Callable[[str], None]") -> 
             rules = [rule for chain in chains for rule in _legacy_rules(name, chain, say) if TEXT in rule]
             fault = iptables.restore(name, [rule.replace("-A", "-D", 1) for rule in rules]) if rules else ""
             if fault:
-                say(f"failed to take a rule out of {name}' nat chains: {fault}")
+                say(f"failed to remove a rule from the nat chains of {name}: {fault}")

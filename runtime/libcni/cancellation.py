@@ -115,7 +115,7 @@ class Deadline:
 class UndoTime:
     """The time in which one call may undo what it made; it begins now.
 
-    Each execution gets an equal share of what is left, so that one plugin that hangs does not use up all of it.
+    Each execution gets an equal share of the time that remains, so that one plugin that hangs does not use up all of it.
     """
 
     def __init__(self, seconds: float) -> None:

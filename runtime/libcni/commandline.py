@@ -126,7 +126,7 @@ def _check_flags(found: Arguments) -> None:
         if getattr(found, name) and found.verb != verb:
             raise UsageError(f"--{name} is a flag of {verb}, not of {found.verb}")
     if found.undo_timeout is not None and not found.undo:
-        raise UsageError("--undo-timeout is for --undo, which is not there")
+        raise UsageError("--undo-timeout needs --undo")
 
 
 def _split(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:

@@ -295,7 +295,7 @@ def _portable(error: BaseException) -> BaseException:
 
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 -- what was written here, a moment ago
-    except Exception:
+    except Exception:  # pickle raises whatever the error's own methods raise
         return LibcniError(f"{type(error).__name__}: {error}")
     return error
 

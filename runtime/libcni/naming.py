@@ -32,7 +32,7 @@ def args_fault(key: str, value: str) -> str:
     if not key:
         return "its key is empty"
     sign = next((sign for sign in ";=\0" if sign in key or sign in value), "")
-    return f"{quote(sign)} cannot be in a key or a value, where plugins would end it" if sign else ""
+    return f"{quote(sign)} cannot be in a key or a value: plugins would end it there" if sign else ""
 
 
 def check_args(pairs: Iterable[tuple[str, str]]) -> None:

@@ -292,7 +292,7 @@ class Operations:
                     return
                 except Exception:
                     raise
-                except BaseException:
+                except BaseException:  # a cancellation or Ctrl-C: the DEL is made again, as undoing
                     yield from self.undo_whole(net, runtime, self.undo_time())
                     raise
             yield from self.undo_whole(net, runtime, self.undo_time())
@@ -499,7 +499,7 @@ def as_list(plugin: NetworkConfig) -> NetworkConfigList:
 
 
 def _named(plugin: NetworkConfig, deed: str, operation: Operation[T]) -> Operation[T]:
-    """The operation; its error is told with the plugin's name."""
+    """The operation; its error gets the plugin's name."""
     try:
         return (yield from operation)
     except Exception as error:
@@ -511,9 +511,9 @@ def _gathered(errors: list[Exception], who: str, operation: Operation[T]) -> Ope
     try:
         return (yield from operation)
     except Exception as error:
-        told = CollectFailed(who, error)
-        told.__cause__ = error
-        errors.append(told)
+        failed = CollectFailed(who, error)
+        failed.__cause__ = error
+        errors.append(failed)
         return None
 
 

@@ -242,7 +242,7 @@ def test_check_of_the_older_one_says_whose_the_address_is(node: Node) -> None:
     (node.data_dir / "net1" / old.address).write_bytes(f"{old.pod.container}\r\neth0".encode())
     outcome = old.check()
     assert not outcome.ok
-    assert f"{old.address} is that of net1/{young.container}/eth0 by now" in outcome.error["msg"]
+    assert f"{old.address} belongs to net1/{young.container}/eth0 now" in outcome.error["msg"]
 
 
 # many at once

@@ -71,10 +71,13 @@ def test_neighbours_are_kept_from_localhost(node: Node, old: str) -> None:
 
 
 def test_a_port_has_one_owner(node: Node, old: str) -> None:
-    """Refused as elsewhere, and the first keeps it."""
+    """As elsewhere: the first keeps it, the second is next in line, or refused where that is wanted."""
     first = publish(node, port(8080), binaries=old)
     assert wanted(node, port(8080), binaries=old, conflict="refuse").try_add().code == 101
+    second = publish(node, port(8080), binaries=old)
     assert answers("tcp", first.pod, 80, node, node.ADDRESS, 8080)
+    first.remove()
+    assert answers("tcp", second.pod, 80, node, node.ADDRESS, 8080)
 
 
 @pytest.mark.parametrize(

@@ -358,7 +358,7 @@ def test_garbage_is_what_has_no_namespace(tool: Tool, stubs: Stubs) -> None:
     [
         ("add net1 /x --all", "--all is a flag of del, not of add"),
         ("del net1 /x --leftovers", "--leftovers is a flag of gc, not of del"),
-        ("add net1 /x --undo-timeout 3", "--undo-timeout is for --undo, which is not there"),
+        ("add net1 /x --undo-timeout 3", "--undo-timeout needs --undo"),
         ("del --all", "del --all requires NETNS, or --container ID"),
         (
             "add net1 /x --undo-timeout x",

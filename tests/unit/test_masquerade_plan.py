@@ -190,7 +190,7 @@ def test_an_address_goes_to_the_younger_and_the_older_ones_end_leaves_it(empty: 
     Masquerade(ONE, FOUR).make()
     Masquerade(TWO, FOUR).make()
     Masquerade(TWO, FOUR).compare()
-    with pytest.raises(CheckFailed, match=r"10\.1\.0\.2 is that of net1/c2/eth0 by now"):
+    with pytest.raises(CheckFailed, match=r"10\.1\.0\.2 belongs to net1/c2/eth0 now"):
         Masquerade(ONE, FOUR).compare()
     before = ruleset(empty)
     Masquerade(ONE, FOUR).remove()

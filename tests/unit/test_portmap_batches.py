@@ -58,6 +58,17 @@ def cut(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Excepti
     return at
 
 
+def _cut_adds(empty: Netns, cut: Callable[[int, "Exception | None"], list[int]], adds: int, before: Any) -> None:
+    """DEL after an ADD that was cut, at each of its batches, leaves what there was before."""
+    for number in range(1, adds + 1):
+        cut(number, Cut())
+        with pytest.raises(Cut):
+            _ports("ctr1", 1000, 60).make()
+        cut(0, None)
+        _ports("ctr1", 1, 1).remove()
+        assert empty.nft() == before, f"cut at batch {number} of ADD"
+
+
 def test_an_add_that_is_cut_anywhere_leaves_nothing_that_del_does_not_find(
     empty: Netns, cut: Callable[[int, "Exception | None"], list[int]]
 ) -> None:
@@ -72,13 +83,7 @@ def test_an_add_that_is_cut_anywhere_leaves_nothing_that_del_does_not_find(
     removals = len(batches)
     assert adds > 4 and removals > 3
     assert empty.nft() == before
-    for number in range(1, adds + 1):
-        cut(number, Cut())
-        with pytest.raises(Cut):
-            _ports("ctr1", 1000, 60).make()
-        cut(0, None)
-        _ports("ctr1", 1, 1).remove()
-        assert empty.nft() == before, f"cut at batch {number} of ADD"
+    _cut_adds(empty, cut, adds, before)
     for number in range(1, removals + 1):
         cut(0, None)
         _ports("ctr1", 1000, 60).make()
@@ -126,13 +131,7 @@ def test_ports_in_line_are_out_of_line_wherever_the_work_was_cut(
     _ports("ctr1", 1000, 60).compare()
     _ports("ctr1", 1, 1).remove()
     assert empty.nft() == before
-    for number in range(1, adds + 1):
-        cut(number, Cut())
-        with pytest.raises(Cut):
-            _ports("ctr1", 1000, 60).make()
-        cut(0, None)
-        _ports("ctr1", 1, 1).remove()
-        assert empty.nft() == before, f"cut at batch {number} of ADD"
+    _cut_adds(empty, cut, adds, before)
 
 
 def test_ports_are_handed_on_in_the_end_wherever_the_holders_end_was_cut(

@@ -1,8 +1,7 @@
-"""Which way to filter and to translate addresses this node has: nftables with all that our tables are made of, or iptables.
+"""Whether the node's kernel has all parts of nftables that a table of ours needs, or iptables is used instead.
 
-A table of ours that is there is proof enough, and costs one request. Else the kernel is given a batch that it drops in
-the end: what a module has to be loaded for is loaded, and nothing is changed. That answer is kept as long as the
-socket, which is that of a call.
+A table of ours that exists is proof, and costs one request. Else the kernel gets a batch that it drops at the end: it
+loads the modules that the batch needs, and changes nothing. The answer is kept as long as the socket, that of a call.
 """
 
 import sys
@@ -33,7 +32,7 @@ _OPTIONS = {
     (_INET, MASQUERADE): "CONFIG_NFT_MASQ",
 }
 _TRIAL = "pycni_trial"
-_ASK_FOR_IPTABLES = "or name no backend, or iptables, and have iptables-legacy installed"
+_ASK_FOR_IPTABLES = "or install iptables-legacy, and leave the backend out or set it to iptables"
 _INSTALL_IPTABLES = "or install iptables-legacy, which is used then"
 
 
@@ -53,7 +52,7 @@ def lacking(family: int, tables: "Sequence[str]", parts: "Sequence[str]") -> str
 
 
 def _is_there(family: int, table: str) -> bool:
-    """One request; on the call's socket where it has one, or will: STATUS goes without all that comes with it."""
+    """One request, on the call's socket if there is one. STATUS has none, and does without the modules for it."""
     loaded = sys.modules.get("cni.kernel.nftables")
     if loaded is not None:
         return bool(loaded.here().has_table(family, table))

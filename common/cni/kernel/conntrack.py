@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from cni.address import Address
 
-    # Where a flow was sent to, address and port; who answers it, address and port.
+    # Destination of a flow, address and port; source of its answers, address and port.
     Ends = tuple[bytes, bytes, bytes, bytes]
 
 _NEW, _GET, _DELETE = 0x100, 0x101, 0x102
@@ -80,7 +80,7 @@ class Sought:
         self.answering_port = answering_port
 
     def common(self, other: "Sought") -> "Sought":
-        """What both have in common."""
+        """What is known of both."""
         return Sought(
             self.port if self.port == other.port else None,
             self.to if self.to == other.to else None,
@@ -190,13 +190,13 @@ class Conntrack(Netlink):
         while True:
             data, offset = self.datagram(), 0
             while offset + 16 <= len(data):
-                length, kind, flags, told = header(data, offset)
+                length, kind, flags, answered = header(data, offset)
                 end = offset + max(length, 16)
-                if told == sequence:
+                if answered == sequence:
                     if kind == _NEW:
                         yield data, offset, end
                     elif kind in (ERROR, DONE):
-                        error = Answer(kind, flags, told, data[offset:end]).error
+                        error = Answer(kind, flags, answered, data[offset:end]).error
                         if error is not None:
                             raise error
                         return

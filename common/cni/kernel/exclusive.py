@@ -53,8 +53,8 @@ class Exclusive:
 class Together:
     """A lock that many processes hold together, or one alone. Where /run cannot be written there is none.
 
-    Two files: who comes passes the gate, and who wants to be alone keeps the gate shut until the last one has left.
-    Several of these may be in a thread; one is not entered twice.
+    Two files: every process passes the gate; one that needs the lock alone keeps the gate shut until all others left.
+    A thread may have several of these; none is entered twice.
     """
 
     __slots__ = ("_fds", "_name")
@@ -64,7 +64,7 @@ class Together:
         self._fds: list[int] = []
 
     def enter(self, alone: bool) -> bool:
-        """Whether it is held now, which it is not where it cannot be had; raises ``TryAgainLater``."""
+        """Whether it is held now: not where /run cannot be written. Raises ``TryAgainLater``."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             os.makedirs(_FOLDER, 0o755, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Base chains of nftables, everybody's, for STATUS (linux/netfilter/nf_tables.h).
+"""All base chains of nftables, for STATUS (linux/netfilter/nf_tables.h).
 
 STATUS is asked every few seconds, for each plugin of a list. So these messages are put together and read here, without
-pyroute2's classes, whose import is dearer than all the rest of it.
+pyroute2's classes, whose import costs more than all the rest.
 """
 
 import struct
@@ -40,7 +40,7 @@ def _number(payload: bytes) -> int:
 
 
 class Hooks(Netlink):
-    """A socket to nf_tables in the namespace in which it is made, for looking alone."""
+    """A socket to nf_tables in the namespace in which it is made; it only reads."""
 
     def __init__(self) -> None:
         super().__init__(NETFILTER)

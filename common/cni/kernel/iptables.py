@@ -14,7 +14,7 @@ PROGRAMS = {4: "iptables", 6: "ip6tables"}
 LEGACY = {4: "iptables-legacy", 6: "ip6tables-legacy"}
 # Seconds that iptables itself waits for its own lock.
 _WAIT = "5"
-# What a socket's buffer that is too small is told with, and a number of rules that fits into every one.
+# The error for a socket's buffer that is too small, and a number of rules that fits into every buffer.
 _TOO_LONG, _A_PART = "Message too long", 200
 
 

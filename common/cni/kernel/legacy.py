@@ -22,8 +22,8 @@ def unmarkable() -> "list[str]":
 
 
 def complaint(name: str) -> str:
-    """What is to be said of such a table."""
+    """The line for operators about such a table."""
     return (
-        f"the node has a nat table of iptables-legacy, and no program {name}: what its rules ACCEPT may be translated"
-        " all the same; install iptables"
+        f"the node has a nat table of iptables-legacy, but no program {name}: its ACCEPT rules are ignored;"
+        " install iptables"
     )

@@ -6,7 +6,6 @@ namespace in which it was opened, wherever the process goes afterwards.
 
 import os
 import struct
-import sys
 from _socket import AF_NETLINK, SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
 from cni.errors import TryAgainLater
@@ -29,7 +28,7 @@ _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_NETNS_COOKIE = 32, 33, 71
 # Below what every kernel gives a socket (net.core.wmem_default is 212992).
 _BUFFER = 1 << 16
-# What the kernel keeps for itself of a buffer.
+# The part of a buffer that the kernel keeps for itself.
 _BESIDE = 32
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ATTRIBUTE_MSG = 1
@@ -160,11 +159,7 @@ class Netlink:
 
         Before Linux 5.14 that of the file by which the caller's is known, which may come again.
         """
-        try:
-            cookie = self._socket.getsockopt(SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-        except OSError:
-            return os.stat("/proc/thread-self/ns/net").st_ino
-        return int.from_bytes(cookie, sys.byteorder)
+        return self.cookie or os.stat("/proc/thread-self/ns/net").st_ino
 
     def encode(self, message: "Any", kind: int, flags: int) -> bytearray:
         """A message with its header filled in: type, flags and the next sequence number; pyroute2's, or a body as bytes."""
@@ -229,9 +224,9 @@ class Netlink:
     def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
         """Send one message and wait for its acknowledgement: the answers that came before it.
 
-        Raises ``KernelError``. A dump that was disturbed by changes is asked for again, for some seconds. Twice the
-        same in a row is an answer too: what was changed is something else, such as another's table. (An object that
-        goes can make a dump pass over another one; then it was in the dump before, and is not in the next.)
+        Raises ``KernelError``. A dump that changes disturbed is asked for again, for some seconds. Two equal dumps in a
+        row are an answer too: the changes were elsewhere, as in another table. (The removal of an object can make a
+        dump skip another one; but then the dump before still had the removed one.)
         """
         if flags & F_DUMP != F_DUMP:
             flags |= F_ACK
@@ -247,11 +242,11 @@ class Netlink:
         raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
 
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
-        """What two dumps are compared by."""
+        """The parts of a dump that are compared."""
         return [answer.data[_HEADER.size :] for answer in answers]
 
     def _once(self, data: bytearray) -> list[Answer]:
-        """The answers to one request, the one that ends them included: it may be the one that tells of a disturbance."""
+        """The answers to one request, with the one that ends them, which may report a disturbance."""
         sequence = self.send(data)
         answers: list[Answer] = []
         while True:

@@ -50,7 +50,7 @@ _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
 # A kernel, or a sandbox that pretends to be one, without nfnetlink or without nf_tables.
 _ABSENT = (EPROTONOSUPPORT, EAFNOSUPPORT, EOPNOTSUPP)
 _TRIES = 12
-# After so many generations that went by a change is made alone, and compared with none.
+# After so many changes by others a change is made alone, and not compared with a generation.
 _DISTURBED = 4
 # Seconds; well below what a runtime gives a plugin.
 _PATIENCE = 15.0
@@ -116,7 +116,7 @@ class Rule:
 class NftablesError(CNIError):
     """A transaction failed; the message names the first object at fault.
 
-    ``partly`` tells that it was too large for one batch, and that batches before this one are in force.
+    ``partly``: the transaction was too large for one batch, and batches before this one are in force.
     """
 
     def __init__(self, msg: str, number: int, details: str = "") -> None:
@@ -126,19 +126,19 @@ class NftablesError(CNIError):
 
 
 class _Batch:
-    """Encoded messages that are sent as one datagram, and what each of them tells by its sequence number."""
+    """Encoded messages that are sent as one datagram, and the text of each by its sequence number."""
 
-    __slots__ = ("data", "last", "told")
+    __slots__ = ("data", "last", "texts")
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self.told: dict[int, str] = {}
+        self.texts: dict[int, str] = {}
         # where the last message begins
         self.last = 0
 
     def add(self, message: bytearray, sequence: int, text: str) -> None:
         first, *others = text.split("\n")
-        self.told[sequence] = f"{first} (or one of {len(others)} more)" if others else first
+        self.texts[sequence] = f"{first} (or one of {len(others)} more)" if others else first
         self.last = len(self.data)
         self.data += message
 
@@ -235,9 +235,9 @@ class Nftables(Netlink):
         return self._absent
 
     def _nothing(self, error: KernelError) -> bool:
-        """Whether a refusal tells that what was asked for is not there, be it for want of its family.
+        """Whether a refusal means that the object, or its family, does not exist.
 
-        nfnetlink says EINVAL where nf_tables is not.
+        Without nf_tables nfnetlink answers EINVAL.
         """
         return error.errno in (ENOENT, *_ABSENT) or (error.errno == EINVAL and self.absent)
 
@@ -246,9 +246,9 @@ class Nftables(Netlink):
     def commit(self, transaction: Transaction, generation: int | None = None) -> None:
         """Send the batch, and read its faults and the last message's acknowledgement; raises ``NftablesError`` for the first.
 
-        With a ``generation`` but 0 it fails with ERESTART if anything has changed since that was read. What one datagram
-        cannot hold goes in several, in the transaction's order, each of which is all or nothing: so what tells whose
-        something is stands before it where it is made, and behind it where it is removed.
+        With a ``generation`` other than 0 it fails with ERESTART if anything has changed since that was read. A
+        transaction that one datagram cannot hold goes in several, in its order, and each is all or nothing: so the
+        record of an owner stands before what it owns when that is made, and behind it when it is removed.
         """
         if not transaction:
             return
@@ -280,40 +280,40 @@ class Nftables(Netlink):
 
     def _send(self, batch: _Batch, generation: int | None) -> None:
         """One datagram: the last message's acknowledgement is asked for."""
-        first, last = min(batch.told), max(batch.told)
+        first, last = min(batch.texts), max(batch.texts)
         begin = self._bracket(_BATCH_BEGIN, first - 1, generation)
         end = self._bracket(_BATCH_END, self._sequence + 1)
         _ask_for_acknowledgement(batch)
         self._sequence += 1
         self.send(begin + batch.data + end)
-        self._acknowledge({**batch.told, first - 1: _START}, last)
+        self._acknowledge({**batch.texts, first - 1: _START}, last)
 
     def _bracket(self, kind: int, sequence: int, generation: int | None = None) -> bytes:
-        told = attribute(_GENERATION, generation.to_bytes(4, "big")) if generation else b""
-        body = bytes(2) + SUBSYSTEM.to_bytes(2, "big") + told
+        expected = attribute(_GENERATION, generation.to_bytes(4, "big")) if generation else b""
+        body = bytes(2) + SUBSYSTEM.to_bytes(2, "big") + expected
         return message_header(len(body), kind, 0, sequence) + body
 
-    def _acknowledge(self, told: "dict[int, str]", last: int) -> None:
+    def _acknowledge(self, texts: "dict[int, str]", last: int) -> None:
         """The last message is answered, and those with a fault, unless the whole batch is refused at once."""
         fault: NftablesError | None = None
         while True:
             for answer in self.receive():
-                if answer.sequence not in told or answer.kind != ERROR:
+                if answer.sequence not in texts or answer.kind != ERROR:
                     continue
                 error = answer.error
                 if error is not None and fault is None:
                     remedy = _REMEDY if error.errno in _ABSENT else ""
-                    fault = NftablesError(f"nftables: {told[answer.sequence]}: {error}", error.errno, remedy)
-                if answer.sequence == last or told[answer.sequence] == _START:
+                    fault = NftablesError(f"nftables: {texts[answer.sequence]}: {error}", error.errno, remedy)
+                if answer.sequence == last or texts[answer.sequence] == _START:
                     if fault is not None:
                         self._drain()
                         raise fault
                     return
 
     def refused(self, transaction: Transaction) -> "dict[int, int]":
-        """The steps that the kernel would not do, by their number, and why: a batch that has no end is given up."""
+        """The steps that the kernel refuses, by number, and why. The batch has no end, so the kernel drops it."""
         (batch,) = self._batches(transaction)
-        first, last = min(batch.told), max(batch.told)
+        first, last = min(batch.texts), max(batch.texts)
         _ask_for_acknowledgement(batch)
         self.send(self._bracket(_BATCH_BEGIN, first - 1) + batch.data)
         refused: dict[int, int] = {}
@@ -340,10 +340,11 @@ class Nftables(Netlink):
     def repeatedly(self, change: "Callable[[], None]") -> None:
         """Run ``change`` again while others get in its way, for some seconds, with growing pauses.
 
-        A generation that goes by shows that others get on, be it with what does not concern us. So after a few of
-        them it is run alone among ours, and compares none: nobody else changes our tables, and what is there already,
-        or gone, is an error of its own. What else may be somebody's doing is given a few tries. No two of ours keep
-        the same time. A lock that is held meanwhile (``Exclusive``) is taken before, not within.
+        A new generation means that other writers make progress, perhaps in other tables: keep retrying. After a few of
+        them ``change`` runs alone among our processes, and compares no generation: only ours change our tables, and an
+        object that exists already, or is gone, is an error of its own. Other errors that another writer may have caused
+        get a few tries. The pauses differ from process to process. A caller takes an ``Exclusive`` lock before, not
+        within.
         """
         odd, faults, disturbed = 0.5 + os.urandom(1)[0] / 256, 0, 0
         for _ in attempts(_PATIENCE, first=0.0005 * odd, longest=0.01 * odd):
@@ -359,7 +360,7 @@ class Nftables(Netlink):
         raise TryAgainLater("nftables is changed by others all the time", "try again")
 
     def _turn(self, change: "Callable[[], None]", alone: bool) -> None:
-        """One attempt: beside others of ours, or alone; within another one as that is."""
+        """One attempt: together with our other processes, or alone. Within another attempt the lock is held already."""
         if self._within:
             change()
             return
@@ -390,7 +391,7 @@ class Nftables(Netlink):
         return int(answers[0].decode(type(message)).get_attr("NFTA_GEN_ID"))
 
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
-        """A rule is known by its handle, for its counters count on; else all behind the header with the generation."""
+        """A rule's handle, because its counters change; of others all behind the header with the generation."""
         if answers and answers[0].kind == SUBSYSTEM << 8 | NEWRULE:
             return [dict(answer.attributes(_BODY)).get(_RULE_HANDLE, b"") for answer in answers]
         return [answer.data[_BODY:] for answer in answers]
@@ -481,7 +482,7 @@ class Nftables(Netlink):
                 if not set(chains).isdisjoint(rule.jumps_to()):
                     transaction.delete_rule(entrance, rule.handle)
         for chain in chains:
-            # not flushed: what somebody adds meanwhile is to keep the chain
+            # not flushed: a rule that somebody adds meanwhile must keep the chain
             for rule in self.rules(transaction.family, transaction.table, chain):
                 transaction.delete_rule(chain, rule.handle)
         for chain in chains:

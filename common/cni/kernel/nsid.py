@@ -1,4 +1,4 @@
-"""Whether another network namespace is still there, which no link of this one tells.
+"""Whether another network namespace still exists, where no link of this one shows it.
 
 The kernel numbers, in each namespace, the others that it has to do with (ip-netns(8), ``list-id``), and forgets a number
 when the namespace is no more. A number that was forgotten may be given again, so the namespace's own are recorded too.
@@ -41,7 +41,7 @@ class Peers(Netlink):
         return _IDENTITY.pack(number + 1, inode if inode < 1 << 32 else 0, namespace.cookie)
 
     def is_gone(self, identity: bytes, asking: bytes = b"") -> bool:
-        """Whether the namespace with this identity is gone for certain; ``asking`` is that of one that is there."""
+        """Whether the namespace with this identity is gone for certain; ``asking`` is that of one that exists."""
         number, inode, cookie = _IDENTITY.unpack(identity)
         if number and not self._is_known(number - 1):
             return True

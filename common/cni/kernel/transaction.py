@@ -179,7 +179,7 @@ class Transaction:
     def add_rule(
         self, chain: str, expressions: "Sequence[Expression]", text: str, comment: str = "", first: bool = False
     ) -> None:
-        """Append a rule, or put it ``first``; ``text`` is how nft tells its expressions."""
+        """Append a rule, or put it ``first``; ``text`` is nft's text of its expressions."""
         listed = [
             {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", {"attrs": attributes})]}
             for name, attributes in expressions

@@ -31,8 +31,8 @@ USAGE = """usage: cni-handback --dry-run | --write
 
 Writes what pycni's plugins made for running pods as the Go plugins would have it (iptables), and removes pycni's
 nftables tables. Run it in the node's network namespace, as root, when no pod is being started or stopped; then put the
-Go plugins in place. --dry-run only tells. One of the two words is needed: some runtimes run every file in the
-plugins' folder without any, to find its version."""
+Go plugins in place. --dry-run only shows it. One of the two is needed: some runtimes run every file in the
+plugins' folder without arguments, to find its version."""
 
 
 class _Ports(IptablesPorts):

@@ -112,7 +112,7 @@ def _entries(every: "Iterable[Living]") -> list[Entry]:
 
 
 def _in_order(every: list[Living], places: "dict[Key, Place]") -> list[Living]:
-    """Whoever has a port before those who wait for it: of iptables' rules the first one counts.
+    """The owner of each port before those in line for it: of iptables' rules the first one counts.
 
     Two may wait for each other's ports only if one of them was added again with more ports; then one port changes
     hands, which ``command`` reports.

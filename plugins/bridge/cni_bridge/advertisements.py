@@ -1,4 +1,4 @@
-"""The node's interfaces that live on router advertisements, before the node forwards IPv6.
+"""The node's interfaces that depend on router advertisements, kept working when the node forwards IPv6.
 
 A node that forwards ignores advertisements on an interface unless ``accept_ra`` is 2 there, and the kernel removes
 the default routes that it learnt there at the moment when forwarding is turned on (ip-sysctl.rst).

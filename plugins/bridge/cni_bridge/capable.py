@@ -17,7 +17,7 @@ def settle(said: "Settings") -> None:
     Raises ``CNIError``, before anything is made, if the kernel lacks what the configuration wants.
     """
     if said.mac_spoof_check:
-        backend.need(BRIDGE, CHECKED, (), "or drop macspoofchk: only nftables can check it")
+        backend.need(BRIDGE, CHECKED, (), "or remove macspoofchk: only nftables can check it")
     if said.masquerade:
         parts = (backend.NAT, backend.MASQUERADE)
         said.masquerade_backend = backend.chosen(said.masquerade_backend, INET, MASQUERADED, parts)

@@ -173,7 +173,7 @@ def read(call: "Call") -> Settings:
         if fault:
             raise InvalidConfig(fault, "ipMasqBackend is nftables or iptables")
     if said.masquerade and said.drop_invalid and said.masquerade_backend == "iptables":
-        raise InvalidConfig("dropInvalid needs the nftables backend of ipMasq", "drop dropInvalid or ipMasqBackend")
+        raise InvalidConfig("dropInvalid needs the nftables backend of ipMasq", "remove dropInvalid or ipMasqBackend")
     said.check_mtu(bool(said.mtu) and _expects_ipv6(call))
     if said.is_gateway and said.vlan and said.ipam:
         fault = interface_fault(said.gateway_device)
@@ -187,7 +187,7 @@ def read(call: "Call") -> Settings:
 
 
 def _expects_ipv6(call: "Call") -> bool:
-    """Whether the configuration names IPv6 networks where IPAM plugins have theirs; others come to light with IPAM's answer."""
+    """Whether the configuration names IPv6 networks where IPAM plugins have theirs; others are known after IPAM's answer."""
     sections = [("ipam", name) for name in ("subnet", "ranges", "addresses")]
     sections += [("runtimeConfig", name) for name in ("ips", "ipRanges")]
     return any(_holds_ipv6(chosen(call.config, *path)) for path in sections)

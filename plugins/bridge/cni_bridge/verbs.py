@@ -3,7 +3,7 @@
 from cni import ipam, plan
 from cni.errors import CheckFailed, CNIError, NotAvailable
 from cni.kernel.rtnl import Rtnl
-from cni.result import Interface, Result, told_mtu
+from cni.result import Interface, Result, printed_mtu
 from cni.versions import CURRENT
 from cni_bridge import settings
 
@@ -46,7 +46,9 @@ def _result(call: "Call", said: settings.Settings, learnt: "Attached") -> Result
     links = [(bridge, ""), (pair.host, ""), (pair.container, call.netns)]
     if learnt.leg is not None:
         links.append((learnt.leg, ""))
-    interfaces = [Interface(link.name, link.mac, sandbox, told_mtu(link.mtu, call.version)) for link, sandbox in links]
+    interfaces = [
+        Interface(link.name, link.mac, sandbox, printed_mtu(link.mtu, call.version)) for link, sandbox in links
+    ]
     if learnt.result is None:
         return Result(interfaces, dns=said.dns)
     found = learnt.result

@@ -1,4 +1,4 @@
-"""What tells how far an attachment is, for a member alone cannot: notes in files, one of them at a time.
+"""How far an attachment is, which no member alone can know: notes in files, one of them at a time.
 
 ``UnderWay`` is there while an ADD is under way: the first member may be done when the second one dies. The frame lets
 one ADD or DEL at a time work for an attachment, so an ADD that finds the note knows that the last one died.
@@ -6,7 +6,7 @@ one ADD or DEL at a time work for an attachment, so an ADD that finds the note k
 ``Whole`` is there from the end of an ADD to the beginning of DEL: a second ADD that finds it, and the namespace of then,
 has met a live attachment, and takes nothing back when a member refuses.
 
-Both are safeguards, not conditions: where /run cannot be written all works without.
+Both are safeguards: where /run cannot be written, everything works without them.
 """
 
 import os

@@ -3,7 +3,7 @@
 from cni import plan
 from cni.address import Prefix
 from cni.errors import CheckFailed, CNIError, Refused
-from cni.result import Interface, IPConfig, Result, told_mtu
+from cni.result import Interface, IPConfig, Result, printed_mtu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def add(call: "Call") -> Result:
         first = next((prefix for prefix in addresses if prefix.version == version), None)
         if first is not None:
             ips.append(IPConfig(first, interface=0))
-    return Result([Interface("lo", "00:00:00:00:00:00", call.netns, told_mtu(mtu, call.version))], ips)
+    return Result([Interface("lo", "00:00:00:00:00:00", call.netns, printed_mtu(mtu, call.version))], ips)
 
 
 def delete(call: "Call") -> None:

@@ -43,11 +43,11 @@ class Change:
         self.namespaces = layout.namespaces(kernel)
         self.transaction = Transaction(INET, TABLE)
         self.lives = Lives(kernel, rtnl, asking)
-        # what attachments that go really had, as against what was another's by then
+        # what attachments that go had in the end; another one may have taken over the rest
         self.released: list[Entry] = []
-        # what the attachment that asks has now, behind what others have of the same ports on single addresses
+        # what the attachment that asks has now, behind other owners of the same ports on single addresses
         self.answered: list[Entry] = []
-        # what operators are to read, once the change is made
+        # lines for operators, once the change is made
         self.lines: list[str] = []
         self._gone: dict[str, set[bytes]] = {}
         self._counted: dict[Key, int] = {}
@@ -66,7 +66,7 @@ class Change:
         refuse: bool = False,
         marks: "tuple[int, Mapping[tuple[int, str], bool]] | None" = None,
     ) -> None:
-        """Add what is wanted; ``thorough`` replaces what the attachment had, and looks at who has its ports.
+        """Add what is wanted; ``thorough`` replaces what the attachment had, and looks at the owners of its ports.
 
         A port that another attachment has is waited for, or, with ``refuse``, raises ``Refused``. Rules that somebody
         took away are put back: a map that no packet is looked up in would serve nobody. ``marks`` are ``Undecided``'s
@@ -130,7 +130,7 @@ class Change:
     def make_way(self, attachment: "Attachment", wanted: Owned, refuse: bool = False) -> None:
         """Only make room, for rules that are made elsewhere. Raises ``Refused``.
 
-        Whoever has a port here answers after those rules, and would lose it while it lives.
+        An owner of a port here answers after those rules, so it would lose the port while it lives.
         """
         claims = self._claims(attachment, wanted)
         places = load(self.kernel, wanted.entries, whole=True)
@@ -149,7 +149,7 @@ class Change:
         self._write_counts(False)
         self.kernel.commit(self.transaction, self.generation)
 
-    # who answers, and who waits
+    # owners and lines
 
     def _claims(self, attachment: "Attachment", wanted: Owned) -> "dict[Key, list[Claim]]":
         """What is asked for at each place: single addresses first, which the one for all would take otherwise."""
@@ -213,7 +213,7 @@ class Change:
             lambda claim: claim.comment != attachment.comment and bool(self.lives.death(claim, attachment, given))
         )
         for claim, owner, why in dead:
-            # the oldest in line may come before the one who asks
+            # the oldest in line may come before the one that asks
             has = place.has(claim)
             text = taken_over(claim.entry, owner.comment, attachment, why)
             self.lines.append(text if has else f"portmap: {owner.comment} loses {owner.entry}: {why}")
@@ -357,7 +357,7 @@ class Change:
         return owner, Owned(entries, sources, name)
 
     def _forget(self, link: str) -> Owned:
-        """Take an attachment's claims and records away: what it had. Those in line whose turn it is answer instead."""
+        """Take an attachment's claims and records away: what it had. The next in line answer instead."""
         owner, held = self._held(link)
         for key, place in load(self.kernel, held.entries).items():
             before = place.copy()

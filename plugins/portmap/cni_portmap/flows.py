@@ -72,7 +72,7 @@ def after_add(entries: "Iterable[Entry]", rtnl: "Rtnl", say: "Callable[[str], No
 def after_delete(entries: "Iterable[Entry]", say: "Callable[[str], None]") -> None:
     """Remove flows to a port that was mapped which the pod that goes answers."""
 
-    def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":  # noqa: ARG001
+    def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":  # noqa: ARG001 -- as the other judge
         pods = {port: {_pod(entry) for entry in group} for port, group in ports.items()}
         return lambda ends: ends[2:] in pods.get(ends[1], ())
 

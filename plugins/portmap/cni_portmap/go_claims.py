@@ -1,9 +1,9 @@
 """Host ports that containers hold in Go's layouts, in iptables' chains or in its tables ``cni_hostport``.
 
-Theirs come first in the packet's path: a container of ours that asks for such a port waits behind them, and answers when
-they go. What is left of a dead one would take its packets for ever, so it goes. CHECK finds what a container has there.
-Nothing is listed unless one of Go's chains or tables is there, which is while pods of
-Go's plugins, or of our iptables backend, run.
+They come first in the packet's path: a container of ours that asks for such a port waits behind them, and answers when
+they go. Leftovers of a dead one would take its packets for ever, so they are removed. CHECK finds what a container has
+there. Nothing is listed unless one of Go's chains or tables exists: as long as pods of Go's plugins, or of our iptables
+backend, run.
 """
 
 from cni.address import Address
@@ -40,7 +40,7 @@ def held(
     refuse: bool,
     say: "Callable[[str], None]",
 ) -> "list[Entry]":
-    """The entries whose port another container that lives, or may, holds there; with ``refuse`` raises ``Refused``.
+    """The entries whose port another container holds there that is not known to be dead; with ``refuse`` raises ``Refused``.
 
     What dead ones have of these ports is removed.
     """

@@ -158,11 +158,11 @@ class Lives:
         if found is None:
             return f"its link {name} is gone"
         if found.alias.count("/") == 2 and alias and found.alias != alias:
-            return f"its link {name} is that of {found.alias} by now"
+            return f"its link {name} belongs to {found.alias} now"
         return ""
 
     def _namespace_gone(self, link: str) -> str:
-        """Where no link of the node tells: whether the container's namespace is gone for certain."""
+        """Why the container's network namespace counts as gone; for a container without a link on the node."""
         records = layout.namespaces(self._kernel).of(link)
         if not records:
             return ""

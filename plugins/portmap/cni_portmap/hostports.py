@@ -203,7 +203,7 @@ def _compare(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
 
 
 def _compare_claims(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
-    """Each port answers, or waits in line for somebody who has it."""
+    """Each port answers, or waits in line behind its owner."""
     places = load(kernel, wanted.entries)
     for entry in (entry for elements in wanted.mapped().values() for entry in elements.values()):
         claim, place = Claim(attachment.comment, entry), places[key_of(entry)]
@@ -212,11 +212,12 @@ def _compare_claims(kernel: Nftables, attachment: "Attachment", wanted: Owned) -
         if first is not None and claim.is_same(first):
             found = first
         elif found is None and first is not None:
-            raise CheckFailed(f"{WHERE}: {entry} of {attachment} is that of {first.comment} by now")
+            raise CheckFailed(f"{WHERE}: {entry} of {attachment} belongs to {first.comment} now")
         elif found is None:
             raise CheckFailed(f"{WHERE}: {entry} of {attachment} is missing", f"in map {entry.map}")
         elif place.waits_for_nobody(claim):
-            raise CheckFailed(f"{WHERE}: {entry} of {attachment} waits in line, and nobody has it", "ADD mends it")
+            fault = f"{entry} of {attachment} waits in line, but no container has it"
+            raise CheckFailed(f"{WHERE}: {fault}", "ADD of it repairs that")
         if found.entry.data != entry.data:
             raise CheckFailed(f"{WHERE}: {entry} of {attachment} leads elsewhere", f"in map {entry.map}")
 
@@ -239,11 +240,13 @@ def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
         if lost:
             raise CheckFailed(f"{WHERE}: chain {chain} has no rule for {', '.join(lost)}")
     for fault in () if earlier else compared(kernel, TABLE, layout.FOLLOWED, rules):
-        raise CheckFailed(f"host ports: {fault}", "the next ADD on the node mends it")
+        raise CheckFailed(f"host ports: {fault}", "the next ADD or DEL of a pod with host ports repairs it")
 
 
 def _compare_records(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
     for version in layout.FAMILIES:
         told = [entry.record() for entry in wanted.entries if entry.version == version]
         if sorted(layout.mappings(kernel, version).of(attachment.link)) != sorted(told):
-            raise CheckFailed(f"{WHERE}: the records of {attachment} are not those of its ports", "DEL and ADD mend it")
+            raise CheckFailed(
+                f"{WHERE}: the records of {attachment} are not those of its ports", "DEL and ADD repair it"
+            )

@@ -58,7 +58,7 @@ class IptablesPorts(Effect):
         self.known = known
         # whose rules stand first, by family, protocol and number of the port
         self.behind: dict[tuple[int, str, int], list[str]] = {}
-        # what operators are to read once the rules are made, each once
+        # lines for operators, once the rules are made; each one once
         self.lines: dict[str, None] = {}
 
     def identify(self, attachment: "Attachment") -> str:
@@ -96,7 +96,7 @@ class IptablesPorts(Effect):
         return Owned.wanted(self.targets, False, False)
 
     def make_way(self) -> None:
-        """A port that our table of nftables holds comes after these rules: who has it is dead, or the ADD is refused."""
+        """Our table of nftables comes after these rules: a port's owner there is dead, or the ADD is refused."""
         owned, kernel = self._owned(), nftables.here()
         attempt: Change | None = None
 

@@ -15,10 +15,10 @@
             type ifname . inet_service : ifname . mark . mark
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : "vethabcdefghijk" . 0x00000000 . 0x00000000 }
         }
-        map namespaces {                    # where no link tells who lives: what the container's namespace is known by
+        map namespaces {                    # the identity of the namespace of a container that has no link on the node
             type ifname . inet_service : mark . mark . mark . mark
         }
-        map line4 {                         # who waits for a port, in order; elements only while somebody does
+        map line4 {                         # containers that wait for a port, in order
             type inet_proto . inet_service . inet_service : ifname . ipv4_addr . ipv4_addr . inet_service
             elements = { tcp . 8080 . 0 comment "mynet/ctr2/eth0" : "vethabcdefghlmn" . 0.0.0.0 . 10.1.2.6 . 80 }
         }
@@ -48,7 +48,7 @@
         }
     }
 
-and the same with a 6. Translations come after everybody's: who has decided already is not overruled
+and the same with a 6. Translations come after everybody's, so a decision that others have made stays
 (``cni.undecided``). The masquerading of what was translated comes one before iptables' POSTROUTING, where Go inserts
 its own at the front. The kernel lets nothing out of the node that comes from ``::1``, so that is left to the node.
 
@@ -115,7 +115,7 @@ def attachments(kernel: Nftables) -> Records:
 
 
 def namespaces(kernel: Nftables) -> Records:
-    """What the container's namespace is known by, for an attachment that no link of the node tells to live."""
+    """The identity of the container's namespace, for an attachment that no link of the node stands for."""
     return Records(kernel, INET, TABLE, "namespaces", (MARK,) * 4)
 
 
@@ -213,12 +213,12 @@ def add_maps(change: Transaction, version: int, group: str) -> None:
 
 
 def line_type(version: int) -> SetType:
-    """The line of a port: its number there, and link name, address of the node, address and port of the one who waits."""
+    """The line of a port: number there; link name, address of the node, address and port of the container that waits."""
     return SetType((*_PORT, INET_SERVICE), (IFNAME, ADDRESS[version], ADDRESS[version], INET_SERVICE))
 
 
 def add_line(change: Transaction, version: int, group: str) -> None:
-    """The map of those who wait; a table of an earlier version has none yet."""
+    """The map of those in line; a table of an earlier version has none."""
     change.add_set(named("line", version, group), line_type(version))
 
 

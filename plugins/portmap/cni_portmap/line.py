@@ -1,4 +1,4 @@
-"""The line of a host port: who answers there, who waits, and who is next (pure).
+"""The line of a host port: its owner, those that wait, and the next (pure).
 
 A *claim* is one entry of an attachment. A *place* is one port of one protocol, family and group, on whatever addresses.
 There a claim for all addresses waits while another attachment has all of them. A claim for one address waits while
@@ -47,7 +47,7 @@ class Place:
         self.line = list(line or ())
 
     def copy(self) -> "Place":
-        """One that changes by itself."""
+        """An independent copy."""
         return Place(self.answering, self.line)
 
     def has(self, claim: Claim) -> bool:
@@ -66,7 +66,7 @@ class Place:
         return next((number for number, other in enumerate(waiting, 1) if claim.is_same(other)), 0)
 
     def waiting(self, claim: Claim) -> "list[Claim]":
-        """Who waits for an address of this claim, in order."""
+        """The claims that wait for an address of this one, in order."""
         return [other for other in self.line if not self.has(other) and _overlap(claim, other)]
 
     def in_order(self) -> "list[Claim]":
@@ -99,7 +99,7 @@ class Place:
             self.line.append(claim)
 
     def settle(self, is_dead: "Callable[[Claim], bool]" = lambda claim: False) -> None:
-        """Whoever is in line and blocked by nobody answers from now on, in order, unless dead: then it goes."""
+        """Let all in line that nothing blocks answer, in order; one that is dead is dropped instead."""
         general = self.answering.get(b"")
         # whether those that follow in line are younger than the claim for all addresses
         younger = general is not None and not any(general.is_same(claim) for claim in self.line)

@@ -11,8 +11,8 @@ to services which listen on 127.0.0.1 alone. So a rule in a table of our own kee
         }
     }
 
-With the last attachment behind a link the sysctl is put back to what it was, and the guard goes. What it was, and who
-has a share in it, is in files (``shares``): somebody may flush the ruleset, and the next ADD puts the guard back.
+With the last attachment behind a link the sysctl is put back to what it was, and the guard goes. What it was, and the
+attachments that need it, are in files (``shares``): after a flush of the ruleset the next ADD puts the guard back.
 """
 
 from cni.address import Address
@@ -87,7 +87,7 @@ class Localnet(Effect):
     def make(self) -> None:
         """First the share and the guard, then the sysctl. Where there is no route there is nothing to open, as in Go.
 
-        Who is the first behind a link waits for one who is the last just now, and who puts the sysctl back.
+        Under a lock: the last attachment behind a link may put the sysctl back while the next one comes.
         """
         link = self._link()
         if link is None:

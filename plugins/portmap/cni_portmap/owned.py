@@ -128,7 +128,7 @@ class Owned:
     ) -> None:
         """``sources`` are networks whose connections are masqueraded; ``link`` is the host end of the container's.
 
-        ``namespace`` is the identity of the container's, by which it is known to live where no link tells.
+        ``namespace`` is the identity of the container's, for a container without a link on the node.
 
         ``conditions`` are nft's match words, by family; an entry's group is made of them.
         """

@@ -1,6 +1,6 @@
 """The claims of host ports as the table holds them: single elements fetched, and what changed written.
 
-A port costs one look-up while nobody waits for it. Its line is fetched by number until one is missing.
+A port costs one look-up while nothing waits for it. Its line is fetched by number until one is missing.
 """
 
 from cni.address import Address
@@ -32,7 +32,7 @@ def key_of(entry: Entry) -> "Key":
 def load(kernel: Nftables, entries: "Iterable[Entry]", whole: bool = False) -> "dict[Key, Place]":
     """The places of entries: the claims at their addresses, the line, and the claims that the line waits for.
 
-    ``whole`` fetches the claims of all other addresses too, for who wants all addresses.
+    ``whole`` fetches the claims of all other addresses too, for a claim of all addresses.
     """
     groups: dict[tuple[int, str], list[Entry]] = {}
     for entry in entries:

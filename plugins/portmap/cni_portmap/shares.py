@@ -1,10 +1,10 @@
-"""Who has a share in a link that 127.0.0.1 leads to, and what the link was before: files, which outlive a flushed ruleset.
+"""The attachments that need ``route_localnet`` of a link, and its value before: files, which outlive a flushed ruleset.
 
 ::
 
     /run/cni/pycni/localnet/NAMESPACE/INDEX/was         what route_localnet of the link with this index was
-                                           /guarded     there if neighbours are to be kept out
-                                           /vethabc...  one an attachment, by its link name: whose it is
+                                           /guarded     exists if neighbours are to be kept out
+                                           /vethabc...  one for each attachment, by its link name; holds its owner
 
 A link keeps its index when it is renamed. All is written, and read before something is decided, under one lock
 (``localnet``).
@@ -110,7 +110,7 @@ class Shares:
                 return
 
     def forget(self) -> None:
-        """All that is known, for who hands the links to another plugin as they are."""
+        """Forget all links and leave them as they are: another plugin takes them over."""
         for index in self.links():
             for name in _names(self._at(index)):
                 if name not in (_WAS, _GUARDED):

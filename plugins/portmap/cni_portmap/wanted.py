@@ -47,7 +47,7 @@ def wanted(
 
 
 def _identity(namespace: "Namespace") -> bytes:
-    """What tells whether the container lives where no link of the node does."""
+    """Of the container's namespace: shows whether the container lives if it has no link on the node."""
     from cni.kernel.nsid import Peers
 
     peers = Peers()

@@ -163,7 +163,7 @@ class Service:
                 return (yield from self.remove(id, path, opts))
             except Exception:
                 raise
-            except BaseException:
+            except BaseException:  # a cancellation or Ctrl-C: the DELs are made again, as undoing
                 yield from self._undo_all(id, path, opts)
                 raise
         return (yield from self._undo_all(id, path, opts))
