@@ -285,17 +285,30 @@ class Operations:
 
     def release(self, net: NetworkConfigList, runtime: RuntimeConf, failed: bool) -> Operation[None]:
         """DEL at the end of a ``with`` block; undoing's way, if the block failed or the DEL itself is cancelled."""
-        with (yield from self._locked("DEL", net, runtime)):
-            if not failed:
-                try:
-                    yield from self.detach(net, runtime)
-                    return
-                except Exception:
-                    raise
-                except BaseException:
-                    yield from self.undo_whole(net, runtime, self.undo_time())
-                    raise
-            yield from self.undo_whole(net, runtime, self.undo_time())
+        if not failed:
+            try:
+                return (yield from self.del_network_list(net, runtime))
+            except Exception:
+                raise
+            except BaseException:
+                yield from self._release_undoing(net, runtime)
+                raise
+        return (yield from self._release_undoing(net, runtime))
+
+    def _release_undoing(self, net: NetworkConfigList, runtime: RuntimeConf) -> Operation[None]:
+        """The wait for the lock is a part of the time that undoing has; a failure is reported, too."""
+        time = self.undo_time()
+        what = [Attachment(net.name, runtime.container_id, runtime.if_name)]
+        try:
+            with (yield from self._locks.undoing(time.left).attachments("DEL", what)):
+                yield from self.undo_whole(net, runtime, time)
+        except Exception as error:
+            self.report_left(net, runtime, error)
+            raise
+
+    def report_left(self, net: NetworkConfigList, runtime: RuntimeConf, error: Exception) -> None:
+        """Report what the end of a block could not remove: the note of a cancelled task's error may reach nobody."""
+        self._options.report(f"DEL of {runtime.container_id} {runtime.if_name} in network {net.name}: {error}")
 
     def _previous_for_delete(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
         if not _reaches(net.cni_version, "0.4.0"):
@@ -431,10 +444,7 @@ class Operations:
             data, runtime = cached
             if not data:
                 raise CacheError(f"the cache has no configuration of network {quote(one.network)}")
-            net = network_conf_from_bytes(data)
-            if not net.plugins:  # ADD had one plugin's configuration
-                net = as_list(conf_from_bytes(data))
-            yield from self._delete(replace(net, name=one.network), runtime)
+            yield from self._delete(replace(_list_or_plugin(data), name=one.network), runtime)
 
     def gc_network_lists(self, nets: Iterable[NetworkConfigList], args: AsyncSeveral | None) -> Operation[None]:
         """GC of several networks with one reading of the cache; goes on after errors.
@@ -496,6 +506,18 @@ class Operations:
 def as_list(plugin: NetworkConfig) -> NetworkConfigList:
     """One plugin's configuration for the calls without a list: its own name and version, its own bytes."""
     return NetworkConfigList(plugin.network.name, plugin.network.cni_version, (plugin,), bytes=plugin.bytes)
+
+
+def _list_or_plugin(data: bytes) -> NetworkConfigList:
+    """What ADD had: a list, or one plugin's configuration, whose keys are read in another way."""
+    try:
+        net = network_conf_from_bytes(data)
+    except ConfigError as error:
+        try:
+            return as_list(conf_from_bytes(data))
+        except ConfigError:
+            raise error from None
+    return net if net.plugins else as_list(conf_from_bytes(data))
 
 
 def _named(plugin: NetworkConfig, deed: str, operation: Operation[T]) -> Operation[T]:
