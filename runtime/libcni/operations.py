@@ -290,7 +290,7 @@ class Operations:
                 return (yield from self.del_network_list(net, runtime))
             except Exception:
                 raise
-            except BaseException:
+            except BaseException:  # a cancellation or Ctrl-C: the DEL is made again, as undoing
                 yield from self._release_undoing(net, runtime)
                 raise
         return (yield from self._release_undoing(net, runtime))
