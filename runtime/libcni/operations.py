@@ -3,7 +3,6 @@
 Order, refusals, ``prevResult`` and error texts are the Go library's (`libcni/api.go`); what an option changes says so.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TypeVar
 from cni import versions
 from cni.errors import UNKNOWN_CONTAINER, CNIError
 from libcni import environment, injection, results
-from libcni.cache import Cache
+from libcni.cache import Cache, is_gone
 from libcni.cancellation import Deadline, UndoTime
 from libcni.configuration import conf_from_bytes, effective, network_conf_from_bytes
 from libcni.errors import (
@@ -435,7 +434,7 @@ class Operations:
 
     def _take_down(self, one: NetworkAttachment) -> Operation[None]:
         runtime = one.runtime_conf()
-        if not os.path.exists(one.netns):
+        if is_gone(one.netns):
             runtime = replace(runtime, netns="")  # plugins know an empty one as gone, not all a path without a file
         with (yield from self._locks.attachments("DEL", [Attachment(one.network, one.container_id, one.if_name)])):
             cached = self._cache.config(one.network, runtime)

@@ -230,6 +230,24 @@ def test_a_cancelled_call_prints_nothing_on_its_own(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def test_a_cancelled_thread_prints_nothing_on_its_own(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, caplog: pytest.LogCaptureFixture
+) -> None:
+    stubs.add("one", {"sleep": 600})
+    cni = AsyncCNIConfig([str(stubs.folder)], str(tmp_path / "cache"), Threaded(ProcessExec()))
+
+    async def run() -> None:
+        task = asyncio.create_task(cni.add_network_list(network("one"), runtime))
+        await _begun(stubs, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 class _Stubborn(ProcessExec):
     """An executor of the user's own that keeps to no deadline."""
 
