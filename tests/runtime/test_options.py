@@ -137,10 +137,10 @@ def test_a_namespace_whose_link_may_not_be_read(
     def refused(path: str, **_: object) -> str:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(os, "readlink", refused)
     stubs.add("one", error(999, "already exists"))
     for netns in (tmp_path / "ns", "/other"):
-        with pytest.raises(StepFailed, match="already exists"):
+        with pytest.raises(StepFailed, match="already exists"), monkeypatch.context() as patched:
+            patched.setattr(os, "readlink", refused)
             library.add_network_list(network("one"), replace(runtime, netns=netns))
     assert stubs.order == ["ADD one"] * 3
 
