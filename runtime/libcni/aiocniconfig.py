@@ -132,6 +132,8 @@ class Threaded:
             run = asyncio.ensure_future(
                 asyncio.to_thread(self._exec.exec_plugin, path, stdin, environ, deadline, cancel)
             )
+            # after a cancellation nobody takes its error, which asyncio would print
+            run.add_done_callback(lambda done: done.cancelled() or done.exception())
             try:
                 return await asyncio.shield(run)
             except asyncio.CancelledError:

@@ -3,11 +3,11 @@
 import asyncio
 import inspect
 import itertools
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from libcni.cancellation import Deadline
-from libcni.errors import Locked, PluginTimeout
+from libcni.errors import FunctionTimeout, Locked, PluginTimeout
 from libcni.execution import AsyncExec
 from libcni.requests import Ask, Execute, Operation, Outcome, Pause, Request, Work
 
@@ -57,7 +57,7 @@ class Looping:
             # to the end, even if the task is cancelled meanwhile: half of it must not go on behind our back
             work = asyncio.ensure_future(asyncio.to_thread(request.function))
             if cancelled := await _ended(work):
-                raise cancelled
+                raise cancelled from work.exception()  # asked for here, or asyncio prints that nobody did
             return work.result()
         if isinstance(request, Execute):
             run = self._exec.exec_plugin_async
@@ -69,15 +69,29 @@ class Looping:
             value = request.function()
             if not inspect.isawaitable(value):
                 return value
-            async with asyncio.timeout(self._deadline.left):
-                return await value
+            return await self._answer(value)
         if isinstance(request, Pause):
+            if request.cleanup:
+                if cancelled := await _ended(asyncio.ensure_future(asyncio.sleep(request.seconds))):
+                    late.append(cancelled)
+                return None
             left = self._deadline.left
             await asyncio.sleep(request.seconds if left is None else min(request.seconds, left))
             if self._deadline.left == 0:
                 raise Locked(request.reason)
             return None
         return await self._together(request.operations)
+
+    async def _answer(self, value: Awaitable[T]) -> T:
+        bound = asyncio.timeout(self._deadline.left)
+        try:
+            async with bound:
+                return await value
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            msg = f"the function was still awaited when the call's {self._deadline.seconds:g} s were over"
+            raise FunctionTimeout(msg) from error
 
     async def _together(self, operations: Sequence[Operation[Any]]) -> list[Outcome]:
         places = itertools.count()

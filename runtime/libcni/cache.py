@@ -164,7 +164,7 @@ class Cache:
             return False
         entry = _attachment(path)
         netns = entry.netns if entry is not None else ""
-        return not netns or _same(netns, runtime.netns) or os.path.exists(netns)
+        return not netns or _same(netns, runtime.netns) or not is_gone(netns)
 
     def attachments(self, container_id: str = "") -> tuple[list[NetworkAttachment], list[str]]:
         """The attachments of a container (empty: of all), by file name; and the files that are damaged.
@@ -191,10 +191,23 @@ class Cache:
         return found, damaged
 
 
+def is_gone(netns: str) -> bool:
+    """Whether a namespace's path leads nowhere. One that may not be looked at, such as /proc/1/ns/net, is not gone."""
+    try:
+        os.stat(netns)
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError, ValueError):  # the last: a zero byte in a path
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _same(netns: str, other: str) -> bool:
+    if netns == other:
+        return True
     try:
         return os.path.realpath(netns) == os.path.realpath(other)
-    except ValueError:  # a zero byte in a path
+    except (OSError, ValueError):  # a link that may not be read; a zero byte in a path
         return False
 
 

@@ -122,6 +122,11 @@ class UndoTime:
         """``seconds``: for all of it; infinity is no bound."""
         self._whole = Deadline.after(seconds, _UNDOING)
 
+    @property
+    def left(self) -> float | None:
+        """The seconds that are left; None for no bound."""
+        return self._whole.left
+
     def share(self, count: int) -> Deadline:
         """The deadline of the next one of ``count`` executions that are still to come."""
         left = self._whole.left

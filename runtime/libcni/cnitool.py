@@ -13,6 +13,7 @@ from typing import Any
 
 from cni.names import raw_sha512
 from libcni import commandline, gojson
+from libcni.cache import is_gone
 from libcni.cniconfig import CNIConfig
 from libcni.commandline import Arguments, UsageError
 from libcni.errors import CNIError, ConfigError, LibcniError, PluginFailed, PluginNotFound, SeveralErrors, code_of
@@ -86,7 +87,7 @@ def _run(verb: str, cni: CNIConfig, net: NetworkConfigList, runtime: RuntimeConf
 def _living(cni: CNIConfig, net: NetworkConfigList) -> list[GCAttachment]:
     """The attachments whose namespace is there, or of which the cache does not have it."""
     cached = [one for one in cni.get_cached_attachments() if one.network == net.name]
-    return [one.gc_attachment() for one in cached if not one.netns or os.path.exists(one.netns)]
+    return [one.gc_attachment() for one in cached if not one.netns or not is_gone(one.netns)]
 
 
 def _reported(line: str) -> None:

@@ -55,6 +55,9 @@ class Blocking:
         """Also what happened meanwhile ends the call: what is waited for is then not begun any more."""
         left = self._deadline.left
         seconds = request.seconds if left is None else min(request.seconds, left)
+        if request.cleanup:
+            time.sleep(request.seconds)
+            return
         if self._cancel is None:
             time.sleep(seconds)
         elif self._cancel.cancelled or self._cancel.wait(seconds):

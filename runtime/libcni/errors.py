@@ -252,6 +252,10 @@ class Locked(LibcniError, TimeoutError):
     """Another invocation works on the same attachment (or GC on the network) for longer than this call may wait."""
 
 
+class FunctionTimeout(LibcniError, TimeoutError):
+    """The call's time was over while it awaited a function of the caller's own."""
+
+
 class LockFailed(LibcniError):
     """The lock folder cannot be used; nothing was begun."""
 
@@ -314,7 +318,7 @@ def is_timeout(error: BaseException) -> bool:
 
     Errors of the library for which this is true are ``TimeoutError``s.
     """
-    return any(isinstance(cause, PluginTimeout | Locked) for cause in _causes(error))
+    return any(isinstance(cause, PluginTimeout | Locked | FunctionTimeout) for cause in _causes(error))
 
 
 def is_cancelled(error: BaseException) -> bool:

@@ -54,7 +54,7 @@ def executed(request: Execute) -> Operation[bytes]:
     try:
         output: bytes = yield request
     except BaseException as error:
-        debug("%s: failed after %.3f s: %s", what, monotonic() - begun, error)
+        debug("%s: failed after %.3f s: %s", what, monotonic() - begun, str(error) or type(error).__name__)
         raise
     debug("%s: %.3f s", what, monotonic() - begun)
     return output

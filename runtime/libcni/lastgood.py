@@ -34,6 +34,7 @@ class LastGood:
 
     def forget_others(self, folders: Iterable[str], files: Iterable[str]) -> None:
         """Forget what was in these folders and is not among these files: a removed file does not come back."""
-        gone = [file for file in self._good if os.path.dirname(file) in folders]
+        places = {os.path.dirname(os.path.join(folder, "file")) for folder in folders}  # /x for /x/ too, as in files
+        gone = [file for file in list(self._good) if os.path.dirname(file) in places]
         for file in set(gone) - set(files):
             self._good.pop(file, None)

@@ -68,9 +68,15 @@ class Held:
 class Locks:
     """The locks in one folder; an empty folder means none."""
 
-    def __init__(self, folder: StrPath, timeout: float) -> None:
+    def __init__(self, folder: StrPath, timeout: float, undoing: bool = False) -> None:
+        """``undoing``: the wait is a part of it, and goes on when the call is cancelled."""
         self._folder = path_of(folder)
         self._timeout = timeout
+        self._undoing = undoing
+
+    def undoing(self, left: float | None) -> "Locks":
+        """The same locks for what undoes, and has so many seconds left; None is no bound."""
+        return Locks(self._folder, self._timeout if left is None else min(self._timeout, round(left, 3)), undoing=True)
 
     def attachments(self, verb: str, which: Sequence[Attachment]) -> Operation[Held]:
         """Lock attachments for a verb, all or none; raises ``Locked``, which names the holder, and ``LockFailed``.
@@ -137,7 +143,7 @@ class Locks:
             reason = f"{who}: locked by {_holder(path)}"
             if monotonic() >= end:
                 raise Locked(f"{reason} for more than {self._timeout:g} s")
-            yield Pause(pause, reason)
+            yield Pause(min(pause, max(0.0, end - monotonic())), reason, self._undoing)
             pause = min(pause * 2, _LONGEST_PAUSE)
         return value
 

@@ -3,7 +3,6 @@
 Order, refusals, ``prevResult`` and error texts are the Go library's (`libcni/api.go`); what an option changes says so.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TypeVar
 from cni import versions
 from cni.errors import UNKNOWN_CONTAINER, CNIError
 from libcni import environment, injection, results
-from libcni.cache import Cache
+from libcni.cache import Cache, is_gone
 from libcni.cancellation import Deadline, UndoTime
 from libcni.configuration import conf_from_bytes, effective, network_conf_from_bytes
 from libcni.errors import (
@@ -285,17 +284,30 @@ class Operations:
 
     def release(self, net: NetworkConfigList, runtime: RuntimeConf, failed: bool) -> Operation[None]:
         """DEL at the end of a ``with`` block; undoing's way, if the block failed or the DEL itself is cancelled."""
-        with (yield from self._locked("DEL", net, runtime)):
-            if not failed:
-                try:
-                    yield from self.detach(net, runtime)
-                    return
-                except Exception:
-                    raise
-                except BaseException:  # a cancellation or Ctrl-C: the DEL is made again, as undoing
-                    yield from self.undo_whole(net, runtime, self.undo_time())
-                    raise
-            yield from self.undo_whole(net, runtime, self.undo_time())
+        if not failed:
+            try:
+                return (yield from self.del_network_list(net, runtime))
+            except Exception:
+                raise
+            except BaseException:  # a cancellation or Ctrl-C: the DEL is made again, as undoing
+                yield from self._release_undoing(net, runtime)
+                raise
+        return (yield from self._release_undoing(net, runtime))
+
+    def _release_undoing(self, net: NetworkConfigList, runtime: RuntimeConf) -> Operation[None]:
+        """The wait for the lock is a part of the time that undoing has; a failure is reported, too."""
+        time = self.undo_time()
+        what = [Attachment(net.name, runtime.container_id, runtime.if_name)]
+        try:
+            with (yield from self._locks.undoing(time.left).attachments("DEL", what)):
+                yield from self.undo_whole(net, runtime, time)
+        except Exception as error:
+            self.report_left(net, runtime, error)
+            raise
+
+    def report_left(self, net: NetworkConfigList, runtime: RuntimeConf, error: Exception) -> None:
+        """Report what the end of a block could not remove: the note of a cancelled task's error may reach nobody."""
+        self._options.report(f"DEL of {runtime.container_id} {runtime.if_name} in network {net.name}: {error}")
 
     def _previous_for_delete(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
         if not _reaches(net.cni_version, "0.4.0"):
@@ -422,7 +434,7 @@ class Operations:
 
     def _take_down(self, one: NetworkAttachment) -> Operation[None]:
         runtime = one.runtime_conf()
-        if not os.path.exists(one.netns):
+        if is_gone(one.netns):
             runtime = replace(runtime, netns="")  # plugins know an empty one as gone, not all a path without a file
         with (yield from self._locks.attachments("DEL", [Attachment(one.network, one.container_id, one.if_name)])):
             cached = self._cache.config(one.network, runtime)
@@ -431,10 +443,7 @@ class Operations:
             data, runtime = cached
             if not data:
                 raise CacheError(f"the cache has no configuration of network {quote(one.network)}")
-            net = network_conf_from_bytes(data)
-            if not net.plugins:  # ADD had one plugin's configuration
-                net = as_list(conf_from_bytes(data))
-            yield from self._delete(replace(net, name=one.network), runtime)
+            yield from self._delete(replace(_list_or_plugin(data), name=one.network), runtime)
 
     def gc_network_lists(self, nets: Iterable[NetworkConfigList], args: AsyncSeveral | None) -> Operation[None]:
         """GC of several networks with one reading of the cache; goes on after errors.
@@ -496,6 +505,18 @@ class Operations:
 def as_list(plugin: NetworkConfig) -> NetworkConfigList:
     """One plugin's configuration for the calls without a list: its own name and version, its own bytes."""
     return NetworkConfigList(plugin.network.name, plugin.network.cni_version, (plugin,), bytes=plugin.bytes)
+
+
+def _list_or_plugin(data: bytes) -> NetworkConfigList:
+    """What ADD had: a list, or one plugin's configuration, whose keys are read in another way."""
+    try:
+        net = network_conf_from_bytes(data)
+    except ConfigError as error:
+        try:
+            return as_list(conf_from_bytes(data))
+        except ConfigError:
+            raise error from None
+    return net if net.plugins else as_list(conf_from_bytes(data))
 
 
 def _named(plugin: NetworkConfig, deed: str, operation: Operation[T]) -> Operation[T]:

@@ -43,10 +43,14 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait; raises ``Locked`` with ``reason`` when the call's time is over first."""
+    """Wait; raises ``Locked`` with ``reason`` when the call's time is over first.
+
+    ``cleanup`` marks what undoes, which bounds itself: neither a cancellation nor the call's time ends it.
+    """
 
     seconds: float
     reason: str
+    cleanup: bool = False
 
 
 @dataclass(frozen=True, slots=True)

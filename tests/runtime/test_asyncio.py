@@ -1,6 +1,8 @@
 """The asyncio form: the same calls, many at once, and cancelled tasks."""
 
 import asyncio
+import gc
+import logging
 import os
 import threading
 from pathlib import Path
@@ -193,6 +195,57 @@ def test_a_cancelled_call_ends_whatever_the_plugin_does(
     assert "undoing's 1 s" in report
     if what != "executor":
         assert eventually(lambda: not any(os.path.exists(f"/proc/{call.pid}") for call in stubs.calls))
+
+
+def test_a_cancelled_call_prints_nothing_on_its_own(
+    stubs: Stubs,
+    tmp_path: Path,
+    runtime: RuntimeConf,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A cache that fails meanwhile is the cause; asyncio took it for an error that nobody looked at."""
+    stubs.add("one", result())
+    begun, end = threading.Event(), threading.Event()
+
+    def failing(*_: Any) -> None:
+        begun.set()
+        end.wait(30)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Cache, "add", failing)
+
+    async def run() -> BaseException | None:
+        task = asyncio.create_task(_library(stubs, tmp_path).add_network_list(network("one"), runtime))
+        await asyncio.to_thread(begun.wait, 30)
+        task.cancel()
+        asyncio.get_running_loop().call_soon(end.set)
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        return caught.value.__cause__
+
+    with caplog.at_level(logging.DEBUG):
+        assert str(asyncio.run(run())) == "[Errno 28] No space left on device"
+        gc.collect()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_cancelled_thread_prints_nothing_on_its_own(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, caplog: pytest.LogCaptureFixture
+) -> None:
+    stubs.add("one", {"sleep": 600})
+    cni = AsyncCNIConfig([str(stubs.folder)], str(tmp_path / "cache"), Threaded(ProcessExec()))
+
+    async def run() -> None:
+        task = asyncio.create_task(cni.add_network_list(network("one"), runtime))
+        await _begun(stubs, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 class _Stubborn(ProcessExec):

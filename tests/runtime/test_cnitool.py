@@ -340,16 +340,20 @@ def test_garbage_is_what_has_no_namespace(tool: Tool, stubs: Stubs) -> None:
     tool.net("one", version="1.1.0")
     living = tool.tmp_path / "living"
     living.touch()
-    for path in (str(living), USED):
+    closed = tool.tmp_path / "closed"
+    closed.symlink_to(closed)  # it cannot be looked at, as /proc/PID/ns/net at times: it is not gone
+    for path in (str(living), str(closed), USED):
         assert tool.run("add", "net1", path).returncode == 0
-    kept = stubs.calls[0].environ["CNI_CONTAINERID"]
+    kept = sorted(call.environ["CNI_CONTAINERID"] for call in stubs.calls[:2])
     stubs.forget()
     assert tool.run("gc", "net1", USED, "--leftovers").returncode == 0
     assert stubs.order == ["DEL one", "GC one"]
-    assert stubs.calls[1].config["cni.dev/valid-attachments"] == [{"containerID": kept, "ifname": "eth0"}]
+    assert stubs.calls[1].config["cni.dev/valid-attachments"] == [
+        {"containerID": one, "ifname": "eth0"} for one in kept
+    ]
     stubs.forget()
     assert tool.run("gc", "net1", USED).returncode == 0
-    assert stubs.order == ["DEL one", "GC one"]
+    assert stubs.order == ["DEL one", "DEL one", "GC one"]
     assert "cni.dev/valid-attachments" not in stubs.calls[1].config
 
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ from libcni.containerd import (
     with_plugin_max_conf_num,
     with_rollback,
 )
+from libcni.locking import Locks
 from libcni.requests import Outcome, Pause
 from node.deadline import eventually, interrupted
 
@@ -226,6 +228,21 @@ def test_the_last_good_version_of_a_file_stays(make: Make, tmp_path: Path, how: 
     with pytest.raises(LoadFailed):
         cni.load(load)
     assert _names(cni) == [], "a file that was removed has no last good version"
+
+
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_a_removed_file_does_not_come_back_however_the_folder_is_written(
+    make: Make, tmp_path: Path, slashes: str
+) -> None:
+    """A damaged file of its name would bring back the network that was removed."""
+    for name in ("a", "b"):
+        _file(tmp_path, f"{name}.conflist", name)
+    cni = make(with_plugin_conf_dir(f"{tmp_path}/net.d{slashes}"), with_all_conf)
+    (tmp_path / "net.d/a.conflist").unlink()
+    cni.load(with_all_conf)
+    (tmp_path / "net.d/a.conflist").write_text("{")
+    assert len(cni.load(with_all_conf)) == 1
+    assert _names(cni) == [("b", "eth0")]
 
 
 def test_a_file_that_vanishes_meanwhile(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -675,6 +692,59 @@ def test_an_attachment_for_a_block_of_all_networks(stubs: Stubs, base: list[Opt]
         pass
     assert stubs.order[2:] == ["DEL one", "DEL two"]
     assert os.listdir(tmp_path / "cache/results") == []
+
+
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_block_removes_what_it_attached_also_after_a_load(
+    stubs: Stubs, base: list[Opt], tmp_path: Path, form: str, fails: bool
+) -> None:
+    """Others were loaded meanwhile, by a watcher say, or none: the attachment stayed, and nobody heard of it."""
+    stubs.add("one", result())
+    opts = [*base, _net("a", "one")]
+    loads: list[Opt] = [] if fails else [_net("b", "one")]
+
+    async def awaited() -> None:
+        cni = AsyncContainerd(*opts)
+        async with cni.attached("ctr", "/x"):
+            cni.load(*loads)
+            if fails:
+                raise ValueError("the block's own")
+
+    def call() -> None:
+        if form == "asyncio":
+            asyncio.run(awaited())
+            return
+        cni = new(*opts)
+        with cni.attached("ctr", "/x"):
+            cni.load(*loads)
+            if fails:
+                raise ValueError("the block's own")
+
+    with pytest.raises(ValueError) if fails else nullcontext():
+        call()
+    assert [call.config["name"] for call in stubs.calls] == ["a", "a"]
+    assert os.listdir(tmp_path / "cache/results") == []
+
+
+def test_a_block_of_all_networks_that_failed_waits_no_longer_than_undoing_may_take(
+    stubs: Stubs, base: list[Opt], tmp_path: Path
+) -> None:
+    stubs.add("one", result())
+    reports: list[str] = []
+    options = Options(lock_folder=tmp_path / "locks", undo_timeout=0.1, report=reports.append)
+    cni = new(*base, with_options(options), _net("a", "one"), _net("b", "one"))
+    with interrupted(60), pytest.raises(ValueError, match="own") as caught, cni.attached("ctr", "/x"):
+        waiting = Locks(tmp_path / "locks", 1).network("b")
+        with pytest.raises(StopIteration) as got:
+            next(waiting)
+        raise ValueError("the block's own")
+    got.value.value.release()
+    assert "locked by GC of network b" in caught.value.__notes__[0]
+    assert [line.split(":")[0] for line in reports] == [
+        "DEL of ctr eth0 in network a",
+        "DEL of ctr eth1 in network b",
+    ]
 
 
 def test_the_loopback_passes_its_own_check_where_that_is_asked(stubs: Stubs, make: Make) -> None:

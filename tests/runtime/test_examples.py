@@ -4,10 +4,11 @@ import asyncio
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from libcni import AsyncCNIConfig, CNIConfig, RuntimeConf
+from libcni import AsyncCNIConfig, CNIConfig, Result, RuntimeConf
 from libcni.containerd import Containerd, with_cache_dir
 
 from .conftest import network
@@ -26,19 +27,54 @@ def example(name: str) -> ModuleType:
 
 def test_many_pods(stubs: Stubs, tmp_path: Path) -> None:
     stubs.add("one", result())
-    many, cni = example("many_pods"), AsyncCNIConfig([str(stubs.folder)], str(tmp_path / "cache"))
+    many = example("many_pods")
+    cni = many.library(str(stubs.folder), str(tmp_path / "cache"))
     pods = [RuntimeConf(f"c{number}", "/run/netns/none", "eth0") for number in range(3)]
 
     async def run() -> None:
         results = await many.attach(cni, network("one"), pods)
         assert [str(one.ips[0].address) for one in results] == ["10.1.2.3/24"] * 3
         assert sorted(await many.left_over(cni, {"c1"})) == ["c0", "c2"]
+        for pod in pods:
+            await cni.del_network_list(network("one"), pod)
         stubs.add("one", result(), ADD=error(7, "no"))
         with pytest.raises(ExceptionGroup):
             await many.attach(cni, network("one"), pods)
 
     asyncio.run(run())
     assert CNIConfig([], str(tmp_path / "cache")).get_cached_attachments() == []
+
+
+def test_many_pods_of_which_one_lives_already(stubs: Stubs, tmp_path: Path) -> None:
+    """It keeps its network; that one pod cannot be detached keeps nobody else attached."""
+    many, net = example("many_pods"), network("one")
+    cni = many.library(str(stubs.folder), str(tmp_path / "cache"))
+    new, living = (RuntimeConf(name, "/proc/self/ns/net", "eth0") for name in ("new", "living"))
+
+    class Serial(AsyncCNIConfig):
+        async def add_network_list(self, net: Any, runtime: Any, *, timeout: Any = None) -> Result:
+            if runtime is living:
+                while len(await self.get_cached_attachments()) < 3:
+                    await asyncio.sleep(0.01)
+                stubs.add("one", error(7, "already exists"), DEL=error(11, "stuck"))
+            return await super().add_network_list(net, runtime, timeout=timeout)
+
+    async def run() -> None:
+        stubs.add("one", result())
+        await cni.add_network_list(net, living)
+        stubs.forget()
+        serial = Serial(cni.path, str(tmp_path / "cache"), options=cni.options)
+        pods = [new, RuntimeConf("more", "/proc/self/ns/net", "eth0"), living]
+        with pytest.raises(ExceptionGroup) as caught:
+            await many.attach(serial, net, pods)
+        assert [note.split(":")[0] for note in caught.value.__notes__] == [
+            "new is attached still",
+            "more is attached still",
+        ]
+
+    asyncio.run(run())
+    deleted = [call.environ["CNI_CONTAINERID"] for call in stubs.calls if call.verb == "DEL"]
+    assert deleted == ["new", "more"]
 
 
 def test_a_pod_through_containerds_interface(

@@ -19,6 +19,7 @@ from libcni import (
     RuntimeConf,
     SeveralErrors,
     code_of,
+    is_timeout,
 )
 from node.deadline import interrupted
 
@@ -238,9 +239,21 @@ def test_a_function_that_waits_has_the_time_of_the_call(one: Stubs, tmp_path: Pa
         return GCArgs([])
 
     cni = AsyncCNIConfig([str(one.folder)], str(tmp_path / "cache"))
-    with interrupted(30), pytest.raises(SeveralErrors, match="net1 are not known, nothing was removed"):
+    with interrupted(30), pytest.raises(SeveralErrors, match="net1 are not known, nothing was removed") as caught:
         asyncio.run(cni.gc_network_list(network("one", version="1.1.0"), never, timeout=0.2))
+    assert is_timeout(caught.value) and isinstance(caught.value, TimeoutError)
+    assert str(caught.value).endswith(": the function was still awaited when the call's 0.2 s were over")
     assert one.order == []
+
+
+def test_a_time_out_of_the_functions_own_is_not_the_calls(one: Stubs, tmp_path: Path) -> None:
+    async def valid() -> GCArgs:
+        raise TimeoutError("the store is slow")
+
+    cni = AsyncCNIConfig([str(one.folder)], str(tmp_path / "cache"))
+    with pytest.raises(SeveralErrors, match="the store is slow") as caught:
+        asyncio.run(cni.gc_network_list(network("one", version="1.1.0"), valid, timeout=60))
+    assert not is_timeout(caught.value)
 
 
 @pytest.mark.parametrize("answer", [None, [("a", "eth0")], OSError("the store is away")])

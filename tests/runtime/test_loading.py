@@ -18,7 +18,10 @@ from libcni import (
     network_conf_from_file,
     network_plugin_confs_from_files,
 )
+from libcni.lastgood import LastGood
 from node.deadline import interrupted
+
+from .conftest import network
 
 
 @pytest.fixture
@@ -281,3 +284,20 @@ def test_the_default_network(folder: Path) -> None:
     (folder / "30.conf").unlink()
     with pytest.raises(NotFound):
         load_default_network(str(folder), "none")
+
+
+def test_another_thread_reads_a_file_while_removed_ones_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watcher's load and one of the program's own."""
+    good = LastGood()
+    for number in range(3):
+        good.read(f"/x/{number}.conflist", lambda _: network("one"))
+    dirname = os.path.dirname
+
+    def meanwhile(path: str) -> str:
+        good.read(f"/y{path}", lambda _: network("one"))
+        return dirname(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os.path, "dirname", meanwhile)
+        good.forget_others(["/x"], ["/x/1.conflist"])
+    assert sorted(file for file in good._good if file.startswith("/x")) == ["/x/1.conflist"]

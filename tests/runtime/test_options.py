@@ -125,6 +125,26 @@ def test_what_was_undone_is_not_in_the_cache(
     assert len(library.get_cached_attachments()) == left
 
 
+def test_a_namespace_whose_link_may_not_be_read(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/proc/PID/ns/net is a link that the kernel may refuse to read; ADD ended in an OSError before it had begun."""
+    stubs.add("one", result())
+    (tmp_path / "ns").symlink_to(tmp_path)
+    library = optioned(stubs, tmp_path, Options(undo_failed_add=True))
+    library.add_network_list(network("one"), replace(runtime, netns=tmp_path / "ns"))
+
+    def refused(path: str, **_: object) -> str:
+        raise PermissionError(13, "Permission denied", path)
+
+    stubs.add("one", error(999, "already exists"))
+    for netns in (tmp_path / "ns", "/other"):
+        with pytest.raises(StepFailed, match="already exists"), monkeypatch.context() as patched:
+            patched.setattr(os, "readlink", refused)
+            library.add_network_list(network("one"), replace(runtime, netns=netns))
+    assert stubs.order == ["ADD one"] * 3
+
+
 class Before:
     """A namespace of an earlier ADD, and what the cache has of it."""
 
@@ -132,9 +152,10 @@ class Before:
         self.cache, self.there = tmp_path / "cache/results", tmp_path / "there"
         self.there.touch()
         (tmp_path / "link").symlink_to(self.there)
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")  # it cannot be looked at, as /proc/PID/ns/net at times
         self.paths = {
             "same": runtime.netns, "there": str(self.there), "gone": str(tmp_path / "gone"), "unknown": "",
-            "damaged": str(tmp_path / "gone"), "another's": str(self.there),
+            "damaged": str(tmp_path / "gone"), "another's": str(self.there), "closed": str(tmp_path / "loop"),
         }  # fmt: skip
 
     def note(self, library: CNIConfig, runtime: RuntimeConf, how: str) -> None:
@@ -150,7 +171,15 @@ class Before:
 @pytest.mark.parametrize("form", ["blocking", "asyncio", "single", "block"])
 @pytest.mark.parametrize(
     ("how", "lives"),
-    [("same", True), ("there", True), ("unknown", True), ("damaged", True), ("gone", False), ("another's", False)],
+    [
+        ("same", True),
+        ("there", True),
+        ("unknown", True),
+        ("damaged", True),
+        ("gone", False),
+        ("another's", False),
+        ("closed", True),
+    ],
 )
 def test_what_was_there_before_the_call_is_not_undone(
     stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, form: str, how: str, lives: bool

@@ -63,6 +63,7 @@ from libcni import (
 )
 from libcni.commandline import UsageError
 from libcni.containerd.errors import ContainerdError
+from libcni.errors import FunctionTimeout
 from libcni.gojson import JSONError
 from libcni.position import Position
 from libcni.process import Cancelled, OutOfTime, TooMuchOutput
@@ -100,6 +101,7 @@ ERRORS: list[BaseException] = [
     CacheDamaged("msg"),
     Locked("msg"),
     LockFailed("msg"),
+    FunctionTimeout("msg"),
     SeveralErrors([FAILED, PluginNotFound("msg")]),
     SeveralErrors([CollectFailed("failed to GC plugin one", TIMEOUT), FAILED], brackets=True),
     UsageError("msg"),

@@ -20,6 +20,7 @@ from libcni import (
     StepFailed,
     conf_from_bytes,
 )
+from libcni.locking import Held, Locks
 from node.deadline import interrupted
 
 from .conftest import network, optioned
@@ -245,3 +246,96 @@ def test_an_interrupted_block_is_left(three: Stubs, cni: CNIConfig, runtime: Run
             cancel.cancel()
         assert isinstance(caught.value.__cause__, CallCancelled)
         assert len(cni.get_cached_attachments()) == 1, "the caller wanted no more plugins to run"
+
+
+@forms
+def test_a_block_that_failed_waits_for_the_lock_as_long_as_undoing_may_take(
+    three: Stubs, tmp_path: Path, runtime: RuntimeConf, form: str
+) -> None:
+    """Neither as long as a lock is waited for, nor until a second cancellation; what stays attached is reported."""
+    reports: list[str] = []
+    cni = optioned(three, tmp_path, Options(lock_folder=tmp_path / "locks", undo_timeout=0.5, report=reports.append))
+    awaited = AsyncCNIConfig(cni.path, tmp_path / "cache", options=cni.options)
+    net = network("one")
+
+    async def run() -> None:
+        async with awaited.attached(net, runtime):
+            await asyncio.Event().wait()
+
+    def held() -> Held:
+        waiting = Locks(tmp_path / "locks", 1).network("net1")
+        with pytest.raises(StopIteration) as got:
+            next(waiting)
+        lock: Held = got.value.value
+        return lock
+
+    three.add("one", result(), DEL={})
+    with interrupted(60):
+        if form == "asyncio":
+
+            async def busy() -> None:
+                task = asyncio.create_task(run())
+                while not await awaited.get_cached_attachments():
+                    await asyncio.sleep(0.01)
+                with held():
+                    while not task.done():
+                        task.cancel()
+                        await asyncio.sleep(0.01)
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+            asyncio.run(busy())
+        else:
+            with (
+                Cancellation() as cancel,
+                pytest.raises(ValueError, match="own") as caught,
+                cni.attached(net, runtime, cancel=cancel),
+            ):
+                lock = held()
+                cancel.cancel()
+                raise ValueError("the block's own")
+            lock.release()
+            assert "locked by GC of network net1" in caught.value.__notes__[0]
+    (report,) = reports
+    assert report.startswith("DEL of ctr1 eth0 in network net1: DEL of ctr1 eth0 in network net1: locked by GC")
+    assert report.endswith("for more than 0.5 s")
+    assert three.order == ["ADD one"]
+
+
+def test_a_block_whose_removal_waits_for_a_lock_when_it_is_cancelled(
+    three: Stubs, tmp_path: Path, runtime: RuntimeConf
+) -> None:
+    """It is undone as soon as the lock is free."""
+    options = Options(lock_folder=tmp_path / "locks", undo_timeout=60)
+    cni = AsyncCNIConfig(three.folder, tmp_path / "cache", options=options)
+
+    async def run() -> None:
+        async with cni.attached(network("one"), runtime):
+            waiting = Locks(tmp_path / "locks", 1).network("net1")
+            with pytest.raises(StopIteration) as got:
+                next(waiting)
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_later(0.05, task.cancel)
+            asyncio.get_running_loop().call_later(0.2, got.value.value.release)
+
+    with interrupted(60), pytest.raises(asyncio.CancelledError):
+        asyncio.run(run())
+    assert three.order == ["ADD one", "DEL one"]
+
+
+@forms
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"CNIVersion":"1.0.0","Name":"b","type":"one"}',
+        b'{"cniVersion":"1.0.0","name":"b","type":"one","plugins":[{"of":"its own"}]}',
+        b'{"cniVersion":"1.0.0","name":"b","type":"one","disableCheck":4}',
+    ],
+)
+def test_one_plugins_configuration_is_read_as_such(cni: CNIConfig, three: Stubs, form: str, text: bytes) -> None:
+    """A list's rules are others: its keys match exactly, and more of them mean something."""
+    cni.add_network(conf_from_bytes(text), RuntimeConf("c", "/none", "eth0"))
+    _remove(cni, "c", form)
+    assert three.order == ["ADD one", "DEL one"]
+    assert cni.get_cached_attachments() == []

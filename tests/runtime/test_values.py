@@ -1,5 +1,6 @@
 """What a consumer holds in its hands: values that compare, print and travel, the library's version, what it logs."""
 
+import asyncio
 import copy
 import inspect
 import ipaddress
@@ -19,6 +20,7 @@ from libcni import (
     CNI,
     DNS,
     AsyncCNI,
+    AsyncCNIConfig,
     AsyncExec,
     CNIConfig,
     Exec,
@@ -133,6 +135,27 @@ def test_each_run_of_a_plugin_is_logged(
     added, deleted = [record.getMessage() for record in caplog.records if record.name == "libcni"]
     assert added.startswith(f"ADD {path} ctr1 eth0: 0.") and added.endswith(" s")
     assert deleted.startswith(f"DEL {path} ctr1 eth0: failed after 0.") and deleted.endswith(" s: no")
+
+
+def test_a_run_that_a_cancelled_task_ended_says_so(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error has no text of its own."""
+    stubs.add("one", {"sleep": 600})
+    cni = AsyncCNIConfig([str(stubs.folder)], str(tmp_path / "cache"))
+
+    async def run() -> None:
+        task = asyncio.create_task(cni.add_network_list(network("one"), runtime))
+        while not stubs.calls:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with caplog.at_level(logging.DEBUG, logger="libcni"):
+        asyncio.run(run())
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "libcni"]
+    assert line.endswith(" s: CancelledError")
 
 
 def test_what_was_repaired_is_a_warning(

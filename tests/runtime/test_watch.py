@@ -277,6 +277,40 @@ def test_a_link_that_leads_in_a_circle_is_waited_for(tmp_path: Path) -> None:
         watched.watcher.close()
 
 
+def test_a_link_that_leads_nowhere_is_one_bad_file(watched: Watched) -> None:
+    """It ended the thread, and the library could not be started with it."""
+    _write(watched.folder / "10.conflist", "a")
+    assert watched.becomes("a")
+    (watched.folder / "20.conflist").symlink_to("x" * 300 + "/y")
+    assert eventually(lambda: len(watched.watcher.skipped) == 1, 5)
+    _write(watched.folder / "30.conflist", "b")
+    assert watched.becomes("a", "b")
+    Watcher(watched.cni, watched.folder, with_all_conf).close()
+
+
+def test_an_option_of_the_callers_own_may_fail(tmp_path: Path) -> None:
+    """The first load raises it, and gives everything back; a later one reports it, and the watcher goes on."""
+    faulty = [True]
+
+    def own(_: object) -> None:
+        if faulty:
+            raise KeyError("its own")
+
+    descriptors = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyError, match="its own"):
+        Watcher(new(), tmp_path, own)
+    assert set(os.listdir("/proc/self/fd")) <= descriptors
+    faulty.clear()
+    cni = new(with_plugin_conf_dir(tmp_path))
+    with Watcher(cni, tmp_path, own, with_all_conf) as watcher:
+        faulty.append(True)
+        _write(tmp_path / "10.conflist", "a")
+        assert eventually(lambda: "a load failed: KeyError: 'its own'" in str(watcher.last_error), 5)
+        faulty.clear()
+        _write(tmp_path / "20.conflist", "b")
+        assert eventually(lambda: len(cni.get_config().networks) == 2 and watcher.last_error is None, 5)
+
+
 def test_a_file_that_is_always_written_does_not_hold_up_the_others(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ it that hold a network's plugins. It reports no mounts: those are changes of /pr
 """
 
 import ctypes
+import errno
 import os
 import select
 import struct
@@ -24,6 +25,8 @@ _IN_THE_FOLDER = _ON_THE_WAY | _CLOSE_WRITE
 _LINKED = _ON_THE_WAY | _CLOSE_WRITE
 # As many links as the kernel follows in one path.
 _MOST_LINKS = 40
+# The kernel has no more watches to give. (Anything else is about one path: a name too long, a file server that is gone.)
+_NO_MORE = (errno.ENOSPC, errno.ENOMEM)
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 _EVENT = struct.Struct("iIII")
 
@@ -93,10 +96,12 @@ class Folders:
         """Watch a name in a folder; whether the way may go on there."""
         try:
             watch = _checked(self._libc.inotify_add_watch(self._fd, os.fsencode(folder), wanted))
-        except (FileNotFoundError, NotADirectoryError):
-            return False  # the folder above tells when that changes
         except PermissionError:
             return True  # it may be passed all the same
+        except OSError as error:
+            if error.errno in _NO_MORE:
+                raise
+            return False  # no such folder: the one above reports when that changes; or a link that leads nowhere
         self._watches.setdefault(watch, set()).add(name)
         return True
 

@@ -171,16 +171,23 @@ class Service:
     def _undo_all(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:
         settings = self.settings
         parts = self._parts(settings, id, path, opts)
-        locks = Locks(settings.options.lock_folder, settings.options.lock_timeout)
+        time = UndoTime(settings.options.undo_timeout)
+        locks = Locks(settings.options.lock_folder, settings.options.lock_timeout).undoing(time.left)
         errors: list[Exception] = []
-        with (yield from locks.attachments("DEL", [part.attachment for part in parts])):
-            time = UndoTime(settings.options.undo_timeout)
+        try:
+            held = yield from locks.attachments("DEL", [part.attachment for part in parts])
+        except Exception as error:
+            for part in parts:
+                part.calls.report_left(part.net, part.runtime, error)
+            raise
+        with held:
             for part, later in _in_reverse(parts):
                 try:
                     yield from part.calls.undo_whole(part.net, part.runtime, time, later)
                 except Exception as error:
                     if not _gone(str(error), part.runtime.netns):
                         errors.append(error)
+                        part.calls.report_left(part.net, part.runtime, error)
         raise_together(errors)
 
     def check(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:

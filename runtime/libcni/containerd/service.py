@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from typing import Protocol, TypeVar
 
 from libcni.attached import AsyncAttached, Attached
@@ -188,10 +189,14 @@ class Containerd(_Loaded):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Attached[Result]:
-        """The container's networks for a ``with`` block: ``setup``, and ``remove`` at its end (see ``Attached``)."""
+        """The container's networks for a ``with`` block: ``setup``, and ``remove`` at its end (see ``Attached``).
+
+        Both work on the networks that are loaded now: a load meanwhile changes nothing.
+        """
+        now = copy(self.service)
         return Attached(
-            lambda: self.setup(id, path, *opts, timeout=timeout, cancel=cancel),
-            lambda failed: self.run(self.service.release(id, path, opts, failed), timeout, cancel),
+            lambda: self.run(now.setup(id, path, opts), timeout, cancel),
+            lambda failed: self.run(now.release(id, path, opts, failed), timeout, cancel),
         )
 
     def check(
@@ -254,9 +259,10 @@ class AsyncContainerd(_Loaded):
         self, id: str, path: StrPath, *opts: NamespaceOpt, timeout: float | None = None
     ) -> AsyncAttached[Result]:
         """As ``Containerd.attached``, for an ``async with`` block."""
+        now = copy(self.service)
         return AsyncAttached(
-            lambda: self.setup(id, path, *opts, timeout=timeout),
-            lambda failed: self.run(self.service.release(id, path, opts, failed), timeout),
+            lambda: self.run(now.setup(id, path, opts), timeout),
+            lambda failed: self.run(now.release(id, path, opts, failed), timeout),
         )
 
     async def check(self, id: str, path: StrPath, *opts: NamespaceOpt, timeout: float | None = None) -> None:

@@ -67,13 +67,16 @@ class Watcher:
         self.last_error: LibcniError | None = None
         self.skipped: Sequence[LibcniError] = ()
         self.loads = 0
-        self._load()
+        try:
+            self._load()
+        except BaseException:
+            self._give_back()
+            raise
         self._thread = threading.Thread(target=self._watch, name="cni-watch", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as error:
-            self._folders.close()
-            self._stop.close()
+            self._give_back()
             raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
 
     def _load(self) -> None:
@@ -86,6 +89,17 @@ class Watcher:
         if error is None:
             journal.info("configuration loaded; bad files: %d", len(self.skipped))
         self._tell(error)
+
+    def _load_again(self) -> None:
+        """A load by the thread, which goes on whatever a target or an option of the caller's own raises."""
+        try:
+            self._load()
+        except Exception as raised:
+            failed = LoadFailed(f"a load failed: {type(raised).__name__}: {raised}")
+            failed.__cause__ = raised
+            self.skipped = ()
+            self.loads += 1
+            self._tell(failed)
 
     def _tell(self, error: LibcniError | None) -> None:
         self.last_error = error
@@ -106,7 +120,7 @@ class Watcher:
                 if self._stop.cancelled or not self._folders.changed():
                     continue
                 self._settle()
-                self._load()
+                self._load_again()
         except OSError as failed:
             self._tell(LoadFailed(f"the configuration folder is not watched any more: {failed}"))
 
@@ -122,6 +136,9 @@ class Watcher:
         """End the thread and give all descriptors back."""
         self._stop.cancel()
         self._thread.join()
+        self._give_back()
+
+    def _give_back(self) -> None:
         self._folders.close()
         self._stop.close()
 
