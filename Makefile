@@ -15,7 +15,7 @@ DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
 	busybox-static=busybox strace procps=ps podman systemd=systemd-analyze kmod=modprobe
 KUBERNETES_PACKAGES := $(TEST_PACKAGES) golang-1.19-go=/usr/lib/go-1.19/bin/go dpkg-dev=dpkg-source etcd-server=etcd openssl \
-	docker.io=dockerd ipset ebtables
+	docker.io=dockerd ipset ebtables socat
 # Kubernetes' own programs, built once
 KUBERNETES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pycni/kubernetes
 BENCH_PACKAGES := $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/bridge iptables netavark=/usr/lib/podman/netavark
