@@ -1,5 +1,9 @@
-"""The table of docs/kubernetes.md: ours beside Go's in one run, each form of the plugins in a cluster of its own."""
+"""The table of docs/kubernetes.md: ours beside Go's in one run, each form of the plugins in a cluster of its own.
 
+All of it takes about three quarters of an hour; ``--runtimes``, ``--forms`` and ``--rounds`` ask for less.
+"""
+
+import argparse
 import contextlib
 import os
 import statistics
@@ -14,9 +18,9 @@ from .client import Client, serves
 from .cluster import Cluster
 from .conftest import running
 
-RUNS = [(runtime, form) for runtime in ("containerd", "dockershim") for form in ("go", "plugins", "chain", "served")]
+RUNTIMES, FORMS = ("containerd", "dockershim"), ("go", "plugins", "chain", "served")
 NAMES = {"go": "Go 1.1.1", "plugins": "ours", "chain": "chain", "served": "chain, fork server"}
-SIZES, ROUNDS = (1, 20, 60), 3
+SIZES = (1, 20, 60)
 _PAGE = Path(__file__).parents[2] / "docs" / "kubernetes.md"
 _BEGIN, _END = "<!-- table: made by `make kubernetes-table` -->\n", "<!-- end of table -->\n"
 
@@ -63,7 +67,7 @@ def flushed(cluster: Cluster) -> str:
     return word
 
 
-def column(runtime: str, form: str) -> dict[str, str]:
+def column(runtime: str, form: str, rounds: int) -> dict[str, str]:
     """All figures of one runtime and one form of the plugins."""
     found: dict[str, str] = {}
 
@@ -72,12 +76,12 @@ def column(runtime: str, form: str) -> dict[str, str]:
 
     with running(runtime, form) as cluster:
         for size in SIZES:
-            median(f"{size} pods at once: seconds until all serve", [started(cluster, size) for _ in range(ROUNDS)])
+            median(f"{size} pods at once: seconds until all serve", [started(cluster, size) for _ in range(rounds)])
         for kind in ("deployments", "daemonsets"):
             for force in (True, False):
                 what = "deleted by force" if force else "rolling update"
                 name = f"host port of a {kind[:-1].title().replace('set', 'Set')}, {what}: seconds of silence"
-                median(name, [replaced(cluster, kind, force) for _ in range(ROUNDS)])
+                median(name, [replaced(cluster, kind, force) for _ in range(rounds)])
         left = len(cluster.left())
         found["left on the node when all pods are gone"] = str(left or "nothing")
         found["host port answers after `iptables -t nat -F`"] = flushed(cluster)
@@ -86,12 +90,16 @@ def column(runtime: str, form: str) -> dict[str, str]:
 
 def main() -> None:
     """Measure, print, and write into the page."""
-    lines = []
-    for runtime in dict.fromkeys(runtime for runtime, _ in RUNS):
-        forms = [form for each, form in RUNS if each == runtime]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=RUNTIMES)
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each figure is taken; the median counts")
+    asked = parser.parse_args()
+    lines, forms = [], asked.forms
+    for runtime in asked.runtimes:
         columns = {}
         for form in forms:
-            columns[form] = column(runtime, form)
+            columns[form] = column(runtime, form, asked.rounds)
             print(runtime, form, columns[form], flush=True)
         lines += [f"| {runtime} | {' | '.join(NAMES[form] for form in forms)} |", "| --- " * (len(forms) + 1) + "|"]
         for name in columns[forms[0]]:
