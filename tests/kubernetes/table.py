@@ -105,9 +105,8 @@ def main() -> None:
         for name in columns[forms[0]]:
             lines.append(f"| {name} | {' | '.join(columns[form][name] for form in forms)} |")
         lines.append("")
-    machine = (
-        f"{os.cpu_count()} processors; Linux {os.uname().release}; medians of {ROUNDS}; {time.strftime('%Y-%m-%d')}."
-    )
+    often = f"medians of {asked.rounds}" if asked.rounds > 1 else "each taken once"
+    machine = f"{os.cpu_count()} processors; Linux {os.uname().release}; {often}; {time.strftime('%Y-%m-%d')}."
     table = "\n".join([*lines, machine, ""])
     print(table)
     text = _PAGE.read_text()
