@@ -19,6 +19,7 @@ from .api import TOKEN, Api, Refused
 from .cri import CriContainerd
 from .daemon import Daemon
 from .docker import Docker
+from .mounts import unmount_below
 from .objects import NODE
 
 Object = dict[str, Any]
@@ -284,9 +285,7 @@ class Cluster:
         self._closing.close()
 
     def _put_back(self) -> None:
-        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-            if (at := line.split()[4]).startswith(f"{self.folder}/"):
-                subprocess.run(["umount", "-l", at], stderr=subprocess.DEVNULL, timeout=30)
+        unmount_below(self.folder)
         for name, text in self._before.items():
             with suppress(OSError):
                 Path("/proc/sys", name).write_text(text)

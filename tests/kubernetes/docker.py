@@ -16,6 +16,7 @@ from node.plugin import PLUGINS
 from node.topology import Node
 
 from .daemon import Daemon
+from .mounts import unmount_below
 from .objects import IMAGE
 
 # runc has no right to lower oom_score_adj on the machines that run the tests.
@@ -143,6 +144,4 @@ class Docker:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         eventually(lambda: not self._processes(), 10)
-        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-            if (at := line.split()[4]).startswith(f"{self.folder}/"):
-                subprocess.run(["umount", "-l", at], stderr=subprocess.DEVNULL, timeout=30)
+        unmount_below(self.folder)

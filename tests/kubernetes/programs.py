@@ -74,7 +74,7 @@ def marked(tree: Path) -> list[str]:
 
 
 def build(folder: Path) -> None:
-    """All of it; what is there already stays."""
+    """Build all programs, unless they are built already."""
     target = folder / "bin"
     if all((target / program).is_file() for program in PROGRAMS):
         return

@@ -92,7 +92,7 @@ def test_a_host_port_shows_the_client_from_outside(cluster: Cluster) -> None:
 
 
 def test_a_service_and_a_host_port_of_one_number(cluster: Cluster) -> None:
-    """The Service's address leads to the Service, the node's to the host port, whoever asks."""
+    """The Service's address leads to the Service, and the node's to the host port, for every client."""
     cluster.api.create("pods", objects.pod("published", objects.container(80, 443)))
     cluster.api.create("pods", objects.pod("served"))
     cluster.api.create("services", objects.service("web", "served", 443))

@@ -73,7 +73,7 @@ def fault(kernel: Nftables, link: "Link") -> str:
 def take_over(kernel: Nftables, shares: "Shares", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
     """Write the records into files, and put the guard of today in that table's place; under the lock ``localnet``.
 
-    Files first: whoever is interrupted leaves the table, and the next one writes the same again.
+    Files first: after an interruption the table is still there, and the next call writes the same files again.
     """
     kernel.repeatedly(lambda: _take_over(kernel, shares, rtnl, say))
 
