@@ -18,7 +18,7 @@ from sides import OURS, ROOT, inside
 from node.topology import Node, Pod
 
 sys.path.append(str(ROOT / "common"))
-from cni.names import Attachment
+from cni.attachment import Attachment
 
 LISTS = ROOT / "tests/build/imports"
 PLUGINS = ("bridge", "chain", "host-local", "loopback", "portmap")

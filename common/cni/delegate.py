@@ -163,7 +163,7 @@ def _here(call: "Call", path: str, name: str, environ: dict[str, str], stdin: by
     if not (_importable(module) or _importable(module, os.path.abspath(path))):
         return None
     plugin = sys.modules[module].PLUGIN
-    output, fault = skel.answer(plugin, environ, stdin, _Noise(call), call.watch, call.began)
+    output, fault = skel.answer(plugin, environ, stdin, _Noise(call), part_of=call)
     if fault is None:
         return output
     # of the error's classes this one alone means something to another plugin's plan

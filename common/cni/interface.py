@@ -4,7 +4,6 @@ from errno import EEXIST
 
 from cni.address import Address
 from cni.errors import CheckFailed, CNIError, InvalidConfig
-from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import IFA_F_DADFAILED, IFA_F_NODAD, IFA_F_TENTATIVE, SCOPE_LINK, TABLE_MAIN
 from cni.patience import attempts
@@ -12,15 +11,17 @@ from cni.plan import Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Link, LinkRoute
-    from cni.names import Attachment
+    from cni.plan import Differ
     from cni.result import IPConfig, Route
+    from cni.site import Site
 
 # Seconds for duplicate address detection, where it is wanted.
 _SETTLE = 5.0
+_NONE: "Mapping[str, str]" = {}
 # What the kernel keeps of larger ones (ip_metrics_convert).
 _MTU_MAX, _ADVMSS_MAX = 65520, 65495
 
@@ -43,42 +44,29 @@ def hop(route: "Route", defaults: dict[int, Address]) -> Address | None:
     return defaults.get(route.dst.version)
 
 
-class InterfaceUp(Effect):
+class InterfaceUp(Effect[None]):
     """The link ``CNI_IFNAME`` is up, before it has an address: an IPAM plugin may have to send through it."""
 
-    __slots__ = ("detect_duplicates", "link", "namespace")
+    __slots__ = ("link", "sysctls")
+    repairable = True
 
-    def __init__(
-        self,
-        attachment: "Attachment",
-        namespace: "Namespace | None",
-        link: "Link | None",
-        detect_duplicates: bool = False,
-    ) -> None:
-        """``namespace`` and ``link`` are None on DEL and GC."""
-        super().__init__(attachment)
-        self.namespace = namespace
+    def __init__(self, site: "Site", link: "Link", sysctls: "Mapping[str, str]" = _NONE) -> None:
+        """``sysctls`` are those that the kernel reads when the link comes up; ``IF`` in a path is its name."""
+        super().__init__(site)
         self.link = link
-        self.detect_duplicates = detect_duplicates
+        self.sysctls = sysctls
 
     def make(self) -> None:
         """Sysctls that the kernel reads when the link comes up, or gets an address; then up."""
-        if self.link is None or self.namespace is None:
-            return
-        ifname, accept_dad = self.attachment.ifname, "0"
-        with self.namespace:
-            if self.detect_duplicates:
-                sysctl.attempt(f"net/ipv6/conf/{ifname}/enhanced_dad", "1")
-                accept_dad = "1"
-            sysctl.attempt(f"net/ipv6/conf/{ifname}/accept_dad", accept_dad)
-            sysctl.attempt(f"net/ipv4/conf/{ifname}/arp_notify", "1")
-        _set_up(self.namespace, self.link)
+        with self.site.container:
+            for path, value in self.sysctls.items():
+                self.site.sysctls.attempt(path.replace("/IF/", f"/{self.attachment.ifname}/"), value)
+        _set_up(self.site.container, self.link)
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """It is up."""
-        assert self.link is not None and self.namespace is not None  # noqa: S101
         if not self.link.up:
-            raise CheckFailed(f"Interface {self.link.name} is down", f"in {self.namespace.path}")
+            differ(CheckFailed(f"Interface {self.link.name} is down", f"in {self.site.netns}"))
 
     def describe(self) -> str:
         """The ``ip`` command for it."""
@@ -92,35 +80,24 @@ def _set_up(namespace: "Namespace", link: "Link") -> None:
         raise CNIError(f'failed to set "{link.name}" UP: {error}') from None
 
 
-class ConfiguredInterface(Effect):
+class ConfiguredInterface(Effect[None]):
     """Addresses and routes on ``CNI_IFNAME``. They go with the link, so there is nothing to remove."""
 
-    __slots__ = ("detect_duplicates", "ips", "namespace", "routes")
+    __slots__ = ("detect_duplicates", "ips", "routes")
 
     def __init__(
-        self,
-        attachment: "Attachment",
-        namespace: "Namespace | None",
-        ips: "Sequence[IPConfig]" = (),
-        routes: "Sequence[Route]" = (),
-        detect_duplicates: bool = False,
+        self, site: "Site", ips: "Sequence[IPConfig]", routes: "Sequence[Route]" = (), detect_duplicates: bool = False
     ) -> None:
-        """``namespace`` is None on DEL and GC. Without ``detect_duplicates`` IPv6 addresses are usable at once."""
-        super().__init__(attachment)
-        self.namespace = namespace
+        """Without ``detect_duplicates`` IPv6 addresses are usable at once."""
+        super().__init__(site)
         self.ips = ips
         self.routes = routes
         self.detect_duplicates = detect_duplicates
 
-    @property
-    def _inside(self) -> "Namespace":
-        assert self.namespace is not None  # noqa: S101
-        return self.namespace
-
     def _link(self) -> "Link":
-        link = self._inside.rtnl.link(self.attachment.ifname)
+        link = self.site.container.rtnl.link(self.attachment.ifname)
         if link is None:
-            raise CheckFailed(f'failed to lookup "{self.attachment.ifname}": Link not found', f"in {self._inside.path}")
+            raise CheckFailed(f'failed to lookup "{self.attachment.ifname}": Link not found', f"in {self.site.netns}")
         return link
 
     # make
@@ -129,11 +106,11 @@ class ConfiguredInterface(Effect):
         """Sysctls, addresses, routes; raises ``CNIError`` naming the step."""
         link = self._link()
         if any(ip.version == 6 for ip in self.ips):
-            with self._inside:
+            with self.site.container:
                 self._sysctls()
         self._add_addresses(link)
         if not link.up:  # the IPAM plugin set it down
-            _set_up(self._inside, link)
+            _set_up(self.site.container, link)
         if self.detect_duplicates and any(ip.version == 6 for ip in self.ips):
             self._settle(link)
         self._add_routes(link)
@@ -143,26 +120,26 @@ class ConfiguredInterface(Effect):
         ifname = self.attachment.ifname
         for name in ("lo", ifname):
             try:
-                sysctl.ensure(f"net/ipv6/conf/{name}/disable_ipv6", "0")
+                self.site.sysctls.ensure(f"net/ipv6/conf/{name}/disable_ipv6", "0")
             except FileNotFoundError:
                 pass  # the kernel has no IPv6: adding the address will say so
             except OSError as error:
                 raise CNIError(f'failed to enable IPv6 for interface "{name}": {error}') from None
-        sysctl.attempt(f"net/ipv6/conf/{ifname}/keep_addr_on_down", "1")
-        sysctl.attempt(f"net/ipv6/conf/{ifname}/ndisc_notify", "1")
+        self.site.sysctls.attempt(f"net/ipv6/conf/{ifname}/keep_addr_on_down", "1")
+        self.site.sysctls.attempt(f"net/ipv6/conf/{ifname}/ndisc_notify", "1")
 
     def _add_addresses(self, link: "Link") -> None:
         for ip in self.ips:
             flags = IFA_F_NODAD if ip.version == 6 and not self.detect_duplicates else 0
             try:
-                self._inside.rtnl.add_address(link.index, ip.address, flags)
+                self.site.container.rtnl.add_address(link.index, ip.address, flags)
             except KernelError as error:
                 raise CNIError(f'failed to add IP addr {ip.address} to "{link.name}": {error}') from None
 
     def _settle(self, link: "Link") -> None:
         """Wait until no IPv6 address is tentative any more; one that somebody else has is an error."""
         for _ in attempts(_SETTLE, first=0.05, longest=0.05):
-            found = self._inside.rtnl.addresses(link.index, 10)
+            found = self.site.container.rtnl.addresses(link.index, 10)
             for address in found:
                 if address.flags & IFA_F_DADFAILED:
                     raise CNIError(
@@ -182,7 +159,7 @@ class ConfiguredInterface(Effect):
                 raise InvalidConfig(f"route {route.dst}: {fault}", "correct the routes in ipam")
             gw = hop(route, defaults)
             try:
-                self._inside.rtnl.add_route(
+                self.site.container.rtnl.add_route(
                     link.index,
                     route.dst,
                     gw,
@@ -202,22 +179,21 @@ class ConfiguredInterface(Effect):
 
     # compare
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """Every address and every route is there as made; more may be there."""
-        link = self._link()
-        present = {address.prefix for address in self._inside.rtnl.addresses(link.index)}
+        link, rtnl = self._link(), self.site.container.rtnl
+        present = {address.prefix for address in rtnl.addresses(link.index)}
         for ip in self.ips:
             if ip.address not in present:
-                raise CheckFailed(f"Failed to match addr {ip.address} on interface {link.name}")
+                differ(CheckFailed(f"Failed to match addr {ip.address} on interface {link.name}"))
         defaults = gateways(self.ips)
         for version, family in ((4, 2), (6, 10)):
             wanted = [route for route in self.routes if route.dst.version == version]
-            if not wanted:
-                continue
-            found = [route for route in self._inside.rtnl.routes(family) if route.index == link.index]
+            found = [route for route in rtnl.routes(family) if route.index == link.index] if wanted else []
             for route in wanted:
-                if not any(_same(route, hop(route, defaults), there) for there in found):
-                    raise CheckFailed(f"Expected Route {_told(route)} not found in routing table", f"on {link.name}")
+                if not any(_same(route, hop(route, defaults), each) for each in found):
+                    fault = f"Expected Route {_words(route)} not found in routing table"
+                    differ(CheckFailed(fault, f"on {link.name}"))
 
     def describe(self) -> str:
         """The ``ip`` command for it."""
@@ -227,11 +203,11 @@ class ConfiguredInterface(Effect):
         defaults = gateways(self.ips)
         for route in self.routes:
             gw = hop(route, defaults)
-            lines.append(f"ip route add {_told(route)}{f' via {gw}' if gw and not route.gw else ''} dev {name}")
+            lines.append(f"ip route add {_words(route)}{f' via {gw}' if gw and not route.gw else ''} dev {name}")
         return "\n".join(lines)
 
 
-def _told(route: "Route") -> str:
+def _words(route: "Route") -> str:
     words = [str(route.dst.network)]
     for word, value in (
         ("via", route.gw),
@@ -246,14 +222,14 @@ def _told(route: "Route") -> str:
     return " ".join(words)
 
 
-def _same(route: "Route", gw: Address | None, there: "LinkRoute") -> bool:
+def _same(route: "Route", gw: Address | None, found: "LinkRoute") -> bool:
     """Whether the kernel's route is the wanted one; what was not asked for may be anything."""
     return (
-        there.dst == route.dst.network
-        and there.gw == gw
-        and there.table == (route.table or TABLE_MAIN)
-        and (not route.priority or there.priority == route.priority)
-        and (not route.mtu or there.mtu == min(route.mtu, _MTU_MAX))
-        and (not route.advmss or there.advmss == min(route.advmss, _ADVMSS_MAX))
-        and (not route.scope or route.dst.version == 6 or there.scope == route.scope)
+        found.dst == route.dst.network
+        and found.gw == gw
+        and found.table == (route.table or TABLE_MAIN)
+        and (not route.priority or found.priority == route.priority)
+        and (not route.mtu or found.mtu == min(route.mtu, _MTU_MAX))
+        and (not route.advmss or found.advmss == min(route.advmss, _ADVMSS_MAX))
+        and (not route.scope or route.dst.version == 6 or found.scope == route.scope)
     )

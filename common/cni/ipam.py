@@ -3,14 +3,15 @@
 from cni import delegate
 from cni.config import chosen
 from cni.errors import CNIError, DecodingFailure, InvalidConfig, Refused
-from cni.plan import Effect
+from cni.plan import Effect, Kind
 from cni.result import parse_delegated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cni.names import Attachment
+    from cni.attachment import Attachment
+    from cni.plan import Differ, Found
     from cni.result import Result
     from cni.skel import Call
 
@@ -31,15 +32,22 @@ def type_of(call: "Call") -> str:
     return found or ""
 
 
-class Addresses(Effect):
+class Addresses(Effect["Result"], Kind):
     """The addresses that the delegate hands out for this attachment; the value is its result."""
 
-    __slots__ = ("call", "type")
+    __slots__ = ("_type", "call")
+    noun = "addresses"
 
-    def __init__(self, call: "Call", type: str) -> None:
-        super().__init__(call.attachment)
+    def __init__(self, call: "Call", type: str | None = None) -> None:
+        """``type`` is the delegate's; by default it is read from the configuration when it is used."""
+        super().__init__(call.site)
         self.call = call
-        self.type = type
+        self._type = type
+
+    @property
+    def type(self) -> str:
+        """The delegate's type, the empty text where there is none; raises as ``type_of``."""
+        return type_of(self.call) if self._type is None else self._type
 
     def make(self) -> "Result":
         """Delegate ADD; the executor's undo is the DEL that the specification asks for when it fails."""
@@ -52,35 +60,37 @@ class Addresses(Effect):
             raise CNIError("IPAM plugin returned missing IP config", f"{self.type} handed out no address")
         return result
 
-    def compare(self) -> "Result":
+    def compare(self, differ: "Differ") -> "Result":
         """Delegate CHECK; the value is prevResult, what should be."""
-        delegate.run(self.call, self.type, "CHECK")
-        previous = self.call.previous()
+        try:
+            delegate.run(self.call, self.type, "CHECK")
+        except CNIError as error:
+            differ(error)
+        previous = self.site.previous
         if previous is None:
             raise CNIError("Required prevResult missing")
         return previous
 
     def remove(self) -> None:
         """Delegate DEL."""
-        delegate.run(self.call, self.type, "DEL")
+        delegate_type = self.type
+        if delegate_type:
+            delegate.run(self.call, delegate_type, "DEL")
 
-    def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:  # noqa: ARG002
+    def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":  # noqa: ARG002
         """Delegate GC; one that does not have the verb (before 1.1.0) is reported on standard error, and is not an error."""
+        delegate_type = self.type
         try:
-            delegate.run(self.call, self.type, "GC")
+            if delegate_type:
+                delegate.run(self.call, delegate_type, "GC")
         except CNIError as error:
             if not delegate.lacks(error, "GC"):
                 raise
-            self.call.say(
-                f"IPAM plugin {self.type} does not know GC: its leases of network {network} were not looked at"
+            self.site.say(
+                f"IPAM plugin {delegate_type} does not know GC: its leases of network {network} were not looked at"
             )
         return []
 
     def describe(self) -> str:
         """The delegate's name."""
         return f"addresses from {self.type}"
-
-
-def status(call: "Call", type: str) -> None:
-    """STATUS of the delegate; its error is passed on."""
-    delegate.ready(call, type)

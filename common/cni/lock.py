@@ -15,7 +15,7 @@ from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni.names import Attachment
+    from cni.attachment import Attachment
 
 PATH = "/run/cni/pycni/attachments"
 # Seconds to wait for another call to end: longer than the kernel needs to let a killed one go.

@@ -22,15 +22,16 @@ from _socket import if_nametoindex
 
 from cni.errors import CheckFailed
 from cni.kernel import expressions as nft
-from cni.kernel import nftables
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
 from cni.kernel.transaction import BRIDGE, ETHER_ADDR, IFNAME, PREROUTING, SetType, Transaction, pack
-from cni.plan import Effect
+from cni.plan import Effect, Found, Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni.names import Attachment
+    from cni.attachment import Attachment
+    from cni.plan import Differ
+    from cni.site import Site
 
 TABLE = "pycni_macspoof"
 _CHAIN = "prerouting"
@@ -40,14 +41,16 @@ _GUARDED, _ALLOWED = SetType([IFNAME]), SetType([IFNAME, ETHER_ADDR])
 _GO_TABLE, _GO_CHAIN = "nat", "PREROUTING"
 
 
-class MacSpoofCheck(Effect):
+class MacSpoofCheck(Effect[None], Kind):
     """Frames of one attachment from another MAC than its own are dropped."""
 
     __slots__ = ("mac",)
+    noun = "MAC spoof check"
+    repairable = True
 
-    def __init__(self, attachment: "Attachment", mac: str = "") -> None:
+    def __init__(self, site: "Site", mac: str = "") -> None:
         """``mac`` is the container's, empty on DEL and GC."""
-        super().__init__(attachment)
+        super().__init__(site)
         self.mac = mac
 
     def identify(self, attachment: "Attachment") -> str:
@@ -56,7 +59,7 @@ class MacSpoofCheck(Effect):
 
     def make(self) -> None:
         """Repeatable: what the attachment had is replaced in the same transaction, and flushed rules are put back."""
-        kernel = nftables.here()
+        kernel = self.site.nftables
         kernel.repeatedly(lambda: self._make(kernel))
 
     def _make(self, kernel: Nftables) -> None:
@@ -73,15 +76,15 @@ class MacSpoofCheck(Effect):
         records.write(transaction, self.attachment, [[mac]])
         kernel.commit(transaction, generation)
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """The table's two rules and this attachment's elements are there; or Go's, of a pod that its bridge attached."""
         fault = self._fault()
-        if fault and not _guarded_by_go(nftables.here(), self.attachment, self._mac):
-            raise CheckFailed(f"nftables table bridge {TABLE}: {fault}")
+        if fault and not _guarded_by_go(self.site.nftables, self.attachment, self._mac):
+            differ(CheckFailed(f"nftables table bridge {TABLE}: {fault}"))
 
     def _fault(self) -> str:
         """What is missing of ours."""
-        kernel, link = nftables.here(), self.attachment.link.encode()
+        kernel, link = self.site.nftables, self.attachment.link.encode()
         chain = kernel.chain(BRIDGE, TABLE, _CHAIN)
         if chain is None or len(kernel.rules(BRIDGE, TABLE, _CHAIN)) < _RULES:
             return "the rules of the MAC spoof check are missing"
@@ -95,22 +98,21 @@ class MacSpoofCheck(Effect):
 
     def remove(self) -> None:
         """Ours, and what Go's bridge made for this container and interface."""
-        kernel = nftables.here()
+        kernel = self.site.nftables
         kernel.repeatedly(lambda: _remove(kernel, self.identity))
         kernel.repeatedly(lambda: _remove_go(kernel, self.attachment))
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
-        kernel = nftables.here()
+        kernel = self.site.nftables
         kernel.repeatedly(lambda: _remove(kernel, identity))
 
-    def present(self, network: str) -> list[str]:
+    def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""
-        kernel = nftables.here()
-        return attachments(kernel).links(network)
+        return attachments(self.site.nftables).found(network)
 
     def describe(self) -> str:
-        """As nft would be told, without the parts that all attachments share."""
+        """The rule, in words."""
         return f"drop frames from {self.identity} but those of {self.mac}"
 
 

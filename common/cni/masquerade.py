@@ -41,9 +41,9 @@ of it when that one ends. Records are searched for that only where the address i
 """
 
 from cni.address import MULTICAST, Address, Prefix
+from cni.attachment import COMMENT_MAX, beginning
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import expressions as nft
-from cni.kernel import nftables
 from cni.kernel.nftables import Nftables
 from cni.kernel.records import Records
 from cni.kernel.transaction import (
@@ -57,8 +57,7 @@ from cni.kernel.transaction import (
     Transaction,
     pack,
 )
-from cni.names import COMMENT_MAX, beginning
-from cni.plan import Effect, all_of
+from cni.plan import Effect, Found, Kind, all_of
 from cni.undecided import LAST, MASQ_BIT, Undecided, compared, is_guard, legacy_alone, mark_legacy, unmark_legacy
 
 TYPE_CHECKING = False
@@ -66,8 +65,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from cni.attachment import Attachment
     from cni.kernel.transaction import Expression
-    from cni.names import Attachment
+    from cni.plan import Differ
+    from cni.site import Site
 
 TABLE = "pycni_masquerade"
 _CHAIN, _DROPPING = "postrouting", "forward"
@@ -126,30 +127,23 @@ def _in_network(prefix: Prefix, equal: bool) -> "list[Expression]":
     return [load, nft.mask(prefix.netmask.packed), nft.compare(prefix.address.packed, equal)]
 
 
-class Masquerade(Effect):
+class Masquerade(Effect[None], Kind):
     """The addresses of one attachment are masqueraded."""
 
-    __slots__ = ("backend", "drop_invalid", "living", "prefixes", "say")
+    __slots__ = ("backend", "drop_invalid", "prefixes")
+    noun = "masquerade"
+    repairable = True
 
     def __init__(
-        self,
-        attachment: "Attachment",
-        prefixes: "Sequence[Prefix]" = (),
-        backend: str = "nftables",
-        living: "Callable[[], set[Address]]" = set,
-        say: "Callable[[str], None]" = lambda line: None,
-        drop_invalid: bool = False,
+        self, site: "Site", prefixes: "Sequence[Prefix]" = (), backend: str = "nftables", drop_invalid: bool = False
     ) -> None:
-        """``prefixes`` are the addresses with their subnets' lengths; on DEL those that prevResult tells.
+        """``prefixes`` are the addresses with their subnets' lengths; on DEL those that prevResult has.
 
-        ``living`` gives the addresses of the container's other interfaces, which Go's chain for it holds too.
-        ``say`` gets lines for people. ``drop_invalid`` is for nftables: what cannot be masqueraded is dropped.
+        ``drop_invalid`` is for nftables: packets that cannot be masqueraded are dropped.
         """
-        super().__init__(attachment)
+        super().__init__(site)
         self.prefixes = list(prefixes)
         self.backend = backend
-        self.living = living
-        self.say = say
         self.drop_invalid = drop_invalid
 
     def identify(self, attachment: "Attachment") -> str:
@@ -161,30 +155,30 @@ class Masquerade(Effect):
         if self.backend == "iptables":
             from cni import masquerade_go
 
-            masquerade_go.add(self.attachment, self.prefixes)
+            masquerade_go.add(self.site.nftables, self.attachment, self.prefixes)
             return
-        kernel = nftables.here()
+        kernel = self.site.nftables
         with legacy_alone():
-            legacy = mark_legacy(FOLLOWED, MASQ_BIT, self.say)
+            legacy = mark_legacy(FOLLOWED, MASQ_BIT, self.site.say)
             kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes, legacy, self.drop_invalid))
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """Records, elements and rules are there; or Go's, for the plugins may have been exchanged under a living pod."""
-        forms: list[Callable[[Attachment, Sequence[Prefix]], None]]
+        forms: list[Callable[[Nftables, Attachment, Sequence[Prefix]], None]]
         forms = [_compare, _compare_chains, _compare_newer]
         if self.backend == "iptables":
             forms.insert(0, forms.pop(1))
         faults: list[CNIError] = []
         for form in forms:
             try:
-                form(self.attachment, self.prefixes)
+                form(self.site.nftables, self.attachment, self.prefixes)
                 if form is _compare and self.drop_invalid:
-                    _compare_dropping(self.prefixes)
+                    _compare_dropping(self.site.nftables, self.prefixes)
             except CNIError as fault:  # also that iptables is not there
                 faults.append(fault)
             else:
                 return
-        raise faults[0]
+        differ(faults[0])
 
     def remove(self) -> None:
         """Ours, then what the Go plugins or our iptables backend made for this attachment."""
@@ -194,19 +188,23 @@ class Masquerade(Effect):
         all_of(
             (
                 lambda: self.discard(self.identity),
-                lambda: masquerade_go.remove(self.attachment, addresses, self.living),
+                lambda: masquerade_go.remove(self.site.nftables, self.attachment, addresses, self._others),
             )
         )
 
-    def present(self, network: str) -> list[str]:
+    def _others(self) -> "set[Address]":
+        """The addresses of the container's other interfaces, which Go's chain for the container holds too."""
+        namespace = self.site.remaining
+        return namespace.addresses_beside(self.attachment.ifname) if namespace is not None else set()
+
+    def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""
-        kernel = nftables.here()
-        change = _Change(kernel)
-        return list(dict.fromkeys(link for records in change.records.values() for link in records.links(network)))
+        records = (attachments(self.site.nftables, version) for version in (4, 6))
+        return list(dict.fromkeys(found for each in records for found in each.found(network)))
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
-        kernel = nftables.here()
+        kernel = self.site.nftables
         gone = False
 
         def change() -> None:
@@ -216,18 +214,18 @@ class Masquerade(Effect):
         with legacy_alone():
             kernel.repeatedly(change)
             if gone:
-                unmark_legacy(FOLLOWED, self.say)
+                unmark_legacy(FOLLOWED, self.site.say)
 
-    def collect(self, network: str, valid: "Sequence[Attachment]") -> list[str]:  # type: ignore[override]
+    def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
         """Ours by their records, and Go's by the network's name in their comments."""
         from cni import masquerade_go
 
         ours = super().collect
-        gone = all_of((lambda: ours(network, valid), lambda: masquerade_go.collect(network, valid)))
+        gone = all_of((lambda: ours(network, valid), lambda: masquerade_go.collect(self.site.nftables, network, valid)))
         return [*gone[0], *gone[1]]
 
     def describe(self) -> str:
-        """As nft would be told, without the parts that all attachments share."""
+        """The rules in nft's words, without the parts that all attachments share."""
         lines = []
         for prefix in self.prefixes:
             subnet, word = prefix.network, WORD[prefix.version]
@@ -455,8 +453,7 @@ def _is_last(chain: "Any") -> bool:
     return hook is not None and bool(hook.get_attr("NFTA_HOOK_PRIORITY") == LAST)
 
 
-def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
-    kernel = nftables.here()
+def _compare(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     where = f"nftables table inet {TABLE}"
     chain = kernel.chain(INET, TABLE, _CHAIN)
     if chain is None or chain.get_attr("NFTA_CHAIN_HOOK") is None:
@@ -482,8 +479,8 @@ def _compare(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
             raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")
 
 
-def _compare_dropping(prefixes: "Sequence[Prefix]") -> None:
-    there = nftables.here().rule_comments(INET, TABLE)
+def _compare_dropping(kernel: Nftables, prefixes: "Sequence[Prefix]") -> None:
+    there = kernel.rule_comments(INET, TABLE)
     for prefix in prefixes:
         if (_DROPPING, _set_name(prefix.network)) not in there:
             raise CheckFailed(
@@ -492,13 +489,13 @@ def _compare_dropping(prefixes: "Sequence[Prefix]") -> None:
             )
 
 
-def _compare_chains(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+def _compare_chains(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     from cni import masquerade_go
 
-    masquerade_go.check(attachment, prefixes)
+    masquerade_go.check(kernel, attachment, prefixes)
 
 
-def _compare_newer(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+def _compare_newer(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     from cni import masquerade_go
 
-    masquerade_go.check_newer(attachment, prefixes)
+    masquerade_go.check_newer(kernel, attachment, prefixes)

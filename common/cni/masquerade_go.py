@@ -17,19 +17,19 @@ The newer form is the nftables table ``inet cni_plugins_masquerade``, whose rule
 
 from cni.address import MULTICAST, Address, Prefix
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import iptables, nftables, program
+from cni.kernel import iptables, program
 from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import INET, IPV4, IPV6, Transaction
 from cni.names import raw_sha512
-from cni.plan import all_of
+from cni.plan import Found, all_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
+    from cni.attachment import Attachment
     from cni.kernel.nftables import Rule
-    from cni.names import Attachment
 
 _POSTROUTING = "POSTROUTING"
 _NEWER_TABLE, _NEWER_BASE, _NEWER_CHAIN = "cni_plugins_masquerade", "postrouting", "masq_checks"
@@ -59,14 +59,14 @@ def _owner(comment: str) -> tuple[str, str] | None:
 # making
 
 
-def add(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+def add(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     """One iptables-restore a family; what the attachment had before is removed first. Raises ``CNIError``."""
     for version in sorted({prefix.version for prefix in prefixes}):
         name = f"{iptables.to_make(version)}-restore"
         if not program.find(name):
             raise program.missing(name)
     with iptables.alone():
-        _release(attachment, [prefix.address for prefix in prefixes], set)
+        _release(kernel, attachment, [prefix.address for prefix in prefixes], set)
         for version in sorted({prefix.version for prefix in prefixes}):
             mine = [prefix for prefix in prefixes if prefix.version == version]
             name = iptables.to_make(version)
@@ -96,12 +96,12 @@ def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", there: "list
     return lines
 
 
-def check(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+def check(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     """Each address jumps to the chain, and the chain masquerades; raises ``CheckFailed``.
 
     iptables is only asked where there is something: iptables-legacy makes the tables that it is to list.
     """
-    kernel, chain = nftables.here(), chain_name(attachment)
+    chain = chain_name(attachment)
     for prefix in prefixes:
         version = prefix.version
         there = kernel.chain(iptables.FAMILIES[version], "nat", chain) is not None
@@ -122,11 +122,11 @@ def _fault(name: str, attachment: "Attachment", prefix: Prefix) -> str:
     return f"{name}: {prefix.address} does not jump to chain {chain}" if fault else ""
 
 
-def check_newer(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+def check_newer(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     """Each address has its rule in the newer form's table; raises ``CheckFailed``."""
     from cni.kernel.compat import compared
 
-    kernel, instance = nftables.here(), _instance(attachment)
+    instance = _instance(attachment)
     base = kernel.chain(INET, _NEWER_TABLE, _NEWER_BASE)
     entered = base is not None and base.get_attr("NFTA_CHAIN_HOOK") is not None
     if not entered or not any(_NEWER_CHAIN in r.jumps_to() for r in kernel.rules(INET, _NEWER_TABLE, _NEWER_BASE)):
@@ -144,18 +144,22 @@ def check_newer(attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
 
 
 def remove(
-    attachment: "Attachment", addresses: "Sequence[Address]" = (), living: "Callable[[], set[Address]]" = set
+    kernel: Nftables,
+    attachment: "Attachment",
+    addresses: "Sequence[Address]" = (),
+    living: "Callable[[], set[Address]]" = set,
 ) -> None:
     """Whatever the Go plugins, or ``add``, made for this attachment; errors are told together.
 
     Where no address is known, all of the container's but what is of ``living``, its other interfaces' addresses.
     """
     with iptables.alone(make=False):
-        _release(attachment, addresses, living)
+        _release(kernel, attachment, addresses, living)
 
 
-def _release(attachment: "Attachment", addresses: "Sequence[Address]", living: "Callable[[], set[Address]]") -> None:
-    kernel = nftables.here()
+def _release(
+    kernel: Nftables, attachment: "Attachment", addresses: "Sequence[Address]", living: "Callable[[], set[Address]]"
+) -> None:
     part = _Part(chain_name(attachment), _names(attachment), addresses, living)
     all_of(
         (
@@ -333,12 +337,11 @@ def _jumps(kernel: Nftables) -> "Iterator[tuple[str, str]]":
             yield options.get("--comment", ""), options.get("-j", "")
 
 
-def collect(network: str, valid: "Sequence[Attachment]") -> list[str]:
+def collect(kernel: Nftables, network: str, valid: "Sequence[Attachment]") -> list[Found]:
     """Remove what the network's forgotten containers have in either form: the names of what went."""
     containers = {attachment.container for attachment in valid}
     instances = {_instance(attachment) for attachment in valid}
-    kernel = nftables.here()
-    gone: list[str] = []
+    gone: list[Found] = []
     for comment, chain in set(_jumps(kernel)):
         owner = _owner(comment)
         if owner is None or not chain.startswith("CNI-") or owner[0] != network or owner[1] in containers:
@@ -347,11 +350,11 @@ def collect(network: str, valid: "Sequence[Attachment]") -> list[str]:
         for family in (IPV4, IPV6):
             _chain_gone(kernel, family, part)
         _remove_legacy(part)
-        gone.append(chain)
+        gone.append(Found(chain))
     beginning = f"{_network_hash(network)}-"
     for rule in kernel.rules(INET, _NEWER_TABLE, _NEWER_CHAIN):
         instance = rule.comment.split(",")[0]
         if instance.startswith(beginning) and instance not in instances:
             _newer_gone(kernel, instance)
-            gone.append(instance)
+            gone.append(Found(instance))
     return gone

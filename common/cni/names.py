@@ -1,4 +1,4 @@
-"""Names that users supply, checked before they reach a path or the kernel; and names that we derive from them.
+"""Names that users supply, checked before they reach a path or the kernel.
 
 The rules are the specification's for container ids and networks, the kernel's for interfaces.
 """
@@ -13,12 +13,6 @@ _SPACES = frozenset(
 )
 # Names that stand for every interface in /proc/sys/net/ipv4/conf: the kernel makes no link that is called so.
 RESERVED = ("all", "default")
-# The longest text an interface alias (the kernel's 256, with a zero byte and one to spare) or an nftables comment may
-# have, in bytes.
-ALIAS_MAX, COMMENT_MAX = 254, 120
-# What ends a text that was too long: a tilde and 16 hexadecimal digits.
-_MARK = 17
-_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 def is_identifier(text: str) -> bool:
@@ -92,74 +86,3 @@ def raw_sha512(data: bytes) -> bytes:
         except ImportError:
             from hashlib import sha512 as digest
     return digest(data).digest()  # type: ignore[no-any-return]
-
-
-def _letters(digest: bytes, count: int) -> str:
-    bits = int.from_bytes(digest[:8], "big")
-    return "".join(_BASE32[bits >> 59 - 5 * place & 31] for place in range(count))
-
-
-def shortened(text: str, limit: int) -> str:
-    """``text`` within ``limit`` bytes: a longer one keeps its beginning and ends in a hash of the whole."""
-    data = text.encode("utf-8", "replace")
-    if len(data) <= limit:
-        return data.decode()
-    return f"{beginning(text, limit)}~{raw_sha512(data).hex()[: _MARK - 1]}"
-
-
-def beginning(text: str, limit: int) -> str:
-    """As much of ``text`` as stands in every text that begins with it, however ``shortened`` to ``limit``."""
-    return text.encode("utf-8", "replace")[: limit - _MARK].decode("utf-8", "ignore")
-
-
-def is_alias(text: str) -> bool:
-    """Whether a link's alias tells an attachment: three names with slashes between, or what is left of long ones."""
-    return text.count("/") == 2 or (len(text) > ALIAS_MAX - 4 and text[-_MARK] == "~")
-
-
-class Attachment:
-    """One container's membership in one network under one interface name: what every identity is derived from."""
-
-    __slots__ = ("container", "ifname", "network")
-
-    def __init__(self, network: str, container: str, ifname: str) -> None:
-        self.network = network
-        self.container = container
-        self.ifname = ifname
-
-    def __str__(self) -> str:
-        return f"{self.network}/{self.container}/{self.ifname}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Attachment) and str(self) == str(other)
-
-    def __hash__(self) -> int:
-        return hash(str(self))
-
-    @property
-    def link(self) -> str:
-        """The name of its link on the host: 15 characters, ``veth`` first because firewalls and NetworkManager match that.
-
-        Three letters (15 bits) tell the network, eight (40 bits) the attachment.
-        """
-        return network_prefix(self.network) + _letters(sha512(self.network, self.container, self.ifname), 8)
-
-    @property
-    def alias(self) -> str:
-        """The text that tells the attachment to people and to GC, in a link's alias (at most 254 bytes)."""
-        return shortened(str(self), ALIAS_MAX)
-
-    @property
-    def comment(self) -> str:
-        """The same as an nftables comment (at most 120 bytes)."""
-        return shortened(str(self), COMMENT_MAX)
-
-
-def is_derived(link: str) -> bool:
-    """Whether a link's name has the form that ``Attachment.link`` gives."""
-    return len(link) == 15 and link.startswith("veth") and all(letter in _BASE32 for letter in link[4:])
-
-
-def network_prefix(network: str) -> str:
-    """What the host links of a network's attachments begin with; another network may share it once in 32768."""
-    return "veth" + _letters(sha512(network), 3)

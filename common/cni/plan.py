@@ -1,9 +1,26 @@
-"""Effects, things that should be, and the one executor that makes, compares, removes or collects them.
+"""Effects, plans and the executor: the one place that makes, compares, removes and collects.
 
-A plugin says what should be as a generator of stages: each ``yield`` hands out a list of effects and gets back the
-list of their values (a delegate's result, a link's MAC), so that the next stage can be computed from them, without the
-kernel. ADD makes the stages in order and takes back in reverse what it made if one fails; CHECK compares them, it is
-ADD that does not write; DEL and GC are given no values (``None``), for an identity follows from the attachment alone.
+The laws. Tests cite them by their numbers.
+
+ 1. An effect is one thing that should be, for one attachment. Its identity follows from the attachment alone: it is
+    found again without a result, a namespace or a configuration.
+ 2. A plan is a generator. It awaits effects (``pair = yield from PodLink(...)``), gets the value of each, and returns
+    the result of the call. It may look at the node, but only effects change it.
+ 3. ADD makes the effects in order. If one fails, those that were made are removed in reverse order, and the first
+    error is raised. What could not be removed is named in its details.
+ 4. An effect that raises ``Refused`` or ``Remains`` made nothing, so it is not removed.
+ 5. ``Remains`` means that an ADD of this attachment died before. Everything that DEL looks for is removed, and the
+    plan runs once more.
+ 6. A shared effect stands for the node. Other attachments rely on it, so nothing removes it.
+ 7. CHECK compares the effects in order and writes nothing. It raises the first difference; ``differences`` returns
+    all.
+ 8. ``ensure`` makes what CHECK misses, as far as the effects are ``repairable``: made again they complete what exists.
+ 9. DEL removes the kinds of effects that the plugin may have left, in reverse order, by identity. That nothing is
+    there is success. It goes on after an error, and raises all errors together.
+10. GC starts from what exists for the network, and removes what no valid attachment owns. It goes on after an error.
+11. A marker is removed last, and only if everything else could be removed.
+12. An effect that has something to remove is a ``Kind`` too, and each of a plan is among the kinds that DEL and GC
+    look for. The others are shared, or they go with another one: an address goes with its link.
 """
 
 from cni.errors import CNIError, Refused
@@ -11,85 +28,139 @@ from cni.errors import CNIError, Refused
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
-    from typing import Any
+    from typing import Any, Generic, TypeVar
 
-    from cni.names import Attachment
+    from cni.attachment import Attachment
+    from cni.site import Site
 
-    Stages = Generator[Sequence["Effect"], list[Any] | None, None]
-    Plan = Callable[[], Stages]
-    # told before and after each deed: the deed ("make", "compare", "remove", "collect"), the effect, "before" or "after"
-    Observer = Callable[[str, "Effect", str], None]
+    T = TypeVar("T")
+    R = TypeVar("R")
+    # A call's plan: awaits effects, returns the result.
+    Plan = Generator["Effect[Any]", Any, R]
+    # Called before and after each step: the step ("make", "compare", "remove", "collect"), the effect, "before" or "after".
+    Observer = Callable[[str, "Part", str], None]
+    # Takes a difference that CHECK found; ``compare`` goes on if it returns.
+    Differ = Callable[[CNIError], None]
+else:
+    T = None
+
+    class Generic:
+        """``typing.Generic`` without importing typing."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, type: "Any") -> "Any":
+            return cls
 
 
-class Effect:
-    """One thing that should be, for one attachment.
+class Part:
+    """Something of one attachment at a site: what an effect and a kind have in common."""
 
-    A subclass overrides what it has. Its ``identity`` is derived from the attachment alone; what else is known (the
-    wanted value) is given to its constructor, or is empty on DEL and GC.
-    """
+    __slots__ = ("site",)
 
-    __slots__ = ("attachment",)
-    # Stands for the node, not for one attachment: others rely on it, so neither undo nor DEL takes it away.
-    shared = False
-    # Tells that others of its plan may be there: it stays as long as one of them could not be taken away.
-    marker = False
+    def __init__(self, site: "Site") -> None:
+        self.site = site
 
-    def __init__(self, attachment: "Attachment") -> None:
-        self.attachment = attachment
+    @property
+    def attachment(self) -> "Attachment":
+        """The attachment that it belongs to."""
+        return self.site.attachment
 
     @property
     def identity(self) -> str:
-        """The name under which the thing is found again."""
+        """The name by which it is found again."""
         return self.identify(self.attachment)
 
     def identify(self, attachment: "Attachment") -> str:
-        """The identity that another attachment's effect of this kind has."""
+        """The identity that it has for another attachment."""
         return str(attachment)
 
-    def make(self) -> "Any":
-        """Make it; the value is handed to the next stage. All or nothing, or what ``remove`` clears away.
 
-        Raises ``Refused`` when nothing was made because what is there is another's, ``Remains`` when an ADD that died
-        left something of this attachment.
+class Effect(Part, Generic[T]):
+    """One thing that should be. ``T`` is the type of its value, which a plan gets by ``yield from``."""
+
+    __slots__ = ()
+    # It stands for the node (law 6).
+    shared = False
+    # ``make`` completes what exists, so that ``ensure`` may call it (law 8).
+    repairable = False
+
+    def __iter__(self) -> "Generator[Effect[Any], T, T]":
+        return (yield self)
+
+    def make(self) -> "T":
+        """Make it, whole or not at all, or so that ``remove`` clears what was made.
+
+        Raises ``Refused`` when nothing was made because what exists belongs to somebody else, ``Remains`` for
+        leftovers of an ADD of this attachment that died.
         """
+        raise NotImplementedError
 
-    def compare(self) -> "Any":
-        """Raise ``CheckFailed`` unless it is as wanted; the value is handed to the next stage."""
+    def compare(self, differ: "Differ") -> "T":
+        """Pass each difference between what should be and what is to ``differ``; writes nothing.
 
-    def remove(self) -> None:
-        """Take it away; that nothing is there is success."""
-        self.discard(self.identity)
-
-    def present(self, network: str) -> "Iterable[str]":  # noqa: ARG002
-        """The identities of this kind that exist for a network."""
-        return ()
-
-    def discard(self, identity: str) -> None:
-        """Take away what has this identity; that nothing has it is success."""
-
-    def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:
-        """Remove what the network has and no valid attachment owns; errors are gathered. The answer names what went."""
-        kept = {self.identify(attachment) for attachment in valid}
-        gone, errors = [], []
-        for identity in self.present(network):
-            if identity in kept:
-                continue
-            try:
-                self.discard(identity)
-            except Exception as error:
-                errors.append(error)
-            else:
-                gone.append(identity)
-        raise_together(errors)
-        return gone
+        Raises a difference itself if it leaves the effect without a value.
+        """
+        raise NotImplementedError
 
     def describe(self) -> str:
-        """The wanted thing in one or a few lines, as one would type it."""
+        """What should be, in one or a few lines, as one would type it."""
         return f"{type(self).__name__} {self.identity}"
 
 
+class Kind(Part):
+    """A kind of thing that a plugin may have left for an attachment; most are effects too."""
+
+    __slots__ = ()
+    # What people call it, in lines and lists.
+    noun = ""
+    # It shows that others of the attachment may exist (law 11).
+    marker = False
+
+    def remove(self) -> None:
+        """Remove it; that nothing is there is success."""
+        self.discard(self.identity)
+
+    def discard(self, identity: str) -> None:
+        """Remove what has this identity; that nothing has it is success."""
+
+    def present(self, network: str) -> "Iterable[Found]":  # noqa: ARG002
+        """What exists of this kind for a network, for every network if the name is empty."""
+        return ()
+
+    def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":
+        """Remove what the network has and no valid attachment owns: what was removed. Errors are raised together."""
+        kept = {self.identify(attachment) for attachment in valid}
+        gone, errors = [], []
+        for found in self.present(network):
+            if found in kept:
+                continue
+            try:
+                self.discard(found)
+            except Exception as error:
+                errors.append(error)
+            else:
+                gone.append(found)
+        raise_together(errors)
+        return gone
+
+
+class Found(str):
+    """The identity of something that exists on the node, with its owner and what else is known of it."""
+
+    facts: "dict[str, str]"
+    owner: str
+
+    def __new__(cls, identity: str, owner: str = "", **facts: str) -> "Found":
+        """``owner`` is an attachment as text, possibly shortened; empty if it is not known."""
+        found = super().__new__(cls, identity)
+        found.owner = owner
+        found.facts = facts
+        return found
+
+
 class Remains(CNIError):
-    """An ADD of this attachment died half-way: its remains are to be removed before a new one."""
+    """An ADD of this attachment died before it ended: its leftovers are to be removed before a new one."""
 
 
 def raise_together(errors: "Sequence[Exception]") -> None:
@@ -103,7 +174,7 @@ def raise_together(errors: "Sequence[Exception]") -> None:
 
 
 def all_of(steps: "Iterable[Callable[[], Any]]") -> "list[Any]":
-    """What each step answers; one that fails keeps none from its turn, and the errors are raised together."""
+    """The answers of all steps; a step that fails does not keep the others from running, errors are raised together."""
     answers, errors = [], []
     for step in steps:
         try:
@@ -114,142 +185,202 @@ def all_of(steps: "Iterable[Callable[[], Any]]") -> "list[Any]":
     return answers
 
 
-def _unobserved(deed: str, effect: Effect, moment: str) -> None:
+def _unobserved(step: str, part: Part, moment: str) -> None:
     pass
 
 
-def _walk(plan: "Plan", deed: "Callable[[Effect], Any]") -> None:
-    stages = plan()
+def walk(plan: "Plan[R]", step: "Callable[[Effect[Any]], Any]") -> "R":
+    """Run a plan with the values that ``step`` gives its effects: what it returns."""
     try:
-        stage = next(stages)
+        effect = next(plan)
         while True:
-            stage = stages.send([deed(effect) for effect in stage])
-    except StopIteration:
-        return
+            effect = plan.send(step(effect))
+    except StopIteration as end:
+        result: R = end.value
+        return result
 
 
-def effects(plan: "Plan") -> list[Effect]:
-    """All effects of a plan, in order, as far as they are known without values."""
-    found: list[Effect] = []
-    stages = plan()
+# ADD
+
+
+def make(plan: "Callable[[], Plan[R]]", left: "Callable[[], Sequence[Kind]]", observe: "Observer" = _unobserved) -> "R":
+    """ADD: make every effect; ``left`` are the kinds that DEL looks for (laws 3 to 5)."""
     try:
-        stage = next(stages)
-        while True:
-            found += stage
-            stage = stages.send(None)
-    except StopIteration:
-        return found
-
-
-def make(plan: "Plan", observe: "Observer" = _unobserved, removal: "Plan | None" = None) -> None:
-    """ADD: make every effect; if one fails, take back in reverse what was made and raise its error.
-
-    What an ADD that died left of the same attachment is removed first, once, by ``removal``, the plan that DEL has
-    (by default the same).
-    """
-    try:
-        _make(plan, observe)
+        return _make(plan(), observe)
     except Remains:
-        remove(removal or plan, observe)
-        _make(plan, observe)
+        remove(left(), observe)
+        return _make(plan(), observe)
 
 
-def _make(plan: "Plan", observe: "Observer") -> None:
-    made: list[Effect] = []
+def _make(plan: "Plan[R]", observe: "Observer") -> "R":
+    made: list[Kind] = []
 
-    def deed(effect: Effect) -> "Any":
+    def step(effect: "Effect[Any]") -> "Any":
         observe("make", effect, "before")
         try:
             value = effect.make()
         except (Refused, Remains):
             raise
         except BaseException:
-            made.append(effect)
+            note(effect)
             raise
-        made.append(effect)
+        note(effect)
         observe("make", effect, "after")
         return value
 
+    def note(effect: "Effect[Any]") -> None:
+        if isinstance(effect, Kind) and not effect.shared:
+            made.append(effect)
+
     try:
-        _walk(plan, deed)
+        return walk(plan, step)
     except BaseException as error:
-        # the error that is told is the first one; what undoing could not remove DEL will meet again
-        left = _remove([effect for effect in made if not effect.shared], observe)
+        left = _remove(made, observe)
         if left:
             raise _with(error, left) from None
         raise
 
 
 def _with(error: BaseException, left: "Sequence[Exception]") -> BaseException:
-    """An error that also tells why what was made is still there: in its details, or in a note of one that has none."""
+    """The error, with the reasons why something could not be removed again in its details, or in a note."""
     text = "and what was made could not be taken back: " + "; ".join(map(str, left))
     if not isinstance(error, CNIError):
         error.add_note(text)
         return error
     details = f"{error.details}; {text}" if error.details else text
-    if isinstance(error, Refused):  # something of ours is there
+    if isinstance(error, Refused):  # something of ours exists
         return CNIError(error.msg, details, error.code)
     error.details = details
     return error
 
 
-def compare(plan: "Plan", observe: "Observer" = _unobserved) -> None:
-    """CHECK: raise the first difference between what should be and what is."""
+# CHECK
 
-    def deed(effect: Effect) -> "Any":
+
+def _raise(error: CNIError) -> None:
+    raise error
+
+
+def compare(plan: "Plan[R]", observe: "Observer" = _unobserved) -> "R":
+    """CHECK: raise the first difference between what should be and what is (law 7)."""
+
+    def step(effect: "Effect[Any]") -> "Any":
         observe("compare", effect, "before")
-        value = effect.compare()
+        value = effect.compare(_raise)
         observe("compare", effect, "after")
         return value
 
-    _walk(plan, deed)
+    return walk(plan, step)
 
 
-def remove(plan: "Plan", observe: "Observer" = _unobserved) -> None:
-    """DEL: remove every effect in reverse; go on after errors and raise them together."""
-    raise_together(_remove([effect for effect in effects(plan) if not effect.shared], observe))
+class _Unknown(Exception):
+    """The plan cannot go on: an effect has no value."""
 
 
-def _remove(made: "Sequence[Effect]", observe: "Observer") -> list[Exception]:
-    errors: list[Exception] = []
-    for effect in reversed(made):
-        if effect.marker and errors:
-            continue
-        observe("remove", effect, "before")
+def differences(plan: "Plan[Any]") -> list[CNIError]:
+    """All differences. If one leaves an effect without a value, the effects that follow are not compared."""
+    found: list[CNIError] = []
+
+    def step(effect: "Effect[Any]") -> "Any":
+        return _compared(effect, found)
+
+    _walk_while_known(plan, step)
+    return found
+
+
+def ensure(plan: "Plan[Any]") -> "tuple[list[Effect[Any]], list[CNIError]]":
+    """Make again what is missing: the effects that were repaired, and the differences that stay (law 8)."""
+    repaired: list[Effect[Any]] = []
+    stay: list[CNIError] = []
+
+    def step(effect: "Effect[Any]") -> "Any":
+        found: list[CNIError] = []
         try:
-            effect.remove()
+            value = _compared(effect, found)
+        except _Unknown:
+            if not effect.repairable:
+                stay.extend(found)
+                raise
+        if found and effect.repairable:
+            value = effect.make()
+            repaired.append(effect)
+        else:
+            stay.extend(found)
+        return value
+
+    _walk_while_known(plan, step)
+    return repaired, stay
+
+
+def _compared(effect: "Effect[Any]", found: list[CNIError]) -> "Any":
+    try:
+        return effect.compare(found.append)
+    except CNIError as error:
+        found.append(error)
+        raise _Unknown from None
+
+
+def _walk_while_known(plan: "Plan[Any]", step: "Callable[[Effect[Any]], Any]") -> None:
+    try:
+        walk(plan, step)
+    except _Unknown:
+        plan.close()
+
+
+# DEL
+
+
+def remove(left: "Sequence[Kind]", observe: "Observer" = _unobserved) -> None:
+    """DEL: remove everything that may be left of an attachment (laws 9 and 11)."""
+    raise_together(_remove(left, observe))
+
+
+def _remove(left: "Sequence[Kind]", observe: "Observer") -> list[Exception]:
+    errors: list[Exception] = []
+    for kind in reversed(left):
+        if kind.marker and errors:
+            continue
+        observe("remove", kind, "before")
+        try:
+            kind.remove()
         except Exception as error:
             errors.append(error)
-        observe("remove", effect, "after")
+        observe("remove", kind, "after")
     return errors
 
 
+# GC
+
+
 def collect(
-    plan: "Plan", network: str, valid: "Sequence[Attachment]", observe: "Observer" = _unobserved
-) -> list[tuple[Effect, str]]:
-    """GC: remove what the network has and no valid attachment owns; go on after errors and raise them together."""
-    gone: list[tuple[Effect, str]] = []
+    left: "Sequence[Kind]", network: str, valid: "Sequence[Attachment]", observe: "Observer" = _unobserved
+) -> "list[tuple[Kind, Found]]":
+    """GC: remove what the network has and no valid attachment owns: what was removed (laws 10 and 11)."""
+    gone: list[tuple[Kind, Found]] = []
     errors: list[Exception] = []
-    for effect in reversed(effects(plan)):
-        if effect.shared or (effect.marker and errors):
+    for kind in reversed(left):
+        if kind.marker and errors:
             continue
-        observe("collect", effect, "before")
+        observe("collect", kind, "before")
         try:
-            gone += [(effect, identity) for identity in effect.collect(network, valid)]
+            gone += [(kind, found) for found in kind.collect(network, valid)]
         except Exception as error:
             errors.append(error)
-        observe("collect", effect, "after")
+        observe("collect", kind, "after")
     raise_together(errors)
     return gone
 
 
-def describe(plan: "Plan", values: "Callable[[Effect], Any]" = lambda effect: None) -> str:
+# tests and people
+
+
+def describe(plan: "Plan[Any]", values: "Callable[[Effect[Any]], Any]" = lambda effect: None) -> str:
     """What should be, one effect a paragraph; ``values`` stands in for what the kernel would have answered."""
     lines: list[str] = []
 
-    def deed(effect: Effect) -> "Any":
+    def step(effect: "Effect[Any]") -> "Any":
         lines.append(effect.describe())
         return values(effect)
 
-    _walk(plan, deed)
+    walk(plan, step)
     return "\n".join(lines)

@@ -8,21 +8,22 @@ This module starts fast: nothing is imported that VERSION does not need.
 
 import _signal  # type: ignore[import-not-found]  # `signal` drags in enum
 import os
-import sys
 from time import monotonic
 
 from cni import environment, versions, wire
+from cni.attachment import Attachment
 from cni.errors import CNIError, DecodingFailure, InvalidEnvironment, InvalidNetns, IOFailure
 from cni.lock import Alone
-from cni.names import Attachment, check_network
+from cni.names import check_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Protocol
 
-    from cni.plan import Effect, Observer
+    from cni.plan import Observer, Part
     from cni.result import Result
+    from cni.site import Node, Site
 
     class Log(Protocol):
         """Where lines for people go."""
@@ -33,19 +34,27 @@ if TYPE_CHECKING:
 
 # Ours, and the release of the reference plugins that we are compatible with: runtimes look for the latter.
 VERSION, REFERENCE = versions.RELEASE, "1.9.1"
-# The function in a plugin's module that serves a verb.
-_FUNCTIONS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "GC": "gc", "STATUS": "status"}
+_VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS")
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
 
 
 class Plugin:
-    """A plugin: its type, and the module with ``add``, ``delete``, ``check``, ``gc`` and ``status``, imported when used."""
+    """A plugin: its type, and its package, whose modules are imported when a verb needs them (``cni.verbs``)."""
 
-    __slots__ = ("module", "type")
+    __slots__ = ("enters", "package", "type")
 
-    def __init__(self, type: str, module: str) -> None:
+    def __init__(self, type: str, package: str, enters: bool = True) -> None:
+        """``enters`` is False for a plugin that never looks into the container's namespace."""
         self.type = type
-        self.module = module
+        self.package = package
+        self.enters = enters
+
+    def serve(self, call: "Call") -> "Result | None":
+        """Serve a verb; the result is ADD's. Raises ``CNIError``."""
+        from cni import verbs
+
+        call.step("import")
+        return verbs.serve(self, call)
 
 
 class Call:
@@ -53,6 +62,9 @@ class Call:
 
     __slots__ = (
         "_log",
+        "_node",
+        "_part_of",
+        "_site",
         "_steps",
         "attachment",
         "began",
@@ -71,16 +83,20 @@ class Call:
         stdin: bytes,
         log: "Log",
         watch: "Observer | None" = None,
-        began: float | None = None,
+        part_of: "Call | None" = None,
     ) -> None:
         """Read the configuration; raises ``DecodingFailure``, ``InvalidConfig`` (the name), ``IncompatibleVersion``.
 
-        ``began`` is when the call began that this one is a part of, by the monotonic clock.
+        ``part_of`` is the call of a plugin that runs this one in its process: they share time, observer and node.
         """
         self._log = log
-        self.watch = watch
         self._steps: list[tuple[str, float]] = [("start", monotonic())]
-        self.began = self._steps[0][1] if began is None else began
+        # when the whole call began, by the monotonic clock
+        self.began: float = self._steps[0][1] if part_of is None else part_of.began
+        self.watch: Observer | None = watch if part_of is None else part_of.watch
+        self._node: Node | None = None
+        self._part_of = part_of
+        self._site: Site | None = None
         self.environ = environ
         self.stdin = stdin
         self.verb = environ["CNI_COMMAND"]
@@ -90,7 +106,7 @@ class Call:
         name = _member(self.config, "name", "error unmarshall network config")
         check_network(name)
         self.attachment = Attachment(name, environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", ""))
-        if self.verb not in _FUNCTIONS:
+        if self.verb not in _VERBS:
             raise InvalidEnvironment(
                 f"unknown CNI_COMMAND: {self.verb}", "the verbs are ADD, DEL, CHECK, GC, STATUS, VERSION"
             )
@@ -113,6 +129,26 @@ class Call:
         return [folder for folder in self.environ.get("CNI_PATH", "").split(":") if folder]
 
     @property
+    def node(self) -> "Node":
+        """The node that the call works on; calls that are parts of one call share it."""
+        if self._part_of is not None:
+            return self._part_of.node
+        if self._node is None:
+            from cni.site import Node
+
+            self._node = Node()
+        return self._node
+
+    @property
+    def site(self) -> "Site":
+        """The surroundings of the call."""
+        if self._site is None:
+            from cni.site import Site
+
+            self._site = Site(self.attachment, self.netns, self.node, self.say, self.previous)
+        return self._site
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the call began."""
         return monotonic() - self.began
@@ -125,12 +161,12 @@ class Call:
         """Note that a step has ended, for CNI_DEBUG."""
         self._steps.append((name, monotonic()))
 
-    def observe(self, deed: str, effect: "Effect", moment: str) -> None:
+    def observe(self, step: str, part: "Part", moment: str) -> None:
         """The executor's observer: notes the times."""
         if self.watch is not None:
-            self.watch(deed, effect, moment)
+            self.watch(step, part, moment)
         if moment == "after":
-            self.step(type(effect).__name__)
+            self.step(type(part).__name__)
 
     def previous(self) -> "Result | None":
         """``prevResult`` in the newest shape, None where there is none; raises ``DecodingFailure``, ``InvalidConfig``."""
@@ -214,12 +250,7 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
 
 def _served(plugin: Plugin, call: Call) -> bytes:
     call.step("frame")
-    __import__(plugin.module)
-    function: Callable[[Call], Result | None] | None = getattr(sys.modules[plugin.module], _FUNCTIONS[call.verb], None)
-    if function is None:
-        raise InvalidEnvironment(f"unknown CNI_COMMAND: {call.verb}", f"{plugin.type} does not have this verb")
-    call.step("import")
-    result = function(call)
+    result = plugin.serve(call)
     if result is None:
         return b""
     return wire.encode(result.document(call.version), 4).encode()
@@ -274,9 +305,9 @@ def answer(
     stdin: "bytes | Callable[[], bytes]",
     log: "Log",
     watch: "Observer | None" = None,
-    began: float | None = None,
+    part_of: Call | None = None,
 ) -> "tuple[bytes, CNIError | None]":
-    """As ``call``: the whole standard output, and the error that it tells, as it was raised."""
+    """As ``call``: the whole standard output, and the error in it, as it was raised. ``part_of`` as for ``Call``."""
     if not environ.get("CNI_COMMAND"):
         log.write(f"CNI {plugin.type} plugin v{REFERENCE}+pycni.{VERSION}\n")
         log.write(f"CNI protocol versions supported: {', '.join(versions.KNOWN)}\n")
@@ -287,7 +318,7 @@ def answer(
         environment.check(environ)
         if environ["CNI_COMMAND"] == "VERSION":
             return _version_document(), None
-        served = Call(environ, stdin if isinstance(stdin, bytes) else stdin(), log, watch, began)
+        served = Call(environ, stdin if isinstance(stdin, bytes) else stdin(), log, watch, part_of)
         version = served.version
         return _dispatch(plugin, served), None
     except (Exception, KeyboardInterrupt) as error:

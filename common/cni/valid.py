@@ -1,8 +1,7 @@
 """``cni.dev/valid-attachments``: whom GC must leave alone (spec section "GC")."""
 
-from cni import plan
+from cni.attachment import Attachment
 from cni.config import Key, Table, chosen, listing, string
-from cni.names import Attachment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,9 +33,3 @@ def valid_attachments(call: "Call") -> list[Attachment] | None:
             ]
     call.say(f"GC of network {call.network} without {_KEYS[0]}: nothing is known to be stale, nothing was removed")
     return None
-
-
-def collect(call: "Call", wanted: "plan.Plan") -> "list[tuple[plan.Effect, str]]":
-    """GC of all kinds of things that a plan has: what went. Without a list of valid attachments nothing goes."""
-    valid = valid_attachments(call)
-    return [] if valid is None else plan.collect(wanted, call.network, valid, call.observe)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cni.names import Attachment as Names
-from cni.names import network_prefix
+from cni.attachment import Attachment as Names
+from cni.attachment import network_prefix
 from node.configuration import bridge, host_local
 from node.deadline import eventually
 from node.topology import Attachment, Node

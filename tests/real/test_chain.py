@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cni.names import Attachment
+from cni.attachment import Attachment
 from cni_chain.underway import UnderWay, Whole
 from libcni import CNIConfig, NetworkConfigList, ProcessExec, RuntimeConf, network_conf_from_bytes
 from node.configuration import bridge, host_local

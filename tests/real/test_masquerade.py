@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cni.address import Prefix
+from cni.attachment import Attachment as Name
 from cni.masquerade import Masquerade
 from cni.masquerade_go import chain_name
-from cni.names import Attachment as Name
 from node.configuration import bridge, host_local
 from node.plugin import GO, subject_is_old_go
 from node.topology import Attachment, Node

@@ -7,10 +7,10 @@ import pytest
 
 from cni import patience
 from cni.address import Prefix
+from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import announce
 from cni.kernel.rtnl import FORWARDING
-from cni.names import Attachment
 from cni.result import IPConfig
 from cni_bridge.port import Announced, PortForwards
 

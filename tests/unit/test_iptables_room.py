@@ -6,6 +6,7 @@ import os
 import pytest
 
 from cni.address import Prefix
+from cni.attachment import Attachment
 from cni.errors import CNIError, Refused, TryAgainLater
 from cni.kernel import exclusive, iptables, nftables, program
 from cni.kernel.exclusive import Exclusive
@@ -13,7 +14,6 @@ from cni.kernel.nftables import NftablesError
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.transaction import INET, INET_SERVICE, SetType, Transaction
 from cni.masquerade import Masquerade
-from cni.names import Attachment
 from cni.result import Interface
 from cni_portmap import chains, settings
 from cni_portmap.go_rules import Listed

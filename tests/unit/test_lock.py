@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cni import lock
+from cni.attachment import Attachment
 from cni.errors import TryAgainLater
-from cni.names import Attachment
 from node.served import probe, serve
 
 ONE = Attachment("net1", "ctr1", "eth0")

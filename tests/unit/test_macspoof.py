@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from cni.attachment import Attachment
 from cni.errors import CheckFailed
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import BRIDGE
 from cni.macspoof import TABLE, MacSpoofCheck
-from cni.names import Attachment
 from node.namespace import Netns
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")

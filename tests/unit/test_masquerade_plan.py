@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from cni import masquerade_go
 from cni.address import Address, Prefix
+from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import iptables, netlink, nftables, program, rulespec
 from cni.kernel.transaction import GETGEN, SUBSYSTEM
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
-from cni.names import Attachment
 from node.namespace import Netns
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")

@@ -7,17 +7,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cni.names import (
-    ALIAS_MAX,
-    COMMENT_MAX,
-    Attachment,
-    interface_fault,
-    is_alias,
-    network_prefix,
-    raw_sha512,
-    sha512,
-    shortened,
-)
+from cni.attachment import ALIAS_MAX, COMMENT_MAX, Attachment, is_alias, network_prefix, shortened
+from cni.names import interface_fault, raw_sha512, sha512
 
 NAME = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,80}", fullmatch=True)
 IFNAME = st.from_regex(r"[a-z0-9.é\-]{1,7}", fullmatch=True)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cni.attachment import Attachment
 from cni.errors import TryAgainLater
 from cni.kernel import expressions as nft
 from cni.kernel import nftables
@@ -40,7 +41,6 @@ from cni.kernel.transaction import (
     pack,
     unpack,
 )
-from cni.names import Attachment
 from node.namespace import Netns
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")

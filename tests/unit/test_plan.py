@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni import plan
+from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError, Refused
-from cni.names import Attachment
 from cni.plan import Effect, Remains
 
 WHO = Attachment("net1", "c1", "eth0")

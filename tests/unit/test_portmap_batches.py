@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from cni.address import Prefix
+from cni.attachment import Attachment
 from cni.errors import Refused
 from cni.kernel import nftables, transaction
 from cni.kernel.nftables import NftablesError
 from cni.kernel.rtnl import Rtnl
-from cni.names import Attachment
 from cni_portmap.hostports import HostPorts
 from cni_portmap.owned import Owned
 from cni_portmap.settings import Mapping, Target

@@ -7,9 +7,9 @@ import pytest
 
 from cni import plan
 from cni.address import Address, Prefix
+from cni.attachment import Attachment
 from cni.errors import CNIError
 from cni.kernel import rulespec
-from cni.names import Attachment
 from cni.skel import Call
 from cni_portmap import chains, layout, settings
 from cni_portmap.owned import Entry, Owned, group_of

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cni.address import Address
+from cni.attachment import Attachment
 from cni.kernel.rtnl import Rtnl
-from cni.names import Attachment
 from cni_portmap import guard, shares
 from cni_portmap.localnet import Localnet
 from cni_portmap.shares import Shares

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import VLAN_PVID, VLAN_UNTAGGED
-from cni.names import Attachment
 from cni_bridge.gateway import VlanLeg
 
 WHO = Attachment("net1", "c1", "eth0")

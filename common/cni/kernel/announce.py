@@ -1,4 +1,4 @@
-"""Telling the neighbours at which MAC an address is now.
+"""Announcements: the neighbours learn at which MAC an address is now.
 
 A gratuitous ARP request (RFC 5227) or an unsolicited neighbour advertisement (RFC 4861, 7.2.6). The kernel sends them
 itself when a link is given an address (its own, here) and ``arp_notify`` and ``ndisc_notify`` are set
@@ -10,13 +10,13 @@ import os
 from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, htons, socket
 
 from cni.address import Address
-from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError, close_at_the_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Link
+    from cni.kernel.sysctl import Sysctls
 
 _NOTIFY = {4: "net/ipv4/conf/%s/arp_notify", 6: "net/ipv6/conf/%s/ndisc_notify"}
 
@@ -46,11 +46,11 @@ def _checksum(data: bytes) -> bytes:
     return (~total & 0xFFFF).to_bytes(2, "big")
 
 
-def announce(namespace: "Namespace", link: "Link", addresses: "list[Address]") -> None:
+def announce(namespace: "Namespace", link: "Link", addresses: "list[Address]", sysctls: "Sysctls") -> None:
     """Announce addresses at a link of a namespace. Failing is no fault: neighbours find out by themselves, later."""
     try:
         with namespace:
-            left = [address for address in addresses if not _by_kernel(link.name, address.version)]
+            left = [address for address in addresses if not _by_kernel(sysctls, link.name, address.version)]
         if len(left) < len(addresses):
             namespace.rtnl.set_link(link.index, [("IFLA_ADDRESS", link.mac)])
         if left:
@@ -60,9 +60,9 @@ def announce(namespace: "Namespace", link: "Link", addresses: "list[Address]") -
         pass
 
 
-def _by_kernel(ifname: str, version: int) -> bool:
+def _by_kernel(sysctls: "Sysctls", ifname: str, version: int) -> bool:
     try:
-        return sysctl.read(_NOTIFY[version] % ifname) == "1"
+        return sysctls.read(_NOTIFY[version] % ifname) == "1"
     except OSError:
         return False
 

@@ -5,15 +5,16 @@ search through the elements would cost the more the more pods there are. A recor
 person and GC can read it; its key begins with the network's prefix.
 """
 
+from cni.attachment import COMMENT_MAX, is_of_network, network_prefix
 from cni.kernel.nftables import Element, Nftables
 from cni.kernel.transaction import IFNAME, INET_SERVICE, SetType, Transaction, Type, pack, unpack
-from cni.names import COMMENT_MAX, beginning, network_prefix
+from cni.plan import Found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cni.names import Attachment
+    from cni.attachment import Attachment
 
 _KEY = (IFNAME, INET_SERVICE)
 # Records asked for at once: most attachments have a few, some have hundreds.
@@ -88,8 +89,11 @@ class Records:
             found[unpack(_KEY, element.key)[0].rstrip(b"\0").decode("utf-8", "replace")] = element.comment
         return found
 
-    def links(self, network: str) -> list[str]:
-        """The host link names of the network's attachments; for GC, reads the whole map."""
-        prefix = network_prefix(network)
-        told = beginning(f"{network}/", COMMENT_MAX)
-        return [link for link, comment in self.owners().items() if link.startswith(prefix) and comment.startswith(told)]
+    def found(self, network: str) -> list[Found]:
+        """The attachments of a network, or of all: their host links' names and owners; reads the whole map."""
+        prefix = network_prefix(network) if network else ""
+        return [
+            Found(link, comment)
+            for link, comment in self.owners().items()
+            if link.startswith(prefix) and is_of_network(comment, network, COMMENT_MAX)
+        ]

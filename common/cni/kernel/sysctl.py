@@ -3,33 +3,38 @@
 import os
 
 
-def read(path: str) -> str:
-    """The value at ``net/…`` (slashes, so that dots in interface names survive); raises ``OSError``."""
-    fd = os.open(f"/proc/sys/{path}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 4096).decode().strip()
-    finally:
-        os.close(fd)
+class Sysctls:
+    """The sysctls below one /proc. Names are paths, ``net/…``: dots in interface names survive."""
 
+    __slots__ = ("_folder",)
 
-def write(path: str, value: str) -> None:
-    """Write a value; raises ``OSError``."""
-    fd = os.open(f"/proc/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
+    def __init__(self, proc: str = "/proc") -> None:
+        self._folder = f"{proc}/sys"
 
+    def read(self, path: str) -> str:
+        """The value; raises ``OSError``."""
+        fd = os.open(f"{self._folder}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 4096).decode().strip()
+        finally:
+            os.close(fd)
 
-def ensure(path: str, value: str) -> None:
-    """Write a value unless it reads so already (a read-only /proc/sys may hold the right one); raises ``OSError``."""
-    if read(path) != value:
-        write(path, value)
+    def write(self, path: str, value: str) -> None:
+        """Write a value; raises ``OSError``."""
+        fd = os.open(f"{self._folder}/{path}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
 
+    def ensure(self, path: str, value: str) -> None:
+        """Write a value unless it reads so already (a read-only /proc/sys may hold the right one); raises ``OSError``."""
+        if self.read(path) != value:
+            self.write(path, value)
 
-def attempt(path: str, value: str) -> None:
-    """Write a value where the kernel has that sysctl and lets us."""
-    try:
-        write(path, value)
-    except OSError:
-        pass
+    def attempt(self, path: str, value: str) -> None:
+        """Write a value where the kernel has that sysctl and lets us."""
+        try:
+            self.write(path, value)
+        except OSError:
+            pass

@@ -9,6 +9,7 @@ import os
 import sys
 
 from cni import masquerade_go
+from cni.attachment import Attachment
 from cni.errors import CNIError
 from cni.kernel import nftables
 from cni.kernel.netlink import KernelError
@@ -17,7 +18,7 @@ from cni.kernel.transaction import BRIDGE, INET, Transaction
 from cni.macspoof import TABLE as MACSPOOF
 from cni.masquerade import FOLLOWED as MASQUERADE_FOLLOWS
 from cni.masquerade import TABLE as MASQUERADE
-from cni.names import Attachment
+from cni.site import Roots, Site
 from cni.undecided import Undecided, unmark_legacy
 from cni_handback import spoof
 from cni_handback.living import Living, living
@@ -41,7 +42,7 @@ class _Ports(IptablesPorts):
     __slots__ = ("kept",)
 
     def __init__(self, one: Living, attachment: Attachment, kept: set[str]) -> None:
-        super().__init__(attachment, Rtnl(), None, _say, one.targets(), one.settings())
+        super().__init__(Site(attachment, say=_say), one.targets(), one.settings())
         self.kept = kept
 
     def make_way(self) -> None:
@@ -66,7 +67,7 @@ def _write(one: Living, every: list[Living]) -> None:
                 kept |= {str(address) for address in other.addresses}
         _Ports(one, who, kept).make()
     if one.masqueraded:
-        masquerade_go.add(who, one.masqueraded)
+        masquerade_go.add(nftables.here(), who, one.masqueraded)
 
 
 def _say(line: str) -> None:
@@ -96,7 +97,7 @@ def _remove_tables() -> None:
             if table in follows:
                 unmark_legacy(follows[table], _say)
             _say(f"cni-handback: removed table {'bridge' if family == BRIDGE else 'inet'} {table}")
-    Shares(Rtnl().namespace).forget()
+    Shares(Rtnl().namespace, Roots().run).forget()
 
 
 def main(arguments: list[str]) -> int:

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 from cni import masquerade
 from cni.address import Address, Prefix
+from cni.attachment import Attachment
 from cni.kernel import nftables
 from cni.kernel.rtnl import Rtnl
-from cni.names import Attachment
 from cni_portmap import layout
 from cni_portmap.change import Change
 from cni_portmap.owned import EVERYWHERE, Entry, Owned

@@ -12,12 +12,12 @@
     }
 """
 
+from cni.attachment import Attachment
 from cni.kernel import expressions as nft
 from cni.kernel import nftables
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.transaction import BRIDGE, PREROUTING, Transaction
 from cni.macspoof import attachments
-from cni.names import Attachment
 from cni_handback.living import attachment_of
 
 # nft cuts neither names nor comments: a container's id that is longer cannot be handed back.

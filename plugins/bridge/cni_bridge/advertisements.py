@@ -5,13 +5,11 @@ the default routes that it learnt there at the moment when forwarding is turned 
 """
 
 from cni.errors import CNIError
-from cni.kernel import sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from cni.kernel.rtnl import Link, Rtnl
+    from cni.kernel.rtnl import Link
+    from cni.site import Site
 
 # linux/ipv6_route.h: a route that came with an advertisement
 _RTF_ADDRCONF = 0x40000
@@ -30,23 +28,23 @@ def depends(link: "Link", routed: set[str]) -> bool:
     return not link.loopback and (link.name in routed or (link.up and not link.master and link.kind in _UPLINKS))
 
 
-def keep(rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
+def keep(site: "Site") -> None:
     """Let these interfaces accept advertisements although the node forwards.
 
     Only where they do now: one with ``accept_ra`` 0 (as bridges of ours have it) or 2, or that forwards already, is
     not touched. Raises ``CNIError`` when it cannot be set, before anything is lost.
     """
-    with open("/proc/net/ipv6_route", "rb") as file:
+    with open(f"{site.node.roots.proc}/net/ipv6_route", "rb") as file:
         routed = learnt(file.read().decode("utf-8", "surrogateescape"))
     kept = []
-    for link in rtnl.links():
+    for link in site.rtnl.links():
         if not depends(link, routed):
             continue
         folder = f"net/ipv6/conf/{link.name}"
         try:
-            if (sysctl.read(f"{folder}/accept_ra"), sysctl.read(f"{folder}/forwarding")) != ("1", "0"):
+            if (site.sysctls.read(f"{folder}/accept_ra"), site.sysctls.read(f"{folder}/forwarding")) != ("1", "0"):
                 continue
-            sysctl.write(f"{folder}/accept_ra", "2")
+            site.sysctls.write(f"{folder}/accept_ra", "2")
         except FileNotFoundError:  # it has no IPv6, or is gone
             continue
         except OSError as error:
@@ -56,4 +54,4 @@ def keep(rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
             ) from None
         kept.append(link.name)
     if kept:
-        say(f"the node forwards IPv6 from now on: accept_ra is 2 on {', '.join(kept)}, so that its routes stay")
+        site.say(f"the node forwards IPv6 from now on: accept_ra is 2 on {', '.join(kept)}, so that its routes stay")

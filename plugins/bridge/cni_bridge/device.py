@@ -3,17 +3,17 @@
 from errno import EEXIST, EOPNOTSUPP, EPERM
 
 from cni.errors import CheckFailed, CNIError, InvalidConfig, Refused
-from cni.kernel import sysctl, sysfs
+from cni.kernel import sysfs
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import IFF_PROMISC, Link, Rtnl, random_mac
+from cni.kernel.rtnl import IFF_PROMISC, Link, random_mac
 from cni.plan import Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cni.names import Attachment
-    from cni.result import Result
+    from cni.plan import Differ
+    from cni.site import Site
     from cni_bridge.settings import Settings
 
 _NO_VLANS = "the kernel of this node has no bridge VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING)"
@@ -21,47 +21,42 @@ _NO_VLANS = "the kernel of this node has no bridge VLAN filtering (CONFIG_BRIDGE
 _REFUSALS = {EOPNOTSUPP: "the kernel of this node has no bridge (CONFIG_BRIDGE)", EPERM: "this needs CAP_NET_ADMIN"}
 
 
-class BridgeDevice(Effect):
+class BridgeDevice(Effect[Link]):
     """The bridge exists, is up and keeps its MAC; the value is its ``Link``."""
 
-    __slots__ = ("expected", "found", "rtnl", "settings")
+    __slots__ = ("found", "settings")
     shared = True
+    repairable = True
 
-    def __init__(
-        self, attachment: "Attachment", rtnl: Rtnl, settings: "Settings", expected: "Result | None" = None
-    ) -> None:
-        """``expected`` is CHECK's prevResult."""
-        super().__init__(attachment)
-        self.rtnl = rtnl
+    def __init__(self, site: "Site", settings: "Settings") -> None:
+        super().__init__(site)
         self.settings = settings
-        self.expected = expected
         self.found: Link | None = None
 
     @property
     def index(self) -> int:
-        """The bridge's index, once it is made or compared."""
-        assert self.found is not None  # noqa: S101
-        return self.found.index
+        """The bridge's index once it is made or compared, 0 before."""
+        return self.found.index if self.found is not None else 0
 
     def make(self) -> Link:
         """Make it if it is missing, with a MAC of its own; a link of another kind is refused."""
-        said = self.settings
-        link = self.rtnl.link(said.bridge) or self._create()
+        settings = self.settings
+        link = self.site.rtnl.link(settings.bridge) or self._create()
         if link.kind != "bridge":
             raise Refused(
-                f'failed to create bridge "{said.bridge}": "{said.bridge}" already exists but is not a bridge',
+                f'failed to create bridge "{settings.bridge}": "{settings.bridge}" already exists but is not a bridge',
                 f"it is of type {link.kind or 'device'}; choose another name with key bridge",
             )
-        if said.vlan_filtering and not link.vlan_filtering:
+        if settings.vlan_filtering and not link.vlan_filtering:
             self._filter(link)
         # the MAC of a bridge that Go's plugin or a user made may follow its ports
-        floating = not sysfs.mac_was_set(link.name, link.index)
-        promisc = said.promisc and not link.flags & IFF_PROMISC
+        floating = not sysfs.mac_was_set(self.site.node.roots.sys, link.name, link.index)
+        promisc = settings.promisc and not link.flags & IFF_PROMISC
         if floating or promisc or not link.up:
             mac = link.mac if link.mac.strip("0:") else random_mac()
             attributes = [("IFLA_ADDRESS", mac)] if floating else []
             try:
-                self.rtnl.set_link(link.index, attributes, up=True, promisc=promisc)
+                self.site.rtnl.set_link(link.index, attributes, up=True, promisc=promisc)
             except KernelError as error:
                 what = (
                     f'could not set promiscuous mode on "{link.name}"' if promisc else f'failed to set "{link.name}" up'
@@ -72,30 +67,30 @@ class BridgeDevice(Effect):
         return link
 
     def _create(self) -> Link:
-        said = self.settings
-        data = [("IFLA_BR_VLAN_FILTERING", 1)] if said.vlan_filtering else []
+        settings = self.settings
+        data = [("IFLA_BR_VLAN_FILTERING", 1)] if settings.vlan_filtering else []
         info = [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": data})]
         attributes: list[tuple[str, Any]] = [
-            ("IFLA_IFNAME", said.bridge),
+            ("IFLA_IFNAME", settings.bridge),
             ("IFLA_ADDRESS", random_mac()),
             ("IFLA_LINKINFO", {"attrs": info}),
         ]
-        if said.mtu:
-            attributes.append(("IFLA_MTU", said.mtu))
+        if settings.mtu:
+            attributes.append(("IFLA_MTU", settings.mtu))
         try:
-            self.rtnl.add_link(attributes)
+            self.site.rtnl.add_link(attributes)
         except KernelError as error:
-            if error.errno == EOPNOTSUPP and said.vlan_filtering:
-                raise Refused(f'failed to create bridge "{said.bridge}": {_NO_VLANS}') from None
+            if error.errno == EOPNOTSUPP and settings.vlan_filtering:
+                raise Refused(f'failed to create bridge "{settings.bridge}": {_NO_VLANS}') from None
             if error.errno != EEXIST:  # another ADD was faster
                 remedy = _REFUSALS.get(error.errno, "")
-                raise Refused(f'failed to create bridge "{said.bridge}": {error}', remedy) from None
-        sysctl.attempt(f"net/ipv6/conf/{said.bridge}/accept_ra", "0")
+                raise Refused(f'failed to create bridge "{settings.bridge}": {error}', remedy) from None
+        self.site.sysctls.attempt(f"net/ipv6/conf/{settings.bridge}/accept_ra", "0")
         # its link-local address is usable at once: the node asks for the containers' MACs from it
-        sysctl.attempt(f"net/ipv6/conf/{said.bridge}/accept_dad", "0")
-        link = self.rtnl.link(said.bridge)
+        self.site.sysctls.attempt(f"net/ipv6/conf/{settings.bridge}/accept_dad", "0")
+        link = self.site.rtnl.link(settings.bridge)
         if link is None:
-            raise CNIError(f'could not lookup "{said.bridge}" after creating it', "did something remove it?")
+            raise CNIError(f'could not lookup "{settings.bridge}" after creating it', "did something remove it?")
         return link
 
     def _filter(self, link: Link) -> None:
@@ -103,41 +98,40 @@ class BridgeDevice(Effect):
         data = {"attrs": [("IFLA_BR_VLAN_FILTERING", 1)]}
         info = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", data)]}
         try:
-            self.rtnl.set_link(link.index, [("IFLA_LINKINFO", info)])
+            self.site.rtnl.set_link(link.index, [("IFLA_LINKINFO", info)])
         except KernelError as error:
             text = _NO_VLANS if error.errno == EOPNOTSUPP else str(error)
             raise InvalidConfig(f'cannot filter VLANs on "{link.name}": {text}', "drop vlan and vlanTrunk") from None
         link.vlan_filtering = True
 
-    def compare(self) -> Link:
+    def compare(self, differ: "Differ") -> Link:
         """It is a bridge, up, filters VLANs and is promiscuous where that is wanted, and has prevResult's MAC."""
-        said = self.settings
-        link = self.rtnl.link(said.bridge)
+        settings, name = self.settings, self.settings.bridge
+        link = self.site.rtnl.link(name)
         if link is None:
-            raise CheckFailed(f"Bridge interface {said.bridge} is missing")
+            raise CheckFailed(f"Bridge interface {name} is missing")
         if link.kind != "bridge":
-            raise CheckFailed(f"Interface {said.bridge} is not a bridge")
+            raise CheckFailed(f"Interface {name} is not a bridge")
         if not link.up:
-            raise CheckFailed(f"Bridge interface {said.bridge} is down")
-        if said.promisc and not link.promiscuity:
-            raise CheckFailed(
-                f"Bridge interface {said.bridge} configured Promisc Mode true doesn't match current state: false"
-            )
-        if said.vlan_filtering and not link.vlan_filtering:
-            raise CheckFailed(f"Bridge interface {said.bridge} does not filter VLANs")
-        for interface in self.expected.interfaces if self.expected is not None else ():
-            if interface.name == said.bridge and not interface.sandbox and interface.mac not in ("", link.mac):
-                raise CheckFailed(
-                    f"Bridge interface {said.bridge} Mac doesn't match: {interface.mac}", f"it is {link.mac}"
-                )
+            differ(CheckFailed(f"Bridge interface {name} is down"))
+        if settings.promisc and not link.promiscuity:
+            text = "configured Promisc Mode true doesn't match current state: false"
+            differ(CheckFailed(f"Bridge interface {name} {text}"))
+        if settings.vlan_filtering and not link.vlan_filtering:
+            differ(CheckFailed(f"Bridge interface {name} does not filter VLANs"))
+        previous = self.site.previous
+        for interface in previous.interfaces if previous is not None else ():
+            if interface.name == name and not interface.sandbox and interface.mac not in ("", link.mac):
+                fault = f"Bridge interface {name} Mac doesn't match: {interface.mac}"
+                differ(CheckFailed(fault, f"it is {link.mac}"))
         self.found = link
         return link
 
     def describe(self) -> str:
-        """As ``ip`` would be told."""
-        said = self.settings
-        mtu = f" mtu {said.mtu}" if said.mtu else ""
-        filtering = " vlan_filtering 1" if said.vlan_filtering else ""
-        promisc = " promisc on" if said.promisc else ""
-        made = f"ip link add {said.bridge} address RANDOM{mtu} type bridge{filtering}"
-        return f"{made}\nip link set {said.bridge} up{promisc}"
+        """The ``ip`` commands for it."""
+        settings = self.settings
+        mtu = f" mtu {settings.mtu}" if settings.mtu else ""
+        filtering = " vlan_filtering 1" if settings.vlan_filtering else ""
+        promisc = " promisc on" if settings.promisc else ""
+        made = f"ip link add {settings.bridge} address RANDOM{mtu} type bridge{filtering}"
+        return f"{made}\nip link set {settings.bridge} up{promisc}"

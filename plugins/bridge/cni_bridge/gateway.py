@@ -4,9 +4,8 @@ from errno import EEXIST
 
 from cni.address import ANY, Address, Prefix
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import IFA_F_NODAD, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl, random_mac
+from cni.kernel.rtnl import IFA_F_NODAD, VLAN_PVID, VLAN_UNTAGGED, Link, random_mac
 from cni.names import sha512
 from cni.plan import Effect
 from cni.podlink import refusal
@@ -16,11 +15,11 @@ from cni_bridge.settings import MTU_MIN_IPV6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-    from cni.names import Attachment
-    from cni_bridge.device import BridgeDevice
+    from cni.plan import Differ
+    from cni.site import Site
     from cni_bridge.settings import Settings
 
 _MAIN = (None, 0, 254)
@@ -75,38 +74,38 @@ def _link_local(address: Address) -> bool:
     return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
 
 
-class GatewayAddresses(Effect):
+class GatewayAddresses(Effect[None]):
     """The gateways' addresses on the bridge (or its VLAN leg). They stand for the node, so nothing removes them."""
 
-    __slots__ = ("device", "prefixes", "rtnl", "settings")
+    __slots__ = ("prefixes", "settings")
     shared = True
+    repairable = True
 
-    def __init__(
-        self, attachment: "Attachment", rtnl: Rtnl, settings: "Settings", prefixes: "Sequence[Prefix]" = ()
-    ) -> None:
-        super().__init__(attachment)
-        self.rtnl = rtnl
+    def __init__(self, site: "Site", settings: "Settings", prefixes: "Sequence[Prefix]") -> None:
+        super().__init__(site)
         self.settings = settings
         self.prefixes = prefixes
-        self.device = settings.gateway_device
 
-    def _there(self, prefix: Prefix, link: Link) -> list[Prefix]:
-        found = self.rtnl.addresses(link.index, prefix.address.family)
+    def _existing(self, prefix: Prefix, link: Link) -> list[Prefix]:
+        found = self.site.rtnl.addresses(link.index, prefix.address.family)
         return [address.prefix for address in found]
 
     def make(self) -> None:
         """Add what is missing; a conflicting address is replaced with ``forceAddress`` and an error without."""
-        link = self.rtnl.link(self.device)
+        link = self.site.rtnl.link(self.settings.gateway_device)
         if link is None:
-            raise CNIError(f'failed to set bridge addr: could not lookup "{self.device}"', "did something remove it?")
+            raise CNIError(
+                f'failed to set bridge addr: could not lookup "{self.settings.gateway_device}"',
+                "did something remove it?",
+            )
         for prefix in self.prefixes:
             self._add(link, prefix)
 
     def _add(self, link: Link, prefix: Prefix) -> None:
-        there = self._there(prefix, link)
-        if prefix in there:
+        existing = self._existing(prefix, link)
+        if prefix in existing:
             return
-        for other in there:
+        for other in existing:
             if other in self.prefixes or not _conflicts(other, prefix):
                 continue
             if not self.settings.force_address:
@@ -114,9 +113,9 @@ class GatewayAddresses(Effect):
                     f'failed to set bridge addr: "{link.name}" already has an IP address different from {prefix}',
                     f"it has {other}; set forceAddress to replace it, or use another bridge",
                 )
-            self.rtnl.delete_address(link.index, other)
+            self.site.rtnl.delete_address(link.index, other)
         try:
-            self.rtnl.add_address(link.index, prefix, IFA_F_NODAD if prefix.version == 6 else 0)
+            self.site.rtnl.add_address(link.index, prefix, IFA_F_NODAD if prefix.version == 6 else 0)
         except KernelError as error:
             if error.errno == EEXIST:  # another ADD was faster
                 return
@@ -124,41 +123,33 @@ class GatewayAddresses(Effect):
             reason = f"its MTU is {link.mtu}, and IPv6 needs {MTU_MIN_IPV6}: a port has a smaller one" if small else ""
             raise CNIError(f'could not add IP address {prefix} to "{link.name}": {error}', reason) from None
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """Each gateway's address is there."""
-        link = self.rtnl.link(self.device)
+        link = self.site.rtnl.link(self.settings.gateway_device)
         for prefix in self.prefixes:
-            if link is None or prefix not in self._there(prefix, link):
-                raise CheckFailed(f"gateway address {prefix} is not on {self.device}")
+            if link is None or prefix not in self._existing(prefix, link):
+                differ(CheckFailed(f"gateway address {prefix} is not on {self.settings.gateway_device}"))
 
     def describe(self) -> str:
-        """As ``ip`` would be told."""
+        """The ``ip`` commands for it."""
         return "\n".join(
-            f"ip addr add {prefix} dev {self.device}{' nodad' if prefix.version == 6 else ''}"
+            f"ip addr add {prefix} dev {self.settings.gateway_device}{' nodad' if prefix.version == 6 else ''}"
             for prefix in self.prefixes
         )
 
 
-class Forwarding(Effect):
+class Forwarding(Effect[None]):
     """The node forwards the families that have a gateway, on our link too. Shared, so nothing turns it off."""
 
-    __slots__ = ("device", "rtnl", "say", "versions")
+    __slots__ = ("device", "versions")
     shared = True
+    repairable = True
 
-    def __init__(
-        self,
-        attachment: "Attachment",
-        rtnl: Rtnl,
-        device: str,
-        versions: "Sequence[int]",
-        say: "Callable[[str], None]",
-    ) -> None:
+    def __init__(self, site: "Site", device: str, versions: "Sequence[int]") -> None:
         """``device`` is the link that the gateways are on: its own switch may be off where the node's is on."""
-        super().__init__(attachment)
-        self.rtnl = rtnl
+        super().__init__(site)
         self.device = device
         self.versions = versions
-        self.say = say
 
     def _switches(self, version: int) -> tuple[str, str]:
         return _FORWARDING[version], f"net/ipv{version}/conf/{self.device}/forwarding"
@@ -179,60 +170,61 @@ class Forwarding(Effect):
 
     def _switch_on(self, version: int, switch: str, remedy: str) -> None:
         try:
-            if sysctl.read(switch) == "1":
+            if self.site.sysctls.read(switch) == "1":
                 return
             if version == 6:
                 from cni_bridge import advertisements
 
-                advertisements.keep(self.rtnl, self.say)
-            sysctl.write(switch, "1")
+                advertisements.keep(self.site)
+            self.site.sysctls.write(switch, "1")
         except OSError as error:
             raise CNIError(f"failed to enable forwarding: {error}", remedy) from None
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """Those on which forwarding depends read 1: the node's, and our link's own for IPv4."""
         for version in self.versions:
             node, own = self._switches(version)
             for switch in (node, own) if version == 4 else (node,):
-                if sysctl.read(switch) != "1":
-                    raise CheckFailed(f"forwarding of IPv{version} is off", f"{switch} is not 1")
+                if self.site.sysctls.read(switch) != "1":
+                    differ(CheckFailed(f"forwarding of IPv{version} is off", f"{switch} is not 1"))
 
     def describe(self) -> str:
-        """As ``sysctl`` would be told."""
+        """The ``sysctl`` commands for it."""
         return "\n".join(f"sysctl {switch}=1" for version in self.versions for switch in self._switches(version))
 
 
-class VlanLeg(Effect):
+class VlanLeg(Effect[Link]):
     """The node's leg in a VLAN of the bridge: a pair ``BRIDGE.VLAN`` and a port. It stands for the node."""
 
-    __slots__ = ("bridge", "rtnl", "settings")
+    __slots__ = ("bridge", "settings")
     shared = True
+    repairable = True
 
-    def __init__(self, attachment: "Attachment", rtnl: Rtnl, settings: "Settings", bridge: "BridgeDevice") -> None:
-        super().__init__(attachment)
-        self.rtnl = rtnl
+    def __init__(self, site: "Site", settings: "Settings", bridge: Link) -> None:
+        super().__init__(site)
         self.settings = settings
         self.bridge = bridge
 
     @property
     def port(self) -> str:
         """The port's name, derived from the bridge's and the VLAN; never one that an attachment's link has."""
-        said = self.settings
-        return "vleg" + sha512("vlan", said.bridge, str(said.vlan)).hex()[:11]
+        settings = self.settings
+        return "vleg" + sha512("vlan", settings.bridge, str(settings.vlan)).hex()[:11]
 
     def make(self) -> Link:
         """Make the pair if it is missing, finish one of ours; another link of that name is used as it is."""
         name = self.settings.gateway_device
-        leg = self.rtnl.link(name)
+        leg = self.site.rtnl.link(name)
         made = leg is None
         if made:
             self._create(name)
-            leg = self.rtnl.link(name)
-        port = self.rtnl.link(self.port)
-        if leg is not None and port is not None and (port.peer, leg.peer) == (leg.index, port.index):
-            self._finish(port, leg)
-        elif leg is None or made:
+            leg = self.site.rtnl.link(name)
+        port = self.site.rtnl.link(self.port)
+        whole = leg is not None and port is not None and (port.peer, leg.peer) == (leg.index, port.index)
+        if leg is None or (made and not whole):
             raise CNIError(f'failed to create vlan interface "{name}": {self.port} or {name} is missing or another\'s')
+        if whole and port is not None:
+            self._finish(port, leg)
         return leg
 
     def _create(self, name: str) -> None:
@@ -250,7 +242,7 @@ class VlanLeg(Effect):
             ("IFLA_LINKINFO", info),
         ]
         try:
-            self.rtnl.add_link(attributes)
+            self.site.rtnl.add_link(attributes)
         except KernelError as error:
             if error.errno != EEXIST:  # another ADD was faster
                 raise CNIError(f'failed to create vlan interface "{name}": {error}', refusal(error)) from None
@@ -259,41 +251,42 @@ class VlanLeg(Effect):
         """What a whole pair has. Done each time: whoever made the pair may have died before."""
         if port.master != self.bridge.index:  # the bridge is a new one
             self._set(port, leg, [("IFLA_MASTER", self.bridge.index)])
-        set_vlans(self.rtnl, port, self.settings, {self.settings.vlan: VLAN_PVID | VLAN_UNTAGGED})
+        set_vlans(self.site.rtnl, port, self.settings, {self.settings.vlan: VLAN_PVID | VLAN_UNTAGGED})
         for link in (port, leg):
-            sysctl.attempt(f"net/ipv6/conf/{link.name}/accept_ra", "0")
+            self.site.sysctls.attempt(f"net/ipv6/conf/{link.name}/accept_ra", "0")
         # its own address is usable at once: the node asks for its neighbours from it
-        sysctl.attempt(f"net/ipv6/conf/{leg.name}/accept_dad", "0")
+        self.site.sysctls.attempt(f"net/ipv6/conf/{leg.name}/accept_dad", "0")
         for link in (port, leg):
             self._set(link, leg, up=True)
 
     def _set(self, link: Link, leg: Link, attributes: "Sequence[tuple[str, Any]]" = (), up: bool | None = None) -> None:
         try:
-            self.rtnl.set_link(link.index, attributes, up=up)
+            self.site.rtnl.set_link(link.index, attributes, up=up)
         except KernelError as error:
             raise CNIError(f'failed to create vlan interface "{leg.name}": {error}', refusal(error)) from None
 
     def _mtu(self) -> "list[tuple[str, Any]]":
-        found = self.bridge.found
-        return [("IFLA_MTU", found.mtu)] if found is not None and found.mtu else []
+        return [("IFLA_MTU", self.bridge.mtu)] if self.bridge.mtu else []
 
-    def compare(self) -> Link:
+    def compare(self, differ: "Differ") -> Link:
         """Both ends are there, up, and the port is in the VLAN."""
-        leg = self.rtnl.link(self.settings.gateway_device)
-        if leg is None or not leg.up:
-            raise CheckFailed(f"{self.settings.gateway_device} is {'missing' if leg is None else 'down'}")
-        port = self.rtnl.link(index=leg.peer) if leg.peer else None
+        leg = self.site.rtnl.link(self.settings.gateway_device)
+        if leg is None:
+            raise CheckFailed(f"{self.settings.gateway_device} is missing")
+        if not leg.up:
+            differ(CheckFailed(f"{self.settings.gateway_device} is down"))
+        port = self.site.rtnl.link(index=leg.peer) if leg.peer else None
         if port is not None and port.master == self.bridge.index:
             if not port.up:
-                raise CheckFailed(f"port {port.name} of {leg.name} is down")
-            if self.settings.vlan not in self.rtnl.vlans(port.index):
-                raise CheckFailed(f"vlan {self.settings.vlan} is not on port {port.name}")
+                differ(CheckFailed(f"port {port.name} of {leg.name} is down"))
+            if self.settings.vlan not in self.site.rtnl.vlans(port.index):
+                differ(CheckFailed(f"vlan {self.settings.vlan} is not on port {port.name}"))
         return leg
 
     def describe(self) -> str:
-        """As ``ip`` and ``bridge`` would be told."""
-        said = self.settings
+        """The ``ip`` and ``bridge`` commands for it."""
+        settings = self.settings
         return (
-            f"ip link add {self.port} master {said.bridge} type veth peer {said.gateway_device}\n"
-            f"bridge vlan add dev {self.port} vid {said.vlan} pvid untagged"
+            f"ip link add {self.port} master {settings.bridge} type veth peer {settings.gateway_device}\n"
+            f"bridge vlan add dev {self.port} vid {settings.vlan} pvid untagged"
         )

@@ -2,4 +2,4 @@
 
 from cni.skel import Plugin
 
-PLUGIN = Plugin("bridge", "cni_bridge.verbs")
+PLUGIN = Plugin("bridge", "cni_bridge")

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from cni.kernel.namespace import Namespace
-    from cni.names import Attachment
+    from cni.plan import Differ
     from cni.podlink import Pair
     from cni.result import IPConfig
+    from cni.site import Site
     from cni_bridge.settings import Settings
 
 # Seconds that a port may take to come up.
@@ -30,79 +30,75 @@ def wanted_vlans(settings: "Settings") -> dict[int, int]:
     return wanted
 
 
-class PortSettings(Effect):
+class PortSettings(Effect[None]):
     """Hairpin and isolation of the port. They go with the link."""
 
-    __slots__ = ("port", "rtnl", "settings")
+    __slots__ = ("port", "settings")
+    repairable = True
 
-    def __init__(self, attachment: "Attachment", rtnl: Rtnl, port: Link | None, settings: "Settings") -> None:
-        """``port`` is None on DEL and GC."""
-        super().__init__(attachment)
-        self.rtnl = rtnl
+    def __init__(self, site: "Site", port: Link, settings: "Settings") -> None:
+        super().__init__(site)
         self.port = port
         self.settings = settings
 
     def make(self) -> None:
         """A new port has neither, so most ADDs have nothing to say."""
-        said = self.settings
-        if self.port is None or not (said.hairpin or said.isolated):
+        settings = self.settings
+        if not (settings.hairpin or settings.isolated):
             return
-        data: list[tuple[str, Any]] = [("IFLA_BRPORT_MODE", int(said.hairpin))]
-        if said.isolated:
+        data: list[tuple[str, Any]] = [("IFLA_BRPORT_MODE", int(settings.hairpin))]
+        if settings.isolated:
             data.append(("IFLA_BRPORT_ISOLATED", 1))
         info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": data})]}
         try:
-            self.rtnl.set_link(self.port.index, [("IFLA_LINKINFO", info)])
+            self.site.rtnl.set_link(self.port.index, [("IFLA_LINKINFO", info)])
         except KernelError as error:
-            what = "set isolated on" if said.isolated else "setup hairpin mode"
+            what = "set isolated on" if settings.isolated else "setup hairpin mode"
             raise CNIError(f"failed to {what} for {self.port.name}: {error}") from None
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """Both are as configured."""
-        assert self.port is not None  # noqa: S101
         for name, wanted, found in (
             ("hairpinMode", self.settings.hairpin, self.port.hairpin),
             ("portIsolation", self.settings.isolated, self.port.isolated),
         ):
             if wanted != found:
-                raise CheckFailed(f"{name} of port {self.port.name} is {found}, configured is {wanted}".lower())
+                differ(CheckFailed(f"{name} of port {self.port.name} is {found}, configured is {wanted}".lower()))
 
     def describe(self) -> str:
-        """As ``bridge`` would be told."""
+        """The ``bridge`` command for it."""
         on = {True: "on", False: "off"}
-        said = self.settings
-        return f"bridge link set dev {self.attachment.link} hairpin {on[said.hairpin]} isolated {on[said.isolated]}"
+        settings = self.settings
+        return f"bridge link set dev {self.attachment.link} hairpin {on[settings.hairpin]} isolated {on[settings.isolated]}"
 
 
-class PortVlans(Effect):
+class PortVlans(Effect[None]):
     """The VLANs of the port. They go with the link."""
 
-    __slots__ = ("port", "rtnl", "settings")
+    __slots__ = ("port", "settings")
+    repairable = True
 
-    def __init__(self, attachment: "Attachment", rtnl: Rtnl, port: Link | None, settings: "Settings") -> None:
-        """``port`` is None on DEL and GC."""
-        super().__init__(attachment)
-        self.rtnl = rtnl
+    def __init__(self, site: "Site", port: Link, settings: "Settings") -> None:
+        super().__init__(site)
         self.port = port
         self.settings = settings
 
     def make(self) -> None:
         """The VLANs that the port got by itself go, unless they are to be kept; the configured ones come."""
-        if self.port is not None:
-            set_vlans(self.rtnl, self.port, self.settings, wanted_vlans(self.settings))
+        set_vlans(self.site.rtnl, self.port, self.settings, wanted_vlans(self.settings))
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """Each configured VLAN is on the port, with its flags."""
-        assert self.port is not None  # noqa: S101
-        found = self.rtnl.vlans(self.port.index)
+        found = self.site.rtnl.vlans(self.port.index)
         for vid, flags in wanted_vlans(self.settings).items():
             if vid not in found:
-                raise CheckFailed(f"vlan {vid} is not on port {self.port.name}")
-            if found[vid] & (VLAN_PVID | VLAN_UNTAGGED) != flags:
-                raise CheckFailed(f"vlan {vid} on port {self.port.name} is not {'untagged' if flags else 'tagged'}")
+                differ(CheckFailed(f"vlan {vid} is not on port {self.port.name}"))
+            elif found[vid] & (VLAN_PVID | VLAN_UNTAGGED) != flags:
+                kind = "untagged" if flags else "tagged"
+                differ(CheckFailed(f"vlan {vid} on port {self.port.name} is not {kind}"))
 
     def describe(self) -> str:
-        """As ``bridge`` would be told."""
+        """The ``bridge`` command for it."""
         port = self.attachment.link
         native = {0: "", VLAN_PVID | VLAN_UNTAGGED: " pvid untagged"}
         return "\n".join(
@@ -126,49 +122,45 @@ def set_vlans(rtnl: Rtnl, port: Link, settings: "Settings", wanted: dict[int, in
         raise CNIError(f"{step}: {error}") from None
 
 
-class PortUp(Effect):
+class PortUp(Effect[None]):
     """The host end is set up; it goes down with the link."""
 
-    __slots__ = ("port", "rtnl")
+    __slots__ = ("port",)
+    repairable = True
 
-    def __init__(self, attachment: "Attachment", rtnl: Rtnl, port: Link | None) -> None:
-        """``port`` is None on DEL and GC."""
-        super().__init__(attachment)
-        self.rtnl = rtnl
+    def __init__(self, site: "Site", port: Link) -> None:
+        super().__init__(site)
         self.port = port
 
     def make(self) -> None:
         """Set it up."""
-        if self.port is None:
-            return
         try:
-            self.rtnl.set_link(self.port.index, up=True)
+            self.site.rtnl.set_link(self.port.index, up=True)
         except KernelError as error:
             raise CNIError(f'failed to set "{self.port.name}" UP: {error}') from None
 
+    def compare(self, differ: "Differ") -> None:
+        """That it is set up has been compared with the pair."""
+
     def describe(self) -> str:
-        """As ``ip`` would be told."""
+        """The ``ip`` command for it."""
         return f"ip link set {self.attachment.link} up"
 
 
-class PortForwards(Effect):
+class PortForwards(Effect[bool]):
     """The port is up and forwards, both ends being up; the value is whether it forwards."""
 
-    __slots__ = ("port", "rtnl")
+    __slots__ = ("port",)
 
-    def __init__(self, attachment: "Attachment", rtnl: Rtnl, port: Link | None) -> None:
-        """``port`` is None on DEL and GC."""
-        super().__init__(attachment)
-        self.rtnl = rtnl
+    def __init__(self, site: "Site", port: Link) -> None:
+        super().__init__(site)
         self.port = port
 
     def make(self) -> bool:
         """Wait until it forwards: a frame sent earlier reaches nobody. One that STP holds back is up for Go too."""
-        if self.port is None:
-            return False
         state = ""
         for _ in attempts(_PORT_TIMEOUT, longest=0.05):
-            link = self.rtnl.link(index=self.port.index)
+            link = self.site.rtnl.link(index=self.port.index)
             if link is None:
                 raise CNIError(f"{self.port.name} vanished while it came up", "did something remove it?")
             if link.operstate == "up" and link.port_state == FORWARDING:
@@ -180,11 +172,11 @@ class PortForwards(Effect):
             return False
         raise CNIError(f"bridge port in error state: {state}", f"{self.port.name} does not come up")
 
-    def compare(self) -> bool:
+    def compare(self, differ: "Differ") -> bool:
         """The port is up."""
-        assert self.port is not None  # noqa: S101
         if self.port.operstate != "up":
-            raise CheckFailed(f"bridge port in error state: {self.port.operstate}", f"{self.port.name} is not up")
+            fault = f"bridge port in error state: {self.port.operstate}"
+            differ(CheckFailed(fault, f"{self.port.name} is not up"))
         return True
 
     def describe(self) -> str:
@@ -192,40 +184,33 @@ class PortForwards(Effect):
         return f"wait until {self.attachment.link} forwards"
 
 
-class Announced(Effect):
+class Announced(Effect[None]):
     """The neighbours learn where the addresses are now."""
 
-    __slots__ = ("container", "forwards", "ips", "namespace", "port", "rtnl")
+    __slots__ = ("forwards", "ips", "pair")
 
-    def __init__(
-        self,
-        attachment: "Attachment",
-        rtnl: Rtnl,
-        namespace: "Namespace | None",
-        pair: "Pair",
-        ips: "Sequence[IPConfig]",
-        forwards: bool,
-    ) -> None:
+    def __init__(self, site: "Site", pair: "Pair", ips: "Sequence[IPConfig]", forwards: bool) -> None:
         """``forwards`` is the value of ``PortForwards``."""
-        super().__init__(attachment)
-        self.rtnl = rtnl
-        self.namespace = namespace
-        self.port = pair.host
-        self.container = pair.container
+        super().__init__(site)
+        self.pair = pair
         self.ips = ips
         self.forwards = forwards
 
     def make(self) -> None:
         """Only through a port that forwards; one that did not before IPAM was asked may do so now."""
-        if self.namespace is None or not self.ips:
+        if not self.ips:
             return
         if not self.forwards:
-            link = self.rtnl.link(index=self.port.index)
+            link = self.site.rtnl.link(index=self.pair.host.index)
             if link is None or link.port_state != FORWARDING:
                 return
         from cni.kernel.announce import announce
 
-        announce(self.namespace, self.container, [ip.address.address for ip in self.ips])
+        addresses = [ip.address.address for ip in self.ips]
+        announce(self.site.container, self.pair.container, addresses, self.site.sysctls)
+
+    def compare(self, differ: "Differ") -> None:
+        """An announcement leaves nothing on the node."""
 
     def describe(self) -> str:
         """What is announced."""

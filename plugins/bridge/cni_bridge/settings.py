@@ -3,7 +3,7 @@
 from cni import args
 from cni.address import Address, parse_mac
 from cni.config import Key, Table, boolean, chosen, integer, listing, one_of, string, within
-from cni.errors import InvalidConfig
+from cni.errors import CNIError, InvalidConfig, NotAvailable
 from cni.ipam import type_of
 from cni.names import RESERVED, check_made, interface_fault
 from cni.result import DNS, no_addresses
@@ -151,6 +151,13 @@ class Settings:
                 f"mtu is {self.mtu}, and must be from {MTU_MIN_IPV6} to {_MTU_MAX} with IPv6", 'change key "mtu"'
             )
 
+    def settle(self) -> None:
+        """Choose the backends that the configuration leaves to the node; raises ``CNIError`` if the kernel lacks parts."""
+        if self.masquerade or self.mac_spoof_check:
+            from cni_bridge import capable
+
+            capable.settle(self)
+
     @property
     def gateway_device(self) -> str:
         """The link that gateways' addresses are on: the bridge, or the node's leg in the VLAN."""
@@ -232,3 +239,25 @@ def _checked(text: str) -> str:
     if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
         raise InvalidConfig(f"address {text}: a multicast or zero MAC cannot be an interface's", "clear its lowest bit")
     return mac
+
+
+def ready(call: "Call", settings: Settings) -> None:
+    """STATUS: the node's kernel has what is wanted, the bridge's name is free or a bridge's, and the delegate is ready."""
+    try:
+        settings.settle()
+    except CNIError as error:
+        raise NotAvailable(error.msg, error.details) from None
+    link = call.site.rtnl.link(settings.bridge)
+    if link is not None and link.kind != "bridge":
+        raise NotAvailable(
+            f'"{settings.bridge}" already exists but is not a bridge', "choose another name with key bridge"
+        )
+    if settings.masquerade and settings.masquerade_backend == "nftables":
+        from cni.kernel import legacy
+
+        for name in legacy.unmarkable():
+            call.say(f"bridge: {legacy.complaint(name)}")
+    if settings.ipam:
+        from cni import delegate
+
+        delegate.ready(call, settings.ipam)

@@ -2,7 +2,7 @@
 
 from cni import delegate
 from cni.errors import CNIError, Refused
-from cni.plan import Effect
+from cni.plan import Effect, Kind
 from cni.result import parse_delegated
 from cni.versions import FAMILIES
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from cni.names import Attachment
+    from cni.attachment import Attachment
+    from cni.plan import Differ, Found
     from cni.result import Result
     from cni.skel import Call
     from cni_chain.settings import Entry
@@ -26,18 +27,24 @@ class Latest:
         self.document = document
         self.result: Result | None = None
 
+    def answer(self) -> "Result":
+        """The last member's result; of CHECK none is used."""
+        from cni.result import Result
+
+        return Result() if self.result is None else self.result
+
 
 # How libcni words the verb in the error of a plugin of a conflist.
 _WORDS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "GC": "gc", "STATUS": "status"}
 
 
-class Member(Effect):
+class Member(Effect[None], Kind):
     """A plugin that has done its part for the attachment."""
 
     __slots__ = ("call", "entry", "latest")
 
     def __init__(self, call: "Call", entry: "Entry", latest: Latest) -> None:
-        super().__init__(call.attachment)
+        super().__init__(call.site)
         self.call = call
         self.entry = entry
         self.latest = latest
@@ -67,15 +74,18 @@ class Member(Effect):
         self.latest.document = {"cniVersion": version} if empty else result.document(version)
         self.latest.result = result
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """CHECK."""
-        self.run("CHECK")
+        try:
+            self.run("CHECK")
+        except CNIError as error:
+            differ(error)
 
     def remove(self) -> None:
         """DEL."""
         self.run("DEL")
 
-    def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:  # noqa: ARG002
+    def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":  # noqa: ARG002
         """GC; the member is sent the list that the chain was sent."""
         self.attempt("GC")
         return []
@@ -95,7 +105,34 @@ class Member(Effect):
 
 
 class Standing(Member):
-    """A member of an attachment that was there before this ADD: what it has is taken away by DEL alone."""
+    """A member of an attachment that existed before this ADD: only DEL removes what it has, so an error says so."""
 
     __slots__ = ()
     shared = True
+
+    def make(self) -> None:
+        """ADD; the member judges a second one, as in a conflist."""
+        try:
+            super().make()
+        except CNIError as error:
+            kept = f"{self.attachment} was attached before, and is left as it was; DEL removes it"
+            error.details = f"{error.details}; {kept}" if error.details else kept
+            raise
+
+
+class Unreadable(Kind):
+    """A member whose configuration cannot be read: nobody removes what it made, and DEL and GC report that."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, call: "Call", error: CNIError) -> None:
+        super().__init__(call.site)
+        self.error = error
+
+    def remove(self) -> None:
+        """Raise the error."""
+        raise self.error
+
+    def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":  # noqa: ARG002
+        """Raise the error."""
+        raise self.error

@@ -11,27 +11,30 @@ Both are safeguards: where /run cannot be written, everything works without them
 
 import os
 
-from cni.names import Attachment, sha512
-from cni.plan import Effect, Remains
+from cni.attachment import Attachment
+from cni.names import sha512
+from cni.plan import Effect, Found, Kind, Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ROOT = "/run/cni/pycni/chain"
-WHOLE = "/run/cni/pycni/chain-whole"
+    from cni.plan import Differ
 
 
-class UnderWay(Effect):
+class UnderWay(Effect[None], Kind):
     """An ADD of this attachment is under way, or ended without taking back all that it had made."""
 
-    __slots__ = ("root",)
+    __slots__ = ()
+    noun = "note of an unfinished ADD"
     # as long as a member's DEL fails the attachment is neither whole nor gone
     marker = True
+    folder = "chain"
 
-    def __init__(self, attachment: Attachment, root: str = "") -> None:
-        super().__init__(attachment)
-        self.root = root or ROOT
+    @property
+    def root(self) -> str:
+        """The folder of the notes."""
+        return f"{self.site.node.roots.run}/{self.folder}"
 
     @property
     def path(self) -> str:
@@ -49,8 +52,8 @@ class UnderWay(Effect):
         except OSError:
             pass
 
-    def present(self, network: str) -> "Iterable[str]":
-        """The files of a network's attachments, which their contents tell."""
+    def present(self, network: str) -> "Iterable[Found]":
+        """The files of a network's attachments, which their contents name."""
         try:
             names = os.listdir(self.root)
         except OSError:
@@ -58,14 +61,15 @@ class UnderWay(Effect):
         for name in names:
             try:
                 with open(f"{self.root}/{name}", "rb") as file:
-                    owner = file.read(4096)
+                    owner = file.read(4096).partition(b"\0")[0].decode("utf-8", "surrogateescape")
             except OSError:
                 continue
-            if owner.startswith(network.encode() + b"/"):
-                yield name
+            if not network or owner.startswith(f"{network}/"):
+                yield Found(name, owner)
 
     def make(self) -> None:
         """Raises ``Remains`` when there was an ADD of this attachment that did not end."""
+        Whole(self.site).remove()
         try:
             os.makedirs(self.root, 0o700, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -81,6 +85,9 @@ class UnderWay(Effect):
         finally:
             os.close(fd)
 
+    def compare(self, differ: "Differ") -> None:
+        """A note is a safeguard that may be lost, so nothing is compared."""
+
     def describe(self) -> str:
         """What it is."""
         return "an ADD is under way"
@@ -89,19 +96,22 @@ class UnderWay(Effect):
 class Whole(UnderWay):
     """All members have done their part for this attachment, in a namespace that the note names."""
 
-    __slots__ = ("netns",)
+    __slots__ = ()
+    noun = "note of a whole attachment"
     marker = False
-
-    def __init__(self, attachment: Attachment, netns: str = "", root: str = "") -> None:
-        super().__init__(attachment, root or WHOLE)
-        self.netns = netns
+    folder = "chain-whole"
 
     def make(self) -> None:
-        """Write the note, also over one of a namespace that is gone; none for a namespace that cannot be seen."""
-        seen = _seen(self.netns)
-        if not seen:
-            return
-        text = f"{self.attachment}\0{seen}\0{self.netns}".encode("utf-8", "surrogateescape")
+        """Write the note, also over one of a namespace that is gone, and end ``UnderWay``.
+
+        There is none for a namespace that cannot be seen.
+        """
+        seen = _seen(self.site.netns)
+        if seen:
+            self._write(f"{self.attachment}\0{seen}\0{self.site.netns}".encode("utf-8", "surrogateescape"))
+        UnderWay(self.site).remove()
+
+    def _write(self, text: bytes) -> None:
         try:
             os.makedirs(self.root, 0o700, exist_ok=True)
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

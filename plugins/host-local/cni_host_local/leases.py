@@ -3,36 +3,36 @@
 from cni.address import Address
 from cni.errors import ADDRESS_TAKEN, ADDRESSES_EXHAUSTED, CheckFailed, CNIError, Refused
 from cni.names import is_identifier
-from cni.plan import Effect
+from cni.plan import Effect, Found, Kind
 from cni_host_local.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cni.names import Attachment
+    from cni.attachment import Attachment
+    from cni.plan import Differ
+    from cni.site import Site
     from cni_host_local.ranges import Range, RangeSet
 
 
-class Leases(Effect):
-    """One address of each set; the value is the list of (range, address). On DEL and GC there are no sets."""
+class Leases(Effect["list[tuple[Range, Address]]"], Kind):
+    """One address of each set; the value is the list of (range, address). DEL and GC give no sets."""
 
-    __slots__ = ("expected", "requested", "sets", "store")
+    __slots__ = ("requested", "sets", "store")
+    noun = "lease"
 
     def __init__(
         self,
-        attachment: "Attachment",
+        site: "Site",
         data_dir: str,
         sets: "list[RangeSet] | None" = None,
         requested: "list[Address] | None" = None,
-        expected: "Iterable[Address]" = (),
     ) -> None:
-        """``expected`` are the addresses that CHECK's prevResult gives the attachment."""
-        super().__init__(attachment)
-        self.store = Store(data_dir, attachment.network)
+        super().__init__(site)
+        self.store = Store(data_dir, site.attachment.network)
         self.sets = sets or []
         self.requested = requested or []
-        self.expected = [address for address in expected if any(one.holding(address) for one in self.sets)]
 
     def identify(self, attachment: "Attachment") -> str:
         """A lease's content."""
@@ -105,22 +105,32 @@ class Leases(Effect):
             )
         return member, wanted
 
-    def compare(self) -> None:
-        """Some lease of the attachment is there, and that of each expected address of the ranges."""
-        who = self.attachment
+    def compare(self, differ: "Differ") -> "list[tuple[Range, Address]]":
+        """Some lease of the attachment exists, and one of each address of the ranges that prevResult gives it."""
+        who, expected = self.attachment, self._expected()
         with self.store:
-            if not self.store.holds(who.container, who.ifname):
-                raise CheckFailed(
-                    f"host-local: Failed to find address added by container {who.container}",
-                    f"{who} has no lease in {self.store.folder}",
+            holds = self.store.holds(who.container, who.ifname)
+            held = self.store.leases(who.container, who.ifname) if expected else []
+        fault = f"host-local: Failed to find address added by container {who.container}"
+        lost = [str(address) for address in expected if address not in held]
+        if not holds:
+            differ(CheckFailed(fault, f"{who} has no lease in {self.store.folder}"))
+        elif lost:
+            differ(
+                CheckFailed(
+                    f"{fault}: {', '.join(lost)}",
+                    f"prevResult has it, and {who} has no lease of it in {self.store.folder}",
                 )
-            held = self.store.leases(who.container, who.ifname) if self.expected else []
-        lost = [str(address) for address in self.expected if address not in held]
-        if lost:
-            raise CheckFailed(
-                f"host-local: Failed to find address added by container {who.container}: {', '.join(lost)}",
-                f"prevResult has it, and {who} has no lease of it in {self.store.folder}",
             )
+        return []
+
+    def _expected(self) -> "list[Address]":
+        previous = self.site.previous
+        if previous is None:
+            return []
+        others = {place for place, each in enumerate(previous.interfaces) if each.name != self.attachment.ifname}
+        addresses = [ip.address.address for ip in previous.ips if ip.interface not in others]
+        return [address for address in addresses if any(one.holding(address) for one in self.sets)]
 
     def remove(self) -> None:
         """Release by id and interface, whatever the ranges say today."""
@@ -128,7 +138,7 @@ class Leases(Effect):
             with self.store:
                 self.store.release(self.attachment.container, self.attachment.ifname)
 
-    def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:  # noqa: ARG002
+    def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":  # noqa: ARG002
         """Release every lease whose attachment is not valid; one in the oldest format belongs to its container."""
         if not self.store.exists():
             return []
@@ -143,7 +153,7 @@ class Leases(Effect):
             )
             for content in dict.fromkeys(stale):
                 self.store.discard(content)
-                gone.append(content.decode("utf-8", "replace"))
+                gone.append(Found(content.decode("utf-8", "replace").replace("\r\n", "/")))
         return gone
 
     def describe(self) -> str:

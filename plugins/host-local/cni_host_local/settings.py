@@ -1,10 +1,12 @@
 """host-local's configuration: the table of its keys, and what is made of them (pure)."""
 
+import os
+
 from cni import args
 from cni.address import Address
 from cni.config import Key, Table, chosen, listing, string
-from cni.errors import InvalidConfig
-from cni.result import Route
+from cni.errors import CNIError, InvalidConfig, NotAvailable
+from cni.result import DNS, Route
 from cni_host_local.ranges import RANGE, RANGES, RangeSet, read_sets
 
 TYPE_CHECKING = False
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from cni.skel import Call
 
 DATA_DIR = "/var/lib/cni/networks"
+# Go reads resolv.conf by lines of less than this many bytes.
+_LINE_MAX = 1 << 16
+_RESOLV_CONF_MAX = 1 << 20
 
 
 def _path(key: str) -> "Callable[[str], str]":
@@ -118,3 +123,38 @@ def _address(text: str) -> Address:
     if slash and not (length.isascii() and length.isdigit() and len(length) <= 6 and int(length) <= bits):
         raise ValueError(f"invalid IP address {text}")
     return address
+
+
+def dns(path: str) -> DNS | None:
+    """What a resolv.conf says; None without a path. Raises ``CNIError``."""
+    if not path:
+        return None
+    from cni import regular
+    from cni_host_local import resolvconf
+
+    try:
+        data = regular.read(path, _RESOLV_CONF_MAX)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CNIError(f"open {path}: {reason.lower()}", "ipam.resolvConf must name a readable file") from None
+    if any(len(line) >= _LINE_MAX for line in data.split(b"\n")):
+        raise CNIError(f"{path} has a line of {_LINE_MAX} bytes or more", "shorten it, or change ipam.resolvConf")
+    return resolvconf.parse(data.decode("utf-8", "replace"))
+
+
+def ready(call: "Call", settings: Settings) -> None:
+    """STATUS: the store must be writable and ``resolvConf`` readable.
+
+    That addresses may run out is no fault of the node: a full range must not make kubelet evict what runs.
+    """
+    try:
+        dns(settings.resolv_conf)
+    except CNIError as error:
+        raise NotAvailable(error.msg, error.details) from None
+    folder = os.path.abspath(f"{data_dir(call)}/{call.network}")
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise NotAvailable(
+            f"{folder} is not a folder that can be written", "leases are files there; change ipam.dataDir or mend it"
+        )

@@ -2,4 +2,4 @@
 
 from cni.skel import Plugin
 
-PLUGIN = Plugin("loopback", "cni_loopback.verbs")
+PLUGIN = Plugin("loopback", "cni_loopback")

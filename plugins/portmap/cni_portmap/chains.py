@@ -18,7 +18,7 @@ from cni.names import raw_sha512
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni.names import Attachment
+    from cni.attachment import Attachment
     from cni_portmap.settings import Mapping, Settings, Target
 
 OWN, DNAT, SETMARK, MASQ = "CNI-DN-", "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CNI-HOSTPORT-MASQ"

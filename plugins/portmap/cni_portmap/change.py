@@ -19,9 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cni.attachment import Attachment
     from cni.kernel.records import Records
     from cni.kernel.rtnl import Rtnl
-    from cni.names import Attachment
     from cni_portmap.places import Key
 
 _MIXED = (

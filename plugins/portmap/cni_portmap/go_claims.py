@@ -7,11 +7,11 @@ backend, run.
 """
 
 from cni.address import Address
+from cni.attachment import Attachment
 from cni.errors import CheckFailed
 from cni.kernel import iptables
 from cni.kernel.compat import compared, loaded
 from cni.kernel.nftables import Nftables
-from cni.names import Attachment
 from cni_portmap import chains
 from cni_portmap.go_rules import Listed, Seen
 from cni_portmap.go_tables import TABLE, GoTables
@@ -21,10 +21,10 @@ from cni_portmap.settings import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
-    from cni.kernel.rtnl import Rtnl
+    from cni.site import Site
     from cni_portmap.owned import Entry
 
 _LEGACY = "iptables-legacy"
@@ -32,14 +32,7 @@ _LEGACY = "iptables-legacy"
 _ENTERED = ("hostip_hostports", "hostports")
 
 
-def held(
-    kernel: Nftables,
-    rtnl: "Rtnl",
-    attachment: "Attachment",
-    entries: "list[Entry]",
-    refuse: bool,
-    say: "Callable[[str], None]",
-) -> "list[Entry]":
+def held(site: "Site", entries: "list[Entry]", refuse: bool) -> "list[Entry]":
     """The entries whose port another container holds there that is not known to be dead; with ``refuse`` raises ``Refused``.
 
     What dead ones have of these ports is removed.
@@ -49,23 +42,23 @@ def held(
     dead: dict[tuple[str, str, str], tuple[Claim, Entry, str]] = {}
     for version in iptables.FAMILIES:
         mine = [entry for entry in entries if entry.version == version]
-        for claim in _claims(kernel, version, mine):
+        for claim in _claims(site.nftables, version, mine):
             for entry in mine:
-                if claim.is_of(attachment) or not claim.overlaps(entry):
+                if claim.is_of(site.attachment) or not claim.overlaps(entry):
                     continue
-                why = go_death(rtnl, claim.owner, claim.address, attachment, entry.address)
+                why = go_death(site.rtnl, claim.owner, claim.address, site.attachment, entry.address)
                 if why:
                     dead[claim.table, claim.place, str(claim.address)] = claim, entry, why
-                elif refuse and not claim.is_of_container(attachment.container):
-                    raise refusal(entry, claim.name, attachment)
+                elif refuse and not claim.is_of_container(site.attachment.container):
+                    raise refusal(entry, claim.name, site.attachment)
                 elif entry not in found:
                     found.append(entry)
-                    lines[waits(entry, claim.name, attachment, 1)] = None
+                    lines[waits(entry, claim.name, site.attachment, 1)] = None
     for claim, entry, why in dead.values():
-        claim.remove(say)
-        lines[taken_over(entry, claim.name, attachment, why)] = None
+        claim.remove(site)
+        lines[taken_over(entry, claim.name, site.attachment, why)] = None
     for line in lines:
-        say(line)
+        site.say(line)
     return found
 
 
@@ -147,13 +140,13 @@ class Claim:
         """Whether it is this container's, in whatever network."""
         return self.place == container if self.table == TABLE else self.owner is not None and self.owner[1] == container
 
-    def remove(self, say: "Callable[[str], None]") -> None:
-        """Take away what the container has; its owner is known to be dead."""
+    def remove(self, site: "Site") -> None:
+        """Remove what the container has; its owner is known to be dead."""
         if self.table == TABLE:
-            GoTables(Attachment("", self.place, ""), None, lambda: [self.address]).remove()
+            GoTables(site.of(Attachment("", self.place, "")), lambda: [self.address]).remove()
         elif self.owner is not None:
             comment = chains.comment(Attachment(*self.owner, ""))
-            Removal(self.place, comment, set, say).everything()
+            Removal(self.place, comment, set, site.say).everything()
 
     def _same_port(self, entry: "Entry") -> bool:
         return entry.host_port in self._ports and NAMES.get(entry.protocol) == self._protocol

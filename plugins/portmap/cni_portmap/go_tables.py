@@ -4,36 +4,33 @@ Tables ``ip cni_hostport`` and ``ip6 cni_hostport``; each rule bears the contain
 network and interface. So what leads to another interface of a container that lives is another attachment's, and stays.
 """
 
-from cni.kernel import nftables
 from cni.kernel.compat import compared, loaded
 from cni.kernel.nftables import Nftables, Rule
 from cni.kernel.transaction import IPV4, IPV6, Transaction
-from cni.plan import Effect
+from cni.plan import Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cni.address import Address
-    from cni.kernel.namespace import Namespace
-    from cni.names import Attachment
+    from cni.attachment import Attachment
+    from cni.site import Site
 
 TABLE = "cni_hostport"
 # Chains with rules a container; the first two of the versions 1.6 to 1.8 too.
 CHAINS = ("hostports", "hostip_hostports", "masquerading")
 
 
-class GoTables(Effect):
+class GoTables(Kind):
     """The rules of one container. GC cannot tell whose network they are of, so it leaves them to DEL."""
 
-    __slots__ = ("known", "namespace")
+    __slots__ = ("known",)
+    noun = "host ports of Go's portmap"
 
-    def __init__(
-        self, attachment: "Attachment", namespace: "Namespace | None", known: "Callable[[], Sequence[Address]]" = tuple
-    ) -> None:
-        """``namespace`` is the container's, None where it is gone: then ``known`` gives the attachment's addresses, if any."""
-        super().__init__(attachment)
-        self.namespace = namespace
+    def __init__(self, site: "Site", known: "Callable[[], Sequence[Address]]" = tuple) -> None:
+        """``known`` returns the attachment's addresses, if any: used where the container's namespace is gone."""
+        super().__init__(site)
         self.known = known
 
     def identify(self, attachment: "Attachment") -> str:
@@ -42,7 +39,7 @@ class GoTables(Effect):
 
     def remove(self) -> None:
         """The rules, and a table with its last one: Go's plugin makes it whole again in each ADD."""
-        kernel = nftables.here()
+        kernel = self.site.nftables
         for family in (IPV4, IPV6):
             if kernel.has_table(family, TABLE):
                 kernel.repeatedly(lambda family=family: self._remove(kernel, family))  # type: ignore[misc]
@@ -67,15 +64,12 @@ class GoTables(Effect):
 
     def _judge(self, version: int) -> "Callable[[set[bytes]], bool]":
         """Whether a rule with these values is the attachment's, not another interface's of its container."""
-        if self.namespace is not None:
-            living = {address.packed for address in self.namespace.addresses_beside(self.attachment.ifname)}
+        namespace = self.site.remaining
+        if namespace is not None:
+            living = {address.packed for address in namespace.addresses_beside(self.attachment.ifname)}
             return living.isdisjoint
         known = {address.packed for address in self.known() if address.version == version}
         return lambda found: not known or not known.isdisjoint(found)
-
-    def describe(self) -> str:
-        """As nft would be told."""
-        return f"no rules with comment {self.identity} in tables {TABLE}"
 
 
 def values(rule: Rule) -> "set[bytes]":

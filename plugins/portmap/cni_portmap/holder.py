@@ -1,9 +1,10 @@
 """Who holds a host port, and whether that attachment still lives: a dead one's port is taken over."""
 
 from cni.address import Address
+from cni.attachment import ALIAS_MAX, COMMENT_MAX, Attachment, beginning, is_alias
 from cni.errors import ADDRESS_TAKEN, Refused
 from cni.kernel.nftables import Nftables
-from cni.names import ALIAS_MAX, COMMENT_MAX, Attachment, beginning, interface_fault, is_alias
+from cni.names import interface_fault
 from cni_portmap import layout
 from cni_portmap.owned import Owned
 

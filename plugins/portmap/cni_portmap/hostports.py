@@ -3,10 +3,9 @@
 from errno import EEXIST, ENOENT
 
 from cni.errors import CheckFailed, InvalidConfig
-from cni.kernel import nftables
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
-from cni.plan import Effect
+from cni.plan import Effect, Found, Kind
 from cni.undecided import compared, legacy_alone, mark_legacy, unmark_legacy
 from cni_portmap import flows, go_claims, layout
 from cni_portmap.change import Change
@@ -18,35 +17,26 @@ from cni_portmap.settings import MASQ_BIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from cni.kernel.rtnl import Rtnl
-    from cni.names import Attachment
+    from cni.attachment import Attachment
+    from cni.plan import Differ
+    from cni.site import Site
     from cni_portmap.owned import Entry
 
 
-class HostPorts(Effect):
+class HostPorts(Effect[None], Kind):
     """The host ports of one attachment, in nftables."""
 
-    __slots__ = ("bit", "owned", "refuse", "rtnl", "say")
+    __slots__ = ("bit", "owned", "refuse")
+    noun = "host ports"
+    repairable = True
 
-    def __init__(
-        self,
-        attachment: "Attachment",
-        rtnl: "Rtnl",
-        say: "Callable[[str], None]",
-        owned: Owned | None = None,
-        bit: int = MASQ_BIT,
-        refuse: bool = False,
-    ) -> None:
+    def __init__(self, site: "Site", owned: Owned | None = None, bit: int = MASQ_BIT, refuse: bool = False) -> None:
         """``owned`` is what is wanted; None on DEL and GC. ``bit`` is markMasqBit, see ``cni.undecided``.
 
         ``refuse`` a port that another container has.
         """
-        super().__init__(attachment)
+        super().__init__(site)
         self.bit = bit
-        self.rtnl = rtnl
-        self.say = say
         self.owned = owned or Owned()
         self.refuse = refuse
 
@@ -56,14 +46,14 @@ class HostPorts(Effect):
 
     def make(self) -> None:
         """Repeatable: what the attachment had is replaced in the same transaction. Raises ``Refused`` for a taken port."""
-        kernel, thorough, partly = nftables.here(), False, False
+        kernel, thorough, partly = self.site.nftables, False, False
         attempt: Change | None = None
 
         def change() -> None:
             nonlocal thorough, partly, attempt
             if partly:  # elements of that attempt are found by its records, which the next one replaces
-                Change(kernel, self.rtnl).remove(self.identity)
-            attempt = Change(kernel, self.rtnl, self.owned.namespace)
+                Change(kernel, self.site.rtnl).remove(self.identity)
+            attempt = Change(kernel, self.site.rtnl, self.owned.namespace)
             try:
                 attempt.make(self.attachment, self.owned, thorough, self.refuse, (self.bit, legacy))
             except NftablesError as error:
@@ -71,22 +61,22 @@ class HostPorts(Effect):
                 thorough = thorough or partly or error.errno in (EEXIST, ENOENT)
                 raise
 
-        held = go_claims.held(kernel, self.rtnl, self.attachment, self.owned.entries, self.refuse, self.say)
+        held = go_claims.held(self.site, self.owned.entries, self.refuse)
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _judge(unknown)
         with legacy_alone():
-            legacy = mark_legacy(layout.FOLLOWED, self.bit, self.say)
+            legacy = mark_legacy(layout.FOLLOWED, self.bit, self.site.say)
             kernel.repeatedly(change)
         # looked at again: now that an element of ours is there nobody takes the group away
         unknown = self._unknown_conditions(kernel)
         if unknown:
-            _tell_nft(unknown)
+            _add_with_nft(kernel, unknown)
         assert attempt is not None  # noqa: S101
         for line in dict.fromkeys(attempt.lines):
-            self.say(line)
-        flows.after_delete(attempt.released, self.say)
-        flows.after_add([entry for entry in attempt.answered if entry not in held], self.rtnl, self.say)
+            self.site.say(line)
+        flows.after_delete(attempt.released, self.site.say)
+        flows.after_add([entry for entry in attempt.answered if entry not in held], self.site.rtnl, self.site.say)
 
     def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
         """Family, group and words of the conditions that no jump has yet."""
@@ -98,39 +88,40 @@ class HostPorts(Effect):
             if not there.issuperset(layout.jumps(version, group))
         ]
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """Rules, elements and records are there, and are this attachment's; or Go's, from before ours took its place."""
-        kernel = nftables.here()
+        kernel = self.site.nftables
         recorded = bool(layout.attachments(kernel).of(self.attachment.link))
-        if not recorded and go_claims.compare(kernel, self.attachment, self.owned.entries):
-            return
-        _compare(kernel, self.attachment, self.owned)
+        try:
+            if recorded or not go_claims.compare(kernel, self.attachment, self.owned.entries):
+                _compare(kernel, self.attachment, self.owned)
+        except CheckFailed as error:
+            differ(error)
 
-    def present(self, network: str) -> list[str]:
+    def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""
-        kernel = nftables.here()
-        return layout.attachments(kernel).links(network)
+        return layout.attachments(self.site.nftables).found(network)
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this link name has; what is another's by now stays."""
-        kernel = nftables.here()
+        kernel = self.site.nftables
         released: list[Entry] = []
         last = False
 
         def change() -> None:
             nonlocal released, last
-            attempt = Change(kernel, self.rtnl)
+            attempt = Change(kernel, self.site.rtnl)
             last = attempt.remove(identity)
             released = attempt.released
 
         with legacy_alone():
             kernel.repeatedly(change)
             if last:
-                unmark_legacy(layout.FOLLOWED, self.say)
-        flows.after_delete(released, self.say)
+                unmark_legacy(layout.FOLLOWED, self.site.say)
+        flows.after_delete(released, self.site.say)
 
     def describe(self) -> str:
-        """As nft would be told, without the parts that all attachments share."""
+        """The rules in nft's words, without the parts that all attachments share."""
         lines = []
         for entry in self.owned.entries:
             said = self.owned.conditions.get(entry.version, "")
@@ -167,12 +158,11 @@ def _judge(unknown: "list[tuple[int, str, str]]") -> None:
             raise InvalidConfig(f"conditionsV{version} is nothing that nft understands: {conditions}", fault)
 
 
-def _tell_nft(unknown: "list[tuple[int, str, str]]") -> None:
+def _add_with_nft(kernel: Nftables, unknown: "list[tuple[int, str, str]]") -> None:
     """The jumps with conditions, in front of those without; raises ``CNIError``."""
     from cni.errors import CNIError
     from cni.kernel import program
 
-    kernel = nftables.here()
     plain = {comment for version in layout.FAMILIES for _, comment in layout.jumps(version, PLAIN)}
     # behind the rules that everybody's packets pass first, in front of the jumps without conditions
     places = {

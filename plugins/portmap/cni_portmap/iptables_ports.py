@@ -6,9 +6,9 @@ exact name, and through the program only where the kernel has a table of iptable
 
 from cni.address import Address
 from cni.errors import CheckFailed, CNIError, Refused
-from cni.kernel import iptables, nftables
+from cni.kernel import iptables
 from cni.kernel.rulespec import meaning, split
-from cni.plan import Effect
+from cni.plan import Effect, Found, Kind
 from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
 from cni_portmap.change import Change
@@ -22,37 +22,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
 
-    from cni.kernel.namespace import Namespace
-    from cni.kernel.rtnl import Rtnl
-    from cni.names import Attachment
+    from cni.attachment import Attachment
+    from cni.plan import Differ
+    from cni.site import Site
     from cni_portmap.settings import Settings, Target
 
 _TRIES = 5
 
 
-class IptablesPorts(Effect):
+class IptablesPorts(Effect[None], Kind):
     """The host ports of one attachment, in iptables."""
 
-    __slots__ = ("behind", "known", "lines", "namespace", "rtnl", "said", "say", "targets")
+    __slots__ = ("behind", "known", "lines", "said", "targets")
+    noun = "host ports in iptables"
+    repairable = True
 
     def __init__(
         self,
-        attachment: "Attachment",
-        rtnl: "Rtnl",
-        namespace: "Namespace | None",
-        say: "Callable[[str], None]",
+        site: "Site",
         targets: "Sequence[Target]" = (),
         said: "Settings | None" = None,
         known: "Callable[[], Sequence[Address]]" = tuple,
     ) -> None:
-        """``namespace`` is the container's, None where it is gone: then ``known`` gives the attachment's addresses, if any.
+        """``known`` returns the attachment's addresses, if any: used where the container's namespace is gone.
 
         Without ``said`` (DEL, GC) nothing can be made.
         """
-        super().__init__(attachment)
-        self.rtnl = rtnl
-        self.namespace = namespace
-        self.say = say
+        super().__init__(site)
         self.targets = list(targets)
         self.said = said
         self.known = known
@@ -89,27 +85,27 @@ class IptablesPorts(Effect):
             else:
                 entries.append(entry)
         for line in self.lines:
-            self.say(line)
-        flows.after_add(entries, self.rtnl, self.say)
+            self.site.say(line)
+        flows.after_add(entries, self.site.rtnl, self.site.say)
 
     def _owned(self) -> Owned:
         return Owned.wanted(self.targets, False, False)
 
     def make_way(self) -> None:
         """Our table of nftables comes after these rules: a port's owner there is dead, or the ADD is refused."""
-        owned, kernel = self._owned(), nftables.here()
+        owned, kernel = self._owned(), self.site.nftables
         attempt: Change | None = None
 
         def change() -> None:
             nonlocal attempt
-            attempt = Change(kernel, self.rtnl)
+            attempt = Change(kernel, self.site.rtnl)
             attempt.make_way(self.attachment, owned, self.said is not None and self.said.refuse)
 
         kernel.repeatedly(change)
         assert attempt is not None  # noqa: S101
         for line in dict.fromkeys(attempt.lines):
-            self.say(line)
-        flows.after_delete(attempt.released, self.say)
+            self.site.say(line)
+        flows.after_delete(attempt.released, self.site.say)
 
     def _restore(self, target: "Target", lines: "list[str]") -> None:
         name = iptables.to_make(target.version)
@@ -161,9 +157,10 @@ class IptablesPorts(Effect):
 
     def others(self) -> "Container[str]":
         """The addresses of the container's other interfaces: what leads there is another attachment's."""
-        if self.namespace is None:
+        namespace = self.site.remaining
+        if namespace is None:
             return AllBut(self.known())
-        return {str(address) for address in self.namespace.addresses_beside(self.attachment.ifname)}
+        return {str(address) for address in namespace.addresses_beside(self.attachment.ifname)}
 
     def _room(self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]") -> "list[str]":
         """Lines that take dead containers' mappings away; raises ``Refused`` if a living one has a port."""
@@ -223,7 +220,7 @@ class IptablesPorts(Effect):
         owner, address = chains.owner_of(entry.comment), Address.parse(held.leads_to)
         name = "/".join(owner or ("?", entry.target))
         port = f"{held.protocol} port {', '.join(map(str, sorted(held.ports)))}"
-        why = go_death(self.rtnl, owner, address, self.attachment, target.prefix.address)
+        why = go_death(self.site.rtnl, owner, address, self.attachment, target.prefix.address)
         if why:
             self.lines[taken_over(port, name, self.attachment, why)] = None
             return True
@@ -237,8 +234,14 @@ class IptablesPorts(Effect):
 
     # compare
 
-    def compare(self) -> None:
-        """Every rule is there; raises ``CheckFailed``."""
+    def compare(self, differ: "Differ") -> None:
+        """Every rule is there."""
+        try:
+            self._compare()
+        except CheckFailed as error:
+            differ(error)
+
+    def _compare(self) -> None:
         said = self.said
         assert said is not None  # noqa: S101
         for target in self.targets:
@@ -282,22 +285,22 @@ class IptablesPorts(Effect):
 
     def remove(self) -> None:
         """This attachment's rules, and the shared chains with the last of all."""
-        Removal(self.identity, chains.comment(self.attachment), self.others, self.say).everything()
+        Removal(self.identity, chains.comment(self.attachment), self.others, self.site.say).everything()
 
-    def collect(self, network: str, valid: "Iterable[Attachment]") -> list[str]:
+    def collect(self, network: str, valid: "Iterable[Attachment]") -> list[Found]:
         """What the network's containers have, told by the comments of their entry rules, of which none is valid."""
         kept = {self.identify(attachment) for attachment in valid}
         gone = {
             (chain, comment): None
-            for comment, chain in entered(nftables.here())
+            for comment, chain in entered(self.site.nftables)
             if chain.startswith(chains.OWN) and chain not in kept and _is_of(comment, network)
         }
         for chain, comment in gone:
-            Removal(chain, comment, set, self.say).everything()
-        return list(dict.fromkeys(chain for chain, _ in gone))
+            Removal(chain, comment, set, self.site.say).everything()
+        return [Found(chain) for chain in dict.fromkeys(chain for chain, _ in gone)]
 
     def describe(self) -> str:
-        """As iptables-restore would be told."""
+        """The rules in iptables' words."""
         lines = []
         for target in self.targets:
             assert self.said is not None  # noqa: S101

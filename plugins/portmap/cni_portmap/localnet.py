@@ -17,11 +17,11 @@ attachments that need it, are in files (``shares``): after a flush of the rulese
 
 from cni.address import Address
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import iptables, nftables, sysctl
+from cni.kernel import iptables
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import INET, IPV4
-from cni.plan import Effect
+from cni.plan import Effect, Found, Kind
 from cni_portmap import guard, layout
 from cni_portmap.chains import DNAT
 from cni_portmap.go_rules import Listed, Seen
@@ -31,33 +31,26 @@ from cni_portmap.shares import Shares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from cni.attachment import Attachment
     from cni.kernel.rtnl import Link, Rtnl
-    from cni.names import Attachment
+    from cni.plan import Differ
+    from cni.site import Site
 
 
 def _sysctl(link: str) -> str:
     return f"net/ipv4/conf/{link}/route_localnet"
 
 
-class Localnet(Effect):
+class Localnet(Effect[None], Kind):
     """One attachment's share in a link that 127.0.0.1 leads to."""
 
-    __slots__ = ("address", "guard", "rtnl", "say")
+    __slots__ = ("address", "guard")
+    noun = "share in route_localnet"
+    repairable = True
 
-    def __init__(
-        self,
-        attachment: "Attachment",
-        rtnl: "Rtnl",
-        say: "Callable[[str], None]",
-        address: "Address | None" = None,
-        guard: bool = True,
-    ) -> None:
+    def __init__(self, site: "Site", address: "Address | None" = None, guard: bool = True) -> None:
         """``address`` is the container's IPv4 address, None on DEL and GC; ``guard`` keeps neighbours out."""
-        super().__init__(attachment)
-        self.rtnl = rtnl
-        self.say = say
+        super().__init__(site)
         self.address = address
         self.guard = guard
 
@@ -67,19 +60,21 @@ class Localnet(Effect):
 
     def _link(self) -> "Link | None":
         """The link that packets to the container leave by; None where there is no route to it."""
-        assert self.address is not None  # noqa: S101
-        route = self.rtnl.route_to(self.address)
-        link = self.rtnl.link(index=route.index) if route is not None and route.index else None
+        route = self.site.rtnl.route_to(self.address) if self.address is not None else None
+        link = self.site.rtnl.link(index=route.index) if route is not None and route.index else None
         return link if link is not None and not link.loopback else None
+
+    def _own_shares(self) -> Shares:
+        return Shares(self.site.rtnl.namespace, self.site.node.roots.run)
 
     def _shares(self) -> Shares:
         """Those of this namespace, with what an earlier build noted in nftables."""
-        shares, kernel = Shares(self.rtnl.namespace), nftables.here()
+        shares, kernel = self._own_shares(), self.site.nftables
         if kernel.has_set(INET, guard.TABLE, guard.RECORDS):
             from cni_portmap import earlier
 
             with Exclusive("localnet"):
-                earlier.take_over(kernel, shares, self.rtnl, self.say)
+                earlier.take_over(kernel, shares, self.site.rtnl, self.site.say)
         return shares
 
     # make
@@ -91,18 +86,18 @@ class Localnet(Effect):
         """
         link = self._link()
         if link is None:
-            self.say(f"portmap: no route to {self.address}: 127.0.0.1 will not lead there")
+            self.site.say(f"portmap: no route to {self.address}: 127.0.0.1 will not lead there")
             return
         shares, mine = self._shares(), self.identity
         with Exclusive("localnet"):
             for index in shares.of(mine):
                 if index != link.index:  # the container came back elsewhere
-                    _release(shares, self.rtnl, index, mine)
+                    _release(self.site, shares, index, mine)
             try:
-                was = int(sysctl.read(_sysctl(link.name)) or "0")
+                was = int(self.site.sysctls.read(_sysctl(link.name)) or "0")
                 self._note(shares, link, was)
-                guard.close(self.rtnl, {*shares.guarded(), *([link.index] if self.guard else [])})
-                sysctl.ensure(_sysctl(link.name), "1")
+                guard.close(self.site.rtnl, {*shares.guarded(), *([link.index] if self.guard else [])})
+                self.site.sysctls.ensure(_sysctl(link.name), "1")
             except OSError as error:
                 remedy = f"on {link.name}; or set snat to false"
                 raise CNIError(f"unable to enable route_localnet: {error}", remedy) from None
@@ -112,27 +107,26 @@ class Localnet(Effect):
         try:
             shares.add(link.index, self.attachment, was, self.guard)
         except OSError as error:
-            self.say(f"portmap: route_localnet of {link.name} will stay on: {error}")
+            self.site.say(f"portmap: route_localnet of {link.name} will stay on: {error}")
 
     # compare
 
-    def compare(self) -> None:
+    def compare(self, differ: "Differ") -> None:
         """The sysctl is on, and neighbours are kept out; Go's portmap, of whose containers we have no record, did not."""
         link = self._link()
         if link is None:
             return
-        if sysctl.read(_sysctl(link.name)) != "1":
-            raise CheckFailed(
-                f"route_localnet of {link.name} is off", "127.0.0.1 does not lead to the container's ports"
-            )
+        if self.site.sysctls.read(_sysctl(link.name)) != "1":
+            fault = f"route_localnet of {link.name} is off"
+            differ(CheckFailed(fault, "127.0.0.1 does not lead to the container's ports"))
         if not self.guard:
             return
-        kernel, mine = nftables.here(), self.identity
-        if not Shares(self.rtnl.namespace).of(mine) and not layout.attachments(kernel).of(mine):
+        kernel, mine = self.site.nftables, self.identity
+        if not self._own_shares().of(mine) and not layout.attachments(kernel).of(mine):
             return
         fault = _unguarded(kernel, link)
         if fault:
-            raise CheckFailed(fault, "another ADD on the node, or DEL and ADD, makes it again")
+            differ(CheckFailed(fault, "another ADD on the node, or DEL and ADD, makes it again"))
 
     # remove
 
@@ -142,14 +136,14 @@ class Localnet(Effect):
         if shares.of(identity):
             with Exclusive("localnet"):
                 for index in shares.of(identity):
-                    _release(shares, self.rtnl, index, identity)
+                    _release(self.site, shares, index, identity)
 
-    def present(self, network: str) -> list[str]:
+    def present(self, network: str) -> list[Found]:
         """The attachments of the network that have a share."""
         return self._shares().present(network)
 
     def describe(self) -> str:
-        """As sysctl and nft would be told."""
+        """The sysctl and the rule in nft's words."""
         closed = f"\niifname LINK-TO-{self.address} ip daddr {guard.LOOPBACK} drop" if self.guard else ""
         return f"sysctl net/ipv4/conf/LINK-TO-{self.address}/route_localnet=1{closed}"
 
@@ -163,12 +157,12 @@ def _unguarded(kernel: Nftables, link: "Link") -> str:
     return earlier.fault(kernel, link)
 
 
-def _release(shares: Shares, rtnl: "Rtnl", index: int, identity: str) -> None:
+def _release(site: "Site", shares: Shares, index: int, identity: str) -> None:
     """Of one link; its name is what it is called now."""
     if not shares.beside(index, identity):
-        link, was = rtnl.link(index=index), shares.was(index)
-        if link is not None and was is not None and not _go_needs_it(nftables.here(), rtnl, index):
-            sysctl.attempt(_sysctl(link.name), str(was))
+        link, was = site.rtnl.link(index=index), shares.was(index)
+        if link is not None and was is not None and not _go_needs_it(site.nftables, site.rtnl, index):
+            site.sysctls.attempt(_sysctl(link.name), str(was))
         if index in shares.guarded():
             guard.open_again(index)
     shares.remove(index, identity)

@@ -2,4 +2,4 @@
 
 from cni.skel import Plugin
 
-PLUGIN = Plugin("portmap", "cni_portmap.verbs")
+PLUGIN = Plugin("portmap", "cni_portmap")

@@ -2,7 +2,7 @@
 
 from cni.address import Address, Prefix
 from cni.config import Key, Table, boolean, chosen, integer, listing, member, string
-from cni.errors import CNIError, InvalidConfig
+from cni.errors import CNIError, InvalidConfig, LimitedConnectivity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,6 +127,12 @@ class Settings:
         # whether the node may choose another backend
         self.free = backend == "nftables" and found["backend"] is None and not any(self.conditions.values())
 
+    def settle(self) -> None:
+        """Choose the backend that the configuration leaves to the node; raises ``CNIError`` if the kernel lacks parts."""
+        from cni_portmap import capable
+
+        capable.settle(self)
+
 
 def read(call: "Call") -> Settings:
     """Raises ``DecodingFailure`` and ``InvalidConfig`` with Go's texts, in Go's order; nothing was touched then."""
@@ -246,21 +252,33 @@ def _is_of(ip: "IPConfig", previous: "Result", ifname: str) -> bool:
     return bool(interface.name == ifname and interface.sandbox)
 
 
-def known(call: "Call") -> list[Address]:
-    """The attachment's addresses as far as prevResult tells them; DEL does without."""
-    try:
-        previous = call.previous()
-    except CNIError:
-        return []
-    if previous is None:
-        return []
-    return [ip.address.address for ip in previous.ips if _is_of(ip, previous, call.attachment.ifname)]
-
-
 def previous(call: "Call") -> "Result":
     """prevResult; raises ``CNIError`` where there is none: the plugin has to come after one that gives addresses."""
-    found = call.previous()
+    found = call.site.previous
     if found is None:
         text = "must be called as chained plugin" if call.verb == "ADD" else "Required prevResult missing"
         raise CNIError(text, "put portmap behind the plugin that attaches the container")
     return found
+
+
+def ready(call: "Call", said: Settings) -> None:
+    """STATUS: the programs are there, and packets for containers are not all thrown away.
+
+    Raises ``NotAvailable``, ``LimitedConnectivity``.
+    """
+    from cni.kernel import legacy
+    from cni_portmap import forwarding
+
+    forwarding.need_programs(said)
+    if said.backend == "nftables":
+        for name in legacy.unmarkable():
+            call.say(f"portmap: {legacy.complaint(name)}")
+    if said.backend == "nftables" and any(said.conditions.values()):
+        from cni_portmap import hostports
+
+        hostports.judge(said.conditions)
+    for chain in forwarding.chains_that_drop():
+        what = f"{chain.where} drops what no rule accepts"
+        if not chain.rules:
+            raise LimitedConnectivity(f"{what}, and has no rule: mapped ports cannot be reached", chain.remedy)
+        call.say(f"portmap: {what}: mapped ports are reached only if one of its rules accepts them; {chain.remedy}")

@@ -12,13 +12,13 @@ A link keeps its index when it is renamed. All is written, and read before somet
 
 import os
 
-from cni.names import COMMENT_MAX, beginning, network_prefix
+from cni.attachment import COMMENT_MAX, is_of_network, network_prefix
+from cni.plan import Found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni.names import Attachment
+    from cni.attachment import Attachment
 
-_FOLDER = "/run/cni/pycni/localnet"
 _WAS, _GUARDED = "was", "guarded"
 _COMMENT_MAX = 4096
 
@@ -53,9 +53,9 @@ def _write(path: str, text: str = "") -> None:
 class Shares:
     """Those of one network namespace."""
 
-    def __init__(self, namespace: int) -> None:
-        """``namespace`` is a number that no other namespace has had since the node was started."""
-        self._folder = f"{_FOLDER}/{namespace}"
+    def __init__(self, namespace: int, run: str) -> None:
+        """``namespace`` is a number that no other namespace has had since the node was started; ``run`` a folder."""
+        self._folder = f"{run}/localnet/{namespace}"
 
     def _at(self, index: int) -> str:
         return f"{self._folder}/{index}"
@@ -116,12 +116,17 @@ class Shares:
                 if name not in (_WAS, _GUARDED):
                     self.remove(index, name)
 
-    def present(self, network: str) -> list[str]:
-        """The link names of the network's attachments that have a share; for GC."""
-        prefix, whose = network_prefix(network), beginning(f"{network}/", COMMENT_MAX)
-        return [
-            name
-            for index in self.links()
-            for name in _names(self._at(index))
-            if name.startswith(prefix) and _text(f"{self._at(index)}/{name}").startswith(whose)
-        ]
+    def present(self, network: str) -> list[Found]:
+        """The attachments of a network, or of all, that have a share: their link names and owners."""
+        prefix = network_prefix(network) if network else ""
+        found = []
+        for index in self.links():
+            for name in _names(self._at(index)):
+                owner = _text(f"{self._at(index)}/{name}")
+                if (
+                    name not in (_WAS, _GUARDED)
+                    and name.startswith(prefix)
+                    and is_of_network(owner, network, COMMENT_MAX)
+                ):
+                    found.append(Found(name, owner, link=str(index)))
+        return found

@@ -1,5 +1,6 @@
-"""What should be for one attachment's host ports: the one description that every verb walks."""
+"""What should be for one attachment's host ports: the one description that every verb follows."""
 
+from cni.previous import known
 from cni_portmap import settings
 from cni_portmap.go_tables import GoTables
 from cni_portmap.hostports import HostPorts
@@ -12,59 +13,66 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cni.address import Address
-    from cni.kernel.namespace import Namespace
-    from cni.kernel.rtnl import Rtnl
-    from cni.plan import Stages
+    from cni.plan import Kind, Plan
+    from cni.result import Result
+    from cni.site import Site
     from cni.skel import Call
     from cni_portmap.settings import Settings, Target
 
 
-def wanted(
-    call: "Call",
-    said: "Settings",
-    targets: "Sequence[Target]",
-    rtnl: "Rtnl",
-    namespace: "Namespace | None",
-    link: str = "",
-) -> "Stages":
-    """The stages of ADD and CHECK; ``link`` is the host end of the container's link, by which it is known to live."""
-    who = call.attachment
-    localnet = [
-        Localnet(who, rtnl, call.say, target.prefix.address, said.guard)
-        for target in targets
-        if target.version == 4 and said.snat
-    ]
+def wanted(call: "Call", said: "Settings") -> "Plan[Result]":
+    """Ports, and with IPv4 localhost; the result is prevResult. Without ports nothing is touched."""
+    previous = settings.previous(call)
+    targets = settings.targets(said, previous, call.attachment.ifname)
+    if not targets:
+        return previous
+    said.settle()
+    site = call.site
+    site.remaining  # noqa: B018 -- one that cannot be opened is an error before anything is made
     if said.backend == "iptables":
-        # the share in the link first: who has ports in Go's chains and no share is taken for Go's
-        yield localnet
-        yield [IptablesPorts(who, rtnl, namespace, call.say, targets, said)]
-        return
-    words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
-    identity = _identity(namespace) if namespace is not None and call.verb == "ADD" and not link else b""
-    owned = Owned.wanted(targets, said.snat, said.masq_all, link, words, identity)
-    yield [HostPorts(who, rtnl, call.say, owned, said.mark_bit, said.refuse)]
-    yield localnet
+        # the share in the link first: one that has ports in Go's chains and no share is taken for Go's
+        yield from _localnet(site, said, targets)
+        yield from IptablesPorts(site, targets, said)
+    else:
+        words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
+        link, identity = _owner(call, previous)
+        owned = Owned.wanted(targets, said.snat, said.masq_all, link, words, identity)
+        yield from HostPorts(site, owned, said.mark_bit, said.refuse)
+        yield from _localnet(site, said, targets)
+    return previous
 
 
-def _identity(namespace: "Namespace") -> bytes:
-    """Of the container's namespace: shows whether the container lives if it has no link on the node."""
+def _localnet(site: "Site", said: "Settings", targets: "Sequence[Target]") -> "Plan[None]":
+    for target in targets:
+        if target.version == 4 and said.snat:
+            yield from Localnet(site, target.prefix.address, said.guard)
+
+
+def _owner(call: "Call", previous: "Result") -> tuple[str, bytes]:
+    """By what the container is known to live: the host end of its link, or, where there is none, its namespace."""
+    if call.verb == "CHECK":
+        return "", b""
+    from cni_portmap.holder import host_link
+
+    link = host_link(previous.interfaces, call.attachment, call.site.rtnl)
+    namespace = call.site.remaining
+    if link or namespace is None:
+        return link, b""
     from cni.kernel.nsid import Peers
 
     peers = Peers()
     try:
-        return peers.identity(namespace)
+        return "", peers.identity(namespace)
     finally:
         peers.close()
 
 
-def removable(call: "Call", rtnl: "Rtnl", namespace: "Namespace | None") -> "Stages":
-    """What may be there of an attachment, whatever the configuration says today, and whoever made it."""
-    who = call.attachment
-    # removed in reverse: whether anybody needs localhost is known when the ports are gone
-    yield [Localnet(who, rtnl, call.say)]
+def left(call: "Call") -> "list[Kind]":
+    """All that an ADD may have left, whatever the configuration says by now, and whoever made it."""
+    site = call.site
 
-    def known() -> "list[Address]":
-        return settings.known(call)
+    def addresses() -> "list[Address]":
+        return [prefix.address for prefix in known(site)]
 
-    iptables = IptablesPorts(who, rtnl, namespace, call.say, known=known)
-    yield [HostPorts(who, rtnl, call.say), iptables, GoTables(who, namespace, known)]
+    # removed in reverse: when the ports are gone it is known whether anybody needs localhost
+    return [Localnet(site), HostPorts(site), IptablesPorts(site, known=addresses), GoTables(site, addresses)]

@@ -1,0 +1,147 @@
+"""The surroundings of one call: the node, the container's namespace, prevResult, and where lines for people go.
+
+Everything is opened on first use, and belongs to the object that opened it: nothing is kept for the process. A daemon,
+or a tool for the whole node, has a ``Node`` of its own and closes it.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cni.attachment import Attachment
+    from cni.kernel.namespace import Namespace
+    from cni.kernel.nftables import Nftables
+    from cni.kernel.rtnl import Rtnl
+    from cni.kernel.sysctl import Sysctls
+    from cni.result import Result
+
+
+class Roots:
+    """The folders of files that describe the node. A test gives others."""
+
+    __slots__ = ("proc", "run", "sys")
+
+    def __init__(self, proc: str = "/proc", sys: str = "/sys", run: str = "/run/cni/pycni") -> None:
+        self.proc = proc
+        self.sys = sys
+        self.run = run
+
+
+class Node:
+    """A node as a network namespace: sockets to its kernel, each opened on first use, and the roots of its files.
+
+    The sockets belong to the namespace that the process is in when they are opened.
+    """
+
+    __slots__ = ("_nftables", "_rtnl", "_sysctls", "roots")
+
+    def __init__(self, roots: Roots | None = None) -> None:
+        self.roots = roots or Roots()
+        self._rtnl: Rtnl | None = None
+        self._nftables: Nftables | None = None
+        self._sysctls: Sysctls | None = None
+
+    @property
+    def rtnl(self) -> "Rtnl":
+        """The socket for links, addresses and routes."""
+        if self._rtnl is None:
+            from cni.kernel.rtnl import Rtnl
+
+            self._rtnl = Rtnl()
+        return self._rtnl
+
+    @property
+    def nftables(self) -> "Nftables":
+        """The socket for nftables."""
+        if self._nftables is None:
+            from cni.kernel import nftables
+
+            self._nftables = nftables.here()
+        return self._nftables
+
+    @property
+    def sysctls(self) -> "Sysctls":
+        """The sysctls of the namespace that the process is in, whichever that is when they are used."""
+        if self._sysctls is None:
+            from cni.kernel.sysctl import Sysctls
+
+            self._sysctls = Sysctls(self.roots.proc)
+        return self._sysctls
+
+    def close(self) -> None:
+        """Give the sockets back. That of nftables waits for the kernel after a removal, some 10 ms."""
+        for socket in (self._rtnl, self._nftables):
+            if socket is not None:
+                socket.close()
+        self._rtnl = self._nftables = None
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+class Site:
+    """Where one call works: for which attachment, on which node, in which container."""
+
+    __slots__ = ("_container", "_previous", "attachment", "netns", "node", "say")
+
+    def __init__(
+        self,
+        attachment: "Attachment",
+        netns: str = "",
+        node: Node | None = None,
+        say: "Callable[[str], None]" = _silent,
+        previous: "Callable[[], Result | None]" = lambda: None,
+    ) -> None:
+        """``netns`` is CNI_NETNS; ``say`` takes lines for people; ``previous`` reads prevResult, and may raise ``CNIError``."""
+        self.attachment = attachment
+        self.netns = netns
+        self.node = node or Node()
+        self.say = say
+        self._previous = previous
+        self._container: Namespace | None = None
+
+    @property
+    def rtnl(self) -> "Rtnl":
+        """The node's links, addresses and routes."""
+        return self.node.rtnl
+
+    @property
+    def nftables(self) -> "Nftables":
+        """The node's nftables."""
+        return self.node.nftables
+
+    @property
+    def sysctls(self) -> "Sysctls":
+        """The sysctls of the namespace that the process is in: the container's within ``with site.container``."""
+        return self.node.sysctls
+
+    @property
+    def container(self) -> "Namespace":
+        """The container's namespace. Raises ``InvalidNetns``, ``NetnsGone`` and ``NoNetns``."""
+        if self._container is None:
+            from cni.kernel.namespace import Namespace
+
+            self._container = Namespace(self.netns)
+        return self._container
+
+    @property
+    def remaining(self) -> "Namespace | None":
+        """The container's namespace for cleanup; None if it is gone, and its links with it.
+
+        Raises ``InvalidNetns`` for one that cannot be opened now.
+        """
+        if self._container is None:
+            from cni.kernel.namespace import Namespace
+
+            self._container = Namespace.remaining(self.netns, self.say)
+        return self._container
+
+    @property
+    def previous(self) -> "Result | None":
+        """prevResult, None where there is none. Raises ``DecodingFailure`` and ``InvalidConfig``."""
+        return self._previous()
+
+    def of(self, attachment: "Attachment") -> "Site":
+        """The same node for another attachment, of whose container nothing is known."""
+        return Site(attachment, "", self.node, self.say)

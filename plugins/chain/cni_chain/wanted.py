@@ -1,0 +1,69 @@
+"""chain: the plugins of a conflist, one after another, as one plugin."""
+
+from cni import delegate
+from cni.config import chosen, member
+from cni.errors import CNIError, InvalidConfig
+from cni_chain import settings
+from cni_chain.member import Latest, Member, Standing, Unreadable
+from cni_chain.underway import UnderWay, Whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cni.plan import Kind, Plan
+    from cni.result import Result
+    from cni.skel import Call
+    from cni_chain.settings import Entry
+
+
+def _previous(call: "Call") -> Latest:
+    """What the runtime sent; the members judge it."""
+    document = chosen(call.config, "prevResult")
+    return Latest(None if document is None else member(document, "prevResult"))
+
+
+def wanted(call: "Call", entries: "Sequence[Entry]") -> "Plan[Result]":
+    """The members in order; each gets the result of the one before. CHECK gives all of them the result of the whole.
+
+    Of an attachment that existed before, nothing is taken back when a member refuses.
+    """
+    find_all(call, entries)
+    latest = _previous(call)
+    if call.verb == "CHECK":
+        for entry in entries:
+            yield from Member(call, entry, latest)
+        return latest.answer()
+    lives = Whole(call.site).lives()
+    if not lives:
+        yield from UnderWay(call.site)
+    for entry in entries:
+        yield from Standing(call, entry, latest) if lives else Member(call, entry, latest)
+    latest.answer().document(call.version)  # what cannot be printed in the caller's version is taken back
+    if not lives:
+        yield from Whole(call.site)
+    return latest.answer()
+
+
+def find_all(call: "Call", entries: "Sequence[Entry]", kind: type[CNIError] = InvalidConfig) -> None:
+    """Raise ``kind`` unless each member's file is there: nothing was touched then."""
+    for place, entry in enumerate(entries):
+        try:
+            delegate.find(entry.type, call.path)
+        except CNIError as error:
+            raise kind(error.msg, f"{error.details} (plugins[{place}])") from None
+
+
+def left(call: "Call") -> "list[Kind]":
+    """The members between the notes: a DEL that dies leaves no whole attachment."""
+    entries, errors = settings.readable(call)
+    latest = Latest()
+    first: list[Kind] = []
+    if call.verb != "GC":
+        try:
+            latest = _previous(call)
+        except CNIError as error:
+            first.append(Unreadable(call, error))
+    unreadable = [Unreadable(call, error) for error in reversed(errors)]
+    members = [Member(call, entry, latest) for entry in entries]
+    return [*first, UnderWay(call.site), *members, *unreadable, Whole(call.site)]

@@ -1,0 +1,76 @@
+"""loopback: ``lo`` is up in the container. CNI_IFNAME is ignored."""
+
+from cni.address import Prefix
+from cni.errors import CheckFailed, CNIError, Refused
+from cni.plan import Effect, Kind
+from cni.result import Interface, IPConfig, Result, printed_mtu
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni.kernel.namespace import Namespace
+    from cni.kernel.rtnl import Link
+    from cni.plan import Differ, Plan
+    from cni.skel import Call
+
+_LOOPBACK = (Prefix.parse("127.0.0.0/8"), Prefix.parse("::1/128"))
+
+
+class LoopbackUp(Effect["tuple[int, list[Prefix]]"], Kind):
+    """``lo`` is up in the container's namespace; the value is its MTU and its addresses."""
+
+    __slots__ = ()
+    noun = "lo"
+    repairable = True
+
+    def make(self) -> "tuple[int, list[Prefix]]":
+        """Refuse a ``lo`` that has other than loopback addresses, before it is touched."""
+        rtnl, link = self.site.container.rtnl, _lo(self.site.container)
+        for address in rtnl.addresses(link.index):
+            if not any(address.prefix.address in network for network in _LOOPBACK):
+                raise Refused(
+                    f'loopback interface found with non-loopback address "{address.prefix.address}"',
+                    f"remove it from lo in {self.site.netns}",
+                )
+        if not link.up:
+            rtnl.set_link(link.index, up=True)
+        return link.mtu, [address.prefix for address in rtnl.addresses(link.index)]
+
+    def compare(self, differ: "Differ") -> "tuple[int, list[Prefix]]":
+        """It is up; nothing else is compared."""
+        link = _lo(self.site.container)
+        if not link.up:
+            differ(CheckFailed("loopback interface is down", f"lo in {self.site.netns}"))
+        return link.mtu, []
+
+    def remove(self) -> None:
+        """Set it down; without a namespace there is nothing to do."""
+        namespace = self.site.remaining
+        if namespace is not None:
+            namespace.rtnl.set_link(_lo(namespace).index, up=False)
+
+    def describe(self) -> str:
+        """The ``ip`` command for it."""
+        return "ip link set lo up"
+
+
+def _lo(namespace: "Namespace") -> "Link":
+    link = namespace.rtnl.link("lo")
+    if link is None:
+        raise CNIError(f"no link lo in {namespace.path}")
+    return link
+
+
+def wanted(call: "Call", settings: None) -> "Plan[Result]":  # noqa: ARG001
+    """``lo`` is up; a prevResult is passed through."""
+    previous = call.site.previous if call.verb == "ADD" else None
+    mtu, addresses = yield from LoopbackUp(call.site)
+    if previous is not None:
+        return previous
+    firsts = (next((prefix for prefix in addresses if prefix.version == version), None) for version in (4, 6))
+    ips = [IPConfig(first, interface=0) for first in firsts if first is not None]
+    return Result([Interface("lo", "00:00:00:00:00:00", call.netns, printed_mtu(mtu, call.version))], ips)
+
+
+def left(call: "Call") -> list[Kind]:
+    """``lo`` may be up. On the node itself this plugin makes nothing."""
+    return [LoopbackUp(call.site)]
