@@ -41,19 +41,18 @@ _OWN_NAMESPACE = "/proc/thread-self/ns/net"
 class Plugin:
     """A plugin: its type, and its package, whose modules are imported when a verb needs them (``cni.verbs``)."""
 
-    __slots__ = ("enters", "package", "type")
+    __slots__ = ("namespace", "package", "type")
 
-    def __init__(self, type: str, package: str, enters: bool = True) -> None:
-        """``enters`` is False for a plugin that never looks into the container's namespace."""
+    def __init__(self, type: str, package: str, namespace: str = "needed") -> None:
+        """``namespace`` is what the plugin does with the container's: it is "needed", "used" where it exists, or "unused"."""
         self.type = type
         self.package = package
-        self.enters = enters
+        self.namespace = namespace
 
     def serve(self, call: "Call") -> "Result | None":
         """Serve a verb; the result is ADD's. Raises ``CNIError``."""
         from cni import verbs
 
-        call.step("import")
         return verbs.serve(self, call)
 
 

@@ -29,10 +29,22 @@ def _part(plugin: "Plugin", name: str) -> "Any":
     return sys.modules[module]
 
 
+def _open_namespace(plugin: "Plugin", call: "Call") -> None:
+    """Before anything is changed: one that cannot be opened now is an error.
+
+    For DEL too: the container's other interfaces may share what would be removed, and they would not be seen.
+    """
+    if plugin.namespace == "needed" and call.verb != "DEL":
+        call.site.container  # noqa: B018 -- opened
+    elif plugin.namespace != "unused":
+        call.site.remaining  # noqa: B018 -- opened
+
+
 def _add(plugin: "Plugin", call: "Call") -> "Result":
     from cni import plan
 
     settings, wanted = _part(plugin, "settings").read(call), _part(plugin, "wanted")
+    _open_namespace(plugin, call)
     result: Result = plan.make(lambda: wanted.wanted(call, settings), lambda: wanted.left(call), call.observe)
     return result
 
@@ -41,6 +53,7 @@ def _check(plugin: "Plugin", call: "Call") -> None:
     from cni import plan
 
     settings, wanted = _part(plugin, "settings").read(call), _part(plugin, "wanted")
+    _open_namespace(plugin, call)
     plan.compare(wanted.wanted(call, settings), call.observe)
 
 
@@ -48,10 +61,7 @@ def _delete(plugin: "Plugin", call: "Call") -> None:
     """The plugin's own keys are not read, so nothing in them can keep DEL from removing."""
     from cni import plan
 
-    if plugin.enters:
-        # One that cannot be opened now is an error before anything is removed. The container's other interfaces may
-        # share what would go, and they would not be seen.
-        _ = call.site.remaining
+    _open_namespace(plugin, call)
     plan.remove(_part(plugin, "wanted").left(call), call.observe)
 
 

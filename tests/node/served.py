@@ -3,10 +3,8 @@
 import importlib
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 from cni import skel
@@ -52,13 +50,23 @@ def serve(
     return held(plugin.type, variables["CNI_COMMAND"], text, status, output.decode(), log.getvalue())
 
 
+class Probe(skel.Plugin):
+    """A plugin whose verbs are functions."""
+
+    __slots__ = ("functions",)
+
+    def __init__(self, functions: dict[str, Callable[[skel.Call], Any]]) -> None:
+        super().__init__("probe", "cni_probe")
+        self.functions = functions
+
+    def serve(self, call: skel.Call) -> Any:
+        return self.functions[VERBS[call.verb]](call)
+
+
+VERBS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "GC": "gc", "STATUS": "status"}
+
+
 @contextmanager
 def probe(**functions: Callable[[skel.Call], Any]) -> Iterator[skel.Plugin]:
     """A plugin whose verbs are these functions: ``add``, ``delete``, ``check``, ``gc``, ``status``."""
-    module: Any = ModuleType("cni_probe")
-    vars(module).update(functions)
-    sys.modules[module.__name__] = module
-    try:
-        yield skel.Plugin("probe", module.__name__)
-    finally:
-        del sys.modules[module.__name__]
+    yield Probe(functions)

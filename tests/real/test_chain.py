@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cni import site as surroundings
 from cni.attachment import Attachment
 from cni_chain.underway import UnderWay, Whole
 from libcni import CNIConfig, NetworkConfigList, ProcessExec, RuntimeConf, network_conf_from_bytes
@@ -33,7 +34,7 @@ PORT = {"hostPort": 8088, "containerPort": 80, "protocol": "tcp"}
 
 def under_way(pod: Pod) -> bool:
     """Whether the pod's ADD is noted as under way; the folder is the machine's, and has others' notes too."""
-    noted = UnderWay(Attachment("net1", pod.container, "eth0"))
+    noted = UnderWay(surroundings.Site(Attachment("net1", pod.container, "eth0")))
     return os.path.exists(f"{noted.root}/{noted.identity}")
 
 
@@ -306,7 +307,7 @@ def test_what_could_not_be_taken_back_is_told_and_met_again(
 
 def whole(pod: Pod) -> bool:
     """Whether the pod is noted as attached."""
-    return os.path.exists(Whole(Attachment("net1", pod.container, "eth0")).path)
+    return os.path.exists(Whole(surroundings.Site(Attachment("net1", pod.container, "eth0"))).path)
 
 
 @pytest.mark.parametrize("what", ["ours", "go's", "behind another"])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cni.errors import CNIError
-from cni.kernel import sysctl
+from cni.site import Node
 from cni_bridge import advertisements
 
 ZERO = "0" * 32
@@ -48,7 +48,7 @@ def test_an_uplink_counts_before_its_first_advertisement(interface: Any, depends
 class Sysctls:
     """Files below /proc/sys, some of which cannot be written."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **values: tuple[str, str]) -> None:
+    def __init__(self, **values: tuple[str, str]) -> None:
         """``accept_ra`` and ``forwarding`` by interface."""
         self.values = {
             f"net/ipv6/conf/{name}/{key}": value
@@ -56,8 +56,6 @@ class Sysctls:
             for key, value in zip(("accept_ra", "forwarding"), pair, strict=True)
         }
         self.locked = False
-        monkeypatch.setattr(sysctl, "read", self.read)
-        monkeypatch.setattr(sysctl, "write", self.write)
 
     def read(self, path: str) -> str:
         if path not in self.values:
@@ -70,24 +68,25 @@ class Sysctls:
         self.values[path] = value
 
 
-def rtnl(*names: str) -> Any:
-    return SimpleNamespace(links=lambda: [link(name, "") for name in names])
+def site(found: Sysctls, lines: list[str], *names: str) -> Any:
+    rtnl = SimpleNamespace(links=lambda: [link(name, "") for name in names])
+    return SimpleNamespace(node=Node(), rtnl=rtnl, sysctls=found, say=lines.append)
 
 
-def test_only_interfaces_that_would_lose_are_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_interfaces_that_would_lose_are_touched() -> None:
     """One line for all of them; one without IPv6, or that is gone by now, is passed over."""
-    found = Sysctls(monkeypatch, a=("1", "0"), b=("0", "0"), c=("2", "0"), d=("1", "1"), e=("1", "0"))
+    found = Sysctls(a=("1", "0"), b=("0", "0"), c=("2", "0"), d=("1", "1"), e=("1", "0"))
     lines: list[str] = []
-    advertisements.keep(rtnl("a", "b", "c", "d", "e", "gone"), lines.append)
+    advertisements.keep(site(found, lines, "a", "b", "c", "d", "e", "gone"))
     accepts = {path.split("/")[3]: value for path, value in found.values.items() if path.endswith("accept_ra")}
     assert accepts == {"a": "2", "b": "0", "c": "2", "d": "1", "e": "2"}
     assert len(lines) == 1 and "accept_ra is 2 on a, e," in lines[0]
 
 
-def test_what_cannot_be_kept_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_kept_is_not_lost() -> None:
     """The error comes before forwarding is turned on, and names the way out."""
-    found = Sysctls(monkeypatch, a=("1", "0"))
+    found = Sysctls(a=("1", "0"))
     found.locked = True
     with pytest.raises(CNIError, match="a would lose its IPv6 routes") as caught:
-        advertisements.keep(rtnl("a"), lambda line: None)
+        advertisements.keep(site(found, [], "a"))
     assert "net/ipv6/conf/a/accept_ra to 2" in caught.value.details

@@ -1,9 +1,12 @@
 """Announcing an address: the frames octet by octet, and when the kernel is left to send them."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from cni.address import Address
-from cni.kernel import announce, sysctl
+from cni.kernel import announce
 from cni.kernel.announce import frame
 from cni.kernel.netlink import KernelError
 
@@ -85,15 +88,14 @@ def test_the_kernel_announces_what_it_is_set_to_announce(
         return unset
 
     place = Inside()
-    monkeypatch.setattr(sysctl, "read", read)
     monkeypatch.setattr(announce, "send", lambda name, mac, left: place.done.append((FRAMES, left)))
-    announce.announce(place, Eth0, [V4, V6])  # type: ignore[arg-type]
+    announce.announce(place, Eth0, [V4, V6], SimpleNamespace(read=read))  # type: ignore[arg-type]
     assert place.done == wanted
 
 
 @pytest.mark.parametrize("fault", [KernelError(16), OSError("no such device")])
-def test_that_it_cannot_be_announced_is_no_fault(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+def test_that_it_cannot_be_announced_is_no_fault(fault: Exception) -> None:
     place = Inside(fault)
-    monkeypatch.setattr(sysctl, "read", lambda path: "1")
-    announce.announce(place, Eth0, [V4])  # type: ignore[arg-type]
+    notifies: Any = SimpleNamespace(read=lambda path: "1")
+    announce.announce(place, Eth0, [V4], notifies)  # type: ignore[arg-type]
     assert place.done == [KERNEL]

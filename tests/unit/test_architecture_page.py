@@ -48,6 +48,8 @@ def test_every_file_that_is_kept_is_told() -> None:
         for source in (ROOT / room).rglob("*.py"):
             text = source.read_text()
             kept.update(re.findall(r'"/run/cni/pycni/([\w./-]+)"', text))
+            kept.update(re.findall(r"{(?:run|self.site.node.roots.run)}/([\w-]+)", text))
+            kept.update(re.findall(r'^    folder = "([\w-]+)"', text, re.M))
             kept.update(f"{name}.lock" for name in re.findall(r'(?:Exclusive|Together)\("(\w+)"', text))
             kept.update(f"{name}.gate" for name in re.findall(r'Together\("(\w+)"', text))
     assert {"attachments", "chain", "iptables.lock"} <= kept
@@ -57,12 +59,13 @@ def test_every_file_that_is_kept_is_told() -> None:
 
 
 def effects() -> dict[str, bool]:
-    """Every kind of effect, and whether it stands for the node."""
+    """Every effect and kind, and whether it stands for the node."""
     found: dict[str, bool] = {}
     for room in ("common", "plugins"):
         for source in (ROOT / room).rglob("*.py"):
             for node in ast.walk(ast.parse(source.read_text())):
-                if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Effect") for base in node.bases):
+                bases = [ast.unparse(base).partition("[")[0] for base in getattr(node, "bases", ())]
+                if isinstance(node, ast.ClassDef) and {"Effect", "Kind"} & set(bases) and node.name != "Effect":
                     found[node.name] = any(ast.unparse(line) == "shared = True" for line in node.body)
     return found
 

@@ -15,7 +15,7 @@ from cni_bridge import settings
 from cni_bridge.device import BridgeDevice
 from cni_bridge.gateway import VlanLeg, gateway_addresses, with_gateways
 from cni_bridge.port import wanted_vlans
-from cni_bridge.wanted import Attached, wanted
+from cni_bridge.wanted import wanted
 
 Object = dict[str, Any]
 
@@ -59,7 +59,7 @@ def _described(ipam_result: Object | None = None, **keys: Any) -> str:
             return _Link("cni0.5", 4)
         return None
 
-    return plan.describe(lambda: wanted(call, said, None, None, Attached()), values)  # type: ignore[arg-type]
+    return plan.describe(wanted(call, said), values)
 
 
 LAYER_2 = """\

@@ -13,6 +13,7 @@ from cni.kernel import announce
 from cni.kernel.rtnl import FORWARDING
 from cni.result import IPConfig
 from cni_bridge.port import Announced, PortForwards
+from node.effects import raising
 
 WHO = Attachment("net1", "c1", "eth0")
 DISABLED, LISTENING, LEARNING, BLOCKING = 0, 1, 2, 4
@@ -44,19 +45,25 @@ def told() -> list[tuple[int, list[str]]]:
     return []
 
 
+def site(kernel: Kernel) -> Any:
+    return SimpleNamespace(attachment=WHO, rtnl=kernel, container=SimpleNamespace(), sysctls=SimpleNamespace())
+
+
 def make(kernel: Kernel, told: list[Any], monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     monkeypatch.setattr(patience, "monotonic", lambda: kernel.now)
     monkeypatch.setattr(patience, "sleep", kernel.sleep)
     monkeypatch.setattr(
-        announce, "announce", lambda namespace, link, found: told.append((kernel.looks, [str(a) for a in found]))
+        announce,
+        "announce",
+        lambda namespace, link, found, sysctls: told.append((kernel.looks, [str(a) for a in found])),
     )
     pair: Any = SimpleNamespace(
         host=SimpleNamespace(index=7, name="vethx"),
         container=SimpleNamespace(name="eth0", mac="02:00:00:00:00:01", index=2),
     )
     ips = [IPConfig(Prefix.parse(text)) for text in addresses]
-    forwards = PortForwards(WHO, kernel, pair.host).make()  # type: ignore[arg-type]
-    Announced(WHO, kernel, SimpleNamespace(), pair, ips, forwards).make()  # type: ignore[arg-type]
+    forwards = PortForwards(site(kernel), pair.host).make()
+    Announced(site(kernel), pair, ips, forwards).make()
 
 
 def test_the_neighbours_are_told_when_the_port_forwards_and_not_before(
@@ -118,9 +125,9 @@ def test_a_port_that_vanishes_is_an_error_that_says_so(told: list[Any], monkeypa
 @pytest.mark.parametrize(("state", "passes"), [("up", True), ("down", False), ("lowerlayerdown", False)])
 def test_check_wants_the_port_up(state: str, passes: bool) -> None:
     port: Any = SimpleNamespace(index=7, name="vethx", operstate=state)
-    effect = PortForwards(WHO, Kernel(), port)  # type: ignore[arg-type]
+    effect = PortForwards(site(Kernel()), port)
     if passes:
-        effect.compare()
+        effect.compare(raising)
     else:
         with pytest.raises(CheckFailed, match=state):
-            effect.compare()
+            effect.compare(raising)

@@ -23,7 +23,9 @@ class Lines:
 def call_of(log: Lines, **keys: Any) -> skel.Call:
     conf = {"cniVersion": "1.0.0", "name": "net1", "type": "chain", "plugins": [], **keys}
     environ = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_PATH": "/x"}
-    return skel.Call(environ, json.dumps(conf).encode(), log, began=-1000.0)
+    call = skel.Call(environ, json.dumps(conf).encode(), log)
+    call.began = -1000.0
+    return call
 
 
 def test_what_is_injected_stands_alone() -> None:
@@ -52,16 +54,19 @@ def test_one_process_is_one_call(monkeypatch: pytest.MonkeyPatch, fault: CNIErro
     call.watch = lambda deed, effect, moment: None
     assert call.elapsed > 1000
 
-    def answer(plugin: skel.Plugin, environ: Object, stdin: bytes, log: Any, *more: Any) -> tuple[bytes, CNIError]:
+    def answer(
+        plugin: skel.Plugin, environ: Object, stdin: bytes, log: Any, watch: Any = None, part_of: Any = None
+    ) -> tuple[bytes, CNIError]:
         log.write("a line\n")
-        seen.append((plugin.type, environ["CNI_COMMAND"], stdin, *more))
+        inner = skel.Call({**call.environ, **environ}, call.stdin, log, part_of=part_of)
+        seen.append((plugin.type, environ["CNI_COMMAND"], stdin, inner.watch, inner.began, inner.node))
         return b"", fault
 
     monkeypatch.setattr(skel, "answer", answer)
     monkeypatch.setattr("sys.path", [])
     with pytest.raises(CNIError) as caught:
         delegate._here(call, "/x/loopback", "loopback", {"CNI_COMMAND": "DEL"}, b"{}")
-    assert seen == [("loopback", "DEL", b"{}", call.watch, -1000.0)]
+    assert seen == [("loopback", "DEL", b"{}", call.watch, -1000.0, call.node)]
     assert log.text == "a line\n"
     assert type(caught.value) is kind
     assert caught.value.document() == fault.document()

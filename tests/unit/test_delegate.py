@@ -257,11 +257,11 @@ def test_status_without_a_plugin_that_answers_is_code_50(program: Callable[..., 
     program("", name="broken").chmod(0o644)
     for name, folder in (("none", tmp_path), ("", tmp_path), ("broken", broken)):
         with pytest.raises(CNIError) as caught:
-            ipam.status(call_of(folder)[0], name)
+            delegate.ready(call_of(folder)[0], name)
         assert caught.value.code == 50, name
     for body, code in (("raise SystemExit(3)", 50), ('print(\'{"code": 11, "msg": "x"}\'); raise SystemExit(1)', 11)):
         with pytest.raises(CNIError) as caught:
-            ipam.status(call_of(program(body).parent)[0], "fake")
+            delegate.ready(call_of(program(body).parent)[0], "fake")
         assert caught.value.code == code
 
 
@@ -380,13 +380,13 @@ def test_addresses_are_the_delegates_and_taken_back_when_a_later_effect_fails(
     )
     call, _ = call_of(file.parent)
 
-    def stages() -> Any:
-        values = yield [ipam.Addresses(call, "fake")]
-        assert [str(ip.address) for ip in values[0].ips] == ["10.1.0.2/24"]
+    def wanted() -> Any:
+        result = yield from ipam.Addresses(call, "fake")
+        assert [str(ip.address) for ip in result.ips] == ["10.1.0.2/24"]
         raise CNIError("later")
 
     with pytest.raises(CNIError, match="later"):
-        make(stages)
+        make(wanted, list)
     assert log.read_text().split() == ["ADD", "DEL"]
 
 
@@ -396,12 +396,8 @@ def test_a_failed_add_of_the_delegate_is_followed_by_its_del(program: Callable[.
     file = program(**shell(f'echo "$CNI_COMMAND" >> {log}; [ "$CNI_COMMAND" = DEL ]'))
     call, _ = call_of(file.parent)
     with pytest.raises(CNIError, match="netplugin failed"):
-        make(lambda: iter_once([ipam.Addresses(call, "fake")]))
+        make(lambda: iter(ipam.Addresses(call, "fake")), list)  # type: ignore[arg-type]
     assert log.read_text().split() == ["ADD", "DEL"]
-
-
-def iter_once(stage: Any) -> Any:
-    yield stage
 
 
 @pytest.mark.parametrize("printed", [{"code": 7, "msg": "x"}, {"cniVersion": "1.0.0"}, {"cniVersion": "0.2.0"}])

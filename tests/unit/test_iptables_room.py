@@ -15,6 +15,7 @@ from cni.kernel.rtnl import Rtnl
 from cni.kernel.transaction import INET, INET_SERVICE, SetType, Transaction
 from cni.masquerade import Masquerade
 from cni.result import Interface
+from cni.site import Site
 from cni_portmap import chains, settings
 from cni_portmap.go_rules import Listed
 from cni_portmap.holder import host_link
@@ -23,6 +24,7 @@ from cni_portmap.iptables_ports import IptablesPorts
 from cni_portmap.iptables_release import Removal
 from cni_portmap.owned import Owned
 from cni_portmap.settings import Mapping, Settings, Target
+from node.effects import beside, raising
 from node.namespace import Netns
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -82,7 +84,7 @@ def test_a_legacy_table_without_its_programs_keeps_no_del_from_succeeding(
     real = program.find
     monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
     assert iptables.legacy(4) == ""
-    Masquerade(ONE, [Prefix.parse("10.1.0.2/24")]).remove()
+    Masquerade(Site(ONE), [Prefix.parse("10.1.0.2/24")]).remove()
     Removal(chains.chain_name("net1", "c1"), chains.comment(ONE), set, silent).everything()
 
 
@@ -113,15 +115,19 @@ def test_a_ruleset_that_is_never_at_rest_is_code_11() -> None:
 
 
 @root
-def test_the_other_interfaces_masquerade_stays_where_no_address_is_known(empty: Netns) -> None:
+def test_the_other_interfaces_masquerade_stays_where_no_address_is_known(
+    empty: Netns, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Go's chain is the container's: without prevResult the addresses of its other interfaces tell what stays."""
     first, second = Prefix.parse("10.1.0.2/24"), Prefix.parse("10.1.0.3/24")
-    Masquerade(ONE, [first], "iptables").make()
-    Masquerade(SECOND, [second], "iptables").make()
-    Masquerade(SECOND, living=lambda: {first.address}).remove()
+    Masquerade(Site(ONE), [first], "iptables").make()
+    Masquerade(Site(SECOND), [second], "iptables").make()
+    beside(monkeypatch, first.address)
+    Masquerade(Site(SECOND)).remove()
+    beside(monkeypatch)
     rules = empty.run("iptables-save", "-t", "nat")
     assert "-s 10.1.0.2/32" in rules and "-s 10.1.0.3/32" not in rules and "MASQUERADE" in rules
-    Masquerade(ONE).remove()
+    Masquerade(Site(ONE)).remove()
     assert "CNI-" not in empty.run("iptables-save", "-t", "nat")
 
 
@@ -172,7 +178,7 @@ def _said(**keys: object) -> Settings:
 @root
 def test_a_refusal_after_the_first_family_is_taken_back(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no refusal any more that made nothing: the executor has to undo."""
-    ports = IptablesPorts(ONE, Rtnl(), None, silent, [_target(4), _target(6)], _said())
+    ports = IptablesPorts(Site(ONE), [_target(4), _target(6)], _said())
     real = ports._restore
 
     def restore(self: IptablesPorts, target: Target, lines: list[str]) -> None:
@@ -193,7 +199,7 @@ def test_conditions_whose_last_pod_goes_just_now(empty: Netns, monkeypatch: pyte
     """Their jumps were there when they were looked for and are gone when the ports are: they are made again."""
     said = {4: "ip saddr 10.0.0.0/8"}
     first, second = (
-        HostPorts(who, Rtnl(), silent, Owned.wanted([target], False, False, "", said))
+        HostPorts(Site(who), Owned.wanted([target], False, False, "", said))
         for who, target in ((ONE, _target()), (SECOND, Target(_target().prefix, [Mapping("tcp", 8081, 80)])))
     )
     first.make()
@@ -206,7 +212,7 @@ def test_conditions_whose_last_pod_goes_just_now(empty: Netns, monkeypatch: pyte
 
     monkeypatch.setattr(nftables.Nftables, "repeatedly", repeatedly)
     second.make()
-    second.compare()
+    second.compare(raising)
     assert empty.run("nft", "list", "ruleset").count("ip saddr 10.0.0.0/8") == 2
 
 

@@ -42,7 +42,7 @@ def test_the_bare_interpreter_has_none_of_it() -> None:
         "from cni.kernel import rtnl; rtnl.Rtnl().link('lo')",
         "from cni.kernel.nftables import Nftables; Nftables().tables() if hasattr(Nftables, 'tables') else Nftables()",
         "from cni import ranges; from cni.address import ANY; ranges.between(ANY[4].address, ANY[4].address + 9).last",
-        *(f"import cni_{plugin.replace('-', '_')}.verbs" for plugin in PLUGINS),
+        *("import cni.verbs, {0}.settings, {0}.wanted".format(f"cni_{plugin.replace('-', '_')}") for plugin in PLUGINS),
     ],
 )
 def test_nothing_dear_is_loaded(body: str) -> None:

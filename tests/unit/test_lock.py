@@ -41,7 +41,7 @@ def another_process(
 ) -> Iterator["subprocess.Popen[str]"]:
     """One that holds a lock until the context ends, or it is killed."""
     code = (
-        "import sys; from cni import lock; from cni.names import Attachment; lock.PATH = sys.argv[1]\n"
+        "import sys; from cni import lock; from cni.attachment import Attachment; lock.PATH = sys.argv[1]\n"
         "with lock.Alone(sys.argv[2], Attachment(*sys.argv[3:])): print('held', flush=True); sys.stdin.read()"
     )
     words = [str(file), plugin, attachment.network, attachment.container, attachment.ifname]
@@ -112,7 +112,7 @@ def test_a_plugin_that_calls_its_own_kind_does_not_wait_for_itself(file: Path) -
     with lock.Alone("bridge", ONE, timeout=0):
         with lock.Alone("bridge", ONE, timeout=0):
             pass
-        code = "import sys; from cni import lock; from cni.names import Attachment; lock.PATH = sys.argv[1]\n"
+        code = "import sys; from cni import lock; from cni.attachment import Attachment; lock.PATH = sys.argv[1]\n"
         code += "with lock.Alone('bridge', Attachment('net1', 'ctr1', 'eth0'), timeout=0): pass"
         done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and "TryAgainLater" in done.stderr

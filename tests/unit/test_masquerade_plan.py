@@ -20,6 +20,8 @@ from cni.kernel import iptables, netlink, nftables, program, rulespec
 from cni.kernel.transaction import GETGEN, SUBSYSTEM
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
+from cni.site import Site
+from node.effects import beside, raising
 from node.namespace import Netns
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -45,19 +47,19 @@ def ruleset(at: Netns) -> str:
 
 def test_describe_is_the_rule_and_whose_address_it_is() -> None:
     """As golden text, for both families."""
-    effect = Masquerade(ONE, FOUR + SIX)
+    effect = Masquerade(Site(ONE), FOUR + SIX)
     six = "pods_2001_0db8_0001_0000_0000_0000_0000_0000/64"
     assert effect.describe().splitlines() == [
         "ip saddr @pods_10.1.0.0/24 ip daddr != 10.1.0.0/24 masquerade: 10.1.0.2 of net1/c1/eth0",
         f"ip6 saddr @{six} ip6 daddr != 2001:db8:1::/64 masquerade: 2001:db8:1::2 of net1/c1/eth0",
     ]
-    assert Masquerade(ONE).describe() == ""
+    assert Masquerade(Site(ONE)).describe() == ""
 
 
 def test_the_identity_follows_from_the_attachment_alone() -> None:
     """Addresses and backend play no part; another interface is another identity."""
-    assert Masquerade(ONE, FOUR).identity == Masquerade(ONE, SIX, "iptables").identity == ONE.link
-    assert Masquerade(ONE).identify(Attachment("net1", "c1", "eth1")) != ONE.link
+    assert Masquerade(Site(ONE), FOUR).identity == Masquerade(Site(ONE), SIX, "iptables").identity == ONE.link
+    assert Masquerade(Site(ONE)).identify(Attachment("net1", "c1", "eth1")) != ONE.link
 
 
 def test_gos_chain_has_gos_name() -> None:
@@ -95,7 +97,7 @@ ADDRESSES: list[list[str]] = [
 def test_what_is_made_is_compared_and_removed(empty: Netns, texts: list[str]) -> None:
     """Each rule that ``describe`` tells is there once; made twice it is the same; removed, nothing is left."""
     mine = prefixes(*texts)
-    effect = Masquerade(ONE, mine)
+    effect = Masquerade(Site(ONE), mine)
     effect.make()
     made = ruleset(empty)
     for line in effect.describe().splitlines():
@@ -104,11 +106,11 @@ def test_what_is_made_is_compared_and_removed(empty: Netns, texts: list[str]) ->
             continue  # nft prints a network of all addresses in its own way
         assert made.count(f"{_as_nft(rule)} comment") == 1, f"{rule} in {made}"
         assert f'{owned.split(" of ")[0]} comment "net1/c1/eth0"' in made
-    effect.compare()
+    effect.compare(raising)
     effect.make()
-    effect.compare()
+    effect.compare(raising)
     assert sorted(ruleset(empty).split()) == sorted(made.split())
-    Masquerade(ONE).remove()
+    Masquerade(Site(ONE)).remove()
     assert ruleset(empty) == ""
 
 
@@ -136,36 +138,36 @@ def test_any_addresses_of_any_pods_come_and_go(empty: Netns, data: st.DataObject
         free = [one for one in mine if one.address not in taken]
         taken |= {one.address for one in free}
         if free:
-            effects.append(Masquerade(Attachment("net1", f"c{number}", "eth0"), free))
+            effects.append(Masquerade(Site(Attachment("net1", f"c{number}", "eth0")), free))
     # all is drawn before the first deed: hypothesis may give an example up while it draws
     order = data.draw(st.permutations(effects))
     empty.run("nft", "flush", "ruleset")
     for effect in effects:
         effect.make()
     for effect in effects:
-        effect.compare()
+        effect.compare(raising)
     left = list(effects)
     for effect in order:
         effect.remove()
         left.remove(effect)
         for other in left:
-            other.compare()
+            other.compare(raising)
     assert ruleset(empty) == ""
 
 
 @root
 def test_other_addresses_replace_the_former(empty: Netns) -> None:
     """An attachment has what its last ADD gave it; a subnet that nobody uses any more may wait for the last DEL."""
-    Masquerade(ONE, FOUR + SIX).make()
+    Masquerade(Site(ONE), FOUR + SIX).make()
     moved = prefixes("10.9.0.2/24")
-    Masquerade(ONE, moved).make()
-    Masquerade(ONE, moved).compare()
+    Masquerade(Site(ONE), moved).make()
+    Masquerade(Site(ONE), moved).compare(raising)
     assert "10.1.0.2" not in ruleset(empty)
     assert "2001:db8:1::2 " not in ruleset(empty)
     for former in (FOUR, SIX):
         with pytest.raises(CheckFailed):
-            Masquerade(ONE, former).compare()
-    Masquerade(ONE).remove()
+            Masquerade(Site(ONE), former).compare(raising)
+    Masquerade(Site(ONE)).remove()
     assert ruleset(empty) == ""
 
 
@@ -173,30 +175,30 @@ def test_other_addresses_replace_the_former(empty: Netns) -> None:
 def test_compare_tells_the_address_that_is_missing(empty: Netns) -> None:
     """Without a table, of another attachment, and an address that was never given."""
     with pytest.raises(CheckFailed, match="postrouting is missing"):
-        Masquerade(ONE, FOUR).compare()
+        Masquerade(Site(ONE), FOUR).compare(raising)
     assert ruleset(empty) == ""
-    Masquerade(ONE, FOUR).make()
+    Masquerade(Site(ONE), FOUR).make()
     with pytest.raises(CheckFailed, match=r"10\.1\.0\.2 is not masqueraded"):
-        Masquerade(TWO, FOUR).compare()
+        Masquerade(Site(TWO), FOUR).compare(raising)
     with pytest.raises(CheckFailed, match=r"10\.1\.0\.9 is not masqueraded"):
-        Masquerade(ONE, prefixes("10.1.0.9/24")).compare()
+        Masquerade(Site(ONE), prefixes("10.1.0.9/24")).compare(raising)
     with pytest.raises(CheckFailed, match=r"10\.1\.0\.2 is not masqueraded"):
-        Masquerade(ONE, prefixes("10.1.0.2/25")).compare()
+        Masquerade(Site(ONE), prefixes("10.1.0.2/25")).compare(raising)
 
 
 @root
 def test_an_address_goes_to_the_younger_and_the_older_ones_end_leaves_it(empty: Netns) -> None:
     """Element by element: the comment tells the present owner."""
-    Masquerade(ONE, FOUR).make()
-    Masquerade(TWO, FOUR).make()
-    Masquerade(TWO, FOUR).compare()
+    Masquerade(Site(ONE), FOUR).make()
+    Masquerade(Site(TWO), FOUR).make()
+    Masquerade(Site(TWO), FOUR).compare(raising)
     with pytest.raises(CheckFailed, match=r"10\.1\.0\.2 belongs to net1/c2/eth0 now"):
-        Masquerade(ONE, FOUR).compare()
+        Masquerade(Site(ONE), FOUR).compare(raising)
     before = ruleset(empty)
-    Masquerade(ONE, FOUR).remove()
-    Masquerade(TWO, FOUR).compare()
+    Masquerade(Site(ONE), FOUR).remove()
+    Masquerade(Site(TWO), FOUR).compare(raising)
     assert "c1" not in ruleset(empty) and "c1" in before
-    Masquerade(TWO).remove()
+    Masquerade(Site(TWO)).remove()
     assert ruleset(empty) == ""
 
 
@@ -208,14 +210,14 @@ def test_check_needs_no_program_to_tell_what_is_missing(empty: Netns, monkeypatc
         without.setenv("PATH", "")
         for backend, fault in (("nftables", "postrouting is missing"), ("iptables", "there is no chain CNI-")):
             with pytest.raises(CheckFailed, match=fault):
-                Masquerade(ONE, FOUR, backend).compare()
-    Masquerade(ONE, FOUR, "iptables").make()
+                Masquerade(Site(ONE), FOUR, backend).compare(raising)
+    Masquerade(Site(ONE), FOUR, "iptables").make()
     monkeypatch.setattr(program, "_FOLDERS", ())
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CheckFailed, match="postrouting is missing"):
-        Masquerade(ONE, FOUR).compare()
+        Masquerade(Site(ONE), FOUR).compare(raising)
     with pytest.raises(CNIError, match="no program iptables"):
-        Masquerade(ONE, FOUR, "iptables").compare()
+        Masquerade(Site(ONE), FOUR, "iptables").compare(raising)
 
 
 @root
@@ -224,7 +226,7 @@ def test_check_makes_no_table_of_iptables_legacy(empty: Netns, monkeypatch: pyte
     monkeypatch.setattr(iptables, "PROGRAMS", iptables.LEGACY)
     for backend in ("nftables", "iptables"):
         with pytest.raises(CheckFailed):
-            Masquerade(ONE, FOUR + SIX, backend).compare()
+            Masquerade(Site(ONE), FOUR + SIX, backend).compare(raising)
     assert empty.run("cat", "/proc/net/ip_tables_names", "/proc/net/ip6_tables_names", check=False) == ""
 
 
@@ -234,12 +236,12 @@ def test_an_address_that_several_networks_have_is_masqueraded_until_the_last_one
     empty: Netns, order: tuple[int, ...]
 ) -> None:
     """Whoever goes first, in both families; CHECK of those that stay passes, and the last takes the table along."""
-    pods = [Masquerade(Attachment(f"net{number}", "c1", "eth0"), FOUR + SIX) for number in range(3)]
+    pods = [Masquerade(Site(Attachment(f"net{number}", "c1", "eth0")), FOUR + SIX) for number in range(3)]
     for pod in pods:
         pod.make()
     for place, number in enumerate(order):
         for left in order[place:]:
-            pods[left].compare()
+            pods[left].compare(raising)
             pods[left].make()  # who moves to the address it has takes nothing from the others
         pods[number].remove()
     assert ruleset(empty) == ""
@@ -248,26 +250,26 @@ def test_an_address_that_several_networks_have_is_masqueraded_until_the_last_one
 @root
 def test_a_shared_address_that_one_network_gives_up_is_the_others_still(empty: Netns) -> None:
     """By an ADD with other addresses; when nobody shares it any more it goes with its subnet's set and rule."""
-    other = Masquerade(Attachment("net2", "c1", "eth0"), FOUR)
-    Masquerade(ONE, FOUR).make()
+    other = Masquerade(Site(Attachment("net2", "c1", "eth0")), FOUR)
+    Masquerade(Site(ONE), FOUR).make()
     other.make()
-    Masquerade(other.attachment, prefixes("10.9.0.2/24")).make()
-    Masquerade(ONE, FOUR).compare()
+    Masquerade(Site(other.attachment), prefixes("10.9.0.2/24")).make()
+    Masquerade(Site(ONE), FOUR).compare(raising)
     assert '10.1.0.2 comment "net1/c1/eth0"' in ruleset(empty)
-    Masquerade(ONE).remove()
+    Masquerade(Site(ONE)).remove()
     assert "10.1.0." not in ruleset(empty)
-    Masquerade(other.attachment, prefixes("10.9.0.2/24")).compare()
+    Masquerade(Site(other.attachment), prefixes("10.9.0.2/24")).compare(raising)
 
 
 @root
 def test_an_attachment_without_addresses_has_nothing(empty: Netns) -> None:
     """It changes nothing beside others, and its DEL neither."""
-    Masquerade(ONE, FOUR).make()
+    Masquerade(Site(ONE), FOUR).make()
     before = ruleset(empty)
-    Masquerade(TWO, []).make()
+    Masquerade(Site(TWO), []).make()
     assert ruleset(empty) == before
-    Masquerade(TWO).remove()
-    Masquerade(ONE).remove()
+    Masquerade(Site(TWO)).remove()
+    Masquerade(Site(ONE)).remove()
     assert ruleset(empty) == ""
 
 
@@ -276,8 +278,8 @@ def test_present_discard_and_collect_go_by_network(empty: Netns) -> None:
     """GC's three questions, with two networks and both families."""
     other = Attachment("net2", "c1", "eth0")
     for number, attachment in enumerate((ONE, TWO, other), 2):
-        Masquerade(attachment, prefixes(f"10.1.0.{number}/24", f"2001:db8:1::{number}/64")).make()
-    effect = Masquerade(ONE)
+        Masquerade(Site(attachment), prefixes(f"10.1.0.{number}/24", f"2001:db8:1::{number}/64")).make()
+    effect = Masquerade(Site(ONE))
     assert sorted(effect.present("net1")) == sorted([ONE.link, TWO.link])
     assert effect.present("net2") == [other.link]
     assert effect.collect("net1", [ONE, TWO]) == []
@@ -285,7 +287,7 @@ def test_present_discard_and_collect_go_by_network(empty: Netns) -> None:
     assert effect.present("net1") == [ONE.link]
     assert effect.collect("net1", []) == [ONE.link]
     assert effect.collect("net1", []) == []
-    Masquerade(other, prefixes("10.1.0.4/24", "2001:db8:1::4/64")).compare()
+    Masquerade(Site(other), prefixes("10.1.0.4/24", "2001:db8:1::4/64")).compare(raising)
     effect.discard(other.link)
     assert ruleset(empty) == ""
 
@@ -295,12 +297,12 @@ def test_names_that_are_cut_are_told_apart(empty: Netns) -> None:
     """Container ids of 200 characters that differ in the last: comments of 120 bytes end in a hash."""
     long = [Attachment("net1", "c" * 200 + end, "eth0") for end in "ab"]
     for number, attachment in enumerate(long, 2):
-        Masquerade(attachment, prefixes(f"10.1.0.{number}/24")).make()
+        Masquerade(Site(attachment), prefixes(f"10.1.0.{number}/24")).make()
     comments = set(re.findall(r'comment "(net1/c+[^"]*)"', ruleset(empty)))
     assert len(comments) == 2 and {len(comment) for comment in comments} == {120}
-    assert sorted(Masquerade(ONE).present("net1")) == sorted(attachment.link for attachment in long)
-    Masquerade(long[0]).remove()
-    Masquerade(long[1], prefixes("10.1.0.3/24")).compare()
+    assert sorted(Masquerade(Site(ONE)).present("net1")) == sorted(attachment.link for attachment in long)
+    Masquerade(Site(long[0])).remove()
+    Masquerade(Site(long[1]), prefixes("10.1.0.3/24")).compare(raising)
 
 
 @root
@@ -311,10 +313,10 @@ def test_no_program_is_needed(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> 
         raise AssertionError(f"something was started: {arguments}")
 
     monkeypatch.setattr(os, "posix_spawn", forbidden)
-    Masquerade(ONE, FOUR + SIX).make()
-    Masquerade(ONE, FOUR + SIX).compare()
-    Masquerade(ONE).remove()
-    Masquerade(ONE).collect("net1", [])
+    Masquerade(Site(ONE), FOUR + SIX).make()
+    Masquerade(Site(ONE), FOUR + SIX).compare(raising)
+    Masquerade(Site(ONE)).remove()
+    Masquerade(Site(ONE)).collect("net1", [])
     monkeypatch.undo()
     assert ruleset(empty) == ""
 
@@ -328,16 +330,16 @@ def test_the_iptables_backend_without_iptables_is_an_error_that_names_the_remedy
         without.setattr(program, "_FOLDERS", ())
         without.setenv("PATH", "")
         with pytest.raises(CNIError, match="no program iptables-restore") as told:
-            Masquerade(ONE, FOUR, "iptables").make()
+            Masquerade(Site(ONE), FOUR, "iptables").make()
     assert "ipMasqBackend" in told.value.details
     assert ruleset(empty) == ""
-    Masquerade(ONE, FOUR + SIX, "iptables").make()
-    Masquerade(ONE, FOUR + SIX, "iptables").compare()
+    Masquerade(Site(ONE), FOUR + SIX, "iptables").make()
+    Masquerade(Site(ONE), FOUR + SIX, "iptables").compare(raising)
     assert "CNI-" in ruleset(empty)
     with monkeypatch.context() as without:
         without.setattr(program, "_FOLDERS", ())
         without.setenv("PATH", "")
-        Masquerade(ONE).remove()
+        Masquerade(Site(ONE)).remove()
     assert "CNI-" not in ruleset(empty)
 
 
@@ -408,13 +410,13 @@ def without_nf_tables(request: pytest.FixtureRequest, empty: Netns, monkeypatch:
 @pytest.mark.parametrize("without_nf_tables", [NoSocket, NoTables, NoSubsystem, NoFamily], indirect=True)
 def test_without_nf_tables_there_is_nothing_to_remove_and_nothing_to_list(without_nf_tables: Netns) -> None:
     """DEL and GC of a network succeed; CHECK and ADD do not, and ADD names the remedy."""
-    for effect in (Masquerade(ONE, FOUR), MacSpoofCheck(ONE, "02:00:00:00:00:01")):
+    for effect in (Masquerade(Site(ONE), FOUR), MacSpoofCheck(Site(ONE), "02:00:00:00:00:01")):
         for _ in range(2):
             effect.remove()
             assert list(effect.present("net1")) == []
             assert effect.collect("net1", []) == []
         with pytest.raises(CheckFailed):
-            effect.compare()
+            effect.compare(raising)
         with pytest.raises(CNIError, match="kernel has no nftables|not supported") as told:
             effect.make()
         assert "ipMasqBackend" in told.value.details
@@ -423,25 +425,25 @@ def test_without_nf_tables_there_is_nothing_to_remove_and_nothing_to_list(withou
 @root
 def test_without_nf_tables_iptables_legacy_masquerades(without_nf_tables: Netns) -> None:
     """The iptables that needs nf_tables is not asked then."""
-    effect = Masquerade(ONE, FOUR + SIX, "iptables")
+    effect = Masquerade(Site(ONE), FOUR + SIX, "iptables")
     effect.make()
-    effect.compare()
+    effect.compare(raising)
     chain = masquerade_go.chain_name(ONE)
     assert f"-j {chain}" in without_nf_tables.run("iptables-legacy", "-t", "nat", "-S")
     assert f"-j {chain}" in without_nf_tables.run("ip6tables-legacy", "-t", "nat", "-S")
     assert "CNI-" not in ruleset(without_nf_tables)
-    Masquerade(ONE).remove()
+    Masquerade(Site(ONE)).remove()
     assert chain not in without_nf_tables.run("iptables-legacy", "-t", "nat", "-S")
     with pytest.raises(CheckFailed):
-        effect.compare()
+        effect.compare(raising)
 
 
 @root
 def test_every_subnet_is_accepted_before_anything_is_masqueraded(empty: Netns) -> None:
     """Corner 4: of two addresses of one family Go's second ACCEPT comes too late. One MASQUERADE is enough."""
-    Masquerade(ONE, prefixes("10.1.0.2/24", "10.2.0.2/24"), "iptables").make()
+    Masquerade(Site(ONE), prefixes("10.1.0.2/24", "10.2.0.2/24"), "iptables").make()
     assert targets(empty) == ["ACCEPT", "ACCEPT", "MASQUERADE"]
-    Masquerade(ONE).remove()
+    Masquerade(Site(ONE)).remove()
     assert "CNI-" not in ruleset(empty)
 
 
@@ -450,16 +452,16 @@ def test_two_interfaces_share_gos_chain_and_each_takes_its_own_part(empty: Netns
     """Corner 5, with the iptables backend: the chain goes with the last jump."""
     first, second = ONE, Attachment("net1", "c1", "eth1")
     one, two = prefixes("10.1.0.2/24"), prefixes("10.2.0.2/24")
-    Masquerade(first, one, "iptables").make()
-    Masquerade(second, two, "iptables").make()
-    Masquerade(first, one, "iptables").compare()
-    Masquerade(second, two, "iptables").compare()
+    Masquerade(Site(first), one, "iptables").make()
+    Masquerade(Site(second), two, "iptables").make()
+    Masquerade(Site(first), one, "iptables").compare(raising)
+    Masquerade(Site(second), two, "iptables").compare(raising)
     assert targets(empty) == ["ACCEPT", "ACCEPT", "MASQUERADE"]
-    Masquerade(first, one).remove()
-    Masquerade(second, two, "iptables").compare()
+    Masquerade(Site(first), one).remove()
+    Masquerade(Site(second), two, "iptables").compare(raising)
     with pytest.raises(CheckFailed):
-        Masquerade(first, one, "iptables").compare()
-    Masquerade(second, two).remove()
+        Masquerade(Site(first), one, "iptables").compare(raising)
+    Masquerade(Site(second), two).remove()
     assert "CNI-" not in ruleset(empty)
 
 
@@ -489,26 +491,31 @@ def test_containers_of_two_networks_that_share_gos_chain_each_keep_their_part(
     either_iptables: Netns, by: str, turned: bool
 ) -> None:
     """Corner 5: network and container of the one give the same letters as those of the other."""
-    one, two = Masquerade(LIKE_ONE, FOUR, "iptables"), Masquerade(LIKE_TWO, prefixes("10.2.0.2/24"), "iptables")
+    one, two = (
+        Masquerade(Site(LIKE_ONE), FOUR, "iptables"),
+        Masquerade(Site(LIKE_TWO), prefixes("10.2.0.2/24"), "iptables"),
+    )
     for effect in (two, one) if turned else (one, two):
         effect.make()
     for effect in (one, two):
-        effect.compare()
+        effect.compare(raising)
     if by == "GC":
-        assert Masquerade(LIKE_ONE).collect("net1", []) == [masquerade_go.chain_name(LIKE_ONE)]
+        assert Masquerade(Site(LIKE_ONE)).collect("net1", []) == [masquerade_go.chain_name(LIKE_ONE)]
     else:
-        Masquerade(LIKE_ONE, FOUR if "with" in by else ()).remove()
-    two.compare()
+        Masquerade(Site(LIKE_ONE), FOUR if "with" in by else ()).remove()
+    two.compare(raising)
     assert [line for line in chain_of_go(either_iptables) if "net1\\" in line or "10.1.0" in line] == []
     with pytest.raises(CheckFailed):
-        one.compare()
-    Masquerade(LIKE_TWO).remove()
+        one.compare(raising)
+    Masquerade(Site(LIKE_TWO)).remove()
     assert chain_of_go(either_iptables) == []
 
 
 @root
 @pytest.mark.parametrize("comment", ["", 'name: "net1" id: "1', "an administrator's"])
-def test_rules_whose_comment_tells_nobody_are_known_by_their_addresses(either_iptables: Netns, comment: str) -> None:
+def test_rules_whose_comment_tells_nobody_are_known_by_their_addresses(
+    either_iptables: Netns, comment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of older plugins: no comment, or one that was cut."""
     chain, told = masquerade_go.chain_name(LIKE_ONE), ("-m", "comment", "--comment", comment) if comment else ()
     for words in (
@@ -519,31 +526,32 @@ def test_rules_whose_comment_tells_nobody_are_known_by_their_addresses(either_ip
     ):
         either_iptables.run(iptables.PROGRAMS[4], "-t", "nat", *words)
     before = chain_of_go(either_iptables)
-    Masquerade(LIKE_ONE, prefixes("10.1.0.9/24")).remove()
-    Masquerade(LIKE_ONE, living=lambda: {Address.parse("10.1.0.2")}).remove()
+    Masquerade(Site(LIKE_ONE), prefixes("10.1.0.9/24")).remove()
+    beside(monkeypatch, Address.parse("10.1.0.2"))
+    Masquerade(Site(LIKE_ONE)).remove()
     assert chain_of_go(either_iptables) == before
-    Masquerade(LIKE_ONE, FOUR).remove()
+    Masquerade(Site(LIKE_ONE), FOUR).remove()
     assert chain_of_go(either_iptables) == []
 
 
 @root
 def test_whoever_is_left_without_a_masquerade_of_his_own_keeps_the_others(either_iptables: Netns) -> None:
     """Ours once made one for all that shared the chain."""
-    Masquerade(LIKE_ONE, FOUR, "iptables").make()
-    Masquerade(LIKE_TWO, prefixes("10.2.0.2/24"), "iptables").make()
+    Masquerade(Site(LIKE_ONE), FOUR, "iptables").make()
+    Masquerade(Site(LIKE_TWO), prefixes("10.2.0.2/24"), "iptables").make()
     (own,) = [line for line in chain_of_go(either_iptables) if "MASQUERADE" in line and "net11" in line]
     either_iptables.run(iptables.PROGRAMS[4], "-t", "nat", "-D", *rulespec.split(own)[1:])
-    Masquerade(LIKE_ONE).remove()
-    Masquerade(LIKE_TWO, prefixes("10.2.0.2/24"), "iptables").compare()
-    Masquerade(LIKE_TWO).remove()
+    Masquerade(Site(LIKE_ONE)).remove()
+    Masquerade(Site(LIKE_TWO), prefixes("10.2.0.2/24"), "iptables").compare(raising)
+    Masquerade(Site(LIKE_TWO)).remove()
     assert chain_of_go(either_iptables) == []
 
 
 @root
 def test_the_backend_may_change_between_two_adds(empty: Netns) -> None:
     """DEL looks for both forms whatever the configuration says."""
-    Masquerade(ONE, FOUR, "iptables").make()
-    Masquerade(ONE, FOUR, "nftables").make()
+    Masquerade(Site(ONE), FOUR, "iptables").make()
+    Masquerade(Site(ONE), FOUR, "nftables").make()
     assert "CNI-" in ruleset(empty) and "pycni_masquerade" in ruleset(empty)
-    Masquerade(ONE).remove()
+    Masquerade(Site(ONE)).remove()
     assert "CNI-" not in ruleset(empty) and "pycni_masquerade" not in ruleset(empty)

@@ -740,8 +740,8 @@ def test_records_are_found_by_the_links_name_alone(kernel: Nftables) -> None:
     assert records.of(two.link) == mine[:3]
     assert records.of("vethnobody") == []
     assert {element.comment for element in records.elements(one.link)} == {"net1/c1/eth0"}
-    assert set(records.links("net1")) == {one.link, two.link}
-    assert records.links("net2") == []
+    assert set(records.found("net1")) == {one.link, two.link}
+    assert records.found("net2") == []
     transaction = Transaction(INET, TABLE)
     keys = records.erase(transaction, one.link, len(mine))
     kernel.commit(transaction)
@@ -762,7 +762,7 @@ def test_a_network_whose_name_begins_another_is_told_apart(kernel: Nftables) -> 
         records.write(transaction, attachment, [[bytes(4)]])
     kernel.commit(transaction)
     for attachment in attachments:
-        assert records.links(attachment.network) == [attachment.link]
+        assert records.found(attachment.network) == [attachment.link]
 
 
 # the batch itself

@@ -1,7 +1,7 @@
-"""The executor: stages with values, undo in reverse, errors gathered, what is shared, and GC from what exists."""
+"""The executor and its laws, by their numbers in ``cni/plan.py``."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from cni import plan
 from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError, Refused
-from cni.plan import Effect, Remains
+from cni.plan import Effect, Found, Kind, Part, Remains
+from cni.site import Site
+
+if TYPE_CHECKING:
+    from cni.plan import Differ, Plan
 
 WHO = Attachment("net1", "c1", "eth0")
 OTHER = Attachment("net1", "c2", "eth0")
@@ -30,13 +34,14 @@ class World:
             raise self.faults[text]
 
 
-class Thing(Effect):
+class Thing(Effect[str], Kind):
     """A thing of some kind; its value is its kind."""
 
     __slots__ = ("kind", "world")
+    noun = "thing"
 
     def __init__(self, world: World, kind: str, attachment: Attachment = WHO) -> None:
-        super().__init__(attachment)
+        super().__init__(Site(attachment))
         self.world = world
         self.kind = kind
 
@@ -49,15 +54,15 @@ class Thing(Effect):
         self.world.deed(f"made {self.kind}")
         return self.kind
 
-    def compare(self) -> str:
+    def compare(self, differ: "Differ") -> str:
         self.world.deed(f"compare {self.kind}")
         if self.identity not in self.world.things:
-            raise CheckFailed(f"{self.kind} is missing")
+            differ(CheckFailed(f"{self.kind} is missing"))
         return self.kind
 
-    def present(self, network: str) -> list[str]:
+    def present(self, network: str) -> list[Found]:
         self.world.deed(f"list {self.kind}")
-        return sorted(thing for thing in self.world.things if thing.startswith(f"{self.kind} of {network}/"))
+        return [Found(thing) for thing in sorted(self.world.things) if thing.startswith(f"{self.kind} of {network}/")]
 
     def discard(self, identity: str) -> None:
         self.world.deed(f"discard {identity}")
@@ -76,21 +81,47 @@ def world() -> World:
     return World()
 
 
-def staged(*stages: Sequence[Effect], told: list[Any] | None = None) -> "plan.Plan":
-    """A plan of these stages; ``told`` collects the values that each stage got."""
+class Staged:
+    """A plan of these effects, and the kinds that DEL looks for; ``told`` collects the values that the plan got."""
 
-    def generator() -> Any:
-        for stage in stages:
-            values = yield stage
-            if told is not None:
-                told.append(values)
+    def __init__(self, *effects: Effect[Any], told: list[Any] | None = None) -> None:
+        self.effects = effects
+        self.told = [] if told is None else told
 
-    return generator
+    def __call__(self) -> "Plan[list[Any]]":
+        values = []
+        for effect in self.effects:
+            values.append((yield from effect))
+            self.told.append(values[-1])
+        return values
+
+    def left(self) -> list[Kind]:
+        return [effect for effect in self.effects if isinstance(effect, Kind) and not effect.shared]
 
 
-def three(world: World, told: list[Any] | None = None) -> "plan.Plan":
-    """Two stages: a and b, then c."""
-    return staged([Thing(world, "a"), Thing(world, "b")], [Thing(world, "c")], told=told)
+def unobserved(step: str, part: Part, moment: str) -> None:
+    pass
+
+
+def make(stages: Staged, observe: Any = unobserved, removal: Staged | None = None) -> Any:
+    return plan.make(stages, (removal or stages).left, observe)
+
+
+def compare(stages: Staged, observe: Any = unobserved) -> Any:
+    return plan.compare(stages(), observe)
+
+
+def remove(stages: Staged, observe: Any = unobserved) -> None:
+    plan.remove(stages.left(), observe)
+
+
+def collect(stages: Staged, network: str, valid: Any, observe: Any = unobserved) -> Any:
+    return plan.collect(stages.left(), network, valid, observe)
+
+
+def three(world: World, told: list[Any] | None = None) -> Staged:
+    """a, b and c, in this order."""
+    return Staged(Thing(world, "a"), Thing(world, "b"), Thing(world, "c"), told=told)
 
 
 def every(*kinds: str) -> set[str]:
@@ -102,21 +133,21 @@ def every(*kinds: str) -> set[str]:
 
 def test_make_goes_through_the_stages_and_hands_each_its_values(world: World) -> None:
     told: list[Any] = []
-    plan.make(three(world, told))
+    make(three(world, told))
     assert world.things == every("a", "b", "c")
     assert [deed for deed in world.deeds if deed.startswith("make")] == ["make a", "make b", "make c"]
-    assert told == [["a", "b"], ["c"]]
+    assert told == ["a", "b", "c"]
 
 
 def test_a_later_stage_is_not_computed_before_the_earlier_one_is_made(world: World) -> None:
     seen: list[set[str]] = []
 
-    def stages() -> Any:
-        yield [Thing(world, "a")]
+    def computed() -> Any:
+        yield from Thing(world, "a")
         seen.append(set(world.things))
-        yield [Thing(world, "b")]
+        yield from Thing(world, "b")
 
-    plan.make(stages)
+    plan.make(computed, list)
     assert seen == [every("a")]
 
 
@@ -125,7 +156,7 @@ def test_a_failed_make_takes_back_in_reverse_what_was_made(world: World, fault: 
     """The failed one too, for it may be half made; the error is the first one."""
     world.faults[fault] = CNIError("broken", code=77)
     with pytest.raises(CNIError, match="broken") as caught:
-        plan.make(three(world))
+        make(three(world))
     assert caught.value.code == 77
     assert world.things == set()
     last = fault[-1]
@@ -140,7 +171,7 @@ def test_an_error_while_undoing_does_not_hide_the_first_and_does_not_stop(world:
     world.faults[f"discard b of {WHO}"] = CNIError("second", "its remedy")
     world.faults[f"discard c of {WHO}"] = OSError("third")
     with pytest.raises(CNIError) as caught:
-        plan.make(three(world))
+        make(three(world))
     told = "and what was made could not be taken back: third; second; its remedy"
     assert caught.value.document() == {
         "code": 77,
@@ -156,7 +187,7 @@ def test_an_error_while_undoing_is_a_note_of_one_without_details(world: World, e
     world.faults["make b"] = error  # type: ignore[assignment]
     world.faults[f"discard a of {WHO}"] = CNIError("second")
     with pytest.raises(type(error)) as caught:
-        plan.make(three(world))
+        make(three(world))
     assert caught.value is error
     assert error.__notes__ == ["and what was made could not be taken back: second"]
 
@@ -165,11 +196,11 @@ def test_what_is_refused_is_an_error_like_others_once_something_is_left(world: W
     """``Refused`` would say that there is nothing to be undone."""
     world.faults["make b"] = Refused("taken", "by x", 11)
     with pytest.raises(Refused) as caught:
-        plan.make(three(world))
+        make(three(world))
     assert caught.value.details == "by x"
     world.faults[f"discard a of {WHO}"] = CNIError("stuck")
     with pytest.raises(CNIError, match="^taken; by x; and what was made could not be taken back: stuck$") as left:
-        plan.make(three(world))
+        make(three(world))
     assert not isinstance(left.value, Refused) and left.value.code == 11
 
 
@@ -177,19 +208,19 @@ def test_what_is_refused_is_an_error_like_others_once_something_is_left(world: W
 def test_any_exception_is_undone(world: World, error: BaseException) -> None:
     world.faults["make b"] = error  # type: ignore[assignment]
     with pytest.raises(type(error)):
-        plan.make(three(world))
+        make(three(world))
     assert world.things == set()
 
 
 def test_a_fault_between_stages_is_undone(world: World) -> None:
     """The next stage's computation may fail as well as an effect."""
 
-    def stages() -> Any:
-        yield [Thing(world, "a")]
+    def computed() -> Any:
+        yield from Thing(world, "a")
         raise CNIError("cannot compute")
 
     with pytest.raises(CNIError, match="cannot compute"):
-        plan.make(stages)
+        plan.make(computed, list)
     assert world.things == set()
 
 
@@ -198,22 +229,22 @@ def test_what_was_refused_is_not_undone(world: World) -> None:
     world.things |= every("b")
     world.faults["make b"] = Refused("taken")
     with pytest.raises(Refused, match="taken"):
-        plan.make(three(world))
+        make(three(world))
     assert world.things == every("b")
 
 
 def test_what_is_shared_is_neither_undone_nor_removed_nor_collected(world: World) -> None:
-    stages = staged([Shared(world, "bridge"), Thing(world, "a")], [Thing(world, "b")])
+    stages = Staged(Shared(world, "bridge"), Thing(world, "a"), Thing(world, "b"))
     world.faults["make b"] = CNIError("broken")
     with pytest.raises(CNIError):
-        plan.make(stages)
+        make(stages)
     assert world.things == every("bridge")
     world.faults.clear()
-    plan.make(stages)
-    plan.compare(stages)
-    plan.remove(stages)
+    make(stages)
+    compare(stages)
+    remove(stages)
     assert world.things == every("bridge")
-    assert plan.collect(stages, "net1", []) == []
+    assert collect(stages, "net1", []) == []
     assert world.things == every("bridge")
 
 
@@ -231,8 +262,8 @@ def test_remains_are_removed_once_and_made_anew(world: World) -> None:
                 raise Remains("left")
             return super().make()
 
-    stages = staged([Once(world, "a"), Thing(world, "b")])
-    plan.make(stages, removal=staged([Thing(world, "a"), Thing(world, "x")]))
+    stages = Staged(Once(world, "a"), Thing(world, "b"))
+    make(stages, removal=Staged(Thing(world, "a"), Thing(world, "x")))
     assert world.things == every("a", "b")
     assert tries == [0, 1]
 
@@ -248,7 +279,7 @@ def test_without_a_removal_the_same_plan_removes_the_remains(world: World) -> No
                 raise Remains("left")
             return super().make()
 
-    plan.make(staged([Once(world, "a")]))
+    make(Staged(Once(world, "a")))
     assert world.things == every("a")
     assert f"discard a of {WHO}" in world.deeds
 
@@ -256,7 +287,7 @@ def test_without_a_removal_the_same_plan_removes_the_remains(world: World) -> No
 def test_remains_that_stay_are_an_error_and_no_endless_loop(world: World) -> None:
     world.faults["make a"] = Remains("left")
     with pytest.raises(Remains):
-        plan.make(three(world))
+        make(three(world))
     assert world.deeds.count("make a") == 2
     assert "discard a" not in " ".join(world.deeds[-1:]), "what was not made is not undone"
 
@@ -264,7 +295,7 @@ def test_remains_that_stay_are_an_error_and_no_endless_loop(world: World) -> Non
 def test_remains_in_a_later_effect_undo_the_earlier_ones_first(world: World) -> None:
     world.faults["make c"] = Remains("left")
     with pytest.raises(Remains):
-        plan.make(three(world))
+        make(three(world))
     assert world.things == set()
 
 
@@ -278,8 +309,8 @@ class Marker(Thing):
     marker = True
 
 
-def marked(world: World) -> "plan.Plan":
-    return staged([Marker(world, "mark")], [Thing(world, "a"), Thing(world, "b")])
+def marked(world: World) -> Staged:
+    return Staged(Marker(world, "mark"), Thing(world, "a"), Thing(world, "b"))
 
 
 @pytest.mark.parametrize("stuck", ["", "a", "b"])
@@ -287,14 +318,14 @@ def marked(world: World) -> "plan.Plan":
 def test_a_marker_stays_as_long_as_something_else_does(world: World, verb: str, stuck: str) -> None:
     """Whether an ADD is taken back, or DEL or GC fails: the next one that removes all the rest takes it away."""
     deeds = {
-        "make": lambda: plan.make(marked(world)),
-        "remove": lambda: plan.remove(marked(world)),
-        "collect": lambda: plan.collect(marked(world), "net1", []),
+        "make": lambda: make(marked(world)),
+        "remove": lambda: remove(marked(world)),
+        "collect": lambda: collect(marked(world), "net1", []),
     }
     if verb == "make":
         world.faults["made b"] = CNIError("broken")
     else:
-        plan.make(marked(world))
+        make(marked(world))
     if stuck:
         world.faults[f"discard {stuck} of {WHO}"] = CNIError("stuck")
     if verb == "make" or stuck:
@@ -304,7 +335,7 @@ def test_a_marker_stays_as_long_as_something_else_does(world: World, verb: str, 
         deeds[verb]()
     assert world.things == (every("mark", stuck) if stuck else set())
     world.faults.clear()
-    plan.remove(marked(world))
+    remove(marked(world))
     assert world.things == set()
 
 
@@ -312,35 +343,33 @@ def test_a_marker_stays_as_long_as_something_else_does(world: World, verb: str, 
 
 
 def test_compare_hands_on_values_and_writes_nothing(world: World) -> None:
-    plan.make(three(world))
+    make(three(world))
     before, told = set(world.things), list[Any]()
     world.deeds.clear()
-    plan.compare(three(world, told))
+    compare(three(world, told))
     assert world.deeds == ["compare a", "compare b", "compare c"]
-    assert world.things == before and told == [["a", "b"], ["c"]]
+    assert world.things == before and told == ["a", "b", "c"]
 
 
 def test_compare_raises_the_first_difference(world: World) -> None:
     world.things = every("a")
     with pytest.raises(CheckFailed, match="b is missing"):
-        plan.compare(three(world))
+        compare(three(world))
     assert world.deeds == ["compare a", "compare b"]
 
 
 # DEL
 
 
-def test_remove_goes_in_reverse_without_values(world: World) -> None:
+def test_remove_goes_in_reverse(world: World) -> None:
     world.things = every("a", "b", "c")
-    told: list[Any] = []
-    plan.remove(three(world, told))
+    remove(three(world))
     assert world.things == set()
     assert world.deeds == [f"discard {kind} of {WHO}" for kind in "cba"]
-    assert told == [None, None]
 
 
 def test_remove_of_nothing_is_success(world: World) -> None:
-    plan.remove(three(world))
+    remove(three(world))
 
 
 @given(st.sets(st.sampled_from("abc")))
@@ -351,11 +380,11 @@ def test_remove_goes_on_after_errors_and_tells_them_together(broken: set[str]) -
         world.faults[f"discard {kind} of {WHO}"] = CNIError(f"{kind} is stuck", code=42)
     if broken:
         with pytest.raises(CNIError) as caught:
-            plan.remove(three(world))
+            remove(three(world))
         assert caught.value.msg == "; ".join(f"{kind} is stuck" for kind in "cba" if kind in broken)
         assert caught.value.code == 42
     else:
-        plan.remove(three(world))
+        remove(three(world))
     assert world.things == every(*broken)
     assert len(world.deeds) == 3
 
@@ -367,7 +396,7 @@ def test_collect_removes_what_no_valid_attachment_owns(world: World) -> None:
     """Of this network alone, in reverse; the answer names what went."""
     foreign = "a of net2/c9/eth0"
     world.things = every("a", "b", "c") | {f"{kind} of {OTHER}" for kind in "abc"} | {foreign}
-    gone = plan.collect(three(world), "net1", [OTHER])
+    gone = collect(three(world), "net1", [OTHER])
     assert world.things == {f"{kind} of {OTHER}" for kind in "abc"} | {foreign}
     assert [identity for _, identity in gone] == [f"{kind} of {WHO}" for kind in "cba"]
     assert [effect.identity for effect, _ in gone] == [f"{kind} of {WHO}" for kind in "cba"]
@@ -375,7 +404,7 @@ def test_collect_removes_what_no_valid_attachment_owns(world: World) -> None:
 
 def test_collect_with_nobody_valid_takes_all_of_the_network(world: World) -> None:
     world.things = every("a", "b", "c") | {f"a of {OTHER}", "a of net2/c1/eth0"}
-    plan.collect(three(world), "net1", [])
+    collect(three(world), "net1", [])
     assert world.things == {"a of net2/c1/eth0"}
 
 
@@ -384,7 +413,7 @@ def test_collect_goes_on_after_errors(world: World) -> None:
     world.things = every("a", "b", "c") | {f"a of {OTHER}"}
     world.faults = {f"discard a of {WHO}": CNIError("a is stuck"), "list c": CNIError("c is unreadable", code=5)}
     with pytest.raises(CNIError) as caught:
-        plan.collect(three(world), "net1", [])
+        collect(three(world), "net1", [])
     assert caught.value.msg == "c is unreadable; a is stuck"
     assert caught.value.code == 5
     assert world.things == every("a", "c")
@@ -458,10 +487,10 @@ def test_details_are_among_the_texts() -> None:
 @pytest.mark.parametrize(
     ("deed", "order", "verb"),
     [
-        ("make", "abc", lambda stages, watch: plan.make(stages, watch)),
-        ("compare", "abc", lambda stages, watch: plan.compare(stages, watch)),
-        ("remove", "cba", lambda stages, watch: plan.remove(stages, watch)),
-        ("collect", "cba", lambda stages, watch: plan.collect(stages, "net1", [], watch)),
+        ("make", "abc", lambda stages, watch: make(stages, watch)),
+        ("compare", "abc", lambda stages, watch: compare(stages, watch)),
+        ("remove", "cba", lambda stages, watch: remove(stages, watch)),
+        ("collect", "cba", lambda stages, watch: collect(stages, "net1", [], watch)),
     ],
     ids=["make", "compare", "remove", "collect"],
 )
@@ -479,7 +508,7 @@ def test_the_observer_is_told_of_the_undoing_and_not_of_a_deed_that_failed(world
     world.faults["make b"] = CNIError("broken")
     seen: list[str] = []
     with pytest.raises(CNIError):
-        plan.make(three(world), lambda deed, effect, moment: seen.append(f"{deed} {effect.identity[0]} {moment}"))
+        make(three(world), lambda deed, effect, moment: seen.append(f"{deed} {effect.identity[0]} {moment}"))
     assert seen == [
         "make a before", "make a after", "make b before",
         "remove b before", "remove b after", "remove a before", "remove a after",
@@ -488,61 +517,110 @@ def test_the_observer_is_told_of_the_undoing_and_not_of_a_deed_that_failed(world
 
 def test_describe_walks_the_stages_with_the_values_that_it_is_given(world: World) -> None:
     told: list[Any] = []
-    text = plan.describe(three(world, told), lambda effect: f"value of {effect.identity}")
+    text = plan.describe(three(world, told)(), lambda effect: f"value of {effect.identity}")
     assert text.splitlines() == [f"Thing {kind} of {WHO}" for kind in "abc"]
-    assert told[1] == [f"value of c of {WHO}"]
+    assert told[2] == f"value of c of {WHO}"
     assert world.deeds == [] and world.things == set()
 
 
-def test_effects_are_all_that_is_known_without_values(world: World) -> None:
-    def stages() -> Any:
-        values = yield [Thing(world, "a")]
-        yield [Thing(world, "b")] if values is None else []
+def test_an_effect_has_to_say_how_it_is_made_and_compared() -> None:
+    effect: Effect[None] = Effect(Site(WHO))
+    assert (effect.identity, effect.describe()) == (str(WHO), f"Effect {WHO}")
+    with pytest.raises(NotImplementedError):
+        effect.make()
+    with pytest.raises(NotImplementedError):
+        effect.compare(lambda error: None)
 
-    assert [effect.identity[0] for effect in plan.effects(stages)] == ["a", "b"]
+
+def test_a_kind_that_overrides_nothing_finds_and_removes_nothing() -> None:
+    kind = Kind(Site(WHO))
+    assert (list(kind.present("net1")), kind.collect("net1", [])) == ([], [])
+    kind.remove()
 
 
-def test_an_effect_that_overrides_nothing_does_nothing() -> None:
-    effect = Effect(WHO)
-    assert (effect.identity, effect.make(), effect.compare(), list(effect.present("net1"))) == (
-        str(WHO),
-        None,
-        None,
-        [],
-    )
-    effect.remove()
-    assert effect.collect("net1", []) == []
-    assert effect.describe() == f"Effect {WHO}"
+# laws 7 and 8: all differences, and repair
+
+
+class Mended(Thing):
+    """A thing that can be made again."""
+
+    __slots__ = ()
+    repairable = True
+
+
+class Valued(Mended):
+    """A thing without which nothing is known."""
+
+    __slots__ = ()
+
+    def compare(self, differ: "Differ") -> str:
+        super().compare(_raise)
+        return self.kind
+
+
+def _raise(error: CNIError) -> None:
+    raise error
+
+
+def test_law_7_all_differences_are_returned_and_nothing_is_written(world: World) -> None:
+    world.things = every("b")
+    assert [str(error) for error in plan.differences(three(world)())] == ["a is missing", "c is missing"]
+    assert world.deeds == ["compare a", "compare b", "compare c"] and world.things == every("b")
+
+
+def test_law_7_what_depends_on_an_unknown_value_is_not_compared(world: World) -> None:
+    found = plan.differences(Staged(Thing(world, "a"), Valued(world, "b"), Thing(world, "c"))())
+    assert [str(error) for error in found] == ["a is missing", "b is missing"]
+
+
+def test_law_8_what_is_missing_and_repairable_is_made(world: World) -> None:
+    world.things = every("d")
+    stages = Staged(Thing(world, "a"), Mended(world, "b"), Valued(world, "c"), Mended(world, "d"))
+    repaired, stay = plan.ensure(stages())
+    assert [effect.identity[0] for effect in repaired] == ["b", "c"]
+    assert [str(error) for error in stay] == ["a is missing"]
+    assert world.things == every("b", "c", "d") and "make d" not in world.deeds
+    assert stages.told == ["a", "b", "c", "d"]
+    again, still = plan.ensure(stages())
+    assert (again, [str(error) for error in still]) == ([], ["a is missing"])
+
+
+def test_law_8_repair_ends_where_a_value_is_unknown_and_cannot_be_made(world: World) -> None:
+    class Lost(Valued):
+        __slots__ = ()
+        repairable = False
+
+    repaired, stay = plan.ensure(Staged(Lost(world, "a"), Mended(world, "b"))())
+    assert (repaired, [str(error) for error in stay], world.things) == ([], ["a is missing"], set())
 
 
 @given(st.lists(st.sampled_from("mxrs"), min_size=1, max_size=6), st.integers(0, 6))
 def test_whatever_fails_nothing_of_this_call_is_left(kinds: list[str], at: int) -> None:
     """Plans of ordinary, shared and refusing effects in any order, with a fault anywhere or nowhere."""
     world = World()
-    stages: list[list[Effect]] = [
-        [(Shared if kind == "s" else Thing)(world, f"{kind}{place}")] for place, kind in enumerate(kinds)
-    ]
+    stages = [(Shared if kind == "s" else Thing)(world, f"{kind}{place}") for place, kind in enumerate(kinds)]
     if at < len(kinds):
         world.faults[f"made {kinds[at]}{at}"] = CNIError("broken")
     try:
-        plan.make(staged(*stages))
+        make(Staged(*stages))
     except CNIError:
         assert at < len(kinds)
         assert all(thing.startswith("s") for thing in world.things)
     else:
         assert at >= len(kinds) and len(world.things) == len(kinds)
-        plan.remove(staged(*stages))
+        remove(Staged(*stages))
         assert all(thing.startswith("s") for thing in world.things)
 
 
-def test_the_type_of_a_plan_is_a_function_so_that_it_can_be_walked_twice(world: World) -> None:
-    walked: list[Iterable[Effect]] = []
+def test_remains_ask_for_a_new_walk_of_the_plan(world: World) -> None:
+    """A generator is walked once, so a plan is given as a function."""
+    walked: list[int] = []
 
-    def stages() -> Any:
-        stage = [Thing(world, "a")]
-        walked.append(stage)
-        yield stage
+    def computed() -> Any:
+        walked.append(len(walked))
+        if len(walked) == 1:
+            raise Remains("left")
+        return (yield from Thing(world, "a"))
 
-    plan.make(stages)
-    plan.remove(stages)
-    assert len(walked) == 2 and world.things == set()
+    assert plan.make(computed, list) == "a"
+    assert walked == [0, 1]

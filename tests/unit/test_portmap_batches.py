@@ -12,10 +12,11 @@ from cni.attachment import Attachment
 from cni.errors import Refused
 from cni.kernel import nftables, transaction
 from cni.kernel.nftables import NftablesError
-from cni.kernel.rtnl import Rtnl
+from cni.site import Site
 from cni_portmap.hostports import HostPorts
 from cni_portmap.owned import Owned
 from cni_portmap.settings import Mapping, Target
+from node.effects import raising
 from node.namespace import Netns
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -32,7 +33,7 @@ def _ports(container: str, first: int, count: int, address: str = "10.1.2.5", *,
         Target(Prefix.parse(f"fd00::{address[-1]}/64"), mappings),
     ]
     owned = Owned.wanted(targets, True, False, "lo")
-    return HostPorts(Attachment("net1", container, "eth0"), Rtnl(), lambda text: None, owned, refuse=refuse)
+    return HostPorts(Site(Attachment("net1", container, "eth0")), owned, refuse=refuse)
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_an_add_that_is_disturbed_between_its_batches_begins_anew(
     batches = cut(3, NftablesError("went by", errno.ERESTART))
     ports.make()
     assert len(batches) > 6
-    ports.compare()
+    ports.compare(raising)
 
 
 def test_a_port_that_is_refused_after_a_first_batch_takes_that_back(
@@ -128,7 +129,7 @@ def test_ports_in_line_are_out_of_line_wherever_the_work_was_cut(
     batches = cut(0, None)
     _ports("ctr1", 1000, 60).make()
     adds = len(batches)
-    _ports("ctr1", 1000, 60).compare()
+    _ports("ctr1", 1000, 60).compare(raising)
     _ports("ctr1", 1, 1).remove()
     assert empty.nft() == before
     _cut_adds(empty, cut, adds, before)
@@ -157,5 +158,5 @@ def test_ports_are_handed_on_in_the_end_wherever_the_holders_end_was_cut(
             _ports("other", 1, 1).remove()
         cut(0, None)
         _ports("other", 1, 1).remove()
-        _ports("ctr1", 1000, 60, "10.1.2.6").compare()
+        _ports("ctr1", 1000, 60, "10.1.2.6").compare(raising)
         assert empty.nft() == alone, f"cut at batch {number} of DEL"

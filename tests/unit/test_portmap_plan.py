@@ -13,7 +13,7 @@ from cni.kernel import rulespec
 from cni.skel import Call
 from cni_portmap import chains, layout, settings
 from cni_portmap.owned import Entry, Owned, group_of
-from cni_portmap.wanted import removable, wanted
+from cni_portmap.wanted import left, wanted
 
 Object = dict[str, Any]
 WHO = Attachment("testnet", "ctr1", "eth0")
@@ -46,7 +46,7 @@ def _targets(call: Call) -> list[settings.Target]:
 def _described(mappings: object, **keys: Any) -> str:
     call = _call(mappings, **keys)
     said = settings.read(call)
-    return plan.describe(lambda: wanted(call, said, _targets(call), None, None, "vethx"))  # type: ignore[arg-type]
+    return plan.describe(wanted(call, said))
 
 
 def port(host: int, container: int = 80, protocol: str = "tcp", **keys: Any) -> Object:
@@ -271,8 +271,8 @@ def test_it_has_to_be_chained() -> None:
 
 def test_del_looks_for_all_that_may_be_there() -> None:
     """Whatever the configuration says: both backends, Go's tables, localhost."""
-    effects = plan.effects(lambda: removable(_call(prev=None), None, None))  # type: ignore[arg-type]
-    assert [type(effect).__name__ for effect in effects] == ["Localnet", "HostPorts", "IptablesPorts", "GoTables"]
+    kinds = left(_call(prev=None))
+    assert [type(kind).__name__ for kind in kinds] == ["Localnet", "HostPorts", "IptablesPorts", "GoTables"]
 
 
 # the table's bytes

@@ -8,7 +8,8 @@ import pytest
 from cni.address import Address
 from cni.attachment import Attachment
 from cni.kernel.rtnl import Rtnl
-from cni_portmap import guard, shares
+from cni.site import Node, Roots, Site
+from cni_portmap import guard
 from cni_portmap.localnet import Localnet
 from cni_portmap.shares import Shares
 from node.namespace import Netns
@@ -17,14 +18,13 @@ ONE, TWO = Attachment("net1", "ctr1", "eth0"), Attachment("net2", "ctr2", "eth0"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(shares, "_FOLDER", str(tmp_path / "localnet"))
+def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
 def test_a_share_is_known_until_it_is_removed(folder: Path) -> None:
     """What a link was is that of the first share; with the last one nothing is left."""
-    here = Shares(7)
+    here = Shares(7, str(folder))
     here.add(3, ONE, 0, False)
     here.add(3, TWO, 1, True)
     here.add(5, TWO, 1, False)
@@ -40,19 +40,19 @@ def test_a_share_is_known_until_it_is_removed(folder: Path) -> None:
 
 
 def test_another_namespace_knows_nothing_of_it(folder: Path) -> None:
-    Shares(7).add(3, ONE, 1, True)
-    other = Shares(8)
+    Shares(7, str(folder)).add(3, ONE, 1, True)
+    other = Shares(8, str(folder))
     assert (other.links(), other.of(ONE.link), other.was(3), other.present("net1")) == ([], [], None, [])
     other.add(3, ONE, 0, True)
     other.remove(3, ONE.link)
-    assert Shares(7).was(3) == 1
-    Shares(7).forget()
+    assert Shares(7, str(folder)).was(3) == 1
+    Shares(7, str(folder)).forget()
     assert os.listdir(folder / "localnet") == []
 
 
 def test_an_add_that_was_cut_is_found_by_its_share(folder: Path) -> None:
     """Before what the link was is written, or in the midst of that: nothing is put back, and another ADD reads it anew."""
-    here = Shares(7)
+    here = Shares(7, str(folder))
     at = folder / "localnet" / "7" / "3"
     at.mkdir(parents=True)
     (at / ONE.link).touch()
@@ -67,7 +67,7 @@ def test_an_add_that_was_cut_is_found_by_its_share(folder: Path) -> None:
 
 def test_where_nothing_can_be_written_nothing_is_there(folder: Path) -> None:
     (folder / "localnet").touch()
-    here = Shares(7)
+    here = Shares(7, str(folder))
     with pytest.raises(OSError, match="localnet"):
         here.add(3, ONE, 0, False)
     assert (here.links(), here.of(ONE.link), here.present("net1")) == ([], [], [])
@@ -79,7 +79,7 @@ def test_where_nothing_can_be_written_the_link_stays_open_and_guarded(folder: Pa
     (folder / "localnet").touch()
     empty.ip("link add one type veth peer name two", "addr add 10.1.2.1/24 dev one", "link set one up")
     said: list[str] = []
-    effect = Localnet(ONE, Rtnl(), said.append, Address.parse("10.1.2.5"))
+    effect = Localnet(Site(ONE, node=Node(Roots(run=str(folder))), say=said.append), Address.parse("10.1.2.5"))
     effect.make()
     assert ["will stay on" in line for line in said] == [True]
     effect.remove()

@@ -8,10 +8,10 @@ import pytest
 
 from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import sysctl
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import VLAN_PVID, VLAN_UNTAGGED
 from cni_bridge.gateway import VlanLeg
+from node.effects import raising
 
 WHO = Attachment("net1", "c1", "eth0")
 BRIDGE, LEG = 7, "br0.100"
@@ -25,6 +25,7 @@ class Kernel:
         self.found: dict[str, Any] = {}
         self.members: dict[int, dict[int, int]] = {}
         self.life = life
+        self.written: dict[str, str] = {}
 
     def live(self) -> None:
         self.life -= 1
@@ -71,8 +72,11 @@ class Kernel:
 
 def leg_of(kernel: Kernel) -> VlanLeg:
     said: Any = SimpleNamespace(bridge="br0", vlan=100, gateway_device=LEG, preserve_default_vlan=False)
-    bridge: Any = SimpleNamespace(index=BRIDGE, found=SimpleNamespace(mtu=1400))
-    return VlanLeg(WHO, kernel, said, bridge)  # type: ignore[arg-type]
+    bridge: Any = SimpleNamespace(index=BRIDGE, mtu=1400)
+    site: Any = SimpleNamespace(
+        attachment=WHO, rtnl=kernel, sysctls=SimpleNamespace(attempt=kernel.written.__setitem__)
+    )
+    return VlanLeg(site, said, bridge)
 
 
 def is_whole(kernel: Kernel) -> bool:
@@ -90,7 +94,7 @@ def test_a_maker_that_dies_anywhere_leaves_what_the_next_one_finishes() -> None:
             kernel.life = 1000
             assert leg_of(kernel).make() is kernel.link(LEG)
             assert is_whole(kernel), f"died after {life} calls"
-            leg_of(kernel).compare()
+            leg_of(kernel).compare(raising)
         else:
             assert life == 5, "as many calls as there are"
             assert is_whole(kernel)
@@ -129,26 +133,24 @@ def test_a_port_without_its_leg_is_an_error() -> None:
 def test_check_wants_both_ends_up_and_the_port_in_its_vlan() -> None:
     kernel = Kernel()
     leg_of(kernel).make()
-    leg_of(kernel).compare()
+    leg_of(kernel).compare(raising)
     port = kernel.link(leg_of(kernel).port)
     for link, text in ((kernel.link(LEG), "br0.100 is down"), (port, f"port {port.name} of br0.100 is down")):
         link.up = False
         with pytest.raises(CheckFailed, match=text):
-            leg_of(kernel).compare()
+            leg_of(kernel).compare(raising)
         link.up = True
     kernel.members[port.index] = {1: NATIVE}
     with pytest.raises(CheckFailed, match=f"vlan 100 is not on port {port.name}"):
-        leg_of(kernel).compare()
+        leg_of(kernel).compare(raising)
 
 
-def test_the_leg_is_no_way_into_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_leg_is_no_way_into_the_node() -> None:
     """Neither end takes router advertisements of a pod; the leg's own address needs no detection."""
-    written: dict[str, str] = {}
-    monkeypatch.setattr(sysctl, "attempt", written.__setitem__)
     kernel = Kernel()
     leg_of(kernel).make()
     folder = "net/ipv6/conf"
-    assert written == {
+    assert kernel.written == {
         f"{folder}/{leg_of(kernel).port}/accept_ra": "0",
         f"{folder}/{LEG}/accept_ra": "0",
         f"{folder}/{LEG}/accept_dad": "0",

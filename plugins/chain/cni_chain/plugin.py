@@ -2,4 +2,4 @@
 
 from cni.skel import Plugin
 
-PLUGIN = Plugin("chain", "cni_chain", enters=False)
+PLUGIN = Plugin("chain", "cni_chain", "unused")

@@ -2,4 +2,4 @@
 
 from cni.skel import Plugin
 
-PLUGIN = Plugin("host-local", "cni_host_local", enters=False)
+PLUGIN = Plugin("host-local", "cni_host_local", "unused")

@@ -2,4 +2,4 @@
 
 from cni.skel import Plugin
 
-PLUGIN = Plugin("portmap", "cni_portmap")
+PLUGIN = Plugin("portmap", "cni_portmap", "used")

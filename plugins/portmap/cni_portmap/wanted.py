@@ -28,7 +28,6 @@ def wanted(call: "Call", said: "Settings") -> "Plan[Result]":
         return previous
     said.settle()
     site = call.site
-    site.remaining  # noqa: B018 -- one that cannot be opened is an error before anything is made
     if said.backend == "iptables":
         # the share in the link first: one that has ports in Go's chains and no share is taken for Go's
         yield from _localnet(site, said, targets)
