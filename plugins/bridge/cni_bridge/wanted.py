@@ -28,7 +28,6 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
     """A port of the bridge, up at both ends before IPAM is asked: a DHCP client sends through it."""
     settings.settle()
     site = call.site
-    netns = site.container.path
     mainlink.need_previous(call)
 
     device = BridgeDevice(site, settings)
@@ -54,7 +53,7 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
 
     if call.version == CURRENT and call.verb == "ADD":  # its results have MTUs, and the bridge's follows its ports
         bridge = site.rtnl.link(settings.bridge) or bridge
-    links = [(bridge, ""), (pair.host, ""), (pair.container, netns), *([(leg, "")] if leg is not None else [])]
+    links = [(bridge, ""), (pair.host, ""), (pair.container, call.netns), *([(leg, "")] if leg is not None else [])]
     return mainlink.result(mainlink.interfaces(call, links), layer3, settings.dns)
 
 
