@@ -4,8 +4,9 @@ from errno import EEXIST
 
 from cni.address import Address
 from cni.errors import CheckFailed, CNIError, InvalidConfig
+from cni.kernel import addresses, routes
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import IFA_F_DADFAILED, IFA_F_NODAD, IFA_F_TENTATIVE, SCOPE_LINK, TABLE_MAIN
+from cni.kernel.routes import SCOPE_LINK, TABLE_MAIN
 from cni.patience import attempts
 from cni.plan import Effect
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from cni.kernel.namespace import Namespace
-    from cni.kernel.rtnl import Link, LinkRoute
+    from cni.kernel.routes import LinkRoute
+    from cni.kernel.rtnl import Link
     from cni.plan import Differ
     from cni.result import IPConfig, Route
     from cni.site import Site
@@ -75,7 +77,7 @@ class InterfaceUp(Effect[None]):
 
 def _set_up(namespace: "Namespace", link: "Link") -> None:
     try:
-        namespace.rtnl.set_link(link.index, up=True)
+        namespace.rtnl.change(link.index, up=True)
     except KernelError as error:
         raise CNIError(f'failed to set "{link.name}" UP: {error}') from None
 
@@ -130,24 +132,23 @@ class ConfiguredInterface(Effect[None]):
 
     def _add_addresses(self, link: "Link") -> None:
         for ip in self.ips:
-            flags = IFA_F_NODAD if ip.version == 6 and not self.detect_duplicates else 0
             try:
-                self.site.container.rtnl.add_address(link.index, ip.address, flags)
+                addresses.add(self.site.container.rtnl, link.index, ip.address, self.detect_duplicates)
             except KernelError as error:
                 raise CNIError(f'failed to add IP addr {ip.address} to "{link.name}": {error}') from None
 
     def _settle(self, link: "Link") -> None:
         """Wait until no IPv6 address is tentative any more; one that somebody else has is an error."""
         for _ in attempts(_SETTLE, first=0.05, longest=0.05):
-            found = self.site.container.rtnl.addresses(link.index, 10)
+            found = addresses.of(self.site.container.rtnl, link.index, 10)
             for address in found:
-                if address.flags & IFA_F_DADFAILED:
+                if address.duplicate:
                     raise CNIError(
                         f'failed to settle addresses for "{link.name}": link {link.name} has address '
                         f"{address.prefix.address} in DADFAILED state",
                         "another host of the segment has this address",
                     )
-            if not any(address.flags & IFA_F_TENTATIVE for address in found):
+            if not any(address.tentative for address in found):
                 return
         raise CNIError(f'failed to settle addresses for "{link.name}": still tentative after {_SETTLE:g} s')
 
@@ -159,7 +160,8 @@ class ConfiguredInterface(Effect[None]):
                 raise InvalidConfig(f"route {route.dst}: {fault}", "correct the routes in ipam")
             gw = hop(route, defaults)
             try:
-                self.site.container.rtnl.add_route(
+                routes.add(
+                    self.site.container.rtnl,
                     link.index,
                     route.dst,
                     gw,
@@ -182,14 +184,14 @@ class ConfiguredInterface(Effect[None]):
     def compare(self, differ: "Differ") -> None:
         """Every address and every route is there as made; more may be there."""
         link, rtnl = self._link(), self.site.container.rtnl
-        present = {address.prefix for address in rtnl.addresses(link.index)}
+        present = {address.prefix for address in addresses.of(rtnl, link.index)}
         for ip in self.ips:
             if ip.address not in present:
                 differ(CheckFailed(f"Failed to match addr {ip.address} on interface {link.name}"))
         defaults = gateways(self.ips)
         for version, family in ((4, 2), (6, 10)):
             wanted = [route for route in self.routes if route.dst.version == version]
-            found = [route for route in rtnl.routes(family) if route.index == link.index] if wanted else []
+            found = [route for route in routes.every(rtnl, family) if route.index == link.index] if wanted else []
             for route in wanted:
                 if not any(_same(route, hop(route, defaults), each) for each in found):
                     fault = f"Expected Route {_words(route)} not found in routing table"

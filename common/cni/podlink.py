@@ -16,7 +16,6 @@ from cni.plan import Effect, Found, Kind, Remains
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from cni.attachment import Attachment
     from cni.kernel.rtnl import Link
@@ -69,18 +68,14 @@ class PodLink(Effect[Pair], Kind):
 
     def make(self) -> Pair:
         """Both ends in one message, each born where it belongs."""
+        from cni.kernel.kinds import Veth
+
         ifname = self.attachment.ifname
         check_made(ifname)
-        common: list[tuple[str, Any]] = [("IFLA_MTU", self.mtu)] if self.mtu > 0 else []
-        peer: list[tuple[str, Any]] = [("IFLA_IFNAME", ifname), ("IFLA_NET_NS_FD", self.site.container.fd), *common]
-        peer.append(("IFLA_ADDRESS", self.mac or random_mac()))
-        data = {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]}
-        attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", self.identity), ("IFLA_ADDRESS", random_mac()), *common]
-        attributes.append(("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", data)]}))
-        if self.master is not None:
-            attributes.append(("IFLA_MASTER", self.master()))
+        kind = Veth(ifname, self.mac or random_mac(), self.mtu, self.site.container.fd)
+        master = self.master() if self.master is not None else 0
         try:
-            self.site.rtnl.add_link(attributes)
+            self.site.rtnl.add(self.identity, kind, mac=random_mac(), mtu=self.mtu, master=master)
         except KernelError as error:
             if error.errno == EEXIST:
                 raise self._taken() from None
@@ -173,7 +168,7 @@ class PodLink(Effect[Pair], Kind):
         """Remove the pair by its host end; then a link ``CNI_IFNAME`` that another plugin's ADD made, if it is ours."""
         ours, namespace = self.site.rtnl.link(self.identity), self.site.remaining
         if ours is not None and ours.alias in ("", self.attachment.alias):
-            self.site.rtnl.delete_link(ours.index)
+            self.site.rtnl.delete(ours.index)
         inside = namespace.rtnl.link(self.attachment.ifname) if namespace is not None else None
         if namespace is None or inside is None or inside.loopback:
             return
@@ -181,7 +176,7 @@ class PodLink(Effect[Pair], Kind):
         if owner not in ("", self.attachment.alias):
             self.site.say(f"{self.attachment.ifname} in {namespace.path} belongs to {owner}: left alone")
             return
-        namespace.rtnl.delete_link(inside.index)
+        namespace.rtnl.delete(inside.index)
 
     def _owner(self, inside: "Link") -> str:
         """The attachment that the host end of a link in the container names; empty where none does."""
@@ -206,7 +201,7 @@ class PodLink(Effect[Pair], Kind):
         """Remove the pair whose host end has this name."""
         link = self.site.rtnl.link(identity)
         if link is not None:
-            self.site.rtnl.delete_link(link.index)
+            self.site.rtnl.delete(link.index)
 
     def describe(self) -> str:
         """The ``ip`` command for it."""
@@ -227,7 +222,7 @@ class Labelled(Effect[None]):
 
     def make(self) -> None:
         """Write the alias."""
-        self.site.rtnl.set_link(self.link.index, [("IFLA_IFALIAS", self.attachment.alias)])
+        self.site.rtnl.change(self.link.index, alias=self.attachment.alias)
 
     def compare(self, differ: "Differ") -> None:
         """A pair that Go's plugins made has no alias, so nothing is compared."""

@@ -65,7 +65,7 @@ def test_status_imports_nothing_that_makes_or_removes(plugin: str) -> None:
 
 def test_an_import_that_creeps_in_is_seen(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """The survey tells modules of the library as well as ours, and those that a call imports late."""
-    found = imports.survey("loopback", node, node.data_dir)
+    found = imports.survey("portmap", node, node.data_dir)
     names = {name for name, _ in found["ADD"]}
-    assert {"frontdoor", "cni.skel", "cni_loopback.verbs", "fcntl", "pyroute2.netlink"} <= names
-    assert "cni_loopback.verbs" not in {name for name, _ in found["VERSION"]}
+    assert {"frontdoor", "cni.skel", "cni_portmap.verbs", "fcntl", "pyroute2.netlink"} <= names
+    assert "cni_portmap.verbs" not in {name for name, _ in found["VERSION"]}

@@ -51,8 +51,8 @@ class Inside:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def set_link(self, index: int, attributes: list[tuple[str, str]]) -> None:
-        self.done.append((index, *attributes))
+    def change(self, index: int, mac: str) -> None:
+        self.done.append((index, mac))
         if self.fault:
             raise self.fault
 
@@ -61,7 +61,7 @@ class Eth0:
     name, index, mac = "eth0", 7, "02:00:00:00:00:01"
 
 
-KERNEL, FRAMES = (7, ("IFLA_ADDRESS", Eth0.mac)), "frames"
+KERNEL, FRAMES = (7, Eth0.mac), "frames"
 V4, V6 = Address.parse("10.1.2.3"), Address.parse("fd00::1")
 
 

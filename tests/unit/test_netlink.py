@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cni.errors import TryAgainLater
 from cni.kernel import netlink
+from cni.kernel.kinds import Bridge
 from cni.kernel.netlink import Answer, KernelError, Netlink
 from cni.kernel.rtnl import Rtnl
 from node.topology import NamedNetns
@@ -205,13 +206,12 @@ def test_a_socket_belongs_to_the_namespace_in_which_it_was_opened(pod: NamedNetn
 def test_a_refused_request_is_an_error_and_the_next_one_works(pod: NamedNetns) -> None:
     with pod.inside():
         inside = Rtnl()
-    bridge = [("IFLA_IFNAME", "br0"), ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})]
-    inside.add_link(bridge)
+    inside.add("br0", Bridge())
     with pytest.raises(KernelError) as caught:
-        inside.add_link(bridge)
+        inside.add("br0", Bridge())
     assert caught.value.errno == errno.EEXIST
     found = inside.link("br0")
     assert found is not None and found.kind == "bridge"
-    inside.delete_link(found.index)
+    inside.delete(found.index)
     assert set(pod.links()) == {"lo"}
     inside.close()

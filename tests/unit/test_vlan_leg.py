@@ -8,14 +8,15 @@ import pytest
 
 from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError
+from cni.kernel import vlans
+from cni.kernel.kinds import Veth
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import VLAN_PVID, VLAN_UNTAGGED
+from cni.kernel.rtnl import NATIVE_VLAN
 from cni_bridge.gateway import VlanLeg
 from node.effects import raising
 
 WHO = Attachment("net1", "c1", "eth0")
 BRIDGE, LEG = 7, "br0.100"
-NATIVE = VLAN_PVID | VLAN_UNTAGGED
 
 
 class Kernel:
@@ -32,42 +33,47 @@ class Kernel:
         if self.life < 0:
             raise SystemExit
 
-    def add(self, name: str, peer: int = 0, master: int = 0) -> None:
+    def place(self, name: str, peer: int = 0, master: int = 0) -> None:
         index = 10 + len(self.found)
         self.found[name] = SimpleNamespace(name=name, index=index, peer=peer, master=master, up=False)
         if master:
-            self.members[index] = {1: NATIVE}
+            self.members[index] = {1: NATIVE_VLAN}
 
     def link(self, name: str = "", index: int = 0) -> Any:
         return next((one for one in self.found.values() if one.name == name or one.index == index), None)
 
-    def add_link(self, attributes: list[tuple[str, Any]]) -> None:
+    def add(self, name: str, kind: Veth, *, mac: str, mtu: int, master: int) -> None:
         self.live()
-        said = dict(attributes)
-        port, peer = said["IFLA_IFNAME"], said["IFLA_LINKINFO"]["attrs"][1][1]["attrs"][0][1]["attrs"][0][1]
-        if port in self.found or peer in self.found:
+        if name in self.found or kind.peer in self.found:
             raise KernelError(EEXIST, "exists")
         index = 10 + len(self.found)
-        self.add(port, index + 1, said["IFLA_MASTER"])
-        self.add(peer, index)
+        self.place(name, index + 1, master)
+        self.place(kind.peer, index)
 
-    def set_link(self, index: int, attributes: Any = (), up: bool | None = None) -> None:
+    def change(self, index: int, master: int | None, up: bool | None) -> None:
         self.live()
         link = self.link(index=index)
         link.up = link.up if up is None else up
-        if attributes:
-            link.master = dict(attributes)["IFLA_MASTER"]
-            self.members[index] = {1: NATIVE}
+        if master is not None:
+            link.master = master
+            self.members[index] = {1: NATIVE_VLAN}
 
     def vlans(self, index: int) -> dict[int, int]:
         return dict(self.members.get(index, {}))
 
-    def change_vlan(self, index: int, vid: int, flags: int = 0, remove: bool = False) -> None:
+    def add_vlan(self, index: int, vid: int, flags: int) -> None:
         self.live()
-        if remove:
-            del self.members[index][vid]
-        else:
-            self.members[index][vid] = flags
+        self.members[index][vid] = flags
+
+    def delete_vlan(self, index: int, vid: int) -> None:
+        self.live()
+        del self.members[index][vid]
+
+
+@pytest.fixture(autouse=True)
+def _vlans_of_this_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, method in (("of", Kernel.vlans), ("add", Kernel.add_vlan), ("delete", Kernel.delete_vlan)):
+        monkeypatch.setattr(vlans, name, method)
 
 
 def leg_of(kernel: Kernel) -> VlanLeg:
@@ -81,7 +87,7 @@ def leg_of(kernel: Kernel) -> VlanLeg:
 
 def is_whole(kernel: Kernel) -> bool:
     port, leg = kernel.link(leg_of(kernel).port), kernel.link(LEG)
-    return bool(port.up and leg.up and port.master == BRIDGE and kernel.vlans(port.index) == {100: NATIVE})
+    return bool(port.up and leg.up and port.master == BRIDGE and kernel.vlans(port.index) == {100: NATIVE_VLAN})
 
 
 def test_a_maker_that_dies_anywhere_leaves_what_the_next_one_finishes() -> None:
@@ -115,9 +121,9 @@ def test_a_leg_of_a_bridge_that_was_made_anew_is_its_port_again() -> None:
 def test_another_link_of_that_name_is_used_as_it_is(port_too: bool) -> None:
     """A VLAN device that the administrator made; even when a link has our port's name."""
     kernel = Kernel()
-    kernel.add(LEG, peer=99)
+    kernel.place(LEG, peer=99)
     if port_too:
-        kernel.add(leg_of(kernel).port, peer=98)
+        kernel.place(leg_of(kernel).port, peer=98)
     assert leg_of(kernel).make() is kernel.link(LEG)
     assert not any(link.up or link.master for link in kernel.found.values())
 
@@ -125,7 +131,7 @@ def test_another_link_of_that_name_is_used_as_it_is(port_too: bool) -> None:
 def test_a_port_without_its_leg_is_an_error() -> None:
     """Somebody has renamed the leg: the pair cannot be made, and nothing is taken for it."""
     kernel = Kernel()
-    kernel.add(leg_of(kernel).port, peer=99)
+    kernel.place(leg_of(kernel).port, peer=99)
     with pytest.raises(CNIError, match=r'failed to create vlan interface "br0\.100": vleg\w+ or br0\.100 is missing'):
         leg_of(kernel).make()
 
@@ -140,7 +146,7 @@ def test_check_wants_both_ends_up_and_the_port_in_its_vlan() -> None:
         with pytest.raises(CheckFailed, match=text):
             leg_of(kernel).compare(raising)
         link.up = True
-    kernel.members[port.index] = {1: NATIVE}
+    kernel.members[port.index] = {1: NATIVE_VLAN}
     with pytest.raises(CheckFailed, match=f"vlan 100 is not on port {port.name}"):
         leg_of(kernel).compare(raising)
 

@@ -52,7 +52,7 @@ def announce(namespace: "Namespace", link: "Link", addresses: "list[Address]", s
         with namespace:
             left = [address for address in addresses if not _by_kernel(sysctls, link.name, address.version)]
         if len(left) < len(addresses):
-            namespace.rtnl.set_link(link.index, [("IFLA_ADDRESS", link.mac)])
+            namespace.rtnl.change(link.index, mac=link.mac)
         if left:
             with namespace:
                 send(link.name, link.mac, left)

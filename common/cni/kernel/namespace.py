@@ -126,11 +126,13 @@ class Namespace:
 
     def addresses_beside(self, ifname: str) -> "set[Address]":
         """The addresses of the container's other interfaces, without loopback ones: other attachments'."""
+        from cni.kernel import addresses
+
         return {
             address.prefix.address
             for link in self.rtnl.links()
             if link.name != ifname and not link.loopback
-            for address in self.rtnl.addresses(link.index)
+            for address in addresses.of(self.rtnl, link.index)
         }
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ namespace in which it was opened, wherever the process goes afterwards.
 
 import os
 import struct
+import sys
 from _socket import AF_NETLINK, SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
 from cni.errors import TryAgainLater
@@ -77,6 +78,21 @@ def attributes(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]":
 def attribute(kind: int, payload: bytes) -> bytes:
     """An attribute, padded to 4 bytes; 0x8000 in ``kind`` marks one that holds others."""
     return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) & 3)
+
+
+def integer(kind: int, value: int, size: int = 4) -> bytes:
+    """An attribute with an integer of ``size`` bytes, in the host's order."""
+    return attribute(kind, value.to_bytes(size, sys.byteorder))
+
+
+def number(payload: bytes | None) -> int:
+    """An integer of any width, in the host's order; 0 where there is none."""
+    return int.from_bytes(payload or b"", sys.byteorder)
+
+
+def text(payload: bytes | None) -> str:
+    """A text that may end in a zero byte."""
+    return (payload or b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
 def message_header(length: int, kind: int, flags: int, sequence: int) -> bytes:

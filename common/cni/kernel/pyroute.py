@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 KNOWN = ("0.9.7",)
-_LINKS = "pyroute2.netlink.rtnl.ifinfmsg"
-# Kinds of links that no plugin makes, a module each: their data is left undecoded.
-_OTHERS = ("bond", "can", "geneve", "gtp", "ipoib", "team", "tun", "tuntap", "vti", "vti6", "vxlan", "xfrm")
 
 
 class _Members(type):
@@ -67,7 +64,6 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
         },
         "pyroute2.netlink.nlsocket": {"AsyncNetlinkSocket": object, "NetlinkSocket": object},
         "pyroute2.netlink.core": {"SyncAPI": object},
-        **{f"{_LINKS}.plugins.{kind}": {kind: None} for kind in _OTHERS},
     }
 
 
@@ -88,10 +84,4 @@ _LIBRARY = Library("pyroute2", _placeholders, _known)
 
 def load(name: str) -> "Any":
     """The module ``name`` of pyroute2, one that holds message classes."""
-    module = _LIBRARY.load(name)
-    if name == _LINKS:
-        kinds = module.ifinfmsg.ifinfo.data_map
-        for kind in _OTHERS:
-            if kind in kinds and kinds[kind] is None:
-                del kinds[kind]
-    return module
+    return _LIBRARY.load(name)

@@ -1,64 +1,52 @@
-"""Links, addresses and routes over rtnetlink (rtnetlink(7)).
+"""The rtnetlink socket (rtnetlink(7)), and links: whoever holds the socket asks for links.
 
-One object a request: nothing of the node is listed in ADD or DEL.
+Other concerns are modules of functions that take the socket: ``addresses``, ``routes``, ``vlans`` (of bridge ports),
+``rules`` (policy routing), ``tc`` (traffic control). ``kinds`` has what a link has by its kind.
 
-Messages are pyroute2's. What is read comes back as small objects with slots.
+One object a request: nothing of the node is listed in ADD or DEL. Messages are packed and read here: with pyroute2's
+classes their import, and decoding all of a link, would cost more than all the rest.
 """
 
 import os
 import struct
-import sys
-from _socket import AF_INET, AF_INET6, AF_UNSPEC
-from errno import EACCES, EADDRNOTAVAIL, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, ENOENT
+from _socket import AF_UNSPEC
+from errno import ENODEV
 
-from cni.address import Address, Prefix
-from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, ROUTE, Answer, KernelError, Netlink, attribute, attributes
+from cni.kernel.netlink import (
+    F_CREATE,
+    F_DUMP,
+    F_EXCL,
+    ROUTE,
+    Answer,
+    KernelError,
+    Netlink,
+    attribute,
+    attributes,
+    integer,
+    number,
+    text,
+)
 from cni.names import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from cni.kernel.kinds import Kind
 
-    Attributes = Sequence[tuple[str, Any]]
-
-_NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
-_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _GETROUTE = 24, 26
-_AF_BRIDGE = 7
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
-IFF_UP, IFF_LOOPBACK, IFF_PROMISC = 0x1, 0x8, 0x100
-IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
+_UP, _LOOPBACK, _PROMISC, _ALLMULTI = 0x1, 0x8, 0x100, 0x200
 # States of a bridge's port (BR_STATE_…): the spanning tree has it listen and learn, for half a minute, before it forwards.
 FORWARDING, HELD_BACK = 3, (1, 2)
+# Flags of a VLAN on a port (PVID, UNTAGGED): frames without a tag belong to it, and its frames leave without one.
+NATIVE_VLAN = 1 << 1 | 1 << 2
 _VF_SKIP = 1 << 3
-VLAN_MASTER, VLAN_PVID, VLAN_UNTAGGED = 1 << 0, 1 << 1, 1 << 2
-SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
-TABLE_MAIN, _TABLE_LOCAL = 254, 255
-_PROTO_BOOT, _RTN_UNICAST, RTN_LOCAL = 3, 1, 2
-
-
 # linux/if_link.h, linux/if.h
-_LINK_HEADER = struct.Struct("=BxHiII")
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_OPERSTATE = 1, 3, 4, 5, 10, 16
-_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK, _IFLA_PROMISCUITY = 18, 20, 29, 30
+HEADER = struct.Struct("=BxHiII")
+_ADDRESS, IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE = 1, 3, 4, 5, 10, 13, 16
+_LINKINFO, _IFALIAS, _NET_NS_FD, EXT_MASK, _PROMISCUITY, _LINK_NETNSID = 18, 20, 28, 29, 30, 37
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
-_BRPORT_STATE, _BRPORT_MODE, _BRPORT_ISOLATED, _BR_VLAN_FILTERING = 1, 4, 33, 7
-# linux/rtnetlink.h
-_ROUTE_HEADER = struct.Struct("=BBBBBBBBI")
-_RTA_DST, _RTA_TABLE = 1, 15
+_PORT_STATE, _PORT_MODE, _PORT_ISOLATED = 1, 4, 33
 OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
-
-
-def _text(payload: bytes | None) -> str:
-    """A text that may end in a zero byte."""
-    return (payload or b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
-
-
-def _number(payload: bytes | None) -> int:
-    """An integer of any width in the host's order; 0 where there is none."""
-    return int.from_bytes(payload or b"", sys.byteorder)
 
 
 def random_mac() -> str:
@@ -72,9 +60,14 @@ def random_mac() -> str:
 
 
 class Link:
-    """A link as the kernel has it. ``peer`` is the index of a veth's other end; ``port`` what its bridge set for it."""
+    """A link as the kernel has it: what all links have, what the bridge set for a port of its, and its kind's own data.
+
+    ``other`` is the index of the link that it belongs with: a veth's peer, or what a macvlan, ipvlan or vlan is on.
+    ``other_namespace`` is the number of the namespace in which that index counts; -1 stands for the link's own.
+    """
 
     __slots__ = (
+        "_info",
         "alias",
         "flags",
         "hairpin",
@@ -86,99 +79,80 @@ class Link:
         "mtu",
         "name",
         "operstate",
-        "peer",
+        "other",
+        "other_namespace",
         "port_state",
         "promiscuity",
-        "vlan_filtering",
+        "tx_queue_length",
     )
 
     def __init__(self, answer: Answer) -> None:
-        """Read here and not by pyroute2, which decodes all of a link: half a millisecond, seven times an ADD."""
+        """Read an answer of the kernel."""
         self.index: int
         self.flags: int
-        _, _, self.index, self.flags, _ = _LINK_HEADER.unpack_from(answer.data, 16)
+        _, _, self.index, self.flags, _ = HEADER.unpack_from(answer.data, 16)
         found = dict(answer.attributes(32))
-        self.name = _text(found.get(_IFLA_IFNAME))
-        self.mac = found.get(_IFLA_ADDRESS, b"").hex(":")
-        self.mtu = _number(found.get(_IFLA_MTU))
-        self.master = _number(found.get(_IFLA_MASTER))
-        self.peer = _number(found.get(_IFLA_LINK))
-        self.alias = _text(found.get(_IFLA_IFALIAS))
-        self.operstate = OPERSTATES[min(_number(found.get(_IFLA_OPERSTATE)), 6)]
-        self.promiscuity = _number(found.get(_IFLA_PROMISCUITY))
-        info = dict(attributes(found.get(_IFLA_LINKINFO, b"")))
-        self.kind = _text(info.get(_INFO_KIND))
-        self.hairpin = self.isolated = self.vlan_filtering = False
+        self.name = text(found.get(IFNAME))
+        self.mac = found.get(_ADDRESS, b"").hex(":")
+        self.mtu = number(found.get(_MTU))
+        self.master = number(found.get(_MASTER))
+        self.other = number(found.get(_LINK))
+        self.other_namespace = number(found[_LINK_NETNSID]) if _LINK_NETNSID in found else -1
+        self.alias = text(found.get(_IFALIAS))
+        self.operstate = OPERSTATES[min(number(found.get(_OPERSTATE)), 6)]
+        self.promiscuity = number(found.get(_PROMISCUITY))
+        self.tx_queue_length = number(found.get(_TXQLEN))
+        info = dict(attributes(found.get(_LINKINFO, b"")))
+        self.kind = text(info.get(_INFO_KIND))
+        self._info = info.get(_INFO_DATA, b"")
+        self.hairpin = self.isolated = False
         self.port_state = -1
-        if _text(info.get(_INFO_SLAVE_KIND)) == "bridge":
+        if text(info.get(_INFO_SLAVE_KIND)) == "bridge":
             port = dict(attributes(info.get(_INFO_SLAVE_DATA, b"")))
-            self.hairpin = bool(_number(port.get(_BRPORT_MODE)))
-            self.isolated = bool(_number(port.get(_BRPORT_ISOLATED)))
-            self.port_state = _number(port.get(_BRPORT_STATE))
-        if self.kind == "bridge":
-            data = dict(attributes(info.get(_INFO_DATA, b"")))
-            self.vlan_filtering = bool(_number(data.get(_BR_VLAN_FILTERING)))
+            self.hairpin = bool(number(port.get(_PORT_MODE)))
+            self.isolated = bool(number(port.get(_PORT_ISOLATED)))
+            self.port_state = number(port.get(_PORT_STATE))
 
     @property
     def up(self) -> bool:
         """Whether it is set up (it may still have no carrier)."""
-        return bool(self.flags & IFF_UP)
+        return bool(self.flags & _UP)
 
     @property
     def loopback(self) -> bool:
         """Whether it is ``lo``."""
-        return bool(self.flags & IFF_LOOPBACK)
+        return bool(self.flags & _LOOPBACK)
 
+    @property
+    def promisc(self) -> bool:
+        """Whether it was set promiscuous; ``promiscuity`` counts programs that want that too."""
+        return bool(self.flags & _PROMISC)
 
-class LinkAddress:
-    """An address on a link."""
+    @property
+    def allmulti(self) -> bool:
+        """Whether it was set to receive all multicast frames."""
+        return bool(self.flags & _ALLMULTI)
 
-    __slots__ = ("flags", "index", "prefix", "scope")
+    @property
+    def peer(self) -> int:
+        """The index of a veth's other end; 0 for other kinds."""
+        return self.other if self.kind == "veth" else 0
 
-    def __init__(self, message: "Any") -> None:
-        local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        self.prefix = Prefix(Address.parse(local), message["prefixlen"])
-        flags = message.get_attr("IFA_FLAGS")
-        self.flags: int = message["flags"] if flags is None else flags
-        self.scope: int = message["scope"]
-        self.index: int = message["index"]
+    @property
+    def parent(self) -> int:
+        """The index of the link that a macvlan, ipvlan or vlan is on; 0 for other kinds."""
+        return self.other if self.kind in ("macvlan", "ipvlan", "vlan") else 0
 
+    @property
+    def data(self) -> "Kind | None":
+        """What it has by its kind, None for a kind that ``kinds`` does not know."""
+        from cni.kernel import kinds
 
-class LinkRoute:
-    """A route as the kernel has it; a multipath route comes as one object a hop."""
-
-    __slots__ = ("advmss", "dst", "gw", "index", "kind", "mtu", "priority", "protocol", "scope", "table")
-
-    def __init__(self, message: "Any", index: int, gw: str | None) -> None:
-        get = message.get_attr
-        family = message["family"]
-        any_host = "::" if family == AF_INET6 else "0.0.0.0"  # noqa: S104
-        self.dst = Prefix(Address.parse(get("RTA_DST") or any_host), message["dst_len"])
-        self.gw = Address.parse(gw) if gw else None
-        self.index = index
-        self.priority: int = get("RTA_PRIORITY") or 0
-        self.table: int = get("RTA_TABLE") or message["table"]
-        self.scope: int = message["scope"]
-        self.kind: int = message["type"]
-        self.protocol: int = message["proto"]
-        metrics = get("RTA_METRICS")
-        self.mtu: int = (metrics.get_attr("RTAX_MTU") if metrics else 0) or 0
-        self.advmss: int = (metrics.get_attr("RTAX_ADVMSS") if metrics else 0) or 0
-
-
-def _local_prefix(answer: Answer, family: int) -> Prefix | None:
-    """The destination of a route of a dump if it is a local one; a kernel before Linux 4.20 sends others beside."""
-    found, length, _, _, _, _, _, kind, _ = _ROUTE_HEADER.unpack_from(answer.data, 16)
-    if (answer.kind, found, kind) != (_NEWROUTE, family, RTN_LOCAL):
-        return None
-    attributes = dict(answer.attributes(28))
-    if int.from_bytes(attributes.get(_RTA_TABLE, b""), sys.byteorder) != _TABLE_LOCAL:
-        return None
-    return Prefix(Address(attributes.get(_RTA_DST, bytes(4 if family == AF_INET else 16))), length)
+        return kinds.decode(self.kind, self._info)
 
 
 class Rtnl(Netlink):
-    """An rtnetlink socket of the namespace in which it is made."""
+    """An rtnetlink socket of the namespace in which it is made, and requests about links."""
 
     def __init__(self) -> None:
         super().__init__(ROUTE)
@@ -187,21 +161,13 @@ class Rtnl(Netlink):
         except OSError:  # before Linux 4.20: dumps come unfiltered, and are filtered here
             pass
 
-    # links
-
-    def _link_message(self, index: int = 0, attributes: "Attributes" = ()) -> "Any":
-        message = pyroute.load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg()
-        message["index"] = index
-        message["attrs"] = list(attributes)
-        return message
-
     def link(self, name: str = "", index: int = 0) -> Link | None:
         """The link of that name or index, None if there is none."""
         if not is_text(name):
             return None
-        message = _LINK_HEADER.pack(AF_UNSPEC, 0, index, 0, 0) + attribute(_IFLA_EXT_MASK, struct.pack("=I", _VF_SKIP))
+        message = HEADER.pack(AF_UNSPEC, 0, index, 0, 0) + integer(EXT_MASK, _VF_SKIP)
         if name:
-            message += attribute(_IFLA_IFNAME, name.encode() + b"\0")
+            message += attribute(IFNAME, name.encode() + b"\0")
         try:
             answers = self.request(message, _GETLINK)
         except KernelError as error:
@@ -212,169 +178,94 @@ class Rtnl(Netlink):
 
     def links(self) -> list[Link]:
         """Every link of the namespace; for GC and CHECK, and where an ADD or DEL has met what may be another's."""
-        message = self._link_message(attributes=[("IFLA_EXT_MASK", _VF_SKIP)])
+        message = HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + integer(EXT_MASK, _VF_SKIP)
         return [Link(answer) for answer in self.request(message, _GETLINK, F_DUMP)]
 
-    def add_link(self, attributes: "Attributes", flags: int = 0) -> None:
-        """Make a link; raises ``KernelError`` with EEXIST for a name that is taken."""
-        message = self._link_message(attributes=attributes)
-        message["flags"] = message["change"] = flags
-        self.request(message, _NEWLINK, F_CREATE | F_EXCL)
-
-    def set_link(
-        self, index: int, attributes: "Attributes" = (), up: bool | None = None, promisc: bool = False
+    def add(
+        self,
+        name: str,
+        kind: "Kind",
+        *,
+        parent: int = 0,
+        mac: str = "",
+        mtu: int = 0,
+        master: int = 0,
+        namespace: int = -1,
     ) -> None:
-        """Change a link; ``up`` None leaves that as it is."""
-        message = self._link_message(index, attributes)
-        flags = (IFF_UP if up else 0) | (IFF_PROMISC if promisc else 0)
-        message["flags"] = flags
-        message["change"] = (0 if up is None else IFF_UP) | (IFF_PROMISC if promisc else 0)
+        """Make a link; raises ``KernelError``, with EEXIST for a name that is taken.
+
+        ``parent`` and ``master`` are indexes in the socket's namespace; ``namespace`` is the descriptor of another one
+        in which the link comes to be.
+        """
+        message = HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + common(name, mac, mtu, namespace)
+        if parent:
+            message += integer(_LINK, parent)
+        if master:
+            message += integer(_MASTER, master)
+        self.request(message + _info(kind), _NEWLINK, F_CREATE | F_EXCL)
+
+    def change(
+        self,
+        index: int,
+        *,
+        name: str = "",
+        mac: str = "",
+        mtu: int = 0,
+        master: int | None = None,
+        alias: str = "",
+        namespace: int = -1,
+        tx_queue_length: int | None = None,
+        up: bool | None = None,
+        promisc: bool | None = None,
+        allmulti: bool | None = None,
+        kind: "Kind | None" = None,
+    ) -> None:
+        """Change what is given and leave the rest; ``master`` 0 takes a port away from its bridge."""
+        flags = change = 0
+        for flag, wanted in ((_UP, up), (_PROMISC, promisc), (_ALLMULTI, allmulti)):
+            if wanted is not None:
+                flags, change = flags | (flag if wanted else 0), change | flag
+        message = HEADER.pack(AF_UNSPEC, 0, index, flags, change) + common(name, mac, mtu, namespace)
+        if master is not None:
+            message += integer(_MASTER, master)
+        if alias:
+            message += attribute(_IFALIAS, alias.encode())
+        if tx_queue_length is not None:
+            message += integer(_TXQLEN, tx_queue_length)
+        if kind is not None:
+            message += _info(kind)
         self.request(message, _NEWLINK)
 
-    def delete_link(self, index: int) -> None:
+    def change_port(self, index: int, *, hairpin: bool | None = None, isolated: bool | None = None) -> None:
+        """Change what a bridge does with one of its ports."""
+        data = b"".join(
+            integer(kind, value, 1)
+            for kind, value in ((_PORT_MODE, hairpin), (_PORT_ISOLATED, isolated))
+            if value is not None
+        )
+        info = attribute(_INFO_SLAVE_KIND, b"bridge") + attribute(_INFO_SLAVE_DATA, data)
+        self.request(HEADER.pack(AF_UNSPEC, 0, index, 0, 0) + attribute(_LINKINFO, info), _NEWLINK)
+
+    def delete(self, index: int) -> None:
         """Remove a link; that it is gone is success."""
         try:
-            self.request(self._link_message(index), _DELLINK)
+            self.request(HEADER.pack(AF_UNSPEC, 0, index, 0, 0), _DELLINK)
         except KernelError as error:
             if error.errno != ENODEV:
                 raise
 
-    # vlans of a bridge port
 
-    def vlans(self, index: int) -> dict[int, int]:
-        """VLAN ids on a bridge port with their flags; empty on a bridge that does not filter."""
-        message = self._link_message(attributes=[("IFLA_EXT_MASK", 1 << 1)])
-        message["family"] = _AF_BRIDGE
-        found: dict[int, int] = {}
-        for answer in self.request(message, _GETLINK, F_DUMP):
-            link = answer.decode(type(message))
-            if link["index"] == index:
-                spec = link.get_attr("IFLA_AF_SPEC")
-                entries = [value for name, value in (spec["attrs"] if spec else ()) if name == "IFLA_BRIDGE_VLAN_INFO"]
-                found.update({entry["vid"]: entry["flags"] for entry in entries})
-        return found
+def common(name: str, mac: str, mtu: int, namespace: int) -> bytes:
+    """The attributes that a link and a veth's peer are made with; an empty text, 0 and -1 stand for none."""
+    found = attribute(IFNAME, name.encode() + b"\0") if name else b""
+    if mac:
+        found += attribute(_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+    if mtu > 0:
+        found += integer(_MTU, mtu)
+    if namespace >= 0:
+        found += integer(_NET_NS_FD, namespace)
+    return found
 
-    def change_vlan(self, index: int, vid: int, flags: int = 0, remove: bool = False) -> None:
-        """Put a VLAN on a bridge port, or take it away."""
-        entry = {"vid": vid, "flags": flags | VLAN_MASTER}
-        message = self._link_message(index)
-        message["family"] = _AF_BRIDGE
-        message["attrs"] = [("IFLA_AF_SPEC", {"attrs": [("IFLA_BRIDGE_FLAGS", 1), ("IFLA_BRIDGE_VLAN_INFO", entry)]})]
-        self.request(message, _DELLINK if remove else _SETLINK)
 
-    # addresses
-
-    def _address_message(self, index: int, prefix: Prefix | None = None, family: int = AF_UNSPEC) -> "Any":
-        message = pyroute.load("pyroute2.netlink.rtnl.ifaddrmsg").ifaddrmsg()
-        message["index"] = index
-        message["family"] = prefix.address.family if prefix else family
-        if prefix:
-            message["prefixlen"] = prefix.length
-            text = str(prefix.address)
-            message["attrs"] = [("IFA_LOCAL", text), ("IFA_ADDRESS", text)]
-        return message
-
-    def addresses(self, index: int, family: int = AF_UNSPEC) -> list[LinkAddress]:
-        """The addresses of one link."""
-        message = self._address_message(index, family=family)
-        answers = self.request(message, _GETADDR, F_DUMP)
-        found = [LinkAddress(answer.decode(type(message))) for answer in answers]
-        return [address for address in found if address.index == index]
-
-    def add_address(self, index: int, prefix: Prefix, flags: int = 0) -> None:
-        """Put an address on a link, with the broadcast address that IPv4 expects; raises ``KernelError``."""
-        message = self._address_message(index, prefix)
-        message["flags"] = flags
-        if prefix.version == 4 and prefix.length < 31:
-            last = int(prefix.address) | (1 << 32 - prefix.length) - 1
-            message["attrs"].append(("IFA_BROADCAST", str(Address(last.to_bytes(4, "big")))))
-        self.request(message, _NEWADDR, F_CREATE | F_EXCL)
-
-    def delete_address(self, index: int, prefix: Prefix) -> None:
-        """Take an address away; that it is gone is success."""
-        try:
-            self.request(self._address_message(index, prefix), _DELADDR)
-        except KernelError as error:
-            if error.errno != EADDRNOTAVAIL:
-                raise
-
-    # routes
-
-    def _route_message(self, family: int) -> "Any":
-        message = pyroute.load("pyroute2.netlink.rtnl.rtmsg").rtmsg()
-        message["family"] = family
-        return message
-
-    def add_route(
-        self,
-        index: int,
-        dst: Prefix,
-        gw: Address | None = None,
-        mtu: int = 0,
-        advmss: int = 0,
-        priority: int = 0,
-        table: int = TABLE_MAIN,
-        scope: int = SCOPE_UNIVERSE,
-    ) -> None:
-        """Add a route through a link; an equal one raises ``KernelError`` with EEXIST, another hop is added beside."""
-        message = self._route_message(dst.address.family)
-        network = dst.network
-        message.update({"dst_len": network.length, "proto": _PROTO_BOOT, "type": _RTN_UNICAST, "scope": scope})
-        message["table"] = table if table < 256 else 252
-        attributes: list[tuple[str, Any]] = [("RTA_TABLE", table), ("RTA_OIF", index)]
-        if network.length:
-            attributes.append(("RTA_DST", str(network.address)))
-        if gw is not None:
-            attributes.append(("RTA_GATEWAY", str(gw)))
-        if priority:
-            attributes.append(("RTA_PRIORITY", priority))
-        metrics = [(name, value) for name, value in (("RTAX_MTU", mtu), ("RTAX_ADVMSS", advmss)) if value]
-        if metrics:
-            attributes.append(("RTA_METRICS", {"attrs": metrics}))
-        message["attrs"] = attributes
-        self.request(message, _NEWROUTE, F_CREATE)
-
-    def routes(self, family: int) -> list[LinkRoute]:
-        """Every route of a family in all tables; for CHECK, inside a container."""
-        found = []
-        message = self._route_message(family)
-        for answer in self.request(message, _GETROUTE, F_DUMP):
-            route = answer.decode(type(message))
-            if route["family"] not in (AF_INET, AF_INET6):
-                continue
-            hops = route.get_attr("RTA_MULTIPATH")
-            for hop in hops or ():
-                found.append(LinkRoute(route, hop["oif"], hop.get_attr("RTA_GATEWAY")))
-            if not hops:
-                found.append(LinkRoute(route, route.get_attr("RTA_OIF") or 0, route.get_attr("RTA_GATEWAY")))
-        return found
-
-    def route_to(self, address: Address) -> LinkRoute | None:
-        """The route that the kernel takes to an address, None if there is none; its kind is 2 for one of the node's own."""
-        message = self._route_message(address.family)
-        message["dst_len"] = address.bits
-        message["attrs"] = [("RTA_DST", str(address))]
-        try:
-            answers = self.request(message, _GETROUTE)
-        except KernelError as error:
-            if error.errno in (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL):
-                return None
-            raise
-        if not answers:
-            return None
-        route = answers[0].decode(type(message))
-        return LinkRoute(route, route.get_attr("RTA_OIF") or 0, route.get_attr("RTA_GATEWAY"))
-
-    def local_prefixes(self, version: int) -> list[Prefix]:
-        """What is the node's own, as the local table has it: addresses of a family, and networks such as 127.0.0.0/8."""
-        family = AF_INET if version == 4 else AF_INET6
-        message = self._route_message(family)
-        message.update({"table": _TABLE_LOCAL, "type": RTN_LOCAL})
-        message["attrs"] = [("RTA_TABLE", _TABLE_LOCAL)]
-        try:
-            answers = self.request(message, _GETROUTE, F_DUMP)
-        except KernelError as error:
-            if error.errno == ENOENT:  # no such table: no address either
-                return []
-            raise
-        return [prefix for answer in answers if (prefix := _local_prefix(answer, family)) is not None]
+def _info(kind: "Kind") -> bytes:
+    return attribute(_LINKINFO, attribute(_INFO_KIND, kind.name.encode()) + attribute(_INFO_DATA, kind.encode()))

@@ -5,13 +5,12 @@ from errno import EEXIST, EOPNOTSUPP, EPERM
 from cni.errors import CheckFailed, CNIError, InvalidConfig, Refused
 from cni.kernel import sysfs
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import IFF_PROMISC, Link, random_mac
+from cni.kernel.rtnl import Link, random_mac
 from cni.plan import Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from cni.kernel.kinds import Bridge
     from cni.plan import Differ
     from cni.site import Site
     from cni_bridge.settings import Settings
@@ -38,6 +37,12 @@ class BridgeDevice(Effect[Link]):
         """The bridge's index once it is made or compared, 0 before."""
         return self.found.index if self.found is not None else 0
 
+    @property
+    def _kind(self) -> "Bridge":
+        from cni.kernel.kinds import Bridge
+
+        return Bridge(self.settings.vlan_filtering)
+
     def make(self) -> Link:
         """Make it if it is missing, with a MAC of its own; a link of another kind is refused."""
         settings = self.settings
@@ -47,16 +52,15 @@ class BridgeDevice(Effect[Link]):
                 f'failed to create bridge "{settings.bridge}": "{settings.bridge}" already exists but is not a bridge',
                 f"it is of type {link.kind or 'device'}; choose another name with key bridge",
             )
-        if settings.vlan_filtering and not link.vlan_filtering:
+        if settings.vlan_filtering and link.data != self._kind:
             self._filter(link)
         # the MAC of a bridge that Go's plugin or a user made may follow its ports
         floating = not sysfs.mac_was_set(self.site.node.roots.sys, link.name, link.index)
-        promisc = settings.promisc and not link.flags & IFF_PROMISC
+        promisc = settings.promisc and not link.promisc
         if floating or promisc or not link.up:
             mac = link.mac if link.mac.strip("0:") else random_mac()
-            attributes = [("IFLA_ADDRESS", mac)] if floating else []
             try:
-                self.site.rtnl.set_link(link.index, attributes, up=True, promisc=promisc)
+                self.site.rtnl.change(link.index, mac=mac if floating else "", up=True, promisc=promisc or None)
             except KernelError as error:
                 what = (
                     f'could not set promiscuous mode on "{link.name}"' if promisc else f'failed to set "{link.name}" up'
@@ -68,17 +72,8 @@ class BridgeDevice(Effect[Link]):
 
     def _create(self) -> Link:
         settings = self.settings
-        data = [("IFLA_BR_VLAN_FILTERING", 1)] if settings.vlan_filtering else []
-        info = [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": data})]
-        attributes: list[tuple[str, Any]] = [
-            ("IFLA_IFNAME", settings.bridge),
-            ("IFLA_ADDRESS", random_mac()),
-            ("IFLA_LINKINFO", {"attrs": info}),
-        ]
-        if settings.mtu:
-            attributes.append(("IFLA_MTU", settings.mtu))
         try:
-            self.site.rtnl.add_link(attributes)
+            self.site.rtnl.add(settings.bridge, self._kind, mac=random_mac(), mtu=settings.mtu)
         except KernelError as error:
             if error.errno == EOPNOTSUPP and settings.vlan_filtering:
                 raise Refused(f'failed to create bridge "{settings.bridge}": {_NO_VLANS}') from None
@@ -95,14 +90,11 @@ class BridgeDevice(Effect[Link]):
 
     def _filter(self, link: Link) -> None:
         """Turn VLAN filtering on: Go accepts VLANs on a bridge without it, and they have no effect."""
-        data = {"attrs": [("IFLA_BR_VLAN_FILTERING", 1)]}
-        info = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", data)]}
         try:
-            self.site.rtnl.set_link(link.index, [("IFLA_LINKINFO", info)])
+            self.site.rtnl.change(link.index, kind=self._kind)
         except KernelError as error:
             text = _NO_VLANS if error.errno == EOPNOTSUPP else str(error)
             raise InvalidConfig(f'cannot filter VLANs on "{link.name}": {text}', "drop vlan and vlanTrunk") from None
-        link.vlan_filtering = True
 
     def compare(self, differ: "Differ") -> Link:
         """It is a bridge, up, filters VLANs and is promiscuous where that is wanted, and has prevResult's MAC."""
@@ -117,7 +109,7 @@ class BridgeDevice(Effect[Link]):
         if settings.promisc and not link.promiscuity:
             text = "configured Promisc Mode true doesn't match current state: false"
             differ(CheckFailed(f"Bridge interface {name} {text}"))
-        if settings.vlan_filtering and not link.vlan_filtering:
+        if settings.vlan_filtering and link.data != self._kind:
             differ(CheckFailed(f"Bridge interface {name} does not filter VLANs"))
         previous = self.site.previous
         for interface in previous.interfaces if previous is not None else ():

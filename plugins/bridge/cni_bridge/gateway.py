@@ -4,8 +4,9 @@ from errno import EEXIST
 
 from cni.address import ANY, Address, Prefix
 from cni.errors import CheckFailed, CNIError
+from cni.kernel import addresses
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import IFA_F_NODAD, VLAN_PVID, VLAN_UNTAGGED, Link, random_mac
+from cni.kernel.rtnl import NATIVE_VLAN, Link, random_mac
 from cni.names import sha512
 from cni.plan import Effect
 from cni.podlink import refusal
@@ -16,7 +17,6 @@ from cni_bridge.settings import MTU_MIN_IPV6
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from cni.plan import Differ
     from cni.site import Site
@@ -87,7 +87,7 @@ class GatewayAddresses(Effect[None]):
         self.prefixes = prefixes
 
     def _existing(self, prefix: Prefix, link: Link) -> list[Prefix]:
-        found = self.site.rtnl.addresses(link.index, prefix.address.family)
+        found = addresses.of(self.site.rtnl, link.index, prefix.address.family)
         return [address.prefix for address in found]
 
     def make(self) -> None:
@@ -113,9 +113,9 @@ class GatewayAddresses(Effect[None]):
                     f'failed to set bridge addr: "{link.name}" already has an IP address different from {prefix}',
                     f"it has {other}; set forceAddress to replace it, or use another bridge",
                 )
-            self.site.rtnl.delete_address(link.index, other)
+            addresses.delete(self.site.rtnl, link.index, other)
         try:
-            self.site.rtnl.add_address(link.index, prefix, IFA_F_NODAD if prefix.version == 6 else 0)
+            addresses.add(self.site.rtnl, link.index, prefix, detect_duplicates=False)
         except KernelError as error:
             if error.errno == EEXIST:  # another ADD was faster
                 return
@@ -228,21 +228,11 @@ class VlanLeg(Effect[Link]):
         return leg
 
     def _create(self, name: str) -> None:
-        peer = {
-            "attrs": [
-                ("VETH_INFO_PEER", {"attrs": [("IFLA_IFNAME", name), ("IFLA_ADDRESS", random_mac()), *self._mtu()]})
-            ]
-        }
-        info = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", peer)]}
-        attributes = [
-            ("IFLA_IFNAME", self.port),
-            ("IFLA_ADDRESS", random_mac()),
-            *self._mtu(),
-            ("IFLA_MASTER", self.bridge.index),
-            ("IFLA_LINKINFO", info),
-        ]
+        from cni.kernel.kinds import Veth
+
+        bridge, kind = self.bridge, Veth(name, random_mac(), self.bridge.mtu)
         try:
-            self.site.rtnl.add_link(attributes)
+            self.site.rtnl.add(self.port, kind, mac=random_mac(), mtu=bridge.mtu, master=bridge.index)
         except KernelError as error:
             if error.errno != EEXIST:  # another ADD was faster
                 raise CNIError(f'failed to create vlan interface "{name}": {error}', refusal(error)) from None
@@ -250,8 +240,8 @@ class VlanLeg(Effect[Link]):
     def _finish(self, port: Link, leg: Link) -> None:
         """What a whole pair has. Done each time: whoever made the pair may have died before."""
         if port.master != self.bridge.index:  # the bridge is a new one
-            self._set(port, leg, [("IFLA_MASTER", self.bridge.index)])
-        set_vlans(self.site.rtnl, port, self.settings, {self.settings.vlan: VLAN_PVID | VLAN_UNTAGGED})
+            self._set(port, leg, master=self.bridge.index)
+        set_vlans(self.site.rtnl, port, self.settings, {self.settings.vlan: NATIVE_VLAN})
         for link in (port, leg):
             self.site.sysctls.attempt(f"net/ipv6/conf/{link.name}/accept_ra", "0")
         # its own address is usable at once: the node asks for its neighbours from it
@@ -259,14 +249,11 @@ class VlanLeg(Effect[Link]):
         for link in (port, leg):
             self._set(link, leg, up=True)
 
-    def _set(self, link: Link, leg: Link, attributes: "Sequence[tuple[str, Any]]" = (), up: bool | None = None) -> None:
+    def _set(self, link: Link, leg: Link, master: int | None = None, up: bool | None = None) -> None:
         try:
-            self.site.rtnl.set_link(link.index, attributes, up=up)
+            self.site.rtnl.change(link.index, master=master, up=up)
         except KernelError as error:
             raise CNIError(f'failed to create vlan interface "{leg.name}": {error}', refusal(error)) from None
-
-    def _mtu(self) -> "list[tuple[str, Any]]":
-        return [("IFLA_MTU", self.bridge.mtu)] if self.bridge.mtu else []
 
     def compare(self, differ: "Differ") -> Link:
         """Both ends are there, up, and the port is in the VLAN."""
@@ -279,7 +266,9 @@ class VlanLeg(Effect[Link]):
         if port is not None and port.master == self.bridge.index:
             if not port.up:
                 differ(CheckFailed(f"port {port.name} of {leg.name} is down"))
-            if self.settings.vlan not in self.site.rtnl.vlans(port.index):
+            from cni.kernel import vlans
+
+            if self.settings.vlan not in vlans.of(self.site.rtnl, port.index):
                 differ(CheckFailed(f"vlan {self.settings.vlan} is not on port {port.name}"))
         return leg
 

@@ -2,14 +2,13 @@
 
 from cni.errors import CheckFailed, CNIError
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import FORWARDING, HELD_BACK, VLAN_PVID, VLAN_UNTAGGED, Link, Rtnl
+from cni.kernel.rtnl import FORWARDING, HELD_BACK, NATIVE_VLAN, Link, Rtnl
 from cni.patience import attempts
 from cni.plan import Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from cni.plan import Differ
     from cni.podlink import Pair
@@ -26,7 +25,7 @@ def wanted_vlans(settings: "Settings") -> dict[int, int]:
     wanted = dict.fromkeys(settings.trunk, 0)
     native = settings.vlan or (1 if settings.trunk else 0)
     if native:
-        wanted[native] = VLAN_PVID | VLAN_UNTAGGED
+        wanted[native] = NATIVE_VLAN
     return wanted
 
 
@@ -46,12 +45,8 @@ class PortSettings(Effect[None]):
         settings = self.settings
         if not (settings.hairpin or settings.isolated):
             return
-        data: list[tuple[str, Any]] = [("IFLA_BRPORT_MODE", int(settings.hairpin))]
-        if settings.isolated:
-            data.append(("IFLA_BRPORT_ISOLATED", 1))
-        info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": data})]}
         try:
-            self.site.rtnl.set_link(self.port.index, [("IFLA_LINKINFO", info)])
+            self.site.rtnl.change_port(self.port.index, hairpin=settings.hairpin, isolated=settings.isolated or None)
         except KernelError as error:
             what = "set isolated on" if settings.isolated else "setup hairpin mode"
             raise CNIError(f"failed to {what} for {self.port.name}: {error}") from None
@@ -89,18 +84,20 @@ class PortVlans(Effect[None]):
 
     def compare(self, differ: "Differ") -> None:
         """Each configured VLAN is on the port, with its flags."""
-        found = self.site.rtnl.vlans(self.port.index)
+        from cni.kernel import vlans
+
+        found = vlans.of(self.site.rtnl, self.port.index)
         for vid, flags in wanted_vlans(self.settings).items():
             if vid not in found:
                 differ(CheckFailed(f"vlan {vid} is not on port {self.port.name}"))
-            elif found[vid] & (VLAN_PVID | VLAN_UNTAGGED) != flags:
+            elif found[vid] & NATIVE_VLAN != flags:
                 kind = "untagged" if flags else "tagged"
                 differ(CheckFailed(f"vlan {vid} on port {self.port.name} is not {kind}"))
 
     def describe(self) -> str:
         """The ``bridge`` command for it."""
         port = self.attachment.link
-        native = {0: "", VLAN_PVID | VLAN_UNTAGGED: " pvid untagged"}
+        native = {0: "", NATIVE_VLAN: " pvid untagged"}
         return "\n".join(
             f"bridge vlan add dev {port} vid {vid}{native[flags]}"
             for vid, flags in sorted(wanted_vlans(self.settings).items())
@@ -109,15 +106,17 @@ class PortVlans(Effect[None]):
 
 def set_vlans(rtnl: Rtnl, port: Link, settings: "Settings", wanted: dict[int, int]) -> None:
     """Put VLANs on a port; raises ``CNIError`` with the port's name."""
+    from cni.kernel import vlans
+
     step = f'failed to remove default vlan on interface "{port.name}"'
     try:
         if wanted and not settings.preserve_default_vlan:
-            for vid in rtnl.vlans(port.index):
+            for vid in vlans.of(rtnl, port.index):
                 if vid not in wanted:
-                    rtnl.change_vlan(port.index, vid, remove=True)
+                    vlans.delete(rtnl, port.index, vid)
         step = f'failed to setup vlan tag on interface "{port.name}"'
         for vid, flags in wanted.items():
-            rtnl.change_vlan(port.index, vid, flags)
+            vlans.add(rtnl, port.index, vid, flags)
     except KernelError as error:
         raise CNIError(f"{step}: {error}") from None
 
@@ -135,7 +134,7 @@ class PortUp(Effect[None]):
     def make(self) -> None:
         """Set it up."""
         try:
-            self.site.rtnl.set_link(self.port.index, up=True)
+            self.site.rtnl.change(self.port.index, up=True)
         except KernelError as error:
             raise CNIError(f'failed to set "{self.port.name}" UP: {error}') from None
 

@@ -24,16 +24,18 @@ class LoopbackUp(Effect["tuple[int, list[Prefix]]"], Kind):
 
     def make(self) -> "tuple[int, list[Prefix]]":
         """Refuse a ``lo`` that has other than loopback addresses, before it is touched."""
+        from cni.kernel import addresses
+
         rtnl, link = self.site.container.rtnl, _lo(self.site.container)
-        for address in rtnl.addresses(link.index):
+        for address in addresses.of(rtnl, link.index):
             if not any(address.prefix.address in network for network in _LOOPBACK):
                 raise Refused(
                     f'loopback interface found with non-loopback address "{address.prefix.address}"',
                     f"remove it from lo in {self.site.netns}",
                 )
         if not link.up:
-            rtnl.set_link(link.index, up=True)
-        return link.mtu, [address.prefix for address in rtnl.addresses(link.index)]
+            rtnl.change(link.index, up=True)
+        return link.mtu, [address.prefix for address in addresses.of(rtnl, link.index)]
 
     def compare(self, differ: "Differ") -> "tuple[int, list[Prefix]]":
         """It is up; nothing else is compared."""
@@ -46,7 +48,7 @@ class LoopbackUp(Effect["tuple[int, list[Prefix]]"], Kind):
         """Set it down; without a namespace there is nothing to do."""
         namespace = self.site.remaining
         if namespace is not None:
-            namespace.rtnl.set_link(_lo(namespace).index, up=False)
+            namespace.rtnl.change(_lo(namespace).index, up=False)
 
     def describe(self) -> str:
         """The ``ip`` command for it."""

@@ -38,7 +38,9 @@ class _OwnAddresses(dict[bytes, bool]):
 
     def __missing__(self, address: bytes) -> bool:
         if self._networks is None:
-            prefixes = self._rtnl.local_prefixes(self._version)
+            from cni.kernel import routes
+
+            prefixes = routes.local_prefixes(self._rtnl, self._version)
             # single addresses, of which a node may have thousands, and networks that are local as a whole
             self.update((each.address.packed, True) for each in prefixes if each.length == each.address.bits)
             self._networks = [each for each in prefixes if each.length < each.address.bits]

@@ -80,7 +80,9 @@ def _links_to(rtnl: "Rtnl", address: Address) -> int:
 
 def _subnets(rtnl: "Rtnl", link: "Link", address: Address) -> "list[Prefix]":
     """The subnets of an address's family that a link is in; those stay, in IPv4, while the link is down."""
-    return [each.prefix.network for each in rtnl.addresses(link.index, address.family) if not each.scope]
+    from cni.kernel import addresses
+
+    return [each.prefix.network for each in addresses.of(rtnl, link.index, address.family) if not each.scope]
 
 
 def _container_gone(rtnl: "Rtnl", network: str, container: str, address: Address) -> str:
@@ -104,10 +106,12 @@ def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Addre
 
     A bridge that is in other subnets alone has it not, unless VLANs keep several networks apart there.
     """
+    from cni.kernel.kinds import Bridge
+
     if link.kind != "veth" or not (link.master or link.name.startswith("veth")):
         return False
     for bridge in links:
-        if bridge.index == link.master and not bridge.vlan_filtering:
+        if bridge.index == link.master and bridge.data == Bridge():
             subnets = _subnets(rtnl, bridge, address)
             return not subnets or any(address in subnet for subnet in subnets)
     return True

@@ -60,7 +60,9 @@ class Localnet(Effect[None], Kind):
 
     def _link(self) -> "Link | None":
         """The link that packets to the container leave by; None where there is no route to it."""
-        route = self.site.rtnl.route_to(self.address) if self.address is not None else None
+        from cni.kernel import routes
+
+        route = routes.to(self.site.rtnl, self.address) if self.address is not None else None
         link = self.site.rtnl.link(index=route.index) if route is not None and route.index else None
         return link if link is not None and not link.loopback else None
 
@@ -173,8 +175,10 @@ def _release(site: "Site", shares: Shares, index: int, identity: str) -> None:
 
 def _go_needs_it(kernel: Nftables, rtnl: "Rtnl", index: int) -> bool:
     """Whether a container behind the link has ports in Go's layouts: then route_localnet stays on, as Go leaves it."""
-    routes = (rtnl.route_to(Address(address)) for address in _go_leads_to(kernel))
-    return any(route is not None and route.index == index for route in routes)
+    from cni.kernel import routes
+
+    found = (routes.to(rtnl, Address(address)) for address in _go_leads_to(kernel))
+    return any(route is not None and route.index == index for route in found)
 
 
 def _go_leads_to(kernel: Nftables) -> "set[bytes]":
