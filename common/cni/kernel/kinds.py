@@ -148,6 +148,7 @@ class Tun(Kind):
         ("persistent", 6, FLAG),
         ("multi_queue", 7, FLAG),
     )
+    OPTIONAL = ("owner", "group")
 
     def __init__(self, mode: str = "tap", owner: int = -1, group: int = -1, multi_queue: bool = False) -> None:
         """Made so, it is persistent, and frames come with neither packet information nor a header of virtio-net."""

@@ -1,0 +1,39 @@
+"""Kinds of links that not every kernel has, made and read by two roads; the others are in tests/unit/test_kinds.py."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from cni.kernel.kinds import Bridge, Kind
+from cni.kernel.rtnl import Rtnl
+from node import linkkinds
+from node.namespace import Netns
+
+pytestmark = pytest.mark.guest
+
+
+@pytest.fixture
+def rtnl(empty: Netns) -> Iterator[Rtnl]:
+    linkkinds.parents(empty)
+    made = Rtnl()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in linkkinds.CASES if case not in linkkinds.EVERYWHERE], ids=linkkinds.named
+)
+def test_a_link_is_what_ip_would_have_made(empty: Netns, rtnl: Rtnl, case: tuple[Kind, str]) -> None:
+    if linkkinds.lacks(case, rtnl):
+        pytest.skip(f"needs a kernel with {linkkinds.named(case)}: make test-guest")
+    linkkinds.both_roads(empty, rtnl, case)
+
+
+def test_a_bridge_begins_to_filter_vlans(empty: Netns, rtnl: Rtnl) -> None:
+    if linkkinds.lacks((Bridge(vlan_filtering=True), ""), rtnl):
+        pytest.skip("needs a kernel with bridge VLAN filtering: make test-guest")
+    rtnl.add("br0", Bridge())
+    for link in rtnl.links():
+        if link.kind == "bridge":
+            rtnl.change(link.index, kind=Bridge(vlan_filtering=True))
+    assert empty.link("br0")["linkinfo"]["info_data"]["vlan_filtering"] == 1
