@@ -65,7 +65,11 @@ def effects() -> dict[str, bool]:
         for source in (ROOT / room).rglob("*.py"):
             for node in ast.walk(ast.parse(source.read_text())):
                 bases = [ast.unparse(base).partition("[")[0] for base in getattr(node, "bases", ())]
-                if isinstance(node, ast.ClassDef) and {"Effect", "Kind"} & set(bases) and source.parent.name != "kernel":
+                if (
+                    isinstance(node, ast.ClassDef)
+                    and {"Effect", "Kind"} & set(bases)
+                    and source.parent.name != "kernel"
+                ):
                     found[node.name] = any(ast.unparse(line) == "shared = True" for line in node.body)
     return found
 

@@ -124,6 +124,12 @@ class Namespace:
         """The number that no other namespace gets before the next boot; 0 before Linux 5.14."""
         return self.rtnl.cookie
 
+    @property
+    def identity(self) -> str:
+        """A text for the namespace in notes: its cookie, or, before Linux 5.14, device and number of its file."""
+        found = os.fstat(self.fd)
+        return str(self.cookie or f"{found.st_dev}:{found.st_ino}")
+
     def addresses_beside(self, ifname: str) -> "set[Address]":
         """The addresses of the container's other interfaces, without loopback ones: other attachments'."""
         from cni.kernel import addresses

@@ -1,0 +1,79 @@
+"""Sysctls of the container's network namespace as an effect, put back to what they were where that is wanted."""
+
+from cni.errors import CheckFailed, CNIError
+from cni.plan import Effect, Kind, all_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from cni.plan import Differ
+    from cni.saved import Saved
+    from cni.site import Site
+
+# The values in a file of saved ones, beside those of Go's tuning.
+_SAVED = "sysctl"
+
+
+class Sysctls(Effect[None], Kind):
+    """Values of sysctls, written in their order. Keys are paths below /proc/sys, such as ``net/ipv4/conf/eth0/arp_notify``."""
+
+    __slots__ = ("saved", "values")
+    noun = "sysctls"
+    repairable = True
+
+    def __init__(self, site: "Site", values: "Mapping[str, str]", saved: "Saved | None" = None) -> None:
+        """With ``saved`` the original values are kept there, and ``remove`` writes them back."""
+        super().__init__(site)
+        self.values = values
+        self.saved = saved
+
+    def make(self) -> None:
+        """Save what is to be restored, then write. Raises ``CNIError`` naming the sysctl."""
+        with self.site.container as namespace:
+            before = {path: self._read(path) for path in self.values}
+            if self.saved is not None:
+                old = self.saved.values(namespace.identity).get(_SAVED)
+                self.saved.keep({_SAVED: {**before, **(old if isinstance(old, dict) else {})}}, namespace.identity)
+            for path, value in self.values.items():
+                if before[path] != value:
+                    self._write(path, value)
+
+    def compare(self, differ: "Differ") -> None:
+        """Each has its value; blanks and tabs between numbers are the same."""
+        with self.site.container:
+            for path, value in self.values.items():
+                found = self._read(path)
+                if found.split() != value.split():
+                    differ(CheckFailed(f"sysctl {path} is {found}, configured is {value}", f"in {self.site.netns}"))
+
+    def remove(self) -> None:
+        """Write the saved values back; without a namespace they are gone with it."""
+        namespace = self.site.remaining
+        if self.saved is None or namespace is None:
+            return
+        old = self.saved.values(namespace.identity).get(_SAVED)
+        if isinstance(old, dict):
+            with namespace:
+                all_of(self._writer(path, str(value)) for path, value in old.items())
+
+    def _read(self, path: str) -> str:
+        try:
+            return self.site.sysctls.read(path)
+        except OSError as error:
+            raise CNIError(
+                f"failed to read sysctl {path}: {error}", "the kernel of this node may not have it"
+            ) from None
+
+    def _writer(self, path: str, value: str) -> "Callable[[], None]":
+        return lambda: self._write(path, value)
+
+    def _write(self, path: str, value: str) -> None:
+        try:
+            self.site.sysctls.write(path, value)
+        except OSError as error:
+            raise CNIError(f"failed to set sysctl {path} to {value!r}: {error}", "it may be read-only") from None
+
+    def describe(self) -> str:
+        """The ``sysctl`` commands for it."""
+        return "\n".join(f"sysctl -w {path}={value}" for path, value in self.values.items())
