@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cni.kernel.kinds import Bridge, Kind
+from cni.kernel import rules
+from cni.kernel.kinds import Bridge, Kind, Vrf
 from cni.kernel.rtnl import Rtnl
 from node import linkkinds
 from node.namespace import Netns
@@ -37,3 +38,12 @@ def test_a_bridge_begins_to_filter_vlans(empty: Netns, rtnl: Rtnl) -> None:
         if link.kind == "bridge":
             rtnl.change(link.index, kind=Bridge(vlan_filtering=True))
     assert empty.link("br0")["linkinfo"]["info_data"]["vlan_filtering"] == 1
+
+
+def test_the_kernel_makes_a_rule_for_all_vrfs(empty: Netns, rtnl: Rtnl) -> None:
+    if linkkinds.lacks((Vrf(7), ""), rtnl):
+        pytest.skip("needs a kernel with VRF: make test-guest")
+    rtnl.add("vrf0", Vrf(7))
+    for version in (4, 6):
+        assert [rule.priority for rule in rules.every(rtnl, version) if rule.l3mdev] == [1000]
+    assert "l3mdev" in empty.run("ip", "rule")
