@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from cni.kernel import rules
-from cni.kernel.kinds import Bridge, Kind, Vrf
+from cni.kernel.kinds import Bridge, LinkKind, Vrf
 from cni.kernel.rtnl import Rtnl
 from node import linkkinds
 from node.namespace import Netns
@@ -24,7 +24,7 @@ def rtnl(empty: Netns) -> Iterator[Rtnl]:
 @pytest.mark.parametrize(
     "case", [case for case in linkkinds.CASES if case not in linkkinds.EVERYWHERE], ids=linkkinds.named
 )
-def test_a_link_is_what_ip_would_have_made(empty: Netns, rtnl: Rtnl, case: tuple[Kind, str]) -> None:
+def test_a_link_is_what_ip_would_have_made(empty: Netns, rtnl: Rtnl, case: tuple[LinkKind, str]) -> None:
     if linkkinds.lacks(case, rtnl):
         pytest.skip(f"needs a kernel with {linkkinds.named(case)}: make test-guest")
     linkkinds.both_roads(empty, rtnl, case)

@@ -3,14 +3,14 @@
 import errno
 
 from cni.kernel import tun
-from cni.kernel.kinds import Bridge, Dummy, Ifb, Ipvlan, Kind, Macvlan, Tun, Veth, Vlan, Vrf
+from cni.kernel.kinds import Bridge, Dummy, Ifb, Ipvlan, LinkKind, Macvlan, Tun, Veth, Vlan, Vrf
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl
 
 from .namespace import Netns, Object
 
 # A kind with its values, and the words that ``ip link add`` or ``ip tuntap add`` makes the same with.
-CASES: list[tuple[Kind, str]] = [
+CASES: list[tuple[LinkKind, str]] = [
     (Bridge(), "type bridge"),
     (Bridge(vlan_filtering=True), "type bridge vlan_filtering 1"),
     (Dummy(), "type dummy"),
@@ -35,12 +35,12 @@ EVERYWHERE = [case for case in CASES if isinstance(case[0], Ifb | Macvlan | Tun 
 ON_A_PARENT = (Ipvlan, Macvlan, Vlan)
 
 
-def named(case: tuple[Kind, str]) -> str:
+def named(case: tuple[LinkKind, str]) -> str:
     """A case's name among the tests."""
     return case[1].removeprefix("type ")
 
 
-def lacks(case: tuple[Kind, str], rtnl: Rtnl) -> bool:
+def lacks(case: tuple[LinkKind, str], rtnl: Rtnl) -> bool:
     """Whether the kernel does not have this kind, or this value of it."""
     kind = case[0]
     if isinstance(kind, Tun):
@@ -67,7 +67,7 @@ def _parent(rtnl: Rtnl, name: str) -> int:
     return link.index
 
 
-def both_roads(netns: Netns, rtnl: Rtnl, case: tuple[Kind, str]) -> None:
+def both_roads(netns: Netns, rtnl: Rtnl, case: tuple[LinkKind, str]) -> None:
     """A link that we make and one that ``ip`` makes: ``ip`` sees the same in both, and so do we. The test runs inside."""
     kind, words = case
     on = isinstance(kind, ON_A_PARENT)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni.kernel import kinds, tun
-from cni.kernel.kinds import Bridge, Dummy, Ipvlan, Kind, Macvlan, Tun, Veth, Vlan, Vrf
+from cni.kernel.kinds import Bridge, Dummy, Ipvlan, LinkKind, Macvlan, Tun, Veth, Vlan, Vrf
 from cni.kernel.namespace import Namespace
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Link, Rtnl
@@ -39,7 +39,7 @@ def test_the_cases_are_of_all_kinds() -> None:
 
 
 @pytest.mark.parametrize("case", linkkinds.CASES, ids=linkkinds.named)
-def test_what_is_written_is_read_again(case: tuple[Kind, str]) -> None:
+def test_what_is_written_is_read_again(case: tuple[LinkKind, str]) -> None:
     """Without a kernel; a veth's peer is written alone."""
     kind = case[0]
     assert kinds.decode(kind.name, kind.encode() if kind.ROWS else b"") == kind
@@ -70,7 +70,7 @@ def test_what_a_kernel_may_lack_is_sent_only_where_it_is_wanted() -> None:
 
 @real
 @pytest.mark.parametrize("case", linkkinds.EVERYWHERE, ids=linkkinds.named)
-def test_a_link_is_what_ip_would_have_made(empty: Netns, rtnl: Rtnl, case: tuple[Kind, str]) -> None:
+def test_a_link_is_what_ip_would_have_made(empty: Netns, rtnl: Rtnl, case: tuple[LinkKind, str]) -> None:
     linkkinds.parents(empty)
     linkkinds.both_roads(empty, rtnl, case)
 

@@ -39,7 +39,7 @@ class Codec:
 BYTE, SHORT, NUMBER, FLAG = Codec("=B"), Codec("=H"), Codec("=I"), Codec("=?")
 
 
-class Kind:
+class LinkKind:
     """What a link has by its kind. Two are equal if all that the kernel reports of them is equal."""
 
     __slots__ = ()
@@ -61,7 +61,7 @@ class Kind:
         return [getattr(self, field) for field, _, _ in self.ROWS]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Kind) and self.name == other.name and self._values() == other._values()
+        return isinstance(other, LinkKind) and self.name == other.name and self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((self.name, *self._values()))
@@ -72,7 +72,7 @@ class Kind:
         return f"{type(self).__name__}({named})"
 
 
-class Bridge(Kind):
+class Bridge(LinkKind):
     """A bridge."""
 
     __slots__ = ("vlan_filtering",)
@@ -84,21 +84,21 @@ class Bridge(Kind):
         self.vlan_filtering = vlan_filtering
 
 
-class Dummy(Kind):
+class Dummy(LinkKind):
     """A link that drops what it is given."""
 
     __slots__ = ()
     name = "dummy"
 
 
-class Ifb(Kind):
+class Ifb(LinkKind):
     """A link to which what another one receives is sent, to be queued (Intermediate Functional Block)."""
 
     __slots__ = ()
     name = "ifb"
 
 
-class Ipvlan(Kind):
+class Ipvlan(LinkKind):
     """A link with its parent's MAC; ``isolation`` is between those of one parent."""
 
     __slots__ = ("isolation", "mode")
@@ -114,7 +114,7 @@ class Ipvlan(Kind):
         self.isolation = isolation
 
 
-class Macvlan(Kind):
+class Macvlan(LinkKind):
     """A link with a MAC of its own on its parent."""
 
     __slots__ = ("broadcast_queue", "mode")
@@ -131,7 +131,7 @@ class Macvlan(Kind):
         self.broadcast_queue = broadcast_queue
 
 
-class Tun(Kind):
+class Tun(LinkKind):
     """A link whose other end is a program: ``cni.kernel.tun`` makes it, netlink only reports it.
 
     ``owner`` and ``group`` are ids of those who may open it, -1 for anybody with CAP_NET_ADMIN.
@@ -160,7 +160,7 @@ class Tun(Kind):
         self.packet_information = self.vnet_header = False
 
 
-class Veth(Kind):
+class Veth(LinkKind):
     """One end of a pair. The kernel takes the peer's values and does not report them: ``Link.peer`` is its index."""
 
     __slots__ = ("mac", "mtu", "namespace", "peer")
@@ -178,7 +178,7 @@ class Veth(Kind):
         return attribute(1, bytes(16) + common(self.peer, self.mac, self.mtu, self.namespace))
 
 
-class Vlan(Kind):
+class Vlan(LinkKind):
     """Frames of its parent with one VLAN's tag."""
 
     __slots__ = ("id", "protocol")
@@ -193,7 +193,7 @@ class Vlan(Kind):
         self.protocol = protocol
 
 
-class Vrf(Kind):
+class Vrf(LinkKind):
     """Links with a routing table of their own."""
 
     __slots__ = ("table",)
@@ -204,12 +204,12 @@ class Vrf(Kind):
         self.table = table
 
 
-TABLE: "dict[str, type[Kind]]" = {
+TABLE: "dict[str, type[LinkKind]]" = {
     kind.name: kind for kind in (Bridge, Dummy, Ifb, Ipvlan, Macvlan, Tun, Veth, Vlan, Vrf)
 }
 
 
-def decode(name: str, data: bytes) -> Kind | None:
+def decode(name: str, data: bytes) -> LinkKind | None:
     """What a link of a kind has, from the kernel's attributes; None for a kind that is not in the table."""
     if name not in TABLE:
         return None

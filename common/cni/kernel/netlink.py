@@ -1,7 +1,7 @@
 """A netlink socket that asks one thing at a time and waits with a bound (netlink(7), linux/netlink.h).
 
-Messages are pyroute2's; the socket is our own, because pyroute2's brings asyncio along. It belongs to the network
-namespace in which it was opened, wherever the process goes afterwards.
+The socket is our own, because pyroute2's brings asyncio along; of pyroute2 are the messages of nftables alone. It
+belongs to the network namespace in which it was opened, wherever the process goes afterwards.
 """
 
 import os

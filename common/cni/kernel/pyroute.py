@@ -48,22 +48,13 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
         "logging": {"getLogger": quiet, "error": quiet},
         "traceback": {"format_exc": str, "format_stack": list},
         "typing": {"__getattr__": lambda name: quiet},
-        "pkgutil": {},
-        "importlib": {},
         "collections": {"OrderedDict": _collections.OrderedDict},
         "functools": {"partial": _functools.partial},
         "weakref": {"proxy": _weakref.proxy},
         "threading": {"local": _thread._local, "Lock": _thread.allocate_lock, "RLock": _thread.RLock},
         "enum": {"IntEnum": _Members("IntEnum", (int,), {})},
         "socket": {**socket, "AddressFamily": int},
-        "pyroute2.config": {
-            "AF_BRIDGE": 7,
-            "AF_NETLINK": 16,
-            "data_plugins_pkgs": (),
-            "data_plugins_path": (),
-        },
         "pyroute2.netlink.nlsocket": {"AsyncNetlinkSocket": object, "NetlinkSocket": object},
-        "pyroute2.netlink.core": {"SyncAPI": object},
     }
 
 

@@ -30,7 +30,7 @@ from cni.names import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni.kernel.kinds import Kind
+    from cni.kernel.kinds import LinkKind
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
@@ -144,7 +144,7 @@ class Link:
         return self.other if self.kind in ("macvlan", "ipvlan", "vlan") else 0
 
     @property
-    def data(self) -> "Kind | None":
+    def data(self) -> "LinkKind | None":
         """What it has by its kind, None for a kind that ``kinds`` does not know."""
         from cni.kernel import kinds
 
@@ -184,7 +184,7 @@ class Rtnl(Netlink):
     def add(
         self,
         name: str,
-        kind: "Kind",
+        kind: "LinkKind",
         *,
         parent: int = 0,
         mac: str = "",
@@ -218,7 +218,7 @@ class Rtnl(Netlink):
         up: bool | None = None,
         promisc: bool | None = None,
         allmulti: bool | None = None,
-        kind: "Kind | None" = None,
+        kind: "LinkKind | None" = None,
     ) -> None:
         """Change what is given and leave the rest; ``master`` 0 takes a port away from its bridge."""
         flags = change = 0
@@ -267,5 +267,5 @@ def common(name: str, mac: str, mtu: int, namespace: int) -> bytes:
     return found
 
 
-def _info(kind: "Kind") -> bytes:
+def _info(kind: "LinkKind") -> bytes:
     return attribute(_LINKINFO, attribute(_INFO_KIND, kind.name.encode()) + attribute(_INFO_DATA, kind.encode()))
