@@ -107,7 +107,8 @@ def test_a_link_in_another_namespace_than_its_parent(empty: Netns, rtnl: Rtnl) -
         eth0 = found(inside.rtnl, "eth0")
         assert (eth0.data, eth0.parent, eth0.peer, eth0.mac) == (Macvlan("bridge"), parent, 0, "02:00:00:00:00:03")
         assert eth0.other_namespace == there.link("eth0")["link_netnsid"]
-        inside.rtnl.change(eth0.index, name="moved", namespace=os.open("/proc/thread-self/ns/net", os.O_RDONLY))
+        with open("/proc/thread-self/ns/net") as here:
+            inside.rtnl.change(eth0.index, name="moved", namespace=here.fileno())
         moved = found(rtnl, "moved")
         assert (moved.parent, moved.other_namespace) == (parent, -1) and set(there.links()) == {"lo"}
         inside.close()
