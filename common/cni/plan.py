@@ -112,8 +112,9 @@ class Kind(Part):
     """A kind of thing that a plugin may have left for an attachment; most are effects too."""
 
     __slots__ = ()
-    # What people call it, in lines and lists.
+    # What people call it, in lines and lists; GC reports what it removed unless it is a note of our own.
     noun = ""
+    reported = True
     # It shows that others of the attachment may exist (law 11).
     marker = False
 

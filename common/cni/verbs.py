@@ -76,7 +76,8 @@ def _gc(plugin: "Plugin", call: "Call") -> None:
         return
     for kind, found in plan.collect(left, call.network, valid, call.observe):
         owner = f" of {found.owner}" if found.owner else ""
-        call.say(f"{plugin.type}: removed {kind.noun} {found}{owner} (network {call.network})")
+        if kind.reported:
+            call.say(f"{plugin.type}: removed {kind.noun} {found}{owner} (network {call.network})")
 
 
 def _status(plugin: "Plugin", call: "Call") -> None:

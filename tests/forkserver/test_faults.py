@@ -318,7 +318,7 @@ def test_an_interruption_is_undone_and_traced_as_in_a_cold_call(node: Node, serv
         # down to the executor; where in a delegate's beginning it was met is chance
         told.append((json.loads(out)["msg"], re.findall(r"^  File .*, in (.*)", said, re.MULTILINE)[:7]))
         assert begun.delete().ok
-    assert told[0] == told[1] and "add" in told[0][1]
+    assert told[0] == told[1] and "_add" in told[0][1]
 
 
 def test_an_interrupted_caller_tells_an_error(node: Node, server: Server, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cni.address import Prefix
 from cni.attachment import Attachment as Name
 from cni.masquerade import Masquerade
 from cni.masquerade_go import chain_name
+from cni.site import Site
 from node.configuration import bridge, host_local
 from node.plugin import GO, subject_is_old_go
 from node.topology import Attachment, Node
@@ -60,7 +61,7 @@ def test_nft_shows_what_the_effect_describes(node: Node) -> None:
     """Each line of ``describe`` is a rule that nft lists, and its address an element under the attachment's name."""
     pod = node.attach(conf(node, SUBNET, SUBNET6))
     who = Name("net1", pod.pod.container, "eth0")
-    described = Masquerade(who, [Prefix.parse(ip["address"]) for ip in pod.result["ips"]]).describe().splitlines()
+    described = Masquerade(Site(who), [Prefix.parse(ip["address"]) for ip in pod.result["ips"]]).describe().splitlines()
     assert len(described) == 2
     text = listed(node)
     for line in described:

@@ -27,6 +27,7 @@ class UnderWay(Effect[None], Kind):
 
     __slots__ = ()
     noun = "note of an unfinished ADD"
+    reported = False
     # as long as a member's DEL fails the attachment is neither whole nor gone
     marker = True
     folder = "chain"
@@ -123,7 +124,9 @@ class Whole(UnderWay):
             self.remove()  # half of it would say something else
 
     def lives(self) -> bool:
-        """Whether there is a note, and the namespace that it names is still the one at its path."""
+        """Whether there is a note, its ADD has ended, and the namespace that it names is still the one at its path."""
+        if os.path.exists(UnderWay(self.site).path):
+            return False
         try:
             with open(self.path, "rb") as file:
                 parts = file.read(1 << 16).decode("utf-8", "surrogateescape").split("\0")
