@@ -8,7 +8,7 @@ DESTDIR ?=
 
 BUILD := .venv/build
 TESTS := .venv/test
-SOURCES := $(shell find common plugins runtime build deploy -name '*.py' -not -path '*/__pycache__/*' -not -path 'build/lib/*') build/bundled.txt
+SOURCES := $(shell find common plugins runtime build tools -name '*.py' -not -path '*/__pycache__/*' -not -path 'build/lib/*') build/bundled.txt
 # A package and the program by which it is known to be there.
 BUILD_PACKAGES = python3-venv=$(shell $(PYTHON) -c 'import os; print(os.path.dirname(os.__file__))')/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter

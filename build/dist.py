@@ -35,8 +35,8 @@ class Program(NamedTuple):
 RUNS_ALL, RUN_BY_OTHERS = ("chain",), ("host-local",)
 PROGRAMS = {
     "cnitool": Program("libcni.cnitool", ("runtime/libcni",), libraries=False),
-    "cni-handback": Program("cni_handback.command", ("deploy/handback/cni_handback", "plugins/portmap/cni_portmap")),
-    "cni-forkserver": Program("cni_forkserver.program", ("deploy/forkserver/cni_forkserver", "plugins/*/cni_*")),
+    "cni-handback": Program("cni_handback.command", ("tools/handback/cni_handback", "plugins/portmap/cni_portmap")),
+    "cni-forkserver": Program("cni_forkserver.program", ("tools/forkserver/cni_forkserver", "plugins/*/cni_*")),
 }
 
 

@@ -56,7 +56,7 @@ def units(program_dir: str) -> dict[str, bytes]:
     """The units by their names."""
     if any(letter.isspace() or letter in "%$\"'\\" for letter in program_dir) or not program_dir.startswith("/"):
         sys.exit(f"install.py: the path {program_dir} cannot stand in a unit")
-    texts = {name: (DEPLOY / "forkserver" / name).read_text() for name in UNITS}
+    texts = {name: (DEPLOY / "systemd" / name).read_text() for name in UNITS}
     return {name: text.replace("/opt/cni/bin/", f"{program_dir}/").encode() for name, text in texts.items()}
 
 

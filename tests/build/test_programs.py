@@ -134,7 +134,7 @@ import sys
 sys.path.insert(0, "build")
 import dist
 
-dist.PROGRAMS["say-it"] = dist.Program("greeter.hello", ("deploy/greet/greeter", "plugins/*/cni_*"))
+dist.PROGRAMS["say-it"] = dist.Program("greeter.hello", ("tools/greet/greeter", "plugins/*/cni_*"))
 dist.main(["say-it"])
 """
 
@@ -142,7 +142,7 @@ dist.main(["say-it"])
 def test_a_program_may_carry_packages_of_several_folders(tmp_path: Path) -> None:
     """One of its own, every plugin's by a wildcard, and the libraries; words reach ``main`` as they were given."""
     sources(tmp_path, backwards=False, when=1_650_000_000)
-    package = tmp_path / "deploy/greet/greeter"
+    package = tmp_path / "tools/greet/greeter"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "hello.py").write_text(GREETER)

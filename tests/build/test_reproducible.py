@@ -23,7 +23,7 @@ if not PYTHON.exists():
 def sources(folder: Path, backwards: bool, when: int) -> None:
     """A copy of what dist/ is made of; its files are created in either order, with one time."""
     files = [ROOT / "LICENSE"]
-    for top in ("common", "plugins", "runtime", "deploy", "build"):
+    for top in ("common", "plugins", "runtime", "tools", "build"):
         files += [at for at in (ROOT / top).rglob("*") if at.is_file() and "__pycache__" not in at.parts]
     for file in sorted(files, reverse=backwards):
         target = folder / file.relative_to(ROOT)

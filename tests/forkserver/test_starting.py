@@ -117,7 +117,7 @@ def test_units_are_installed_only_where_they_are_wanted(tmp_path: Path) -> None:
     done = subprocess.run([*INSTALL, "install", *where], check=True, capture_output=True, text=True, timeout=LIMIT)
     assert "systemctl enable --now cni-forkserver.socket" in done.stdout
     for name in UNITS:
-        assert (tmp_path / "units" / name).read_text() == (ROOT / "deploy/forkserver" / name).read_text()
+        assert (tmp_path / "units" / name).read_text() == (ROOT / "deploy/systemd" / name).read_text()
         assert (tmp_path / "units" / name).stat().st_mode & 0o7777 == 0o644
     with (tmp_path / "units" / UNITS[0]).open("a") as edited:
         edited.write("# mine\n")

@@ -27,7 +27,7 @@ def _installed(folder: Path) -> Path:
     """The packages that ``pip install .`` puts into an environment, in one of its own; the answer is its interpreter."""
     pytest.importorskip("setuptools", reason="setuptools is not installed")
     source = folder / "source"
-    for part in ("common", "plugins", "deploy", "runtime"):
+    for part in ("common", "plugins", "runtime", "tools"):
         shutil.copytree(ROOT / part, source / part)
     for file in ("pyproject.toml", "README.md", "LICENSE", "build/packing.py"):
         (source / file).parent.mkdir(exist_ok=True)

@@ -44,7 +44,7 @@ def test_every_plugin_is_drawn() -> None:
 def test_every_file_that_is_kept_is_told() -> None:
     """Those under /run/cni/pycni that the sources name, the locks of ``cni.kernel.exclusive`` among them."""
     kept: set[str] = set()
-    for room in ("common", "plugins", "deploy"):
+    for room in ("common", "plugins", "tools"):
         for source in (ROOT / room).rglob("*.py"):
             text = source.read_text()
             kept.update(re.findall(r'"/run/cni/pycni/([\w./-]+)"', text))
