@@ -1,8 +1,7 @@
 """The frame of a call: environment and standard input in, one verb of one plugin, one document and an exit status out.
 
-Faults are told in a fixed order (docs/compatibility.md, "The frame of a call", 3 and 4): a malformed variable, the
-missing ones, standard input, its JSON, the network's name, the verb, the version, a namespace that is the plugin's own,
-and then the plugin.
+Faults are told in a fixed order (docs/compatibility/frame.md, 3 and 4): a malformed variable, the missing ones, standard
+input, its JSON, the network's name, the verb, the version, a namespace that is the plugin's own, and then the plugin.
 This module starts fast: nothing is imported that VERSION does not need.
 """
 

@@ -1,4 +1,4 @@
-"""Faults of the Go plugins that are absent here, each by the name that docs/compatibility.md gives it."""
+"""Faults of the Go plugins that are absent here, each by the name that docs/compatibility/bridge.md gives it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""docs/runtime.md tells every name that there is, shows the example as it stands, and decides every corner."""
+"""docs/runtime.md tells every name that there is, and shows the examples as they are."""
 
 import dataclasses
 import io
@@ -86,23 +86,6 @@ def test_the_example_is_the_file() -> None:
 def test_the_other_examples_are_the_files(name: str) -> None:
     shown = PAGE.split(f"<!-- example: {name} -->\n```python\n")[1].split("```")[0]
     assert shown == (DOCS / "examples" / name).read_text()
-
-
-def corners() -> list[list[str]]:
-    lines = PAGE.split("\n## Corners of the Go libraries\n")[1].splitlines()
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")][1:]
-
-
-def test_each_corner_is_decided_and_names_its_test() -> None:
-    """That the tests exist is held for all pages in unit/test_compatibility_page.py."""
-    numbers = set()
-    for cells in corners():
-        assert len(cells) == 3, cells
-        assert re.match(r"(kept|fixed|otherwise)\b", cells[1]), cells
-        assert re.fullmatch(r"runtime/test_\w+\.py::test_\w+", cells[2]), cells
-        if number := re.match(r"\d+", cells[0]):
-            numbers.add(int(number[0]))
-    assert numbers == set(range(1, 26))
 
 
 def test_the_snippet_of_a_containers_end_runs(

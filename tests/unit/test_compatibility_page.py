@@ -1,4 +1,4 @@
-"""docs/compatibility.md names tests that are there, and decides every corner of the plugins that it covers."""
+"""docs/compatibility/ names tests that exist, has a page for each plugin, and decides every corner on it."""
 
 import ast
 import re
@@ -9,9 +9,10 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 DOCS = TESTS.parent / "docs"
-PAGE = DOCS / "compatibility.md"
+PAGES = DOCS / "compatibility"
+PLUGINS = sorted(folder.parent.name for folder in (TESTS.parent / "plugins").glob("*/cni_*"))
 DASH = "\N{EN DASH}"
-NAMED = re.compile(r"\b((?:unit|real|guest|build|runtime)/test_\w+\.py)(?:::(\w+))?")
+NAMED = re.compile(r"\b((?:unit|real|guest|build|runtime|contract)/test_\w+\.py)(?:::(\w+))?")
 
 
 @cache
@@ -21,9 +22,9 @@ def functions(file: Path) -> frozenset[str]:
     return frozenset(node.name for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def rows(section: str) -> list[list[str]]:
-    """The cells of the table of corners in a section of the page."""
-    text = PAGE.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
+def rows(page: str) -> list[list[str]]:
+    """The cells of a page's table of corners."""
+    text = (PAGES / f"{page}.md").read_text().split("\n## Corners\n")[1].split("\n## ")[0]
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [
         [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if not line.startswith("| corner")
@@ -33,7 +34,7 @@ def rows(section: str) -> list[list[str]]:
 def named() -> list[tuple[str, str, str]]:
     """Every test that a page of docs/ names: page, file, function or nothing."""
     return [
-        (page.name, match[1], match[2] or "")
+        (page.relative_to(DOCS).as_posix(), match[1], match[2] or "")
         for page in sorted(DOCS.rglob("*.md"))
         for match in NAMED.finditer(page.read_text())
     ]
@@ -51,26 +52,40 @@ def test_each_named_test_exists(page: str, file: str, function: str) -> None:
         assert function in found, f"{page} names {file}::{function}, which is not there"
 
 
-@pytest.mark.parametrize("plugin", ["bridge", "host-local", "portmap"])
-def test_every_key_of_a_plugin_is_on_the_page(plugin: str) -> None:
-    """Those of its README, which are those of its tables."""
+def test_the_index_lists_every_page() -> None:
+    """And every plugin has one."""
+    listed = re.findall(r"^\| \[[^]]+\]\((\S+)\.md\) \|", (PAGES / "index.md").read_text(), re.M)
+    assert sorted(listed) == sorted(page.stem for page in PAGES.glob("*.md") if page.stem != "index")
+    assert set(PLUGINS) <= set(listed)
+
+
+def keys_of(plugin: str) -> set[str]:
+    """The keys in the tables of a plugin's README, which are those of its settings."""
     page = (TESTS.parent / "plugins" / plugin / "README.md").read_text()
     tables = [part.split("<!-- end of keys -->")[0] for part in page.split("<!-- keys: ")[1:]]
-    keys = {key for table in tables for key in re.findall(r"^\| `(\w+)` \|", table, re.M)}
-    assert len(keys) > 5
-    section = PAGE.read_text().split(f"\n## {plugin}\n")[1].split("\n## ")[0]
-    assert {key for key in keys - ROUTE if f"`{key}`" not in section} == set()
+    return {key for table in tables for key in re.findall(r"^\| `(\w+)` \|", table, re.M)}
 
 
-# of the result's routes: told for each plugin that has them as one key
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_every_key_of_a_plugin_is_on_its_page(plugin: str) -> None:
+    text = (PAGES / f"{plugin}.md").read_text()
+    assert {key for key in keys_of(plugin) - ROUTE if f"`{key}`" not in text} == set()
+
+
+def test_the_keys_of_a_readme_are_found() -> None:
+    """The test above is only as good as this."""
+    assert all(len(keys_of(plugin)) > 5 for plugin in ("bridge", "host-local", "portmap"))
+
+
+# keys of a route in a result: each plugin that has routes lists them as one key
 ROUTE = {"dst", "gw", "mtu", "advmss", "priority", "table", "scope"}
-SECTIONS = ["The frame of a call", "host-local", "bridge", "loopback", "portmap"]
+WITH_CORNERS = sorted(page.stem for page in PAGES.glob("*.md") if page.stem not in ("index", "nat-order"))
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_each_corner_has_a_decision_and_a_test(section: str) -> None:
+@pytest.mark.parametrize("page", WITH_CORNERS)
+def test_each_corner_has_a_decision_and_a_test(page: str) -> None:
     """Kept, fixed, otherwise or passed through; and a test, or a dash where there is nothing of ours to test."""
-    found = rows(section)
+    found = rows(page)
     assert found
     for cells in found:
         assert len(cells) == 3, cells
@@ -81,24 +96,25 @@ def test_each_corner_has_a_decision_and_a_test(section: str) -> None:
             assert test != DASH, f"{corner} is {decision} without a test"
 
 
-def numbers(section: str) -> set[int]:
-    """The numbers that the corners of a section have, for reference from the tests."""
+def numbers(page: str) -> set[int]:
+    """The numbers that the corners of a page have, for reference from the tests."""
     found: set[int] = set()
-    for corner, *_ in rows(section):
+    for corner, *_ in rows(page):
         found.update(int(number) for number in re.match(r"(?:\d+(?:, | ))*", corner)[0].replace(",", "").split())  # type: ignore[index]
     return found
 
 
 @pytest.mark.parametrize(
-    ("section", "expected"),
+    ("page", "expected"),
     [
-        ("The frame of a call", set(range(1, 23))),
+        ("frame", set(range(1, 23))),
         ("host-local", set(range(1, 19)) - {16}),
         ("bridge", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 19, 20, 21, 22, 23, 24, 25, 26, 27, 29, 30, 32}),
         ("loopback", {17, 18}),
         ("portmap", {*range(1, 13), 23}),
+        ("libcni", set(range(1, 26))),
     ],
 )
-def test_no_corner_is_left_out(section: str, expected: set[int]) -> None:
+def test_no_corner_is_left_out(page: str, expected: set[int]) -> None:
     """Numbers are not reused or dropped: tests refer to them."""
-    assert numbers(section) == expected
+    assert numbers(page) == expected

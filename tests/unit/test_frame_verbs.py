@@ -90,7 +90,7 @@ def test_each_version_has_one_source() -> None:
     root = Path(__file__).parents[2]
     dynamic = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
     assert dynamic["version"] == {"attr": "cni.versions.RELEASE"} and skel.VERSION == versions.RELEASE
-    assert f"1.1.1 as in Debian 12 to {skel.REFERENCE})" in (root / "docs/compatibility.md").read_text()
+    assert f"1.1.1 as in Debian 12 to {skel.REFERENCE})" in (root / "docs/compatibility/index.md").read_text()
 
 
 def test_version_is_one_line_and_looks_at_nothing() -> None:
