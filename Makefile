@@ -8,7 +8,7 @@ DESTDIR ?=
 
 BUILD := .venv/build
 TESTS := .venv/test
-SOURCES := $(shell find common plugins runtime build tools -name '*.py' -not -path '*/__pycache__/*' -not -path 'build/lib/*') build/bundled.txt
+SOURCES := $(shell find common plugins runtime build tools -name '*.py' -not -path '*/__pycache__/*' -not -path 'build/lib/*')
 # A package and the program by which it is known to be there.
 BUILD_PACKAGES = python3-venv=$(shell $(PYTHON) -c 'import os; print(os.path.dirname(os.__file__))')/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
@@ -32,7 +32,7 @@ $(BUILD)/done: build/requirements.txt
 	@$(BUILD)/bin/pip -q install --disable-pip-version-check --require-hashes -r build/requirements.txt
 	@touch $@
 
-$(TESTS)/done: pyproject.toml
+$(TESTS)/done: pyproject.toml setup.py
 	@$(PYTHON) build/system-packages $(BUILD_PACKAGES)
 	@$(PYTHON) -m venv --clear $(TESTS)
 	@$(TESTS)/bin/pip -q install --disable-pip-version-check -e '.[test]'

@@ -2,7 +2,7 @@
 """Build dist/: ``build/dist.py [NAME…]``, by default every plugin that has a folder and every program.
 
 shiv puts the libraries and our packages into one archive; what we take from it are the modules that are used
-(``bundled.txt``), under our own front door instead of shiv's bootstrap, which would unpack to the user's home.
+(``libraries.py`` finds them), under our own front door instead of shiv's bootstrap, which would unpack to the user's home.
 """
 
 import os
@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import archive
-
-ROOT = Path(__file__).resolve().parent.parent
-PLUGINS = ROOT / "plugins"
+from roots import ROOT, package_of, plugins
 
 
 class Program(NamedTuple):
@@ -29,7 +27,7 @@ class Program(NamedTuple):
     packages: tuple[str, ...]
     """Folders of packages, below the root, with wildcards; each must be there."""
     libraries: bool = True
-    """Whether the modules of bundled.txt go in."""
+    """Whether the libraries' modules go in."""
 
 
 RUNS_ALL, RUN_BY_OTHERS = ("chain",), ("host-local",)
@@ -38,11 +36,6 @@ PROGRAMS = {
     "cni-handback": Program("cni_handback.command", ("tools/handback/cni_handback", "plugins/portmap/cni_portmap")),
     "cni-forkserver": Program("cni_forkserver.program", ("tools/forkserver/cni_forkserver", "plugins/*/cni_*")),
 }
-
-
-def package_of(plugin: str) -> str:
-    """The importable package of a plugin's folder."""
-    return f"cni_{plugin.replace('-', '_')}"
 
 
 def modules_of(folder: Path, name: str) -> dict[str, bytes]:
@@ -88,25 +81,17 @@ def bundle() -> dict[str, bytes]:
 
 
 def chosen(entries: dict[str, bytes]) -> dict[str, bytes]:
-    """What ``bundled.txt`` names, and the licences; what it names and is not there fails the build."""
-    picked: dict[str, bytes] = {}
-    for line in (ROOT / "build/bundled.txt").read_text().splitlines():
-        name = line.strip()
-        if not name or name.startswith("#"):
-            continue
-        found = {path: data for path, data in entries.items() if path == name or _in_folder(path, name)}
-        if not found:
-            sys.exit(f"build: bundled.txt names {name}, which the libraries do not have")
-        picked.update(found)
+    """The libraries' modules that a call may load, and the licences."""
+    command = [sys.executable, "-IB", str(ROOT / "build/libraries.py")]
+    used = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if used.returncode:
+        sys.exit(used.returncode)
+    picked = {path: entries[path] for path in used.stdout.split()}
     for path, data in entries.items():
         if ".dist-info/" in path and Path(path).name.upper().startswith(("LICEN", "COPYING", "AUTHORS")):
             picked[f"licenses/{path.split('-')[0]}/{Path(path).name}"] = data
     picked["licenses/pycni/LICENSE"] = (ROOT / "LICENSE").read_bytes()
     return picked
-
-
-def _in_folder(path: str, folder: str) -> bool:
-    return folder.endswith("/") and path.startswith(folder) and path.endswith(".py")
 
 
 def of_libraries(name: str) -> bool:
@@ -126,14 +111,14 @@ def packages_of(program: Program) -> dict[str, bytes]:
     return found
 
 
-def carried_by(name: str, plugins: dict[str, dict[str, bytes]]) -> dict[str, bytes]:
+def carried_by(name: str, packages: dict[str, dict[str, bytes]]) -> dict[str, bytes]:
     """The plugins' packages in one plugin's file: its own, and those that it runs in its process most of the time.
 
     They would be found in their own files too, whose directories cost half a millisecond each to read.
     """
     found: dict[str, bytes] = {}
-    for other in plugins if name in RUNS_ALL else {name, *RUN_BY_OTHERS} & set(plugins):
-        found |= plugins[other]
+    for other in packages if name in RUNS_ALL else {name, *RUN_BY_OTHERS} & set(packages):
+        found |= packages[other]
     return found
 
 
@@ -143,16 +128,15 @@ def files() -> dict[str, bytes]:
     common = modules_of(ROOT / "common/cni", "cni")
     for module in ("frontdoor", "handover", "archivefinder"):
         common[f"{module}.py"] = (ROOT / f"build/{module}.py").read_bytes()
-    folders = [folder for folder in sorted(PLUGINS.iterdir()) if (folder / package_of(folder.name)).is_dir()]
-    plugins = {at.name: modules_of(at / package_of(at.name), package_of(at.name)) for at in folders}
+    packages = {name: modules_of(ROOT / "plugins" / name / package_of(name), package_of(name)) for name in plugins()}
     programs = {name: packages_of(program) for name, program in PROGRAMS.items()}
     everything = common | libraries
-    for each in (*plugins.values(), *programs.values()):
+    for each in (*packages.values(), *programs.values()):
         everything = everything | each
     build = archive.identity(everything)
     made = {
-        name: archive.plugin(package_of(name), common | libraries | carried_by(name, plugins), build)
-        for name in plugins
+        name: archive.plugin(package_of(name), common | libraries | carried_by(name, packages), build)
+        for name in packages
     }
     for name, program in PROGRAMS.items():
         carried = {at: data for at, data in libraries.items() if program.libraries or not of_libraries(at)}

@@ -3,13 +3,16 @@
 import itertools
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from roots import source_roots
 
+sys.path.extend(map(str, source_roots()))
 from node.namespace import Netns
 from node.plugin import subject_is_old_go
 from node.topology import NamedNetns, Node

@@ -68,20 +68,20 @@ class Library:
         self.package = package
         self._placeholders = placeholders
         self._known = known
-        self._loaded: dict[str, ModuleType] = {}
+        self.loaded: dict[str, ModuleType] = {}
         LIBRARIES[package] = self
 
     def load(self, name: str) -> "Any":
         """The module ``name`` of the library."""
-        if name in self._loaded:
-            return self._loaded[name]
+        if name in self.loaded:
+            return self.loaded[name]
         folder = "" if self.package in sys.modules else _folder(self.package)
         if not folder:
             return _plain(name)
         module_type = type(sys)
         root = module_type(self.package)
         root.__path__ = [folder]
-        hidden = self._hide({self.package: root, **self._loaded})
+        hidden = self._hide({self.package: root, **self.loaded})
         try:
             if self._known():
                 return self._load(name, root, folder)
@@ -105,11 +105,9 @@ class Library:
         hidden = self._hide(stand_ins)
         try:
             module = _plain(name)
-            self._loaded.update(
-                {known: it for known, it in sys.modules.items() if known.startswith(f"{self.package}.")}
-            )
+            self.loaded.update({known: it for known, it in sys.modules.items() if known.startswith(f"{self.package}.")})
             for stand_in in stand_ins:
-                self._loaded.pop(stand_in, None)
+                self.loaded.pop(stand_in, None)
             return module
         finally:
             self._restore(hidden)

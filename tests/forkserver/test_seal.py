@@ -124,7 +124,7 @@ import cni.lean
 plugins = warming.everything(sys.argv[0])
 warming.settle()
 found = {"plugins": sorted(plugins), "modules": sorted(sys.modules)}
-found["libraries"] = sorted(name for one in cni.lean.LIBRARIES.values() for name in one._loaded)
+found["libraries"] = sorted(name for one in cni.lean.LIBRARIES.values() for name in one.loaded)
 warming.seal()
 for name in ("this", "_lsprof", "cni.nothing", "pyroute2.ndb", "antigravity"):
     for path in ([], ["/usr/lib/python3.11"]):

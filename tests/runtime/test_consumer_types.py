@@ -29,12 +29,12 @@ def _installed(folder: Path) -> Path:
     source = folder / "source"
     for part in ("common", "plugins", "runtime", "tools"):
         shutil.copytree(ROOT / part, source / part)
-    for file in ("pyproject.toml", "README.md", "LICENSE", "build/packing.py"):
+    for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "build/packing.py", "build/roots.py"):
         (source / file).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / file, source / file)
     venv.create(folder / "venv")
     (packages,) = (folder / "venv/lib").glob("python3*/site-packages")
-    command = [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "build", "--build-lib", packages]
+    command = [sys.executable, "setup.py", "-q", "build", "--build-lib", packages]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder / "venv/bin/python3"
