@@ -20,7 +20,7 @@ KUBERNETES_PACKAGES := $(TEST_PACKAGES) golang-1.19-go=/usr/lib/go-1.19/bin/go d
 KUBERNETES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pycni/kubernetes
 BENCH_PACKAGES := $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/bridge iptables netavark=/usr/lib/podman/netavark
 
-.PHONY: help venv dist install uninstall demo test test-guest test-kubernetes lint bench bench-readme bench-imports clean
+.PHONY: help venv dist install uninstall demo docs pages test test-guest test-kubernetes lint bench bench-readme bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -63,6 +63,12 @@ lint: $(TESTS)/done ## ruff and mypy
 	@$(TESTS)/bin/ruff format --check .
 	@$(TESTS)/bin/mypy
 
+docs: $(TESTS)/done ## the pages as a site, in .site; a warning fails it
+	@$(TESTS)/bin/mkdocs build --strict
+
+pages: $(TESTS)/done ## the parts of pages that the code knows, written into them
+	@$(TESTS)/bin/python build/pages.py
+
 test: $(TESTS)/done dist/.done lint ## everything
 	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
 	@$(TESTS)/bin/python -m pytest
@@ -94,4 +100,4 @@ bench-imports: dist/.done ## what each verb of each plugin imports, and what tha
 	@$(PYTHON) bench/imports.py
 
 clean: ## what the build made
-	@rm -rf dist .venv reports .setuptools
+	@rm -rf dist .site .venv reports .setuptools

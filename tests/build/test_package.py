@@ -22,7 +22,20 @@ from libcni import __version__
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PARTS = ("bench", "build", "common", "deploy", "docs", "plugins", "runtime", "tests", "tools")
-FILES = ("CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "pyproject.toml", "setup.cfg", "setup.py")
+FILES = (
+    ".editorconfig",
+    ".pre-commit-config.yaml",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "MANIFEST.in",
+    "Makefile",
+    "README.md",
+    "mkdocs.yml",
+    "pyproject.toml",
+    "setup.cfg",
+    "setup.py",
+)
 LEFT = shutil.ignore_patterns("__pycache__", "*.pyc", "lib", "bdist.*")
 # Every module, in a fresh interpreter that has nothing but the wheel.
 IMPORT_ALL = """

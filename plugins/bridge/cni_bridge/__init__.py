@@ -1,1 +1,1 @@
-"""The bridge plugin: containers on a Linux bridge of the node."""
+"""bridge: containers on a Linux bridge: gateways, masquerade over nftables, VLANs, MAC spoof check."""

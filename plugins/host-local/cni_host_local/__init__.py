@@ -1,1 +1,1 @@
-"""The host-local plugin: addresses from ranges, leased in files on this node."""
+"""host-local: addresses from ranges, leased in files that Go's host-local understands."""

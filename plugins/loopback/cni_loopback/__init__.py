@@ -1,1 +1,1 @@
-"""The loopback plugin: brings ``lo`` up in a container."""
+"""loopback: ``lo`` up in the container."""

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Fill in the parts of the pages that the code knows: ``build/pages.py`` writes them (``make pages``).
+
+A part stands between two comments, ``<!-- made: PART -->`` and ``<!-- end -->``. PART is a function below, or
+``source PATH [NAME]``: a file, or one class or function of it. tests/unit/test_pages.py holds that all parts are current.
+"""
+
+import ast
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from roots import ROOT, package_of, plugins
+
+sys.path.append(str(ROOT / "common"))
+from cni import environment, versions
+
+PART = re.compile(r"(^<!-- made: (.+?) -->\n).*?(^<!-- end -->$)", re.MULTILINE | re.DOTALL)
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """Every page of the repository."""
+    folders = [at for at in root.iterdir() if at.is_dir() and not at.name.startswith(".")]
+    return sorted([*root.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))])
+
+
+def table(head: str, rows: list[list[str]]) -> str:
+    """A table; ``head`` has the names of the columns between bars."""
+    lines = [f"| {head} |", "|---" * (head.count("|") + 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
+
+
+def summary(plugin: str) -> str:
+    """What a plugin does: the docstring of its package behind ``NAME: ``."""
+    package = ROOT / "plugins" / plugin / package_of(plugin) / "__init__.py"
+    name, _, words = (ast.get_docstring(ast.parse(package.read_text())) or "").partition(": ")
+    if name != plugin or not words:
+        sys.exit(f'{package.relative_to(ROOT)}: the docstring must begin with "{plugin}: " and say what it does')
+    return words.rstrip(".").replace("``", "`")
+
+
+def plugin_table() -> str:
+    """README.md: a row for each plugin."""
+    return table(
+        "plugin | what it does", [[f"[{name}](plugins/{name}/README.md)", summary(name)] for name in plugins()]
+    )
+
+
+def compatibility() -> str:
+    """docs/compatibility/index.md: a row for each page beside it."""
+    rows = []
+    for page in sorted((ROOT / "docs/compatibility").glob("*.md")):
+        if page.stem != "index":
+            title, words = page.read_text().removeprefix("# ").split("\n\n", 2)[:2]
+            known = page.stem in plugins()
+            rows.append([f"[{title}]({page.name})", summary(page.stem) if known else words.split(".")[0]])
+    return table("page | what it is about", rows)
+
+
+def variables() -> str:
+    """The ``CNI_*`` variables and the verbs that need them."""
+    return table("variable | needed by", [[f"`{name}`", ", ".join(verbs)] for name, verbs, _ in environment.TABLE])
+
+
+def verbs() -> str:
+    """The verbs, and the version of the specification from which on each exists."""
+    oldest = versions.KNOWN[0]
+    return table("verb | since", [[verb, versions.SINCE.get(verb, oldest)] for verb in environment.VERBS])
+
+
+def known_versions() -> str:
+    """The versions of the specification."""
+    return ", ".join(versions.KNOWN)
+
+
+def _documented(source: Path) -> Iterator[tuple[str, object, str]]:
+    """Name, value and docstring of each constant of a module that has one."""
+    body = ast.parse(source.read_text()).body
+    for node, after in itertools.pairwise(body):
+        if isinstance(node, ast.Assign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            yield ast.unparse(node.targets[0]), ast.literal_eval(node.value), str(after.value.value)
+
+
+def errors() -> str:
+    """The codes of errors."""
+    found = _documented(ROOT / "common/cni/errors.py")
+    return table("code | meaning", [[str(code), words.rstrip(".").replace("``", "`")] for _, code, words in found])
+
+
+def _source(path: str, name: str = "") -> str:
+    """A file as a block of code, or one class or function of it."""
+    text = (ROOT / path).read_text()
+    kind = {".py": "python", ".conflist": "json"}.get(Path(path).suffix, "")
+    if name:
+        (node,) = [each for each in ast.parse(text).body if getattr(each, "name", "") == name]
+        text = "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno]) + "\n"
+    return f"```{kind}\n{text}```"
+
+
+PARTS: dict[str, Callable[..., str]] = {
+    "plugins": plugin_table,
+    "compatibility": compatibility,
+    "variables": variables,
+    "verbs": verbs,
+    "versions": known_versions,
+    "errors": errors,
+    "source": _source,
+}
+
+
+def filled(page: str) -> str:
+    """A page's text with its parts as they should be."""
+
+    def made(part: re.Match[str]) -> str:
+        name, *words = part[2].split()
+        return f"{part[1]}{PARTS[name](*words)}\n{part[3]}"
+
+    return PART.sub(made, page)
+
+
+def main() -> None:
+    """Write the pages whose parts are not current."""
+    for page in pages():
+        text = page.read_text()
+        if filled(text) != text:
+            page.write_text(filled(text))
+            print(f"wrote {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

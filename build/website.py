@@ -1,0 +1,61 @@
+"""A hook of mkdocs (mkdocs.yml): the menu, pages that lie outside of docs/, and links that lead out of the site."""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+# Where a page of the repository is on the site; one of docs/ keeps its place there.
+ELSEWHERE = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "deploy/kubelet.md": "kubelet.md",
+    **{
+        page.relative_to(ROOT).as_posix(): f"plugins/{page.parent.name}.md"
+        for page in sorted((ROOT / "plugins").glob("*/README.md"))
+    },
+}
+COMPATIBILITY = ("index", "frame", "nat-order", *sorted(at.name for at in (ROOT / "plugins").iterdir()), "libcni")
+MENU: list[dict[str, str | list[str]]] = [
+    {"Start": "index.md"},
+    {"On a node": ["install.md", "kubernetes.md", "kubelet.md", "chain.md", "forkserver.md", "performance.md"]},
+    {"Plugins": [*(to for to in ELSEWHERE.values() if to.startswith("plugins/")), "reference.md"]},
+    {"Compatibility": [f"compatibility/{name}.md" for name in COMPATIBILITY]},
+    {"Library": ["runtime.md"]},
+    {"Development": ["contributing.md", "new-plugin.md", "architecture.md", "dependencies.md", "changelog.md"]},
+]
+LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)")
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """The menu."""
+    config.nav = MENU
+
+
+def on_files(files: Files, config: MkDocsConfig) -> None:
+    """The pages that lie elsewhere."""
+    for source, page in ELSEWHERE.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text()))
+
+
+def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: Files) -> str:
+    """Links as the page has them in the repository become links of the site, or of the repository there."""
+    place = page.file.src_uri
+    source = next((known for known, to in ELSEWHERE.items() if to == place), f"docs/{place}")
+
+    def link(found: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), found[2]))
+        inside = ELSEWHERE.get(target) or (target.startswith("docs/") and target.removeprefix("docs/"))
+        file = files.get_file_from_path(inside) if inside else None
+        if file:
+            return found[1] + posixpath.relpath(file.src_uri, posixpath.dirname(place) or ".")
+        if (ROOT / target).exists():
+            return f"{found[1]}{config.repo_url}/blob/main/{target}"
+        return found[0]
+
+    return LINK.sub(link, markdown)
