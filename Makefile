@@ -20,7 +20,7 @@ KUBERNETES_PACKAGES := $(TEST_PACKAGES) golang-1.19-go=/usr/lib/go-1.19/bin/go d
 KUBERNETES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pycni/kubernetes
 BENCH_PACKAGES := $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/bridge iptables netavark=/usr/lib/podman/netavark
 
-.PHONY: help venv dist install uninstall demo docs pages test test-guest test-kubernetes lint bench bench-readme bench-imports clean
+.PHONY: help venv dist install uninstall demo docs pages plugin test test-guest test-kubernetes lint bench bench-readme bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -57,6 +57,10 @@ uninstall: ## take them away again
 demo: dist/.done ## two pods on a pretended node, shown and removed
 	@$(PYTHON) build/system-packages $(DEMO_PACKAGES)
 	@$(PYTHON) deploy/demo
+
+plugin: $(TESTS)/done ## NAME=x: begin a new plugin (docs/new-plugin.md)
+	@$(TESTS)/bin/python build/newplugin.py '$(NAME)'
+	@$(TESTS)/bin/pip -q install --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 lint: $(TESTS)/done ## ruff and mypy
 	@$(TESTS)/bin/ruff check .

@@ -6,23 +6,24 @@ A part stands between two comments, ``<!-- made: PART -->`` and ``<!-- end -->``
 """
 
 import ast
+import importlib
 import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from roots import ROOT, package_of, plugins
+from roots import ROOT, package_of, packages, plugins, source_roots
 
-sys.path.append(str(ROOT / "common"))
-from cni import environment, versions
+sys.path.extend(map(str, source_roots()))
+from cni import environment, plan, versions
 
 PART = re.compile(r"(^<!-- made: (.+?) -->\n).*?(^<!-- end -->$)", re.MULTILINE | re.DOTALL)
 
 
 def pages(root: Path = ROOT) -> list[Path]:
-    """Every page of the repository."""
-    folders = [at for at in root.iterdir() if at.is_dir() and not at.name.startswith(".")]
+    """Every page of the repository; those of build/skeleton are pages once they are somewhere else."""
+    folders = [at for at in root.iterdir() if at.is_dir() and not at.name.startswith(".") and at.name != "build"]
     return sorted([*root.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))])
 
 
@@ -89,6 +90,32 @@ def errors() -> str:
     return table("code | meaning", [[str(code), words.rstrip(".").replace("``", "`")] for _, code, words in found])
 
 
+def effects() -> str:
+    """Every effect and kind that a plan may have: where it is, what should be, and what removes it."""
+    for package, folder in packages().items():
+        if package.partition(".")[0] in ("cni", *map(package_of, plugins())):
+            for module in folder.glob("*.py"):
+                importlib.import_module(f"{package}.{module.stem}".removesuffix(".__init__"))
+    rows: list[list[str]] = []
+    for kind in sorted(set(_subclasses(plan.Part)), key=lambda kind: (kind.__module__, kind.__name__)):
+        if kind.__module__ != "cni.plan":
+            words = (kind.__doc__ or "").partition("\n")[0].rstrip(".").replace("``", "`").replace("|", "\\|")
+            end = "DEL and GC" if issubclass(kind, plan.Kind) else "goes with another one"
+            rows.append([f"`{kind.__name__}`", kind.__module__, words, "stays" if _is_shared(kind) else end])
+    return table("effect | module | what should be | removed by", rows)
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    each: type
+    for each in kind.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+def _is_shared(kind: type) -> bool:
+    return issubclass(kind, plan.Effect) and kind.shared
+
+
 def _source(path: str, name: str = "") -> str:
     """A file as a block of code, or one class or function of it."""
     text = (ROOT / path).read_text()
@@ -106,6 +133,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "verbs": verbs,
     "versions": known_versions,
     "errors": errors,
+    "effects": effects,
     "source": _source,
 }
 

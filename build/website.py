@@ -27,7 +27,16 @@ MENU: list[dict[str, str | list[str]]] = [
     {"Plugins": [*(to for to in ELSEWHERE.values() if to.startswith("plugins/")), "reference.md"]},
     {"Compatibility": [f"compatibility/{name}.md" for name in COMPATIBILITY]},
     {"Library": ["runtime.md"]},
-    {"Development": ["contributing.md", "new-plugin.md", "architecture.md", "dependencies.md", "changelog.md"]},
+    {
+        "Development": [
+            "contributing.md",
+            "new-plugin.md",
+            "architecture.md",
+            "effects.md",
+            "dependencies.md",
+            "changelog.md",
+        ]
+    },
 ]
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)")
 

@@ -108,7 +108,7 @@ def test_a_pyroute2_that_is_not_known_fails_the_build(tmp_path: Path) -> None:
     assert not (tmp_path / "dist").exists()
 
 
-@pytest.mark.parametrize("source", ["plugins/loopback/cni_loopback/verbs.py", "runtime/libcni/cnitool.py"])
+@pytest.mark.parametrize("source", ["plugins/loopback/cni_loopback/wanted.py", "runtime/libcni/cnitool.py"])
 def test_a_changed_source_changes_every_file(built: Path, tmp_path: Path, source: str) -> None:
     """The build's mark is in every file: files of different builds do not take each other for neighbours."""
     sources(tmp_path, backwards=False, when=1_650_000_000)
@@ -211,11 +211,11 @@ def test_the_first_line_fits_into_what_the_kernel_reads(built: Path) -> None:
 def test_a_module_that_the_library_lacks_fails_the_build(tmp_path: Path) -> None:
     """A new version of a library that moved a module is noticed when building, not on a node."""
     sources(tmp_path, backwards=False, when=1_650_000_000)
-    with (tmp_path / "plugins/loopback/cni_loopback/verbs.py").open("a") as file:
+    with (tmp_path / "plugins/loopback/cni_loopback/wanted.py").open("a") as file:
         file.write("\n\ndef moved():\n    from cni.kernel import pyroute\n\n    pyroute.load('pyroute2.moved')\n")
     done = build(tmp_path)
     assert done.returncode != 0
-    assert "plugins/loopback/cni_loopback/verbs.py loads pyroute2.moved" in done.stderr
+    assert "plugins/loopback/cni_loopback/wanted.py loads pyroute2.moved" in done.stderr
     assert not (tmp_path / "dist").exists()
 
 
