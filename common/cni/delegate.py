@@ -7,9 +7,9 @@ import os
 import sys
 
 from cni import build, wire
-from cni.config import chosen
 from cni.errors import CNIError, NotAvailable, Refused
 from cni.identity import build_of
+from cni.settings import chosen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

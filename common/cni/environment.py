@@ -1,4 +1,4 @@
-"""The ``CNI_*`` variables: one table says which verb needs which, and how each is checked (spec section "Parameters")."""
+"""The ``CNI_*`` variables (spec section "Parameters"): which verb needs which, how each is checked, CNI_ARGS' pairs."""
 
 from cni.errors import InvalidEnvironment
 from cni.names import check_container, check_interface
@@ -7,6 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_TRUE, _FALSE = ("1", "true"), ("0", "false")
+_REMEDY = "separate pairs by one semicolon each, without one at the end, and let each hold one equals sign"
 VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
 _ATTACHMENT = ("ADD", "DEL", "CHECK")
 # variable, verbs that need it, check of a value that is there
@@ -48,4 +50,40 @@ def check(environ: "Mapping[str, str]") -> None:
 
 def overridden(environ: "Mapping[str, str]") -> bool:
     """Whether ``CNI_NETNS_OVERRIDE`` allows the plugin's own namespace."""
-    return environ.get("CNI_NETNS_OVERRIDE", "").lower() in ("1", "true")
+    return environ.get("CNI_NETNS_OVERRIDE", "").lower() in _TRUE
+
+
+def arguments(environ: "Mapping[str, str]", known: tuple[str, ...]) -> dict[str, str]:
+    """The values of the ``known`` keys in ``CNI_ARGS``; keys are case-sensitive and the last of a kind wins.
+
+    An unknown key is an error unless ``IgnoreUnknown`` is true, wherever that stands. Raises ``InvalidEnvironment``.
+    """
+    text = environ.get("CNI_ARGS", "")
+    found: dict[str, str] = {}
+    unknown = []
+    ignore = False
+    for pair in text.split(";") if text else ():
+        key, equals, value = pair.partition("=")
+        if not equals or "=" in value:
+            raise InvalidEnvironment(f'CNI_ARGS: invalid pair "{pair}"', _REMEDY)
+        if key == "IgnoreUnknown":
+            if value.lower() not in _TRUE + _FALSE:
+                raise InvalidEnvironment(
+                    f'CNI_ARGS: error parsing value of pair "{pair}": boolean unmarshal error: invalid input {value}',
+                    "write 1, true, 0 or false",
+                )
+            ignore = value.lower() in _TRUE
+        elif key in known:
+            found[key] = value
+        else:
+            unknown.append(f'"{pair}"')
+    if unknown and not ignore:
+        raise InvalidEnvironment(
+            f"CNI_ARGS: unknown args [{' '.join(unknown)}]", "add IgnoreUnknown=1 if others need them"
+        )
+    return found
+
+
+def bad_argument(key: str, value: str, reason: str) -> InvalidEnvironment:
+    """The error for a value in CNI_ARGS that its key cannot take."""
+    return InvalidEnvironment(f'CNI_ARGS: error parsing value of pair "{key}={value}": {reason}')

@@ -1,8 +1,8 @@
 """The IPAM delegate as an effect: its ADD gives addresses, its DEL takes them back (SPEC.md, "Plugin Delegation")."""
 
 from cni import delegate
-from cni.config import chosen
-from cni.errors import CNIError, DecodingFailure, InvalidConfig, Refused
+from cni.errors import CNIError, Refused
+from cni.linksettings import ipam_type
 from cni.plan import Effect, Kind
 from cni.result import parse_delegated
 
@@ -14,22 +14,6 @@ if TYPE_CHECKING:
     from cni.plan import Differ, Found
     from cni.result import Result
     from cni.skel import Call
-
-
-def type_of(call: "Call") -> str:
-    """``ipam.type``, the empty text where there is none; raises ``DecodingFailure``, ``InvalidConfig``."""
-    section = chosen(call.config, "ipam")
-    if section is not None and not isinstance(section, dict):
-        raise DecodingFailure("failed to load netconf: ipam must be an object")
-    found = chosen(call.config, "ipam", "type")
-    if found is not None and not isinstance(found, str):
-        raise DecodingFailure("failed to load netconf: ipam.type must be a string")
-    if found and found == chosen(call.config, "type"):
-        if call.verb in ("DEL", "GC"):
-            call.say(f"ipam.type is {found}, the plugin itself: it never gave an address")
-            return ""
-        raise InvalidConfig(f"ipam.type is {found}, the plugin itself", "name an IPAM plugin, such as host-local")
-    return found or ""
 
 
 class Addresses(Effect["Result"], Kind):
@@ -46,8 +30,8 @@ class Addresses(Effect["Result"], Kind):
 
     @property
     def type(self) -> str:
-        """The delegate's type, the empty text where there is none; raises as ``type_of``."""
-        return type_of(self.call) if self._type is None else self._type
+        """The delegate's type, the empty text where there is none; raises as ``ipam_type``."""
+        return ipam_type(self.call) if self._type is None else self._type
 
     def make(self) -> "Result":
         """Delegate ADD; the executor's undo is the DEL that the specification asks for when it fails."""

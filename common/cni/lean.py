@@ -5,7 +5,7 @@ like and hardly use them. Here a module is imported while placeholders stand in 
 everything is put back afterwards: whoever imports the library or the standard modules later gets the real ones.
 
 What each library may be given is said, with the versions that it is known for, by the module that asks
-(``cni.kernel.pyroute``, ``cni.ranges``). When the library is imported already, or is of another version, the import is
+(``cni.kernel.pyroute``, ``cni.pool``). When the library is imported already, or is of another version, the import is
 the plain one.
 """
 

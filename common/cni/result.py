@@ -5,17 +5,18 @@ on reading and on printing alone. Corners that are Go's and kept: 0.x documents 
 an empty one; ``interface: 0``, ``table: 0`` and ``scope: 0`` are printed, ``mtu: 0`` and ``priority: 0`` are not.
 """
 
-from cni import config, versions
+from cni import versions
 from cni.address import Address, Prefix
-from cni.config import Key, Table, chosen, integer, listing, member, parsed, string
 from cni.errors import CNIError, DecodingFailure, InvalidConfig
+from cni.settings import PREFIX as LOADING
+from cni.settings import Key, Required, Table, Value, chosen, integer, listing, member, parsed, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from cni.config import Kind
+    from cni.settings import Kind
 
 
 def _address(text: str) -> Address | None:
@@ -29,25 +30,6 @@ PREFIX = parsed(string, Prefix.parse, "CIDR")
 def _texts(given: "Iterable[str]") -> list[str]:
     """Texts as a list; one text is a list of one, not its letters."""
     return [given] if isinstance(given, str) else list(given)
-
-
-class Value:
-    """Equal to another of its kind whose members are equal; what is in a set must not be changed any more."""
-
-    __slots__: "tuple[str, ...]" = ()
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
-
-    def __repr__(self) -> str:
-        shown = [(name, getattr(self, name)) for name in self.__slots__]
-        members = ", ".join(f"{name}={value!r}" for name, value in shown if value not in (None, "", []))
-        return f"{type(self).__name__}({members})"
 
 
 class DNS(Value):
@@ -151,7 +133,7 @@ class IPConfig(Value):
     TABLE = Table(
         Key("version", string, ""),
         Key("interface", integer),
-        Key("address", PREFIX, required="an entry of ips has no address"),
+        Key("address", PREFIX, Required("an entry of ips has no address")),
         Key("gateway", ADDRESS),
     )
 
@@ -188,7 +170,7 @@ class Route(Value):
 
     __slots__ = ("advmss", "dst", "gw", "mtu", "priority", "scope", "table")
     TABLE = Table(
-        Key("dst", PREFIX, words="destination in CIDR notation", required="a route has no dst"),
+        Key("dst", PREFIX, Required("a route has no dst"), "destination in CIDR notation"),
         Key("gw", ADDRESS, words="next hop; by default the gateway of its family"),
         Key("mtu", integer, 0, "MTU of the path"),
         Key("advmss", integer, 0, "maximal segment size to advertise"),
@@ -314,7 +296,7 @@ def no_addresses(version: str) -> CNIError:
     )
 
 
-def _if_right(kind: "Kind", otherwise: "Any") -> "Kind":
+def _if_right(kind: "Kind[Any]", otherwise: "Any") -> "Kind[Any]":
     """A value of a key that came with a later version: read as Go reads it, ignored where its type is another."""
 
     def read(value: "Any", where: str) -> "Any":
@@ -329,10 +311,7 @@ def _if_right(kind: "Kind", otherwise: "Any") -> "Kind":
 def _before(table: Table, later: tuple[str, ...]) -> Table:
     """The table of a version before ``later`` keys."""
     keys = (
-        Key(key.name, _if_right(key.kind, key.default), key.default, required=key.required)
-        if key.name in later
-        else key
-        for key in table.keys
+        Key(key.name, _if_right(key.kind, key.default), key.default) if key.name in later else key for key in table.keys
     )
     return Table(*keys)
 
@@ -363,7 +342,7 @@ _SHAPES = {
     "1.1.0": _newer(Interface.TABLE, _UNSTATED, Route.TABLE),
 }
 _OLDEST_IP = Table(
-    Key("ip", PREFIX, required="an ip4 or ip6 object has no ip"),
+    Key("ip", PREFIX, Required("an ip4 or ip6 object has no ip")),
     Key("gateway", ADDRESS),
     Key("routes", listing(_ROUTE), list),
 )
@@ -378,7 +357,7 @@ def parse(document: "Any", version: str, where: str = "") -> Result:
     try:
         return _parse(document, version, where)
     except DecodingFailure as error:
-        raise DecodingFailure(error.msg.removeprefix(config.PREFIX), error.details) from None
+        raise DecodingFailure(error.msg.removeprefix(LOADING), error.details) from None
 
 
 def _parse(document: "Any", version: str, where: str) -> Result:
@@ -411,7 +390,7 @@ def parse_previous(document: "Any", version: str) -> Result:
             )
         return parse(document, stated, "prevResult")
     except CNIError as error:
-        raise type(error)(prefix + error.msg.removeprefix(config.PREFIX), error.details) from None
+        raise type(error)(prefix + error.msg.removeprefix(LOADING), error.details) from None
 
 
 def parse_delegated(document: "Any", version: str) -> Result:

@@ -168,8 +168,8 @@ class Call:
 
     def previous(self) -> "Result | None":
         """``prevResult`` in the newest shape, None where there is none; raises ``DecodingFailure``, ``InvalidConfig``."""
-        from cni.config import chosen
         from cni.result import parse_previous
+        from cni.settings import chosen
 
         document = chosen(self.config, "prevResult")
         return None if document is None else parse_previous(document, self.version)

@@ -1,7 +1,7 @@
 """``cni.dev/valid-attachments``: whom GC must leave alone (spec section "GC")."""
 
 from cni.attachment import Attachment
-from cni.config import Key, Table, chosen, listing, string
+from cni.settings import Key, Required, Table, chosen, listing, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 _ATTACHMENTS = listing(
     Table(
-        Key("containerID", string, required="a valid attachment has no containerID"),
-        Key("ifname", string, required="a valid attachment has no ifname"),
+        Key("containerID", string, Required("a valid attachment has no containerID")),
+        Key("ifname", string, Required("a valid attachment has no ifname")),
     )
 )
 # The key's name, and the one that an earlier text of the specification had.

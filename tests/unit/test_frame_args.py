@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni.args import bad_value, parse
+from cni.environment import arguments, bad_argument
 from cni.errors import InvalidEnvironment
 
 KNOWN = ("IP", "MAC")
@@ -12,7 +12,7 @@ KNOWN = ("IP", "MAC")
 
 def refusal(text: str) -> str:
     with pytest.raises(InvalidEnvironment) as caught:
-        parse(text, KNOWN)
+        arguments({"CNI_ARGS": text}, KNOWN)
     assert caught.value.code == 4 and caught.value.details
     return caught.value.msg
 
@@ -34,7 +34,7 @@ def refusal(text: str) -> str:
 )
 def test_pairs(text: str, found: dict[str, str]) -> None:
     """No trimming, the last of a kind counts, and it does not matter where IgnoreUnknown stands."""
-    assert parse(text, KNOWN) == found
+    assert arguments({"CNI_ARGS": text}, KNOWN) == found
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_a_boolean_is_one_of_four_words(value: str) -> None:
 
 
 def test_a_bad_value_is_told_with_its_pair() -> None:
-    error = bad_value("IP", "x", "invalid IP address x")
+    error = bad_argument("IP", "x", "invalid IP address x")
     assert (error.code, error.msg) == (4, 'CNI_ARGS: error parsing value of pair "IP=x": invalid IP address x')
 
 
 @given(st.text(st.sampled_from("AIPMC=;1 ")))
 def test_whatever_it_is_there_is_an_answer_or_the_one_error(text: str) -> None:
     try:
-        found = parse(text, KNOWN)
+        found = arguments({"CNI_ARGS": text}, KNOWN)
     except InvalidEnvironment:
         return
     assert set(found) <= set(KNOWN)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cni.address import Address, Prefix
 from cni.errors import InvalidConfig
-from cni_host_local.ranges import RANGES, Range, RangeSet, read_sets
+from cni.pool import RANGES, Range, RangeSet, read_sets
 
 SUBNET, SUBNET6 = "10.1.2.0/24", "fd00:1::/64"
 

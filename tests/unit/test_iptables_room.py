@@ -62,9 +62,8 @@ def test_a_rule_is_one_line() -> None:
 @pytest.mark.parametrize("chain", ["RETURN\n-F", "two words", "-F", "!x", 'a"b', "c" * 29])
 def test_a_foreign_chain_has_a_chains_name(chain: str) -> None:
     """It goes into a script of ours."""
-    found = {key.name: key.default() if isinstance(key.default, type) else key.default for key in settings.TABLE.keys}
     with pytest.raises(CNIError, match="no name of a chain"):
-        settings.read(_Call({"name": "n", **found, "externalSetMarkChain": chain}))  # type: ignore[arg-type]
+        settings.read(_Call({"name": "n", "externalSetMarkChain": chain}))  # type: ignore[arg-type]
 
 
 class _Call:
@@ -169,10 +168,10 @@ def _target(version: int = 4) -> Target:
     return Target(prefix, [Mapping("tcp", 8080, 80)])
 
 
-def _said(**keys: object) -> Settings:
-    found: dict[str, object] = {"snat": False, "masqAll": False, "markMasqBit": None, "externalSetMarkChain": None}
-    found |= {"conditionsV4": [], "conditionsV6": [], "guardLocalnet": False, "conflict": "queue"}
-    return Settings(found | keys, "iptables", [Mapping("tcp", 8080, 80)])
+def _said() -> Settings:
+    mapping = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
+    keys = {"snat": False, "guardLocalnet": False, "runtimeConfig": {"portMappings": [mapping]}}
+    return Settings({"backend": "iptables", **keys})
 
 
 @root

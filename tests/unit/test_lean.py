@@ -41,7 +41,7 @@ def test_the_bare_interpreter_has_none_of_it() -> None:
     [
         "from cni.kernel import rtnl; rtnl.Rtnl().link('lo')",
         "from cni.kernel.nftables import Nftables; Nftables().tables() if hasattr(Nftables, 'tables') else Nftables()",
-        "from cni import ranges; from cni.address import ANY; ranges.between(ANY[4].address, ANY[4].address + 9).last",
+        "from cni.address import ANY; from cni.pool import Range; Range(ANY[4], None, None, None).numbers.last",
         *("import cni.verbs, {0}.settings, {0}.wanted".format(f"cni_{plugin.replace('-', '_')}") for plugin in PLUGINS),
     ],
 )
@@ -81,7 +81,7 @@ assert status == {int(verb == "ADD")}, output
             "pyroute2",
             "logging enum",
         ),
-        ("from cni import ranges; m = ranges._LIBRARY.load('netaddr.ip')", "netaddr", "re pprint"),
+        ("from cni import pool; m = pool.LIBRARY.load('netaddr.ip')", "netaddr", "re pprint"),
     ],
     ids=["pyroute2", "netaddr"],
 )
@@ -151,8 +151,8 @@ def test_a_library_that_is_imported_already_is_used_as_it_is() -> None:
     python(
         """
 import netaddr
-from cni import ranges
-assert ranges._LIBRARY.load("netaddr.ip") is sys.modules["netaddr.ip"]
+from cni import pool
+assert pool.LIBRARY.load("netaddr.ip") is sys.modules["netaddr.ip"]
 import pyroute2
 from cni.kernel import pyroute
 assert pyroute.load("pyroute2.netlink.nfnetlink.nftsocket") is sys.modules["pyroute2.netlink.nfnetlink.nftsocket"]

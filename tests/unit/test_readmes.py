@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cni.pool import StatedRange
 from cni.result import Route
+from cni_portmap.settings import Port
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 START, END = "<!-- keys: made from the plugin's table; a test holds that -->", "<!-- end of keys -->"
@@ -16,15 +18,9 @@ FOLDERS = [folder.name for folder in sorted(PLUGINS.iterdir()) if folder.is_dir(
 
 def tables_of(plugin: str) -> list[list[str]]:
     """The rows of each of the plugin's tables, in the order in which its page shows them."""
-    package = f"cni_{plugin.replace('-', '_')}"
-    settings = importlib.import_module(f"{package}.settings")
-    if plugin == "host-local":
-        tables = [settings.IPAM, importlib.import_module(f"{package}.ranges").RANGE, Route.TABLE]
-    elif plugin == "portmap":
-        tables = [settings.TABLE, settings.MAPPING]
-    else:
-        tables = [settings.TABLE]
-    return [table.markdown().splitlines() for table in tables]
+    settings = importlib.import_module(f"cni_{plugin.replace('-', '_')}.settings")
+    nested = {"host-local": [StatedRange, Route], "portmap": [Port]}.get(plugin, [])
+    return [section.TABLE.markdown().splitlines() for section in (settings.Settings, *nested)]
 
 
 @pytest.mark.parametrize("plugin", ["bridge", "chain", "host-local", "portmap"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cni import config, wire
+from cni import settings, wire
 from cni.errors import DecodingFailure
 
 PREFIX = "error unmarshall network config: "
@@ -177,18 +177,18 @@ def test_surrogates_are_written_as_replacement_characters() -> None:
 def test_an_integer_is_neither_a_boolean_nor_a_float_nor_a_text(value: Any) -> None:
     """Python takes True for 1 and 1e3 for 1000; Go refuses both where an integer is meant."""
     with pytest.raises(DecodingFailure):
-        config.integer(value, "x")
+        settings.integer(value, "x")
 
 
 def test_integers_have_64_bits_with_a_sign() -> None:
     for value in (0, -1, (1 << 63) - 1, -(1 << 63)):
-        assert config.integer(value, "x") == value
+        assert settings.integer(value, "x") == value
 
 
 @pytest.mark.parametrize("value", [0, 1, "true", None, [], {}])
 def test_a_boolean_is_true_or_false_alone(value: Any) -> None:
     with pytest.raises(DecodingFailure):
-        config.boolean(value, "x")
+        settings.boolean(value, "x")
 
 
 def test_names_are_folded_as_go_folds_them() -> None:

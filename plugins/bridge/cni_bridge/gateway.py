@@ -7,12 +7,12 @@ from cni.errors import CheckFailed, CNIError
 from cni.kernel import addresses
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import NATIVE_VLAN, Link, random_mac
+from cni.linksettings import MTU_MIN_IPV6
 from cni.names import sha512
 from cni.plan import Effect
 from cni.podlink import refusal
 from cni.result import IPConfig, Result, Route
 from cni_bridge.port import set_vlans
-from cni_bridge.settings import MTU_MIN_IPV6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

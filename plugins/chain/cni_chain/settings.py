@@ -1,8 +1,8 @@
 """chain's configuration: the members as a conflist holds them, and the configuration that each of them is sent."""
 
 from cni import wire
-from cni.config import Key, Table, anything, boolean, chosen, listing, mapping, member, string
 from cni.errors import CNIError, InvalidConfig
+from cni.settings import Required, Section, anything, boolean, key, listing, mapping, member, part, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,38 +13,36 @@ if TYPE_CHECKING:
     Object = dict[str, Any]
 
 _EMPTY = "no plugins in list"
-TABLE = Table(
-    Key(
-        "plugins",
-        listing(anything),
-        words="plugins as a conflist holds them, in the order of ADD",
-        check=lambda plugins: "" if plugins else _EMPTY,
-        required=_EMPTY,
-    ),
-    Key("capabilities", mapping(boolean), None, "what the members ask for together, so that the runtime sends it"),
-)
-_MEMBER = Table(Key("type", string, required="missing 'type'"), Key("capabilities", mapping(boolean), dict))
 # What the runtime writes into each plugin's configuration of a conflist, beside ``runtimeConfig``.
 _PASSED_ON = ("args",)
 _RESERVED = "cni.dev/"
 
 
-class Entry:
+class Settings(Section):
+    """The keys of the chain itself."""
+
+    # fmt: off
+    plugins: "list[Any]" = key(
+        "plugins", listing(anything), Required(_EMPTY), "plugins as a conflist holds them, in the order of ADD",
+        lambda plugins: "" if plugins else _EMPTY)
+    capabilities: dict[str, bool] | None = key(
+        "capabilities", mapping(boolean), None, "what the members ask for together, so that the runtime sends it")
+    # fmt: on
+
+
+class Entry(Section):
     """One member: its type, the capabilities that it asks for, and its own configuration."""
 
-    __slots__ = ("capabilities", "config", "type")
+    type: str = key("type", string, Required("missing 'type'"))
+    declared: dict[str, bool] = key("capabilities", mapping(boolean), dict)
 
     def __init__(self, value: "Any", where: str) -> None:
         """Raises ``DecodingFailure`` and ``InvalidConfig``."""
-        self.config: Object = member(value, where)
-        try:
-            found = _MEMBER(self.config, where)
-        except InvalidConfig as error:
-            raise InvalidConfig(error.msg, f"in {where}") from None
-        self.type: str = found["type"]
+        super().__init__(value, where)
+        self.config: Object = value
         if self.type == "chain":
             raise InvalidConfig("a chain cannot be a member of a chain", f"put what {where} holds in its place")
-        self.capabilities = [name for name, wanted in found["capabilities"].items() if wanted]
+        self.capabilities = [name for name, wanted in self.declared.items() if wanted]
 
     def request(self, call: "Call", previous: "Object | None") -> bytes:
         """The configuration that the member is sent, made as libcni makes it for a plugin of a conflist.
@@ -52,7 +50,7 @@ class Entry:
         ``previous`` is the prevResult; what the runtime wrote into the chain's configuration is passed on.
         """
         injected: Object = {"cniVersion": call.version, "name": call.network}
-        arguments = _chosen_object(call, "runtimeConfig")
+        arguments = part(call.config, "runtimeConfig", member)
         granted = {name: arguments[name] for name in self.capabilities if name in arguments}
         if granted:
             injected["runtimeConfig"] = granted
@@ -66,16 +64,11 @@ class Entry:
         return wire.encode({**kept, **injected}).encode()
 
 
-def _chosen_object(call: "Call", name: str) -> "Object":
-    value = chosen(call.config, name)
-    return {} if value is None else member(value, name)
-
-
 def read(call: "Call") -> list[Entry]:
     """All members, or the first fault: ``DecodingFailure``, ``InvalidConfig``."""
-    found = TABLE(call.config, "")
-    entries = [Entry(value, f"plugins[{place}]") for place, value in enumerate(found["plugins"])]
-    _agree(call, found["capabilities"], entries)
+    settings = Settings(call.config)
+    entries = [Entry(value, f"plugins[{place}]") for place, value in enumerate(settings.plugins)]
+    _agree(call, settings.capabilities, entries)
     return entries
 
 
@@ -86,7 +79,7 @@ def _agree(call: "Call", declared: "dict[str, bool] | None", entries: list[Entry
     """
     if declared is None:
         asked = [name for entry in entries for name in entry.capabilities]
-        if asked and not _chosen_object(call, "runtimeConfig"):
+        if asked and not part(call.config, "runtimeConfig", member):
             call.say(f'chain: members ask for {", ".join(asked)}; key "capabilities" of the chain does not')
         return
     for place, entry in enumerate(entries):
@@ -102,7 +95,7 @@ def readable(call: "Call") -> tuple[list[Entry], list[CNIError]]:
     """The members that can be read, and what is wrong with the others: for DEL and GC, which do what they can."""
     entries: list[Entry] = []
     errors: list[CNIError] = []
-    for place, value in enumerate(TABLE({**call.config, "capabilities": None}, "")["plugins"]):
+    for place, value in enumerate(Settings({**call.config, "capabilities": None}).plugins):
         try:
             entries.append(Entry(value, f"plugins[{place}]"))
         except CNIError as error:

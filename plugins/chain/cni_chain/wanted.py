@@ -1,8 +1,8 @@
 """chain: the plugins of a conflist, one after another, as one plugin."""
 
 from cni import delegate
-from cni.config import chosen, member
 from cni.errors import CNIError, InvalidConfig
+from cni.settings import chosen, member
 from cni_chain import settings
 from cni_chain.member import Latest, Member, Standing, Unreadable
 from cni_chain.underway import UnderWay, Whole

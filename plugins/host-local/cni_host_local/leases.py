@@ -1,7 +1,8 @@
 """An attachment's leases as an effect: one address of each range set."""
 
+from cni import pool
 from cni.address import Address
-from cni.errors import ADDRESS_TAKEN, ADDRESSES_EXHAUSTED, CheckFailed, CNIError, Refused
+from cni.errors import CheckFailed, CNIError, Refused
 from cni.names import is_identifier
 from cni.plan import Effect, Found, Kind
 from cni_host_local.store import Store
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
     from cni.attachment import Attachment
     from cni.plan import Differ
+    from cni.pool import Range, RangeSet
     from cni.site import Site
-    from cni_host_local.ranges import Range, RangeSet
 
 
 class Leases(Effect["list[tuple[Range, Address]]"], Kind):
@@ -51,18 +52,9 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
 
     def _make(self) -> "list[tuple[Range, Address]]":
         got: list[tuple[Range, Address]] = []
-        left = dict.fromkeys(self.requested)
         try:
-            for number, one in enumerate(self.sets):
-                wanted = next((address for address in left if one.holding(address)), None)
-                left.pop(wanted, None)  # type: ignore[arg-type]
-                got.append(self._allocate(number, one, wanted))
-            if left:
-                raise CNIError(
-                    f"failed to allocate all requested IPs:{''.join(f' {address}' for address in left)}",
-                    "each range set hands out one address",
-                    ADDRESS_TAKEN,
-                )
+            for found in pool.allocate(self.sets, self.requested, self.attachment, self):
+                got.append(found)
         except BaseException:
             if got:
                 who = self.attachment
@@ -70,40 +62,30 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
             raise
         return got
 
-    def _allocate(self, number: int, one: "RangeSet", wanted: Address | None) -> "tuple[Range, Address]":
-        prefix = f"failed to allocate for range {number}: "
-        if wanted is not None:
-            return self._take(number, one, wanted, prefix)
+    # the pool's storage
+
+    def held(self) -> list[Address]:
+        """The attachment's leases."""
+        return self.store.leases(self.attachment.container, self.attachment.ifname)
+
+    def last_reserved(self, number: int) -> Address | None:
+        """The address that set ``number`` handed out last."""
+        return self.store.last_reserved(number)
+
+    def take(self, address: Address, number: int, tries: int = 0) -> bool:
+        """Lease an address of set ``number`` unless it is taken."""
         who = self.attachment
-        for held in self.store.leases(who.container, who.ifname):
-            if one.holding(held):
-                raise CNIError(
-                    f"{prefix}{held} has been allocated to {who.container}, duplicate allocation is not allowed",
-                    f"send DEL for {who} first",
-                    ADDRESS_TAKEN,
-                )
-        for tries, (member, address) in enumerate(one.candidates(self.store.last_reserved(number))):
-            if self.store.is_taken(address, tries):
-                continue
-            if self.store.reserve(address, who.container, who.ifname, number):
-                return member, address
-        raise CNIError(
-            f"{prefix}no IP addresses available in range set: {one}",
-            f"remove attachments of network {who.network} or widen the range; leases are files in {self.store.folder}",
-            ADDRESSES_EXHAUSTED,
+        return not self.store.is_taken(address, tries) and self.store.reserve(
+            address, who.container, who.ifname, number
         )
 
-    def _take(self, number: int, one: "RangeSet", wanted: Address, prefix: str) -> "tuple[Range, Address]":
-        member = one.holding(wanted)
-        if member is None or wanted == member.gateway:
-            raise CNIError(f"{prefix}requested ip {wanted} is subnet's gateway", "ask for another", ADDRESS_TAKEN)
-        if not self.store.reserve(wanted, self.attachment.container, self.attachment.ifname, number):
-            raise CNIError(
-                f"{prefix}requested IP address {wanted} is not available in range set {one}",
-                f"its lease is {self.store.folder}/{wanted}",
-                ADDRESS_TAKEN,
-            )
-        return member, wanted
+    def where(self, address: Address | None = None) -> str:
+        """Where leases are, for people."""
+        return (
+            f"leases are files in {self.store.folder}"
+            if address is None
+            else f"its lease is {self.store.folder}/{address}"
+        )
 
     def compare(self, differ: "Differ") -> "list[tuple[Range, Address]]":
         """Some lease of the attachment exists, and one of each address of the ranges that prevResult gives it."""

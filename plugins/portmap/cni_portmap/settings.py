@@ -1,8 +1,8 @@
 """portmap's configuration: the table of its keys, and what is made of them (pure)."""
 
 from cni.address import Address, Prefix
-from cni.config import Key, Table, boolean, chosen, integer, listing, member, string
 from cni.errors import CNIError, InvalidConfig, LimitedConnectivity
+from cni.settings import Section, boolean, chosen, integer, key, listing, member, part, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,51 +18,6 @@ _CHAIN_MAX = 28
 _CHAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\"'\\")
 PROTOCOLS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132}
 NAMES = {number: name for name, number in PROTOCOLS.items()}
-TABLE = Table(
-    Key(
-        "backend",
-        string,
-        None,
-        "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables,"
-        " unless externalSetMarkChain is there, the words of a condition are iptables', or the kernel lacks nftables",
-    ),
-    Key(
-        "snat",
-        boolean,
-        True,
-        "masquerade connections whose replies would otherwise bypass the node: the container itself, neighbours, localhost",
-    ),
-    Key("masqAll", boolean, False, "with snat: masquerade every mapped connection, whatever its source"),
-    Key(
-        "markMasqBit",
-        integer,
-        None,
-        f"iptables: bit of the mark that asks for masquerading, 0 to 31, else {MASQ_BIT}; nftables: the two bits below it"
-        " mark what iptables' own rules leave undecided",
-    ),
-    Key(
-        "externalSetMarkChain", string, None, "iptables only: chain of nat that sets such a mark; not with markMasqBit"
-    ),
-    Key(
-        "conditionsV4", listing(string), list, "further match words for IPv4: iptables' arguments, or nft's expressions"
-    ),
-    Key("conditionsV6", listing(string), list, "the same for IPv6"),
-    Key(
-        "guardLocalnet", boolean, True, "with snat: keep neighbours from the 127.0.0.0/8 that route_localnet would open"
-    ),
-    Key(
-        "conflict",
-        string,
-        "queue",
-        "a port that another container has: `queue` gets in line and answers when that one goes, `refuse` fails ADD",
-    ),
-)
-MAPPING = Table(
-    Key("hostPort", integer, 0, "port of the node, 1 to 65535"),
-    Key("containerPort", integer, 0, "port of the container, 1 to 65535"),
-    Key("protocol", string, "", "`tcp`, `udp`, `sctp` or `dccp`, in any case"),
-    Key("hostIP", string, "", "address of the node; empty: all of both families, `0.0.0.0` or `::`: all of one"),
-)
 
 
 class Mapping:
@@ -98,34 +53,139 @@ class Target:
         return self.prefix.version
 
 
-class Settings:
-    """What the user said, checked; attributes have the names of the keys."""
+class Port(Section):
+    """An item of ``runtimeConfig.portMappings``."""
 
-    __slots__ = (
-        "backend",
-        "conditions",
-        "free",
-        "guard",
-        "mappings",
-        "mark_bit",
-        "masq_all",
-        "refuse",
-        "set_mark_chain",
-        "snat",
-    )
+    # fmt: off
+    host_port: int = key("hostPort", integer, 0, "port of the node, 1 to 65535")
+    container_port: int = key("containerPort", integer, 0, "port of the container, 1 to 65535")
+    protocol: str = key("protocol", string, "", "`tcp`, `udp`, `sctp` or `dccp`, in any case")
+    host_ip: str = key(
+        "hostIP", string, "", "address of the node; empty: all of both families, `0.0.0.0` or `::`: all of one")
+    # fmt: on
 
-    def __init__(self, found: "dict[str, Any]", backend: str, mappings: list[Mapping]) -> None:
-        self.backend = backend
-        self.snat: bool = found["snat"]
-        self.masq_all: bool = found["masqAll"]
-        self.mark_bit: int = MASQ_BIT if found["markMasqBit"] is None else found["markMasqBit"]
-        self.set_mark_chain: str | None = found["externalSetMarkChain"]
-        self.conditions: dict[int, list[str]] = {4: found["conditionsV4"], 6: found["conditionsV6"]}
-        self.guard: bool = found["guardLocalnet"]
-        self.refuse: bool = found["conflict"] == "refuse"
-        self.mappings = mappings
-        # whether the node may choose another backend
-        self.free = backend == "nftables" and found["backend"] is None and not any(self.conditions.values())
+    def mapping(self, where: str) -> Mapping:
+        """The item, checked; raises ``InvalidConfig`` naming it."""
+        for name, given, port in (
+            ("container", "containerPort", self.container_port),
+            ("host", "hostPort", self.host_port),
+        ):
+            if not 0 < port <= _PORT_MAX:
+                raise InvalidConfig(
+                    f"Invalid {name} port number: {port}", f"{given} in {where} is to be 1 to {_PORT_MAX}"
+                )
+        protocol = self.protocol.lower()
+        if protocol not in PROTOCOLS:
+            raise InvalidConfig(f'unknown protocol "{self.protocol}"', f"in {where}; known are {', '.join(PROTOCOLS)}")
+        if not self.host_ip:
+            return Mapping(protocol, self.host_port, self.container_port)
+        try:
+            host = Address.parse(self.host_ip)
+        except ValueError:
+            raise InvalidConfig(f'invalid hostIP "{self.host_ip}"', f"in {where}; it is to be an IP address") from None
+        specific = host if any(host.packed) else None
+        return Mapping(protocol, self.host_port, self.container_port, specific, host.version)
+
+
+class Settings(Section):
+    """What the user set, checked."""
+
+    # fmt: off
+    asked_backend: str | None = key(
+        "backend", string, None, "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables,"
+        " unless externalSetMarkChain is there, the words of a condition are iptables', or the kernel lacks nftables")
+    snat: bool = key(
+        "snat", boolean, True,
+        "masquerade connections whose replies would otherwise bypass the node: the container itself, neighbours,"
+        " localhost")
+    masq_all: bool = key(
+        "masqAll", boolean, False, "with snat: masquerade every mapped connection, whatever its source")
+    given_bit: int | None = key(
+        "markMasqBit", integer, None,
+        f"iptables: bit of the mark that asks for masquerading, 0 to 31, else {MASQ_BIT}; nftables: the two bits below it"
+        " mark what iptables' own rules leave undecided")
+    set_mark_chain: str | None = key(
+        "externalSetMarkChain", string, None,
+        "iptables only: chain of nat that sets such a mark; not with markMasqBit")
+    conditions_v4: list[str] = key(
+        "conditionsV4", listing(string), list,
+        "further match words for IPv4: iptables' arguments, or nft's expressions")
+    conditions_v6: list[str] = key("conditionsV6", listing(string), list, "the same for IPv6")
+    guard: bool = key(
+        "guardLocalnet", boolean, True,
+        "with snat: keep neighbours from the 127.0.0.0/8 that route_localnet would open")
+    conflict: str = key(
+        "conflict", string, "queue",
+        "a port that another container has: `queue` gets in line and answers when that one goes, `refuse` fails ADD")
+    # fmt: on
+
+    backend: str
+    mappings: list[Mapping]
+
+    def __init__(self, document: "Any") -> None:
+        """Raises ``DecodingFailure`` and ``InvalidConfig`` with Go's texts, in Go's order."""
+        super().__init__(document)
+        chain, bit = self.set_mark_chain, self.given_bit
+        if chain is not None and bit is not None:
+            raise InvalidConfig("Cannot specify externalSetMarkChain and markMasqBit", "drop one of the two keys")
+        if chain and (not _CHAIN.issuperset(chain) or len(chain) > _CHAIN_MAX or chain[0] in "-!"):
+            raise InvalidConfig(
+                f"externalSetMarkChain {chain!r} is no name of a chain", f"up to {_CHAIN_MAX} letters, no blanks"
+            )
+        if bit is not None and not 0 <= bit <= 31:
+            raise InvalidConfig("MasqMarkBit must be between 0 and 31", f"markMasqBit is {bit}")
+        if self.conflict not in ("queue", "refuse"):
+            raise InvalidConfig(f'unrecognized conflict "{self.conflict}"', "it is queue or refuse")
+        self.backend = self._backend()
+        self.mappings = _mappings(document)
+
+    def _backend(self) -> str:
+        """The backend that the configuration asks for: by its key, by other keys, or by the words of its conditions."""
+        foreign: dict[str, list[str]] = {
+            "nftables": ["externalSetMarkChain"] if self.set_mark_chain is not None else [],
+            "iptables": [],
+        }
+        for version, conditions in self.conditions.items():
+            if conditions and conditions[0]:
+                foreign["nftables" if conditions[0][0] in "-!" else "iptables"].append(f"conditionsV{version}")
+        if self.asked_backend not in (None, "iptables", "nftables"):
+            raise InvalidConfig(f'unrecognized backend "{self.asked_backend}"', "it is nftables or iptables")
+        asked = self.asked_backend or ("iptables" if foreign["nftables"] else "nftables")
+        if foreign[asked]:
+            other = "nftables" if asked == "iptables" else "iptables"
+            raise InvalidConfig(
+                f"{asked} backend was requested but configuration contains {other}-specific options"
+                f" [{' '.join(foreign[asked])}]",
+                f"drop them, or set backend to {other}",
+            )
+        for version, conditions in self.conditions.items():
+            for word in conditions:
+                if any(ord(letter) < 32 or letter in ";#\x7f" for letter in word):
+                    raise InvalidConfig(
+                        f"conditionsV{version} holds a character that cannot be part of a match: {word!r}",
+                        "write one match a word",
+                    )
+        return asked
+
+    @property
+    def mark_bit(self) -> int:
+        """The bit of the mark that asks for masquerading."""
+        return MASQ_BIT if self.given_bit is None else self.given_bit
+
+    @property
+    def conditions(self) -> dict[int, list[str]]:
+        """Match words by family."""
+        return {4: self.conditions_v4, 6: self.conditions_v6}
+
+    @property
+    def refuse(self) -> bool:
+        """Whether ADD fails for a port that another container has."""
+        return self.conflict == "refuse"
+
+    @property
+    def free(self) -> bool:
+        """Whether the node may choose another backend."""
+        return self.backend == "nftables" and self.asked_backend is None and not any(self.conditions.values())
 
     def settle(self) -> None:
         """Choose the backend that the configuration leaves to the node; raises ``CNIError`` if the kernel lacks parts."""
@@ -134,101 +194,26 @@ class Settings:
         capable.settle(self)
 
 
-def read(call: "Call") -> Settings:
-    """Raises ``DecodingFailure`` and ``InvalidConfig`` with Go's texts, in Go's order; nothing was touched then."""
-    found = TABLE(call.config, "")
-    if found["externalSetMarkChain"] is not None and found["markMasqBit"] is not None:
-        raise InvalidConfig("Cannot specify externalSetMarkChain and markMasqBit", "drop one of the two keys")
-    chain = found["externalSetMarkChain"]
-    if (chain and not _CHAIN.issuperset(chain)) or (chain and (len(chain) > _CHAIN_MAX or chain[0] in "-!")):
-        raise InvalidConfig(
-            f"externalSetMarkChain {chain!r} is no name of a chain", f"up to {_CHAIN_MAX} letters, no blanks"
-        )
-    if found["markMasqBit"] is not None and not 0 <= found["markMasqBit"] <= 31:
-        raise InvalidConfig("MasqMarkBit must be between 0 and 31", f"markMasqBit is {found['markMasqBit']}")
-    if found["conflict"] not in ("queue", "refuse"):
-        raise InvalidConfig(f'unrecognized conflict "{found["conflict"]}"', "it is queue or refuse")
-    return Settings(found, _backend(found), mappings(call))
-
-
-def _words(conditions: list[str]) -> str:
-    """The backend whose language conditions are written in; the empty text for none."""
-    if not conditions or not conditions[0]:
-        return ""
-    return "iptables" if conditions[0][0] in "-!" else "nftables"
-
-
-def _backend(found: "dict[str, Any]") -> str:
-    spoken = {name: _words(found[name]) for name in ("conditionsV4", "conditionsV6")}
-    foreign: dict[str, list[str]] = {
-        "nftables": ["externalSetMarkChain"] if found["externalSetMarkChain"] is not None else [],
-        "iptables": [],
-    }
-    for name, language in spoken.items():
-        if language:
-            foreign["nftables" if language == "iptables" else "iptables"].append(name)
-    backend = found["backend"]
-    if backend not in (None, "iptables", "nftables"):
-        raise InvalidConfig(f'unrecognized backend "{backend}"', "it is nftables or iptables")
-    asked = backend or ("iptables" if foreign["nftables"] else "nftables")
-    if foreign[asked]:
-        other = "nftables" if asked == "iptables" else "iptables"
-        raise InvalidConfig(
-            f"{asked} backend was requested but configuration contains {other}-specific options [{' '.join(foreign[asked])}]",
-            f"drop them, or set backend to {other}",
-        )
-    for name, conditions in ("conditionsV4", found["conditionsV4"]), ("conditionsV6", found["conditionsV6"]):
-        _refuse_more_than_matches(name, conditions)
-    return str(asked)
-
-
-def _refuse_more_than_matches(name: str, conditions: list[str]) -> None:
-    """Conditions are match words: what would end the rule and begin another statement is none."""
-    for word in conditions:
-        if any(ord(letter) < 32 or letter in ";#\x7f" for letter in word):
-            raise InvalidConfig(
-                f"{name} holds a character that cannot be part of a match: {word!r}", "write one match a word"
-            )
-
-
-def mappings(call: "Call") -> list[Mapping]:
-    """``runtimeConfig.portMappings``, checked; raises ``DecodingFailure`` and ``InvalidConfig`` naming the entry."""
-    runtime = chosen(call.config, "runtimeConfig")
-    if runtime is None:
-        return []
+def _mappings(document: "dict[str, Any]") -> list[Mapping]:
+    """``runtimeConfig.portMappings``, checked: all types first; raises ``InvalidConfig`` naming the entry."""
     where = "runtimeConfig.portMappings"
-    entries = chosen(member(runtime, "runtimeConfig"), "portMappings")
-    if entries is None:
-        return []
-    return [_mapping(entry, f"{where}[{place}]") for place, entry in enumerate(listing(MAPPING)(entries, where))]
+    entries = chosen(part(document, "runtimeConfig", member), "portMappings")
+    ports = [] if entries is None else listing(Port)(entries, where)
+    return [port.mapping(f"{where}[{place}]") for place, port in enumerate(ports)]
 
 
-def _mapping(entry: "dict[str, Any]", where: str) -> Mapping:
-    for name, key in (("container", "containerPort"), ("host", "hostPort")):
-        if not 0 < entry[key] <= _PORT_MAX:
-            raise InvalidConfig(
-                f"Invalid {name} port number: {entry[key]}", f"{key} in {where} is to be 1 to {_PORT_MAX}"
-            )
-    protocol = entry["protocol"].lower()
-    if protocol not in PROTOCOLS:
-        raise InvalidConfig(f'unknown protocol "{entry["protocol"]}"', f"in {where}; known are {', '.join(PROTOCOLS)}")
-    if not entry["hostIP"]:
-        return Mapping(protocol, entry["hostPort"], entry["containerPort"])
-    try:
-        host = Address.parse(entry["hostIP"])
-    except ValueError:
-        raise InvalidConfig(f'invalid hostIP "{entry["hostIP"]}"', f"in {where}; it is to be an IP address") from None
-    specific = host if any(host.packed) else None
-    return Mapping(protocol, entry["hostPort"], entry["containerPort"], specific, host.version)
+def read(call: "Call") -> Settings:
+    """Raises ``DecodingFailure`` and ``InvalidConfig``; nothing was touched then."""
+    return Settings(call.config)
 
 
-def targets(said: Settings, previous: "Result", ifname: str) -> list[Target]:
+def targets(settings: Settings, previous: "Result", ifname: str) -> list[Target]:
     """The container's first address of each family that has mappings; a mapping that comes twice counts once."""
     found = []
     for version in (4, 6):
         prefix = _first(previous.ips, previous, ifname, version)
         mine: dict[tuple[str, int, Address | None], Mapping] = {}
-        for mapping in said.mappings:
+        for mapping in settings.mappings:
             if mapping.version in (0, version):
                 mine.setdefault((mapping.protocol, mapping.host_port, mapping.host), mapping)
         if len(mine) > _PORT_MAX:

@@ -11,7 +11,7 @@ from cni_portmap import layout
 from cni_portmap.change import Change
 from cni_portmap.owned import EVERYWHERE, Entry, Owned
 from cni_portmap.places import key_of, load
-from cni_portmap.settings import NAMES, TABLE, Mapping, Settings, Target
+from cni_portmap.settings import NAMES, Mapping, Settings, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,11 +56,13 @@ class Living:
     def settings(self) -> Settings:
         """The configuration of portmap that gives the same."""
         masq_all = any(source in EVERYWHERE.values() for source in self.owned.sources)
-        said = TABLE({"snat": bool(self.owned.sources), "masqAll": masq_all, "guardLocalnet": False}, "")
+        keys = {"snat": bool(self.owned.sources), "masqAll": masq_all, "guardLocalnet": False}
         mappings = {
             str((one.protocol, one.host, one.host_port, one.port)): one for one in map(_mapping, self.owned.entries)
         }
-        return Settings(said, "iptables", list(mappings.values()))
+        settings = Settings({**keys, "backend": "iptables"})
+        settings.mappings = list(mappings.values())
+        return settings
 
     def targets(self) -> list[Target]:
         """The container's address of each family, with the subnet that it is masqueraded for."""

@@ -1,28 +1,32 @@
-"""A configuration as a table: what a row reads, what it refuses, and what it tells the docs."""
+"""Settings: what a row reads and refuses, the object that rows make, and what the README shows of them."""
 
 from typing import Any
 
 import pytest
 
 from cni.address import Prefix
-from cni.config import (
+from cni.errors import CNIError, DecodingFailure, InvalidConfig
+from cni.result import Route
+from cni.settings import (
     Key,
+    Required,
+    Section,
     Table,
     anything,
     boolean,
     chosen,
     integer,
+    key,
     listing,
     mapping,
     member,
     name_of,
     one_of,
     parsed,
+    part,
     string,
     within,
 )
-from cni.errors import CNIError, DecodingFailure, InvalidConfig
-from cni.result import Route
 
 INNER = Table(Key("id", integer, 7, "a number"), Key("hidden", string, "x"))
 TABLE = Table(
@@ -106,11 +110,81 @@ def test_a_default_is_not_checked() -> None:
 
 
 def test_what_is_required_is_missed() -> None:
-    table = Table(Key("a", string, required="a is missing"))
+    table = Table(Key("a", string, Required("a is missing")))
     for document in ({}, {"a": None}):
         with pytest.raises(InvalidConfig, match="^a is missing$"):
             table(document, "")
     assert table({"A": ""}, "") == {"a": ""}
+
+
+class Inner(Section):
+    id: int = key("id", integer, 7, "a number")
+
+
+class Outer(Section):
+    name: str = key("NAME", string, Required("NAME is missing"), "a name")
+    most: int = key("maximum", integer, 0, "how many", within(0, 9, "%d is too many"))
+    net: Prefix | None = key("net", parsed(string, Prefix.parse, "CIDR"), None, "a network")
+    items: list[Inner] = key("items", listing(Inner), list, "objects")
+
+
+class Further(Outer):
+    on: bool = key("on", boolean, False, "whether")
+
+
+def test_a_section_has_its_values_under_their_attributes_names() -> None:
+    """Parsed as a table's, nested sections too; the names in the configuration are the rows'."""
+    found = Outer({"name": "x", "Maximum": 3, "net": "10.0.0.0/8", "items": [{"ID": 1}, {}]})
+    assert (found.name, found.most, str(found.net), [item.id for item in found.items]) == ("x", 3, "10.0.0.0/8", [1, 7])
+    assert (found.net, Outer({"name": "x"}).net) == (Prefix.parse("10.0.0.0/8"), None)
+    assert Outer({"name": "x"}).items is not Outer({"name": "x"}).items
+
+
+def test_sections_are_equal_by_their_values_and_show_them() -> None:
+    one, other = Outer({"name": "x", "items": [{}]}), Outer({"NAME": "x", "maximum": 0, "items": [{"id": 7}]})
+    assert one == other and hash(one) == hash(other)
+    assert one != Outer({"name": "x"}) and one != Further({"name": "x", "items": [{}]}) and one != "x"
+    assert repr(one) == "Outer(items=[Inner(id=7)], most=0, name='x')"
+
+
+@pytest.mark.parametrize(
+    ("document", "msg", "details"),
+    [
+        ({}, "NAME is missing", "in ipam"),
+        ({"name": "x", "maximum": 10}, "10 is too many", 'change key "ipam.maximum"'),
+        (
+            {"name": "x", "items": [{"id": ""}]},
+            "failed to load netconf: cannot read ipam.items[0].id: it must be an",
+            "",
+        ),
+        ([], "failed to load netconf: cannot read ipam: it must be an object, not array", ""),
+    ],
+)
+def test_a_section_refuses_as_its_table_does(document: Any, msg: str, details: str) -> None:
+    """What is missing names the object that it is missing in."""
+    with pytest.raises(CNIError) as caught:
+        Outer(document, "ipam")
+    assert caught.value.msg.startswith(msg)
+    assert details in caught.value.details
+
+
+def test_a_derived_section_has_the_rows_of_both() -> None:
+    """Its base's first; the base is as it was."""
+    assert [row.name for row in Further.TABLE.keys] == ["NAME", "maximum", "net", "items", "on"]
+    assert [row.name for row in Outer.TABLE.keys] == ["NAME", "maximum", "net", "items"]
+    assert Further({"name": "x", "on": True}).on is True
+    assert Further.TABLE.markdown().splitlines()[0] == "| `NAME` | string |  | a name |"
+    assert Further.TABLE.markdown().splitlines()[3:] == [
+        "| `items` | list of object |  | objects |",
+        "| `on` | bool | `false` | whether |",
+    ]
+
+
+def test_a_part_that_is_absent_is_empty() -> None:
+    assert part({"Args": {"id": 3}}, "args", Inner).id == 3
+    assert part({"args": None}, "args", Inner).id == part({}, "args", Inner).id == 7
+    with pytest.raises(DecodingFailure, match="cannot read args: it must be an object"):
+        part({"args": []}, "args", Inner)
 
 
 def test_chosen_follows_a_path_in_any_case() -> None:

@@ -1,7 +1,9 @@
-"""A configuration as a table: one row a key, and the rows drive parsing, checks, error messages and the docs.
+"""Settings: one row a key, and from the rows come parsing, checks, messages, the typed object and the README's table.
 
-Members match without regard to case and unknown ones are ignored, as in Go; ``null`` is as absent. What the user
-said comes out as a ``dict`` under the keys' own spelling, with defaults filled in.
+    class Settings(Section):
+        mtu: int = key("mtu", integer, 0, "MTU of the link; 0: the kernel's", within(0, 65535, "mtu is %d"))
+
+Names match without regard to case and unknown ones are ignored, as in Go; ``null`` counts as absent.
 """
 
 from cni.errors import DecodingFailure, InvalidConfig
@@ -10,12 +12,14 @@ from cni.wire import encode, fold
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
-    Kind = Callable[[Any, str], Any]
+    T = TypeVar("T")
+    U = TypeVar("U")
+    # Reads a value; the text is its place in messages.
+    Kind = Callable[[Any, str], T]
 
 _GO_NAMES = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
-
 
 # In front of what is wrong with a configuration; a result's reader takes it off.
 PREFIX = "failed to load netconf: "
@@ -60,10 +64,10 @@ def anything(value: "Any", where: str) -> "Any":  # noqa: ARG001
     return value
 
 
-def listing(kind: "Kind") -> "Kind":
+def listing(kind: "Kind[T]") -> "Kind[list[T]]":
     """A list whose items are all of ``kind``; ``null`` items are refused, Go's plugins crash on them."""
 
-    def read(value: "Any", where: str) -> "list[Any]":
+    def read(value: "Any", where: str) -> "list[T]":
         if not isinstance(value, list):
             raise _wrong(value, where, "a list")
         return [kind(item, f"{where}[{place}]") for place, item in enumerate(value)]
@@ -72,20 +76,20 @@ def listing(kind: "Kind") -> "Kind":
     return read
 
 
-def mapping(kind: "Kind") -> "Kind":
+def mapping(kind: "Kind[T]") -> "Kind[dict[str, T]]":
     """An object whose values are all of ``kind``."""
 
-    def read(value: "Any", where: str) -> "dict[str, Any]":
+    def read(value: "Any", where: str) -> "dict[str, T]":
         return {name: kind(item, f"{where}.{name}") for name, item in member(value, where).items()}
 
     read.__doc__ = f"object of {name_of(kind)}"
     return read
 
 
-def parsed(kind: "Kind", reader: "Callable[[Any], Any]", name: str) -> "Kind":
+def parsed(kind: "Kind[U]", reader: "Callable[[U], T]", name: str) -> "Kind[T]":
     """A value of ``kind`` that ``reader`` turns into something else; its ``ValueError`` is the configuration's fault."""
 
-    def read(value: "Any", where: str) -> "Any":
+    def read(value: "Any", where: str) -> "T":
         raw = kind(value, where)
         try:
             return reader(raw)
@@ -99,40 +103,50 @@ def parsed(kind: "Kind", reader: "Callable[[Any], Any]", name: str) -> "Kind":
 _NAMES = {"string": "string", "boolean": "bool", "integer": "int", "member": "object", "anything": "any"}
 
 
-def name_of(kind: "Kind") -> str:
+def name_of(kind: "Kind[Any]") -> str:
     """The kind's name for the docs."""
-    if isinstance(kind, Table):
+    if isinstance(kind, Table | type):
         return "object"
     if isinstance(getattr(kind, "__self__", None), type):  # a class's own reader, such as Route.parse
         return str(kind.__self__.__name__)  # type: ignore[attr-defined]
     return _NAMES.get(getattr(kind, "__name__", "")) or str(kind.__doc__)
 
 
-class Key:
-    """One key: its name, the kind of its value, the default, a check, and a few words for the docs."""
+class Required:
+    """In place of a default: the key must be present, and this is the message when it is not."""
 
-    __slots__ = ("check", "default", "kind", "name", "required", "words")
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Key:
+    """One row: the key's name, the kind of its value, the default, words for the README, and a check."""
+
+    __slots__ = ("attribute", "check", "default", "kind", "name", "words")
 
     def __init__(
         self,
         name: str,
-        kind: "Kind",
+        kind: "Kind[Any]",
         default: "Any" = None,
         words: str = "",
         check: "Callable[[Any], str] | None" = None,
-        required: str = "",
     ) -> None:
-        """``check`` returns what is wrong with a value, or the empty text; ``required`` is the message when it is absent."""
-        self.name = name
+        """``default`` is a value, a class that makes it, or ``Required``; ``check`` returns what is wrong, or the empty text."""
+        self.name = self.attribute = name
         self.kind = kind
         self.default = default
         self.words = words
         self.check = check
-        self.required = required
+
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        self.attribute = attribute
 
 
 class Table:
-    """The keys of one object."""
+    """The keys of one object; reads it into a ``dict``."""
 
     __slots__ = ("_folded", "keys")
 
@@ -149,31 +163,74 @@ class Table:
         for name, item in member(value, where or "the configuration").items():
             key = self._folded.get(fold(name))
             if key is not None and item is not None:
-                found[key.name] = key.kind(item, f"{where}.{key.name}" if where else f'key "{key.name}"')
+                found[key.attribute] = key.kind(item, f"{where}.{key.name}" if where else f'key "{key.name}"')
         for key in self.keys:
-            if key.name not in found:
-                if key.required:
-                    raise InvalidConfig(key.required)
-                found[key.name] = key.default() if isinstance(key.default, type) else key.default
+            if key.attribute not in found:
+                if isinstance(key.default, Required):
+                    raise InvalidConfig(key.default.text, f"in {where}" if where else "")
+                found[key.attribute] = key.default() if isinstance(key.default, type) else key.default
             elif key.check is not None:
-                fault = key.check(found[key.name])
+                fault = key.check(found[key.attribute])
                 if fault:
                     raise InvalidConfig(fault, f'change key "{where + "." if where else ""}{key.name}"')
         return found
 
     def markdown(self, prefix: str = "") -> str:
-        """The table's rows for a README: key, type, default, words."""
+        """The table's rows for a README: key, type, default, words. A key without words is not shown."""
         rows = []
         for key in self.keys:
-            if not key.words:
-                continue
-            default = "" if key.default is None or isinstance(key.default, type) else f"`{_json(key.default)}`"
-            rows.append(f"| `{prefix}{key.name}` | {name_of(key.kind)} | {default} | {key.words} |")
+            blank = key.default is None or isinstance(key.default, type | Required)
+            default = "" if blank else f"`{encode(key.default)}`"
+            if key.words:
+                rows.append(f"| `{prefix}{key.name}` | {name_of(key.kind)} | {default} | {key.words} |")
         return "\n".join(rows)
 
 
-def _json(value: object) -> str:
-    return encode(value)
+class Value:
+    """Equal to another of its kind whose members are equal; one that is in a set must not be changed."""
+
+    __slots__: "tuple[str, ...]" = ()
+
+    def _members(self) -> "dict[str, Any]":
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __eq__(self, other: object) -> bool:
+        return self._members() == other._members() if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in self._members().items() if value not in (None, "", []))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Section(Value):
+    """An object of the configuration: the class has one row a key (``key``), an instance has the values."""
+
+    TABLE: "Table"
+
+    def __init_subclass__(cls) -> None:
+        rows = {row.attribute: row for base in cls.__mro__[::-1] for row in vars(base).values() if isinstance(row, Key)}
+        cls.TABLE = Table(*rows.values())
+
+    def __init__(self, document: "Any", where: str = "") -> None:
+        """Raises as ``Table`` does. A subclass derives further values here, or has them as properties."""
+        vars(self).update(self.TABLE(document, where))
+
+    def _members(self) -> "dict[str, Any]":
+        return dict(sorted(vars(self).items()))
+
+
+def key(
+    name: str,
+    kind: "Kind[T]",
+    default: "T | type[T] | Required",
+    words: str = "",
+    check: "Callable[[Any], str] | None" = None,
+) -> "T":
+    """A row in the body of a ``Section``; for the type checker it is the value that an instance has."""
+    return Key(name, kind, default, words, check)  # type: ignore[return-value]
 
 
 def within(low: int, high: int, text: str) -> "Callable[[int], str]":
@@ -198,3 +255,9 @@ def chosen(document: "dict[str, Any]", *path: str) -> "Any":
                 found = item
         value = found
     return value
+
+
+def part(document: "dict[str, Any]", name: str, kind: "Kind[T]") -> "T":
+    """The object ``name`` of a document, read by ``kind``; an absent one is read as an empty one."""
+    found = chosen(document, name)
+    return kind({} if found is None else found, name)

@@ -1,0 +1,142 @@
+"""What plugins that give a container an interface have in common in their settings: MTU, MAC, DNS, the IPAM plugin.
+
+A plugin's own ``Settings`` derive from ``LinkSettings``, have rows for its keys (``link_mtu`` and ``link_dns`` make two
+of them), and check in ``complete`` what depends on several keys.
+"""
+
+from cni import environment
+from cni.address import Address, parse_mac
+from cni.errors import DecodingFailure, InvalidConfig
+from cni.names import check_made
+from cni.result import DNS, no_addresses
+from cni.settings import Section, chosen, integer, key, parsed, string
+from cni.versions import FAMILIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni.skel import Call
+
+# What an Ethernet link may have (linux/if_ether.h), and the least with which a link has IPv6 (linux/ipv6.h).
+MTU_MIN, MTU_MAX, MTU_MIN_IPV6 = 68, 65535, 1280
+# Where IPAM plugins have their networks.
+_NETWORKS = (
+    *(("ipam", name) for name in ("subnet", "ranges", "addresses")),
+    *(("runtimeConfig", name) for name in ("ips", "ipRanges")),
+)
+
+
+def _mtu_fault(value: int) -> str:
+    if not value or MTU_MIN <= value <= MTU_MAX:
+        return ""
+    return f"mtu is {value}, and must be from {MTU_MIN} to {MTU_MAX}, or 0 for the kernel's"
+
+
+def link_mtu(words: str) -> int:
+    """The row of key ``mtu``; a negative one counts as absent, as in Go."""
+    return key("mtu", parsed(integer, lambda value: max(value, 0), "int"), 0, words, _mtu_fault)
+
+
+def link_dns() -> DNS | None:
+    """The row of key ``dns``: None where nothing is set, and the IPAM plugin's counts; an empty list is set, as in Go."""
+
+    def read(value: "Any", where: str) -> DNS | None:
+        found = DNS.parse(value, where)
+        lists = (chosen(value, name) for name in ("nameservers", "search", "options"))
+        return found if found.domain or any(each is not None for each in lists) else None
+
+    read.__doc__ = "DNS"
+    return key("dns", read, None, "DNS of the result; by default that of ipam")
+
+
+def ipam_type(call: "Call") -> str:
+    """``ipam.type``, the empty text where there is none; raises ``DecodingFailure``, ``InvalidConfig``."""
+    section = chosen(call.config, "ipam")
+    if section is not None and not isinstance(section, dict):
+        raise DecodingFailure("failed to load netconf: ipam must be an object")
+    found = chosen(call.config, "ipam", "type")
+    if found is not None and not isinstance(found, str):
+        raise DecodingFailure("failed to load netconf: ipam.type must be a string")
+    if found and found == chosen(call.config, "type"):
+        if call.verb in ("DEL", "GC"):
+            call.say(f"ipam.type is {found}, the plugin itself: it never gave an address")
+            return ""
+        raise InvalidConfig(f"ipam.type is {found}, the plugin itself", "name an IPAM plugin, such as host-local")
+    return found or ""
+
+
+def requested_mac(call: "Call", configured: str, refusal: str) -> str:
+    """The MAC requested, in lower case with colons; the empty text if there is none.
+
+    The first source counts that has one: the capability (``runtimeConfig.mac``), ``args.cni.mac``, ``MAC`` in CNI_ARGS,
+    ``configured`` (the configuration's own key). ``refusal`` is the message for a text that is no MAC, with ``{text}``
+    and ``{error}``. Raises ``InvalidEnvironment``, ``DecodingFailure``, ``InvalidConfig``.
+    """
+    from_args = environment.arguments(call.environ, ("MAC",)).get("MAC", "")
+    for path in (("runtimeConfig", "mac"), ("args", "cni", "mac")):
+        value = chosen(call.config, *path)
+        if value is not None and string(value, ".".join(path)):
+            return _mac(value, refusal)
+    try:
+        return _mac(from_args or configured, refusal)
+    except InvalidConfig as error:
+        raise environment.bad_argument("MAC", from_args, error.msg) if from_args else error from None
+
+
+def _mac(text: str, refusal: str) -> str:
+    if not text:
+        return ""
+    try:
+        found = parse_mac(text)
+    except ValueError as error:
+        raise InvalidConfig(refusal.format(text=text, error=error), "write six pairs of hexadecimal digits") from None
+    if int(found[:2], 16) & 1 or found == "00:00:00:00:00:00":
+        raise InvalidConfig(f"address {text}: a multicast or zero MAC cannot be an interface's", "clear its lowest bit")
+    return found
+
+
+class LinkSettings(Section):
+    """Settings of a plugin that gives an interface, read from a call."""
+
+    mtu: int = 0
+    mac: str = ""
+    dns: DNS | None = None
+    ipam: str
+    # The message for a text that is no MAC.
+    mac_refusal = "invalid args {text} for MAC addr: {error}"
+
+    def __init__(self, call: "Call") -> None:
+        """Raises ``InvalidEnvironment`` (CNI_ARGS), ``DecodingFailure`` and ``InvalidConfig``; nothing was touched then."""
+        check_made(call.attachment.ifname)
+        super().__init__(call.config)
+        self.ipam = ipam_type(call)
+        self.mac = requested_mac(call, self.mac, self.mac_refusal)
+        self.complete()
+        if self.mtu:
+            self.check_mtu(any(_holds_ipv6(chosen(call.config, *path)) for path in _NETWORKS))
+        if not self.ipam and call.version in FAMILIES[0]:
+            raise no_addresses(call.version)
+
+    def complete(self) -> None:
+        """A plugin's own: derive values, and raise ``InvalidConfig`` for keys that do not go together."""
+
+    def check_mtu(self, ipv6: bool) -> None:
+        """Raise ``InvalidConfig`` if the container has IPv6 and an MTU with which the kernel has none.
+
+        Done with the networks that the configuration names, and again with the addresses that IPAM gave.
+        """
+        if ipv6 and 0 < self.mtu < MTU_MIN_IPV6:
+            raise InvalidConfig(
+                f"mtu is {self.mtu}, and must be from {MTU_MIN_IPV6} to {MTU_MAX} with IPv6", 'change key "mtu"'
+            )
+
+
+def _holds_ipv6(value: "Any") -> bool:
+    if isinstance(value, str):
+        try:
+            return ":" in value and Address.parse(value.partition("/")[0]).version == 6
+        except ValueError:
+            return False
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_holds_ipv6, inner))

@@ -1,0 +1,309 @@
+"""Pools of addresses without their storage (pure): ranges, sets of them, and which address is tried next.
+
+Of each set an attachment gets one address. What is taken already is known by whoever stores it: host-local in files.
+
+Ranges are netaddr's, without its ``__init__`` (which loads OUI tables) and without ``pprint`` and ``re``: 36 ms become
+4. Only numbers go in and out; reading and printing addresses is ``cni.address``'s, with Go's rules.
+"""
+
+from cni import environment
+from cni.address import Address, Prefix
+from cni.errors import ADDRESS_TAKEN, ADDRESSES_EXHAUSTED, CNIError, InvalidConfig
+from cni.lean import Library, Quiet
+from cni.result import ADDRESS
+from cni.settings import Key, Section, Table, key, listing, parsed, part, string
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Protocol
+
+    from cni.attachment import Attachment
+    from cni.skel import Call
+
+    class Storage(Protocol):
+        """Where addresses that are taken are kept, for one attachment."""
+
+        def held(self) -> Iterable[Address]:
+            """What the attachment has already."""
+
+        def last_reserved(self, number: int) -> Address | None:
+            """The address that was taken last of this set."""
+
+        def take(self, address: Address, number: int, tries: int = 0) -> bool:
+            """Take an address of a set for the attachment, unless it is taken; ``tries`` were taken before it."""
+
+        def where(self, address: Address | None = None) -> str:
+            """Where the address, or all, are kept; for people."""
+
+
+def _placeholders() -> "dict[str, dict[str, Any]]":
+    import _socket
+
+    socket = {name: value for name, value in vars(_socket).items() if not name.startswith("__")}
+    return {"pprint": {}, "re": {"compile": Quiet()}, "socket": socket}
+
+
+# netaddr 1.x; its modules state no version of their own, the project's metadata and lock file pin it
+LIBRARY = Library("netaddr", _placeholders, lambda: True)
+
+_IPS = Table(Key("ips", listing(string), list))
+_ARGS = Table(Key("cni", _IPS))
+
+
+def _subnet(text: str) -> Prefix:
+    prefix = Prefix.parse(text)
+    if ":" in text and prefix.version == 4:
+        raise ValueError("IPNet IP and Mask version mismatch")
+    return prefix
+
+
+def _address(number: int, version: int) -> Address:
+    return Address(number.to_bytes(4 if version == 4 else 16, "big"))
+
+
+class StatedRange(Section):
+    """A range as the configuration states it; ``Range`` completes it."""
+
+    # fmt: off
+    subnet: Prefix | None = key(
+        "subnet", parsed(string, _subnet, "CIDR"), None, "network that the addresses are of, without host bits")
+    start: Address | None = key(
+        "rangeStart", ADDRESS, None, "first address to hand out; by default the one after the network address")
+    end: Address | None = key(
+        "rangeEnd", ADDRESS, None,
+        "last address to hand out; by default the subnet's last, in IPv4 the last but one")
+    gateway: Address | None = key(
+        "gateway", ADDRESS, None,
+        "gateway that the result names, never handed out; by default the first host address")
+    # fmt: on
+
+
+RANGES = listing(listing(StatedRange))
+
+
+class Range:
+    """Addresses from ``start`` to ``end`` of one subnet; ``gateway`` is named in results and not handed out."""
+
+    __slots__ = ("end", "gateway", "start", "subnet")
+
+    def __init__(
+        self, subnet: Prefix | None, start: Address | None, end: Address | None, gateway: Address | None
+    ) -> None:
+        """Complete and check what the configuration states; raises ``ValueError`` with Go's texts."""
+        if subnet is None:
+            raise ValueError("IP <nil> not v4 nor v6")
+        if subnet.length > subnet.address.bits - 2:
+            raise ValueError(f"Network {subnet} too small to allocate from")
+        if subnet != subnet.network:
+            raise ValueError(
+                f"Network has host bits set. For a subnet mask of length {subnet.length} "
+                f"the network address is {subnet.network.address}"
+            )
+        # by plain numbers: STATUS completes ranges too, and netaddr is for those who walk through them
+        host_bits = (1 << subnet.address.bits - subnet.length) - 1
+        last = int(subnet.address) + host_bits - (subnet.version == 4)
+        first_host = subnet.address + 1
+        self.subnet = subnet
+        self.gateway = gateway or first_host
+        if start is not None and (start not in subnet or (end is not None and int(start) > int(end))):
+            raise ValueError(f"RangeStart {start} not in network {subnet}")
+        self.start = start or first_host
+        if end is not None and (end not in subnet or int(end) < int(self.start)):
+            raise ValueError(f"RangeEnd {end} not in network {subnet}")
+        # a start at the broadcast address, given alone, is the whole range
+        self.end = end or _address(max(last, int(self.start)), subnet.version)
+
+    @property
+    def numbers(self) -> "Any":
+        """The addresses as a ``netaddr.IPRange``."""
+        ip = LIBRARY.load("netaddr.ip")
+        return ip.IPRange(ip.IPAddress(int(self.start), self.version), ip.IPAddress(int(self.end), self.version))
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return self.subnet.version
+
+    def __contains__(self, address: Address) -> bool:
+        return address.version == self.version and int(self.start) <= int(address) <= int(self.end)
+
+    def overlaps(self, other: "Range") -> bool:
+        """Whether the two share an address (intervals, not subnets)."""
+        return self.start in other or other.start in self
+
+    def walk(self, first: "int | None" = None, last: "int | None" = None) -> "Iterator[tuple[Range, Address]]":
+        """What may be handed out, upwards, by default of the whole range; the gateway may not."""
+        numbers = self.numbers
+        gateway = int(self.gateway) if self.gateway.version == self.version else -1
+        for number in range(numbers.first if first is None else first, (numbers.last if last is None else last) + 1):
+            if number != gateway:
+                yield self, _address(number, self.version)
+
+    def __str__(self) -> str:
+        return f"{self.start}-{self.end}"
+
+
+class RangeSet:
+    """Ranges of one family, of which one address is handed out."""
+
+    __slots__ = ("ranges",)
+
+    def __init__(self, members: list[Range]) -> None:
+        """Raises ``ValueError`` with Go's texts."""
+        if not members:
+            raise ValueError("empty range set")
+        if any(member.version != members[0].version for member in members):
+            raise ValueError("mixed address families")
+        for place, member in enumerate(members):
+            for other in members[:place]:
+                if other.overlaps(member):
+                    raise ValueError(f"subnets {other} and {member} overlap")
+        self.ranges = members
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return self.ranges[0].version
+
+    def holding(self, address: Address) -> Range | None:
+        """The range that holds an address."""
+        return next((member for member in self.ranges if address in member), None)
+
+    def overlaps(self, other: "RangeSet") -> bool:
+        """Whether the two share an address."""
+        return any(ours.overlaps(theirs) for ours in self.ranges for theirs in other.ranges)
+
+    def candidates(self, last: Address | None) -> "Iterator[tuple[Range, Address]]":
+        """Every address that may be handed out, once: the one after ``last`` first, round all ranges, ``last`` at the end.
+
+        A ``last`` outside the set is as none.
+        """
+        members = self.ranges
+        begin = next((place for place, member in enumerate(members) if last is not None and last in member), None)
+        if begin is None or last is None:
+            for member in members:
+                yield from member.walk()
+            return
+        yield from members[begin].walk(first=int(last) + 1)
+        for member in members[begin + 1 :] + members[:begin]:
+            yield from member.walk()
+        yield from members[begin].walk(last=int(last))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.ranges))
+
+
+def allocate(
+    sets: list[RangeSet], requested: list[Address], who: "Attachment", storage: "Storage"
+) -> "Iterator[tuple[Range, Address]]":
+    """Take one address of each set: the first requested one that it holds, else the next that is free.
+
+    Raises ``CNIError`` with Go's texts; what was yielded before it is for the caller to give back.
+    """
+    left = dict.fromkeys(requested)
+    for number, one in enumerate(sets):
+        wanted = next((address for address in left if one.holding(address)), None)
+        left.pop(wanted, None)  # type: ignore[arg-type]
+        prefix = f"failed to allocate for range {number}: "
+        yield (
+            _next(number, one, who, storage, prefix) if wanted is None else _take(number, one, wanted, storage, prefix)
+        )
+    if left:
+        raise CNIError(
+            f"failed to allocate all requested IPs:{''.join(f' {address}' for address in left)}",
+            "each range set hands out one address",
+            ADDRESS_TAKEN,
+        )
+
+
+def _next(number: int, one: RangeSet, who: "Attachment", storage: "Storage", prefix: str) -> "tuple[Range, Address]":
+    for held in storage.held():
+        if one.holding(held):
+            raise CNIError(
+                f"{prefix}{held} has been allocated to {who.container}, duplicate allocation is not allowed",
+                f"send DEL for {who} first",
+                ADDRESS_TAKEN,
+            )
+    for tries, (member, address) in enumerate(one.candidates(storage.last_reserved(number))):
+        if storage.take(address, number, tries):
+            return member, address
+    raise CNIError(
+        f"{prefix}no IP addresses available in range set: {one}",
+        f"remove attachments of network {who.network} or widen the range; {storage.where()}",
+        ADDRESSES_EXHAUSTED,
+    )
+
+
+def _take(number: int, one: RangeSet, wanted: Address, storage: "Storage", prefix: str) -> "tuple[Range, Address]":
+    member = one.holding(wanted)
+    if member is None or wanted == member.gateway:
+        raise CNIError(f"{prefix}requested ip {wanted} is subnet's gateway", "ask for another", ADDRESS_TAKEN)
+    if not storage.take(wanted, number):
+        raise CNIError(
+            f"{prefix}requested IP address {wanted} is not available in range set {one}",
+            storage.where(wanted),
+            ADDRESS_TAKEN,
+        )
+    return member, wanted
+
+
+def requested_addresses(call: "Call") -> list[Address]:
+    """The addresses requested by ``IP`` in CNI_ARGS, ``args.cni.ips`` and the capability ``ips``, each once.
+
+    Raises ``InvalidEnvironment``, ``DecodingFailure``, ``InvalidConfig``.
+    """
+    capability = part(call.config, "runtimeConfig", _IPS)["ips"]
+    argument = (part(call.config, "args", _ARGS)["cni"] or {"ips": []})["ips"]
+    found: dict[Address, None] = {}
+    text = environment.arguments(call.environ, ("IP",)).get("IP", "")
+    if text:
+        try:
+            found[_requested(text)] = None
+        except ValueError as error:
+            raise environment.bad_argument("IP", text, str(error)) from None
+    for where, items in (("args.cni.ips", argument), ("runtimeConfig.ips", capability)):
+        for item in items:
+            try:
+                found[_requested(item)] = None
+            except ValueError as error:
+                raise InvalidConfig(str(error), f"in {where}") from None
+    return list(found)
+
+
+def _requested(text: str) -> Address:
+    """An address; a prefix is accepted and ignored."""
+    if not text:
+        raise ValueError("cannot understand ip: IP <nil> not v4 nor v6")
+    host, slash, length = text.partition("/")
+    try:
+        address = Address.parse(host)
+    except ValueError:
+        raise ValueError(f"invalid IP address {text}") from None
+    bits = 128 if ":" in host else 32
+    if slash and not (length.isascii() and length.isdigit() and len(length) <= 6 and int(length) <= bits):
+        raise ValueError(f"invalid IP address {text}")
+    return address
+
+
+def read_sets(documents: list[list[StatedRange]], version: str) -> list[RangeSet]:
+    """The configuration's range sets; raises ``InvalidConfig`` with the number of the set at fault."""
+    sets = []
+    for number, stated in enumerate(documents):
+        try:
+            sets.append(RangeSet([Range(one.subnet, one.start, one.end, one.gateway) for one in stated]))
+        except ValueError as error:
+            raise InvalidConfig(
+                f"invalid range set {number}: {error}", f"correct set {number} of ipam.ranges"
+            ) from None
+    if not sets:
+        raise InvalidConfig("no IP ranges specified", "set ipam.ranges, or ipam.subnet")
+    if version in ("", "0.1.0", "0.2.0") and any(sum(one.version == family for one in sets) > 1 for family in (4, 6)):
+        raise InvalidConfig(
+            f"CNI version {version} does not support more than 1 address per family", "set cniVersion to 0.3.0 or later"
+        )
+    for place, one in enumerate(sets):
+        for other in range(place):
+            if sets[other].overlaps(one):
+                raise InvalidConfig(f"range set {other} overlaps with {place}", "keep the sets apart")
+    return sets
