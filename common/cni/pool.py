@@ -22,16 +22,19 @@ if TYPE_CHECKING:
     from cni.skel import Call
 
     class Storage(Protocol):
-        """Where addresses that are taken are kept, for one attachment."""
+        """Where addresses that are taken are kept."""
 
-        def held(self) -> Iterable[Address]:
-            """What the attachment has already."""
+        def leases(self, container: str, ifname: str) -> Iterable[Address]:
+            """What an attachment has."""
 
         def last_reserved(self, number: int) -> Address | None:
-            """The address that was taken last of this set."""
+            """What set ``number`` gave last."""
 
-        def take(self, address: Address, number: int, tries: int = 0) -> bool:
-            """Take an address of a set for the attachment, unless it is taken; ``tries`` were taken before it."""
+        def is_taken(self, address: Address, tries: int) -> bool:
+            """Whether an address is certainly taken; ``tries`` before it were."""
+
+        def reserve(self, address: Address, container: str, ifname: str, number: int) -> bool:
+            """Take an address of set ``number`` for an attachment, unless it is taken."""
 
         def where(self, address: Address | None = None) -> str:
             """Where the address, or all, are kept; for people."""
@@ -199,16 +202,13 @@ def allocate(
 ) -> "Iterator[tuple[Range, Address]]":
     """Take one address of each set: the first requested one that it holds, else the next that is free.
 
-    Raises ``CNIError`` with Go's texts; what was yielded before it is for the caller to give back.
+    Raises ``CNIError`` with Go's texts; what was yielded before is for the caller to give back.
     """
     left = dict.fromkeys(requested)
     for number, one in enumerate(sets):
         wanted = next((address for address in left if one.holding(address)), None)
         left.pop(wanted, None)  # type: ignore[arg-type]
-        prefix = f"failed to allocate for range {number}: "
-        yield (
-            _next(number, one, who, storage, prefix) if wanted is None else _take(number, one, wanted, storage, prefix)
-        )
+        yield _allocate(number, one, wanted, who, storage)
     if left:
         raise CNIError(
             f"failed to allocate all requested IPs:{''.join(f' {address}' for address in left)}",
@@ -217,35 +217,29 @@ def allocate(
         )
 
 
-def _next(number: int, one: RangeSet, who: "Attachment", storage: "Storage", prefix: str) -> "tuple[Range, Address]":
-    for held in storage.held():
-        if one.holding(held):
-            raise CNIError(
-                f"{prefix}{held} has been allocated to {who.container}, duplicate allocation is not allowed",
-                f"send DEL for {who} first",
-                ADDRESS_TAKEN,
-            )
-    for tries, (member, address) in enumerate(one.candidates(storage.last_reserved(number))):
-        if storage.take(address, number, tries):
+def _allocate(
+    number: int, one: RangeSet, wanted: Address | None, who: "Attachment", storage: "Storage"
+) -> "tuple[Range, Address]":
+    def refusal(text: str, remedy: str, code: int = ADDRESS_TAKEN) -> CNIError:
+        return CNIError(f"failed to allocate for range {number}: {text}", remedy, code)
+
+    if wanted is None:
+        for held in storage.leases(who.container, who.ifname):
+            if one.holding(held):
+                text = f"{held} has been allocated to {who.container}, duplicate allocation is not allowed"
+                raise refusal(text, f"send DEL for {who} first")
+        candidates = one.candidates(storage.last_reserved(number))
+    else:
+        candidates = iter([(member, wanted) for member in one.ranges if wanted in member][:1])
+    for tries, (member, address) in enumerate(candidates):
+        if address == member.gateway:
+            raise refusal(f"requested ip {address} is subnet's gateway", "ask for another")
+        if not storage.is_taken(address, tries) and storage.reserve(address, who.container, who.ifname, number):
             return member, address
-    raise CNIError(
-        f"{prefix}no IP addresses available in range set: {one}",
-        f"remove attachments of network {who.network} or widen the range; {storage.where()}",
-        ADDRESSES_EXHAUSTED,
-    )
-
-
-def _take(number: int, one: RangeSet, wanted: Address, storage: "Storage", prefix: str) -> "tuple[Range, Address]":
-    member = one.holding(wanted)
-    if member is None or wanted == member.gateway:
-        raise CNIError(f"{prefix}requested ip {wanted} is subnet's gateway", "ask for another", ADDRESS_TAKEN)
-    if not storage.take(wanted, number):
-        raise CNIError(
-            f"{prefix}requested IP address {wanted} is not available in range set {one}",
-            storage.where(wanted),
-            ADDRESS_TAKEN,
-        )
-    return member, wanted
+    if wanted is not None:
+        raise refusal(f"requested IP address {wanted} is not available in range set {one}", storage.where(wanted))
+    remedy = f"remove attachments of network {who.network} or widen the range; {storage.where()}"
+    raise refusal(f"no IP addresses available in range set: {one}", remedy, ADDRESSES_EXHAUSTED)
 
 
 def requested_addresses(call: "Call") -> list[Address]:

@@ -14,9 +14,11 @@ from cni.settings import Key, Required, Table, Value, chosen, integer, listing, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, Self, TypeVar
 
     from cni.settings import Kind
+
+    T = TypeVar("T")
 
 
 def _address(text: str) -> Address | None:
@@ -32,7 +34,37 @@ def _texts(given: "Iterable[str]") -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-class DNS(Value):
+# What came with 1.1.0: of an interface, and of a route.
+_LATER = ("mtu", "socketPath", "pciID")
+_ATTRIBUTES = ("mtu", "advmss", "priority", "table", "scope")
+
+
+class Record(Value):
+    """A value whose JSON object has one row a key: reading, printing and pickling follow from the rows."""
+
+    __slots__ = ()
+    TABLE: Table
+
+    @classmethod
+    def parse(cls, value: "Any", where: str = "") -> "Self":
+        """From the JSON object."""
+        return cls(**cls.TABLE(value, where))
+
+    def printed(self, *without: str) -> "dict[str, Any]":
+        """The JSON object; keys ``without`` and what has its default are left out."""
+        document: dict[str, Any] = {}
+        for key in self.TABLE.keys:
+            value = getattr(self, key.attribute)
+            if key.name not in without and value != key.default and value not in (None, "", []):
+                document[key.name] = value if isinstance(value, int | str | list) else str(value)
+        return document
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        code = vars(type(self))["__init__"].__code__
+        return type(self), tuple(getattr(self, name) for name in code.co_varnames[1 : code.co_argcount])
+
+
+class DNS(Record):
     """Name servers and search domains; ``options`` as in resolv.conf."""
 
     __slots__ = ("domain", "nameservers", "options", "search")
@@ -55,25 +87,15 @@ class DNS(Value):
         self.search = _texts(search)
         self.options = _texts(options)
 
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return type(self), (self.nameservers, self.domain, self.search, self.options)
-
-    @classmethod
-    def parse(cls, value: "Any", where: str = "dns") -> "DNS":
-        """From the JSON object."""
-        return cls(**cls.TABLE(value, where))
-
     def __bool__(self) -> bool:
         return bool(self.nameservers or self.domain or self.search or self.options)
 
     def document(self) -> "dict[str, Any]":
         """The JSON object; empty members are left out."""
-        return {
-            name: getattr(self, name) for name in ("nameservers", "domain", "search", "options") if getattr(self, name)
-        }
+        return self.printed()
 
 
-class Interface(Value):
+class Interface(Record):
     """A link: on the host when ``sandbox`` is empty."""
 
     __slots__ = ("mac", "mtu", "name", "pci_id", "sandbox", "socket_path")
@@ -82,8 +104,8 @@ class Interface(Value):
         Key("mac", string, ""),
         Key("mtu", integer, 0),
         Key("sandbox", string, ""),
-        Key("socketPath", string, ""),
-        Key("pciID", string, ""),
+        socket_path=Key("socketPath", string, ""),
+        pci_id=Key("pciID", string, ""),
     )
 
     def __init__(
@@ -96,29 +118,9 @@ class Interface(Value):
         self.socket_path = socket_path
         self.pci_id = pci_id
 
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return type(self), (self.name, self.mac, self.sandbox, self.mtu, self.socket_path, self.pci_id)
-
-    @classmethod
-    def read(cls, found: "dict[str, Any]") -> "Interface":
-        """From the values of the table, or of an older version's."""
-        later = (found.get("mtu", 0), found.get("socketPath", ""), found.get("pciID", ""))
-        return cls(found["name"], found["mac"], found["sandbox"], *later)
-
     def document(self, newest: bool) -> "dict[str, Any]":
         """The JSON object; members later than 0.4.0 only where ``newest``."""
-        document: dict[str, Any] = {"name": self.name}
-        if self.mac:
-            document["mac"] = self.mac
-        if newest and self.mtu:
-            document["mtu"] = self.mtu
-        if self.sandbox:
-            document["sandbox"] = self.sandbox
-        if newest and self.socket_path:
-            document["socketPath"] = self.socket_path
-        if newest and self.pci_id:
-            document["pciID"] = self.pci_id
-        return document
+        return {"name": self.name, **self.printed(*(() if newest else _LATER))}
 
 
 def printed_mtu(mtu: int, version: str) -> int:
@@ -126,15 +128,15 @@ def printed_mtu(mtu: int, version: str) -> int:
     return mtu if versions.number(version) >= (1, 1, 0) else 0
 
 
-class IPConfig(Value):
+class IPConfig(Record):
     """An address with its network's prefix, its gateway, and the index of its interface in the result."""
 
     __slots__ = ("address", "gateway", "interface", "stated")
     TABLE = Table(
-        Key("version", string, ""),
         Key("interface", integer),
         Key("address", PREFIX, Required("an entry of ips has no address")),
         Key("gateway", ADDRESS),
+        stated=Key("version", string, ""),
     )
 
     def __init__(
@@ -146,9 +148,6 @@ class IPConfig(Value):
         self.interface = interface
         self.stated = str(address.version) if stated is None else stated
 
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return type(self), (self.address, self.gateway, self.interface, self.stated)
-
     @property
     def version(self) -> int:
         """4 or 6, by the address."""
@@ -156,16 +155,10 @@ class IPConfig(Value):
 
     def document(self, with_version: bool) -> "dict[str, Any]":
         """The JSON object."""
-        document: dict[str, Any] = {"version": str(self.version)} if with_version else {}
-        if self.interface is not None:
-            document["interface"] = self.interface
-        document["address"] = str(self.address)
-        if self.gateway is not None:
-            document["gateway"] = str(self.gateway)
-        return document
+        return {**({"version": str(self.version)} if with_version else {}), **self.printed("version")}
 
 
-class Route(Value):
+class Route(Record):
     """A route; of the attributes only ``table`` and ``scope`` tell 0 from absent (None)."""
 
     __slots__ = ("advmss", "dst", "gw", "mtu", "priority", "scope", "table")
@@ -197,38 +190,20 @@ class Route(Value):
         self.table = table
         self.scope = scope
 
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return type(self), (self.dst, self.gw, self.mtu, self.advmss, self.priority, self.table, self.scope)
-
-    @classmethod
-    def parse(cls, value: "Any", where: str) -> "Route":
-        """From the JSON object."""
-        return cls(**cls.TABLE(value, where))
-
     def fault(self) -> str:
         """Why the kernel has no such route (rtnetlink(7)); empty if it can have one."""
-        for name, most in (("mtu", 32), ("advmss", 32), ("priority", 32), ("table", 32), ("scope", 8)):
-            value = getattr(self, name) or 0
+        for name in _ATTRIBUTES:
+            value, most = getattr(self, name) or 0, 8 if name == "scope" else 32
             if not 0 <= value < 1 << most:
                 return f"{name} is {value}, and must be from 0 to {(1 << most) - 1}"
         return ""
 
     def document(self, attributes: bool = True) -> "dict[str, Any]":
         """The JSON object; ``dst`` and ``gw`` alone without ``attributes``."""
-        document: dict[str, Any] = {"dst": str(self.dst)}
-        if self.gw is not None:
-            document["gw"] = str(self.gw)
-        if attributes:
-            for name in ("mtu", "advmss", "priority"):
-                if getattr(self, name):
-                    document[name] = getattr(self, name)
-            for name in ("table", "scope"):
-                if getattr(self, name) is not None:
-                    document[name] = getattr(self, name)
-        return document
+        return self.printed(*(() if attributes else _ATTRIBUTES))
 
 
-class Result(Value):
+class Result(Record):
     """What an ADD answers, in the newest shape."""
 
     __slots__ = ("dns", "interfaces", "ips", "routes")
@@ -244,9 +219,6 @@ class Result(Value):
         self.ips = list(ips)
         self.routes = list(routes)
         self.dns = dns if dns is not None else DNS()
-
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return type(self), (self.interfaces, self.ips, self.routes, self.dns)
 
     def document(self, version: str) -> "dict[str, Any]":
         """The JSON object in the shape of ``version`` (empty: 0.1.0).
@@ -313,22 +285,25 @@ def _before(table: Table, later: tuple[str, ...]) -> Table:
     keys = (
         Key(key.name, _if_right(key.kind, key.default), key.default) if key.name in later else key for key in table.keys
     )
-    return Table(*keys)
+    return Table(**{old.attribute: key for old, key in zip(table.keys, keys, strict=True)})
 
 
 def _without(table: Table, unknown: tuple[str, ...]) -> Table:
     return Table(*(key for key in table.keys if key.name not in unknown))
 
 
-_LATER = ("mtu", "socketPath", "pciID")
-_ROUTE = _before(Route.TABLE, ("mtu", "advmss", "priority", "table", "scope"))
+_ROUTE = _before(Route.TABLE, _ATTRIBUTES)
+
+
+def _made(record: "type[T]", table: Table) -> "Kind[T]":
+    return lambda value, where: record(**table(value, where))
 
 
 def _newer(interface: Table, ip: Table, route: Table) -> Table:
     return Table(
-        Key("interfaces", listing(interface), list),
-        Key("ips", listing(ip), list),
-        Key("routes", listing(route), list),
+        Key("interfaces", listing(_made(Interface, interface)), list),
+        Key("ips", listing(_made(IPConfig, ip)), list),
+        Key("routes", listing(_made(Route, route)), list),
         Key("dns", DNS.parse, DNS),
     )
 
@@ -344,7 +319,7 @@ _SHAPES = {
 _OLDEST_IP = Table(
     Key("ip", PREFIX, Required("an ip4 or ip6 object has no ip")),
     Key("gateway", ADDRESS),
-    Key("routes", listing(_ROUTE), list),
+    Key("routes", listing(_made(Route, _ROUTE)), list),
 )
 _OLDEST = Table(Key("ip4", _OLDEST_IP), Key("ip6", _OLDEST_IP), Key("dns", DNS.parse, DNS))
 
@@ -367,12 +342,9 @@ def _parse(document: "Any", version: str, where: str) -> Result:
         for name, number in (("ip4", "4"), ("ip6", "6")):
             if found[name] is not None:
                 ips.append(IPConfig(found[name]["ip"], found[name]["gateway"], stated=number))
-                routes += [Route(**route) for route in found[name]["routes"]]
+                routes += found[name]["routes"]
         return Result((), ips, routes, found["dns"])
-    found = _SHAPES[version](document, where)
-    interfaces = [Interface.read(one) for one in found["interfaces"]]
-    ips = [IPConfig(ip["address"], ip["gateway"], ip["interface"], ip.get("version")) for ip in found["ips"]]
-    return Result(interfaces, ips, [Route(**route) for route in found["routes"]], found["dns"])
+    return Result(**_SHAPES[version](document, where))
 
 
 def parse_previous(document: "Any", version: str) -> Result:

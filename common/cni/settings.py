@@ -150,9 +150,12 @@ class Table:
 
     __slots__ = ("_folded", "keys")
 
-    def __init__(self, *keys: Key) -> None:
-        self.keys = keys
-        self._folded = {fold(key.name): key for key in keys}
+    def __init__(self, *keys: Key, **named: Key) -> None:
+        """Of the ``named`` rows the values have the names given here."""
+        for attribute, key in named.items():
+            key.attribute = attribute
+        self.keys = (*keys, *named.values())
+        self._folded = {fold(key.name): key for key in self.keys}
 
     def __call__(self, value: "Any", where: str) -> "dict[str, Any]":
         """Read an object; ``where`` names it in messages (the empty text at the top).

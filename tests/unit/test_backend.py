@@ -11,7 +11,7 @@ from cni.errors import CNIError
 from cni.kernel import backend, nftables, program
 from cni.kernel import expressions as nft
 from cni.kernel.transaction import BRIDGE, INET, PREROUTING, Transaction
-from cni_bridge import capable
+from cni_bridge import settings
 from node.namespace import Netns
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -107,4 +107,4 @@ def test_a_table_that_is_there_is_proof_enough(empty: Netns, monkeypatch: pytest
 def test_bridge_asks_for_the_tables_that_it_makes() -> None:
     """It knows their names without the modules that make them."""
     made = (masquerade.TABLE, macspoof.TABLE, INET, BRIDGE)
-    assert made == (capable.MASQUERADED, capable.CHECKED, capable.INET, capable.BRIDGE)
+    assert made == (settings.MASQUERADED, settings.CHECKED, settings.INET, settings.BRIDGE)

@@ -4,13 +4,16 @@ from cni.errors import CNIError, InvalidConfig, NotAvailable
 from cni.linksettings import LinkSettings, link_dns, link_mtu
 from cni.names import RESERVED, interface_fault
 from cni.result import DNS
-from cni.settings import Section, boolean, integer, key, listing, one_of, string, within
+from cni.settings import Section, boolean, integer, key, listing, string, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.skel import Call
 
 _VLAN_MAX = 4094
+# Families and names of tables as ``cni.masquerade`` and ``cni.macspoof`` have them, which STATUS does not import.
+INET, BRIDGE = 1, 7
+MASQUERADED, CHECKED = "pycni_masquerade", "pycni_macspoof"
 
 
 def _bridge_name(name: str) -> str:
@@ -85,10 +88,10 @@ class Settings(LinkSettings):
             raise InvalidConfig(
                 "cannot use IPAM when DisableContainerInterface flag is set", "drop one of the two keys"
             )
-        if self.masquerade and self.masquerade_backend is not None:
-            fault = one_of(("nftables", "iptables"), 'unknown ipmasq backend "%s"')(self.masquerade_backend)
-            if fault:
-                raise InvalidConfig(fault, "ipMasqBackend is nftables or iptables")
+        if self.masquerade and self.masquerade_backend not in (None, "nftables", "iptables"):
+            raise InvalidConfig(
+                f'unknown ipmasq backend "{self.masquerade_backend}"', "ipMasqBackend is nftables or iptables"
+            )
         if self.masquerade and self.drop_invalid and self.masquerade_backend == "iptables":
             raise InvalidConfig(
                 "dropInvalid needs the nftables backend of ipMasq", "remove dropInvalid or ipMasqBackend"
@@ -102,10 +105,15 @@ class Settings(LinkSettings):
 
     def settle(self) -> None:
         """Choose the backends that the configuration leaves to the node; raises ``CNIError`` if the kernel lacks parts."""
-        if self.masquerade or self.mac_spoof_check:
-            from cni_bridge import capable
+        if not (self.masquerade or self.mac_spoof_check):
+            return
+        from cni.kernel import backend
 
-            capable.settle(self)
+        if self.mac_spoof_check:
+            backend.need(BRIDGE, CHECKED, (), "or remove macspoofchk: only nftables can check it")
+        if self.masquerade:
+            parts = (backend.NAT, backend.MASQUERADE)
+            self.masquerade_backend = backend.chosen(self.masquerade_backend, INET, MASQUERADED, parts)
 
     @property
     def vlan_filtering(self) -> bool:

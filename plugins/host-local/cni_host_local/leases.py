@@ -48,12 +48,12 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         except CNIError as error:
             raise Refused(error.msg, error.details, error.code) from None
         except OSError as error:
-            raise Refused(f"host-local: {error}", f"leases are files in {self.store.folder}") from None
+            raise Refused(f"host-local: {error}", self.store.where()) from None
 
     def _make(self) -> "list[tuple[Range, Address]]":
         got: list[tuple[Range, Address]] = []
         try:
-            for found in pool.allocate(self.sets, self.requested, self.attachment, self):
+            for found in pool.allocate(self.sets, self.requested, self.attachment, self.store):
                 got.append(found)
         except BaseException:
             if got:
@@ -61,31 +61,6 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
                 self.store.give_back(who.container, who.ifname, [address for _, address in got])
             raise
         return got
-
-    # the pool's storage
-
-    def held(self) -> list[Address]:
-        """The attachment's leases."""
-        return self.store.leases(self.attachment.container, self.attachment.ifname)
-
-    def last_reserved(self, number: int) -> Address | None:
-        """The address that set ``number`` handed out last."""
-        return self.store.last_reserved(number)
-
-    def take(self, address: Address, number: int, tries: int = 0) -> bool:
-        """Lease an address of set ``number`` unless it is taken."""
-        who = self.attachment
-        return not self.store.is_taken(address, tries) and self.store.reserve(
-            address, who.container, who.ifname, number
-        )
-
-    def where(self, address: Address | None = None) -> str:
-        """Where leases are, for people."""
-        return (
-            f"leases are files in {self.store.folder}"
-            if address is None
-            else f"its lease is {self.store.folder}/{address}"
-        )
 
     def compare(self, differ: "Differ") -> "list[tuple[Range, Address]]":
         """Some lease of the attachment exists, and one of each address of the ranges that prevResult gives it."""

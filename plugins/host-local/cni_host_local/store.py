@@ -163,6 +163,10 @@ class Store:
         except (OSError, ValueError):
             return None
 
+    def where(self, address: Address | None = None) -> str:
+        """Where the lease of an address, or all of them, are; for people."""
+        return f"leases are files in {self.folder}" if address is None else f"its lease is {self.folder}/{address}"
+
     # writing
 
     def reserve(self, address: Address, container: str, ifname: str, number: int) -> bool:

@@ -6,7 +6,6 @@ No accept of ours could help: a packet has to be accepted by every base chain of
 from cni.errors import CNIError, NotAvailable
 from cni.kernel import program
 from cni.kernel.hooks import FORWARD, Hooks
-from cni_portmap import capable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class Dropping:
 def need_programs(said: "Settings") -> None:
     """Raise ``NotAvailable`` if the configuration asks for a program, or for what a kernel can do, that is missing."""
     try:
-        capable.settle(said)
+        said.settle()
     except CNIError as fault:
         raise NotAvailable(fault.msg, fault.details) from None
     wanted = []

@@ -8,11 +8,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cni.result import IPConfig, Result
+    from cni.result import Result
     from cni.skel import Call
 
 _PORT_MAX = 65535
 MASQ_BIT = 13
+# The table's family and name as ``layout`` has them, which STATUS does not import.
+_INET, _HOST_PORTS = 1, "pycni_hostports"
 # What iptables takes for a chain's name (XT_EXTENSION_MAXNAMELEN), less what would need quotes.
 _CHAIN_MAX = 28
 _CHAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\"'\\")
@@ -189,9 +191,10 @@ class Settings(Section):
 
     def settle(self) -> None:
         """Choose the backend that the configuration leaves to the node; raises ``CNIError`` if the kernel lacks parts."""
-        from cni_portmap import capable
+        from cni.kernel import backend
 
-        capable.settle(self)
+        parts = (backend.NAT, backend.FIB, backend.CONNECTIONS, backend.MASQUERADE)
+        self.backend = backend.chosen(None if self.free else self.backend, _INET, _HOST_PORTS, parts)
 
 
 def _mappings(document: "dict[str, Any]") -> list[Mapping]:
@@ -209,9 +212,11 @@ def read(call: "Call") -> Settings:
 
 def targets(settings: Settings, previous: "Result", ifname: str) -> list[Target]:
     """The container's first address of each family that has mappings; a mapping that comes twice counts once."""
-    found = []
+    from cni.previous import own
+
+    found, ips = [], own(previous, ifname).ips
     for version in (4, 6):
-        prefix = _first(previous.ips, previous, ifname, version)
+        prefix = next((ip.address for ip in ips if ip.version == version), None)
         mine: dict[tuple[str, int, Address | None], Mapping] = {}
         for mapping in settings.mappings:
             if mapping.version in (0, version):
@@ -223,18 +228,6 @@ def targets(settings: Settings, previous: "Result", ifname: str) -> list[Target]
         if prefix is not None and mine:
             found.append(Target(prefix, list(mine.values())))
     return found
-
-
-def _first(ips: "list[IPConfig]", previous: "Result", ifname: str, version: int) -> Prefix | None:
-    return next((ip.address for ip in ips if ip.version == version and _is_of(ip, previous, ifname)), None)
-
-
-def _is_of(ip: "IPConfig", previous: "Result", ifname: str) -> bool:
-    """Whether an address is of the container's interface of that name, or may be."""
-    if ip.interface is None or not 0 <= ip.interface < len(previous.interfaces):
-        return True
-    interface = previous.interfaces[ip.interface]
-    return bool(interface.name == ifname and interface.sandbox)
 
 
 def previous(call: "Call") -> "Result":
