@@ -49,7 +49,7 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
 
 # netaddr 1.x; its modules state no version of their own, the project's metadata and lock file pin it
 LIBRARY = Library("netaddr", _placeholders, lambda: True)
-
+# Where addresses are requested, beside CNI_ARGS.
 _IPS = Table(Key("ips", listing(string), list))
 _ARGS = Table(Key("cni", _IPS))
 
@@ -249,19 +249,17 @@ def requested_addresses(call: "Call") -> list[Address]:
     """
     capability = part(call.config, "runtimeConfig", _IPS)["ips"]
     argument = (part(call.config, "args", _ARGS)["cni"] or {"ips": []})["ips"]
-    found: dict[Address, None] = {}
     text = environment.arguments(call.environ, ("IP",)).get("IP", "")
-    if text:
+    asked = [("", text)] if text else []
+    asked += [("args.cni.ips", item) for item in argument] + [("runtimeConfig.ips", item) for item in capability]
+    found: dict[Address, None] = {}
+    for where, item in asked:
         try:
-            found[_requested(text)] = None
+            found[_requested(item)] = None
         except ValueError as error:
-            raise environment.bad_argument("IP", text, str(error)) from None
-    for where, items in (("args.cni.ips", argument), ("runtimeConfig.ips", capability)):
-        for item in items:
-            try:
-                found[_requested(item)] = None
-            except ValueError as error:
-                raise InvalidConfig(str(error), f"in {where}") from None
+            if not where:
+                raise environment.bad_argument("IP", item, str(error)) from None
+            raise InvalidConfig(str(error), f"in {where}") from None
     return list(found)
 
 

@@ -21,13 +21,13 @@ _RESOLV_CONF_MAX = 1 << 20
 _CAPABILITIES = Table(Key("ipRanges", RANGES, list))
 
 
-def _path(key: str) -> "Callable[[str], str]":
-    """What is wrong with a path that a key holds."""
-    return lambda text: f"{key}: a path cannot contain a zero byte" if "\0" in text else ""
+def _path(name: str) -> "Callable[[str], str]":
+    """A check of a path: no file has a zero byte in its name."""
+    return lambda text: f"{name}: a path cannot contain a zero byte" if "\0" in text else ""
 
 
 class Settings(Section):
-    """The section ``ipam``, checked, and what is requested beside it."""
+    """The section ``ipam``, checked; with the range sets of all sources, and the addresses that are requested."""
 
     # fmt: off
     ranges: list[list[StatedRange]] = key(
