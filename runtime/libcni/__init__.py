@@ -4,13 +4,13 @@
 containerd's interface on top, ``libcni.cnitool`` the command. Semantics and files are those of the Go libraries.
 """
 
-from cni import versions
-from libcni.aiocniconfig import AsyncCNIConfig, Threaded
-from libcni.attached import AsyncAttached, Attached
-from libcni.cancellation import Cancellation, Deadline
-from libcni.cniconfig import CNIConfig
-from libcni.configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
-from libcni.errors import (
+from cni import versions as _versions
+from libcni._aiocniconfig import AsyncCNIConfig, Threaded
+from libcni._attached import AsyncAttached, Attached
+from libcni._cancellation import Cancellation, Deadline
+from libcni._cniconfig import CNIConfig
+from libcni._configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
+from libcni._errors import (
     CacheDamaged,
     CacheError,
     CallCancelled,
@@ -19,6 +19,7 @@ from libcni.errors import (
     CollectFailed,
     CollectTimeout,
     ConfigError,
+    FunctionTimeout,
     InvalidArgs,
     InvalidName,
     InvalidVersion,
@@ -42,10 +43,11 @@ from libcni.errors import (
     is_cancelled,
     is_timeout,
 )
-from libcni.execution import AsyncExec, Exec, PluginFinder, ProcessExec
-from libcni.injection import inject_conf
-from libcni.interface import CNI, AsyncCNI
-from libcni.loading import (
+from libcni._execution import AsyncExec, Exec, PluginFinder, ProcessExec
+from libcni._exports import show_as_public as _show_as_public
+from libcni._injection import inject_conf
+from libcni._interface import CNI, AsyncCNI
+from libcni._loading import (
     conf_files,
     conf_from_file,
     load_conf,
@@ -55,7 +57,7 @@ from libcni.loading import (
     network_conf_from_file,
     network_plugin_confs_from_files,
 )
-from libcni.model import (
+from libcni._model import (
     GCArgs,
     GCAttachment,
     NetworkAttachment,
@@ -65,11 +67,11 @@ from libcni.model import (
     PluginInfo,
     RuntimeConf,
 )
-from libcni.options import Options
-from libcni.ownbuild import OwnBuildExec
-from libcni.results import DNS, Interface, IPConfig, Result, Route
+from libcni._options import Options
+from libcni._ownbuild import OwnBuildExec
+from libcni._results import DNS, Interface, IPConfig, Result, Route
 
-__version__ = versions.RELEASE
+__version__ = _versions.RELEASE
 
 # The Go library's later names of the same functions.
 conf_list_from_bytes = network_conf_from_bytes
@@ -97,6 +99,7 @@ __all__ = [
     "ConfigError",
     "Deadline",
     "Exec",
+    "FunctionTimeout",
     "GCArgs",
     "GCAttachment",
     "IPConfig",
@@ -133,6 +136,7 @@ __all__ = [
     "Threaded",
     "UnsupportedByPlugin",
     "VersionInfoError",
+    "__version__",
     "code_of",
     "conf_files",
     "conf_from_bytes",
@@ -153,3 +157,5 @@ __all__ = [
     "network_plugin_conf_from_bytes",
     "network_plugin_confs_from_files",
 ]
+
+_show_as_public(globals())

@@ -12,18 +12,19 @@ from functools import partial
 from typing import Any
 
 from cni.names import raw_sha512
-from libcni import commandline, gojson
-from libcni.cache import is_gone
-from libcni.cniconfig import CNIConfig
-from libcni.commandline import Arguments, UsageError
-from libcni.errors import CNIError, ConfigError, LibcniError, PluginFailed, PluginNotFound, SeveralErrors, code_of
-from libcni.execution import ProcessExec
-from libcni.loading import DEFAULT_FOLDER, load_network_conf
-from libcni.model import GCAttachment, NetworkConfigList, RuntimeConf
-from libcni.options import Options
-from libcni.quoting import quote
-from libcni.results import Result
+from libcni import _commandline, _gojson
+from libcni._cache import is_gone
+from libcni._cniconfig import CNIConfig
+from libcni._commandline import Arguments, UsageError
+from libcni._errors import CNIError, ConfigError, LibcniError, PluginFailed, PluginNotFound, SeveralErrors, code_of
+from libcni._execution import ProcessExec
+from libcni._loading import DEFAULT_FOLDER, load_network_conf
+from libcni._model import GCAttachment, NetworkConfigList, RuntimeConf
+from libcni._options import Options
+from libcni._quoting import quote
+from libcni._results import Result
 
+__all__ = ["main"]
 _INTERRUPTED = 130
 
 
@@ -43,8 +44,8 @@ def parse_capabilities(text: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        found = gojson.decode(text.encode("utf-8", "surrogateescape"))
-    except gojson.JSONError as error:
+        found = _gojson.decode(text.encode("utf-8", "surrogateescape"))
+    except _gojson.JSONError as error:
         raise UsageError(f"invalid CAP_ARGS: {error} at character {error.offset + 1}") from None
     if not isinstance(found, dict | None):
         raise UsageError("invalid CAP_ARGS: it must be a JSON object")
@@ -111,7 +112,7 @@ def _call(arguments: Arguments, environ: Mapping[str, str]) -> Result | None:
         cni.del_cached_attachments(runtime.container_id)
         return None
     if arguments.verb == "gc" and not arguments.leftovers:
-        cni.run(cni.operations.gc_network_lists([net], None))  # as Go's: nothing is valid, and no list is sent
+        cni._run(cni._operations.gc_network_lists([net], None))  # as Go's: nothing is valid, and no list is sent
         return None
     return _run(arguments.verb, cni, net, runtime)
 
@@ -181,7 +182,7 @@ def _write(data: bytes) -> int:
 
 
 def _document(value: Mapping[str, Any]) -> bytes:
-    return gojson.encode(dict(value), sort=False, indent=4) + b"\n"
+    return _gojson.encode(dict(value), sort=False, indent=4) + b"\n"
 
 
 def _fail(error: BaseException, as_json: bool) -> int:
@@ -197,14 +198,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve one command; the answer is the exit status, 0 or 1 (130 after an interruption)."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        arguments = commandline.parse(argv)
+        arguments = _commandline.parse(argv)
     except UsageError as error:
-        if commandline.wants_json(argv):
+        if _commandline.wants_json(argv):
             return _fail(error, True)
-        _say(f"Error: {error}\n\n{commandline.usage()}")
+        _say(f"Error: {error}\n\n{_commandline.usage()}")
         return 1
     if arguments.help:
-        return _write(commandline.usage(arguments.verb).encode())
+        return _write(_commandline.usage(arguments.verb).encode())
     try:
         result = _call(arguments, os.environ)
     except (CNIError, LibcniError, OSError) as error:

@@ -23,7 +23,7 @@ from libcni import (
     Threaded,
     conf_from_bytes,
 )
-from libcni.cache import Cache
+from libcni._cache import Cache
 from libcni.containerd import (
     AsyncContainerd,
     with_cache_dir,
@@ -152,7 +152,7 @@ def test_a_cancelled_call_ends_whatever_the_plugin_does(
     stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, monkeypatch: pytest.MonkeyPatch, what: str, form: str
 ) -> None:
     """It hangs in ADD and in DEL and ignores what asks it to end; what could not be undone is reported."""
-    monkeypatch.setattr("libcni.aiodriver._GRACE", 0.1)
+    monkeypatch.setattr("libcni._aiodriver._GRACE", 0.1)
     stubs.add("one", {"sleep": 600, "ignore": True})
     reports: list[str] = []
     options = Options(undo_failed_add=what != "block", undo_timeout=1.0, report=reports.append)

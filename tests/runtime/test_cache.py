@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from libcni import CacheDamaged, CacheError, CNIConfig, Options, RuntimeConf, StepFailed
-from libcni.cache import Cache, make_folder
-from libcni.results import parse
+from libcni._cache import Cache, make_folder
+from libcni._results import parse
 
 from .conftest import network, optioned
 from .stub import Stubs, error, result
@@ -238,7 +238,7 @@ def test_a_write_that_fails_leaves_the_old_file(cache: Cache, tmp_path: Path, mo
     def fail(descriptor: int, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("libcni.cache.os.write", fail)
+    monkeypatch.setattr("libcni._cache.os.write", fail)
     with pytest.raises(OSError, match="No space"):
         cache.add("net", b"new", RESULT, RUNTIME)
     assert _file(tmp_path).read_bytes() == before
@@ -252,7 +252,7 @@ def test_a_folder_that_is_a_mount_of_its_own(tmp_path: Path, above: str) -> None
     code = f"""
 import os
 from libcni import RuntimeConf
-from libcni.cache import Cache
+from libcni._cache import Cache
 cache = Cache({str(tmp_path)!r})
 for config in (b"old", b"new"):
     cache.add("net", config, None, RuntimeConf("c1", "", "eth0"))
@@ -274,7 +274,7 @@ print(os.path.ismount({str(tmp_path)!r} + "/results"), os.listdir({str(tmp_path)
 
 def test_synced_files_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
-    monkeypatch.setattr("libcni.cache.os.fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    monkeypatch.setattr("libcni._cache.os.fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
     Cache(str(tmp_path / "var"), sync=True).add("net", b"", RESULT, RUNTIME)
     assert [os.path.dirname(path) for path in synced] == [str(tmp_path / "var"), str(tmp_path / "var")]
     assert synced[1].endswith("/results")

@@ -122,7 +122,7 @@ def test_garbage_and_readiness(newest: Forms) -> None:
 
 def test_garbage_without_a_list(newest: Forms) -> None:
     """As cnitool asks: the members are asked without a list too."""
-    newest.cni.run(newest.cni.operations.gc_network_lists([newest.chain], None))
+    newest.cni._run(newest.cni._operations.gc_network_lists([newest.chain], None))
     assert [call.verb for call in newest.stubs.calls] == ["GC"] * 3
     assert not any("cni.dev/valid-attachments" in call.config for call in newest.stubs.calls)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from libcni import commandline
+from libcni import _commandline
 from node.configuration import bridge, host_local
 from node.deadline import eventually
 from node.topology import Node
@@ -181,15 +181,15 @@ def test_help_is_no_error(tool: Tool, words: tuple[str, ...]) -> None:
     done = tool.run(*words)
     assert (done.returncode, done.stderr) == (0, "")
     assert "cnitool VERB NETWORK NETNS" in done.stdout
-    for word in (*commandline.VERBS, "CNI_PATH", "NETCONFPATH", "CNI_IFNAME", "CNI_ARGS", "CAP_ARGS", "--json"):
+    for word in (*_commandline.VERBS, "CNI_PATH", "NETCONFPATH", "CNI_IFNAME", "CNI_ARGS", "CAP_ARGS", "--json"):
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("verb", commandline.VERBS)
+@pytest.mark.parametrize("verb", _commandline.VERBS)
 def test_help_of_a_verb(tool: Tool, verb: str) -> None:
     asked, helped = tool.run("help", verb), tool.run(verb, "--help")
-    assert (asked.returncode, asked.stdout) == (helped.returncode, helped.stdout) == (0, commandline.usage(verb))
-    assert asked.stdout.startswith(commandline.VERBS[verb])
+    assert (asked.returncode, asked.stdout) == (helped.returncode, helped.stdout) == (0, _commandline.usage(verb))
+    assert asked.stdout.startswith(_commandline.VERBS[verb])
     assert f"cnitool {verb} NETWORK NETNS" in asked.stdout
 
 
@@ -205,7 +205,7 @@ def test_help_of_a_verb(tool: Tool, verb: str) -> None:
 )
 def test_flags_stand_anywhere(words: str) -> None:
     """Before the verb, between the arguments, behind them; further words are ignored."""
-    found = commandline.parse(words.split())
+    found = _commandline.parse(words.split())
     assert (found.verb, found.network, found.netns) == ("add", "net", "ns")
     assert (found.ifname, found.json, found.timeout, found.undo, found.cache) == ("x", True, 2.0, False, "")
 
@@ -371,8 +371,8 @@ def test_garbage_is_what_has_no_namespace(tool: Tool, stubs: Stubs) -> None:
     ],
 )
 def test_flags_of_other_verbs_are_refused(words: str, said: str) -> None:
-    with pytest.raises(commandline.UsageError) as caught:
-        commandline.parse(words.split())
+    with pytest.raises(_commandline.UsageError) as caught:
+        _commandline.parse(words.split())
     assert str(caught.value) == said
 
 
@@ -458,7 +458,7 @@ def test_a_start_is_light(tmp_path: Path) -> None:
     )
     assert "no net configurations found" in done.stderr
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "libcni.operations" in loaded, "the trace sees what is imported"
+    assert "libcni._operations" in loaded, "the trace sees what is imported"
     heavy = {
         "asyncio",
         "argparse",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from libcni import ConfigError, conf_from_bytes, conf_list_from_conf, inject_conf, network_conf_from_bytes
-from libcni.configuration import Source
+from libcni._configuration import Source
 
 LIST = "error parsing configuration list: "
 

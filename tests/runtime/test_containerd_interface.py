@@ -27,6 +27,8 @@ from libcni import (
     SeveralErrors,
     StepFailed,
 )
+from libcni._locking import Locks
+from libcni._requests import Outcome, Pause
 from libcni.containerd import (
     Address,
     AsyncContainerd,
@@ -71,8 +73,6 @@ from libcni.containerd import (
     with_plugin_max_conf_num,
     with_rollback,
 )
-from libcni.locking import Locks
-from libcni.requests import Outcome, Pause
 from node.deadline import eventually, interrupted
 
 from .conftest import network
@@ -251,7 +251,7 @@ def test_a_file_that_vanishes_meanwhile(make: Make, tmp_path: Path, monkeypatch:
         _file(tmp_path, f"{name}.conflist", name)
     cni = make(with_all_conf)
     listed = [str(tmp_path / "net.d" / f"{name}.conflist") for name in ("a", "b")]
-    monkeypatch.setattr("libcni.containerd.settings.entries", lambda folder, suffixes: listed)
+    monkeypatch.setattr("libcni.containerd._settings.entries", lambda folder, suffixes: listed)
     (tmp_path / "net.d/a.conflist").unlink()
     (error,) = cni.load(with_all_conf)
     assert "a.conflist" in str(error)
@@ -435,7 +435,7 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         event.set()
         return Pause(*arguments)
 
-    monkeypatch.setattr("libcni.locking.Pause", noted)
+    monkeypatch.setattr("libcni._locking.Pause", noted)
     return event
 
 
@@ -566,7 +566,7 @@ def test_the_error_that_came_first_is_told(
         gate.open()
         return Outcome(*arguments, **more)
 
-    monkeypatch.setattr("libcni.driver.Outcome", known)
+    monkeypatch.setattr("libcni._driver.Outcome", known)
     with pytest.raises(StepFailed, match="early"):
         make(_net("a", "late"), _net("b", "early")).setup("c", "/x")
 

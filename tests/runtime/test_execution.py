@@ -28,13 +28,13 @@ from libcni import (
     PluginTimeout,
     ProcessExec,
     StepFailed,
+    _process,
     is_cancelled,
     is_timeout,
-    process,
 )
-from libcni.cancellation import Linked
-from libcni.ownbuild import build_of
-from libcni.process import Child
+from libcni._cancellation import Linked
+from libcni._ownbuild import build_of
+from libcni._process import Child
 from node.deadline import eventually
 from node.plugin import SUBJECT
 
@@ -160,7 +160,7 @@ def test_a_plugin_that_is_killed(tmp_path: Path, signal: str, told: str) -> None
 )
 def test_how_an_end_is_told(status: int, told: str) -> None:
     """The statuses are wait(2)'s."""
-    assert process.told(status) == told
+    assert _process.told(status) == told
 
 
 @pytest.mark.parametrize(("content", "mode", "reason"), [
@@ -227,7 +227,7 @@ def test_a_plugin_that_hangs_is_killed_when_the_time_is_over(
     """And not before: it lives each time that the clock is looked at."""
     stubs.add("one", {"wait_for": gate.path})
     clock = Clock(stubs)
-    monkeypatch.setattr("libcni.cancellation.monotonic", clock)
+    monkeypatch.setattr("libcni._cancellation.monotonic", clock)
     with pytest.raises(StepFailed) as caught:
         cni.add_network_list(network("one"), runtime, timeout=0.125)
     assert clock.now >= 1000.125
@@ -254,7 +254,7 @@ def test_the_time_is_the_whole_calls(
         stubs.add(name, result())
     library = optioned(stubs, tmp_path, Options(), Noting())
     clock = itertools.count(1000.0)
-    monkeypatch.setattr("libcni.cancellation.monotonic", lambda: next(clock))
+    monkeypatch.setattr("libcni._cancellation.monotonic", lambda: next(clock))
     library.add_network_list(network("one", "two"), runtime, timeout=100_000)
     library.del_network_list(network("one", "two"), runtime)
     assert moments == [101_000, 101_000, None, None]
@@ -314,7 +314,7 @@ def test_a_plugins_children_die_with_its_group(tmp_path: Path, monkeypatch: pyte
     at.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {note}\nwait\n")
     at.chmod(0o755)
     # the time is over when the child is there, and not before
-    monkeypatch.setattr("libcni.cancellation.monotonic", lambda: 1000.0 + (note.exists() and note.stat().st_size > 0))
+    monkeypatch.setattr("libcni._cancellation.monotonic", lambda: 1000.0 + (note.exists() and note.stat().st_size > 0))
     with pytest.raises(PluginTimeout):
         ProcessExec(own_group=True, wait_delay=0.1).exec_plugin(str(at), b"", dict(os.environ), Deadline.after(0.5))
     child = int(note.read_text())
@@ -342,7 +342,7 @@ def test_what_has_ended_with_an_answer_was_not_killed(stubs: Stubs, gate: Gate, 
             return 0.0 if cancel.cancelled else 3600.0
 
     with Cancellation() as cancel, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("libcni.execution.Child", Noticed)
+        patch.setattr("libcni._execution.Child", Noticed)
         deadline = Deadline.after(None) if how == "cancelled" else Until(3600.0, math.inf)
         if how == "time in asyncio":
             answer = asyncio.run(executor.exec_plugin_async(path, b"{}", environ, deadline))
@@ -435,7 +435,7 @@ def test_a_file_that_is_being_written_is_tried_again(stubs: Stubs, monkeypatch: 
         if len(pauses) == 3:
             os.close(holder)
 
-    monkeypatch.setattr("libcni.execution.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("libcni._execution.time", SimpleNamespace(sleep=sleep))
     assert ProcessExec().exec_plugin(str(program), b"", dict(os.environ), Deadline.after(1000)) == b""
     assert pauses == [1.0, 1.0, 1.0]
 
@@ -443,8 +443,8 @@ def test_a_file_that_is_being_written_is_tried_again(stubs: Stubs, monkeypatch: 
 def test_a_file_that_stays_busy_is_given_up(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
     """After six tries, or earlier when the time is over; a pause is not longer than what is left of it."""
     pauses: list[float] = []
-    monkeypatch.setattr("libcni.cancellation.monotonic", lambda: 1000.0 + sum(pauses))
-    monkeypatch.setattr("libcni.execution.time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr("libcni._cancellation.monotonic", lambda: 1000.0 + sum(pauses))
+    monkeypatch.setattr("libcni._execution.time", SimpleNamespace(sleep=pauses.append))
     program = stubs.folder / "busy"
     program.write_bytes(Path("/usr/bin/true").read_bytes())
     program.chmod(0o755)
@@ -458,7 +458,7 @@ def test_a_file_that_stays_busy_is_given_up(stubs: Stubs, monkeypatch: pytest.Mo
 
 
 def test_waiting_for_a_busy_file_can_be_cancelled(stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("libcni.execution._BUSY_PAUSE", 5.0)
+    monkeypatch.setattr("libcni._execution._BUSY_PAUSE", 5.0)
     program = stubs.folder / "busy"
     program.write_bytes(Path("/usr/bin/true").read_bytes())
     program.chmod(0o755)

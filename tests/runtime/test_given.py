@@ -56,7 +56,7 @@ from libcni.containerd import (
     with_plugin_conf_dir,
     with_plugin_dir,
 )
-from libcni.containerd.capabilities import Namespace
+from libcni.containerd._capabilities import Namespace
 
 from .conftest import network
 from .stub import Stubs, result

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libcni import gojson
-from libcni.quoting import quote
+from libcni import _gojson
+from libcni._quoting import quote
 
 _values = st.recursive(
     st.none()
@@ -42,7 +42,7 @@ _values = st.recursive(
     ],
 )
 def test_texts_are_those_of_go(text: str, printed: str) -> None:
-    assert gojson.encode(gojson.decode(text.encode())).decode() == printed
+    assert _gojson.encode(_gojson.decode(text.encode())).decode() == printed
 
 
 @pytest.mark.parametrize(
@@ -51,20 +51,20 @@ def test_texts_are_those_of_go(text: str, printed: str) -> None:
      b'{"a":1,}', b"// x\n{}", b"1e400", b"[" * 100_000, b'"\x01"', b"01"],
 )  # fmt: skip
 def test_what_go_refuses_is_refused(data: bytes) -> None:
-    with pytest.raises(gojson.JSONError) as caught:
-        gojson.decode(data)
+    with pytest.raises(_gojson.JSONError) as caught:
+        _gojson.decode(data)
     assert 0 <= caught.value.offset <= len(caught.value.text)
 
 
 def test_the_place_of_a_fault_is_told() -> None:
-    with pytest.raises(gojson.JSONError) as caught:
-        gojson.decode(b'{"a": 1,\n "b" 2}')
+    with pytest.raises(_gojson.JSONError) as caught:
+        _gojson.decode(b'{"a": 1,\n "b" 2}')
     assert caught.value.text[caught.value.offset :] == "2}"
 
 
 @given(_values)
 def test_printing_and_reading_are_inverse(value: Any) -> None:
-    again = gojson.decode(gojson.encode(value))
+    again = _gojson.decode(_gojson.encode(value))
     assert json.dumps(again, sort_keys=True) == json.dumps(_as_float64(value), sort_keys=True)
 
 
@@ -86,24 +86,24 @@ def _text(text: str) -> str:
 @pytest.mark.parametrize("pair", ["[]", '{"a":}'])
 def test_what_is_nested_is_read_and_printed(pair: str, depth: int) -> None:
     text = (pair[:-1] * depth + ("0" if "a" in pair else "") + pair[-1] * depth).encode()
-    assert gojson.encode(gojson.decode(text)) == text
+    assert _gojson.encode(_gojson.decode(text)) == text
 
 
 def test_what_lies_side_by_side_is_not_deep() -> None:
     text = b"[" + b"[" * 199 + b"]" * 199 + b",[],{}" * 300 + b"]"
-    assert gojson.encode(gojson.decode(text)) == text
+    assert _gojson.encode(_gojson.decode(text)) == text
 
 
 def test_what_is_no_character_is_replaced_when_it_is_read() -> None:
-    assert gojson.decode(b'{"\\ud800": ["\\udfff", "\xff"]}') == {"\ufffd": ["\ufffd", "\ufffd"]}
+    assert _gojson.decode(b'{"\\ud800": ["\\udfff", "\xff"]}') == {"\ufffd": ["\ufffd", "\ufffd"]}
 
 
 @pytest.mark.parametrize("depth", [201, 400, 900, 5_000, 100_000])
 @pytest.mark.parametrize("pair", ["[]", '{"a":}'])
 def test_what_is_nested_too_deeply_is_an_error_and_no_crash(pair: str, depth: int) -> None:
     text = (pair[:-1] * depth + ("0" if "a" in pair else "") + pair[-1] * depth).encode()
-    with pytest.raises(gojson.JSONError, match="exceeded max depth"):
-        gojson.decode(text)
+    with pytest.raises(_gojson.JSONError, match="exceeded max depth"):
+        _gojson.decode(text)
 
 
 def test_values_that_are_nested_too_deeply_are_refused() -> None:
@@ -111,19 +111,19 @@ def test_values_that_are_nested_too_deeply_are_refused() -> None:
     for _ in range(5_000):
         value = [value]
     with pytest.raises(ValueError, match="nested too deeply"):
-        gojson.encode(value)
+        _gojson.encode(value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_numbers_that_json_has_not_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="unsupported value"):
-        gojson.encode({"a": value})
+        _gojson.encode({"a": value})
 
 
 @pytest.mark.parametrize("value", [object(), {1: 2}, b"x", {"a": {1}}])
 def test_values_that_json_has_not_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="unsupported type"):
-        gojson.encode(value)
+        _gojson.encode(value)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from libcni import (
     network_conf_from_file,
     network_plugin_confs_from_files,
 )
-from libcni.lastgood import LastGood
+from libcni._lastgood import LastGood
 from node.deadline import interrupted
 
 from .conftest import network

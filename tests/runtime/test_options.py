@@ -34,9 +34,9 @@ from libcni import (
     is_timeout,
     network_conf_from_file,
 )
-from libcni.cancellation import UndoTime
-from libcni.locking import Attachment, Held, Locks
-from libcni.requests import Operation, Pause
+from libcni._cancellation import UndoTime
+from libcni._locking import Attachment, Held, Locks
+from libcni._requests import Operation, Pause
 from node.deadline import eventually, interrupted
 
 from .conftest import network, optioned
@@ -86,7 +86,7 @@ def test_undoing_has_its_own_time_and_cannot_be_cancelled(
     library = optioned(stubs, tmp_path, Options(undo_failed_add=True, timeout=1.5))
     with monkeypatch.context() as patched, pytest.raises(StepFailed) as caught:
         # the time of ADD is over when its second plugin runs, and not before
-        patched.setattr("libcni.cancellation.monotonic", lambda: 1000.0 + 2 * (len(stubs.calls) >= 2))
+        patched.setattr("libcni._cancellation.monotonic", lambda: 1000.0 + 2 * (len(stubs.calls) >= 2))
         library.add_network_list(network("one", "two"), runtime)
     assert is_timeout(caught.value)
     assert stubs.order == ["ADD one", "ADD two", "DEL two", "DEL one"]
@@ -270,7 +270,7 @@ def test_what_was_undone_after_it_was_cached(
     def unsynced(folder: str) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("libcni.cache._sync_folder", unsynced)
+    monkeypatch.setattr("libcni._cache._sync_folder", unsynced)
     library = optioned(stubs, tmp_path, Options(undo_failed_add=True, sync_cache=True))
     with pytest.raises(CacheError, match="Input/output error"):
         library.add_network_list(network("one"), runtime)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from libcni import CNIConfig, OwnBuildExec, PluginFailed, PluginTimeout, RuntimeConf, conf_from_bytes
-from libcni.ownbuild import build_of
+from libcni._ownbuild import build_of
 from node.plugin import GO, SUBJECT
 from node.topology import Node
 
@@ -163,10 +163,10 @@ def test_time_is_over_for_a_forked_one_too(tmp_path: Path) -> None:
     code = """
 import sys
 from libcni import CNIConfig, OwnBuildExec, PluginTimeout, RuntimeConf, conf_from_bytes
-import libcni.cancellation, libcni.ownbuild, time
-libcni.ownbuild._serve = lambda *a: time.sleep(60) or 0
+import libcni._cancellation, libcni._ownbuild, time
+libcni._ownbuild._serve = lambda *a: time.sleep(60) or 0
 executor = OwnBuildExec()
-libcni.cancellation.monotonic = lambda: 1000.0 + executor.forked  # time is over when it runs, and not before
+libcni._cancellation.monotonic = lambda: 1000.0 + executor.forked  # time is over when it runs, and not before
 conf = conf_from_bytes(b'{"cniVersion":"1.0.0","name":"lo","type":"loopback"}')
 try:
     CNIConfig([sys.argv[1]], sys.argv[2], executor).add_network(conf, RuntimeConf("c", "/x", "lo"), timeout=0.3)

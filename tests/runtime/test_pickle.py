@@ -54,19 +54,19 @@ from libcni import (
     StepFailed,
     UnsupportedByPlugin,
     VersionInfoError,
+    _results,
     code_of,
     containerd,
     is_cancelled,
     is_timeout,
     network_conf_from_bytes,
-    results,
 )
-from libcni.commandline import UsageError
-from libcni.containerd.errors import ContainerdError
-from libcni.errors import FunctionTimeout
-from libcni.gojson import JSONError
-from libcni.position import Position
-from libcni.process import Cancelled, OutOfTime, TooMuchOutput
+from libcni._commandline import UsageError
+from libcni._errors import FunctionTimeout
+from libcni._gojson import JSONError
+from libcni._position import Position
+from libcni._process import Cancelled, OutOfTime, TooMuchOutput
+from libcni.containerd._errors import ContainerdError
 
 from .conftest import network
 from .stub import Gate, Stubs, error
@@ -119,7 +119,7 @@ ERRORS: list[BaseException] = [
 IP = IPConfig(Prefix.parse("10.0.0.5/24"), Address.parse("10.0.0.1"), 0, "6")
 ROUTE = Route(Prefix.parse("::/0"), Address.parse("fe80::1"), 1400, 1360, 7, 0, 253)
 INTERFACE = Interface("eth0", "00:11", "/run/netns/x", 1500, "/s", "0:1")
-NETWORK = Result("1.1.0", results.shapes.Result([INTERFACE], [IP], [ROUTE], DNS(["9.9.9.9"], "a", ["b"], ["c"])))
+NETWORK = Result("1.1.0", _results.shapes.Result([INTERFACE], [IP], [ROUTE], DNS(["9.9.9.9"], "a", ["b"], ["c"])))
 LIST = network_conf_from_bytes(b'{"name":"net1","cniVersion":"1.0.0","plugins":[{"type":"one","dns":{"domain":"a"}}]}')
 VALUES: list[object] = [
     Deadline(3.0, 17.0),

@@ -79,7 +79,7 @@ def test_a_pod_comes_is_checked_and_goes(cni: CNIConfig, node: Node, version: st
 def test_a_second_add_of_a_living_attachment(cni: CNIConfig, node: Node) -> None:
     """It is refused, and undoing does not take the living one away; by its id alone it can be removed."""
     net, pod = listed(node), node.pod()
-    undoing = CNIConfig(cni.path, cni.operations._cache.folder, on(node), Options(undo_failed_add=True))
+    undoing = CNIConfig(cni.path, cni._operations._cache.folder, on(node), Options(undo_failed_add=True))
     undoing.add_network_list(net, attachment(pod))
     before = (node.leases(), node.ports("br0"), pod.addresses("eth0"))
     with pytest.raises(LibcniError, match="already exists"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from libcni import Result, ResultError
-from libcni.results import parse
+from libcni._results import parse
 
 NEW = {
     "cniVersion": "1.0.0",

@@ -12,7 +12,7 @@ import pytest
 import libcni
 from cni.skel import Call
 from cni_portmap import settings
-from libcni import AsyncCNIConfig, CNIConfig, Options, commandline, containerd
+from libcni import AsyncCNIConfig, CNIConfig, Options, _commandline, containerd
 from libcni.containerd import AsyncContainerd, Containerd
 
 from .conftest import network
@@ -25,7 +25,7 @@ WORDS = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", PROSE))))
 
 
 def methods(of: type) -> set[str]:
-    return {name for name in dir(of) if not name.startswith("_") and callable(getattr(of, name))} - {"run"}
+    return {name for name in dir(of) if not name.startswith("_") and callable(getattr(of, name))}
 
 
 @pytest.mark.parametrize("module", [libcni, containerd], ids=lambda module: str(module.__name__))
@@ -52,7 +52,7 @@ def test_every_option_is_there() -> None:
 def test_the_commands_words_are_there() -> None:
     section = PAGE.split("\n## cnitool\n")[1].split("\n## ")[0]
     for word in (
-        *commandline.VERBS,
+        *_commandline.VERBS,
         "--json",
         "--timeout",
         "--undo",
@@ -65,12 +65,12 @@ def test_the_commands_words_are_there() -> None:
         "-i",
     ):
         assert f"`{word}" in section
-    for variable in re.findall(r"^  ([A-Z_]+) ", commandline.usage(), re.MULTILINE):
+    for variable in re.findall(r"^  ([A-Z_]+) ", _commandline.usage(), re.MULTILINE):
         assert f"`{variable}`" in section
 
 
 def test_the_helps_example_of_capabilities_is_what_portmap_takes() -> None:
-    text = commandline.usage().split("CAP_ARGS")[1]
+    text = _commandline.usage().split("CAP_ARGS")[1]
     said = text[text.index("{") : text.rindex("}") + 1]
     conf = {"cniVersion": "1.1.0", "name": "net1", "type": "portmap", "runtimeConfig": json.loads(said)}
     (mapping,) = settings.mappings(Call({"CNI_COMMAND": "ADD"}, json.dumps(conf).encode(), io.StringIO()))
@@ -95,7 +95,7 @@ def test_the_snippet_of_a_containers_end_runs(
     stubs.add("one", result("1.1.0"))
     (tmp_path / "net.d").mkdir()
     (tmp_path / "net.d/10.conflist").write_bytes(network("one", version="1.1.0").bytes)
-    monkeypatch.setattr("libcni.cache.DEFAULT_FOLDER", str(tmp_path / "cache"))
+    monkeypatch.setattr("libcni._cache.DEFAULT_FOLDER", str(tmp_path / "cache"))
     snippet = PAGE.split("### When a container ends\n\n```python\n")[1].split("```")[0]
     folders = {"/opt/cni/bin": stubs.folder, "/etc/cni/net.d": tmp_path / "net.d", "/run/myruntime": tmp_path}
     for name, own in folders.items():

@@ -20,7 +20,7 @@ from libcni import (
     StepFailed,
     conf_from_bytes,
 )
-from libcni.locking import Held, Locks
+from libcni._locking import Held, Locks
 from node.deadline import interrupted
 
 from .conftest import network, optioned
@@ -46,7 +46,7 @@ def _remove(cni: CNIConfig, container: str, form: str, **more: Any) -> None:
     if form == "blocking":
         cni.del_cached_attachments(container, **more)
     else:
-        awaited = AsyncCNIConfig(cni.path, cni.operations._cache.folder, options=cni.options)
+        awaited = AsyncCNIConfig(cni.path, cni._operations._cache.folder, options=cni.options)
         asyncio.run(awaited.del_cached_attachments(container, **more))
 
 

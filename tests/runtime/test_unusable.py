@@ -150,7 +150,7 @@ def test_several_networks_when_the_process_has_nothing_left(
     cancel.close()
 
 
-@pytest.mark.parametrize("lack", ["libcni.containerd.inotify.Folders._watch", "os.eventfd", "threading.Thread.start"])
+@pytest.mark.parametrize("lack", ["libcni.containerd._inotify.Folders._watch", "os.eventfd", "threading.Thread.start"])
 def test_a_folder_that_cannot_be_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lack: str) -> None:
     def refused(*_: object) -> int:
         raise OSError(28, "No space left on device") if lack != "threading.Thread.start" else RuntimeError("no thread")

@@ -29,8 +29,8 @@ from libcni import (
     PluginFailed,
     Route,
     RuntimeConf,
+    _results,
     containerd,
-    results,
 )
 
 from .conftest import network
@@ -48,7 +48,7 @@ WHOLE = {
 
 
 def parts(document: dict[str, Any]) -> list[Interface | IPConfig | Route | DNS]:
-    whole = results.from_document(document, "1.1.0")
+    whole = _results.from_document(document, "1.1.0")
     return [*whole.interfaces, *whole.ips, *whole.routes, whole.dns]
 
 
@@ -99,7 +99,7 @@ def test_the_reprs_can_be_read() -> None:
 
 
 def test_addresses_as_the_standard_library_has_them() -> None:
-    four, six = results.from_document(WHOLE, "1.1.0").ips
+    four, six = _results.from_document(WHOLE, "1.1.0").ips
     assert four.gateway is not None
     assert four.address.ipaddress == ipaddress.ip_interface("10.0.0.5/24")
     assert four.gateway.ipaddress == ipaddress.ip_address("10.0.0.1")

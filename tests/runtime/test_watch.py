@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from libcni.containerd import Containerd, LoadFailed, Watcher, new, with_all_conf, with_plugin_conf_dir
-from libcni.containerd.inotify import Folders
+from libcni.containerd._inotify import Folders
 from node.deadline import eventually
 
 from .conftest import network
@@ -154,8 +154,8 @@ def test_mounts_over_a_folder_and_a_file_are_seen(tmp_path: Path) -> None:
 
 def test_changes_within_a_short_time_are_one_load(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first change the folder has to be quiet before it is read."""
-    monkeypatch.setattr("libcni.containerd.watch._QUIET", 1.5)
-    monkeypatch.setattr("libcni.containerd.watch._LONGEST", 3600.0)
+    monkeypatch.setattr("libcni.containerd._watch._QUIET", 1.5)
+    monkeypatch.setattr("libcni.containerd._watch._LONGEST", 3600.0)
     noticed: list[bool] = []
     real = Folders.changed
 
@@ -315,8 +315,8 @@ def test_a_file_that_is_always_written_does_not_hold_up_the_others(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no quiet time before the load."""
-    monkeypatch.setattr("libcni.containerd.watch._QUIET", 3600.0)
-    monkeypatch.setattr("libcni.containerd.watch._LONGEST", 0.2)
+    monkeypatch.setattr("libcni.containerd._watch._QUIET", 3600.0)
+    monkeypatch.setattr("libcni.containerd._watch._LONGEST", 0.2)
     ended = threading.Event()
 
     def write() -> None:

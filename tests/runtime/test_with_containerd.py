@@ -25,7 +25,7 @@ from libcni import (
     load_network_conf,
 )
 from libcni.containerd import new, with_default_conf, with_lo_network, with_plugin_conf_dir, with_plugin_dir
-from libcni.containerd.outcome import combine
+from libcni.containerd._results import combine
 from node.configuration import host_local
 from node.deadline import eventually
 from node.plugin import GO

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import libcni
-import libcni.aiodriver
-import libcni.aioprocess
+import libcni._aiodriver
+import libcni._aioprocess
 from libcni import (
     AsyncCNIConfig,
     CNIConfig,
@@ -104,7 +104,7 @@ class Walk:
                 yield name, self._call(function)
         for subject in self.subjects:
             for name, method in inspect.getmembers(subject, inspect.ismethod):
-                if not name.startswith("_") and name != "run":
+                if not name.startswith("_"):
                     opts = [with_default_conf] if name == "load" else []
                     yield f"{type(subject).__name__}.{name}", self._call(method, opts)
         yield "Watcher", lambda: Watcher(new(), self.configurations).close()

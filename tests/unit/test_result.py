@@ -13,8 +13,8 @@ from cni import result
 from cni.errors import CNIError, DecodingFailure, InvalidConfig
 from cni.result import DNS, Result, parse, parse_delegated, parse_previous
 from cni.skel import Call
-from libcni import results
-from libcni.errors import ResultError
+from libcni import _results
+from libcni._errors import ResultError
 from node.served import probe, serve
 
 Object = dict[str, Any]
@@ -24,7 +24,7 @@ VERSIONS = [*OLD, *MIDDLE, *NEW]
 
 def convert(document: Object, source: str, target: str) -> Object:
     """A result of one version in another, as a runtime converts what it has cached."""
-    return results.from_document(document, source or "0.1.0").as_version(target).document()
+    return _results.from_document(document, source or "0.1.0").as_version(target).document()
 
 
 PAIRS = list(itertools.product(VERSIONS, VERSIONS))

@@ -1,6 +1,7 @@
 """containerd's CNI interface (Go: ``github.com/containerd/go-cni``) on top of ``libcni``. See docs/runtime.md."""
 
-from libcni.containerd.capabilities import (
+from libcni._exports import show_as_public as _show_as_public
+from libcni.containerd._capabilities import (
     BandWidth,
     DNSConfig,
     IPRange,
@@ -15,7 +16,7 @@ from libcni.containerd.capabilities import (
     with_capability_port_map,
     with_labels,
 )
-from libcni.containerd.errors import (
+from libcni.containerd._errors import (
     ContainerdError,
     InvalidConfig,
     InvalidResult,
@@ -23,9 +24,9 @@ from libcni.containerd.errors import (
     NotInitialized,
     ReadFailed,
 )
-from libcni.containerd.outcome import Address, Config, ConfigResult, ConfNetwork, Result
-from libcni.containerd.service import AsyncContainerd, Containerd, ContainerdCNI, new
-from libcni.containerd.settings import (
+from libcni.containerd._results import Address, Config, ConfigResult, ConfNetwork, Result
+from libcni.containerd._service import AsyncContainerd, Containerd, ContainerdCNI, new
+from libcni.containerd._settings import (
     Opt,
     with_all_conf,
     with_bad_files_skipped,
@@ -47,7 +48,7 @@ from libcni.containerd.settings import (
     with_plugin_max_conf_num,
     with_rollback,
 )
-from libcni.containerd.watch import Watcher
+from libcni.containerd._watch import Watcher
 
 __all__ = [
     "Address",
@@ -100,3 +101,5 @@ __all__ = [
     "with_plugin_max_conf_num",
     "with_rollback",
 ]
+
+_show_as_public(globals())

@@ -1,0 +1,285 @@
+"""The options of containerd's interface (Go: ``Opt``): how the object is set up, and what it loads."""
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from libcni._configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
+from libcni._errors import ConfigError, LibcniError, NoConfigsFound, NotFound
+from libcni._inputs import Configuration, Folders, StrPath, folders_of, path_of, plugin_folders
+from libcni._lastgood import LastGood
+from libcni._loading import (
+    LIST_SUFFIXES,
+    SINGLE_SUFFIXES,
+    conf_from_file,
+    entries,
+    network_conf_from_file,
+    network_from_file,
+)
+from libcni._model import NetworkConfigList
+from libcni._options import Guarded, Options
+from libcni.containerd._errors import InvalidConfig, NotInitialized, ReadFailed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A loaded network, the interface's name in the container, and the plugin folders of its time."""
+
+    config: NetworkConfigList
+    if_name: str
+    plugin_dirs: Sequence[str]
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the options set. Durations are seconds."""
+
+    plugin_dirs: Sequence[str] = ("/opt/cni/bin",)
+    plugin_conf_dirs: Sequence[str] = ("/etc/cni/net.d",)
+    plugin_max_conf_num: int = 1
+    prefix: str = "eth"
+    min_network_count: int = 1
+    cache_dir: str = ""
+    rollback: bool = True
+    options: Options = field(default_factory=Options)
+    networks: list[Network] = field(default_factory=list)
+    skip_bad_files: bool = True
+    skipped: list[LibcniError] = field(default_factory=list)
+    last_good: LastGood = field(default_factory=LastGood)
+
+    def attach(self, config: NetworkConfigList, if_name: str) -> None:
+        """Add a network."""
+        self.networks.append(Network(config, if_name, tuple(self.plugin_dirs)))
+
+    def read(self, file: str, load: Callable[[str], NetworkConfigList]) -> NetworkConfigList | None:
+        """The file's configuration; of a bad one its last good version, or None, and it is reported.
+
+        Raises its error where bad files are not skipped.
+        """
+        if not self.skip_bad_files:
+            return load(file)
+        found, error = self.last_good.read(file, load)
+        if error is not None:
+            self.skipped.append(error)
+            deed = "skipped" if found is None else "its last good version stays in use"
+            Guarded(self.options.report)(f"configuration file {file} is bad, {deed}: {error}")
+        return found
+
+
+Opt = Callable[[Settings], None]
+
+
+def _setting(name: str, value: object) -> Opt:
+    def apply(settings: Settings) -> None:
+        setattr(settings, name, value)
+
+    return apply
+
+
+def with_interface_prefix(prefix: str) -> Opt:
+    """What interfaces in the container are called before their number; give it before the options that load."""
+    return _setting("prefix", prefix)
+
+
+def with_plugin_dir(folders: Folders) -> Opt:
+    """The plugin folders, or one; networks that are loaded keep those of their time."""
+    return _setting("plugin_dirs", plugin_folders(folders))
+
+
+def with_plugin_conf_dir(folder: Folders) -> Opt:
+    """The configuration folder, or several, in order (containerd#10710)."""
+    return _setting("plugin_conf_dirs", folders_of(folder))
+
+
+def with_plugin_max_conf_num(number: int) -> Opt:
+    """How many files ``with_default_conf`` takes; 0 or less is all."""
+    return _setting("plugin_max_conf_num", number)
+
+
+def with_min_network_count(number: int) -> Opt:
+    """How many networks must be loaded for anything to work."""
+    return _setting("min_network_count", number)
+
+
+def with_cache_dir(folder: StrPath) -> Opt:
+    """Where attachments are remembered (go-cni#135)."""
+    return _setting("cache_dir", path_of(folder))
+
+
+def with_rollback(wanted: bool) -> Opt:
+    """Whether a Setup that fails removes what it had made. It does by default; Go's library leaves it."""
+    return _setting("rollback", wanted)
+
+
+def with_bad_files_skipped(wanted: bool) -> Opt:
+    """Whether a bad file is skipped and reported, its last good version in use. It is by default; in Go the load fails.
+
+    Bad is what is no configuration, empty, half written or gone meanwhile, an editor's lock file too. A load in which
+    nothing else is found fails in any case. Give it before the options that load.
+    """
+    return _setting("skip_bad_files", wanted)
+
+
+def with_options(options: Options) -> Opt:
+    """What goes beyond Go's library in the calls beneath: timeouts, locks, …"""
+    return _setting("options", options)
+
+
+def _loopback(version: str, settings: Settings) -> None:
+    text = '{"cniVersion":"%s","name":"cni-loopback","plugins":[{"type":"loopback"}]}' % version  # noqa: UP031
+    settings.attach(network_conf_from_bytes(text.encode()), "lo")
+
+
+def with_lo_network(settings: Settings) -> None:
+    """The loopback network as Go's library has it: 0.3.1, which has no CHECK, so that Check always fails."""
+    _loopback("0.3.1", settings)
+
+
+def with_checkable_lo_network(settings: Settings) -> None:
+    """The loopback network at 1.0.0: Check works."""
+    _loopback("1.0.0", settings)
+
+
+def with_conf(data: Configuration) -> Opt:
+    """One plugin's configuration; its interface has number 0."""
+    return with_conf_index(data, 0)
+
+
+def with_conf_index(data: Configuration, index: int) -> Opt:
+    """One plugin's configuration; its interface has that number."""
+
+    def apply(settings: Settings) -> None:
+        settings.attach(conf_list_from_conf(conf_from_bytes(data)), f"{settings.prefix}{index}")
+
+    return apply
+
+
+def _single_from_file(file: str) -> NetworkConfigList:
+    return conf_list_from_conf(conf_from_file(file))
+
+
+def _the_file(settings: Settings, file: str, load: Callable[[str], NetworkConfigList]) -> NetworkConfigList:
+    """The configuration of a file that was named; there is no other in its place."""
+    found = settings.read(file, load)
+    if found is None:
+        raise settings.skipped.pop()
+    return found
+
+
+def with_conf_file(file: StrPath) -> Opt:
+    """One plugin's configuration from a file; its interface has number 0."""
+
+    def apply(settings: Settings) -> None:
+        settings.attach(_the_file(settings, path_of(file), _single_from_file), f"{settings.prefix}0")
+
+    return apply
+
+
+def with_conf_list_bytes(data: Configuration) -> Opt:
+    """A list; its interface has the number of networks that are loaded, ``lo`` counted."""
+
+    def apply(settings: Settings) -> None:
+        settings.attach(network_conf_from_bytes(data), f"{settings.prefix}{len(settings.networks)}")
+
+    return apply
+
+
+def with_conf_list_file(file: StrPath) -> Opt:
+    """A list from a file; its interface has the number of networks that are loaded, ``lo`` counted."""
+
+    def apply(settings: Settings) -> None:
+        number = len(settings.networks)
+        settings.attach(_the_file(settings, path_of(file), network_conf_from_file), f"{settings.prefix}{number}")
+
+    return apply
+
+
+def with_network(name: str) -> Opt:
+    """The network of that name out of the configuration folders; its interface has the number of those loaded but ``lo``.
+
+    So a default network is chosen by its name: the first one has number 0.
+    """
+
+    def apply(settings: Settings) -> None:
+        config = _reading(f"failed to load network {name}", partial(_network_named, settings, name))
+        number = sum(network.if_name != "lo" for network in settings.networks)
+        settings.attach(config, f"{settings.prefix}{number}")
+
+    return apply
+
+
+def with_default_conf(settings: Settings) -> None:
+    """The first files of the configuration folders, as many as ``with_plugin_max_conf_num`` says."""
+    _load_folders(settings, settings.plugin_max_conf_num)
+
+
+def with_all_conf(settings: Settings) -> None:
+    """All files of the configuration folders."""
+    _load_folders(settings, 0)
+
+
+def _listed(settings: Settings) -> list[str]:
+    """The files of the configuration folders."""
+    folders = settings.plugin_conf_dirs
+    try:
+        files = [file for one in folders for file in entries(one, (*SINGLE_SUFFIXES, *LIST_SUFFIXES))]
+    except ValueError as error:  # a path with a NUL
+        raise ReadFailed(f"failed to read config file: {error}") from error
+    except OSError as error:
+        reason = os.strerror(error.errno or errno.EIO).lower()
+        raise ReadFailed(f"failed to read config file: open {error.filename}: {reason}") from error
+    settings.last_good.forget_others(folders, files)
+    return files
+
+
+def _network_named(settings: Settings, name: str) -> NetworkConfigList:
+    """What ``load_network_conf`` returns for a name, with bad files skipped if that is wanted."""
+    where = " ".join(settings.plugin_conf_dirs)
+    files = _listed(settings)
+    if not files:
+        raise NotInitialized(str(NoConfigsFound(where)))
+    skipped = len(settings.skipped)
+    for file in sorted(files, key=lambda file: not file.endswith(LIST_SUFFIXES)):  # lists first, else in order
+        found = settings.read(file, network_from_file)
+        if found is not None and found.name == name:
+            return found
+    if settings.skipped[skipped:]:
+        raise settings.skipped[skipped]
+    raise NotInitialized(str(NotFound(where, name)))
+
+
+def _load_folders(settings: Settings, limit: int) -> None:
+    files = _listed(settings)
+    if not files:
+        raise NotInitialized(f"no network config found in {' '.join(settings.plugin_conf_dirs)}")
+    skipped = len(settings.skipped)
+    loaded: list[NetworkConfigList] = []
+    for file in files:
+        if 0 < limit == len(loaded):
+            break
+        found = settings.read(file, _load_file)
+        loaded += [] if found is None else [found]
+    if not loaded:
+        raise settings.skipped[skipped]
+    for number, config in enumerate(loaded):
+        settings.attach(config, f"{settings.prefix}{number}")
+
+
+def _load_file(file: str) -> NetworkConfigList:
+    if file.endswith(LIST_SUFFIXES):
+        return _reading(f"failed to load CNI config list file {file}", partial(network_conf_from_file, file))
+    single = _reading(f"failed to load CNI config file {file}", partial(conf_from_file, file))
+    what = f"failed to convert CNI config file {file} to CNI config list"
+    return _reading(what, partial(conf_list_from_conf, single))
+
+
+def _reading(what: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ConfigError as error:
+        raise InvalidConfig(f"{what}: {error}") from error
