@@ -1,7 +1,8 @@
-"""What a container runtime needs to drive CNI plugins: configurations, execution, the cache. See docs/runtime.md.
+"""Drive CNI plugins from Python, as a container runtime does. See docs/runtime.md.
 
-``CNIConfig`` is the container-networking interface, ``AsyncCNIConfig`` its asyncio form; ``libcni.containerd`` is
-containerd's interface on top, ``libcni.cnitool`` the command. Semantics and files are those of the Go libraries.
+``CNIConfig`` runs the plugins of a network. ``AsyncCNIConfig`` does the same under asyncio. ``libcni.containerd`` is
+containerd's interface on top of it, and ``libcni.cnitool`` is the command. All of them behave like the Go libraries,
+and read and write the same files.
 """
 
 from cni import versions as _versions
@@ -73,7 +74,7 @@ from libcni._results import DNS, Interface, IPConfig, Result, Route
 
 __version__ = _versions.RELEASE
 
-# The Go library's later names of the same functions.
+# The Go library renamed these functions. Both names work there, and here.
 conf_list_from_bytes = network_conf_from_bytes
 conf_list_from_file = network_conf_from_file
 load_conf_list = load_network_conf

@@ -1,4 +1,4 @@
-"""The asyncio form of the container-networking interface: the same calls, awaited; many attachments on one thread."""
+"""``CNIConfig`` for asyncio: the same calls with ``await``."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -10,7 +10,7 @@ from libcni._execution import AsyncExec, Exec, ProcessExec
 from libcni._inputs import Folders, StrPath
 from libcni._interface import AsyncGCSource, AsyncSeveral
 from libcni._model import GCArgs, NetworkConfig, NetworkConfigList, PluginInfo, RuntimeConf
-from libcni._operations import as_list, gc_args
+from libcni._operations import as_list, checked_gc_args
 from libcni._options import Options
 from libcni._requests import Operation
 from libcni._results import Result
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class AsyncCNIConfig(AsyncCacheView):
-    """Drives CNI plugins from an event loop; parameters and errors are ``CNIConfig``'s.
+    """Drives CNI plugins from an event loop. Parameters and errors are those of ``CNIConfig``.
 
-    Cancelling the task kills the plugin that runs and raises ``asyncio.CancelledError``; what the options want undone
-    is undone before. ``timeout`` is seconds for the whole call.
+    Cancelling the task kills the running plugin and raises ``asyncio.CancelledError``. With ``undo_failed_add`` the ADD
+    is undone first. ``timeout`` is in seconds, for the whole call.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class AsyncCNIConfig(AsyncCacheView):
         super().__init__(path, cache_dir, self._exec, options)
 
     async def _run(self, operation: Operation[T], timeout: float | None = None) -> T:
-        """Drive an operation (see ``_operations``) to its end."""
-        from libcni._aiodriver import Looping
+        """Run an operation (see ``_operations``) and return its value."""
+        from libcni._aiodriver import AsyncioDriver
 
         limit = self.options.timeout if timeout is None else timeout
-        return await Looping(self._exec, limit).run(operation)
+        return await AsyncioDriver(self._exec, limit).run(operation)
 
     async def add_network_list(
         self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
@@ -87,14 +87,14 @@ class AsyncCNIConfig(AsyncCacheView):
     async def gc_network_list(
         self, net: NetworkConfigList, args: GCArgs | AsyncGCSource, *, timeout: float | None = None
     ) -> None:
-        """As ``CNIConfig.gc_network_list``; a function is called in the event loop, and may be awaited."""
-        await self._run(self._operations.gc_network_lists([net], gc_args(args)), timeout)
+        """As ``CNIConfig.gc_network_list``. A function runs in the event loop, and may be a coroutine function."""
+        await self._run(self._operations.gc_network_lists([net], checked_gc_args(args)), timeout)
 
     async def gc_network_lists(
         self, nets: Iterable[NetworkConfigList], args: AsyncSeveral, *, timeout: float | None = None
     ) -> None:
-        """As ``CNIConfig.gc_network_lists``; a function is called in the event loop, and may be awaited."""
-        await self._run(self._operations.gc_network_lists(nets, gc_args(args)), timeout)
+        """As ``CNIConfig.gc_network_lists``. A function runs in the event loop, and may be a coroutine function."""
+        await self._run(self._operations.gc_network_lists(nets, checked_gc_args(args)), timeout)
 
     async def del_cached_attachments(self, container_id: str, *, timeout: float | None = None) -> None:
         """As ``CNIConfig.del_cached_attachments``."""
@@ -117,7 +117,7 @@ class AsyncCNIConfig(AsyncCacheView):
 
 
 class Threaded:
-    """An executor of the synchronous form for the asyncio form: each plugin is waited for by a thread."""
+    """Makes an asyncio executor of a blocking one. A thread waits for each plugin."""
 
     def __init__(self, executor: Exec) -> None:
         self._exec = executor
@@ -125,14 +125,14 @@ class Threaded:
         self.decode = executor.decode
 
     async def exec_plugin_async(self, path: str, stdin: bytes, environ: dict[str, str], deadline: Deadline) -> bytes:
-        """Run the file in a thread; cancelling the task ends it through a switch, and waits for that."""
+        """Run the plugin in a thread. Cancelling the task cancels the plugin, and waits until it has ended."""
         import asyncio
 
         with Cancellation() as cancel:
             run = asyncio.ensure_future(
                 asyncio.to_thread(self._exec.exec_plugin, path, stdin, environ, deadline, cancel)
             )
-            # after a cancellation nobody takes its error, which asyncio would print
+            # After a cancellation nobody reads the error of the run. Read it here, or asyncio prints it.
             run.add_done_callback(lambda done: done.cancelled() or done.exception())
             try:
                 return await asyncio.shield(run)

@@ -1,4 +1,4 @@
-"""The driver of operations for asyncio; it knows the time that the whole call may take. Imported when it is used."""
+"""The driver that runs operations under asyncio (see ``_requests``). It is imported when the first call needs it."""
 
 import asyncio
 import inspect
@@ -12,32 +12,35 @@ from libcni._execution import AsyncExec
 from libcni._requests import Ask, Execute, Operation, Outcome, Pause, Request, Work
 
 T = TypeVar("T")
-# Seconds after its deadline that an executor may take to end a plugin that undoes; then it is left to itself.
+# An executor has this many seconds after the deadline to end a plugin that undoes something. Then it is abandoned.
 _GRACE = 2.0
 
 
-class Looping:
-    """Drives one call under asyncio. Cancelling the task kills the plugin that runs and undoes as the options say."""
+class AsyncioDriver:
+    """Runs one call. Cancelling the task kills the running plugin, and undoes what the options say."""
 
     def __init__(self, executor: AsyncExec, timeout: float | None) -> None:
-        """``timeout``: seconds for the whole call, None for no bound."""
+        """``timeout`` is in seconds for the whole call; None means no limit."""
         self._exec = executor
         self._deadline = Deadline.after(timeout)
 
     async def run(self, operation: Operation[T]) -> T:
-        """The operation's value, or its error; ``CancelledError`` also for a cancellation while it undid something."""
-        late: list[asyncio.CancelledError] = []
+        """Return the operation's value, or raise its error.
+
+        A cancellation while something is undone raises ``CancelledError`` when the undoing is complete.
+        """
+        cancellations: list[asyncio.CancelledError] = []
         try:
-            value = await self._drive(operation, late)
+            value = await self._drive(operation, cancellations)
         except Exception as failed:
-            if late:
-                raise late[0] from failed
+            if cancellations:
+                raise cancellations[0] from failed
             raise
-        if late:
-            raise late[0]
+        if cancellations:
+            raise cancellations[0]
         return value
 
-    async def _drive(self, operation: Operation[T], late: list[asyncio.CancelledError]) -> T:
+    async def _drive(self, operation: Operation[T], cancellations: list[asyncio.CancelledError]) -> T:
         answer: Any = None
         error: BaseException | None = None
         while True:
@@ -48,32 +51,32 @@ class Looping:
                 return value
             answer, error = None, None
             try:
-                answer = await self._serve(request, late)
+                answer = await self._serve(request, cancellations)
             except BaseException as raised:
                 error = raised
 
-    async def _serve(self, request: Request, late: list[asyncio.CancelledError]) -> Any:
+    async def _serve(self, request: Request, cancellations: list[asyncio.CancelledError]) -> Any:
         if isinstance(request, Work):
-            # to the end, even if the task is cancelled meanwhile: half of it must not go on behind our back
+            # Wait for the end even if the task is cancelled: the thread must not go on after the call has returned.
             work = asyncio.ensure_future(asyncio.to_thread(request.function))
-            if cancelled := await _ended(work):
-                raise cancelled from work.exception()  # asked for here, or asyncio prints that nobody did
+            if cancelled := await _wait_for(work):
+                raise cancelled from work.exception()  # read here, or asyncio prints it
             return work.result()
         if isinstance(request, Execute):
             run = self._exec.exec_plugin_async
             if not request.cleanup:
                 return await run(request.path, request.stdin, request.environ, self._deadline)
             part = run(request.path, request.stdin, request.environ, request.cleanup)
-            return await _undoing(part, late, request.cleanup, request.path)
+            return await _run_to_end(part, cancellations, request.cleanup, request.path)
         if isinstance(request, Ask):
             value = request.function()
             if not inspect.isawaitable(value):
                 return value
-            return await self._answer(value)
+            return await self._await(value)
         if isinstance(request, Pause):
             if request.cleanup:
-                if cancelled := await _ended(asyncio.ensure_future(asyncio.sleep(request.seconds))):
-                    late.append(cancelled)
+                if cancelled := await _wait_for(asyncio.ensure_future(asyncio.sleep(request.seconds))):
+                    cancellations.append(cancelled)
                 return None
             left = self._deadline.left
             await asyncio.sleep(request.seconds if left is None else min(request.seconds, left))
@@ -82,7 +85,7 @@ class Looping:
             return None
         return await self._together(request.operations)
 
-    async def _answer(self, value: Awaitable[T]) -> T:
+    async def _await(self, value: Awaitable[T]) -> T:
         bound = asyncio.timeout(self._deadline.left)
         try:
             async with bound:
@@ -94,44 +97,44 @@ class Looping:
             raise FunctionTimeout(msg) from error
 
     async def _together(self, operations: Sequence[Operation[Any]]) -> list[Outcome]:
-        places = itertools.count()
+        order = itertools.count()
 
-        async def one(operation: Operation[Any]) -> Outcome:
+        async def run(operation: Operation[Any]) -> Outcome:
             try:
                 value = await self.run(operation)
             except BaseException as error:
-                return Outcome(error=error, place=next(places))
-            return Outcome(value, place=next(places))
+                return Outcome(error=error, order=next(order))
+            return Outcome(value, order=next(order))
 
-        tasks = [asyncio.ensure_future(one(operation)) for operation in operations]
+        tasks = [asyncio.ensure_future(run(operation)) for operation in operations]
         try:
             return list(await asyncio.gather(*tasks))
         except asyncio.CancelledError:
-            # gather has cancelled them; each undoes what it does before it ends
+            # gather has cancelled the tasks. Each of them undoes its own work before it ends.
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
 
-async def _undoing(
-    part: Coroutine[Any, Any, T], late: list[asyncio.CancelledError], deadline: Deadline, path: str
+async def _run_to_end(
+    part: Coroutine[Any, Any, T], cancellations: list[asyncio.CancelledError], deadline: Deadline, path: str
 ) -> T:
-    """A part of undoing, to its end: a cancellation meanwhile is noted, and raised when all of it is done.
+    """Run one plugin of an undoing to its end. A cancellation is only recorded, and raised when all is undone.
 
-    An executor that does not keep to the deadline is cancelled, and no longer waited for.
+    An executor that exceeds the deadline is cancelled, and then abandoned.
     """
     future = asyncio.ensure_future(part)
     left = deadline.left
     for seconds in (None,) if left is None else (left + _GRACE, _GRACE):
-        if cancelled := await _ended(future, seconds):
-            late.append(cancelled)
+        if cancelled := await _wait_for(future, seconds):
+            cancellations.append(cancelled)
         if future.done() and not future.cancelled():
             return future.result()
         future.cancel()
     raise PluginTimeout(f"{path} was still undoing when {deadline.of} {deadline.seconds:g} s were over", path=path)
 
 
-async def _ended(future: "asyncio.Future[Any]", seconds: float | None = None) -> asyncio.CancelledError | None:
-    """Wait for the future's end, at most ``seconds``; the answer is a cancellation that came meanwhile."""
+async def _wait_for(future: "asyncio.Future[Any]", seconds: float | None = None) -> asyncio.CancelledError | None:
+    """Wait until the future is done, for at most ``seconds``. Return a cancellation that arrived during the wait."""
     cancelled: asyncio.CancelledError | None = None
     wait = Deadline.after(seconds)
     while not future.done() and wait.left != 0:

@@ -1,4 +1,4 @@
-"""The loop that serves a child process under asyncio. Imported when it is used: asyncio takes 25 ms."""
+"""Feed and read a child process under asyncio. Importing asyncio takes 25 ms, so this is imported when it is needed."""
 
 import asyncio
 
@@ -6,10 +6,10 @@ from libcni._cancellation import Deadline
 from libcni._process import Child, OutOfTime
 
 
-async def attend(child: Child, deadline: Deadline, group: bool) -> None:
-    """Serve the child until it is over; raises ``OutOfTime``, ``TooMuchOutput`` after killing it.
+async def attend(child: Child, deadline: Deadline) -> None:
+    """Feed and read the child until it has ended.
 
-    Cancelling the task kills the child, too.
+    Raises ``OutOfTime`` or ``TooMuchOutput`` after killing it. Cancelling the task kills it too.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -18,13 +18,13 @@ async def attend(child: Child, deadline: Deadline, group: bool) -> None:
             if left == 0:
                 if not child.has_answered():
                     raise OutOfTime
-                child.kill(group)
+                child.kill()
                 break
-            waits = [wait for wait in (left, child.patience) if wait is not None]
+            waits = [wait for wait in (left, child.grace_left) if wait is not None]
             for descriptor in await _readiness(loop, child, min(waits, default=None)):
                 child.ready(descriptor)
     except BaseException:
-        child.kill(group)
+        child.kill()
         raise
     finally:
         child.close()

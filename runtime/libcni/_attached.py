@@ -1,4 +1,4 @@
-"""An attachment for the length of a ``with`` or ``async with`` block: ADD at its beginning, DEL at its end."""
+"""ADD at the beginning of a ``with`` or ``async with`` block, and DEL at its end."""
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -7,16 +7,16 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-def _noted(error: BaseException, failed: Exception) -> None:
-    """The block's error is the one that is raised; that of DEL is its note."""
+def _add_note(error: BaseException, failed: Exception) -> None:
+    """Add the error of DEL to the block's own error, which is the one that is raised."""
     error.add_note(f"the attachment could not be removed at the end of its block: {failed}")
 
 
 class Attached(Generic[T]):
-    """The blocking form; the value of the block is what ADD answered.
+    """A ``with`` block around an attachment. ``with … as result`` gives the result of ADD.
 
-    A failed ADD is undone, unless the attachment was there before. When the block fails, its error is raised, and an
-    error of DEL is a note of it; DEL has the time that undoing has (``Options.undo_timeout``) then.
+    A failed ADD is undone, unless the attachment existed before. If the block raises an error, that error is raised,
+    and an error of DEL becomes a note of it. DEL then has ``Options.undo_timeout`` seconds.
     """
 
     def __init__(self, begin: Callable[[], T], end: Callable[[bool], None]) -> None:
@@ -35,11 +35,11 @@ class Attached(Generic[T]):
         except Exception as failed:  # the block's own error is not to be hidden
             if error is None:
                 raise
-            _noted(error, failed)
+            _add_note(error, failed)
 
 
 class AsyncAttached(Generic[T]):
-    """The asyncio form of ``Attached``; a block that is cancelled, or a DEL that is, ends in undoing too."""
+    """``Attached`` for asyncio. The attachment is removed even if the block, or the DEL itself, is cancelled."""
 
     def __init__(self, begin: Callable[[], Awaitable[T]], end: Callable[[bool], Awaitable[None]]) -> None:
         """``begin`` is ADD; ``end`` is DEL, and is given whether the block failed."""
@@ -57,4 +57,4 @@ class AsyncAttached(Generic[T]):
         except Exception as failed:  # the block's own error is not to be hidden
             if error is None:
                 raise
-            _noted(error, failed)
+            _add_note(error, failed)

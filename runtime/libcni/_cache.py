@@ -1,7 +1,7 @@
-"""The cache of attachments, with the Go library's names and JSON: either side removes what the other one made.
+"""The cache of attachments, with the Go library's file names and JSON, so that either library can remove an attachment.
 
-One file an attachment, ``<folder>/results/<network>-<container>-<interface>`` (`libcni/api.go`, `cacheAdd`). A file is
-written whole or not at all: beside the folder first, then renamed. What cannot be read is an error that names the file.
+Each attachment has one file, ``<folder>/results/<network>-<container>-<interface>`` (`libcni/api.go`, `cacheAdd`). A
+file is first written in the parent of ``results`` and then renamed, so readers never see half of it.
 """
 
 import binascii
@@ -21,14 +21,14 @@ from libcni._results import Result
 DEFAULT_FOLDER = "/var/lib/cni"
 KIND = "cniCacheV1"
 _RESULTS = "results"
-_MOST = 16 << 20
-# Why a file cannot be made beside the folder: that is a mount of its own, or what is above is not for writing.
-_NOT_BESIDE = (errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM)
+_MAX_SIZE = 16 << 20
+# Errors that mean that no file can be written in the parent folder: it is read-only, or another file system.
+_CANNOT_WRITE_BESIDE = (errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A cache file's content; ``arguments`` is None where it has none."""
+    """The content of a cache file, a field for each of Go's. ``arguments`` is None if the file has none."""
 
     container_id: str
     network: str
@@ -41,15 +41,15 @@ class Entry:
 
 
 class Cache:
-    """The cache folder; ``folder`` empty means: the attachment's ``cache_dir``, else ``/var/lib/cni``."""
+    """The cache folder. If ``folder`` is empty, it is the attachment's ``cache_dir``, or else ``/var/lib/cni``."""
 
     def __init__(self, folder: str = "", sync: bool = False) -> None:
-        """``sync`` has each file and its folder on the disk before ADD returns, so that it outlives a power loss."""
+        """``sync`` writes each file to the disk before ADD returns, so that it survives a power failure."""
         self.folder = folder
         self._sync = sync
 
     def path(self, network: str, runtime: RuntimeConf) -> str:
-        """The file of an attachment; raises ``CacheError`` when a part of its name is empty or has a slash in it.
+        """The file of an attachment. Raises ``CacheError`` if a part of its name is empty or contains a slash.
 
         (Go follows ``../`` out of the folder here.)
         """
@@ -64,7 +64,7 @@ class Cache:
         return os.path.join(self.folder or runtime.cache_dir or DEFAULT_FOLDER, _RESULTS, "-".join(parts))
 
     def add(self, network: str, config: bytes, result: Result | None, runtime: RuntimeConf) -> None:
-        """Write an attachment's file over what is there; raises ``CacheError`` or ``OSError``."""
+        """Write an attachment's file, and replace an existing one. Raises ``CacheError`` or ``OSError``."""
         path = self.path(network, runtime)
         document: dict[str, Any] = {
             "kind": KIND,
@@ -84,10 +84,10 @@ class Cache:
         _write(path, _gojson.encode(document, sort=False), self._sync)
 
     def remove(self, network: str, runtime: RuntimeConf) -> None:
-        """Remove an attachment's file; that there is none is success. Raises ``CacheError`` or ``OSError``."""
+        """Remove an attachment's file, if there is one. Raises ``CacheError`` or ``OSError``."""
         path = self.path(network, runtime)
         data = _read(path)
-        if data is not None and _is_anothers(data, network, runtime):
+        if data is not None and _is_of_another_attachment(data, network, runtime):
             return
         try:
             os.unlink(path)
@@ -95,16 +95,16 @@ class Cache:
             pass
 
     def result(self, network: str, version: str, runtime: RuntimeConf) -> Result | None:
-        """The cached result as ``version``; None where there is no file of this attachment, or none that may be read.
+        """The cached result, converted to ``version``. None if the attachment has no file, or it cannot be read.
 
-        A file of another shape is the result itself, as very old libraries wrote it. Raises ``CacheDamaged``,
+        Very old libraries wrote the result alone into the file; that is read too. Raises ``CacheDamaged`` or
         ``CacheError``.
         """
         path = self.path(network, runtime)
         data = _read(path)
-        if data is None or _is_anothers(data, network, runtime):
+        if data is None or _is_of_another_attachment(data, network, runtime):
             return None
-        document = _v1(data, path)
+        document = _document(data, path)
         legacy = document is None
         raw = _legacy(data, path) if document is None else _result_of(document)
         stated = raw.get("cniVersion")
@@ -121,13 +121,13 @@ class Cache:
             raise CacheError(msg) from None
 
     def config(self, network: str, runtime: RuntimeConf) -> tuple[bytes, RuntimeConf] | None:
-        """The configuration that ADD used, and ``runtime`` with the cached arguments; None where there is no file.
+        """The configuration that ADD used, and ``runtime`` with the arguments that ADD used. None if there is no file.
 
-        Raises ``CacheDamaged``, ``CacheError``.
+        Raises ``CacheDamaged`` or ``CacheError``.
         """
         path = self.path(network, runtime)
         data = _read(path)
-        if data is None or _is_anothers(data, network, runtime):
+        if data is None or _is_of_another_attachment(data, network, runtime):
             return None
         try:
             document = _gojson.decode(data)
@@ -149,27 +149,28 @@ class Cache:
         args = runtime.args if entry.arguments is None else entry.arguments
         return entry.config, replace(runtime, args=args, capability_args=entry.capability_args)
 
-    def holds_living(self, network: str, runtime: RuntimeConf) -> bool:
-        """Whether the attachment is there, and its namespace too: the one of ``runtime``, or another that still exists.
+    def has_live_attachment(self, network: str, runtime: RuntimeConf) -> bool:
+        """Whether the cache has the attachment, and its network namespace exists.
 
-        One whose namespace is gone is a leftover of a container that died. What cannot be judged, a file that does not
-        state a namespace or cannot be read, counts as living: nobody else's network may be taken away.
+        The namespace is that of ``runtime``, or another path that exists. If it is gone, the attachment is a leftover
+        of a container that died. If the file names no namespace or is damaged, the attachment counts as live, because
+        nobody may remove the network of a running container.
         """
         try:
             path = self.path(network, runtime)
         except CacheError:
             return False
         data = _read(path)
-        if data is None or _is_anothers(data, network, runtime):
+        if data is None or _is_of_another_attachment(data, network, runtime):
             return False
-        entry = _attachment(path)
+        entry = _read_entry(path)
         netns = entry.netns if entry is not None else ""
-        return not netns or _same(netns, runtime.netns) or not is_gone(netns)
+        return not netns or _is_same_namespace(netns, runtime.netns) or not is_gone(netns)
 
     def attachments(self, container_id: str = "") -> tuple[list[NetworkAttachment], list[str]]:
-        """The attachments of a container (empty: of all), by file name; and the files that are damaged.
+        """The attachments of a container, or of all if the id is empty, sorted by file name; and the damaged files.
 
-        No folder is no attachment; raises ``CacheError`` when the folder cannot be read.
+        Raises ``CacheError`` if the folder exists and cannot be read.
         """
         folder = os.path.join(self.folder or DEFAULT_FOLDER, _RESULTS)
         try:
@@ -183,35 +184,35 @@ class Cache:
             if name.startswith(".") or (container_id and f"-{container_id}-" not in name):
                 continue
             path = os.path.join(folder, name)
-            entry = _attachment(path)
+            entry = _read_entry(path)
             if entry is None:
                 damaged.append(path)
             elif entry.if_name and entry.network and container_id in ("", entry.container_id):
-                found.append(_told(entry))
+                found.append(_as_attachment(entry))
         return found, damaged
 
 
 def is_gone(netns: str) -> bool:
-    """Whether a namespace's path leads nowhere. One that may not be looked at, such as /proc/1/ns/net, is not gone."""
+    """Whether a namespace's path does not exist. A path without access, such as /proc/1/ns/net, is not gone."""
     try:
         os.stat(netns)
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError, ValueError):  # the last: a zero byte in a path
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError, ValueError):  # ValueError: a zero byte in it
         return True
     except OSError:
         return False
     return False
 
 
-def _same(netns: str, other: str) -> bool:
+def _is_same_namespace(netns: str, other: str) -> bool:
     if netns == other:
         return True
     try:
         return os.path.realpath(netns) == os.path.realpath(other)
-    except (OSError, ValueError):  # a link that may not be read; a zero byte in a path
+    except (OSError, ValueError):  # no access to a link; a zero byte in the path
         return False
 
 
-def _told(entry: Entry) -> NetworkAttachment:
+def _as_attachment(entry: Entry) -> NetworkAttachment:
     return NetworkAttachment(
         container_id=entry.container_id,
         network=entry.network,
@@ -223,10 +224,10 @@ def _told(entry: Entry) -> NetworkAttachment:
     )
 
 
-def _attachment(path: str) -> Entry | None:
+def _read_entry(path: str) -> Entry | None:
     try:
         data = _read(path)
-        document = None if data is None else _v1(data, path)
+        document = None if data is None else _document(data, path)
         return None if document is None else _entry(document)
     except (CacheError, ValueError):
         return None
@@ -234,31 +235,34 @@ def _attachment(path: str) -> Entry | None:
 
 def _read(path: str) -> bytes | None:
     try:
-        return regular.read(path, _MOST)
+        return regular.read(path, _MAX_SIZE)
     except (OSError, ValueError):
-        return None  # as in Go: what cannot be read is not there
+        return None  # as in Go: a file that cannot be read counts as missing
 
 
-def _is_anothers(data: bytes, network: str, runtime: RuntimeConf) -> bool:
-    """Whether a file tells that it is of another attachment, which has the same name for its file.
+def _is_of_another_attachment(data: bytes, network: str, runtime: RuntimeConf) -> bool:
+    """Whether the file belongs to another attachment whose file has the same name.
 
-    ``net-a`` + ``b`` and ``net`` + ``a-b`` have: Go's library takes the one's result for the other's.
+    The network ``net-a`` with container ``b`` and the network ``net`` with container ``a-b`` share a file name. Go's
+    library uses the result of one for the other.
     """
     try:
         found = _folded(_gojson.decode(data))
     except (_gojson.JSONError, AttributeError):
         return False
-    asked = {"networkname": network, "containerid": runtime.container_id, "ifname": runtime.if_name}
-    told = {name: found.get(name) or own for name, own in asked.items()}
-    return found.get("kind") == KIND and any(isinstance(one, str) and one != asked[name] for name, one in told.items())
+    own = {"networkname": network, "containerid": runtime.container_id, "ifname": runtime.if_name}
+    stated = {name: found.get(name) or own[name] for name in own}
+    return found.get("kind") == KIND and any(
+        isinstance(stated[name], str) and stated[name] != own[name] for name in own
+    )
 
 
 def _folded(document: dict[str, Any]) -> dict[str, Any]:
     return {fold(name): value for name, value in document.items() if value is not None}
 
 
-def _v1(data: bytes, path: str) -> dict[str, Any] | None:
-    """The object of a file of this kind; None for a file of another; raises ``CacheDamaged`` when it is broken."""
+def _document(data: bytes, path: str) -> dict[str, Any] | None:
+    """The object in a cache file, or None if the file is of another kind. Raises ``CacheDamaged``."""
     try:
         document = _gojson.decode(data)
     except _gojson.JSONError:
@@ -290,7 +294,7 @@ def _result_of(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry(document: dict[str, Any]) -> Entry:
-    """What the object holds; raises ``ValueError`` for a wrong type or bad base64."""
+    """Read the object of a cache file. Raises ``ValueError`` for a wrong type or bad base64."""
     found = _folded(document)
 
     def text(name: str) -> str:
@@ -307,7 +311,7 @@ def _entry(document: dict[str, Any]) -> Entry:
 
     try:
         config = binascii.a2b_base64(text("config"), strict_mode=True)
-    except ValueError as error:  # binascii.Error, or a letter that is not ASCII
+    except ValueError as error:  # binascii.Error, or a character that is not ASCII
         raise ValueError(f"config is no base64: {error}") from None
     return Entry(
         container_id=text("containerid"),
@@ -324,28 +328,28 @@ def _entry(document: dict[str, Any]) -> Entry:
 def _pairs(value: Any) -> tuple[tuple[str, str], ...] | None:
     if value is None:
         return None
-    well = isinstance(value, list) and all(
+    valid = isinstance(value, list) and all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair) for pair in value
     )
-    if not well:
+    if not valid:
         raise ValueError("cniArgs must be a list of pairs of strings")
     return tuple((key, item) for key, item in value)
 
 
 def _sorted(value: Any) -> Any:
-    """Objects with their keys sorted, all the way down: the file's own order is fixed, that of its parts is Go's."""
+    """The value with the keys of all its objects sorted, as Go writes them. (The file's own keys have a fixed order.)"""
     return _gojson.decode(_gojson.encode(value)) if value else value
 
 
 def make_folder(folder: str) -> None:
-    """As Go makes it: each missing folder on the way for its owner alone. Raises ``OSError``."""
+    """Make a folder and its missing parents, with mode 0700 as Go does. Raises ``OSError``."""
     missing = []
     while folder and not _exists(folder):
         missing.append(folder)
         folder = os.path.dirname(folder)
-    for one in reversed(missing):
+    for path in reversed(missing):
         try:
-            os.mkdir(one, 0o700)
+            os.mkdir(path, 0o700)
         except FileExistsError:
             pass
 
@@ -361,10 +365,10 @@ def _exists(path: str) -> bool:
 def _write(path: str, data: bytes, sync: bool) -> None:
     folder = os.path.dirname(path)
     try:
-        # not in the folder itself: a reader (Go's) would take a whole temporary file for a second attachment
+        # Not in the folder itself: Go's library would read the temporary file as a second attachment.
         _write_through(os.path.dirname(folder), path, data, sync)
     except OSError as error:
-        if error.errno not in _NOT_BESIDE:
+        if error.errno not in _CANNOT_WRITE_BESIDE:
             raise
         _write_through(folder, path, data, sync)
     if sync:

@@ -1,4 +1,4 @@
-"""What both forms have in common: the operations of one configuration; and what the cache holds, in either form."""
+"""The base classes of ``CNIConfig`` and ``AsyncCNIConfig``: their parameters, and the methods that read the cache."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,62 +26,62 @@ class Driven:
 
 
 class CacheView(Driven):
-    """The cache for a caller that may wait for a disk."""
+    """The methods of ``CNIConfig`` that read the cache. The caller waits for the disk."""
 
     def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
-        """The result that ADD left in the cache, in the list's version; None when there is no file.
+        """The result of ADD from the cache, in the version of the list; None if there is no file.
 
-        Raises ``CacheDamaged`` for a file that cannot be read, ``CacheError`` when it has no form in that version.
+        Raises ``CacheDamaged`` if the file is damaged, ``CacheError`` if the result cannot be converted to the version.
         """
         return self._operations.get_network_list_cached_result(net, runtime)
 
     def get_network_list_cached_config(
         self, net: NetworkConfigList, runtime: RuntimeConf
     ) -> tuple[bytes, RuntimeConf] | None:
-        """The configuration that ADD used, and ``runtime`` with the arguments of then; None when there is no file.
+        """The configuration that ADD used, and ``runtime`` with the arguments that ADD used; None if there is no file.
 
-        ``netns`` stays the given one. Raises ``CacheDamaged``, ``CacheError``.
+        ``netns`` is still that of ``runtime``. Raises ``CacheDamaged`` or ``CacheError``.
         """
         return self._operations.get_network_list_cached_config(net, runtime)
 
     def get_network_cached_result(self, net: NetworkConfig, runtime: RuntimeConf) -> Result | None:
-        """The same for one plugin's configuration, by its own name and version."""
+        """As ``get_network_list_cached_result``, for a single plugin's configuration with its own name and version."""
         return self._operations.get_network_list_cached_result(as_list(net), runtime)
 
     def get_network_cached_config(self, net: NetworkConfig, runtime: RuntimeConf) -> tuple[bytes, RuntimeConf] | None:
-        """The same for one plugin's configuration."""
+        """As ``get_network_list_cached_config``, for a single plugin's configuration."""
         return self._operations.get_network_list_cached_config(as_list(net), runtime)
 
     def get_cached_attachments(self, container_id: str = "") -> list[NetworkAttachment]:
-        """The cached attachments of a container, of all where it is empty, by file name.
+        """The cached attachments of a container, or of all if the id is empty, sorted by file name.
 
-        Damaged files and those of another kind are skipped and reported; no folder is no attachment. Raises
-        ``CacheError`` when the folder cannot be read.
+        Damaged files, and files of another kind, are skipped and reported. Raises ``CacheError`` if the folder exists
+        and cannot be read.
         """
         return self._operations.get_cached_attachments(container_id)
 
 
-def _working(function: Callable[[], T]) -> Operation[T]:
-    found: T = yield Work(function)
-    return found
+def _in_a_thread(function: Callable[[], T]) -> Operation[T]:
+    value: T = yield Work(function)
+    return value
 
 
 class AsyncCacheView(Driven):
-    """The cache for an event loop: a thread waits for the disk. Parameters and errors are ``CacheView``'s."""
+    """The methods of ``AsyncCNIConfig`` that read the cache. A thread waits for the disk."""
 
     async def _run(self, operation: Operation[T], timeout: float | None = None) -> T:
-        """Drive an operation to its end."""
+        """Run an operation and return its value."""
         raise NotImplementedError
 
     async def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
         """As ``CNIConfig.get_network_list_cached_result``."""
-        return await self._run(_working(partial(self._operations.get_network_list_cached_result, net, runtime)))
+        return await self._run(_in_a_thread(partial(self._operations.get_network_list_cached_result, net, runtime)))
 
     async def get_network_list_cached_config(
         self, net: NetworkConfigList, runtime: RuntimeConf
     ) -> tuple[bytes, RuntimeConf] | None:
         """As ``CNIConfig.get_network_list_cached_config``."""
-        return await self._run(_working(partial(self._operations.get_network_list_cached_config, net, runtime)))
+        return await self._run(_in_a_thread(partial(self._operations.get_network_list_cached_config, net, runtime)))
 
     async def get_network_cached_result(self, net: NetworkConfig, runtime: RuntimeConf) -> Result | None:
         """As ``CNIConfig.get_network_cached_result``."""
@@ -95,4 +95,4 @@ class AsyncCacheView(Driven):
 
     async def get_cached_attachments(self, container_id: str = "") -> list[NetworkAttachment]:
         """As ``CNIConfig.get_cached_attachments``."""
-        return await self._run(_working(partial(self._operations.get_cached_attachments, container_id)))
+        return await self._run(_in_a_thread(partial(self._operations.get_cached_attachments, container_id)))

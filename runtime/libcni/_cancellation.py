@@ -1,4 +1,4 @@
-"""A caller's way to end a call from another thread, and the time that a call may take."""
+"""Cancelling a call from another thread, and the time limits of a call."""
 
 import math
 import os
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
 
-# The longest wait that is asked of the kernel at once: it counts milliseconds in 31 bits.
+# The longest single wait, in seconds. The kernel counts milliseconds in 31 bits.
 _LONGEST = 1e6
 _UNDOING = "undoing's"
 
 
 def milliseconds(seconds: float) -> int:
-    """A wait for poll(2), rounded up: rounded down, the last millisecond would be spent spinning."""
+    """Seconds as a timeout for poll(2). It is rounded up, because poll(2) would otherwise return too early."""
     return int(min(max(seconds, 0.0), _LONGEST) * 1000) + 1
 
 
 class Cancellation:
-    """A switch that one thread turns and the calls of others see at once; usable for several calls.
+    """Cancels calls from another thread. One object may be given to several calls.
 
-    As a context it gives its descriptor back at the end.
+    It holds a file descriptor, which ``close`` or the end of a ``with`` block closes.
     """
 
     def __init__(self) -> None:
@@ -28,27 +28,27 @@ class Cancellation:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """End the calls that have this switch: their plugins are killed, ``CallCancelled`` is raised there."""
+        """Cancel the calls that were given this object. Their plugins are killed, and they raise ``CallCancelled``."""
         self._cancelled = True
         os.eventfd_write(self._event, 1)
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was turned."""
+        """Whether ``cancel`` was called."""
         return self._cancelled
 
     def wait(self, seconds: float) -> bool:
-        """Whether it is turned within ``seconds``."""
+        """Wait at most ``seconds`` for ``cancel``, and return whether it was called."""
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         return bool(poll.poll(milliseconds(seconds)))
 
     def fileno(self) -> int:
-        """A descriptor that is readable once it was turned."""
+        """A descriptor that becomes readable when ``cancel`` is called."""
         return self._event
 
     def close(self) -> None:
-        """Give the descriptor back; no call may use the switch any more."""
+        """Close the descriptor. No call may use the object after that."""
         os.close(self._event)
 
     def __enter__(self) -> "Cancellation":
@@ -61,7 +61,7 @@ class Cancellation:
 
 
 class Linked(Cancellation):
-    """A switch that is also turned when another one is, if there is one."""
+    """A cancellation that is also cancelled when ``other`` is."""
 
     def __init__(self, other: Cancellation | None) -> None:
         self._other = other
@@ -77,24 +77,25 @@ class Linked(Cancellation):
 
     @property
     def cancelled(self) -> bool:
-        """Whether either was turned."""
+        """Whether ``cancel`` was called on either of them."""
         return self._cancelled or (self._other is not None and self._other.cancelled)
 
     def fileno(self) -> int:
-        """A descriptor that is readable once either was turned."""
+        """A descriptor that becomes readable when either of them is cancelled."""
         return self._either.fileno()
 
     def close(self) -> None:
-        """Give the own descriptors back."""
+        """Close this object's descriptors, but not those of ``other``."""
         self._either.close()
         super().close()
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The moment at which a call must be over; ``seconds`` is what the caller had said, ``of`` whose time it is.
+    """The time at which a call must have ended.
 
-    None and infinity are no bound.
+    ``seconds`` is the timeout that the caller gave. None and infinity mean no limit. ``of`` says in messages whose
+    timeout it is.
     """
 
     seconds: float | None = None
@@ -103,31 +104,31 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float | None, of: str = "the call's") -> "Deadline":
-        """The deadline that many seconds from now."""
+        """The deadline that is ``seconds`` from now."""
         return cls(seconds, None if seconds in (None, math.inf) else monotonic() + seconds, of)
 
     @property
     def left(self) -> float | None:
-        """The seconds that are left, not below 0; None for no bound."""
+        """The seconds that are left, at least 0; None if there is no limit."""
         return None if self.moment is None else max(0.0, self.moment - monotonic())
 
 
 class UndoTime:
-    """The time in which one call may undo what it made; it begins now.
+    """The time that one call has to undo what it made. It begins when the object is made.
 
-    Each execution gets an equal share of the time that remains, so that one plugin that hangs does not use up all of it.
+    Each plugin gets an equal share of the time that is left, so a plugin that hangs does not use up all of it.
     """
 
     def __init__(self, seconds: float) -> None:
-        """``seconds``: for all of it; infinity is no bound."""
+        """``seconds`` is for all plugins together; infinity means no limit."""
         self._whole = Deadline.after(seconds, _UNDOING)
 
     @property
     def left(self) -> float | None:
-        """The seconds that are left; None for no bound."""
+        """The seconds that are left; None if there is no limit."""
         return self._whole.left
 
     def share(self, count: int) -> Deadline:
-        """The deadline of the next one of ``count`` executions that are still to come."""
+        """The deadline of the next plugin, if ``count`` plugins are still to run."""
         left = self._whole.left
         return self._whole if not left or count < 2 else Deadline.after(round(left / count, 3), _UNDOING)

@@ -1,7 +1,7 @@
-"""The names that ADD refuses, with the Go library's texts and codes (`pkg/utils/utils.go`); and pairs of ``CNI_ARGS``.
+"""Check names before ADD, with the texts and codes of the Go library (`pkg/utils/utils.go`). Check ``CNI_ARGS``.
 
-``CNI_ARGS`` is text: pairs are joined by semicolons, and nothing can be escaped. A value with a semicolon would be a
-further argument, such as an address that somebody asks for by a pod's name.
+``CNI_ARGS`` is one text: semicolons separate its pairs, and there is no escaping. A value with a semicolon would add
+another argument. So a pod's name could, for example, request an address.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from libcni._quoting import quote
 
 
 def check_names(container: str, network: str, ifname: str) -> None:
-    """Raise ``InvalidName`` for the first of the three that is none."""
+    """Raise ``InvalidName`` for the first invalid name."""
     if not container:
         raise InvalidName("missing containerID", code=InvalidName.NO_CONTAINER)
     if not is_identifier(container):
@@ -28,7 +28,7 @@ def check_names(container: str, network: str, ifname: str) -> None:
 
 
 def args_fault(key: str, value: str) -> str:
-    """Why ``CNI_ARGS`` cannot hold the pair; empty if it can. Plugins want exactly one equals sign in each."""
+    """Why ``CNI_ARGS`` cannot contain the pair; empty if it can. Plugins expect one equals sign in each pair."""
     if not key:
         return "its key is empty"
     sign = next((sign for sign in ";=\0" if sign in key or sign in value), "")
@@ -36,7 +36,7 @@ def args_fault(key: str, value: str) -> str:
 
 
 def check_args(pairs: Iterable[tuple[str, str]]) -> None:
-    """Raise ``InvalidArgs`` for the first pair that ``CNI_ARGS`` cannot hold."""
+    """Raise ``InvalidArgs`` for the first pair that ``CNI_ARGS`` cannot contain."""
     for key, value in pairs:
         if fault := args_fault(key, value):
             raise InvalidArgs(f"invalid CNI_ARGS pair {quote(f'{key}={value}')}", fault)

@@ -1,4 +1,4 @@
-"""The synchronous form of the container-networking interface: each method returns when its plugins have ended."""
+"""``CNIConfig``: the container-networking interface. Each method returns when its plugins have ended."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -6,12 +6,12 @@ from typing import TypeVar
 from libcni._attached import Attached
 from libcni._cacheview import CacheView
 from libcni._cancellation import Cancellation
-from libcni._driver import Blocking
+from libcni._driver import BlockingDriver
 from libcni._execution import Exec, ProcessExec
 from libcni._inputs import Folders, StrPath
 from libcni._interface import GCSource, Several
 from libcni._model import GCArgs, NetworkConfig, NetworkConfigList, PluginInfo, RuntimeConf
-from libcni._operations import as_list, gc_args
+from libcni._operations import as_list, checked_gc_args
 from libcni._options import Options
 from libcni._requests import Operation
 from libcni._results import Result
@@ -22,12 +22,16 @@ T = TypeVar("T")
 class CNIConfig(CacheView):
     """Drives CNI plugins (Go: ``NewCNIConfig``, ``NewCNIConfigWithCacheDir``).
 
-    ``path``: the folders of the plugins, or one; ``cache_dir``: where attachments are remembered (empty: the attachment's own
-    ``cache_dir``, else ``/var/lib/cni``); ``executor``: what runs plugins; ``options``: what goes beyond Go's library.
-    Every method takes ``timeout``, seconds for the whole call (None: the options' default), and ``cancel``, a switch
-    that ends the call from another thread; both kill the plugin that runs, and raise ``PluginTimeout`` or
-    ``CallCancelled`` (in a list as the cause of ``StepFailed``; see ``is_timeout``, ``is_cancelled``). An object may
-    be used by several threads at once.
+    ``path`` is the folder of the plugins, or several. ``cache_dir`` is the folder of the cache; if it is empty, the
+    attachment's ``cache_dir`` is used, or else ``/var/lib/cni``. ``executor`` runs the plugins. ``options`` change what
+    the Go library does.
+
+    Every method takes ``timeout``, seconds for the whole call (None: that of the options), and ``cancel``, which ends
+    the call from another thread. Both kill the running plugin. The method then raises ``PluginTimeout`` or
+    ``CallCancelled``; calls for a list raise ``StepFailed``, caused by one of them. ``is_timeout`` and ``is_cancelled``
+    recognise them.
+
+    Threads may share one object.
     """
 
     def __init__(
@@ -41,9 +45,9 @@ class CNIConfig(CacheView):
         super().__init__(path, cache_dir, self._exec, options)
 
     def _run(self, operation: Operation[T], timeout: float | None = None, cancel: Cancellation | None = None) -> T:
-        """Drive an operation (see ``_operations``) to its end."""
+        """Run an operation (see ``_operations``) and return its value."""
         limit = self.options.timeout if timeout is None else timeout
-        return Blocking(self._exec, limit, cancel).run(operation)
+        return BlockingDriver(self._exec, limit, cancel).run(operation)
 
     def add_network_list(
         self,
@@ -53,11 +57,12 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Result:
-        """ADD of each plugin in order; the answer is the last one's result, which is cached.
+        """Run ADD of each plugin in order. Return the result of the last one, and write it to the cache.
 
-        Stops at the first failure and leaves what was added (see ``Options.undo_failed_add``). Raises ``StepFailed``
-        caused by the plugin's ``PluginFailed``, by ``PluginNotFound``, ``InvalidName``, ``ResultError``; ``InvalidArgs``
-        before a plugin runs; ``CacheError`` when the result cannot be kept. Spec section "ADD".
+        Stops at the first failure. What was added before stays (see ``Options.undo_failed_add``). Spec section "ADD".
+
+        Raises ``InvalidArgs`` before any plugin runs; ``StepFailed``, caused by ``PluginFailed``, ``PluginNotFound``,
+        ``InvalidName`` or ``ResultError``; ``CacheError`` if the cache cannot be written.
         """
         return self._run(self._operations.add_network_list(net, runtime), timeout, cancel)
 
@@ -69,10 +74,12 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """CHECK of each plugin in order, each with the cached result; nothing where the list disables it.
+        """Run CHECK of each plugin in order, each with the cached result.
 
-        Raises ``CheckNotSupported`` below 0.4.0, ``CacheError``, and the first plugin's ``PluginFailed`` as it is.
-        Spec section "CHECK".
+        Does nothing if the list has ``disableCheck``. Spec section "CHECK".
+
+        Raises ``CheckNotSupported`` below version 0.4.0, ``CacheError``, and the ``PluginFailed`` of the first plugin
+        that fails.
         """
         self._run(self._operations.check_network_list(net, runtime), timeout, cancel)
 
@@ -84,10 +91,12 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """DEL of each plugin in reverse, each with the cached result (from 0.4.0 on); then the cache file goes.
+        """Run DEL of each plugin in reverse order, each with the cached result (from 0.4.0 on). Remove the cache file.
 
-        Stops at the first error and keeps the cache for a retry. A damaged cache file is removed and reported, the
-        plugins run without it. Raises ``StepFailed``, ``InvalidVersion``. Spec section "DEL".
+        Stops at the first error, and keeps the cache file for a retry. A damaged cache file is removed and reported,
+        and the plugins run without a result. Spec section "DEL".
+
+        Raises ``StepFailed`` or ``InvalidVersion``.
         """
         self._run(self._operations.del_network_list(net, runtime), timeout, cancel)
 
@@ -99,7 +108,7 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Result:
-        """ADD of one plugin under its own name and version; its error comes as it is."""
+        """Run ADD of one plugin, with its own name and version. Its error is not wrapped in ``StepFailed``."""
         return self._run(self._operations.add_network_list(as_list(net), runtime, single=True), timeout, cancel)
 
     def check_network(
@@ -110,7 +119,7 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """CHECK of one plugin. Otherwise as ``check_network_list``."""
+        """Run CHECK of one plugin. Otherwise as ``check_network_list``."""
         self._run(self._operations.check_network_list(as_list(net), runtime), timeout, cancel)
 
     def del_network(
@@ -121,31 +130,31 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """DEL of one plugin; its error comes as it is. Otherwise as ``del_network_list``."""
+        """Run DEL of one plugin. Its error is not wrapped in ``StepFailed``. Otherwise as ``del_network_list``."""
         self._run(self._operations.del_network_list(as_list(net), runtime, single=True), timeout, cancel)
 
     def validate_network_list(
         self, net: NetworkConfigList, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> list[str]:
-        """VERSION of each entry: the capabilities that the list declares, sorted.
+        """Run VERSION of each plugin. Return the capabilities that the list declares, sorted.
 
-        Raises ``SeveralErrors``, all of them in brackets: plugins that are missing or do not speak the list's version.
+        Raises ``SeveralErrors`` with an error for each plugin that is missing or does not support the list's version.
         """
         return self._run(self._operations.validate_network_list(net), timeout, cancel)
 
     def validate_network(
         self, net: NetworkConfig, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> list[str]:
-        """VERSION of one plugin: the capabilities that it declares, sorted.
+        """Run VERSION of one plugin. Return the capabilities that its configuration declares, sorted.
 
-        Raises ``PluginNotFound``, ``UnsupportedByPlugin``, ``VersionInfoError``.
+        Raises ``PluginNotFound``, ``UnsupportedByPlugin`` or ``VersionInfoError``.
         """
         return self._run(self._operations.validate_network(net), timeout, cancel)
 
     def get_version_info(
         self, plugin: str, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> PluginInfo:
-        """What the plugin answers to VERSION; raises ``PluginNotFound``, ``PluginFailed``, ``VersionInfoError``."""
+        """Run VERSION of a plugin. Raises ``PluginNotFound``, ``PluginFailed`` or ``VersionInfoError``."""
         return self._run(self._operations.get_version_info(plugin), timeout, cancel)
 
     def gc_network_list(
@@ -156,15 +165,17 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """Remove what is not valid: DEL for cached attachments, then (from 1.1.0 on) GC of each plugin.
+        """Run DEL for cached attachments that are not valid, then (from 1.1.0 on) GC of each plugin.
 
-        ``args`` says what is valid; ``GCArgs([])`` removes every attachment. A list that was taken before another
-        process's ADD would remove that live attachment: a function that returns the valid attachments is called when
-        the network is locked (see ``Options.lock_folder``) and the cache was read. It must name each attachment whose
-        ADD may have begun. Goes on after errors and raises them together, ``SeveralErrors``; nothing of a network is
-        removed when its function fails. Nothing where the list disables it. Spec section "GC".
+        ``args`` lists the valid attachments; ``GCArgs([])`` removes every attachment. A list that was made before
+        another process's ADD does not have that attachment, and GC would remove it. So ``args`` may also be a function
+        that returns the valid attachments. It is called after the network was locked (see ``Options.lock_folder``) and
+        the cache was read, and must return each attachment whose ADD may have begun.
+
+        Continues after errors, and raises them as one ``SeveralErrors``. If the function fails, nothing is removed. Does
+        nothing if the list has ``disableGC``. Spec section "GC".
         """
-        self._run(self._operations.gc_network_lists([net], gc_args(args)), timeout, cancel)
+        self._run(self._operations.gc_network_lists([net], checked_gc_args(args)), timeout, cancel)
 
     def gc_network_lists(
         self,
@@ -174,22 +185,23 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """GC of several networks with one reading of the cache (cni#1091); ``args`` for all, or by network's name.
+        """Run GC of several networks, and read the cache once (cni#1091).
 
-        A function for all is called once a network. Raises ``MissingArgs`` before anything is removed when a network's
-        name is not there.
+        ``args`` is for all networks, or a mapping by network name. A function for all is called once for each network.
+        Raises ``MissingArgs`` if a mapping lacks a network; nothing is removed then.
         """
-        self._run(self._operations.gc_network_lists(nets, gc_args(args)), timeout, cancel)
+        self._run(self._operations.gc_network_lists(nets, checked_gc_args(args)), timeout, cancel)
 
     def del_cached_attachments(
         self, container_id: str, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> None:
-        """DEL of every attachment of a container that the cache has, by its id alone.
+        """Run DEL for every attachment of a container that is in the cache.
 
-        For a container whose sandbox, or whose network's configuration, is gone: each DEL uses the configuration and
-        the arguments that ADD used, and an empty ``CNI_NETNS`` where the namespace is gone. Goes on after errors and
-        raises them together, ``SeveralErrors``; the cache keeps what failed. That there is nothing is success. Raises
-        ``InvalidName`` for an empty id.
+        It is for a container whose sandbox or configuration is gone. Each DEL uses the configuration and the arguments
+        that ADD used, and an empty ``CNI_NETNS`` if the namespace is gone. It is no error if there is no attachment.
+
+        Continues after errors, and raises them as one ``SeveralErrors``. Attachments that failed stay in the cache.
+        Raises ``InvalidName`` for an empty id.
         """
         self._run(self._operations.del_cached_attachments(container_id), timeout, cancel)
 
@@ -201,9 +213,10 @@ class CNIConfig(CacheView):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Attached[Result]:
-        """The attachment for a ``with`` block: ADD, whose result is the block's value, and DEL at its end.
+        """An attachment for a ``with`` block: ADD at its beginning, and DEL at its end.
 
-        ``timeout`` is for each of both; see ``Attached`` for errors.
+        ``with … as result`` gives the result of ADD. ``timeout`` is for each of the two calls. ``Attached`` describes
+        the errors.
         """
         return Attached(
             lambda: self._run(self._operations.add_network_list(net, runtime, undo=True), timeout, cancel),
@@ -213,10 +226,10 @@ class CNIConfig(CacheView):
     def get_status_network_list(
         self, net: NetworkConfigList, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> None:
-        """STATUS of each plugin in order; the first error as it is, with its code. Below 1.1.0 no plugin is asked.
+        """Run STATUS of each plugin in order. Below 1.1.0 only check that each plugin exists. Spec section "STATUS".
 
-        A missing plugin is an error in every version. Its own default of time is ``Options.status_timeout``. Raises
-        ``PluginNotFound``, ``PluginFailed``. Spec section "STATUS".
+        The default of ``timeout`` is ``Options.status_timeout``. Raises ``PluginNotFound``, or the ``PluginFailed`` of
+        the first plugin that fails.
         """
         self._run(
             self._operations.get_status_network_list(net),

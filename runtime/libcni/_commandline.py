@@ -1,6 +1,6 @@
-"""The command line of cnitool: verbs, arguments and flags as the Go tool takes them, and ours beside them.
+"""The command line of cnitool: the verbs, arguments and flags of the Go tool, and some more.
 
-``argparse`` would cost 14 ms at each start, and has other rules: the Go tool ignores further arguments, and takes flags
+``argparse`` takes 14 ms at each start and has other rules: the Go tool ignores extra arguments, and accepts flags
 anywhere.
 """
 
@@ -12,27 +12,27 @@ from libcni._quoting import quote
 
 VERBS = {
     "add": "attach the namespace to the network, and print the result",
-    "check": "compare the attachment with what add had left",
-    "del": "take the attachment away",
-    "gc": "take away every attachment of the network that the cache knows, other runtimes' too",
-    "status": "ask whether an add would work",
+    "check": "check that the attachment is as add made it",
+    "del": "remove the attachment",
+    "gc": "remove every cached attachment of the network, including those of other runtimes",
+    "status": "check whether an add would work",
 }
-# Flag, its short form, its value's name in the help, what it does.
+# Flag, its short form, the name of its value in the help, what it does.
 _FLAGS = (
     ("ifname", "i", "NAME", "the interface's name in the container (CNI_IFNAME, else eth0)"),
-    ("json", "", "", "print one JSON object, also for errors"),
-    ("timeout", "", "SECONDS", "kill plugins after this time (no bound)"),
-    ("undo", "", "", "after an add that failed half-way, take away what it had made"),
-    ("undo-timeout", "", "SECONDS", "end that after this time (10)"),
-    ("all", "", "", "del: all attachments of NETNS that the cache has; NETWORK is left out"),
-    ("leftovers", "", "", "gc: only attachments whose namespace is gone"),
-    ("container", "", "ID", "the container's id (made from NETNS, which del --all does not need then)"),
-    ("cache", "", "FOLDER", "where attachments are remembered (/var/lib/cni)"),
-    ("help", "h", "", "this text"),
+    ("json", "", "", "print one JSON object, for errors too"),
+    ("timeout", "", "SECONDS", "kill the plugins after this time (default: no limit)"),
+    ("undo", "", "", "remove what an add made if it fails"),
+    ("undo-timeout", "", "SECONDS", "stop undoing after this time (default: 10)"),
+    ("all", "", "", "del: remove all cached attachments of NETNS; give no NETWORK"),
+    ("leftovers", "", "", "gc: remove only attachments whose namespace is gone"),
+    ("container", "", "ID", "the container id (default: made from NETNS); del --all then needs no NETNS"),
+    ("cache", "", "FOLDER", "the folder of the cache (default: /var/lib/cni)"),
+    ("help", "h", "", "print this help"),
 )
 _ENVIRONMENT = """
 Environment:
-  CNI_PATH     the folders of the plugins, separated by colons; needed
+  CNI_PATH     the folders of the plugins, separated by colons; required
   NETCONFPATH  the folders of the configurations, separated by colons (/etc/cni/net.d)
   CNI_IFNAME   the interface's name in the container (eth0)
   CNI_ARGS     arguments for the plugins, K=V;K=V
@@ -42,11 +42,11 @@ Environment:
 
 
 class UsageError(LibcniError):
-    """The arguments or the environment cannot be used."""
+    """The arguments or the environment variables are wrong."""
 
 
 class Arguments:
-    """What was asked for; ``verb`` is empty for help without one. ``timeout`` is in seconds."""
+    """The parsed command line. ``verb`` is empty if the help of the whole tool is wanted. Times are in seconds."""
 
     __slots__ = (
         "all",
@@ -79,18 +79,18 @@ def usage(verb: str = "") -> str:
         lines += ["", "Verbs:", *(f"  {name:<8}{words}" for name, words in VERBS.items())]
     lines += ["", "Flags:"]
     for name, short, value, words in _FLAGS:
-        spelt = f"{f'-{short}, ' if short else '    '}--{name}{f' {value}' if value else ''}"
-        lines.append(f"  {spelt:<28}{words}")
+        flag = f"{f'-{short}, ' if short else '    '}--{name}{f' {value}' if value else ''}"
+        lines.append(f"  {flag:<28}{words}")
     return "\n".join(lines) + "\n" + _ENVIRONMENT
 
 
 def wants_json(argv: Sequence[str]) -> bool:
-    """Whether ``--json`` is among words that cannot be used otherwise."""
+    """Whether ``--json`` is in a command line that cannot be parsed."""
     return "--json" in argv
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """The arguments; raises ``UsageError``, with the Go tool's texts."""
+    """Parse the command line. Raises ``UsageError``, with the Go tool's texts."""
     found = Arguments()
     words = []
     for name, value in _split(argv):
@@ -121,7 +121,7 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 
 def _check_flags(found: Arguments) -> None:
-    """Raise ``UsageError`` for a flag of another verb, which would be without effect."""
+    """Raise ``UsageError`` for a flag of another verb, which would have no effect."""
     for name, verb in (("all", "del"), ("leftovers", "gc")):
         if getattr(found, name) and found.verb != verb:
             raise UsageError(f"--{name} is a flag of {verb}, not of {found.verb}")
@@ -130,7 +130,7 @@ def _check_flags(found: Arguments) -> None:
 
 
 def _split(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Flags with their values, and the other words under no name."""
+    """Yield each flag with its value, and each other word with an empty name."""
     words = iter(argv)
     for word in words:
         if word == "--":
@@ -151,7 +151,7 @@ def _split(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _value(flag: tuple[str, str, str, str], word: str, given: str, value: str, words: Iterator[str]) -> Any:
-    """The value of a flag: with it in one word, or the next word; True for one that has none."""
+    """The value of a flag: part of its word, or the next word. True if the flag takes no value."""
     if not flag[2]:
         if given:
             raise UsageError(f"invalid argument {quote(value)} for {quote(word)} flag: it takes none")

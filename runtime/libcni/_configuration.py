@@ -1,7 +1,7 @@
-"""Configurations from bytes: one plugin's object, or a network's list; errors tell the key and its place.
+"""Parse configurations: one plugin's object, or the list of a network. Errors name the key, its line and column.
 
-Rules and texts are the Go library's (SPEC.md, "Network configuration format"; `libcni/conf.go`). The keys of a list's
-top level match exactly, those of a plugin's object without regard to case, the last one winning.
+Rules and texts are those of the Go library (SPEC.md, "Network configuration format"; `libcni/conf.go`). The keys of a
+list must match exactly. The keys of a plugin's object match in any case, and of several equal ones the last counts.
 """
 
 from collections.abc import Mapping
@@ -23,42 +23,42 @@ _DNS_LISTS = ("nameservers", "search", "options")
 
 
 class Source:
-    """A text that is being read, and the file it came from: makes errors that point into it."""
+    """A text that is parsed, and its file. It makes errors that point into the text."""
 
-    def __init__(self, data: bytes, file: str = "", base: _position.Path = (), seen: bool = True) -> None:
-        """``base`` is the path of the part that is being read within the whole text.
+    def __init__(self, data: bytes, file: str = "", base: _position.Path = (), text_is_known: bool = True) -> None:
+        """``base`` is the path of the part that is parsed, within the whole text.
 
-        ``seen``: whether the caller knows the text, so that a place in it helps.
+        ``text_is_known`` says whether the caller knows the text. If not, an error contains no line and column.
         """
         self.data = data
         self.file = file
         self.base = base
-        self.seen = seen
+        self.text_is_known = text_is_known
 
     @classmethod
     def given(cls, data: Configuration, file: StrPath, prefix: str) -> "Source":
-        """What a caller gave. Raises ``ConfigError`` for a document that JSON cannot hold."""
+        """The source of a caller's configuration. Raises ``ConfigError`` if a mapping cannot be written as JSON."""
         try:
-            return cls(data_of(data), path_of(file), seen=not isinstance(data, Mapping))
+            return cls(data_of(data), path_of(file), text_is_known=not isinstance(data, Mapping))
         except (TypeError, ValueError) as error:
             if not isinstance(data, Mapping):
                 raise
             raise ConfigError(f"{prefix}{error}", path_of(file)) from None
 
     def fault(self, msg: str, *path: str | int) -> ConfigError:
-        """The error for the value at ``path`` below the part that is being read."""
+        """An error about the value at ``path``, relative to the part that is parsed."""
         whole = (*self.base, *path)
         text = _gojson.text_of(self.data)
-        if not self.seen:
+        if not self.text_is_known:
             return ConfigError(msg, self.file, None, whole)
         try:
             place = _position.locate(text, whole)
-        except (ValueError, IndexError):  # not JSON: the position came with the decoder's error
+        except (ValueError, IndexError):  # not JSON
             return ConfigError(msg, self.file)
         return ConfigError(msg, self.file, place, whole)
 
     def decode(self, prefix: str) -> Any:
-        """The document; raises ``ConfigError`` with the place that is no JSON."""
+        """Decode the text. Raises ``ConfigError`` with the place where it is not JSON."""
         try:
             return _gojson.decode(self.data)
         except _gojson.JSONError as error:
@@ -66,7 +66,7 @@ class Source:
 
 
 def go_type(value: Any) -> str:
-    """The name of the Go type that a JSON value has in Go's messages."""
+    """The Go type of a JSON value, as Go's messages name it."""
     if value is None:
         return "<nil>"
     names: tuple[tuple[type, str], ...] = (
@@ -76,9 +76,9 @@ def go_type(value: Any) -> str:
 
 
 def conf_from_bytes(data: Configuration, file: StrPath = "") -> NetworkConfig:
-    """One plugin's configuration (Go: ``NetworkPluginConfFromBytes``, ``ConfFromBytes``).
+    """Parse one plugin's configuration (Go: ``NetworkPluginConfFromBytes``, ``ConfFromBytes``).
 
-    ``data`` is JSON as bytes or text, or a document. Raises ``ConfigError``.
+    ``data`` is JSON as bytes or text, or a mapping. Raises ``ConfigError``.
     """
     source = Source.given(data, file, _PLUGIN)
     return _plugin(source.decode(_PLUGIN), source.data, source)
@@ -106,7 +106,7 @@ def _plugin(document: Any, data: bytes, source: Source) -> NetworkConfig:
 
 
 class _Members:
-    """Reads the known keys of an object as Go's decoder does; a wrong type is an error, ``null`` leaves the default."""
+    """Reads the known keys of an object as Go's decoder does. A wrong type is an error; ``null`` means the default."""
 
     def __init__(self, document: Mapping[str, Any], source: Source, *path: str | int) -> None:
         self._source = source
@@ -160,10 +160,10 @@ class _Members:
 
 
 def network_conf_from_bytes(data: Configuration, file: StrPath = "") -> NetworkConfigList:
-    """A network's list (Go: ``NetworkConfFromBytes``, ``ConfListFromBytes``); never looks at the disk.
+    """Parse the list of a network (Go: ``NetworkConfFromBytes``, ``ConfListFromBytes``). Reads no files.
 
-    ``data`` is JSON as bytes or text, or a document. The version is the highest of ``cniVersion`` and ``cniVersions``
-    that is not above what this library knows. Raises ``ConfigError``.
+    ``data`` is JSON as bytes or text, or a mapping. The version is the highest one of ``cniVersion`` and
+    ``cniVersions``, up to the newest that this library supports. Raises ``ConfigError``.
     """
     source = Source.given(data, file, _LIST)
     document = source.decode(_LIST)
@@ -247,21 +247,23 @@ def _plugins(document: dict[str, Any], source: Source, only_inlined: bool) -> tu
 
 def _entry(entry: Any, place: int, source: Source) -> NetworkConfig:
     try:
-        return _plugin(entry, _gojson.encode(entry), Source(source.data, source.file, ("plugins", place), source.seen))
+        return _plugin(
+            entry, _gojson.encode(entry), Source(source.data, source.file, ("plugins", place), source.text_is_known)
+        )
     except ConfigError as error:
         msg = f"failed to parse plugin config {place}: {error.msg}"
         raise ConfigError(msg, error.file, error.position, error.path) from None
 
 
 def conf_of(given: NetworkConfig | Configuration) -> NetworkConfig:
-    """One plugin's configuration, parsed already or not."""
+    """One plugin's configuration, which may already be parsed."""
     return given if isinstance(given, NetworkConfig) else conf_from_bytes(given)
 
 
 def conf_list_from_conf(single: NetworkConfig | Configuration) -> NetworkConfigList:
-    """A single plugin's configuration as a list of one (Go: ``ConfListFromConf``).
+    """Make a list of a single plugin's configuration (Go: ``ConfListFromConf``).
 
-    The entry keeps its name and version; raises ``ConfigError`` as ``network_conf_from_bytes`` does.
+    The list gets the plugin's name and version. Raises ``ConfigError``, as ``network_conf_from_bytes`` does.
     """
     single = conf_of(single)
     document = Source(single.bytes).decode(_PLUGIN)
@@ -269,14 +271,14 @@ def conf_list_from_conf(single: NetworkConfig | Configuration) -> NetworkConfigL
     return network_conf_from_bytes(_gojson.encode({**head, "plugins": [document]}))
 
 
-def effective(net: NetworkConfigList) -> bytes:
-    """The list's bytes; plugins that are not written there, those of the network's folder, stand among the others.
+def bytes_for_cache(net: NetworkConfigList) -> bytes:
+    """The list as bytes, including the plugins from the network's folder, for the cache.
 
-    So they get their DEL when the list is read from the cache, where that folder is out of sight.
+    A DEL that reads the list from the cache does not read that folder, and must run these plugins too.
     """
     try:
         document = _gojson.decode(net.bytes)
-    except _gojson.JSONError:  # made by hand
+    except _gojson.JSONError:  # the caller made the list without JSON
         return net.bytes
     inlined = document.get("plugins", []) if isinstance(document, dict) else None
     if not isinstance(inlined, list) or len(inlined) >= len(net.plugins):

@@ -1,4 +1,4 @@
-"""The driver of operations that blocks; it knows the time that the whole call may take. (For asyncio: ``_aiodriver``.)"""
+"""The driver that runs operations and blocks the thread (see ``_requests``). ``_aiodriver`` is the one for asyncio."""
 
 import itertools
 import threading
@@ -15,17 +15,17 @@ from libcni._requests import Ask, Execute, Operation, Outcome, Pause, Request, T
 T = TypeVar("T")
 
 
-class Blocking:
-    """Drives one call; the thread waits."""
+class BlockingDriver:
+    """Runs one call. The thread waits for it."""
 
     def __init__(self, executor: Exec, timeout: float | None, cancel: Cancellation | None) -> None:
-        """``timeout``: seconds for the whole call, None for no bound."""
+        """``timeout`` is in seconds for the whole call; None means no limit."""
         self._exec = executor
         self._deadline = Deadline.after(timeout)
         self._cancel = cancel
 
     def run(self, operation: Operation[T]) -> T:
-        """The operation's value, or its error."""
+        """Return the operation's value, or raise its error."""
         answer: Any = None
         error: BaseException | None = None
         while True:
@@ -66,35 +66,35 @@ class Blocking:
             raise Locked(request.reason)
 
     def _together(self, request: Together) -> list[Outcome]:
-        places = itertools.count()
+        order = itertools.count()
         lock = threading.Lock()
 
-        def one(driver: Blocking, operation: Operation[Any]) -> Outcome:
+        def run(driver: BlockingDriver, operation: Operation[Any]) -> Outcome:
             try:
                 value = driver.run(operation)
             except BaseException as error:
                 with lock:
-                    return Outcome(error=error, place=next(places))
+                    return Outcome(error=error, order=next(order))
             with lock:
-                return Outcome(value, place=next(places))
+                return Outcome(value, order=next(order))
 
         if len(request.operations) == 1:
-            return [one(self, request.operations[0])]
-        from concurrent.futures import ThreadPoolExecutor  # brings logging along: 9 ms
+            return [run(self, request.operations[0])]
+        from concurrent.futures import ThreadPoolExecutor  # it imports logging, which takes 9 ms
 
         try:
             with Linked(self._cancel) as cancel, ThreadPoolExecutor(max(1, len(request.operations)), "cni") as pool:
                 try:
                     driver = self._with(cancel)
-                    return list(pool.map(partial(one, driver), request.operations))
-                except BaseException:  # Ctrl-C: it reaches this thread alone, and the others have it from here
+                    return list(pool.map(partial(run, driver), request.operations))
+                except BaseException:  # Ctrl-C reaches only this thread: cancel the others
                     cancel.cancel()
                     raise
-        except (OSError, RuntimeError) as error:  # no free descriptor, no further thread
+        except (OSError, RuntimeError) as error:  # no free descriptor, or no more threads
             raise LibcniError(f"cannot work on several networks at once: {error}") from error
 
-    def _with(self, cancel: Cancellation) -> "Blocking":
-        """The same call with another switch."""
+    def _with(self, cancel: Cancellation) -> "BlockingDriver":
+        """A driver of the same call with another cancellation."""
         driver = copy(self)
         driver._cancel = cancel
         return driver

@@ -1,34 +1,30 @@
-"""The environment of a plugin: the own one, and the six ``CNI_*`` variables over it (spec section "Parameters")."""
+"""A plugin's environment: that of this process, and the six ``CNI_*`` variables (spec section "Parameters")."""
 
 import os
 from collections.abc import Sequence
 
 from libcni._model import RuntimeConf
 
-
-def _environ(verb: str, container: str, netns: str, args: str, ifname: str, path: str) -> dict[str, str]:
-    return {
-        **os.environ,
-        "CNI_COMMAND": verb,
-        "CNI_CONTAINERID": container,
-        "CNI_NETNS": netns,
-        "CNI_ARGS": args,
-        "CNI_IFNAME": ifname,
-        "CNI_PATH": path,
-    }
+_NO_ATTACHMENT = {"CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_ARGS": "", "CNI_IFNAME": ""}
 
 
 def for_attachment(verb: str, runtime: RuntimeConf, path: Sequence[str]) -> dict[str, str]:
-    """Of ADD, CHECK and DEL; the pairs of ``CNI_ARGS`` are joined as they are, nothing is escaped."""
-    args = ";".join(f"{key}={value}" for key, value in runtime.args)
-    return _environ(verb, runtime.container_id, runtime.netns, args, runtime.if_name, ":".join(path))
+    """The environment for ADD, CHECK and DEL. The pairs of ``CNI_ARGS`` are joined without escaping."""
+    attachment = {
+        "CNI_CONTAINERID": runtime.container_id,
+        "CNI_NETNS": runtime.netns,
+        "CNI_ARGS": ";".join(f"{key}={value}" for key, value in runtime.args),
+        "CNI_IFNAME": runtime.if_name,
+    }
+    return {**os.environ, "CNI_COMMAND": verb, **attachment, "CNI_PATH": ":".join(path)}
 
 
 def for_network(verb: str, path: Sequence[str]) -> dict[str, str]:
-    """Of GC and STATUS, which have no attachment: the variables are there, and empty."""
-    return _environ(verb, "", "", "", "", ":".join(path))
+    """The environment for GC and STATUS. They have no attachment, so its variables are empty."""
+    return {**os.environ, "CNI_COMMAND": verb, **_NO_ATTACHMENT, "CNI_PATH": ":".join(path)}
 
 
 def for_version() -> dict[str, str]:
-    """Of VERSION: the word ``dummy`` stands where very old plugins look for a value."""
-    return _environ("VERSION", "", "dummy", "", "dummy", "dummy")
+    """The environment for VERSION. Very old plugins require these variables: the Go library sends ``dummy``."""
+    dummies = {"CNI_NETNS": "dummy", "CNI_IFNAME": "dummy", "CNI_PATH": "dummy"}
+    return {**os.environ, "CNI_COMMAND": "VERSION", **_NO_ATTACHMENT, **dummies}

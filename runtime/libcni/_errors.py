@@ -1,10 +1,10 @@
-"""Errors of the runtime's side. Messages begin with the Go library's texts; what we add for people stands after them.
+"""The errors of the library. Their messages begin with the texts of the Go library; what we add follows.
 
-Two kinds answer whose fault it was: ``cni.errors.CNIError`` (and ``PluginFailed``, which is one) is an error object of
-the protocol, with a code; every other ``LibcniError`` arose on this side. ``code_of`` finds the code through wrappings.
+A ``CNIError`` is an error object of the CNI protocol, with a code. ``PluginFailed`` is one. Every other ``LibcniError``
+comes from this library. ``code_of`` finds the code in an error that wraps another one.
 
-All of them survive pickle and copy. A process pool replaces ``__cause__``, so nothing here depends on it: an error of a
-step holds the plugin's own in ``error``.
+All errors can be pickled and copied. A process pool replaces ``__cause__``, so nothing here depends on it: an error that
+wraps another one has it in ``error``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,19 +17,19 @@ from libcni._quoting import quote
 
 
 def _bare(kind: type[Any]) -> Any:
-    """An error of ``kind`` before its constructor."""
+    """A new error of ``kind``, without a call of its constructor."""
     return (OSError if issubclass(kind, OSError) else Exception).__new__(kind)
 
 
 def rebuild(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """An error of ``kind`` without a call of its constructor, whose parameters are not its ``args``."""
+    """Rebuild a pickled error. Its constructor is not called, because it takes other parameters than ``args``."""
     error: BaseException = _bare(kind)
     error.args = args
     return error
 
 
 class LibcniError(Exception):
-    """Any error of this library that is not the plugin's own."""
+    """Any error of this library."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self.args), dict(self.__dict__)
@@ -38,8 +38,8 @@ class LibcniError(Exception):
 class ConfigError(LibcniError):
     """A configuration cannot be used.
 
-    ``msg`` is the Go library's text; ``file`` (empty for bytes), ``position`` and ``path`` (``plugins[0].type``) tell
-    where, and are part of the text.
+    ``msg`` is the Go library's text. ``file`` (empty if the configuration is not from a file), ``position`` and
+    ``path`` (``plugins[0].type``) say where the error is, and are part of the message.
     """
 
     def __init__(self, msg: str, file: str = "", position: Position | None = None, path: Path = ()) -> None:
@@ -50,7 +50,7 @@ class ConfigError(LibcniError):
         self.path = path
 
     def with_hint(self, hint: str) -> "ConfigError":
-        """The same error, what the reader can do after its text."""
+        """A copy of the error whose text ends with a hint for the reader."""
         return ConfigError(f"{self.msg}: {hint}", self.file, self.position, self.path)
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class ConfigError(LibcniError):
 
 
 class NotFound(ConfigError):
-    """No configuration of that name: ``NotFoundError`` of the Go library."""
+    """There is no configuration with that name (Go: ``NotFoundError``)."""
 
     def __init__(self, folder: str, name: str) -> None:
         super().__init__(f"no net configuration with name {quote(name)} in {folder}")
@@ -70,7 +70,7 @@ class NotFound(ConfigError):
 
 
 class NoConfigsFound(ConfigError):
-    """No configuration files at all: ``NoConfigsFoundError`` of the Go library."""
+    """There are no configuration files (Go: ``NoConfigsFoundError``)."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(f"no net configurations found in {folder}")
@@ -78,7 +78,7 @@ class NoConfigsFound(ConfigError):
 
 
 class CheckNotSupported(LibcniError):
-    """CHECK for a configuration older than 0.4.0: ``ErrorCheckNotSupp`` of the Go library."""
+    """CHECK was called for a version below 0.4.0 (Go: ``ErrorCheckNotSupp``)."""
 
     def __init__(self, version: str) -> None:
         super().__init__(f"configuration version {quote(version)} does not support the CHECK command")
@@ -86,7 +86,7 @@ class CheckNotSupported(LibcniError):
 
 
 class InvalidVersion(LibcniError):
-    """``cniVersion`` is not a version where versions are compared."""
+    """``cniVersion`` is not a version number."""
 
 
 class InvalidName(CNIError, LibcniError):
@@ -96,20 +96,20 @@ class InvalidName(CNIError, LibcniError):
 
 
 class InvalidArgs(CNIError, LibcniError):
-    """A pair that ``CNI_ARGS`` cannot hold: plugins would read another one, or a further one."""
+    """``CNI_ARGS`` cannot contain a pair: plugins would read another argument, or an additional one."""
 
     code = INVALID_ENVIRONMENT
 
 
 class PluginNotFound(LibcniError):
-    """No file of that name in the plugin folders; the text names the folders searched."""
+    """The plugin folders have no file with that name. The message names the folders."""
 
 
 class PluginFailed(CNIError, LibcniError):
-    """A plugin ended with an error: its own error object, or code 0 and what is known where it gave none.
+    """A plugin failed. ``code``, ``msg`` and ``details`` are those of its error object; without one, ``code`` is 0.
 
-    ``path`` is the file that ran, ``status`` how it ended (``exit status 1``, ``signal: killed``), ``stderr`` what it
-    wrote there (Go's library loses it beside an error object).
+    ``path`` is the plugin's file, ``status`` is how it ended (``exit status 1``, ``signal: killed``), and ``stderr`` is
+    what it wrote to standard error. (Go's library drops ``stderr`` if there is an error object.)
     """
 
     code = 0
@@ -124,11 +124,11 @@ class PluginFailed(CNIError, LibcniError):
 
 
 class PluginTimeout(PluginFailed, TimeoutError):
-    """The time of the call was over; the plugin was killed (or not started any more)."""
+    """The call's time was over. The plugin was killed, or not started."""
 
 
 class CallCancelled(PluginFailed):
-    """The caller cancelled the call; the plugin was killed (or not started any more)."""
+    """The caller cancelled the call. The plugin was killed, or not started."""
 
 
 def _msg(error: BaseException) -> str:
@@ -139,27 +139,27 @@ def _details(error: BaseException) -> str:
     return error.details if isinstance(error, CNIError | StepFailed) else ""
 
 
-class _Holder(LibcniError):
-    """An error that holds the one that caused it, also where ``__cause__`` is lost."""
+class _Wrapper(LibcniError):
+    """An error that wraps another one, in ``error``: ``__cause__`` may be lost."""
 
     def __init__(self, msg: str, error: BaseException) -> None:
         super().__init__(msg)
-        self.args = (msg,)  # OSError's constructor leaves that to its __new__
+        self.args = (msg,)  # a TimeoutError's constructor does not set it
         self.error = error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self.args), {**self.__dict__, "error": _portable(self.error)}
 
 
-class StepFailed(_Holder):
+class StepFailed(_Wrapper):
     """A plugin of a list failed: ``plugin type="T" name="N" failed (add): …``.
 
-    ``error`` (and ``__cause__``) is the plugin's error. ``code`` is its code, 0 if it has none; ``msg`` is this error's
-    text without ``details``, which are the plugin's. If the plugin ran out of time, it is a ``StepTimeout``.
+    ``error`` (and ``__cause__``) is the plugin's error. ``code`` is its code, or 0 if it has none. ``details`` are the
+    plugin's, and ``msg`` is the text without them. If the plugin ran out of time, the error is a ``StepTimeout``.
     """
 
     def __new__(cls, plugin: str, deed: str, error: BaseException) -> Self:  # noqa: ARG004 -- for the constructor
-        """Make a ``StepTimeout`` of what ran out of time."""
+        """Make a ``StepTimeout`` if the plugin ran out of time."""
         made: Self = _bare(_timed(cls, StepFailed, StepTimeout, error))
         return made
 
@@ -177,19 +177,19 @@ class StepTimeout(StepFailed, TimeoutError):
 
 
 class MissingArgs(LibcniError, ValueError):
-    """GC of several networks was not told what is valid in one of them; nothing was removed."""
+    """GC of several networks was called without the valid attachments of one of them. Nothing was removed."""
 
 
-class CollectFailed(_Holder):
-    """One removal or one plugin's GC failed; ``error`` (and ``__cause__``) is the error itself."""
+class CollectFailed(_Wrapper):
+    """One removal, or the GC of one plugin, failed. ``error`` (and ``__cause__``) is its error."""
 
-    def __new__(cls, who: str, error: BaseException) -> Self:  # noqa: ARG004 -- for the constructor
-        """Make a ``CollectTimeout`` of what ran out of time."""
+    def __new__(cls, what: str, error: BaseException) -> Self:  # noqa: ARG004 -- for the constructor
+        """Make a ``CollectTimeout`` if the plugin ran out of time."""
         made: Self = _bare(_timed(cls, CollectFailed, CollectTimeout, error))
         return made
 
-    def __init__(self, who: str, error: BaseException) -> None:
-        super().__init__(f"{who}: {error}", error)
+    def __init__(self, what: str, error: BaseException) -> None:
+        super().__init__(f"{what}: {error}", error)
 
 
 class CollectTimeout(CollectFailed, TimeoutError):
@@ -197,15 +197,15 @@ class CollectTimeout(CollectFailed, TimeoutError):
 
 
 class ResultError(LibcniError):
-    """What a plugin printed is no result."""
+    """A plugin's output is not a result."""
 
 
 class VersionInfoError(LibcniError):
-    """What a plugin answered to VERSION cannot be read."""
+    """A plugin's output for VERSION cannot be read."""
 
 
 class UnsupportedByPlugin(LibcniError):
-    """The plugin does not speak the configuration's version."""
+    """The plugin does not support the configuration's version."""
 
 
 class CacheError(LibcniError):
@@ -213,29 +213,29 @@ class CacheError(LibcniError):
 
 
 class CacheDamaged(CacheError):
-    """The attachment's cache file is no cache file (any more)."""
+    """The attachment's cache file is damaged, or is not a cache file."""
 
 
 class Locked(LibcniError, TimeoutError):
-    """Another invocation works on the same attachment (or GC on the network) for longer than this call may wait."""
+    """Another call has the lock of the attachment or of the network, and this call may wait no longer."""
 
 
 class FunctionTimeout(LibcniError, TimeoutError):
-    """The call's time was over while it awaited a function of the caller's own."""
+    """The call's time was over while it awaited the caller's own function."""
 
 
 class LockFailed(LibcniError):
-    """The lock folder cannot be used; nothing was begun."""
+    """The lock folder cannot be used. No plugin was run."""
 
 
 class SeveralErrors(LibcniError):
-    """Several errors of one call, in ``errors``; joined by newlines, or in brackets as ValidateNetworkList has it.
+    """Several errors of one call, in ``errors``. If a plugin ran out of time, it is a ``SeveralTimeout``.
 
-    If a plugin ran out of time, it is a ``SeveralTimeout``.
+    The message has a line for each error. With ``brackets`` it has them in brackets, as Go's ValidateNetworkList.
     """
 
     def __new__(cls, errors: Sequence[Exception], brackets: bool = False) -> Self:  # noqa: ARG004 -- for the constructor
-        """Make a ``SeveralTimeout`` if one of them is about time."""
+        """Make a ``SeveralTimeout`` if a plugin ran out of time."""
         made: Self = _bare(_timed(cls, SeveralErrors, SeveralTimeout, *errors))
         return made
 
@@ -255,18 +255,18 @@ class SeveralTimeout(SeveralErrors, TimeoutError):
 
 
 def _timed(cls: type[Any], plain: type[Any], timed: type[Any], *errors: BaseException) -> type[Any]:
-    """The class to make: the one that is a ``TimeoutError`` where one of the errors says that the time was over."""
+    """``timed`` instead of ``plain``, if one of the errors says that the time was over."""
     return timed if cls is plain and any(map(is_timeout, errors)) else cls
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error, if pickle can carry it; an executor of somebody else may raise one that it cannot."""
+    """The error if it can be pickled, else its text. The caller's own executor may raise errors that cannot."""
     if isinstance(error, CNIError | LibcniError):
         return error
     import pickle
 
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 -- what was written here, a moment ago
+        pickle.loads(pickle.dumps(error))  # noqa: S301 -- our own pickle
     except Exception:  # pickle raises whatever the error's own methods raise
         return LibcniError(f"{type(error).__name__}: {error}")
     return error
@@ -276,27 +276,27 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         if isinstance(error, SeveralErrors):
-            for one in error.errors:
-                yield from _causes(one)
-        error = error.error if isinstance(error, _Holder) else error.__cause__
+            for part in error.errors:
+                yield from _causes(part)
+        error = error.error if isinstance(error, _Wrapper) else error.__cause__
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Whether the error, or what it was caused by, is that the call's time was over.
+    """Whether the error, or its cause, is that the call's time was over.
 
-    Errors of the library for which this is true are ``TimeoutError``s.
+    Each error of the library for which this is true is also a ``TimeoutError``.
     """
     return any(isinstance(cause, PluginTimeout | Locked | FunctionTimeout) for cause in _causes(error))
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether the error, or what it was caused by, is that the caller cancelled."""
+    """Whether the error, or its cause, is that the caller cancelled the call."""
     return any(isinstance(cause, CallCancelled) for cause in _causes(error))
 
 
 def code_of(error: BaseException | None) -> int | None:
-    """The protocol's code of an error or of the first cause that has one; None if there is none.
+    """The protocol's code of an error, or of its first cause that has one. None if there is none.
 
-    Of several errors it is the first one's (as Go's ``errors.As`` has it).
+    For several errors it is the code of the first one that has one, as with Go's ``errors.As``.
     """
     return next((cause.code for cause in _causes(error) if isinstance(cause, CNIError)), None)

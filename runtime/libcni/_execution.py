@@ -1,7 +1,6 @@
-"""Finding and running plugins (SPEC.md, "Execution Protocol"; Go: `pkg/invoke`).
+"""Find and run plugins (SPEC.md, "Execution Protocol"; Go: `pkg/invoke`).
 
-``Exec`` and ``AsyncExec`` are what the library needs of an executor: a runtime may hand in its own. ``ProcessExec`` is
-both, and runs real processes.
+``Exec`` and ``AsyncExec`` are the protocols of an executor. ``ProcessExec`` implements both. A runtime may pass its own.
 """
 
 import os
@@ -15,59 +14,59 @@ from libcni._cancellation import Cancellation, Deadline
 from libcni._errors import CallCancelled, PluginFailed, PluginNotFound, PluginTimeout, VersionInfoError
 from libcni._inputs import Folders, StrPath, command_of, folders_of, path_of
 from libcni._model import PluginInfo
-from libcni._process import Cancelled, Child, OutOfTime, TooMuchOutput
+from libcni._process import Cancelled, Child, ChildOptions, OutOfTime, TooMuchOutput
 from libcni._quoting import quote
 
-# A file that is being written ("text file busy") is tried again this often, a second apart, as Go means to.
+# A file that is being written ("text file busy") is tried this often, a second apart, as Go intends.
 _BUSY_TRIES, _BUSY_PAUSE = 6, 1.0
 
 
 class Finder(Protocol):
-    """What does not wait: finding a plugin's file, reading its answer to VERSION."""
+    """The methods of an executor that do not run a plugin."""
 
     def find_in_path(self, plugin: str, paths: Sequence[str]) -> str:
-        """The plugin's file; raises ``PluginNotFound``."""
+        """Find the plugin's file. Raises ``PluginNotFound``."""
         ...
 
     def decode(self, data: bytes) -> PluginInfo:
-        """The answer to VERSION; raises ``VersionInfoError``."""
+        """Decode the output of VERSION. Raises ``VersionInfoError``."""
         ...
 
 
 class Exec(Finder, Protocol):
-    """An executor of the synchronous form."""
+    """An executor for ``CNIConfig``."""
 
     def exec_plugin(
         self, path: str, stdin: bytes, environ: dict[str, str], deadline: Deadline, cancel: Cancellation | None
     ) -> bytes:
-        """Run the file and return its standard output; raises ``PluginFailed`` and its kinds."""
+        """Run the plugin and return its standard output. Raises ``PluginFailed`` or a subclass."""
         ...
 
 
 class AsyncExec(Finder, Protocol):
-    """An executor of the asyncio form; cancelling the task must end the plugin."""
+    """An executor for ``AsyncCNIConfig``. Cancelling the task must end the plugin."""
 
     async def exec_plugin_async(self, path: str, stdin: bytes, environ: dict[str, str], deadline: Deadline) -> bytes:
-        """Run the file and return its standard output; raises ``PluginFailed`` and its kinds."""
+        """Run the plugin and return its standard output. Raises ``PluginFailed`` or a subclass."""
         ...
 
 
 class Writer(Protocol):
-    """Where the standard error of plugins that succeeded goes."""
+    """A writer for the standard error of plugins that succeed."""
 
     def write(self, text: str, /) -> object:
-        """Take a text."""
+        """Write a text."""
         ...
 
 
 class PluginFinder:
-    """Finding and decoding as the Go library does it."""
+    """Finds plugins and decodes their version as the Go library does. A base class for executors."""
 
     def find_in_path(self, plugin: str, paths: Folders) -> str:
-        """The first regular file of that name in ``paths``, links followed; the execute bit is not looked at.
+        """Find the first regular file with that name in ``paths``. It may be a link, and need not be executable.
 
-        Empty elements of ``paths`` are skipped (Go finds a file there and then runs another). Raises
-        ``PluginNotFound``, which names the folders searched.
+        Empty elements of ``paths`` are skipped. (Go finds a file there, and then runs another one.) Raises
+        ``PluginNotFound``, which names the folders.
         """
         paths = folders_of(paths)
         if not plugin:
@@ -83,7 +82,7 @@ class PluginFinder:
         raise PluginNotFound(f"failed to find plugin {quote(plugin)} in path [{' '.join(paths)}]")
 
     def decode(self, data: bytes) -> PluginInfo:
-        """The answer to VERSION; without ``supportedVersions`` only a plugin of 0.2.0 is understood."""
+        """Decode the output of VERSION. ``supportedVersions`` may be missing if the version is 0.2.0."""
         try:
             document = _gojson.decode(data)
         except _gojson.JSONError as error:
@@ -94,7 +93,7 @@ class PluginFinder:
             raise VersionInfoError(
                 "decoding version info: cniVersion must be a string, supportedVersions a list of them"
             )
-        if not all(isinstance(one, str) for one in supported):
+        if not all(isinstance(item, str) for item in supported):
             raise VersionInfoError("decoding version info: supportedVersions must hold strings")
         if not version:
             raise VersionInfoError("decoding version info: missing field cniVersion")
@@ -106,12 +105,13 @@ class PluginFinder:
 
 
 class ProcessExec(PluginFinder):
-    """Runs plugins as processes, for both forms.
+    """Runs plugins as processes, for ``CNIConfig`` and ``AsyncCNIConfig``.
 
-    ``stderr`` takes what a plugin that succeeded wrote there (by default the own standard error), ``own_group`` makes
-    the plugin lead a process group that is killed whole, ``prefix`` is a command that the plugin is an argument of
-    (``nsenter --net=…``), ``max_output`` bounds each output in bytes, ``wait_delay`` says how many seconds a daemon
-    that a plugin left may hold its pipes open.
+    - ``stderr``: a writer for the standard error of plugins that succeed. The default is this process's standard error.
+    - ``own_group``: each plugin leads a process group, which is killed as a whole.
+    - ``prefix``: the words of a command that gets the plugin as an argument, such as ``nsenter --net=…``.
+    - ``max_output``: the limit of each output, in bytes.
+    - ``wait_delay``: for how many seconds after a plugin's end a daemon that it started may keep its pipes open.
     """
 
     def __init__(
@@ -124,10 +124,8 @@ class ProcessExec(PluginFinder):
         wait_delay: float = 5.0,
     ) -> None:
         self._stderr = stderr
-        self._own_group = own_group
         self._prefix = command_of(prefix, "prefix")
-        self._max_output = max_output
-        self._wait_delay = wait_delay
+        self._options = ChildOptions(own_group, max_output, wait_delay)
 
     def exec_plugin(
         self,
@@ -137,9 +135,9 @@ class ProcessExec(PluginFinder):
         deadline: Deadline = Deadline(),  # noqa: B008
         cancel: Cancellation | None = None,
     ) -> bytes:
-        """Run the file with ``stdin``; the answer is its standard output.
+        """Run the plugin with ``stdin``, and return its standard output.
 
-        Raises ``PluginFailed`` (its error object, or what is known), ``PluginTimeout``, ``CallCancelled``.
+        Raises ``PluginFailed``, ``PluginTimeout`` or ``CallCancelled``.
         """
         path = path_of(path)
         refuse_to_start(path, deadline, cancel)
@@ -150,13 +148,13 @@ class ProcessExec(PluginFinder):
             elif cancel.wait(_pause(deadline)):
                 refuse_to_start(path, deadline, cancel)
             tries += 1
-        return self._attended(child, path, deadline, cancel)
+        return self._run_to_answer(child, path, deadline, cancel)
 
-    def _attended(self, child: Child, path: str, deadline: Deadline, cancel: Cancellation | None) -> bytes:
+    def _run_to_answer(self, child: Child, path: str, deadline: Deadline, cancel: Cancellation | None) -> bytes:
         try:
-            _process.attend(child, deadline, cancel, self._own_group)
+            _process.attend(child, deadline, cancel)
         except (OutOfTime, Cancelled, TooMuchOutput) as error:
-            raise self._ended_early(error, path, deadline) from None
+            raise self._killed(error, path, deadline) from None
         return self._answer(child, path)
 
     async def exec_plugin_async(
@@ -166,7 +164,7 @@ class ProcessExec(PluginFinder):
         environ: dict[str, str],
         deadline: Deadline = Deadline(),  # noqa: B008
     ) -> bytes:
-        """The same under asyncio; cancelling the task kills the plugin."""
+        """As ``exec_plugin``, under asyncio. Cancelling the task kills the plugin."""
         import asyncio
 
         from libcni import _aioprocess
@@ -178,36 +176,29 @@ class ProcessExec(PluginFinder):
             await asyncio.sleep(_pause(deadline))
             tries += 1
         try:
-            await _aioprocess.attend(child, deadline, self._own_group)
+            await _aioprocess.attend(child, deadline)
         except (OutOfTime, TooMuchOutput) as error:
-            raise self._ended_early(error, path, deadline) from None
+            raise self._killed(error, path, deadline) from None
         return self._answer(child, path)
 
     def _start(self, path: str, stdin: bytes, environ: dict[str, str], deadline: Deadline, tries: int) -> Child | None:
-        """The child; None when the file is busy and may be tried again; ``tries`` counts this one."""
+        """Start the child. None if the file is busy and may be tried again. ``tries`` includes this one."""
         try:
-            return Child.start(
-                [*self._prefix, path],
-                environ,
-                stdin,
-                own_group=self._own_group,
-                limit=self._max_output,
-                wait_delay=self._wait_delay,
-            )
+            return Child.start([*self._prefix, path], environ, stdin, self._options)
         except OSError as error:
             if _process.is_busy(error) and tries < _BUSY_TRIES and deadline.left != 0:
                 return None
-            reason = _process.start_failure(self._started(path), error)
+            reason = _process.start_failure(self._program(path), error)
         except ValueError as error:  # a zero byte in a path or a variable
-            reason = f"fork/exec {self._started(path)}: {error}"
+            reason = f"fork/exec {self._program(path)}: {error}"
         details = f"{self._prefix[0]} is the prefix that {path} was to be run with" if self._prefix else ""
         raise PluginFailed(f"netplugin failed with no error message: {reason}", details, path=path, status=reason)
 
-    def _started(self, path: str) -> str:
-        """The program that the kernel starts: the prefix, if there is one."""
+    def _program(self, path: str) -> str:
+        """The program that is started: the first word of the prefix, or the plugin."""
         return self._prefix[0] if self._prefix else path
 
-    def _ended_early(self, error: Exception, path: str, deadline: Deadline) -> PluginFailed:
+    def _killed(self, error: Exception, path: str, deadline: Deadline) -> PluginFailed:
         killed = "netplugin failed with no error message: signal: killed"
         if isinstance(error, OutOfTime):
             return out_of_time(path, deadline, killed)
@@ -215,43 +206,43 @@ class ProcessExec(PluginFinder):
             return CallCancelled(
                 killed, f"the call was cancelled, {path} was killed", path=path, status="signal: killed"
             )
-        details = f"{path} printed more than {self._max_output} bytes and was killed"
+        details = f"{path} printed more than {self._options.max_output} bytes and was killed"
         return PluginFailed(killed, details, path=path, status="signal: killed")
 
     def _answer(self, child: Child, path: str) -> bytes:
-        status = _process.told(child.status)
+        status = _process.describe_status(child.status)
         if status:
             failed = failure(path, status, child.stdout, child.stderr)
-            if child.status is None and not failed.msg:  # a result, it seems, but who knows how it ended
+            if child.status is None and not failed.msg:  # it printed a result, but its exit status is unknown
                 failed = failure(path, status, b"", b"")
             raise failed
         if child.stderr:
             self._pass_on(child.stderr.decode("utf-8", "replace"))
         return child.stdout
 
-    def _pass_on(self, noise: str) -> None:
-        """What a plugin that succeeded said; that nobody can take it is no failure of the plugin."""
-        writer = sys.stderr if self._stderr is None else self._stderr  # the former is None where it was closed
+    def _pass_on(self, text: str) -> None:
+        """Write the standard error of a plugin that succeeded. An error of the writer is ignored."""
+        writer = sys.stderr if self._stderr is None else self._stderr  # sys.stderr is None if it is closed
         try:
             if writer is not None:
-                writer.write(noise)
-        except Exception:  # noqa: S110 -- a full disk, a reader that has gone, a writer with a fault of its own
+                writer.write(text)
+        except Exception:  # noqa: S110 -- a full disk, a closed pipe, a bug in the writer
             pass
 
 
 def _pause(deadline: Deadline) -> float:
-    """Seconds until a busy file is tried again."""
+    """How many seconds to wait before a busy file is tried again."""
     return _BUSY_PAUSE if deadline.left is None else min(_BUSY_PAUSE, deadline.left)
 
 
 def out_of_time(path: str, deadline: Deadline, msg: str) -> PluginTimeout:
-    """The error of a call whose time is over."""
+    """The error for a plugin that was killed at the deadline."""
     details = f"{path} did not end within {deadline.of} {deadline.seconds:g} s and was killed"
     return PluginTimeout(msg, details, path=path, status="signal: killed")
 
 
 def refuse_to_start(path: str, deadline: Deadline, cancel: Cancellation | None) -> None:
-    """Raise ``PluginTimeout`` or ``CallCancelled`` when it makes no sense to start any more."""
+    """Raise ``PluginTimeout`` or ``CallCancelled`` if the call's time is over, or the call is cancelled."""
     if cancel is not None and cancel.cancelled:
         raise CallCancelled("the call was cancelled", f"{path} was not started", path=path)
     if deadline.left == 0:
@@ -260,19 +251,19 @@ def refuse_to_start(path: str, deadline: Deadline, cancel: Cancellation | None) 
 
 
 def failure(path: str, status: str, stdout: bytes, stderr: bytes) -> PluginFailed:
-    """The error of a plugin that ended with ``status``: its own error object, or code 0 and what it left."""
-    noise = stderr.decode("utf-8", "replace")
+    """The error for a plugin that ended with ``status``: its error object, or code 0 and what it printed."""
+    printed = stderr.decode("utf-8", "replace")
     if not stdout:
-        said = f"netplugin failed: {quote(stderr)}: {status}" if stderr else ""
-        return PluginFailed(
-            said or f"netplugin failed with no error message: {status}", path=path, status=status, stderr=noise
-        )
+        msg = f"netplugin failed with no error message: {status}"
+        if stderr:
+            msg = f"netplugin failed: {quote(stderr)}: {status}"
+        return PluginFailed(msg, path=path, status=status, stderr=printed)
     try:
         msg, details, code = _error_object(stdout)
     except ValueError as error:
         msg = f"netplugin failed but error parsing its diagnostic message {quote(stdout)}: {error}"
-        return PluginFailed(msg, path=path, status=status, stderr=noise)
-    return PluginFailed(msg, details, code, path=path, status=status, stderr=noise)
+        return PluginFailed(msg, path=path, status=status, stderr=printed)
+    return PluginFailed(msg, details, code, path=path, status=status, stderr=printed)
 
 
 def _error_object(data: bytes) -> tuple[str, str, int]:

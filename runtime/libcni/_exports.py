@@ -1,4 +1,4 @@
-"""Public names say where they are imported from: ``libcni.CNIConfig``, not ``libcni._cniconfig.CNIConfig``."""
+"""Public classes and functions show the module that exports them: ``libcni.CNIConfig``."""
 
 from types import FunctionType
 from typing import Any
@@ -7,8 +7,8 @@ from typing import Any
 def show_as_public(package: dict[str, Any]) -> None:
     """Set ``__module__`` of each class and function in ``__all__`` to the package that exports it.
 
-    ``package`` is the package's ``globals()``. Tracebacks, documentation and pickles then hold the public name, so
-    that a private module can be renamed.
+    ``package`` is the package's ``globals()``. Tracebacks, documentation and pickles then contain the public name, not
+    that of a private module, which may change.
     """
     for name in package["__all__"]:
         value = package[name]

@@ -1,8 +1,8 @@
-"""JSON as Go's ``encoding/json`` reads and writes what libcni hands on (numbers pass through float64, keys sorted).
+"""JSON as Go's ``encoding/json`` reads and writes it. Numbers are float64, and keys are sorted.
 
-A configuration goes to a plugin, and into the cache, as Go's library would write it: ``12345678901234567890`` becomes
-``12345678901234567000``, ``1.0`` becomes ``1``. Refused as Go refuses them: NaN, a byte order mark, UTF-16, text after
-the document. Invalid UTF-8 and lone surrogates become U+FFFD; of a repeated member the last counts.
+Plugins and the cache get a configuration as Go's library would write it: ``12345678901234567890`` becomes
+``12345678901234567000``, and ``1.0`` becomes ``1``. As in Go, these are errors: NaN, a byte order mark, UTF-16, and text
+after the document. Invalid UTF-8 and lone surrogates become U+FFFD. Of several members with one name, the last counts.
 """
 
 import json
@@ -11,12 +11,12 @@ from typing import Any
 
 from cni import wire
 
-# Beyond this a float64 no longer tells neighbouring integers apart.
+# Above this, a float64 cannot represent every integer.
 _EXACT = 1 << 53
 
 
 class JSONError(ValueError):
-    """The text is no JSON document; ``offset`` is the character at which that shows."""
+    """The text is not a JSON document. ``offset`` is the number of the first wrong character."""
 
     def __init__(self, reason: str, text: str, offset: int) -> None:
         super().__init__(reason)
@@ -48,12 +48,12 @@ _DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constan
 
 
 def text_of(data: bytes) -> str:
-    """The text that the bytes are, as Go takes it: what is no UTF-8 is U+FFFD."""
+    """The bytes as text. As in Go, invalid UTF-8 becomes U+FFFD."""
     return data.decode("utf-8", "replace")
 
 
 def decode(data: bytes) -> Any:
-    """The value of the one document in ``data``; raises ``JSONError``."""
+    """Decode ``data``, which must be one document. Raises ``JSONError``."""
     text = text_of(data)
     body = text.lstrip(" \t\r\n")
     start = len(text) - len(body)
@@ -83,9 +83,9 @@ def _reason(error: json.JSONDecodeError, text: str) -> str:
 
 
 def encode(value: Any, sort: bool = True, indent: int = 0) -> bytes:
-    """``value`` as UTF-8, keys sorted, without blanks; objects with a ``document()`` method print what it returns.
+    """Encode ``value`` as UTF-8 without spaces. Of an object with a ``document()`` method, encode what it returns.
 
-    Raises ``TypeError`` for what is no JSON value, ``ValueError`` for NaN, infinity, and what is nested too deeply.
+    Raises ``TypeError`` for a type that JSON does not have, and ``ValueError`` for NaN, infinity and deep nesting.
     """
     try:
         return wire.encode(_plain(value), indent, sort).encode()
@@ -94,7 +94,7 @@ def encode(value: Any, sort: bool = True, indent: int = 0) -> bytes:
 
 
 class _Number(int):
-    """An integer for the printer whose text is Go's for a float64."""
+    """A number whose text is that of a float64 in Go. The JSON printer writes an integer's ``repr``."""
 
     text: str
 
@@ -127,7 +127,7 @@ def _name(name: Any) -> str:
 
 
 def go_number(number: float) -> str:
-    """A float64 as Go prints it: shortest digits, an exponent below 1e-6 and from 1e21 on."""
+    """A float64 as Go prints it: the shortest digits, with an exponent below 1e-6 and from 1e21 on."""
     if not math.isfinite(number):
         raise ValueError(f"unsupported value: {number}")
     if number == 0:

@@ -1,4 +1,4 @@
-"""What the library writes into a plugin's configuration before it is sent (spec "Deriving request configuration")."""
+"""Add keys to a plugin's configuration before it is sent (spec section "Deriving request configuration")."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,14 +27,15 @@ def _with(config: NetworkConfig, values: Mapping[str, Any]) -> NetworkConfig:
     document = {**_object(config), **values}
     try:
         return conf_from_bytes(_gojson.encode(document))
-    except (TypeError, ValueError) as error:  # a capability's value, say, that JSON cannot hold
+    except (TypeError, ValueError) as error:  # for example a capability's value that JSON cannot express
         raise ConfigError(f"marshal network bytes: {error}") from None
 
 
 def inject_conf(config: NetworkConfig | Configuration, values: Mapping[str, Any]) -> NetworkConfig:
-    """The configuration with ``values`` set over its own keys (Go: ``InjectConf``).
+    """The configuration with ``values`` added; they replace keys of the same name (Go: ``InjectConf``).
 
-    Raises ``ConfigError`` when the bytes are no object, a key is empty, a value is None, or ``type`` is missing then.
+    Raises ``ConfigError`` if the configuration is not an object, a key is empty, a value is None, or the result has no
+    ``type``.
     """
     for name, value in values.items():
         if not name:
@@ -47,7 +48,7 @@ def inject_conf(config: NetworkConfig | Configuration, values: Mapping[str, Any]
 def for_attachment(
     config: NetworkConfig, name: str, version: str, previous: Result | None, runtime: RuntimeConf
 ) -> NetworkConfig:
-    """The configuration of ADD, CHECK and DEL: with name, version, ``prevResult`` and ``runtimeConfig``."""
+    """The configuration for ADD, CHECK and DEL. Adds name, version, ``prevResult`` and ``runtimeConfig``."""
     values: dict[str, Any] = {"name": name, "cniVersion": version}
     if previous is not None:
         values["prevResult"] = previous.document()
@@ -62,15 +63,15 @@ def for_attachment(
 
 
 def for_gc(config: NetworkConfig, name: str, version: str, args: GCArgs | None) -> NetworkConfig:
-    """The configuration of GC; without ``args`` the keys of valid attachments are left out."""
+    """The configuration for GC. Adds name, version and, if ``args`` is given, the valid attachments."""
     values: dict[str, Any] = {"name": name, "cniVersion": version}
     if args is not None:
         listed = [attachment.document() for attachment in args.valid_attachments]
-        # an earlier text of the specification had the second name
+        # The second name is that of an earlier version of the specification.
         values |= {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}
     return _with(config, values)
 
 
 def for_status(config: NetworkConfig, name: str, version: str) -> NetworkConfig:
-    """The configuration of STATUS: with name and version alone."""
+    """The configuration for STATUS. Adds name and version."""
     return _with(config, {"name": name, "cniVersion": version})

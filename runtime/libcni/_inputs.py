@@ -1,7 +1,7 @@
-"""What callers hand in, in the forms that they have it: paths, texts, pairs, configurations.
+"""Convert what callers pass: paths, texts, pairs, configurations.
 
-One text stands for a sequence of one where that is what people mean. Where it is not, it is refused: a text is a
-sequence of its letters, and would be taken for one.
+Where a sequence of texts is wanted, one text is usually accepted as a sequence of one. Where that would be ambiguous it
+is a ``TypeError``. It is never used as the sequence of its letters.
 """
 
 import os
@@ -18,19 +18,19 @@ Configuration = bytes | bytearray | memoryview | str | Mapping[str, Any]
 
 
 def path_of(value: StrPath) -> str:
-    """A path as text. Raises ``TypeError`` for what is no path."""
+    """A path as text. Raises ``TypeError`` for anything else."""
     return os.fsdecode(value)
 
 
 def folders_of(value: Folders) -> tuple[str, ...]:
-    """Folders as texts; one path is one folder."""
+    """Folders as texts. One path is one folder."""
     if isinstance(value, str | bytes | os.PathLike):
         return (path_of(value),)
     return tuple(path_of(folder) for folder in value)
 
 
 def plugin_folders(value: Folders) -> tuple[str, ...]:
-    """Folders that ``CNI_PATH`` can name. Raises ``ValueError`` for one with a colon: plugins would find two in it."""
+    """Folders for ``CNI_PATH``. Raises ``ValueError`` for a name with a colon, which separates folders there."""
     folders = folders_of(value)
     for folder in folders:
         if ":" in folder:
@@ -39,19 +39,19 @@ def plugin_folders(value: Folders) -> tuple[str, ...]:
 
 
 def texts_of(value: Texts) -> tuple[str, ...]:
-    """Texts; one is a sequence of one."""
+    """A sequence of texts. One text is a sequence of one."""
     return (value,) if isinstance(value, str) else tuple(value)
 
 
 def command_of(value: Sequence[StrPath], name: str) -> tuple[str, ...]:
-    """The words of a command. Raises ``TypeError`` for one text: no shell takes it apart."""
+    """The words of a command. Raises ``TypeError`` for one text: no shell splits it into words."""
     if isinstance(value, str | bytes | os.PathLike):
         raise TypeError(f"{name} is a sequence of words, not one text: give {str(value).split()!r}")
     return tuple(path_of(word) for word in value)
 
 
 def pairs_of(value: Pairs, name: str) -> tuple[tuple[str, str], ...]:
-    """Pairs of texts, of a mapping or in order. Raises ``TypeError`` for anything else."""
+    """Pairs of texts, from a mapping or a sequence of pairs. Raises ``TypeError`` for anything else."""
     items: Any = value.items() if isinstance(value, Mapping) else value
     found = []
     for pair in items if isinstance(items, Iterable) and not isinstance(items, str | bytes) else [items]:
@@ -62,16 +62,16 @@ def pairs_of(value: Pairs, name: str) -> tuple[tuple[str, str], ...]:
 
 
 def members_of(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A mapping, taken as it is. Raises ``TypeError`` for anything else."""
+    """The same mapping. Raises ``TypeError`` for anything else."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} is a mapping, not {type(value).__name__}")
     return value
 
 
 def data_of(value: Configuration) -> bytes:
-    """A configuration as bytes: JSON, or a document that becomes JSON.
+    """A configuration as JSON in bytes. A mapping is encoded.
 
-    Raises ``TypeError`` for what is neither, ``TypeError`` and ``ValueError`` for a document that JSON cannot hold.
+    Raises ``TypeError`` for another type, and ``TypeError`` or ``ValueError`` for a mapping that JSON cannot express.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")

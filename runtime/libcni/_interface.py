@@ -1,4 +1,4 @@
-"""The container-networking interface as types: what a runtime may rely on, and replace in its tests."""
+"""The container-networking interface as protocols: a runtime can use them as types, and replace them in its tests."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -16,43 +16,43 @@ from libcni._model import (
 )
 from libcni._results import Result
 
-# What GC keeps in a network; a function returns it when the network is locked, that of asyncio may be awaited.
+# A function that returns what GC keeps in a network. Under asyncio it may be a coroutine function.
 _Keep = GCArgs | Iterable[GCAttachment]
 GCSource = Callable[[], _Keep]
 AsyncGCSource = Callable[[], _Keep | Awaitable[_Keep]]
-# The same for all networks, or by a network's name.
+# What GC keeps, for all networks or by network name.
 Several = GCArgs | GCSource | Mapping[str, GCArgs | GCSource]
 AsyncSeveral = GCArgs | AsyncGCSource | Mapping[str, GCArgs | AsyncGCSource]
 
 
 class Cached(Protocol):
-    """What the cache holds, in the synchronous form."""
+    """The methods that read the cache."""
 
     def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
-        """The result that ADD left in the cache, in the list's version; None when there is none."""
+        """The result of ADD from the cache, in the version of the list; None if there is none."""
         ...
 
     def get_network_list_cached_config(
         self, net: NetworkConfigList, runtime: RuntimeConf
     ) -> tuple[bytes, RuntimeConf] | None:
-        """The configuration that ADD used, and the arguments of then; None when there is none."""
+        """The configuration and the arguments that ADD used; None if there are none."""
         ...
 
     def get_network_cached_result(self, net: NetworkConfig, runtime: RuntimeConf) -> Result | None:
-        """The same result for one plugin's configuration."""
+        """The result of ADD of a single plugin."""
         ...
 
     def get_network_cached_config(self, net: NetworkConfig, runtime: RuntimeConf) -> tuple[bytes, RuntimeConf] | None:
-        """The same for one plugin's configuration."""
+        """The configuration and the arguments that ADD of a single plugin used."""
         ...
 
     def get_cached_attachments(self, container_id: str = "") -> list[NetworkAttachment]:
-        """The cached attachments of a container, of all where it is empty."""
+        """The cached attachments of a container, or of all if the id is empty."""
         ...
 
 
 class CNI(Cached, Protocol):
-    """The synchronous form; ``CNIConfig`` documents the methods."""
+    """The interface of ``CNIConfig``, which documents the methods."""
 
     def add_network_list(
         self,
@@ -62,7 +62,7 @@ class CNI(Cached, Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Result:
-        """ADD of each plugin in order; the last one's result, which goes to the cache."""
+        """Run ADD of each plugin in order; return the last result, and cache it."""
         ...
 
     def check_network_list(
@@ -73,7 +73,7 @@ class CNI(Cached, Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """CHECK of each plugin in order; the first error is raised."""
+        """Run CHECK of each plugin in order; raise the first error."""
         ...
 
     def del_network_list(
@@ -84,7 +84,7 @@ class CNI(Cached, Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """DEL of each plugin in reverse; stops at the first error."""
+        """Run DEL of each plugin in reverse order; stop at the first error."""
         ...
 
     def add_network(
@@ -95,7 +95,7 @@ class CNI(Cached, Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Result:
-        """ADD of one plugin."""
+        """Run ADD of one plugin."""
         ...
 
     def check_network(
@@ -106,7 +106,7 @@ class CNI(Cached, Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """CHECK of one plugin."""
+        """Run CHECK of one plugin."""
         ...
 
     def del_network(
@@ -117,25 +117,25 @@ class CNI(Cached, Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """DEL of one plugin."""
+        """Run DEL of one plugin."""
         ...
 
     def validate_network_list(
         self, net: NetworkConfigList, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> list[str]:
-        """Whether each plugin is there and knows the version; the enabled capabilities."""
+        """Check that each plugin exists and supports the version; return the enabled capabilities."""
         ...
 
     def validate_network(
         self, net: NetworkConfig, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> list[str]:
-        """The same of one plugin."""
+        """Check one plugin; return its enabled capabilities."""
         ...
 
     def get_version_info(
         self, plugin: str, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> PluginInfo:
-        """VERSION: what a plugin supports."""
+        """Run VERSION: the versions that a plugin supports."""
         ...
 
     def gc_network_list(
@@ -146,7 +146,7 @@ class CNI(Cached, Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """DEL of what is cached and not valid, then GC of each plugin."""
+        """Run DEL for cached attachments that are not valid, then GC of each plugin."""
         ...
 
     def gc_network_lists(
@@ -157,13 +157,13 @@ class CNI(Cached, Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """The same of several networks."""
+        """Run GC of several networks."""
         ...
 
     def del_cached_attachments(
         self, container_id: str, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> None:
-        """DEL of all attachments of a container, as the cache has them."""
+        """Run DEL for all cached attachments of a container."""
         ...
 
     def attached(
@@ -174,111 +174,111 @@ class CNI(Cached, Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> AbstractContextManager[Result]:
-        """ADD and DEL around a block."""
+        """Run ADD before a block, and DEL after it."""
         ...
 
     def get_status_network_list(
         self, net: NetworkConfigList, *, timeout: float | None = None, cancel: Cancellation | None = None
     ) -> None:
-        """STATUS of each plugin; the first error is raised."""
+        """Run STATUS of each plugin in order; raise the first error."""
         ...
 
 
 class AsyncCached(Protocol):
-    """What the cache holds, in the asyncio form."""
+    """The methods that read the cache, for asyncio."""
 
     async def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
-        """The result that ADD left in the cache, in the list's version; None when there is none."""
+        """The result of ADD from the cache, in the version of the list; None if there is none."""
         ...
 
     async def get_network_list_cached_config(
         self, net: NetworkConfigList, runtime: RuntimeConf
     ) -> tuple[bytes, RuntimeConf] | None:
-        """The configuration that ADD used, and the arguments of then; None when there is none."""
+        """The configuration and the arguments that ADD used; None if there are none."""
         ...
 
     async def get_network_cached_result(self, net: NetworkConfig, runtime: RuntimeConf) -> Result | None:
-        """The same result for one plugin's configuration."""
+        """The result of ADD of a single plugin."""
         ...
 
     async def get_network_cached_config(
         self, net: NetworkConfig, runtime: RuntimeConf
     ) -> tuple[bytes, RuntimeConf] | None:
-        """The same for one plugin's configuration."""
+        """The configuration and the arguments that ADD of a single plugin used."""
         ...
 
     async def get_cached_attachments(self, container_id: str = "") -> list[NetworkAttachment]:
-        """The cached attachments of a container, of all where it is empty."""
+        """The cached attachments of a container, or of all if the id is empty."""
         ...
 
 
 class AsyncCNI(AsyncCached, Protocol):
-    """The asyncio form; cancelling the task takes the place of ``cancel``. ``AsyncCNIConfig`` documents the methods."""
+    """The interface of ``AsyncCNIConfig``, which documents the methods. There is no ``cancel``: cancel the task."""
 
     async def add_network_list(
         self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
     ) -> Result:
-        """ADD of each plugin in order; the last one's result, which goes to the cache."""
+        """Run ADD of each plugin in order; return the last result, and cache it."""
         ...
 
     async def check_network_list(
         self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
     ) -> None:
-        """CHECK of each plugin in order; the first error is raised."""
+        """Run CHECK of each plugin in order; raise the first error."""
         ...
 
     async def del_network_list(
         self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
     ) -> None:
-        """DEL of each plugin in reverse; stops at the first error."""
+        """Run DEL of each plugin in reverse order; stop at the first error."""
         ...
 
     async def add_network(self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None) -> Result:
-        """ADD of one plugin."""
+        """Run ADD of one plugin."""
         ...
 
     async def check_network(self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None) -> None:
-        """CHECK of one plugin."""
+        """Run CHECK of one plugin."""
         ...
 
     async def del_network(self, net: NetworkConfig, runtime: RuntimeConf, *, timeout: float | None = None) -> None:
-        """DEL of one plugin."""
+        """Run DEL of one plugin."""
         ...
 
     async def validate_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> list[str]:
-        """Whether each plugin is there and knows the version; the enabled capabilities."""
+        """Check that each plugin exists and supports the version; return the enabled capabilities."""
         ...
 
     async def validate_network(self, net: NetworkConfig, *, timeout: float | None = None) -> list[str]:
-        """The same of one plugin."""
+        """Check one plugin; return its enabled capabilities."""
         ...
 
     async def get_version_info(self, plugin: str, *, timeout: float | None = None) -> PluginInfo:
-        """VERSION: what a plugin supports."""
+        """Run VERSION: the versions that a plugin supports."""
         ...
 
     async def gc_network_list(
         self, net: NetworkConfigList, args: GCArgs | AsyncGCSource, *, timeout: float | None = None
     ) -> None:
-        """DEL of what is cached and not valid, then GC of each plugin."""
+        """Run DEL for cached attachments that are not valid, then GC of each plugin."""
         ...
 
     async def gc_network_lists(
         self, nets: Iterable[NetworkConfigList], args: AsyncSeveral, *, timeout: float | None = None
     ) -> None:
-        """The same of several networks."""
+        """Run GC of several networks."""
         ...
 
     async def del_cached_attachments(self, container_id: str, *, timeout: float | None = None) -> None:
-        """DEL of all attachments of a container, as the cache has them."""
+        """Run DEL for all cached attachments of a container."""
         ...
 
     def attached(
         self, net: NetworkConfigList, runtime: RuntimeConf, *, timeout: float | None = None
     ) -> AbstractAsyncContextManager[Result]:
-        """ADD and DEL around a block."""
+        """Run ADD before a block, and DEL after it."""
         ...
 
     async def get_status_network_list(self, net: NetworkConfigList, *, timeout: float | None = None) -> None:
-        """STATUS of each plugin; the first error is raised."""
+        """Run STATUS of each plugin in order; raise the first error."""
         ...

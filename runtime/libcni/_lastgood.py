@@ -1,7 +1,7 @@
-"""The last good version of each configuration file: it stays in use while the file is bad.
+"""The last good version of each configuration file. It stays in use while the file is bad.
 
-An editor truncates a file before it writes it, a copy is half there for a moment, somebody makes a mistake. None of
-that may unload a network whose pods run.
+A file is bad for a moment while an editor writes it or while it is copied, and for longer if somebody makes a mistake.
+A network whose pods run must stay loaded.
 """
 
 import os
@@ -12,7 +12,7 @@ from libcni._model import NetworkConfigList
 
 
 class LastGood:
-    """Reads files, and keeps what was good of each; several threads may share one."""
+    """Reads files and remembers the last good version of each. Threads may share one object."""
 
     def __init__(self) -> None:
         self._good: dict[str, NetworkConfigList] = {}
@@ -20,9 +20,10 @@ class LastGood:
     def read(
         self, file: str, load: Callable[[str], NetworkConfigList]
     ) -> tuple[NetworkConfigList | None, LibcniError | None]:
-        """The file's configuration; or its last good version (None: there is none), and the error.
+        """Return the file's configuration and None. If the file is bad: its last good version or None, and the error.
 
-        A file that is gone has no last good version: it was removed. A link is there, also where its target is not.
+        A file that was removed has no last good version. A link whose target is missing is a bad file, not a removed
+        one.
         """
         try:
             self._good[file] = found = load(file)
@@ -33,8 +34,8 @@ class LastGood:
         return found, None
 
     def forget_others(self, folders: Iterable[str], files: Iterable[str]) -> None:
-        """Forget what was in these folders and is not among these files: a removed file does not come back."""
-        places = {os.path.dirname(os.path.join(folder, "file")) for folder in folders}  # /x for /x/ too, as in files
-        gone = [file for file in list(self._good) if os.path.dirname(file) in places]
-        for file in set(gone) - set(files):
+        """Forget the files of these folders that are not among ``files``: they were removed."""
+        parents = {os.path.dirname(os.path.join(folder, "file")) for folder in folders}  # "/x/" becomes "/x"
+        known = {file for file in list(self._good) if os.path.dirname(file) in parents}
+        for file in known - set(files):
             self._good.pop(file, None)

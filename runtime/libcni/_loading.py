@@ -1,8 +1,8 @@
-"""Configurations from files, in the Go library's order (`libcni/conf.go`); of several folders the first wins.
+"""Load configurations from files, in the order of the Go library (`libcni/conf.go`).
 
-Lists (``.conflist``) before single plugins (``.conf``, ``.json``), by file name; a file that cannot be read ends the
-search, for the network that it was to hold must not be replaced by another in silence; ``skipped`` takes such files'
-errors, and the search goes on. Regular files alone are read.
+Lists (``.conflist``) come before single plugins (``.conf``, ``.json``), and each kind is sorted by file name. Of several
+folders, the first one that has the network counts. A bad file ends the search with an error, so that another network
+does not silently take its place. With ``skipped`` the search continues. Only regular files are read.
 """
 
 import os
@@ -21,15 +21,15 @@ from libcni._model import NetworkConfig, NetworkConfigList
 DEFAULT_FOLDER = "/etc/cni/net.d"
 LIST_SUFFIXES = (".conflist",)
 SINGLE_SUFFIXES = (".conf", ".json")
-_MOST = 16 << 20
+_MAX_SIZE = 16 << 20
 T = TypeVar("T")
-# Takes the error of a bad file, which is then skipped.
+# A function that is called with the error of each bad file. The file is then skipped.
 Skipped = Callable[[ConfigError], object]
 
 
 def _read(file: str) -> bytes:
     try:
-        return regular.read(file, _MOST)
+        return regular.read(file, _MAX_SIZE)
     except (OSError, ValueError) as error:
         raise ConfigError(f"error reading {file}: open {file}: {_reason(error).lower()}") from error
 
@@ -39,7 +39,7 @@ def _reason(error: Exception) -> str:
 
 
 def conf_from_file(file: StrPath) -> NetworkConfig:
-    """One plugin's configuration (Go: ``ConfFromFile``); raises ``ConfigError`` with the file's name and the place."""
+    """Load one plugin's configuration (Go: ``ConfFromFile``). Raises ``ConfigError`` with the file, line and column."""
     file = path_of(file)
     data = _read(file)
     try:
@@ -53,10 +53,10 @@ def conf_from_file(file: StrPath) -> NetworkConfig:
 
 
 def network_conf_from_file(file: StrPath) -> NetworkConfigList:
-    """A list, and the plugins in the folder of its name beside it (Go: ``NetworkConfFromFile``).
+    """Load a list, and the plugins in the folder beside it that has the network's name (Go: ``NetworkConfFromFile``).
 
-    Plugins written in the list come first, then the folder's, unless ``loadOnlyInlinedPlugins``. ``bytes`` stays the
-    file as read. Raises ``ConfigError``.
+    The plugins in the list come first, then those in the folder, unless the list has ``loadOnlyInlinedPlugins``.
+    ``bytes`` is the content of the file. Raises ``ConfigError``.
     """
     file = path_of(file)
     data = _read(file)
@@ -75,7 +75,7 @@ def network_conf_from_file(file: StrPath) -> NetworkConfigList:
 
 
 def _has(data: bytes, wanted: str, without: str) -> bool:
-    """Whether a text is an object with the one key and without the other; keys match as a plugin's do."""
+    """Whether a text is an object that has the key ``wanted`` and not the key ``without``, in any case."""
     try:
         document = _gojson.decode(data)
     except _gojson.JSONError:
@@ -85,9 +85,9 @@ def _has(data: bytes, wanted: str, without: str) -> bool:
 
 
 def network_plugin_confs_from_files(folder: StrPath, name: str) -> list[NetworkConfig]:
-    """The plugins of a network from ``folder/name/*.conf``, by file name; no such folder: none.
+    """Load the plugins of a network from ``folder/name/*.conf``, sorted by file name. There may be no such folder.
 
-    A name that leads elsewhere (``..``, a slash) has no folder (Go reads it). Raises ``ConfigError``.
+    A name such as ``..``, or one with a slash, has no folder (Go reads it). Raises ``ConfigError``.
     """
     if not name or "/" in name or name in (".", ".."):
         return []
@@ -100,15 +100,15 @@ def network_plugin_confs_from_files(folder: StrPath, name: str) -> list[NetworkC
 
 
 def conf_files(folder: StrPath, suffixes: Texts) -> list[str]:
-    """Every entry that is no folder and whose last suffix (with dot, case-sensitive) is wanted; full paths, by name.
+    """The paths of the files in a folder that have one of the suffixes, such as ``.conf``, sorted by name.
 
-    No such folder: none. Raises ``ConfigError`` when it cannot be read.
+    Suffixes match in the same case. There may be no such folder. Raises ``ConfigError`` if it cannot be read.
     """
     return _files(folders_of(path_of(folder)), texts_of(suffixes))
 
 
 def entries(folder: str, suffixes: Sequence[str]) -> list[str]:
-    """``conf_files`` of the library's own callers. Raises ``OSError``, and ``ValueError`` for a path with a NUL."""
+    """As ``conf_files``. Raises ``OSError``, and ``ValueError`` for a path with a zero byte."""
     try:
         with os.scandir(folder) as found:
             names = sorted((entry.name for entry in found if not entry.is_dir(follow_symlinks=False)), key=os.fsencode)
@@ -133,7 +133,7 @@ def _files(folders: Sequence[str], suffixes: Sequence[str]) -> list[str]:
 
 
 def _loaded(files: Sequence[str], load: Callable[[str], T], skipped: Skipped | None) -> Iterator[T]:
-    """The configurations in the files; a bad one's error is raised, or handed to ``skipped``."""
+    """Load the files. The error of a bad file is raised, or passed to ``skipped``."""
     for file in files:
         try:
             yield load(file)
@@ -144,10 +144,10 @@ def _loaded(files: Sequence[str], load: Callable[[str], T], skipped: Skipped | N
 
 
 def load_conf(folder: Folders, name: str, *, skipped: Skipped | None = None) -> NetworkConfig:
-    """The first single plugin's configuration of that name (Go: ``LoadConf``).
+    """Load the first single plugin's configuration that has the name (Go: ``LoadConf``).
 
-    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file that is met before, unless ``skipped``
-    takes it.
+    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file that comes before it, unless ``skipped``
+    is given.
     """
     folders = folders_of(folder)
     files = _files(folders, SINGLE_SUFFIXES)
@@ -160,10 +160,10 @@ def load_conf(folder: Folders, name: str, *, skipped: Skipped | None = None) -> 
 
 
 def load_network_conf(folder: Folders, name: str, *, skipped: Skipped | None = None) -> NetworkConfigList:
-    """The network of that name: the first list, else the first single plugin as a list (Go: ``LoadNetworkConf``).
+    """Load the network with the name: the first list, or else the first single plugin (Go: ``LoadNetworkConf``).
 
-    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file that is met before, unless ``skipped``
-    takes it.
+    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file that comes before it, unless ``skipped``
+    is given.
     """
     folders = folders_of(folder)
     files = _files(folders, LIST_SUFFIXES)
@@ -179,37 +179,37 @@ def load_network_conf(folder: Folders, name: str, *, skipped: Skipped | None = N
 
 
 def load_networks(folder: Folders, *, skipped: Skipped | None = None) -> list[NetworkConfigList]:
-    """All networks of a folder, by file name; each is what ``load_network_conf`` returns for its name.
+    """Load all networks of a folder, sorted by file name. Each is the one that ``load_network_conf`` returns.
 
-    No files, or no folder: none. Raises ``ConfigError`` for a bad file, unless ``skipped`` takes it.
+    There may be no files and no folder. Raises ``ConfigError`` for a bad file, unless ``skipped`` is given.
     """
-    found: dict[str, tuple[_Placed, NetworkConfigList]] = {}
+    found: dict[str, tuple[_SortKey, NetworkConfigList]] = {}
     for suffixes in (LIST_SUFFIXES, SINGLE_SUFFIXES):
-        for placed in _placed(folders_of(folder), suffixes):
-            for net in _loaded([placed[2]], network_from_file, skipped):
-                found.setdefault(net.name, (placed, net))
-    return [net for _, net in sorted(found.values(), key=lambda one: one[0])]
+        for key in _sort_keys(folders_of(folder), suffixes):
+            for net in _loaded([key[2]], network_from_file, skipped):
+                found.setdefault(net.name, (key, net))
+    return [net for _, net in sorted(found.values(), key=lambda item: item[0])]
 
 
 def load_default_network(folder: Folders, name: str = "", *, skipped: Skipped | None = None) -> NetworkConfigList:
-    """The network of that name; without one the first file's, which containerd and CRI-O take for the default.
+    """Load the network with the name. Without a name: that of the first file, the default of containerd and CRI-O.
 
-    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file, unless ``skipped`` takes it.
+    Raises ``NoConfigsFound``, ``NotFound``, and ``ConfigError`` for a bad file, unless ``skipped`` is given.
     """
     if name:
         return load_network_conf(folder, name, skipped=skipped)
     folders = folders_of(folder)
-    files = [placed[2] for placed in sorted(_placed(folders, (*LIST_SUFFIXES, *SINGLE_SUFFIXES)))]
+    files = [key[2] for key in sorted(_sort_keys(folders, (*LIST_SUFFIXES, *SINGLE_SUFFIXES)))]
     for net in _loaded(files, network_from_file, skipped):
         return net
     raise NoConfigsFound(" ".join(folders))
 
 
-# A file with its place: the folder's number, then its name.
-_Placed = tuple[int, bytes, str]
+# The number of a file's folder, its name, and its path.
+_SortKey = tuple[int, bytes, str]
 
 
-def _placed(folders: Sequence[str], suffixes: Sequence[str]) -> list[_Placed]:
+def _sort_keys(folders: Sequence[str], suffixes: Sequence[str]) -> list[_SortKey]:
     return [
         (number, os.fsencode(os.path.basename(file)), file)
         for number, folder in enumerate(folders)
@@ -218,7 +218,7 @@ def _placed(folders: Sequence[str], suffixes: Sequence[str]) -> list[_Placed]:
 
 
 def network_from_file(file: str) -> NetworkConfigList:
-    """A network from a file of either kind."""
+    """Load a network from a file of a list or of a single plugin."""
     if file.endswith(LIST_SUFFIXES):
         return network_conf_from_file(file)
     return conf_list_from_conf(conf_from_file(file))

@@ -1,9 +1,11 @@
-"""Locks between invocations, also of other processes: one an attachment, and one a network for GC.
+"""Locks of attachments and networks, between all processes that use the same lock folder.
 
-The specification wants one operation at a time per attachment, and no ADD or DEL beside GC (section "Lifecycle &
-Ordering", "GC"); Go's library leaves both to its callers. ADD, CHECK and DEL share the network's lock and hold their
-attachment's alone; GC holds the network's alone. A GC that waits holds the network's turnstile, where those who come
-later wait for it: on a busy network it would never have its turn.
+The specification requires one operation at a time for each attachment, and no ADD or DEL during GC (sections "Lifecycle
+& Ordering" and "GC"). Go's library leaves both to its callers.
+
+ADD, CHECK and DEL take the lock of the network shared, and that of the attachment exclusively. GC takes the lock of the
+network exclusively. Before that, GC takes the network's turnstile. The others pass the turnstile first, so they wait
+while a GC waits. Without it, a GC might wait forever on a busy network.
 """
 
 import fcntl
@@ -27,36 +29,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What is locked: a container's interface in a network."""
+    """An attachment to lock: a container's interface in a network."""
 
     network: str
     container: str
     ifname: str
 
 
-# Each lock by its name, and for whom it is.
-_Wanted = dict[tuple[str, ...], Attachment]
+# The names of the locks to take, and the attachment that needs each.
+_Locks = dict[tuple[str, ...], Attachment]
 
 
-class Held:
-    """Locks that are held; ``release``, and the end of it as a context, give them back, the last first."""
+class HeldLocks:
+    """The locks that a call holds. ``release``, or the end of a ``with`` block, releases them in reverse order."""
 
     def __init__(self) -> None:
         self.descriptors: list[tuple[int, str]] = []
 
     def release(self) -> None:
-        """Give all of them back."""
+        """Release all locks."""
         while self.descriptors:
             descriptor, path = self.descriptors.pop()
             try:
-                if path:  # held alone: the file may go while nobody else can hold it
+                if path:  # an exclusive lock: nobody else can have it, so the file can be removed
                     os.unlink(path)
-            except OSError:  # somebody has cleaned the folder; and a file that stays does no harm
+            except OSError:  # the file is already gone; and if it stays, it does no harm
                 pass
             finally:
                 os.close(descriptor)
 
-    def __enter__(self) -> "Held":
+    def __enter__(self) -> "HeldLocks":
         return self
 
     def __exit__(
@@ -66,81 +68,81 @@ class Held:
 
 
 class Locks:
-    """The locks in one folder; an empty folder means none."""
+    """The locks in a folder. Without a folder, nothing is locked."""
 
     def __init__(self, folder: StrPath, timeout: float, undoing: bool = False) -> None:
-        """``undoing``: the wait is a part of it, and goes on when the call is cancelled."""
+        """``undoing``: the locks are for undoing something, so a cancellation of the call does not end the wait."""
         self._folder = path_of(folder)
         self._timeout = timeout
         self._undoing = undoing
 
     def undoing(self, left: float | None) -> "Locks":
-        """The same locks for what undoes, and has so many seconds left; None is no bound."""
+        """The same locks for undoing something. The wait takes at most ``left`` seconds; None means no limit."""
         return Locks(self._folder, self._timeout if left is None else min(self._timeout, round(left, 3)), undoing=True)
 
-    def attachments(self, verb: str, which: Sequence[Attachment]) -> Operation[Held]:
-        """Lock attachments for a verb, all or none; raises ``Locked``, which names the holder, and ``LockFailed``.
+    def attachments(self, verb: str, which: Sequence[Attachment]) -> Operation[HeldLocks]:
+        """Lock all of the attachments for a verb. Raises ``Locked``, which names the owner of the lock, or ``LockFailed``.
 
-        Networks come before attachments and each kind by name, so whoever wants several waits for nobody in a circle.
+        All callers lock networks before attachments, and each of them sorted by name. So they cannot deadlock.
         """
-        held = Held()
+        held = HeldLocks()
         if self._folder:
             end = monotonic() + self._timeout
-            networks: _Wanted = {("network", one.network): one for one in which}
-            interfaces: _Wanted = {("attachment", one.container, one.ifname): one for one in which}
+            networks: _Locks = {("network", item.network): item for item in which}
+            interfaces: _Locks = {("attachment", item.container, item.ifname): item for item in which}
             try:
-                for kind, wanted in ((fcntl.LOCK_SH, networks), (fcntl.LOCK_EX, interfaces)):
-                    for what, one in sorted(wanted.items(), key=lambda item: item[0]):
-                        who = f"{verb} of {one.container} {one.ifname} in network {one.network}"
+                for kind, locks in ((fcntl.LOCK_SH, networks), (fcntl.LOCK_EX, interfaces)):
+                    for name, item in sorted(locks.items(), key=lambda pair: pair[0]):
+                        call = f"{verb} of {item.container} {item.ifname} in network {item.network}"
                         if kind == fcntl.LOCK_SH:
-                            yield from self._pass(one.network, who, end)
-                        yield from self._take(held, what, kind, who, end)
+                            yield from self._wait_at_turnstile(item.network, call, end)
+                        yield from self._take(held, name, kind, call, end)
             except BaseException as error:
                 held.release()
-                self._name(error)
+                self._raise_lock_failed(error)
                 raise
         return held
 
-    def network(self, network: str) -> Operation[Held]:
-        """Lock a whole network for GC; raises ``Locked``, which names the holder, and ``LockFailed``."""
-        held = Held()
+    def network(self, network: str) -> Operation[HeldLocks]:
+        """Lock a network for GC. Raises ``Locked``, which names the owner of the lock, or ``LockFailed``."""
+        held = HeldLocks()
         if self._folder:
-            end, who = monotonic() + self._timeout, f"GC of network {network}"
+            end, call = monotonic() + self._timeout, f"GC of network {network}"
             try:
-                for name in ("turnstile", "network"):
-                    yield from self._take(held, (name, network), fcntl.LOCK_EX, who, end)
+                for kind in ("turnstile", "network"):
+                    yield from self._take(held, (kind, network), fcntl.LOCK_EX, call, end)
             except BaseException as error:
                 held.release()
-                self._name(error)
+                self._raise_lock_failed(error)
                 raise
         return held
 
-    def _name(self, error: BaseException) -> None:
-        """Raise an error of the system as ``LockFailed``, which names the folder."""
+    def _raise_lock_failed(self, error: BaseException) -> None:
+        """Raise ``LockFailed``, which names the folder, for an error of the system."""
         if isinstance(error, OSError | ValueError) and not isinstance(error, LibcniError):
             raise LockFailed(f"lock folder {self._folder} cannot be used: {error}") from error
 
-    def _path(self, what: tuple[str, ...]) -> str:
+    def _path(self, name: tuple[str, ...]) -> str:
         make_folder(self._folder)
-        return os.path.join(self._folder, f"{what[0]}-{sha512(*what).hex()[:32]}.lock")
+        return os.path.join(self._folder, f"{name[0]}-{sha512(*name).hex()[:32]}.lock")
 
-    def _take(self, held: Held, what: tuple[str, ...], kind: int, who: str, end: float) -> Operation[None]:
-        path, alone = self._path(what), kind == fcntl.LOCK_EX
-        descriptor = yield from self._until(partial(_try, path, kind), path, who, end)
-        held.descriptors.append((descriptor, path if alone else ""))
-        note = f"{who}, process {os.getpid()}".encode("utf-8", "replace") if alone else b""
-        os.pwrite(descriptor, note, 0)
-        os.ftruncate(descriptor, len(note))  # a holder that was killed has left its own
+    def _take(self, held: HeldLocks, name: tuple[str, ...], kind: int, call: str, end: float) -> Operation[None]:
+        path, exclusive = self._path(name), kind == fcntl.LOCK_EX
+        descriptor = yield from self._retry(partial(_try, path, kind), path, call, end)
+        held.descriptors.append((descriptor, path if exclusive else ""))
+        owner = f"{call}, process {os.getpid()}".encode("utf-8", "replace") if exclusive else b""
+        os.pwrite(descriptor, owner, 0)
+        os.ftruncate(descriptor, len(owner))  # an owner that was killed has left its own text
 
-    def _pass(self, network: str, who: str, end: float) -> Operation[None]:
+    def _wait_at_turnstile(self, network: str, call: str, end: float) -> Operation[None]:
         path = self._path(("turnstile", network))
-        yield from self._until(partial(_passable, path), path, who, end)
+        yield from self._retry(partial(_is_turnstile_free, path), path, call, end)
 
-    def _until(self, attempt: Callable[[], T | None], path: str, who: str, end: float) -> Operation[T]:
-        """The attempt's value once it has one; raises ``Locked`` when the time is over."""
+    def _retry(self, attempt: Callable[[], T | None], path: str, call: str, end: float) -> Operation[T]:
+        """Call ``attempt`` until it returns a value. Raises ``Locked`` when the time is over."""
         pause = _FIRST_PAUSE
         while (value := attempt()) is None:
-            reason = f"{who}: locked by {_holder(path)}"
+            reason = f"{call}: locked by {_owner(path)}"
             if monotonic() >= end:
                 raise Locked(f"{reason} for more than {self._timeout:g} s")
             yield Pause(min(pause, max(0.0, end - monotonic())), reason, self._undoing)
@@ -148,8 +150,8 @@ class Locks:
         return value
 
 
-def _passable(path: str) -> bool | None:
-    """True if nobody holds the turnstile; None if somebody does."""
+def _is_turnstile_free(path: str) -> bool | None:
+    """True if no GC holds the turnstile, else None."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -164,7 +166,7 @@ def _passable(path: str) -> bool | None:
 
 
 def _try(path: str, kind: int) -> int | None:
-    """The locked descriptor of the file that is at ``path`` now, None if another holds it."""
+    """Lock the file that is at ``path``, and return its descriptor. None if the lock is taken."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -174,21 +176,21 @@ def _try(path: str, kind: int) -> int | None:
             return None
         if _is_at(descriptor, path):
             return descriptor
-        os.close(descriptor)  # its last holder has removed it meanwhile
+        os.close(descriptor)  # its last owner removed the file meanwhile: open the new one
 
 
 def _is_at(descriptor: int, path: str) -> bool:
     try:
-        there = os.stat(path)
+        named = os.stat(path)
     except FileNotFoundError:
         return False
-    here = os.fstat(descriptor)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+    opened = os.fstat(descriptor)
+    return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
 
 
-def _holder(path: str) -> str:
+def _owner(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read() or "attachments of the network"
     except OSError:
-        return "somebody who has just ended"
+        return "a call that has just ended"

@@ -1,7 +1,8 @@
-"""What the library writes to ``logging``, under the name ``libcni``.
+"""The library's log messages, under the logger ``libcni``.
 
-DEBUG has each run of a plugin with its time, INFO the watcher's loads, WARNING what was repaired or skipped. Where
-nobody has imported ``logging`` nobody listens, and it is not imported for this. Without a handler nothing is printed.
+DEBUG: each run of a plugin, with its time. INFO: the watcher's loads. WARNING: what was repaired or skipped. If the
+program has not imported ``logging``, nothing is logged: importing it would only take time. Without a handler nothing is
+printed.
 """
 
 import sys
@@ -23,30 +24,30 @@ def _logger() -> "Logger | None":
 
     logger = logging.getLogger(NAME)
     if not logger.handlers:
-        logger.addHandler(logging.NullHandler())  # else warnings go to standard error
+        logger.addHandler(logging.NullHandler())  # without a handler, logging prints warnings to standard error
     return logger
 
 
 def debug(text: str, *values: object) -> None:
-    """A step."""
+    """Log a step of a call."""
     if logger := _logger():
         logger.debug(text, *values)
 
 
 def info(text: str, *values: object) -> None:
-    """Something that changed."""
+    """Log a change."""
     if logger := _logger():
         logger.info(text, *values)
 
 
 def warning(line: str) -> None:
-    """Something that somebody should look at."""
+    """Log what an operator should look at."""
     if logger := _logger():
         logger.warning("%s", line)
 
 
-def executed(request: Execute) -> Operation[bytes]:
-    """The run of a plugin, with a line when it has ended."""
+def logged(request: Execute) -> Operation[bytes]:
+    """Run a plugin, and log a line when it has ended."""
     environ = request.environ
     words = (environ["CNI_COMMAND"], request.path, environ["CNI_CONTAINERID"], environ["CNI_IFNAME"])
     what = " ".join(word for word in words if word and word != "dummy")

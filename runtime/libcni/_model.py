@@ -1,7 +1,7 @@
-"""The objects that a runtime hands in and gets back: configurations, the attachment's parameters, arguments of GC.
+"""Value objects: configurations, the parameters of an attachment, the arguments of GC.
 
-Names and meaning are the Go library's (``RuntimeConf``, ``NetworkConfig``, ``NetworkConfigList``, …) in Python's
-spelling. All of them are values: nothing here reads a file or runs a plugin.
+Each has the fields of the Go library's type of the same name, in Python's spelling. That is why some have more than
+five. Nothing here reads a file or runs a plugin.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +14,11 @@ from libcni._quoting import quote
 
 @dataclass(frozen=True, slots=True, init=False)
 class RuntimeConf:
-    """What one attachment is: the parameters of ADD, CHECK and DEL (spec section "Parameters").
+    """An attachment: the parameters of ADD, CHECK and DEL (spec section "Parameters").
 
-    ``netns`` is a path (empty on DEL when it is gone), ``args`` the ordered pairs of ``CNI_ARGS`` (a mapping is taken
-    too), ``capability_args`` values by capability (only those that a plugin declares reach it). ``cache_dir`` is Go's
-    deprecated ``CacheDir``: it serves where the constructor was given none.
+    ``netns`` is the path of the network namespace; for DEL it may be empty. ``args`` are the pairs of ``CNI_ARGS``, as a
+    sequence or a mapping. ``capability_args`` are values by capability; a plugin gets those that it declares.
+    ``cache_dir`` is Go's deprecated ``CacheDir``: it is used if ``CNIConfig`` was given no cache folder.
     """
 
     container_id: str
@@ -48,9 +48,9 @@ class RuntimeConf:
 
 @dataclass(frozen=True, slots=True)
 class PluginConf:
-    """The keys of a plugin's configuration that the library itself looks at (Go: ``types.PluginConf``).
+    """The keys of a plugin's configuration that the library itself uses (Go: ``types.PluginConf``).
 
-    ``dns`` has the members that are not empty.
+    ``dns`` has only the members that are not empty.
     """
 
     type: str
@@ -61,13 +61,13 @@ class PluginConf:
     dns: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """``type="bridge" name="x"``, as the messages of failed lists have it."""
+        """``type="bridge" name="x"``, as in the message of ``StepFailed``."""
         return f"type={quote(self.type)} name={quote(self.name)}" if self.name else f"type={quote(self.type)}"
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """One plugin's configuration: parsed, and the JSON object that is the base of what the plugin is sent."""
+    """One plugin's configuration: the parsed keys, and the JSON object that the plugin gets, with keys added."""
 
     network: PluginConf
     bytes: bytes
@@ -78,7 +78,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfigList:
-    """A network: its name, its version, its plugins in order, and the file's bytes as they were read."""
+    """A network: its name, its version, its plugins in order, and the content of its file."""
 
     name: str
     cni_version: str = ""
@@ -94,7 +94,7 @@ class NetworkConfigList:
 
 @dataclass(frozen=True, slots=True)
 class NetworkAttachment:
-    """An attachment as the cache has it; ``config`` is the configuration that ADD used."""
+    """An attachment from the cache. ``config`` is the configuration that ADD used."""
 
     container_id: str
     network: str
@@ -108,17 +108,17 @@ class NetworkAttachment:
         object.__setattr__(self, "cni_args", pairs_of(self.cni_args, "cni_args"))
 
     def runtime_conf(self) -> RuntimeConf:
-        """The parameters that ADD had, for another call."""
+        """The parameters that ADD used, for another call."""
         return RuntimeConf(self.container_id, self.netns, self.if_name, self.cni_args, self.capability_args)
 
     def gc_attachment(self) -> "GCAttachment":
-        """The attachment as one that GC must leave alone."""
+        """The attachment as one that GC must keep."""
         return GCAttachment(self.container_id, self.if_name)
 
 
 @dataclass(frozen=True, slots=True)
 class GCAttachment:
-    """An attachment that GC must leave alone."""
+    """An attachment that GC must keep."""
 
     container_id: str
     if_name: str
@@ -130,9 +130,9 @@ class GCAttachment:
 
 @dataclass(frozen=True, slots=True)
 class GCArgs:
-    """What GC keeps. The list has no default: an empty one removes every attachment, and must be written out.
+    """The attachments that GC keeps. The list has no default, because an empty list removes every attachment.
 
-    Raises ``TypeError`` for what is no list of ``GCAttachment``, which would keep nothing.
+    Raises ``TypeError`` for anything but a list of ``GCAttachment``.
     """
 
     valid_attachments: Sequence[GCAttachment]
@@ -140,15 +140,15 @@ class GCArgs:
     def __post_init__(self) -> None:
         given: Any = self.valid_attachments
         listed = tuple(given) if isinstance(given, Iterable) else (given,)
-        for one in listed:
-            if not isinstance(one, GCAttachment):
-                raise TypeError(f"valid_attachments must be a list of GCAttachment, not of {type(one).__name__}")
+        for item in listed:
+            if not isinstance(item, GCAttachment):
+                raise TypeError(f"valid_attachments must be a list of GCAttachment, not of {type(item).__name__}")
         object.__setattr__(self, "valid_attachments", listed)
 
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """What a plugin answered to VERSION."""
+    """A plugin's answer to VERSION."""
 
     cni_version: str
     supported_versions: Sequence[str]

@@ -1,9 +1,10 @@
-"""What each call does, once, for both forms: generators that ask for executions and never wait themselves.
+"""What each call of ``CNIConfig`` and ``AsyncCNIConfig`` does, as operations (see ``_requests``).
 
-Order, refusals, ``prevResult`` and error texts are the Go library's (`libcni/api.go`); what an option changes says so.
+The order of plugins, the checks, ``prevResult`` and the error texts are those of the Go library (`libcni/api.go`), unless
+an option changes them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -14,7 +15,7 @@ from libcni import _environment, _injection, _results
 from libcni._cache import Cache, is_gone
 from libcni._cancellation import Deadline, UndoTime
 from libcni._checks import args_fault, check_args, check_names
-from libcni._configuration import conf_from_bytes, effective, network_conf_from_bytes
+from libcni._configuration import bytes_for_cache, conf_from_bytes, network_conf_from_bytes
 from libcni._errors import (
     CacheDamaged,
     CacheError,
@@ -32,8 +33,8 @@ from libcni._errors import (
 )
 from libcni._execution import Finder
 from libcni._interface import AsyncGCSource, AsyncSeveral
-from libcni._locking import Attachment, Held, Locks
-from libcni._log import executed
+from libcni._locking import Attachment, HeldLocks, Locks
+from libcni._log import logged
 from libcni._model import (
     GCArgs,
     GCAttachment,
@@ -43,7 +44,7 @@ from libcni._model import (
     PluginInfo,
     RuntimeConf,
 )
-from libcni._options import Guarded, Options
+from libcni._options import IgnoringErrors, Options
 from libcni._quoting import quote
 from libcni._requests import Ask, Execute, Operation, Work
 from libcni._results import Result
@@ -53,33 +54,33 @@ T = TypeVar("T")
 G = TypeVar("G")
 
 
-def _reaches(version: str, wanted: str) -> bool:
+def _is_at_least(version: str, wanted: str) -> bool:
     try:
         return versions.number(version) >= versions.number(wanted)
     except CNIError as error:
         raise InvalidVersion(error.msg) from None
 
 
-def _reaches_quietly(version: str, wanted: str) -> bool:
-    """GC and STATUS take what is no version for too old, and say nothing."""
+def _is_known_at_least(version: str, wanted: str) -> bool:
+    """As ``_is_at_least``, but False for an invalid version: GC and STATUS skip it without an error."""
     try:
-        return _reaches(version, wanted)
+        return _is_at_least(version, wanted)
     except InvalidVersion:
         return False
 
 
 class Attempt:
-    """One ADD of an attachment, which may meet one that is there already: that one is not undone when it fails."""
+    """One ADD. It knows whether the attachment existed before: a failed ADD does not undo that one."""
 
     def __init__(self, cache: Cache, network: str, runtime: RuntimeConf) -> None:
-        self._holds_living = partial(cache.holds_living, network, runtime)
-        self._met = self._holds_living()
-        self.caches = False  # whether what the cache has may be this ADD's own
+        self._is_live = partial(cache.has_live_attachment, network, runtime)
+        self._was_live = self._is_live()
+        self.may_have_cached = False  # whether this ADD may have written the cache file
 
     @property
-    def met_another(self) -> bool:
-        """Whether there was one before, or another call, which had no lock, has made one meanwhile."""
-        return self._met or (not self.caches and self._holds_living())
+    def was_attached(self) -> bool:
+        """Whether the attachment existed before, or another call without a lock has made it meanwhile."""
+        return self._was_live or (not self.may_have_cached and self._is_live())
 
 
 class Operations:
@@ -89,11 +90,11 @@ class Operations:
         self._path = tuple(path)
         self._finder = finder
         self._cache = cache
-        # what a caller's own function raises must not end a DEL half-way
-        self._options = replace(options, report=Guarded(options.report))
+        # An error of the caller's own function must not stop a DEL.
+        self._options = replace(options, report=IgnoringErrors(options.report))
         self._locks = Locks(options.lock_folder, options.lock_timeout)
 
-    # --- one execution
+    # --- one plugin
 
     def _run(
         self,
@@ -104,16 +105,19 @@ class Operations:
         runtime: RuntimeConf,
         cleanup: Deadline | None = None,
     ) -> Operation[bytes]:
-        """One plugin for one attachment; the answer is what it printed. ``cleanup``: see ``_requests.Execute``."""
+        """Run a plugin for an attachment, and return its output. ``cleanup`` is that of ``Execute``."""
         path = self._find(plugin)
         if verb == "DEL":
             runtime = self._with_sendable_args(runtime)
         config = _injection.for_attachment(plugin, net.name, net.cni_version, previous, runtime)
         environ = _environment.for_attachment(verb, runtime, self._path)
-        return (yield from executed(Execute(path, config.bytes, environ, cleanup)))
+        return (yield from logged(Execute(path, config.bytes, environ, cleanup)))
 
     def _with_sendable_args(self, runtime: RuntimeConf) -> RuntimeConf:
-        """The attachment for DEL, without pairs that another runtime's ADD was given: it must be removable."""
+        """The attachment for DEL, without pairs that ``CNI_ARGS`` cannot contain.
+
+        Another runtime's ADD may have used such pairs, and DEL must still be possible.
+        """
         sendable = tuple(pair for pair in runtime.args if not args_fault(*pair))
         if len(sendable) == len(runtime.args):
             return runtime
@@ -132,7 +136,7 @@ class Operations:
         runtime: RuntimeConf,
         begun: list[NetworkConfig],
     ) -> Operation[Result]:
-        self._find(plugin)  # a missing plugin is told before a malformed name, as in Go
+        self._find(plugin)  # as in Go, a missing plugin is reported before an invalid name
         check_names(runtime.container_id, net.name, runtime.if_name)
         begun.append(plugin)
         output = yield from self._run("ADD", net, plugin, previous, runtime)
@@ -146,16 +150,17 @@ class Operations:
         runtime: RuntimeConf,
         error: BaseException,
     ) -> Operation[None]:
-        """DEL for what a failed ADD had begun, in reverse; errors become notes of the ADD's error, and are reported.
+        """Run DEL for the plugins that a failed ADD ran, in reverse order.
 
-        The cache, which may have a leftover, forgets what is undone whole; the rest is left for a DEL or GC.
+        Errors become notes of the ADD's error, and are reported. If all plugins are undone, the cache file is removed.
+        Otherwise it stays for a later DEL or GC.
         """
-        previous = last if _reaches_quietly(net.cni_version, "0.4.0") else None
+        previous = last if _is_known_at_least(net.cni_version, "0.4.0") else None
         undone, time = 0, self.undo_time()
-        for coming in range(len(begun), 0, -1):
-            plugin = begun[coming - 1]
+        for remaining in range(len(begun), 0, -1):
+            plugin = begun[remaining - 1]
             try:
-                yield from self._run("DEL", net, plugin, previous, runtime, time.share(coming))
+                yield from self._run("DEL", net, plugin, previous, runtime, time.share(remaining))
                 undone += 1
             except Exception as failed:
                 self.note(error, f"undoing plugin {plugin.network.describe()} failed: {failed}", net, runtime)
@@ -163,16 +168,19 @@ class Operations:
             self._forget(net, runtime)
 
     def undo_time(self) -> UndoTime:
-        """The time of an undoing that begins now."""
+        """The time for undoing something. It begins now."""
         return UndoTime(self._options.undo_timeout)
 
     def note(self, error: BaseException, line: str, net: NetworkConfigList, runtime: RuntimeConf) -> None:
-        """Add what could not be undone to the error, and report it: a cancelled task's error may reach nobody."""
+        """Add a line about what could not be undone to the error, and report it.
+
+        It is reported because the error of a cancelled task may be lost.
+        """
         error.add_note(line)
         self._options.report(f"ADD of {runtime.container_id} {runtime.if_name} in network {net.name}: {line}")
 
     def attempt(self, net: NetworkConfigList, runtime: RuntimeConf) -> "Attempt":
-        """An ADD that begins now, by a caller who holds the locks."""
+        """An ADD that begins now. The caller holds the locks."""
         return Attempt(self._cache, net.name, runtime)
 
     # --- lists
@@ -180,14 +188,15 @@ class Operations:
     def add_network_list(
         self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False, undo: bool | None = None
     ) -> Operation[Result]:
-        """ADD of each plugin in order; ``single``: the list stands for one plugin, whose errors come as they are.
+        """Run ADD of each plugin in order.
 
-        ``undo`` stands in for the option ``undo_failed_add``.
+        With ``single`` the list has one plugin, and its errors are not wrapped. ``undo`` replaces the option
+        ``undo_failed_add``.
         """
         with (yield from self._locked("ADD", net, runtime)):
             return (yield from self.attach(net, runtime, single, undo))
 
-    def _locked(self, verb: str, net: NetworkConfigList, runtime: RuntimeConf) -> Operation[Held]:
+    def _locked(self, verb: str, net: NetworkConfigList, runtime: RuntimeConf) -> Operation[HeldLocks]:
         return self._locks.attachments(verb, [Attachment(net.name, runtime.container_id, runtime.if_name)])
 
     def attach(
@@ -198,7 +207,7 @@ class Operations:
         undo: bool | None = None,
         attempt: "Attempt | None" = None,
     ) -> Operation[Result]:
-        """``add_network_list`` for a caller who holds the locks."""
+        """As ``add_network_list``. The caller holds the locks."""
         check_args(runtime.args)
         begun: list[NetworkConfig] = []
         result: Result | None = None
@@ -207,11 +216,11 @@ class Operations:
         try:
             for plugin in net.plugins:
                 step = self._add(net, plugin, result, runtime, begun)
-                result = yield from (step if single else _named(plugin, "add", step))
-            attempt.caches = True
-            yield from self._remember(net, result, runtime, net.bytes if single else effective(net))
+                result = yield from (step if single else _with_plugin_name(plugin, "add", step))
+            attempt.may_have_cached = True
+            yield from self._remember(net, result, runtime, net.bytes if single else bytes_for_cache(net))
         except BaseException as error:
-            if undo and attempt.met_another:
+            if undo and attempt.was_attached:
                 error.add_note(f"network {net.name} was attached before: nothing was undone, DEL removes it")
             elif undo:
                 yield from self._undo(net, begun, result, runtime, error)
@@ -227,8 +236,8 @@ class Operations:
             raise CacheError(f"failed to set network {quote(net.name)} cached result: {error}") from error
 
     def check_network_list(self, net: NetworkConfigList, runtime: RuntimeConf) -> Operation[None]:
-        """CHECK of each plugin in order, each with the final result of ADD; the first error as it is."""
-        if not _reaches(net.cni_version, "0.4.0"):
+        """Run CHECK of each plugin in order, each with the final result of ADD. The first error is raised."""
+        if not _is_at_least(net.cni_version, "0.4.0"):
             raise CheckNotSupported(net.cni_version)
         if net.disable_check:
             return
@@ -243,74 +252,68 @@ class Operations:
                 yield from self._run("CHECK", net, plugin, previous, runtime)
 
     def del_network_list(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
-        """DEL of each plugin in reverse, each with the final result of ADD; stops at the first error."""
+        """Run DEL of each plugin in reverse order, each with the final result of ADD. Stop at the first error."""
         with (yield from self._locked("DEL", net, runtime)):
             yield from self.detach(net, runtime, single)
 
     def detach(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
-        """``del_network_list`` for a caller who holds the locks."""
+        """As ``del_network_list``. The caller holds the locks."""
         if self._options.delete_with_cached_config:
-            net, runtime = self._as_added(net, runtime, single)
+            net, runtime = self._as_cached(net, runtime, single)
         yield from self._delete(net, runtime, single)
 
     def _delete(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
         previous = self._previous_for_delete(net, runtime)
         for plugin in reversed(net.plugins):
             step = self._run("DEL", net, plugin, previous, runtime)
-            yield from (step if single else _named(plugin, "delete", step))
+            yield from (step if single else _with_plugin_name(plugin, "delete", step))
         self._forget(net, runtime)
 
-    def undo_whole(
+    def undo_network(
         self, net: NetworkConfigList, runtime: RuntimeConf, time: UndoTime, later: int = 0
     ) -> Operation[None]:
-        """DEL of all plugins for a call that failed or was cancelled, by a caller who holds the locks.
+        """Run DEL of all plugins, to undo a call that failed or was cancelled. The caller holds the locks.
 
-        It goes on after errors and raises them together; the cache is kept then. ``later`` is how many executions
-        share the time after this network's.
+        Continues after errors, and raises them together; the cache file stays then. ``later`` is the number of plugins
+        of other networks that share ``time`` and run after these.
         """
         if self._options.delete_with_cached_config:
-            net, runtime = self._as_added(net, runtime, single=False)
+            net, runtime = self._as_cached(net, runtime, single=False)
         previous = self._previous_for_delete(net, runtime)
         errors: list[Exception] = []
-        for place in range(len(net.plugins), 0, -1):
-            plugin = net.plugins[place - 1]
+        for remaining in range(len(net.plugins), 0, -1):
+            plugin = net.plugins[remaining - 1]
             try:
-                step = self._run("DEL", net, plugin, previous, runtime, time.share(place + later))
-                yield from _named(plugin, "delete", step)
+                step = self._run("DEL", net, plugin, previous, runtime, time.share(remaining + later))
+                yield from _with_plugin_name(plugin, "delete", step)
             except Exception as error:
                 errors.append(error)
         raise_together(errors)
         self._forget(net, runtime)
 
     def release(self, net: NetworkConfigList, runtime: RuntimeConf, failed: bool) -> Operation[None]:
-        """DEL at the end of a ``with`` block; undoing's way, if the block failed or the DEL itself is cancelled."""
-        if not failed:
-            try:
-                return (yield from self.del_network_list(net, runtime))
-            except Exception:
-                raise
-            except BaseException:  # a cancellation or Ctrl-C: the DEL is made again, as undoing
-                yield from self._release_undoing(net, runtime)
-                raise
-        return (yield from self._release_undoing(net, runtime))
+        """Remove the attachment at the end of a ``with`` block. ``failed`` says whether the block raised an error."""
+        return remove_or_undo(
+            failed, lambda: self.del_network_list(net, runtime), lambda: self._release_undoing(net, runtime)
+        )
 
     def _release_undoing(self, net: NetworkConfigList, runtime: RuntimeConf) -> Operation[None]:
-        """The wait for the lock is a part of the time that undoing has; a failure is reported, too."""
+        """Undo the attachment. ``undo_timeout`` includes the wait for the lock. An error is raised and reported."""
         time = self.undo_time()
         what = [Attachment(net.name, runtime.container_id, runtime.if_name)]
         try:
             with (yield from self._locks.undoing(time.left).attachments("DEL", what)):
-                yield from self.undo_whole(net, runtime, time)
+                yield from self.undo_network(net, runtime, time)
         except Exception as error:
-            self.report_left(net, runtime, error)
+            self.report_not_removed(net, runtime, error)
             raise
 
-    def report_left(self, net: NetworkConfigList, runtime: RuntimeConf, error: Exception) -> None:
-        """Report what the end of a block could not remove: the note of a cancelled task's error may reach nobody."""
+    def report_not_removed(self, net: NetworkConfigList, runtime: RuntimeConf, error: Exception) -> None:
+        """Report what could not be removed at the end of a block. The error of a cancelled task may be lost."""
         self._options.report(f"DEL of {runtime.container_id} {runtime.if_name} in network {net.name}: {error}")
 
     def _previous_for_delete(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
-        if not _reaches(net.cni_version, "0.4.0"):
+        if not _is_at_least(net.cni_version, "0.4.0"):
             return None
         try:
             return self._cache.result(net.name, net.cni_version, runtime)
@@ -325,31 +328,31 @@ class Operations:
         except (OSError, CacheError, ValueError) as error:
             self._options.report(f"the cache file of {runtime.container_id} in {net.name} cannot be removed: {error}")
 
-    def _as_added(
+    def _as_cached(
         self, net: NetworkConfigList, runtime: RuntimeConf, single: bool
     ) -> tuple[NetworkConfigList, RuntimeConf]:
-        """The list and the arguments that ADD had used; those given where the cache cannot tell."""
+        """The list and the arguments that ADD used, from the cache. Without a usable cache file: the given ones."""
         try:
             cached = self._cache.config(net.name, runtime)
             if cached is None:
                 return net, runtime
-            data, then = cached
+            data, runtime_of_add = cached
             added = as_list(conf_from_bytes(data)) if single else _with_folder(network_conf_from_bytes(data), net)
-            if not added.plugins:  # not a list: ADD was told one plugin's configuration
+            if not added.plugins:  # ADD used the configuration of one plugin, not a list
                 raise ConfigError(f"the cached configuration of network {quote(net.name)} has no plugins")
-            return added, then
+            return added, runtime_of_add
         except (CacheError, ConfigError) as error:
             self._options.report(f"{error}: DEL uses the configuration that it was given")
             return net, runtime
 
     def get_network_list_cached_result(self, net: NetworkConfigList, runtime: RuntimeConf) -> Result | None:
-        """The cached result in the list's version."""
+        """The cached result, in the version of the list."""
         try:
             return self._cache.result(net.name, net.cni_version, runtime)
         except CacheDamaged as error:
             if not self._options.tolerate_damaged_cache:
                 raise
-            self._options.report(f"{error}: taken for no result")
+            self._options.report(f"{error}: treated as no result")
             return None
 
     def get_network_list_cached_config(
@@ -361,16 +364,16 @@ class Operations:
         except CacheDamaged as error:
             if not self._options.tolerate_damaged_cache:
                 raise
-            self._options.report(f"{error}: taken for no configuration")
+            self._options.report(f"{error}: treated as no configuration")
             return None
 
-    # --- what plugins can do
+    # --- what plugins support
 
     def get_version_info(self, plugin: str) -> Operation[PluginInfo]:
-        """VERSION of one plugin."""
+        """Run VERSION of one plugin."""
         path = self._finder.find_in_path(plugin, self._path)
         try:
-            output = yield from executed(Execute(path, _VERSION_PROBE, _environment.for_version()))
+            output = yield from logged(Execute(path, _VERSION_PROBE, _environment.for_version()))
         except PluginFailed as error:
             if str(error) == "unknown CNI_COMMAND: VERSION":
                 return PluginInfo("0.1.0", ("0.1.0",))
@@ -384,7 +387,7 @@ class Operations:
             raise UnsupportedByPlugin(f"plugin {plugin} does not support config version {wanted}")
 
     def validate_network_list(self, net: NetworkConfigList) -> Operation[list[str]]:
-        """VERSION of each entry; the enabled capabilities."""
+        """Run VERSION of each plugin, and return the enabled capabilities."""
         errors: list[Exception] = []
         for plugin in net.plugins:
             try:
@@ -396,19 +399,19 @@ class Operations:
         return _capabilities(net.plugins)
 
     def validate_network(self, plugin: NetworkConfig) -> Operation[list[str]]:
-        """VERSION of one plugin; its enabled capabilities."""
+        """Run VERSION of one plugin, and return its enabled capabilities."""
         yield from self._validate(plugin.network.type, plugin.network.cni_version)
         return _capabilities([plugin])
 
     def get_status_network_list(self, net: NetworkConfigList) -> Operation[None]:
-        """STATUS of each plugin in order; the first error as it is. Below 1.1.0 only whether each plugin is there."""
-        asked = _reaches_quietly(net.cni_version, "1.1.0")
+        """Run STATUS of each plugin in order. The first error is raised. Below 1.1.0 only look for the plugins."""
+        has_status = _is_known_at_least(net.cni_version, "1.1.0")
         for plugin in net.plugins:
             path = self._find(plugin)
-            if asked:
+            if has_status:
                 config = _injection.for_status(plugin, net.name, net.cni_version)
                 environ = _environment.for_network("STATUS", self._path)
-                yield from executed(Execute(path, config.bytes, environ))
+                yield from logged(Execute(path, config.bytes, environ))
 
     # --- garbage
 
@@ -420,39 +423,43 @@ class Operations:
         return found
 
     def del_cached_attachments(self, container_id: str) -> Operation[None]:
-        """DEL of all that the cache has of a container, with the configurations of then; goes on after errors."""
-        if not container_id:  # the cache would give all attachments of the node
+        """Run DEL for all cached attachments of a container, with the configurations that ADD used.
+
+        Continues after errors.
+        """
+        if not container_id:  # an empty id would select all attachments of the node
             raise InvalidName("missing containerID", "the id of the container to remove", UNKNOWN_CONTAINER)
         errors: list[Exception] = []
-        for one in self.get_cached_attachments(container_id):
-            who = f"failed to delete attachment {one.container_id} {one.if_name} of network {one.network}"
-            yield from _gathered(errors, who, self._take_down(one))
+        for cached in self.get_cached_attachments(container_id):
+            what = f"failed to delete attachment {cached.container_id} {cached.if_name} of network {cached.network}"
+            yield from _collect_error(errors, what, self._delete_cached(cached))
             if errors and is_cancelled(errors[-1]):
                 break
         if errors:
             raise SeveralErrors(errors)
 
-    def _take_down(self, one: NetworkAttachment) -> Operation[None]:
-        runtime = one.runtime_conf()
-        if is_gone(one.netns):
-            runtime = replace(runtime, netns="")  # plugins know an empty one as gone, not all a path without a file
-        with (yield from self._locks.attachments("DEL", [Attachment(one.network, one.container_id, one.if_name)])):
-            cached = self._cache.config(one.network, runtime)
+    def _delete_cached(self, found: NetworkAttachment) -> Operation[None]:
+        runtime = found.runtime_conf()
+        if is_gone(found.netns):
+            runtime = replace(runtime, netns="")  # some plugins fail if the path does not exist
+        what = Attachment(found.network, found.container_id, found.if_name)
+        with (yield from self._locks.attachments("DEL", [what])):
+            cached = self._cache.config(found.network, runtime)
             if cached is None:
-                return  # somebody has removed it meanwhile
+                return  # another call has removed it meanwhile
             data, runtime = cached
             if not data:
-                raise CacheError(f"the cache has no configuration of network {quote(one.network)}")
-            yield from self._delete(replace(_list_or_plugin(data), name=one.network), runtime)
+                raise CacheError(f"the cache has no configuration of network {quote(found.network)}")
+            yield from self._delete(replace(_list_or_plugin(data), name=found.network), runtime)
 
     def gc_network_lists(self, nets: Iterable[NetworkConfigList], args: AsyncSeveral | None) -> Operation[None]:
-        """GC of several networks with one reading of the cache; goes on after errors.
+        """Run GC of several networks. Read the cache once. Continue after errors.
 
-        ``args`` None is Go's nil: nothing is valid, and the plugins are sent no list. It is not the caller's default.
+        ``args`` None is Go's nil: no attachment is valid, and the plugins get no list. No public method passes it.
         """
         nets = [net for net in nets if not net.disable_gc]
         if isinstance(args, Mapping) and (missing := [quote(net.name) for net in nets if net.name not in args]):
-            # None would mean that nothing is valid there
+            # A default of None would mean that no attachment is valid.
             raise MissingArgs(f"no GC arguments for network {', '.join(missing)}: nothing was removed")
         try:
             cached = self.get_cached_attachments("")
@@ -468,10 +475,10 @@ class Operations:
                 errors.append(error)
                 continue
             with held:
-                who = f"the valid attachments of network {net.name} are not known, nothing was removed"
-                listed = yield from _gathered(errors, who, _valid(own))
-                if listed is not None:
-                    yield from self._collect(net, listed.args, cached, errors)
+                what = f"the valid attachments of network {net.name} are not known, nothing was removed"
+                valid = yield from _collect_error(errors, what, _ask_valid(own))
+                if valid is not None:
+                    yield from self._collect(net, valid.args, cached, errors)
         if errors:
             raise SeveralErrors(errors)
 
@@ -487,28 +494,44 @@ class Operations:
             if stale.network != net.name or GCAttachment(stale.container_id, stale.if_name) in valid:
                 continue
             runtime = stale.runtime_conf()
-            who = f"failed to delete stale attachment {stale.container_id} {stale.if_name}"
+            what = f"failed to delete stale attachment {stale.container_id} {stale.if_name}"
             added = net
             if self._options.delete_with_cached_config:
-                added, runtime = self._as_added(net, runtime, single=False)
-            yield from _gathered(errors, who, self._delete(added, runtime))
-        if _reaches_quietly(net.cni_version, "1.1.0"):
+                added, runtime = self._as_cached(net, runtime, single=False)
+            yield from _collect_error(errors, what, self._delete(added, runtime))
+        if _is_known_at_least(net.cni_version, "1.1.0"):
             for plugin in net.plugins:
-                who = f"failed to GC plugin {plugin.network.type}"
-                yield from _gathered(errors, who, self._gc(net, plugin, args))
+                what = f"failed to GC plugin {plugin.network.type}"
+                yield from _collect_error(errors, what, self._gc(net, plugin, args))
 
     def _gc(self, net: NetworkConfigList, plugin: NetworkConfig, args: GCArgs | None) -> Operation[None]:
         config = _injection.for_gc(plugin, net.name, net.cni_version, args)
-        yield from executed(Execute(self._find(plugin), config.bytes, _environment.for_network("GC", self._path)))
+        yield from logged(Execute(self._find(plugin), config.bytes, _environment.for_network("GC", self._path)))
 
 
 def as_list(plugin: NetworkConfig) -> NetworkConfigList:
-    """One plugin's configuration for the calls without a list: its own name and version, its own bytes."""
+    """One plugin's configuration as a list, with its own name, version and bytes, for the calls without a list."""
     return NetworkConfigList(plugin.network.name, plugin.network.cni_version, (plugin,), bytes=plugin.bytes)
 
 
+def remove_or_undo(
+    failed: bool, remove: Callable[[], Operation[None]], undo: Callable[[], Operation[None]]
+) -> Operation[None]:
+    """The end of a ``with`` block: remove, or undo if the block failed or the removal itself is cancelled."""
+    if failed:
+        yield from undo()
+        return
+    try:
+        yield from remove()
+    except Exception:
+        raise
+    except BaseException:  # a cancellation or Ctrl-C: undoing is not cancelled
+        yield from undo()
+        raise
+
+
 def _list_or_plugin(data: bytes) -> NetworkConfigList:
-    """What ADD had: a list, or one plugin's configuration, whose keys are read in another way."""
+    """The configuration that ADD used: a list, or that of one plugin."""
     try:
         net = network_conf_from_bytes(data)
     except ConfigError as error:
@@ -519,27 +542,27 @@ def _list_or_plugin(data: bytes) -> NetworkConfigList:
     return net if net.plugins else as_list(conf_from_bytes(data))
 
 
-def _named(plugin: NetworkConfig, deed: str, operation: Operation[T]) -> Operation[T]:
-    """The operation; its error gets the plugin's name."""
+def _with_plugin_name(plugin: NetworkConfig, deed: str, operation: Operation[T]) -> Operation[T]:
+    """Run the operation. Wrap its error into a ``StepFailed`` with the plugin's name."""
     try:
         return (yield from operation)
     except Exception as error:
         raise StepFailed(plugin.network.describe(), deed, error) from error
 
 
-def _gathered(errors: list[Exception], who: str, operation: Operation[T]) -> Operation[T | None]:
-    """The operation; its error is collected, and the value is None then."""
+def _collect_error(errors: list[Exception], what: str, operation: Operation[T]) -> Operation[T | None]:
+    """Run the operation. If it fails, append the error to ``errors`` and return None."""
     try:
         return (yield from operation)
     except Exception as error:
-        failed = CollectFailed(who, error)
+        failed = CollectFailed(what, error)
         failed.__cause__ = error
         errors.append(failed)
         return None
 
 
 def raise_together(errors: Sequence[Exception]) -> None:
-    """Nothing for no error, the error itself for one, ``SeveralErrors`` for several."""
+    """Raise the error if there is one, or ``SeveralErrors`` if there are several."""
     if len(errors) == 1:
         raise errors[0]
     if errors:
@@ -547,29 +570,29 @@ def raise_together(errors: Sequence[Exception]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
-    """What GC keeps in one network, once it is known."""
+class _Valid:
+    """The attachments that GC keeps in one network."""
 
     args: GCArgs | None
 
 
-def gc_args(args: G) -> G:
-    """What the caller of GC gave; raises ``TypeError`` for what does not say what is valid: all would be removed."""
-    for one in args.values() if isinstance(args, Mapping) else [args]:
-        if not (isinstance(one, GCArgs) or callable(one)):
+def checked_gc_args(args: G) -> G:
+    """The same arguments of GC. Raises ``TypeError`` if they name no valid attachments: GC would remove everything."""
+    for value in args.values() if isinstance(args, Mapping) else [args]:
+        if not (isinstance(value, GCArgs) or callable(value)):
             raise TypeError(
-                f"args must be GCArgs or a function that returns the valid attachments, not {type(one).__name__}; "
+                f"args must be GCArgs or a function that returns the valid attachments, not {type(value).__name__}; "
                 "GCArgs([]) removes every attachment"
             )
     return args
 
 
-def _valid(args: GCArgs | AsyncGCSource | None) -> Operation[_Listed]:
-    """What GC keeps; a function is called now, under the network's lock."""
+def _ask_valid(args: GCArgs | AsyncGCSource | None) -> Operation[_Valid]:
+    """The attachments that GC keeps. A function is called now, while the network is locked."""
     if args is None or isinstance(args, GCArgs):
-        return _Listed(args)
-    answer = yield Ask(args)
-    return _Listed(answer if isinstance(answer, GCArgs) else GCArgs(answer))
+        return _Valid(args)
+    returned = yield Ask(args)
+    return _Valid(returned if isinstance(returned, GCArgs) else GCArgs(returned))
 
 
 def _capabilities(plugins: Iterable[NetworkConfig]) -> list[str]:
@@ -578,7 +601,7 @@ def _capabilities(plugins: Iterable[NetworkConfig]) -> list[str]:
 
 
 def _with_folder(cached: NetworkConfigList, given: NetworkConfigList) -> NetworkConfigList:
-    """The cached list; plugins that lie in the network's folder are not in it, and are taken from the given one."""
+    """The cached list. Plugins from the network's folder that are not in it are taken from the given list."""
     if cached.load_only_inlined_plugins:
         return cached
     inlined = len(network_conf_from_bytes(given.bytes).plugins) if given.bytes else len(given.plugins)

@@ -1,4 +1,4 @@
-"""What users of the Go library asked for, as options; every default is what Go's does (docs/runtime.md, "Options")."""
+"""Options that users of the Go library asked for. The defaults are what Go's library does (docs/runtime.md, "Options")."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,44 +7,41 @@ from libcni import _log
 from libcni._inputs import StrPath, path_of
 
 
-class Guarded:
-    """A caller's function that takes a line: what it raises is ignored."""
+class IgnoringErrors:
+    """A caller's function that is called with a line. Its errors are ignored, so that the call continues."""
 
     def __init__(self, function: Callable[[str], object]) -> None:
         self._function = function
 
     def __call__(self, line: str) -> None:
-        """Hand the line on."""
+        """Call the function."""
         try:
             self._function(line)
-        except Exception:  # noqa: S110 -- its own affair: the call that it hears about goes on
+        except Exception:  # noqa: S110
             pass
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a ``CNIConfig`` behaves.
+    """How a ``CNIConfig`` behaves. Each option is one field, so there are more than five.
 
-    - ``undo_failed_add``: when an ADD fails half-way in a list, DEL goes to the plugins that had run and to the one
-      that failed, in reverse; their errors become notes of the ADD's error, and are reported (cni#797, #530). The cache
-      forgets what is undone whole. An attachment that was in the cache before, and whose namespace is still there, is
-      not touched.
-    - ``undo_timeout``: seconds for all that one call undoes, whatever the plugins do; ``math.inf`` is no bound. It also
-      holds for a Setup that removes what it made, and for a cancelled asyncio task.
-    - ``sync_cache``: a cache file is on the disk before ADD returns, and so outlives a power loss (cni#1055, #1149).
-      Whole or not at all it is written in any case.
-    - ``tolerate_damaged_cache``: CHECK and ``get_…_cached_…`` take a damaged cache file for none, and report it. (DEL
+    - ``undo_failed_add``: if an ADD fails, run DEL of the plugins that ran and of the one that failed, in reverse order.
+      Errors of these DELs become notes of the ADD's error, and are reported (cni#797, #530). If all are undone, the
+      cache file is removed. An attachment that was in the cache before, and whose namespace exists, is not touched.
+    - ``undo_timeout``: seconds for everything that one call undoes; ``math.inf`` means no limit. It also applies to a
+      Setup that removes what it made, and to a cancelled asyncio task.
+    - ``sync_cache``: write a cache file to the disk before ADD returns, so that it survives a power failure (cni#1055,
+      #1149). A file is never half written, with or without this option.
+    - ``tolerate_damaged_cache``: CHECK and ``get_…_cached_…`` treat a damaged cache file as missing, and report it. (DEL
       always does.)
-    - ``delete_with_cached_config``: DEL uses the configuration and the arguments that ADD had used, where the cache has
-      them (cni#660).
-    - ``timeout``: seconds that a call may take where its caller says none (cni#550); ``status_timeout``: the same for
-      STATUS alone.
-    - ``lock_folder``: ADD, CHECK and DEL of one attachment exclude each other, in this process and in others with the
-      same folder, and GC excludes all of its network (cni#563); who comes while a GC waits is behind it. A Setup holds
-      the locks of all its networks to its end. Empty: no lock. ``lock_timeout`` bounds the wait, in seconds.
-    - ``report``: takes a line about what was mended silently, such as a damaged cache file that was removed, and about
-      what could not be undone. By default it is a warning of the logger ``libcni``. An error that it raises is ignored:
-      the call goes on.
+    - ``delete_with_cached_config``: DEL uses the configuration and the arguments that ADD used, if the cache has them
+      (cni#660).
+    - ``timeout``: seconds for each call that is given no ``timeout`` (cni#550). ``status_timeout``: the same for STATUS.
+    - ``lock_folder``: of each attachment only one ADD, CHECK or DEL runs at a time, in all processes with the same
+      folder. GC of a network runs alone (cni#563). Calls that begin while a GC waits run after it. A Setup holds the
+      locks of all its networks until it ends. Empty: no locks. ``lock_timeout`` limits the wait, in seconds.
+    - ``report``: is called with a line about what was repaired, such as a damaged cache file that was removed, and about
+      what could not be undone. By default the line is a warning of the logger ``libcni``. Its errors are ignored.
     """
 
     undo_failed_add: bool = False

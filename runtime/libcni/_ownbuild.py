@@ -1,9 +1,11 @@
-"""Plugins of our own build without the start of an interpreter: in a forked child of this process, where that is safe.
+"""Run pycni's own plugins in a forked child of this process, without starting an interpreter.
 
-A plugin file of pycni is a zip archive whose comment is ``pycni-build:<hex>``. The child puts it first on ``sys.path``,
-forgets modules that this process may have from elsewhere, and runs exactly the file's code. Nothing of this process
-changes: the plugin enters namespaces in the child. A fork in a process with several threads may inherit a lock that
-nobody will release, so there, and for every other plugin, the file is executed as the specification says.
+A plugin file of pycni is a zip archive whose comment is ``pycni-build:<hex>``. The child puts the file first on
+``sys.path``, drops modules that it inherited, and runs the file's code. This process does not change: the plugin enters
+namespaces in the child.
+
+A fork of a process with several threads may inherit a lock that is never released. So in such a process, and for every
+other plugin, the file is executed as the specification says.
 """
 
 import os
@@ -18,14 +20,14 @@ from libcni._cancellation import Cancellation, Deadline
 from libcni._errors import PluginFailed
 from libcni._execution import ProcessExec, Writer, refuse_to_start
 from libcni._inputs import StrPath, path_of
-from libcni._process import Child
+from libcni._process import Child, ChildOptions
 
-# What a plugin's file brings along, and must come from it; and so must the plugin's own package, ``cni_…``.
+# Packages that must be imported from the plugin's file. So must the plugin's own package, ``cni_…``.
 _OWN_PACKAGES = ("cni", "pyroute2", "netaddr")
 
 
 class OwnBuildExec(ProcessExec):
-    """A ``ProcessExec`` that runs plugins of our own build in forked children; ``forked`` counts how often it did."""
+    """A ``ProcessExec`` that runs pycni's own plugins in forked children. ``forked`` counts them."""
 
     def __init__(
         self,
@@ -46,49 +48,49 @@ class OwnBuildExec(ProcessExec):
         deadline: Deadline = Deadline(),  # noqa: B008
         cancel: Cancellation | None = None,
     ) -> bytes:
-        """As ``ProcessExec.exec_plugin``; which of the two ways it went cannot be seen from the answer."""
+        """As ``ProcessExec.exec_plugin``. The result is the same whether the plugin was forked or executed."""
         path = path_of(path)
-        if not (_alone() and build_of(path)):
+        if not (_has_one_thread() and build_of(path)):
             return super().exec_plugin(path, stdin, environ, deadline, cancel)
         refuse_to_start(path, deadline, cancel)
         try:
-            child = _fork(os.path.abspath(path), stdin, environ, self._own_group, self._max_output, self._wait_delay)
+            child = _fork(os.path.abspath(path), stdin, environ, self._options)
         except OSError as error:
             reason = _process.start_failure(path, error)
             raise PluginFailed(f"netplugin failed with no error message: {reason}", path=path, status=reason) from None
         self.forked += 1
-        return self._attended(child, path, deadline, cancel)
+        return self._run_to_answer(child, path, deadline, cancel)
 
 
-def _alone() -> bool:
-    """Whether this process has one thread; ``threading`` does not know those of extension modules."""
+def _has_one_thread() -> bool:
+    """Whether this process has one thread. (``threading`` does not know the threads of extension modules.)"""
     try:
         return len(os.listdir("/proc/self/task")) == 1
-    except OSError:  # no free descriptor: who knows
+    except OSError:  # no free descriptor: it is not known
         return False
 
 
-def _fork(path: str, stdin: bytes, environ: dict[str, str], own_group: bool, limit: int, wait_delay: float) -> Child:
-    (out, out_end), (err, err_end), (given, to) = _process.three_pipes()
+def _fork(path: str, stdin: bytes, environ: dict[str, str], options: ChildOptions) -> Child:
+    (parent_out, child_out), (parent_err, child_err), (child_in, parent_in) = _process.three_pipes()
     try:
         pid = os.fork()
     except OSError:
-        _process.close_all(out, out_end, err, err_end, given, to)
+        _process.close_all(parent_out, child_out, parent_err, child_err, child_in, parent_in)
         raise
     if pid == 0:
         status = 70
         try:
-            status = _serve(path, environ, (given, out_end, err_end), own_group)
+            status = _serve(path, environ, (child_in, child_out, child_err), options.own_group)
         except BaseException as error:
             os.write(2, f"{path} in a forked child: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
         finally:
             os._exit(status)
-    _process.close_all(given, out_end, err_end)
-    return Child.adopt(pid, stdin, (to, out, err), limit, wait_delay)
+    _process.close_all(child_in, child_out, child_err)
+    return Child.adopt(pid, stdin, (parent_in, parent_out, parent_err), options)
 
 
 def _serve(path: str, environ: dict[str, str], ends: Sequence[int], own_group: bool) -> int:
-    """In the child: the plugin's whole call; the answer is its exit status."""
+    """In the child: run the plugin's call, and return its exit status."""
     if own_group:
         os.setpgid(0, 0)
     for number, end in enumerate(ends):
@@ -100,16 +102,16 @@ def _serve(path: str, environ: dict[str, str], ends: Sequence[int], own_group: b
     try:
         plugin, main = _imported(path)
     except ImportError:
-        os.execve(path, [path], environ)  # a file that only looks like one of ours
+        os.execve(path, [path], environ)  # the file has our mark, but not our modules
     return main(plugin)
 
 
 def _imported(path: str) -> tuple[Any, Callable[[Any], int]]:
-    """The plugin and its frame from the file, as its own front door would import them; raises ``ImportError``."""
+    """Import the plugin from its file, and return it with its main function. Raises ``ImportError``."""
     for name in list(sys.modules):
         if name.partition(".")[0] in _OWN_PACKAGES or name.startswith("cni_"):
             del sys.modules[name]
-    # without the finders of an editable installation, which know the same packages elsewhere
+    # Without the finders of an editable installation: they would find the same packages elsewhere.
     sys.meta_path[:] = [BuiltinImporter, FrozenImporter, PathFinder]
     library = os.path.dirname(os.__file__)
     sys.path[:] = [path, library, f"{library}/lib-dynload"]

@@ -1,4 +1,4 @@
-"""Where in a JSON text something stands: the line and column of a member, so that an error can point at it."""
+"""The line and column of a value in a JSON text, for error messages."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a text; ``line`` and ``column`` count from 1, in characters."""
+    """A place in a text. ``line`` and ``column`` start at 1, and count characters."""
 
     line: int
     column: int
@@ -29,13 +29,13 @@ def at(text: str, offset: int) -> Position:
 
 
 def spell(path: Path) -> str:
-    """A path as people write it: ``plugins[1].ipam``."""
+    """A path as text: ``plugins[1].ipam``."""
     words = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return words.removeprefix(".")
 
 
 def locate(text: str, path: Path) -> Position:
-    """The place of the value at ``path`` in a valid JSON text; of the innermost value on the way that exists."""
+    """The place of the value at ``path`` in a valid JSON text. If it is missing, the place of the nearest parent."""
     offset = _skip(text, 0)
     for step in path:
         found = _item(text, offset, step) if isinstance(step, int) else _member(text, offset, step)

@@ -1,8 +1,8 @@
-"""One child process that is fed, read and waited for: a machine that two loops drive, with poll, or with asyncio.
+"""A child process: write its input, read its output, wait for its end.
 
-
-The machine knows which descriptors it waits for and what each one's readiness means; it never blocks. The loops add
-time and cancellation. A child is waited for through its pidfd, so a number that was used again is never killed.
+``Child`` knows which descriptors it waits for, and what to do when one is ready. It does not block. Two loops use it:
+``attend`` here with poll(2), and the one in ``_aioprocess``. They add deadlines and cancellation. The child is
+identified by a pidfd, so a process that gets its pid later is never killed.
 """
 
 import errno
@@ -10,149 +10,151 @@ import os
 import select
 import signal
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from time import monotonic
 
 from libcni._cancellation import Cancellation, Deadline, milliseconds
 
 _CHUNK = 1 << 16
-_DYING = 1
-# What Python ignores and a plugin must not find ignored.
+# Seconds to wait for the end of a child after SIGKILL.
+_DEATH_WAIT = 1
+# Python ignores these signals. A plugin must start with their default actions.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class OutOfTime(Exception):
-    """The deadline came first; the child was killed."""
+    """The deadline has passed. The child was killed."""
 
 
 class Cancelled(Exception):
-    """The switch was turned first; the child was killed."""
+    """The call was cancelled. The child was killed."""
 
 
 class TooMuchOutput(Exception):
-    """The child printed more than it may; it was killed."""
+    """The child printed more than ``max_output`` bytes. It was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildOptions:
+    """How a child runs.
+
+    ``own_group``: it leads a process group, which is killed as a whole. ``max_output``: the limit of each output, in
+    bytes. ``wait_delay``: for how many seconds after its end other processes, such as a daemon that it started, may keep
+    its pipes open. What they print later is lost.
+    """
+
+    own_group: bool = False
+    max_output: int = 64 << 20
+    wait_delay: float = 5.0
 
 
 class Child:
-    """A running process, its standard input a pipe that is being filled, its output two pipes that are being read.
+    """A running process. Pipes are its standard input, standard output and standard error."""
 
-    ``wait_delay`` is how many seconds after its end others may keep its pipes open (a daemon that it left); what they
-    print later is lost.
-    """
-
-    def __init__(self, pid: int, stdin: bytes, pipes: tuple[int, int, int], limit: int, wait_delay: float) -> None:
+    def __init__(self, pid: int, stdin: bytes, pipes: tuple[int, int, int], options: ChildOptions) -> None:
         self._pid = pid
         self._pidfd = os.pidfd_open(pid)
         self._stdin = memoryview(stdin)
-        self._to, self._out, self._err = pipes
-        os.set_blocking(self._to, False)
-        self._limit = limit
-        self._wait_delay = wait_delay
+        self._in, self._out, self._err = pipes
+        os.set_blocking(self._in, False)
+        self._options = options
         self._collected = {self._out: bytearray(), self._err: bytearray()}
         self._open = {*pipes, self._pidfd}
         self._ended: float | None = None
         self.status: int | None = 0
 
     @classmethod
-    def start(
-        cls,
-        arguments: Sequence[str],
-        environ: dict[str, str],
-        stdin: bytes,
-        *,
-        own_group: bool = False,
-        limit: int = 1 << 30,
-        wait_delay: float = 5.0,
-    ) -> "Child":
-        """Execute ``arguments``, the first being the file; raises ``OSError`` when it cannot be started."""
-        (given, to), (out, out_end), (err, err_end) = three_pipes()
+    def start(cls, arguments: Sequence[str], environ: dict[str, str], stdin: bytes, options: ChildOptions) -> "Child":
+        """Execute ``arguments``; the first one is the file. Raises ``OSError`` if it cannot be started."""
+        (child_in, parent_in), (parent_out, child_out), (parent_err, child_err) = three_pipes()
         actions = [
-            (os.POSIX_SPAWN_DUP2, given, 0),
-            (os.POSIX_SPAWN_DUP2, out_end, 1),
-            (os.POSIX_SPAWN_DUP2, err_end, 2),
+            (os.POSIX_SPAWN_DUP2, child_in, 0),
+            (os.POSIX_SPAWN_DUP2, child_out, 1),
+            (os.POSIX_SPAWN_DUP2, child_err, 2),
         ]
         try:
-            pid = _spawn(arguments, environ, actions, own_group)
+            pid = _spawn(arguments, environ, actions, options.own_group)
         except BaseException:
-            close_all(to, out, err)
+            close_all(parent_in, parent_out, parent_err)
             raise
         finally:
-            close_all(given, out_end, err_end)
-        return cls.adopt(pid, stdin, (to, out, err), limit, wait_delay)
+            close_all(child_in, child_out, child_err)
+        return cls.adopt(pid, stdin, (parent_in, parent_out, parent_err), options)
 
     @classmethod
-    def adopt(cls, pid: int, stdin: bytes, pipes: tuple[int, int, int], limit: int, wait_delay: float) -> "Child":
-        """The child of that number; raises ``OSError`` after ending it, and closing its pipes, when it cannot be served."""
+    def adopt(cls, pid: int, stdin: bytes, pipes: tuple[int, int, int], options: ChildOptions) -> "Child":
+        """Make the object of a running child. Raises ``OSError`` after killing the child and closing its pipes."""
         try:
-            return cls(pid, stdin, pipes, limit, wait_delay)
+            return cls(pid, stdin, pipes, options)
         except BaseException as error:
             close_all(*pipes)
-            if not isinstance(error, ProcessLookupError):  # then it has ended, and nobody kept its status for us
+            if not isinstance(error, ProcessLookupError):  # else it has already been reaped
                 _end(pid)
             raise
 
     @property
     def stdout(self) -> bytes:
-        """What it printed so far."""
+        """What it has written to standard output so far."""
         return bytes(self._collected[self._out])
 
     @property
     def stderr(self) -> bytes:
-        """What it said on standard error so far."""
+        """What it has written to standard error so far."""
         return bytes(self._collected[self._err])
 
     @property
     def readable(self) -> set[int]:
-        """The descriptors whose reading (or end) it waits for."""
-        return self._open - {self._to}
+        """The descriptors to wait for until they are readable."""
+        return self._open - {self._in}
 
     @property
     def writable(self) -> set[int]:
-        """The descriptor that it waits to write to, if any."""
-        return self._open & {self._to}
+        """The descriptors to wait for until they are writable: standard input, or none."""
+        return self._open & {self._in}
 
     @property
     def over(self) -> bool:
-        """Whether it has ended and nothing more can come from it, or need not be waited for."""
+        """Whether it has ended, and its output is complete or no longer waited for."""
         if self._ended is None:
             return False
-        return self._open <= {self._to} or monotonic() - self._ended >= self._wait_delay
+        return self._open <= {self._in} or monotonic() - self._ended >= self._options.wait_delay
 
     @property
-    def patience(self) -> float | None:
-        """How many seconds at most a loop may wait before it asks again whether it is over."""
-        return None if self._ended is None else max(0.0, self._ended + self._wait_delay - monotonic())
+    def grace_left(self) -> float | None:
+        """The rest of ``wait_delay``, in seconds. None if the child has not ended."""
+        return None if self._ended is None else max(0.0, self._ended + self._options.wait_delay - monotonic())
 
     def ready(self, descriptor: int) -> None:
-        """Do what a descriptor's readiness calls for; raises ``TooMuchOutput``."""
+        """Read from a descriptor that is ready, or write to it. Raises ``TooMuchOutput``."""
         if descriptor not in self._open:
             return
         if descriptor == self._pidfd:
             self._note_end()
-        elif descriptor == self._to:
+        elif descriptor == self._in:
             self._feed()
         else:
             self._read(descriptor)
 
     def _note_end(self) -> None:
-        """It is reaped at last, in ``close``: until then its number is its process group's and nobody else's."""
+        """Note that it has ended. ``close`` reaps it, so until then no other process or group gets its pid."""
         self._ended = monotonic()
         self._open.discard(self._pidfd)
 
     def _reap(self) -> None:
         try:
             _, self.status = os.waitpid(self._pid, 0)
-        except ChildProcessError:  # the embedding program ignores SIGCHLD, or waits for every child
+        except ChildProcessError:  # the program ignores SIGCHLD, or waits for every child
             self.status = None
 
     def _feed(self) -> None:
         try:
-            self._stdin = self._stdin[os.write(self._to, self._stdin) :]
+            self._stdin = self._stdin[os.write(self._in, self._stdin) :]
         except BlockingIOError:
             return
-        except BrokenPipeError:  # it does not want to know
+        except BrokenPipeError:  # it does not read its input
             self._stdin = self._stdin[:0]
         if not self._stdin:
-            self._close(self._to)
+            self._close(self._in)
 
     def _read(self, descriptor: int) -> None:
         data = os.read(descriptor, _CHUNK)
@@ -160,19 +162,19 @@ class Child:
             self._close(descriptor)
             return
         self._collected[descriptor] += data
-        if len(self._collected[descriptor]) > self._limit:
+        if len(self._collected[descriptor]) > self._options.max_output:
             raise TooMuchOutput
 
     def _close(self, descriptor: int) -> None:
         self._open.discard(descriptor)
         os.close(descriptor)
 
-    def kill(self, group: bool) -> None:
-        """SIGKILL, to its whole process group where that is its own; and wait for its end.
+    def kill(self) -> None:
+        """Send SIGKILL to it, or to its process group if it has its own, and wait until it has ended.
 
-        One that sleeps in the kernel dies when it wakes: it is waited for ``_DYING`` seconds, and then left to that.
+        A process that sleeps in the kernel only dies when it wakes, so the wait is ``_DEATH_WAIT`` seconds at most.
         """
-        if group and self._has_its_number():
+        if self._options.own_group and self._still_has_its_pid():
             try:
                 os.killpg(self._pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -180,11 +182,11 @@ class Child:
         if self._ended is not None:
             return
         signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        if _readable([self._pidfd], _DYING):
+        if _readable([self._pidfd], _DEATH_WAIT):
             self._note_end()
 
-    def _has_its_number(self) -> bool:
-        """Whether its number is its own still: it is nobody's once the kernel or somebody else has reaped it."""
+    def _still_has_its_pid(self) -> bool:
+        """Whether it has not been reaped yet. After that, another process may get its pid."""
         try:
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -192,14 +194,14 @@ class Child:
         return True
 
     def has_answered(self) -> bool:
-        """Take what is there without waiting; whether it has ended, so that its answer is known. ``TooMuchOutput``."""
+        """Read what is available without waiting. Return whether it has ended. Raises ``TooMuchOutput``."""
         while ready := _readable(self.readable, 0):
             for descriptor in ready:
                 self.ready(descriptor)
         return self._ended is not None
 
     def close(self) -> None:
-        """Give all descriptors back, and the process's number if it has ended."""
+        """Close all descriptors, and reap the process if it has ended."""
         if self._ended is not None:
             self._reap()
         self._open.add(self._pidfd)
@@ -215,7 +217,7 @@ def _readable(descriptors: Iterable[int], seconds: float) -> list[int]:
 
 
 def three_pipes() -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Three pipes, or none: raises ``OSError``."""
+    """Open three pipes. Raises ``OSError``; no pipe is open then."""
     opened: list[tuple[int, int]] = []
     try:
         for _ in range(3):
@@ -227,13 +229,13 @@ def three_pipes() -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
 
 
 def close_all(*descriptors: int) -> None:
-    """Close them."""
+    """Close the descriptors."""
     for descriptor in descriptors:
         os.close(descriptor)
 
 
 def _end(pid: int) -> None:
-    """Kill and reap a child of which nothing but its number is known."""
+    """Kill and reap a child by its pid."""
     try:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -259,10 +261,11 @@ def _spawn(
     return spawn(command[0], command, environ, file_actions=actions, setsigdef=_DEFAULT_SIGNALS, setsigmask=())
 
 
-def attend(child: Child, deadline: Deadline, cancel: Cancellation | None, group: bool) -> None:
-    """Serve the child until it is over; raises ``OutOfTime``, ``Cancelled``, ``TooMuchOutput`` after killing it.
+def attend(child: Child, deadline: Deadline, cancel: Cancellation | None) -> None:
+    """Feed and read the child until it has ended.
 
-    One that has ended is not waited for any longer then, and its group is killed where that is its own.
+    Raises ``OutOfTime``, ``Cancelled`` or ``TooMuchOutput`` after killing it. If the child itself has already ended at
+    the deadline or the cancellation, its output counts; only its process group is killed.
     """
     try:
         while not child.over:
@@ -271,13 +274,13 @@ def attend(child: Child, deadline: Deadline, cancel: Cancellation | None, group:
             if left == 0 or cancelled:
                 if not child.has_answered():
                     raise Cancelled if cancelled else OutOfTime
-                child.kill(group)
+                child.kill()
                 break
-            waits = [wait for wait in (left, child.patience) if wait is not None]
+            waits = [wait for wait in (left, child.grace_left) if wait is not None]
             for descriptor in _poll(child, cancel, min(waits, default=None)):
                 child.ready(descriptor)
     except BaseException:
-        child.kill(group)
+        child.kill()
         raise
     finally:
         child.close()
@@ -296,17 +299,17 @@ def _poll(child: Child, cancel: Cancellation | None, timeout: float | None) -> l
 
 
 def restore_signals() -> None:
-    """In a forked child: the dispositions and the mask that an executed plugin would find."""
+    """In a forked child: set the signal actions and the signal mask as an executed plugin has them."""
     for number in signal.valid_signals():
         try:
             signal.signal(number, signal.SIG_DFL)
         except (OSError, ValueError):
-            pass  # those that nobody may change
+            pass  # some signals cannot be changed
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def told(status: int | None) -> str:
-    """How a process ended, as Go tells it: ``exit status 1``, ``signal: killed``; empty for success."""
+def describe_status(status: int | None) -> str:
+    """How a process ended, in Go's words: ``exit status 1``, ``signal: killed``. Empty for success."""
     if status is None:
         return "its exit status is unknown, this process ignores SIGCHLD or waits for every child"
     if os.WIFSIGNALED(status):
@@ -318,11 +321,11 @@ def told(status: int | None) -> str:
 
 
 def start_failure(path: str, error: OSError) -> str:
-    """Why a file could not be started, as Go tells it."""
+    """Why a file could not be started, in Go's words."""
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
     return f"fork/exec {path}: {reason}"
 
 
 def is_busy(error: OSError) -> bool:
-    """Whether somebody has the file open for writing, which passes."""
+    """Whether the file could not be started because it is open for writing."""
     return error.errno == errno.ETXTBSY

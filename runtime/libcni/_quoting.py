@@ -1,4 +1,4 @@
-"""Go's ``%q``: the quoted form in which Go's messages tell a text."""
+"""Go's ``%q``: how Go's messages quote a text."""
 
 _SHORT = {
     "\a": "\\a",
@@ -17,7 +17,7 @@ def _character(character: str) -> str:
     if character in _SHORT:
         return _SHORT[character]
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     if character == " " or (character.isprintable() and not character.isspace()):
         return character
@@ -27,7 +27,7 @@ def _character(character: str) -> str:
 
 
 def quote(text: str | bytes) -> str:
-    """``text`` in double quotes; printable characters stay, others are told as Go tells them."""
+    """``text`` in double quotes. Characters that cannot be printed are escaped as in Go."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     return f'"{"".join(map(_character, text))}"'

@@ -1,7 +1,7 @@
-"""What an operation asks of its driver. Operations are generators without waiting of their own (see ``_operations``).
+"""Operations and their requests.
 
-So there is one description of what ADD, CHECK, DEL and the rest do, and two drivers: threads may block in one, an event
-loop waits in the other.
+An operation is a generator that describes one call (ADD, CHECK, DEL …). It never waits: it yields a request, and a
+driver serves it. There are two drivers, one that blocks a thread and one for asyncio. So each call is described once.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Run a plugin's file; the answer is its standard output, its failure is raised in the operation.
+    """Run a plugin. The driver sends its standard output into the operation, or raises its error there.
 
-    ``cleanup`` marks what undoes: it runs also when the call was cancelled, within the time that undoing has of its
-    own: the deadline is this execution's share of that time.
+    ``cleanup`` is given if the plugin undoes something. It then runs even if the call was cancelled, until this
+    deadline instead of the call's.
     """
 
     path: str
@@ -29,23 +29,24 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something short that may block on a disk; the answer is what it returns."""
+    """Call a short function that may wait for a disk. The driver sends its value into the operation."""
 
     function: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Call a function of the caller's own where the caller is: its thread, its event loop, which also awaits the value."""
+    """Call the caller's own function in the caller's thread or event loop. Under asyncio its value may be awaited."""
 
     function: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait; raises ``Locked`` with ``reason`` when the call's time is over first.
+    """Wait. The driver raises ``Locked`` with ``reason`` if the call's time ends first.
 
-    ``cleanup`` marks what undoes, which bounds itself: neither a cancellation nor the call's time ends it.
+    ``cleanup`` says that something is being undone. Neither a cancellation nor the end of the call's time then ends the
+    wait.
     """
 
     seconds: float
@@ -55,18 +56,18 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Several operations at once; the answer is a list of ``Outcome`` in their order, once all have ended."""
+    """Run several operations at once. When all have ended, the driver sends a list of their outcomes, in order."""
 
     operations: Sequence["Operation[Any]"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one of several operations ended; ``place`` tells the order in which they ended, from 0."""
+    """How one of several operations ended. The first one to end has ``order`` 0."""
 
     value: Any = None
     error: BaseException | None = None
-    place: int = 0
+    order: int = 0
 
 
 Request = Execute | Work | Ask | Pause | Together

@@ -1,7 +1,7 @@
-"""A result as it travels: its version and what it holds. Read from plugins and the cache, sent on as ``prevResult``.
+"""Results: read from plugins and from the cache, and sent as ``prevResult``.
 
-Only the fields that the specification knows survive, as in Go; the version is the result's own, which may be another
-than the configuration's (SPEC.md, "Success").
+As in Go, only the fields of the specification are kept. A result has a version of its own, which may differ from that of
+the configuration (SPEC.md, "Success").
 """
 
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ Route = shapes.Route
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Result:
-    """What ADD answered: ``version`` (``cniVersion``), and the interfaces, addresses, routes and DNS in ``content``.
+    """The result of ADD: ``version`` (``cniVersion``), and ``content`` with the interfaces, addresses, routes and DNS.
 
-    Two are equal when their documents are.
+    Two results are equal if their documents are.
     """
 
     version: str = "0.1.0"
@@ -40,12 +40,12 @@ class Result:
 
     @property
     def interfaces(self) -> list[Interface]:
-        """The interfaces; those without ``sandbox`` are the host's."""
+        """The interfaces. Those without ``sandbox`` are on the host."""
         return list(self.content.interfaces)
 
     @property
     def ips(self) -> list[IPConfig]:
-        """The addresses; ``interface`` is an index into ``interfaces``."""
+        """The addresses. ``interface`` is an index into ``interfaces``."""
         return list(self.content.ips)
 
     @property
@@ -59,7 +59,7 @@ class Result:
         return self.content.dns
 
     def document(self) -> dict[str, Any]:
-        """The JSON object in the result's own version, in the order in which Go prints its keys."""
+        """The JSON object in the result's own version. Its keys have Go's order."""
         if self.version in versions.FAMILIES[0]:
             return self.content.oldest(self.version, as_read=True)
         document = self.content.document(self.version)
@@ -69,9 +69,9 @@ class Result:
         return document
 
     def as_version(self, version: str) -> "Result":
-        """The result in another version (empty: 0.1.0), with the losses that the specification's shapes have.
+        """Convert the result to another version (empty: 0.1.0). Fields that the version does not have are lost.
 
-        Raises ``ResultError`` when there is no way: an unknown version, or no address for 0.1.0 and 0.2.0.
+        Raises ``ResultError`` for an unknown version, and for 0.1.0 and 0.2.0 if there is no address.
         """
         version = version or "0.1.0"
         if version == self.version:
@@ -81,18 +81,18 @@ class Result:
         try:
             older, newer = versions.family(self.version), versions.family(version)
             if older == newer or (older, newer) == versions.FAMILIES[:2]:
-                return Result(version, self.content)  # nothing to lose: the families that are stated stay, too
+                return Result(version, self.content)  # nothing is lost, and the addresses keep their stated family
             return Result(version, shapes.parse(self.content.document(version), version))
         except CNIError as error:
             raise ResultError(str(error)) from None
 
     def encode(self, indent: int = 0) -> bytes:
-        """The JSON text: keys sorted from 1.0.0 on, in Go's order before."""
+        """The JSON text. From 1.0.0 on, keys are sorted; before, they have Go's order."""
         return _gojson.encode(self.document(), sort=self.version in versions.FAMILIES[2], indent=indent)
 
 
 def parse(data: bytes, config_version: str) -> Result:
-    """What a plugin printed for ADD; a result without a version has the configuration's. Raises ``ResultError``."""
+    """Parse the output of ADD. A result without a version has that of the configuration. Raises ``ResultError``."""
     try:
         document = _gojson.decode(data)
     except _gojson.JSONError as error:
@@ -106,7 +106,7 @@ def parse(data: bytes, config_version: str) -> Result:
 
 
 def from_document(document: dict[str, Any], version: str) -> Result:
-    """A result's JSON object, read as ``version``; raises ``ResultError``."""
+    """Read a result's JSON object as ``version``. Raises ``ResultError``."""
     if version not in versions.KNOWN:
         raise ResultError(f'unsupported CNI result version "{version}"')
     try:

@@ -1,8 +1,7 @@
-"""cnitool: one verb for one network and one namespace, with the Go tool's arguments, environment and exit status.
+"""cnitool: run one verb for a network and a namespace. Arguments, environment and exit status are those of Go's tool.
 
-``cnitool add|check|del|gc|status NETWORK NETNS``. Beyond Go's: ``--json`` for programs, errors that tell the place and
-what to do, ``--timeout``, ``--undo``, a cache folder of one's own, ``del --all`` without a configuration, and ``gc
---leftovers``, which keeps what is alive.
+``cnitool add|check|del|gc|status NETWORK NETNS``. Go's tool does not have ``--json``, ``--timeout``, ``--undo``,
+``--cache``, ``del --all`` and ``gc --leftovers``. Errors name the place in the file and what to do.
 """
 
 import os
@@ -29,7 +28,7 @@ _INTERRUPTED = 130
 
 
 def parse_args(text: str) -> tuple[tuple[str, str], ...]:
-    """``CNI_ARGS``: pairs in order; raises ``UsageError`` for what is no pair, also after a trailing semicolon."""
+    """The pairs of ``CNI_ARGS``, in order. Raises ``UsageError`` for anything else, such as a semicolon at the end."""
     pairs = []
     for pair in text.split(";") if text else ():
         parts = pair.split("=")
@@ -40,7 +39,7 @@ def parse_args(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def parse_capabilities(text: str) -> dict[str, Any]:
-    """``CAP_ARGS``: a JSON object; raises ``UsageError``."""
+    """The JSON object in ``CAP_ARGS``. Raises ``UsageError``."""
     if not text:
         return {}
     try:
@@ -53,14 +52,14 @@ def parse_capabilities(text: str) -> dict[str, Any]:
 
 
 def container_id(netns: str) -> str:
-    """The id that the tool gives to a namespace, by its absolute path."""
+    """The container id for a namespace, derived from its absolute path as in Go's tool."""
     return f"cnitool-{raw_sha512(os.fsencode(netns)).hex()[:20]}"
 
 
 def runtime_conf(arguments: Arguments, environ: Mapping[str, str]) -> RuntimeConf:
-    """The attachment that arguments and environment name; raises ``UsageError``."""
+    """The attachment that the arguments and the environment name. Raises ``UsageError``."""
     netns = os.path.abspath(arguments.netns) if arguments.netns else ""
-    if netns.startswith("//"):  # which Python keeps and Go does not
+    if netns.startswith("//"):  # abspath keeps two slashes, Go's filepath.Abs does not
         netns = netns[1:]
     return RuntimeConf(
         container_id=arguments.container or container_id(netns),
@@ -79,21 +78,21 @@ def _run(verb: str, cni: CNIConfig, net: NetworkConfigList, runtime: RuntimeConf
     elif verb == "del":
         cni.del_network_list(net, runtime)
     elif verb == "gc":
-        cni.gc_network_list(net, partial(_living, cni, net))
+        cni.gc_network_list(net, partial(_live_attachments, cni, net))
     else:
         cni.get_status_network_list(net)
     return None
 
 
-def _living(cni: CNIConfig, net: NetworkConfigList) -> list[GCAttachment]:
-    """The attachments whose namespace is there, or of which the cache does not have it."""
-    cached = [one for one in cni.get_cached_attachments() if one.network == net.name]
-    return [one.gc_attachment() for one in cached if not one.netns or not is_gone(one.netns)]
+def _live_attachments(cni: CNIConfig, net: NetworkConfigList) -> list[GCAttachment]:
+    """The attachments whose namespace exists, or whose cache file names no namespace."""
+    cached = [attachment for attachment in cni.get_cached_attachments() if attachment.network == net.name]
+    return [found.gc_attachment() for found in cached if not found.netns or not is_gone(found.netns)]
 
 
-def _reported(line: str) -> None:
-    if not line.startswith("ADD of "):  # what could not be undone is a note of the error, which is printed
-        _say(f"cnitool: {line}")
+def _report(line: str) -> None:
+    if not line.startswith("ADD of "):  # these lines are also notes of the error, and printed with it
+        _print_error(f"cnitool: {line}")
 
 
 def _call(arguments: Arguments, environ: Mapping[str, str]) -> Result | None:
@@ -105,20 +104,20 @@ def _call(arguments: Arguments, environ: Mapping[str, str]) -> Result | None:
         undo_failed_add=arguments.undo,
         undo_timeout=arguments.undo_timeout or Options().undo_timeout,
         timeout=arguments.timeout,
-        report=_reported,
+        report=_report,
     )
     cni = CNIConfig(path.split(":") if path else [], arguments.cache, ProcessExec(_Stderr()), options)
     if net is None:
         cni.del_cached_attachments(runtime.container_id)
         return None
     if arguments.verb == "gc" and not arguments.leftovers:
-        cni._run(cni._operations.gc_network_lists([net], None))  # as Go's: nothing is valid, and no list is sent
+        cni._run(cni._operations.gc_network_lists([net], None))  # as Go's tool: nothing is valid, and no list is sent
         return None
     return _run(arguments.verb, cni, net, runtime)
 
 
 def _hint(error: BaseException) -> str:
-    """What the user may do about an error; empty where the error itself says it."""
+    """What the user can do about an error; empty if the error itself says it."""
     causes = [error, *(getattr(error, "errors", ())), *([error.__cause__] if error.__cause__ else [])]
     for cause in causes:
         if isinstance(cause, PluginNotFound):
@@ -129,7 +128,7 @@ def _hint(error: BaseException) -> str:
 
 
 def _described(error: BaseException) -> dict[str, Any]:
-    """An error for programs: the protocol's code, msg and details, and where it arose."""
+    """An error as JSON members: the protocol's ``code``, ``msg`` and ``details``, and where it happened."""
     own = isinstance(error, CNIError)
     found: dict[str, Any] = {
         "code": code_of(error) or 0,
@@ -144,39 +143,39 @@ def _described(error: BaseException) -> dict[str, Any]:
         found |= {"file": error.file} if error.file else {}
         found |= {"line": error.position.line, "column": error.position.column} if error.position else {}
     if isinstance(error, SeveralErrors):
-        found["errors"] = [_described(one) for one in error.errors]
+        found["errors"] = [_described(part) for part in error.errors]
     notes = getattr(error, "__notes__", [])
     return found | ({"notes": notes} if notes else {})
 
 
 class _Stderr:
-    """Standard error; that nobody can read it is no fault."""
+    """Standard error. It is no failure if it is closed or cannot be written."""
 
     def write(self, text: str) -> None:
-        """Write the text at once."""
+        """Write the text without buffering."""
         try:
             if sys.stderr is not None:
                 sys.stderr.write(text)
                 sys.stderr.flush()
         except OSError:
-            sys.stderr = None  # the interpreter would try again at its end, and tell it by its exit status
+            sys.stderr = None  # the interpreter would write again when it exits, and change the exit status
 
 
-def _say(text: str) -> None:
-    """A line for people."""
+def _print_error(text: str) -> None:
+    """Print a line on standard error."""
     _Stderr().write(f"{text}\n")
 
 
 def _write(data: bytes) -> int:
-    """The answer on standard output; the exit status."""
+    """Write to standard output, and return the exit status."""
     try:
         if sys.stdout is None:
             raise OSError("it is closed")
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
     except OSError as error:
-        sys.stdout = None  # the interpreter would try again at its end
-        _say(f"Error: cannot write to standard output: {error.strerror or error}")
+        sys.stdout = None  # the interpreter would write again when it exits
+        _print_error(f"Error: cannot write to standard output: {error.strerror or error}")
         return 1
     return 0
 
@@ -190,19 +189,19 @@ def _fail(error: BaseException, as_json: bool) -> int:
         return _write(_document({"ok": False, "error": _described(error)})) or 1
     lines = [f"Error: {error}", *(f"  {note}" for note in getattr(error, "__notes__", []))]
     hint = _hint(error)
-    _say("\n".join([*lines, f"  {hint}"] if hint else lines))
+    _print_error("\n".join([*lines, f"  {hint}"] if hint else lines))
     return 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve one command; the answer is the exit status, 0 or 1 (130 after an interruption)."""
+    """Run one command, and return the exit status: 0, 1, or 130 if it was interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         arguments = _commandline.parse(argv)
     except UsageError as error:
         if _commandline.wants_json(argv):
             return _fail(error, True)
-        _say(f"Error: {error}\n\n{_commandline.usage()}")
+        _print_error(f"Error: {error}\n\n{_commandline.usage()}")
         return 1
     if arguments.help:
         return _write(_commandline.usage(arguments.verb).encode())
@@ -212,7 +211,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, arguments.json)
     except KeyboardInterrupt as error:
         notes = getattr(error, "__notes__", [])
-        _say("\n".join(["Error: interrupted; the plugin that ran was killed", *(f"  {note}" for note in notes)]))
+        _print_error(
+            "\n".join(["Error: interrupted; the plugin that ran was killed", *(f"  {note}" for note in notes)])
+        )
         return _INTERRUPTED
     if arguments.json:
         return _write(_document({"ok": True} if result is None else {"ok": True, "result": result.document()}))

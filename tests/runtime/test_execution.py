@@ -160,7 +160,7 @@ def test_a_plugin_that_is_killed(tmp_path: Path, signal: str, told: str) -> None
 )
 def test_how_an_end_is_told(status: int, told: str) -> None:
     """The statuses are wait(2)'s."""
-    assert _process.told(status) == told
+    assert _process.describe_status(status) == told
 
 
 @pytest.mark.parametrize(("content", "mode", "reason"), [

@@ -35,7 +35,7 @@ from libcni import (
     network_conf_from_file,
 )
 from libcni._cancellation import UndoTime
-from libcni._locking import Attachment, Held, Locks
+from libcni._locking import Attachment, HeldLocks, Locks
 from libcni._requests import Operation, Pause
 from node.deadline import eventually, interrupted
 
@@ -428,11 +428,11 @@ def test_one_at_a_time_for_one_attachment(stubs: Stubs, tmp_path: Path, holder: 
     assert stubs.order[-1] == "DEL one"
 
 
-def finished(taking: Operation[Held]) -> Held:
+def finished(taking: Operation[HeldLocks]) -> HeldLocks:
     """What an operation that need not wait answers."""
     with pytest.raises(StopIteration) as ended:
         next(taking)
-    held: Held = ended.value.value
+    held: HeldLocks = ended.value.value
     return held
 
 

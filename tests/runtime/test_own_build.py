@@ -108,7 +108,7 @@ def _archive(folder: Path, plugin: str) -> Path:
     return folder / "loopback"
 
 
-def _alone(code: str, *arguments: str) -> str:
+def _has_one_thread(code: str, *arguments: str) -> str:
     """What a process of one thread prints."""
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}/common:{ROOT}/runtime"}
     command = [sys.executable, "-c", code, *arguments]
@@ -130,7 +130,7 @@ except PluginFailed as error:
     print("", error, error.status)
 """
     said = f"{file} in a forked child: RuntimeError: broken"
-    assert _alone(code, str(file)) == f'once netplugin failed: "{said}\\n": exit status 70 exit status 70\n'
+    assert _has_one_thread(code, str(file)) == f'once netplugin failed: "{said}\\n": exit status 70 exit status 70\n'
 
 
 def test_a_forked_plugin_finds_what_an_executed_one_would(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ try:
 except PluginFailed as error:
     print(error.stderr.partition("RuntimeError: ")[2])
 """
-    found = json.loads(_alone(code, str(file)))
+    found = json.loads(_has_one_thread(code, str(file)))
     assert found == [{"ONLY": "this"}, True, [], ["0", "1", "2", "3"], "stdin"]
 
 

@@ -20,7 +20,7 @@ from libcni import (
     StepFailed,
     conf_from_bytes,
 )
-from libcni._locking import Held, Locks
+from libcni._locking import HeldLocks, Locks
 from node.deadline import interrupted
 
 from .conftest import network, optioned
@@ -262,11 +262,11 @@ def test_a_block_that_failed_waits_for_the_lock_as_long_as_undoing_may_take(
         async with awaited.attached(net, runtime):
             await asyncio.Event().wait()
 
-    def held() -> Held:
+    def held() -> HeldLocks:
         waiting = Locks(tmp_path / "locks", 1).network("net1")
         with pytest.raises(StopIteration) as got:
             next(waiting)
-        lock: Held = got.value.value
+        lock: HeldLocks = got.value.value
         return lock
 
     three.add("one", result(), DEL={})

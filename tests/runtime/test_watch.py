@@ -344,7 +344,7 @@ def test_who_is_told_of_a_load_may_fail(tmp_path: Path) -> None:
 
     cni = new(with_plugin_conf_dir(str(tmp_path)))
     with Watcher(cni, str(tmp_path), with_all_conf, on_load=on_load) as watcher:
-        assert "who was told of a load failed: RuntimeError: number 1" in str(watcher.last_error)
+        assert "on_load failed: RuntimeError: number 1" in str(watcher.last_error)
         _write(tmp_path / "10.conflist", "a")
         assert eventually(lambda: "number 2" in str(watcher.last_error), 5)
         _write(tmp_path / "20.conflist", "b")

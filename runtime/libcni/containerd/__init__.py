@@ -1,4 +1,4 @@
-"""containerd's CNI interface (Go: ``github.com/containerd/go-cni``) on top of ``libcni``. See docs/runtime.md."""
+"""containerd's CNI interface (Go: ``github.com/containerd/go-cni``) for Python. See docs/runtime.md."""
 
 from libcni._exports import show_as_public as _show_as_public
 from libcni.containerd._capabilities import (

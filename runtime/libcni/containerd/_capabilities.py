@@ -1,7 +1,7 @@
-"""What one Setup, Remove or Check says about its container: arguments and capabilities (Go: ``NamespaceOpts``).
+"""The options of one Setup, Remove or Check: arguments and capabilities of a container (Go: ``NamespaceOpts``).
 
-The members of capabilities are written with capitals, as Go's library does: its plugins match without regard to case,
-and plugins in other languages must know these spellings (go-cni, `types.go`).
+As in Go's library, the members of capabilities begin with capitals. Go's plugins ignore case; plugins in other languages
+must accept these spellings (go-cni, `types.go`).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from libcni._inputs import Pairs, StrPath, Texts, pairs_of, path_of, texts_of
 
 @dataclass(slots=True)
 class Namespace:
-    """One container's call: its id, its namespace's path, arguments, capabilities."""
+    """The parameters of one call: the container's id, the path of its namespace, arguments, capabilities."""
 
     id: str
     path: str
@@ -26,7 +26,7 @@ NamespaceOpt = Callable[[Namespace], None]
 
 @dataclass(frozen=True, slots=True)
 class PortMapping:
-    """A published port; ``protocol`` is ``tcp``, ``udp`` or ``sctp``, an empty ``host_ip`` is any address."""
+    """A published port. ``protocol`` is ``tcp``, ``udp`` or ``sctp``. An empty ``host_ip`` means every address."""
 
     host_port: int
     container_port: int
@@ -36,7 +36,7 @@ class PortMapping:
 
 @dataclass(frozen=True, slots=True)
 class BandWidth:
-    """Rates in bits a second, bursts in bits; 0 is no limit."""
+    """Rates in bits per second, and bursts in bits. 0 means no limit."""
 
     ingress_rate: int = 0
     ingress_burst: int = 0
@@ -46,7 +46,7 @@ class BandWidth:
 
 @dataclass(frozen=True, slots=True)
 class DNSConfig:
-    """Resolver settings; None is not set."""
+    """Resolver settings. None means not set."""
 
     servers: Texts | None = None
     searches: Texts | None = None
@@ -55,7 +55,7 @@ class DNSConfig:
 
 @dataclass(frozen=True, slots=True)
 class IPRange:
-    """A range of addresses to allocate from, in texts."""
+    """A range of addresses to allocate from, as texts."""
 
     subnet: str = ""
     range_start: str = ""
@@ -64,7 +64,7 @@ class IPRange:
 
 
 def with_labels(labels: Pairs) -> NamespaceOpt:
-    """Pairs of ``CNI_ARGS``."""
+    """Set pairs of ``CNI_ARGS``."""
     pairs = pairs_of(labels, "labels")
 
     def apply(namespace: Namespace) -> None:
@@ -74,12 +74,12 @@ def with_labels(labels: Pairs) -> NamespaceOpt:
 
 
 def with_args(key: str, value: str) -> NamespaceOpt:
-    """One pair of ``CNI_ARGS``; of the same key the later wins."""
+    """Set one pair of ``CNI_ARGS``. Of several pairs with the same key, the last one counts."""
     return with_labels({key: value})
 
 
 def with_capability(name: str, value: Any) -> NamespaceOpt:
-    """Any capability, its value written as it is."""
+    """Set a capability to any value."""
 
     def apply(namespace: Namespace) -> None:
         namespace.capability_args[name] = value
@@ -88,7 +88,7 @@ def with_capability(name: str, value: Any) -> NamespaceOpt:
 
 
 def with_capability_port_map(mappings: Sequence[PortMapping]) -> NamespaceOpt:
-    """``portMappings``."""
+    """Set the capability ``portMappings``."""
     listed = [
         {"HostPort": m.host_port, "ContainerPort": m.container_port, "Protocol": m.protocol, "HostIP": m.host_ip}
         for m in mappings
@@ -97,7 +97,7 @@ def with_capability_port_map(mappings: Sequence[PortMapping]) -> NamespaceOpt:
 
 
 def with_capability_band_width(width: BandWidth) -> NamespaceOpt:
-    """``bandwidth``; zeros are sent."""
+    """Set the capability ``bandwidth``. Zeros are sent too."""
     members = {
         "IngressRate": width.ingress_rate,
         "IngressBurst": width.ingress_burst,
@@ -112,13 +112,13 @@ def _listed(texts: Texts | None) -> list[str] | None:
 
 
 def with_capability_dns(dns: DNSConfig) -> NamespaceOpt:
-    """``dns``; what is not set is sent as ``null``."""
+    """Set the capability ``dns``. Members that are not set are sent as ``null``."""
     members = {"Servers": _listed(dns.servers), "Searches": _listed(dns.searches), "Options": _listed(dns.options)}
     return with_capability("dns", members)
 
 
 def with_capability_ip_ranges(ranges: Sequence[IPRange], nested: bool = False) -> NamespaceOpt:
-    """``ipRanges``; a flat list as Go's library sends it, which host-local refuses: ``nested`` is what it wants."""
+    """Set the capability ``ipRanges``. Go's library sends a flat list; host-local requires ``nested``."""
     flat = [
         {"Subnet": r.subnet, "RangeStart": r.range_start, "RangeEnd": r.range_end, "Gateway": r.gateway} for r in ranges
     ]
@@ -126,5 +126,5 @@ def with_capability_ip_ranges(ranges: Sequence[IPRange], nested: bool = False) -
 
 
 def with_capability_cgroup_path(path: StrPath) -> NamespaceOpt:
-    """``cgroupPath``."""
+    """Set the capability ``cgroupPath``."""
     return with_capability("cgroupPath", path_of(path))

@@ -1,10 +1,10 @@
-"""Errors of containerd's interface; each text ends in the Go library's word for its kind, by which callers match."""
+"""The errors of containerd's interface. Each message ends with the Go library's text for its kind."""
 
 from libcni._errors import LibcniError
 
 
 class ContainerdError(LibcniError):
-    """An error of this interface; ``kind`` is the Go library's text of it."""
+    """An error of containerd's interface. ``kind`` is the Go library's text for it."""
 
     kind = ""
 
@@ -31,12 +31,12 @@ class ReadFailed(ContainerdError):
 
 
 class InvalidResult(ContainerdError):
-    """A result's addresses name interfaces that it does not have (``ErrInvalidResult``)."""
+    """An address of a result is on an interface that the result does not have (``ErrInvalidResult``)."""
 
     kind = "invalid result"
 
 
 class LoadFailed(ContainerdError):
-    """Loading failed (``ErrLoad``); why is ``__cause__``, and in the text."""
+    """Loading failed (``ErrLoad``). The reason is ``__cause__``, and in the message."""
 
     kind = "failed to load cni config"

@@ -1,7 +1,7 @@
-"""What containerd's interface does, once, for both forms: generators over the calls of ``libcni._operations``.
+"""What each call of ``Containerd`` and ``AsyncContainerd`` does, as operations (see ``libcni._requests``).
 
-Order, refusals and texts are Go's library's (go-cni, `cni.go`). A call works on the networks that were loaded when it
-began: a reload waits for nobody, and nobody for it.
+The order of networks, the checks and the texts are those of Go's library (go-cni, `cni.go`). A call uses the networks
+that were loaded when it began. So a reload does not wait for calls, and calls do not wait for a reload.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from libcni._execution import Finder
 from libcni._inputs import StrPath, path_of
 from libcni._locking import Attachment, Locks
 from libcni._model import NetworkConfigList, RuntimeConf
-from libcni._operations import Attempt, Operations, raise_together
+from libcni._operations import Attempt, Operations, raise_together, remove_or_undo
 from libcni._options import Options
 from libcni._requests import Operation, Outcome, Together
 from libcni._results import Result as NetworkResult
@@ -32,25 +32,25 @@ class _Part:
     calls: Operations
     net: NetworkConfigList
     runtime: RuntimeConf
-    # what undoes it when its ADD fails: the Setup, or the ADD itself as the options say
+    # Whether the Setup undoes a failed ADD. Otherwise the ADD does, if the options say so.
     rollback: bool = True
     attempt: Attempt | None = None
 
     @property
     def attachment(self) -> Attachment:
-        """What it has to lock."""
+        """The attachment to lock."""
         return Attachment(self.net.name, self.runtime.container_id, self.runtime.if_name)
 
 
-# The ADDs of a Setup; those that have begun are noted in the second list, for a Setup that fails.
+# Runs the ADDs of a Setup. It appends each part whose ADD begins to the second list, for a Setup that fails.
 _Adds = Callable[[Sequence[_Part], list[_Part]], Operation[list[NetworkResult]]]
 
 
 class Service:
-    """The object's settings and networks, and its calls."""
+    """The settings and networks of a ``Containerd`` or ``AsyncContainerd``, and its calls."""
 
     def __init__(self, finder: Finder, opts: Sequence[Opt]) -> None:
-        """Apply the options in order; the first one's error is raised as it is."""
+        """Apply the options in order. The first error is raised."""
         self._finder = finder
         settings = Settings()
         for opt in opts:
@@ -58,9 +58,9 @@ class Service:
         self.settings = settings
 
     def load(self, opts: Sequence[Opt]) -> list[LibcniError]:
-        """Forget all networks, then apply the options; the answer is the errors of files that were bad.
+        """Unload all networks, then apply the options. Return the errors of bad files.
 
-        The first option's error is raised as ``LoadFailed``; networks of earlier options stay.
+        The first error of an option is raised as ``LoadFailed``. Networks of earlier options stay.
         """
         settings = replace(self.settings, networks=[], skipped=[])
         try:
@@ -69,11 +69,11 @@ class Service:
         except (LibcniError, OSError, ValueError) as error:
             raise LoadFailed(f"cni config load failed: {error}") from error
         finally:
-            self.settings = settings  # at once: calls that run keep theirs
+            self.settings = settings  # running calls keep the old object
         return list(settings.skipped)
 
     def get_config(self) -> ConfigResult:
-        """How the object is configured, and what is loaded."""
+        """The settings and the loaded networks."""
         now = self.settings
         return ConfigResult(
             plugin_dirs=now.plugin_dirs,
@@ -85,7 +85,7 @@ class Service:
 
     @property
     def options(self) -> Options:
-        """What goes beyond Go's library."""
+        """The options for the calls of each network."""
         return self.settings.options
 
     def _calls(self, settings: Settings, network: Network) -> Operations:
@@ -99,17 +99,17 @@ class Service:
         return settings
 
     def status(self) -> Operation[None]:
-        """STATUS of each network in order; the first error."""
+        """Run STATUS of each network in order. The first error is raised."""
         settings = self._ready()
         for network in settings.networks:
             yield from self._calls(settings, network).get_status_network_list(network.config)
 
     def setup(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
-        """ADD of all networks at once; the error that came first, after all have ended."""
-        return self._set_up(id, path, opts, _at_once)
+        """Run ADD of all networks at once. Raise the first error when all have ended."""
+        return self._set_up(id, path, opts, _in_parallel)
 
     def setup_serially(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[Result]:
-        """ADD of the networks in load order; stops at the first error."""
+        """Run ADD of the networks in load order. Stop at the first error."""
         return self._set_up(id, path, opts, _in_order)
 
     def _parts(self, settings: Settings, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> list[_Part]:
@@ -119,7 +119,7 @@ class Service:
         ]
 
     def _set_up(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt], adds: _Adds) -> Operation[Result]:
-        """One hold of the locks for all ADDs and what undoes them: nobody else's work comes in between."""
+        """Hold the locks of all networks until the ADDs have ended or are undone."""
         settings = self._ready()
         parts = self._parts(settings, id, path, opts)
         begun: list[_Part] = []
@@ -136,7 +136,7 @@ class Service:
                 raise
 
     def remove(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:
-        """DEL of the networks in load order; what is gone already is skipped, other errors are raised at the end."""
+        """Run DEL of the networks in load order. Ignore networks that are already gone. Raise other errors at the end."""
         settings = self._ready()
         errors: list[Exception] = []
         for network in settings.networks:
@@ -144,29 +144,21 @@ class Service:
             try:
                 yield from self._calls(settings, network).del_network_list(network.config, runtime)
             except Exception as error:
-                if not _gone(str(error), runtime.netns):
+                if not _means_gone(str(error), runtime.netns):
                     errors.append(error)
                 if is_cancelled(error):
                     break
         raise_together(errors)
 
     def remove_cached(self, id: str) -> Operation[None]:
-        """DEL of all that the cache has of a container; needs no loaded network."""
+        """Run DEL for all cached attachments of a container. No network need be loaded."""
         settings = self.settings
         cache = Cache(settings.cache_dir, settings.options.sync_cache)
         return Operations(settings.plugin_dirs, self._finder, cache, settings.options).del_cached_attachments(id)
 
     def release(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt], failed: bool) -> Operation[None]:
-        """The removal at the end of a ``with`` block; undoing's way if the block failed, or if it is cancelled."""
-        if not failed:
-            try:
-                return (yield from self.remove(id, path, opts))
-            except Exception:
-                raise
-            except BaseException:  # a cancellation or Ctrl-C: the DELs are made again, as undoing
-                yield from self._undo_all(id, path, opts)
-                raise
-        return (yield from self._undo_all(id, path, opts))
+        """Remove the networks at the end of a ``with`` block. ``failed`` says whether the block raised an error."""
+        return remove_or_undo(failed, lambda: self.remove(id, path, opts), lambda: self._undo_all(id, path, opts))
 
     def _undo_all(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:
         settings = self.settings
@@ -178,20 +170,20 @@ class Service:
             held = yield from locks.attachments("DEL", [part.attachment for part in parts])
         except Exception as error:
             for part in parts:
-                part.calls.report_left(part.net, part.runtime, error)
+                part.calls.report_not_removed(part.net, part.runtime, error)
             raise
         with held:
             for part, later in _in_reverse(parts):
                 try:
-                    yield from part.calls.undo_whole(part.net, part.runtime, time, later)
+                    yield from part.calls.undo_network(part.net, part.runtime, time, later)
                 except Exception as error:
-                    if not _gone(str(error), part.runtime.netns):
+                    if not _means_gone(str(error), part.runtime.netns):
                         errors.append(error)
-                        part.calls.report_left(part.net, part.runtime, error)
+                        part.calls.report_not_removed(part.net, part.runtime, error)
         raise_together(errors)
 
     def check(self, id: str, path: StrPath, opts: Sequence[NamespaceOpt]) -> Operation[None]:
-        """CHECK of the networks in load order; the first error."""
+        """Run CHECK of the networks in load order. The first error is raised."""
         settings = self._ready()
         for network in settings.networks:
             runtime = _runtime(network, id, path, opts)
@@ -207,12 +199,12 @@ def _attach(part: _Part, begun: list[_Part]) -> Operation[NetworkResult]:
     )
 
 
-def _at_once(parts: Sequence[_Part], begun: list[_Part]) -> Operation[list[NetworkResult]]:
+def _in_parallel(parts: Sequence[_Part], begun: list[_Part]) -> Operation[list[NetworkResult]]:
     outcomes: list[Outcome] = yield Together([_attach(part, begun) for part in parts])
-    failures = sorted((one for one in outcomes if one.error is not None), key=lambda one: one.place)
+    failures = sorted((outcome for outcome in outcomes if outcome.error is not None), key=lambda outcome: outcome.order)
     if failures and failures[0].error is not None:
         raise failures[0].error
-    return [one.value for one in outcomes]
+    return [outcome.value for outcome in outcomes]
 
 
 def _in_order(parts: Sequence[_Part], begun: list[_Part]) -> Operation[list[NetworkResult]]:
@@ -223,33 +215,33 @@ def _in_order(parts: Sequence[_Part], begun: list[_Part]) -> Operation[list[Netw
 
 
 def _roll_back(begun: Sequence[_Part], error: BaseException, time: UndoTime) -> Operation[None]:
-    """DEL of what a failed Setup had begun, the last first, and nothing of what was there before.
+    """Run DEL for the networks of a failed Setup, in reverse order, except those that were attached before.
 
     Errors become notes of the Setup's error, and are reported.
     """
     made = []
     for part in begun:
-        if part.attempt is None or not part.attempt.met_another:
+        if part.attempt is None or not part.attempt.was_attached:
             made.append(part)
         else:
             error.add_note(f"network {part.net.name} was attached before: it is left as it was")
     for part, later in _in_reverse(made):
         try:
-            yield from part.calls.undo_whole(part.net, part.runtime, time, later)
+            yield from part.calls.undo_network(part.net, part.runtime, time, later)
         except Exception as failed:
             part.calls.note(error, f"removing network {part.net.name} again failed: {failed}", part.net, part.runtime)
 
 
 def _in_reverse(parts: Sequence[_Part]) -> Iterator[tuple[_Part, int]]:
-    """Each part, the last first, with the number of plugins that come after its own."""
+    """Yield the parts in reverse order, each with the number of plugins of the parts that are still to come."""
     later = sum(len(part.net.plugins) for part in parts)
     for part in reversed(parts):
         later -= len(part.net.plugins)
         yield part, later
 
 
-def _gone(text: str, path: str) -> bool:
-    """Whether Go's library takes the error for "there is nothing to remove": it looks at the text alone."""
+def _means_gone(text: str, path: str) -> bool:
+    """Whether the error means that there is nothing to remove. As in Go's library, only the text is checked."""
     return "not found" in text or (not path and "no such file or directory" in text)
 
 

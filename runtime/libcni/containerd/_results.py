@@ -1,4 +1,4 @@
-"""What containerd's interface answers: one Result for all networks, and the configuration as loaded."""
+"""What containerd's interface returns: one result for all networks, and the loaded configuration."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ from libcni.containerd._errors import InvalidResult
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address without its prefix's length, and its gateway (empty: none)."""
+    """An address without its prefix length, and its gateway (empty if there is none)."""
 
     ip: str
     gateway: str = ""
 
     @property
     def ipaddress(self) -> IPv4Address | IPv6Address:
-        """The address as the standard library has it."""
+        """The address as an object of the standard library."""
         return ip_address(self.ip)
 
     def document(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Config:
         return type(self), (self.ip_configs, self.mac, self.sandbox, self.pci_id, self.socket_path)
 
     def document(self) -> dict[str, Any]:
-        """As Go prints it; no addresses are ``null``."""
+        """As Go prints it. Without addresses, ``IPConfigs`` is ``null``."""
         return {
             "IPConfigs": [ip.document() for ip in self.ip_configs] or None,
             "Mac": self.mac,
@@ -55,7 +55,7 @@ class Config:
 
 @dataclass(slots=True)
 class Result:
-    """All networks together; ``interfaces`` has an entry for the prefix with 0 even if no network made it."""
+    """The results of all networks as one. ``interfaces`` always has the prefix with number 0, such as ``eth0``."""
 
     interfaces: dict[str, Config]
     dns: list[DNS]
@@ -66,7 +66,7 @@ class Result:
         return type(self), (self.interfaces, self.dns, self.routes, self._raw)
 
     def raw(self) -> list[NetworkResult]:
-        """The networks' own results in load order, as 1.1.0."""
+        """The results of the networks in load order, in version 1.1.0."""
         return list(self._raw)
 
     def document(self) -> dict[str, Any]:
@@ -79,10 +79,11 @@ class Result:
 
 
 def combine(results: Iterable[NetworkResult], prefix: str) -> Result:
-    """The networks' results as one: an interface replaces one of the same name, addresses without one go to the first.
+    """Combine the results of the networks.
 
-    Raises ``InvalidResult`` for an address whose interface the result does not have (Go crashes where the index equals
-    the number of interfaces, or is negative).
+    Of interfaces with the same name, the last one counts. Addresses without an interface belong to the first interface.
+    Raises ``InvalidResult`` for an address whose interface does not exist. (Go crashes if the index is the number of
+    interfaces, or negative.)
     """
     raw = [result.as_version("1.1.0") for result in results]
     interfaces = {f"{prefix}0": Config()}
@@ -113,7 +114,7 @@ def _interface(ip: IPConfig, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ConfNetwork:
-    """A loaded network and the interface's name in the container."""
+    """A loaded network, and the name of its interface in the container."""
 
     config: NetworkConfigList
     if_name: str
@@ -121,7 +122,8 @@ class ConfNetwork:
     def document(self) -> dict[str, Any]:
         """As containerd shows it under ``cniconfig``."""
         plugins = [
-            {"Network": _shown(one), "Source": one.bytes.decode("utf-8", "replace")} for one in self.config.plugins
+            {"Network": _shown(plugin), "Source": plugin.bytes.decode("utf-8", "replace")}
+            for plugin in self.config.plugins
         ]
         shown = {
             "Name": self.config.name,
@@ -143,7 +145,7 @@ def _shown(plugin: NetworkConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ConfigResult:
-    """How the object is configured, and what is loaded."""
+    """The settings and the loaded networks."""
 
     plugin_dirs: Sequence[str]
     plugin_conf_dir: str

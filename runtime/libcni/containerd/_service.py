@@ -1,4 +1,4 @@
-"""containerd's interface: one object for all networks of a container, blocking or awaited (Go: ``go-cni``)."""
+"""containerd's interface (Go: ``go-cni``): one object for all networks of a container, blocking or under asyncio."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from libcni._attached import AsyncAttached, Attached
 from libcni._cancellation import Cancellation
-from libcni._driver import Blocking
+from libcni._driver import BlockingDriver
 from libcni._errors import LibcniError
 from libcni._execution import AsyncExec, Exec, ProcessExec
 from libcni._inputs import StrPath
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class ContainerdCNI(Protocol):
-    """The interface, for those who replace it in tests; ``Containerd`` documents the methods."""
+    """The interface of ``Containerd``, which documents the methods. Tests can replace it."""
 
     def setup(
         self,
@@ -31,7 +31,7 @@ class ContainerdCNI(Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Result:
-        """ADD of all networks at once."""
+        """Run ADD of all networks at once."""
         ...
 
     def setup_serially(
@@ -42,7 +42,7 @@ class ContainerdCNI(Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Result:
-        """ADD of the networks in load order."""
+        """Run ADD of the networks in load order."""
         ...
 
     def remove(
@@ -53,7 +53,7 @@ class ContainerdCNI(Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """DEL of the networks in load order."""
+        """Run DEL of the networks in load order."""
         ...
 
     def check(
@@ -64,11 +64,11 @@ class ContainerdCNI(Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """CHECK of the networks in load order; the first error is raised."""
+        """Run CHECK of the networks in load order; raise the first error."""
         ...
 
     def remove_cached(self, id: str, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
-        """DEL of all attachments of a container, as the cache has them."""
+        """Run DEL for all cached attachments of a container."""
         ...
 
     def attached(
@@ -79,15 +79,15 @@ class ContainerdCNI(Protocol):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> AbstractContextManager[Result]:
-        """``setup`` and ``remove`` around a block."""
+        """Run ``setup`` before a block, and ``remove`` after it."""
         ...
 
     def load(self, *opts: Opt) -> Sequence[LibcniError]:
-        """Load networks again; the errors of files that were bad."""
+        """Load the networks again; return the errors of bad files."""
         ...
 
     def status(self, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
-        """STATUS of the networks in order; the first error is raised."""
+        """Run STATUS of the networks in order; raise the first error."""
         ...
 
     def get_config(self) -> ConfigResult:
@@ -96,30 +96,31 @@ class ContainerdCNI(Protocol):
 
 
 class _Loaded:
-    """What both forms have in common."""
+    """The methods that ``Containerd`` and ``AsyncContainerd`` share."""
 
     _service: Service
 
     def load(self, *opts: Opt) -> list[LibcniError]:
-        """Forget all networks, then apply the options in order.
+        """Unload all networks, then apply the options in order.
 
-        The answer is the errors of files that were bad and are skipped, or in use as they last were good (see
-        ``with_bad_files_skipped``); each is reported, too. Raises ``LoadFailed``; networks of the options before the
-        failing one stay. Calls that run are not waited for, and go on with the networks of their time.
+        Return the errors of bad files. Such a file is skipped, or its last good version stays in use (see
+        ``with_bad_files_skipped``); each error is also reported. Raises ``LoadFailed`` if an option fails; networks of
+        the options before it stay. Running calls are not waited for, and keep the networks that they began with.
         """
         return self._service.load(opts)
 
     def get_config(self) -> ConfigResult:
-        """The settings and the loaded networks; never fails."""
+        """The settings and the loaded networks. It never fails."""
         return self._service.get_config()
 
 
 class Containerd(_Loaded):
-    """The synchronous form (Go: ``cni.New``).
+    """All networks of a container (Go: ``cni.New``).
 
-    ``opts`` are applied in order. ``id`` is the container's, ``path`` its namespace's (empty on remove when it is
-    gone). ``timeout`` is seconds for the whole call (None: the options' default), ``cancel`` ends it from another
-    thread. All calls but ``load`` and ``get_config`` raise ``NotInitialized`` while too few networks are loaded.
+    ``opts`` are applied in order. ``id`` is the container's id, and ``path`` is that of its network namespace, empty on
+    ``remove`` if it is gone. ``timeout`` is in seconds for the whole call (None: that of the options). ``cancel`` ends
+    the call from another thread. ``setup``, ``setup_serially``, ``remove``, ``check`` and ``status`` raise
+    ``NotInitialized`` while too few networks are loaded.
     """
 
     def __init__(self, *opts: Opt, executor: Exec | None = None) -> None:
@@ -127,9 +128,9 @@ class Containerd(_Loaded):
         self._service = Service(self._exec, opts)
 
     def _run(self, operation: Operation[T], timeout: float | None, cancel: Cancellation | None) -> T:
-        """Drive an operation to its end."""
+        """Run an operation and return its value."""
         limit = self._service.options.timeout if timeout is None else timeout
-        return Blocking(self._exec, limit, cancel).run(operation)
+        return BlockingDriver(self._exec, limit, cancel).run(operation)
 
     def setup(
         self,
@@ -139,11 +140,11 @@ class Containerd(_Loaded):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Result:
-        """ADD of all networks at once.
+        """Run ADD of all networks at once.
 
-        When one fails the others are waited for, what was made is removed (see ``with_rollback``), and the error that
-        came first is raised: ``StepFailed``, ``CacheError``, ``InvalidResult``. A network that was attached before, so
-        that the cache has it and its namespace is still there, is not removed.
+        If one fails, the others are waited for, the networks are removed again (see ``with_rollback``), and the first
+        error is raised: ``StepFailed``, ``CacheError`` or ``InvalidResult``. A network that was attached before is not
+        removed: the cache has it, and its namespace exists.
         """
         return self._run(self._service.setup(id, path, opts), timeout, cancel)
 
@@ -155,7 +156,7 @@ class Containerd(_Loaded):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Result:
-        """ADD of the networks in load order, for chains that need one another; otherwise as ``setup``."""
+        """Run ADD of the networks in load order, if one network needs another. Otherwise as ``setup``."""
         return self._run(self._service.setup_serially(id, path, opts), timeout, cancel)
 
     def remove(
@@ -166,16 +167,16 @@ class Containerd(_Loaded):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """DEL of the networks in load order.
+        """Run DEL of the networks in load order.
 
-        An error whose text has ``not found`` (without ``path`` also ``no such file or directory``) is taken for
-        nothing to remove, as in Go. Goes on to the other networks after any other, and raises them at the end:
-        ``StepFailed``, of several ``SeveralErrors``.
+        As in Go, an error whose text contains ``not found`` is ignored: there is nothing to remove. Without ``path`` so
+        is ``no such file or directory``. After any other error the other networks are removed, and the error is raised
+        at the end: ``StepFailed``, or ``SeveralErrors`` if there are several.
         """
         self._run(self._service.remove(id, path, opts), timeout, cancel)
 
     def remove_cached(self, id: str, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
-        """DEL of every attachment of a container that the cache has, by its id alone; no network need be loaded.
+        """Run DEL for all cached attachments of a container. No network need be loaded.
 
         As ``CNIConfig.del_cached_attachments``.
         """
@@ -189,9 +190,9 @@ class Containerd(_Loaded):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> Attached[Result]:
-        """The container's networks for a ``with`` block: ``setup``, and ``remove`` at its end (see ``Attached``).
+        """The container's networks for a ``with`` block: ``setup`` at its beginning, ``remove`` at its end.
 
-        Both work on the networks that are loaded now: a load meanwhile changes nothing.
+        Both use the networks that are loaded now, even if others are loaded meanwhile. See ``Attached``.
         """
         now = copy(self._service)
         return Attached(
@@ -207,31 +208,35 @@ class Containerd(_Loaded):
         timeout: float | None = None,
         cancel: Cancellation | None = None,
     ) -> None:
-        """CHECK of the networks in load order; the first error, as ``CNIConfig.check_network_list`` raises it.
+        """Run CHECK of the networks in load order. Raises the first error, as ``CNIConfig.check_network_list`` does.
 
-        With ``with_lo_network`` it always fails, 0.3.1 has no CHECK; with ``with_checkable_lo_network`` it works.
+        With ``with_lo_network`` it always fails, because that network's version 0.3.1 has no CHECK. Use
+        ``with_checkable_lo_network``.
         """
         self._run(self._service.check(id, path, opts), timeout, cancel)
 
     def status(self, *, timeout: float | None = None, cancel: Cancellation | None = None) -> None:
-        """STATUS of the networks in order, the first error; its default of time is ``Options.status_timeout``."""
+        """Run STATUS of the networks in order. Raises the first error.
+
+        The default of ``timeout`` is ``Options.status_timeout``.
+        """
         limit = self._service.options.status_timeout if timeout is None else timeout
         self._run(self._service.status(), limit, cancel)
 
 
 class AsyncContainerd(_Loaded):
-    """The asyncio form (go-cni#6); cancelling the task kills the plugins and removes what was made."""
+    """``Containerd`` for asyncio (go-cni#6). Cancelling the task kills the plugins, and removes what was made."""
 
     def __init__(self, *opts: Opt, executor: AsyncExec | None = None) -> None:
         self._exec: AsyncExec = executor or ProcessExec()
         self._service = Service(self._exec, opts)
 
     async def _run(self, operation: Operation[T], timeout: float | None) -> T:
-        """Drive an operation to its end."""
-        from libcni._aiodriver import Looping
+        """Run an operation and return its value."""
+        from libcni._aiodriver import AsyncioDriver
 
         limit = self._service.options.timeout if timeout is None else timeout
-        return await Looping(self._exec, limit).run(operation)
+        return await AsyncioDriver(self._exec, limit).run(operation)
 
     async def setup(self, id: str, path: StrPath, *opts: NamespaceOpt, timeout: float | None = None) -> Result:
         """As ``Containerd.setup``."""
@@ -276,5 +281,8 @@ class AsyncContainerd(_Loaded):
 
 
 def new(*opts: Opt, executor: Exec | None = None) -> Containerd:
-    """An object with Go's defaults: ``/opt/cni/bin``, ``/etc/cni/net.d``, one file, ``eth``, one network at least."""
+    """Make a ``Containerd`` with Go's defaults.
+
+    Plugins in ``/opt/cni/bin``, configurations in ``/etc/cni/net.d``, one file, prefix ``eth``, at least one network.
+    """
     return Containerd(*opts, executor=executor)

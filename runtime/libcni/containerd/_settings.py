@@ -1,4 +1,4 @@
-"""The options of containerd's interface (Go: ``Opt``): how the object is set up, and what it loads."""
+"""The options of containerd's interface (Go: ``Opt``): settings, and the networks to load."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ from libcni._loading import (
     network_from_file,
 )
 from libcni._model import NetworkConfigList
-from libcni._options import Guarded, Options
+from libcni._options import IgnoringErrors, Options
 from libcni.containerd._errors import InvalidConfig, NotInitialized, ReadFailed
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A loaded network, the interface's name in the container, and the plugin folders of its time."""
+    """A loaded network, the name of its interface in the container, and the plugin folders when it was loaded."""
 
     config: NetworkConfigList
     if_name: str
@@ -37,7 +37,7 @@ class Network:
 
 @dataclass(slots=True)
 class Settings:
-    """What the options set. Durations are seconds."""
+    """What the options set: a field for each. Times are in seconds."""
 
     plugin_dirs: Sequence[str] = ("/opt/cni/bin",)
     plugin_conf_dirs: Sequence[str] = ("/etc/cni/net.d",)
@@ -57,17 +57,17 @@ class Settings:
         self.networks.append(Network(config, if_name, tuple(self.plugin_dirs)))
 
     def read(self, file: str, load: Callable[[str], NetworkConfigList]) -> NetworkConfigList | None:
-        """The file's configuration; of a bad one its last good version, or None, and it is reported.
+        """The configuration in a file. For a bad file: report it, and return its last good version or None.
 
-        Raises its error where bad files are not skipped.
+        Raises the error if bad files are not skipped.
         """
         if not self.skip_bad_files:
             return load(file)
         found, error = self.last_good.read(file, load)
         if error is not None:
             self.skipped.append(error)
-            deed = "skipped" if found is None else "its last good version stays in use"
-            Guarded(self.options.report)(f"configuration file {file} is bad, {deed}: {error}")
+            effect = "skipped" if found is None else "its last good version stays in use"
+            IgnoringErrors(self.options.report)(f"configuration file {file} is bad, {effect}: {error}")
         return found
 
 
@@ -82,51 +82,51 @@ def _setting(name: str, value: object) -> Opt:
 
 
 def with_interface_prefix(prefix: str) -> Opt:
-    """What interfaces in the container are called before their number; give it before the options that load."""
+    """Set the prefix of interface names in the container, such as ``eth``. Put it before the options that load."""
     return _setting("prefix", prefix)
 
 
 def with_plugin_dir(folders: Folders) -> Opt:
-    """The plugin folders, or one; networks that are loaded keep those of their time."""
+    """Set the plugin folders, or the only one. Networks that are already loaded keep theirs."""
     return _setting("plugin_dirs", plugin_folders(folders))
 
 
 def with_plugin_conf_dir(folder: Folders) -> Opt:
-    """The configuration folder, or several, in order (containerd#10710)."""
+    """Set the configuration folder, or several in order (containerd#10710)."""
     return _setting("plugin_conf_dirs", folders_of(folder))
 
 
 def with_plugin_max_conf_num(number: int) -> Opt:
-    """How many files ``with_default_conf`` takes; 0 or less is all."""
+    """Set how many files ``with_default_conf`` loads. 0 or less means all."""
     return _setting("plugin_max_conf_num", number)
 
 
 def with_min_network_count(number: int) -> Opt:
-    """How many networks must be loaded for anything to work."""
+    """Set how many networks must be loaded. With fewer, calls raise ``NotInitialized``."""
     return _setting("min_network_count", number)
 
 
 def with_cache_dir(folder: StrPath) -> Opt:
-    """Where attachments are remembered (go-cni#135)."""
+    """Set the cache folder (go-cni#135)."""
     return _setting("cache_dir", path_of(folder))
 
 
 def with_rollback(wanted: bool) -> Opt:
-    """Whether a Setup that fails removes what it had made. It does by default; Go's library leaves it."""
+    """Set whether a Setup that fails removes what it made. The default is True. Go's library does not remove it."""
     return _setting("rollback", wanted)
 
 
 def with_bad_files_skipped(wanted: bool) -> Opt:
-    """Whether a bad file is skipped and reported, its last good version in use. It is by default; in Go the load fails.
+    """Set whether a bad file is skipped and reported, and its last good version used. If not, the load fails as in Go.
 
-    Bad is what is no configuration, empty, half written or gone meanwhile, an editor's lock file too. A load in which
-    nothing else is found fails in any case. Give it before the options that load.
+    The default is True. A file is bad if it is not a configuration, empty, half written, an editor's lock file, or
+    removed during the load. A load that finds no other file always fails. Put this option before the options that load.
     """
     return _setting("skip_bad_files", wanted)
 
 
 def with_options(options: Options) -> Opt:
-    """What goes beyond Go's library in the calls beneath: timeouts, locks, …"""
+    """Set the ``Options`` for the calls of each network: timeouts, locks, …"""
     return _setting("options", options)
 
 
@@ -136,22 +136,22 @@ def _loopback(version: str, settings: Settings) -> None:
 
 
 def with_lo_network(settings: Settings) -> None:
-    """The loopback network as Go's library has it: 0.3.1, which has no CHECK, so that Check always fails."""
+    """Load the loopback network as Go's library does, in version 0.3.1. That has no CHECK, so ``check`` always fails."""
     _loopback("0.3.1", settings)
 
 
 def with_checkable_lo_network(settings: Settings) -> None:
-    """The loopback network at 1.0.0: Check works."""
+    """Load the loopback network in version 1.0.0. ``check`` works with it."""
     _loopback("1.0.0", settings)
 
 
 def with_conf(data: Configuration) -> Opt:
-    """One plugin's configuration; its interface has number 0."""
+    """Load one plugin's configuration. Its interface gets number 0."""
     return with_conf_index(data, 0)
 
 
 def with_conf_index(data: Configuration, index: int) -> Opt:
-    """One plugin's configuration; its interface has that number."""
+    """Load one plugin's configuration. Its interface gets the number ``index``."""
 
     def apply(settings: Settings) -> None:
         settings.attach(conf_list_from_conf(conf_from_bytes(data)), f"{settings.prefix}{index}")
@@ -163,8 +163,8 @@ def _single_from_file(file: str) -> NetworkConfigList:
     return conf_list_from_conf(conf_from_file(file))
 
 
-def _the_file(settings: Settings, file: str, load: Callable[[str], NetworkConfigList]) -> NetworkConfigList:
-    """The configuration of a file that was named; there is no other in its place."""
+def _named_file(settings: Settings, file: str, load: Callable[[str], NetworkConfigList]) -> NetworkConfigList:
+    """The configuration in a file that the caller named. If it is bad, the load fails."""
     found = settings.read(file, load)
     if found is None:
         raise settings.skipped.pop()
@@ -172,16 +172,16 @@ def _the_file(settings: Settings, file: str, load: Callable[[str], NetworkConfig
 
 
 def with_conf_file(file: StrPath) -> Opt:
-    """One plugin's configuration from a file; its interface has number 0."""
+    """Load one plugin's configuration from a file. Its interface gets number 0."""
 
     def apply(settings: Settings) -> None:
-        settings.attach(_the_file(settings, path_of(file), _single_from_file), f"{settings.prefix}0")
+        settings.attach(_named_file(settings, path_of(file), _single_from_file), f"{settings.prefix}0")
 
     return apply
 
 
 def with_conf_list_bytes(data: Configuration) -> Opt:
-    """A list; its interface has the number of networks that are loaded, ``lo`` counted."""
+    """Load a list. The number of its interface is the number of networks that are loaded, including ``lo``."""
 
     def apply(settings: Settings) -> None:
         settings.attach(network_conf_from_bytes(data), f"{settings.prefix}{len(settings.networks)}")
@@ -190,19 +190,20 @@ def with_conf_list_bytes(data: Configuration) -> Opt:
 
 
 def with_conf_list_file(file: StrPath) -> Opt:
-    """A list from a file; its interface has the number of networks that are loaded, ``lo`` counted."""
+    """Load a list from a file. The number of its interface is the number of networks that are loaded, including ``lo``."""
 
     def apply(settings: Settings) -> None:
         number = len(settings.networks)
-        settings.attach(_the_file(settings, path_of(file), network_conf_from_file), f"{settings.prefix}{number}")
+        settings.attach(_named_file(settings, path_of(file), network_conf_from_file), f"{settings.prefix}{number}")
 
     return apply
 
 
 def with_network(name: str) -> Opt:
-    """The network of that name out of the configuration folders; its interface has the number of those loaded but ``lo``.
+    """Load the network with the name from the configuration folders.
 
-    So a default network is chosen by its name: the first one has number 0.
+    The number of its interface is the number of networks that are loaded, without ``lo``. So the first one gets 0, and
+    is the default network.
     """
 
     def apply(settings: Settings) -> None:
@@ -214,12 +215,12 @@ def with_network(name: str) -> Opt:
 
 
 def with_default_conf(settings: Settings) -> None:
-    """The first files of the configuration folders, as many as ``with_plugin_max_conf_num`` says."""
+    """Load the first files of the configuration folders, as many as ``with_plugin_max_conf_num`` says."""
     _load_folders(settings, settings.plugin_max_conf_num)
 
 
 def with_all_conf(settings: Settings) -> None:
-    """All files of the configuration folders."""
+    """Load all files of the configuration folders."""
     _load_folders(settings, 0)
 
 
@@ -227,8 +228,8 @@ def _listed(settings: Settings) -> list[str]:
     """The files of the configuration folders."""
     folders = settings.plugin_conf_dirs
     try:
-        files = [file for one in folders for file in entries(one, (*SINGLE_SUFFIXES, *LIST_SUFFIXES))]
-    except ValueError as error:  # a path with a NUL
+        files = [file for folder in folders for file in entries(folder, (*SINGLE_SUFFIXES, *LIST_SUFFIXES))]
+    except ValueError as error:  # a path with a zero byte
         raise ReadFailed(f"failed to read config file: {error}") from error
     except OSError as error:
         reason = os.strerror(error.errno or errno.EIO).lower()
@@ -238,13 +239,13 @@ def _listed(settings: Settings) -> list[str]:
 
 
 def _network_named(settings: Settings, name: str) -> NetworkConfigList:
-    """What ``load_network_conf`` returns for a name, with bad files skipped if that is wanted."""
+    """As ``load_network_conf``, but skip bad files if the settings say so."""
     where = " ".join(settings.plugin_conf_dirs)
     files = _listed(settings)
     if not files:
         raise NotInitialized(str(NoConfigsFound(where)))
     skipped = len(settings.skipped)
-    for file in sorted(files, key=lambda file: not file.endswith(LIST_SUFFIXES)):  # lists first, else in order
+    for file in sorted(files, key=lambda file: not file.endswith(LIST_SUFFIXES)):  # lists come first
         found = settings.read(file, network_from_file)
         if found is not None and found.name == name:
             return found

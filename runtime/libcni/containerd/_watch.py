@@ -1,7 +1,7 @@
-"""A watcher that loads again when the configuration folder changes, as containerd does beside its Go library.
+"""Load the configurations again when their folder changes, as containerd's own watcher does (`cni_conf_syncer.go`).
 
-A file that is moved in from another folder is noticed too, which containerd misses (its `cni_conf_syncer.go`); several
-changes within a short time are one.
+A file that is moved in from another folder is noticed too; containerd misses it. Several changes within a short time
+cause one load.
 """
 
 import threading
@@ -18,31 +18,36 @@ from libcni.containerd import _inotify
 from libcni.containerd._errors import LoadFailed
 from libcni.containerd._settings import Opt
 
-# Seconds without a further change after which the folder is read, and after which it is read in any case.
+# The folder is read after so many seconds without another change, but at the latest after so many seconds.
 _QUIET, _LONGEST = 0.05, 1.0
 
 
-def _unheard(_: LibcniError | None) -> None:
-    """Nobody listens."""
+def _ignore(_: LibcniError | None) -> None:
+    """Do nothing after a load."""
 
 
 class Loadable(Protocol):
-    """What is loaded: either form of containerd's interface."""
+    """A ``Containerd``, an ``AsyncContainerd``, or another object with ``load``."""
 
     def load(self, *opts: Opt) -> Sequence[LibcniError] | None:
-        """Load; the answer is the errors of files that were bad, if it says so."""
+        """Load the networks. Return the errors of bad files, or None."""
         ...
 
 
 class Watcher:
-    """Loads ``target`` with ``opts`` now and at every change of ``folders``, until closed.
+    """Loads ``target`` with ``opts`` now, and after every change of ``folders``, until it is closed.
 
-    Files count as changed with what they link to, plugins in the folder of a network's name, and mounts over them.
-    The first load runs in the thread that makes the watcher, every other one in a thread of its own; ``on_load`` is
-    called in the same, after each load, and when the kernel has no watch for a folder that came later. What it raises
-    becomes ``last_error``. ``last_error`` is the last load's error, None if it succeeded; ``skipped`` the errors of
-    files that were bad then (see ``with_bad_files_skipped``); ``loads`` counts loads. As a context it closes itself.
-    Raises ``LoadFailed`` when the kernel has no more watches, or no thread or descriptor, to give.
+    Changes include those of link targets, of a network's plugins in the folder with its name, and mounts over any of
+    these. ``folders`` may be one folder.
+
+    The first load runs in the thread that makes the watcher, and every other load in the watcher's own thread.
+    ``on_load`` is called after each load in the same thread, with its error or None. It is also called if the kernel has
+    no more watches for a new folder. An error that it raises becomes ``last_error``.
+
+    ``last_error`` is the error of the last load, or None. ``skipped`` has the errors of its bad files (see
+    ``with_bad_files_skipped``). ``loads`` counts the loads. A ``with`` block closes the watcher at its end.
+
+    Raises ``LoadFailed`` if there are no more watches, threads or file descriptors.
     """
 
     def __init__(
@@ -50,7 +55,7 @@ class Watcher:
         target: Loadable,
         folders: Folders,
         *opts: Opt,
-        on_load: Callable[[LibcniError | None], object] = _unheard,
+        on_load: Callable[[LibcniError | None], object] = _ignore,
     ) -> None:
         self._target = target
         self._opts = opts
@@ -70,13 +75,13 @@ class Watcher:
         try:
             self._load()
         except BaseException:
-            self._give_back()
+            self._close_descriptors()
             raise
         self._thread = threading.Thread(target=self._watch, name="cni-watch", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as error:
-            self._give_back()
+            self._close_descriptors()
             raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
 
     def _load(self) -> None:
@@ -88,10 +93,10 @@ class Watcher:
         self.loads += 1
         if error is None:
             _log.info("configuration loaded; bad files: %d", len(self.skipped))
-        self._tell(error)
+        self._finish_load(error)
 
     def _load_again(self) -> None:
-        """A load by the thread, which goes on whatever a target or an option of the caller's own raises."""
+        """Load in the watcher's thread. An error of the caller's target or options does not end the thread."""
         try:
             self._load()
         except Exception as raised:
@@ -99,19 +104,19 @@ class Watcher:
             failed.__cause__ = raised
             self.skipped = ()
             self.loads += 1
-            self._tell(failed)
+            self._finish_load(failed)
 
-    def _tell(self, error: LibcniError | None) -> None:
+    def _finish_load(self, error: LibcniError | None) -> None:
         self.last_error = error
         if error is not None:
             _log.warning(str(error))
         try:
             self._on_load(error)
         except Exception as raised:  # it must not end the thread
-            told = LoadFailed(f"who was told of a load failed: {type(raised).__name__}: {raised}")
-            told.__cause__ = raised
-            self.last_error = told
-            _log.warning(str(told))
+            failed = LoadFailed(f"on_load failed: {type(raised).__name__}: {raised}")
+            failed.__cause__ = raised
+            self.last_error = failed
+            _log.warning(str(failed))
 
     def _watch(self) -> None:
         try:
@@ -122,10 +127,10 @@ class Watcher:
                 self._settle()
                 self._load_again()
         except OSError as failed:
-            self._tell(LoadFailed(f"the configuration folder is not watched any more: {failed}"))
+            self._finish_load(LoadFailed(f"the configuration folder is not watched any more: {failed}"))
 
     def _settle(self) -> None:
-        """Wait until nothing changes any more; a file that is always written does not hold up the others."""
+        """Wait until there are no more changes, but not longer than ``_LONGEST`` seconds."""
         end = monotonic() + _LONGEST
         while (left := end - monotonic()) > 0 and self._folders.wait(min(_QUIET, left), self._stop.fileno()):
             if self._stop.cancelled:
@@ -133,12 +138,12 @@ class Watcher:
             self._folders.changed()
 
     def close(self) -> None:
-        """End the thread and give all descriptors back."""
+        """End the thread and close all descriptors."""
         self._stop.cancel()
         self._thread.join()
-        self._give_back()
+        self._close_descriptors()
 
-    def _give_back(self) -> None:
+    def _close_descriptors(self) -> None:
         self._folders.close()
         self._stop.close()
 
