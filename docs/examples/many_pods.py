@@ -1,4 +1,4 @@
-"""Pods of one network, attached at once under asyncio: all of them or none."""
+"""Attach several pods to one network at once, under asyncio: all of them or none."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from libcni import AsyncCNI, AsyncCNIConfig, LibcniError, NetworkConfigList, Opt
 
 
 def library(plugins: str = "/opt/cni/bin", cache: str = "") -> AsyncCNIConfig:
-    """An ADD that fails or is cancelled undoes itself, and leaves alone a pod that was attached before."""
+    """The library. An ADD that fails or is cancelled is undone, unless the pod was attached before."""
     return AsyncCNIConfig(plugins, cache, options=Options(undo_failed_add=True))
 
 
 async def attach(cni: AsyncCNI, net: NetworkConfigList, pods: Sequence[RuntimeConf]) -> list[Result]:
-    """ADD of all pods. When one fails the others are cancelled, and what was attached is detached again."""
+    """Attach all pods. If one fails, cancel the others, and detach those that are attached."""
     tasks: list[asyncio.Task[Result]] = []
     try:
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
@@ -22,12 +22,13 @@ async def attach(cni: AsyncCNI, net: NetworkConfigList, pods: Sequence[RuntimeCo
             if not task.cancelled() and task.exception() is None:
                 try:
                     await cni.del_network_list(net, pod)
-                except LibcniError as failed:  # the other pods are detached all the same
+                except LibcniError as failed:  # go on with the other pods
                     error.add_note(f"{pod.container_id} is attached still: {failed}")
         raise
     return [task.result() for task in tasks]
 
 
-async def left_over(cni: AsyncCNI, living: set[str]) -> list[str]:
-    """Containers that have an attachment and are gone; also the cache is read without holding up the loop."""
-    return [one.container_id for one in await cni.get_cached_attachments() if one.container_id not in living]
+async def left_over(cni: AsyncCNI, running: set[str]) -> list[str]:
+    """The containers that have an attachment and do not run any more. The event loop does not wait for the disk."""
+    cached = await cni.get_cached_attachments()
+    return [attachment.container_id for attachment in cached if attachment.container_id not in running]

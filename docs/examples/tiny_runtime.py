@@ -1,4 +1,4 @@
-"""A container runtime of thirty lines: a process in a network namespace of its own, attached to a CNI network.
+"""A container runtime in thirty lines: run a command in its own network namespace, attached to a CNI network.
 
 Usage: CNI_PATH=/opt/cni/bin python3 tiny_runtime.py NETWORK COMMAND [ARGUMENT…]
 """
@@ -11,7 +11,7 @@ from libcni import CNIConfig, LibcniError, Options, RuntimeConf, load_network_co
 
 
 def main(network: str, *command: str) -> int:
-    """Run the command with the network; the answer is its exit status."""
+    """Run the command with the network, and return its exit status."""
     name = f"tiny-{os.getpid()}"
     net = load_network_conf(os.environ.get("NETCONFPATH", "/etc/cni/net.d"), network)
     cni = CNIConfig(os.environ.get("CNI_PATH", "/opt/cni/bin").split(":"), options=Options(timeout=60))
@@ -23,7 +23,7 @@ def main(network: str, *command: str) -> int:
             print(f"{name} has {', '.join(str(ip.address) for ip in result.ips)}", file=sys.stderr)
             return subprocess.run(["ip", "netns", "exec", name, *command]).returncode
         finally:
-            cni.del_network_list(net, attachment)  # also after an ADD that failed: the specification asks for it
+            cni.del_network_list(net, attachment)  # after a failed ADD too, as the specification requires
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)
 
