@@ -121,11 +121,11 @@ sys.argv[:] = [sys.argv[1]]
 sys.path.insert(0, sys.argv[0])
 from cni_forkserver import warming
 import cni.lean
-plugins = warming.everything(sys.argv[0])
-warming.settle()
+plugins = warming.import_everything(sys.argv[0])
+warming.freeze()
 found = {"plugins": sorted(plugins), "modules": sorted(sys.modules)}
 found["libraries"] = sorted(name for one in cni.lean.LIBRARIES.values() for name in one.loaded)
-warming.seal()
+warming.prevent_imports()
 for name in ("this", "_lsprof", "cni.nothing", "pyroute2.ndb", "antigravity"):
     for path in ([], ["/usr/lib/python3.11"]):
         sys.path[:] = path

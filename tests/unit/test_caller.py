@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from cni_forkserver.peer import Caller, Refused, powers
+from cni_forkserver.peer import Caller, Refused, privileges
 
 
 def ended() -> int:
@@ -20,10 +20,10 @@ def test_a_caller_that_cannot_be_held_is_refused_when_its_call_has_been_read(pid
     """Not before: a socket that is closed with something unread takes the answer with it."""
     caller = Caller(pid)
     with pytest.raises(Refused, match=said):
-        caller.verify(powers("self"), pid)
+        caller.verify(privileges("self"), pid)
 
 
 def test_this_process_may_have_what_it_has_itself() -> None:
     caller = Caller(os.getpid())
-    caller.verify(powers("self"), os.getpid())
-    caller.must_live()
+    caller.verify(privileges("self"), os.getpid())
+    caller.must_be_alive()

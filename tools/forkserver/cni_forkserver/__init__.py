@@ -1,1 +1,1 @@
-"""A server that has everything imported and forks once a call: docs/forkserver.md."""
+"""A server that has imported everything, and forks a child for each call: docs/forkserver.md."""

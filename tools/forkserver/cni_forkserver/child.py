@@ -1,8 +1,8 @@
-"""A child of the server: it waits for a caller, verifies it, becomes as the caller is, and serves its one call.
+"""A child of the server: wait for a caller, verify it, take over its surroundings, serve its call, exit.
 
-Until the plugin's code starts every fault is answered with N: then the caller serves itself. From the moment that the
-call is known the child dies with its caller: the kernel kills the child's process group when the connection is hung up
-(fcntl(2), F_SETSIG), whatever it is doing just then, and with it the plugins that it has started.
+Until the plugin's code starts, the child answers every fault with N, and the caller serves itself. After the child has
+received the call, it dies with its caller: when the connection is closed, the kernel kills the child's process group
+(fcntl(2), F_SETSIG), whatever it is doing, with the plugins that it has started.
 """
 
 import fcntl
@@ -39,14 +39,15 @@ if TYPE_CHECKING:
     from cni.skel import Plugin
 
 # Seconds that a caller may take to send its call, and to read the answer.
-PATIENCE, READING = 5.0, 20.0
-# Seconds that a process stays which has an nftables socket: by then what it removed is freed (RCU, some 20 ms).
+SENDING, READING = 5.0, 20.0
+# A process with an nftables socket ends after so many seconds. By then the kernel has freed what was removed (RCU, about
+# 20 ms).
 LINGER = 0.2
-# No packet is larger than a socket's buffer, 208 KiB unless the node's administrator has raised it.
+# No packet is larger than a socket's buffer: 208 KiB, unless the administrator has raised it.
 _PACKET_MAX = 1 << 18
 _PIECE = 1 << 16
 _CREDENTIALS = Struct("=iII")
-# Three streams; working directory, root, network and mount namespace.
+# Three standard streams; working directory, root, network namespace, mount namespace.
 _DESCRIPTORS = 7
 _F_SETSIG, _SIGKILL = 10, 9
 
@@ -56,47 +57,47 @@ def serve(
     lifeline: int,
     taken: int,
     plugins: "dict[str, Plugin]",
-    powers: "Mapping[str, str]",
+    privileges: "Mapping[str, str]",
     memory: "list[tuple[int, int]]",
 ) -> int:
-    """Wait for a caller as long as the server lives, and serve it; the answer is this process's exit status."""
+    """Wait for a caller while the server lives, and serve it. Return this process's exit status."""
     _close_all_but(listener.fileno(), lifeline, taken)
     warming.populate(memory)
-    connection = _accepted(listener, lifeline)
+    connection = _accept(listener, lifeline)
     if connection is None:
         return 0
-    connection.settimeout(PATIENCE)
+    connection.settimeout(SENDING)
     connection.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
     _send(connection, cni.build.encode())
-    _tell(taken)
+    _report_taken(taken)
     try:
         _close_all_but(connection.fileno())
-        plugin = _taken_over(connection, plugins, powers)
+        plugin = _take_over(connection, plugins, privileges)
     except (Refused, OSError, ValueError) as error:
         _send(connection, b"N" + str(error).encode("utf-8", "replace"))
         return 0
     status, output = skel.served(plugin)
-    _survive(connection)
+    _outlive(connection)
     connection.settimeout(READING)
-    # a runtime reads the streams to their end, and this process's own end may take the kernel a while
+    # The runtime reads the streams until they are closed, and the end of this process may take a while.
     os.closerange(0, 3)
     answer(connection, status, output)
     connection.close()
     if nftables.used():
-        # whoever closes a netfilter socket while the kernel frees what was removed holds up all transactions meanwhile
+        # Closing a netfilter socket while the kernel frees removed objects blocks all transactions meanwhile.
         sleep(LINGER)
     return 0
 
 
 def answer(connection: socket, status: int, output: bytes) -> None:
-    """Send what the plugin printed, and then its status: without that the caller knows that the answer is not whole."""
+    """Send the plugin's output, and then its exit status. Without the status, the caller knows that output is missing."""
     for at in range(0, len(output), _PIECE):
         if not _send(connection, b"O" + output[at : at + _PIECE]):
             return
     _send(connection, b"S" + bytes([status & 0xFF]))
 
 
-def _accepted(listener: socket, lifeline: int) -> "socket | None":
+def _accept(listener: socket, lifeline: int) -> "socket | None":
     poll = select.poll()
     for fd in (listener.fileno(), lifeline):
         poll.register(fd, select.POLLIN)
@@ -104,34 +105,35 @@ def _accepted(listener: socket, lifeline: int) -> "socket | None":
         if any(fd == lifeline for fd, _ in poll.poll()):
             return None
         try:
-            fd, _ = listener._accept()  # type: ignore[attr-defined]  # what `socket` makes accept() of
+            fd, _ = listener._accept()  # type: ignore[attr-defined]  # the module `socket` uses it for accept()
         except (BlockingIOError, ConnectionAbortedError):
-            continue  # another spare was faster: that of a server which is ending
+            continue  # the spare child of a server that is ending was faster
         return socket(fileno=fd)
 
 
-def _tell(taken: int) -> None:
+def _report_taken(taken: int) -> None:
+    """Tell the server that this child has a caller."""
     try:
         os.write(taken, b"t")
     except OSError:
-        pass  # the server has ended; this call is served all the same
+        pass  # the server has ended; this call is served nevertheless
 
 
-def _taken_over(connection: socket, plugins: "dict[str, Plugin]", powers: "Mapping[str, str]") -> "Plugin":
-    """Receive a call and become as its caller is. Raises ``Refused``, ``OSError``, ``ValueError``."""
+def _take_over(connection: socket, plugins: "dict[str, Plugin]", privileges: "Mapping[str, str]") -> "Plugin":
+    """Receive a call, and take over the surroundings of its caller. Raises ``Refused``, ``OSError``, ``ValueError``."""
     pid, _, _ = _CREDENTIALS.unpack(connection.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS.size))
     caller = Caller(pid)
-    packet, sender, descriptors = _received(connection)
-    caller.verify(powers, sender)
+    packet, sender, descriptors = _receive(connection)
+    caller.verify(privileges, sender)
     request = Request(packet)
     if request.build != cni.build or request.package not in plugins:
         raise Refused("another build's call")
     if len(descriptors) != _DESCRIPTORS:
-        raise Refused(f"{len(descriptors)} descriptors came")
+        raise Refused(f"{len(descriptors)} descriptors arrived instead of {_DESCRIPTORS}")
     _die_with(connection)
     surroundings.limits(caller)
     surroundings.signals(caller)
-    warming.seal()
+    warming.prevent_imports()
     surroundings.enter(*descriptors[3:])
     surroundings.process(request, descriptors[:3])
     _close_all_but(connection.fileno())
@@ -141,8 +143,8 @@ def _taken_over(connection: socket, plugins: "dict[str, Plugin]", powers: "Mappi
     return plugins[request.package]
 
 
-def _received(connection: socket) -> "tuple[bytes, int, list[int]]":
-    """One packet, the process that sent it, and the descriptors that came along."""
+def _receive(connection: socket) -> "tuple[bytes, int, list[int]]":
+    """Receive one packet, with the pid of its sender and its file descriptors."""
     room = CMSG_SPACE(_DESCRIPTORS * 4) + CMSG_SPACE(_CREDENTIALS.size)
     received: Any = connection.recvmsg(_PACKET_MAX, room, MSG_CMSG_CLOEXEC)
     packet, ancillary, flags, _ = received
@@ -160,7 +162,7 @@ def _received(connection: socket) -> "tuple[bytes, int, list[int]]":
 
 
 def _die_with(connection: socket) -> None:
-    """From here on a hang-up kills this process and its children. Raises ``Refused`` if the caller is gone already."""
+    """Make the end of the connection kill this process and its children. Raises ``Refused`` if the caller has gone."""
     os.setpgid(0, 0)
     fd = connection.fileno()
     fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpid())
@@ -172,14 +174,14 @@ def _die_with(connection: socket) -> None:
         raise Refused("the caller has gone")
 
 
-def _survive(connection: socket) -> None:
-    """What is done is done: a hang-up kills no more. (Room in the socket's buffer would count as one otherwise.)"""
+def _outlive(connection: socket) -> None:
+    """Undo ``_die_with``: the call is done. (Otherwise room in the socket's buffer would send the signal too.)"""
     fd = connection.fileno()
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
 
 
 def _send(connection: socket, packet: bytes) -> bool:
-    """Send one packet; whether the caller, which may be gone or stand still, will get it."""
+    """Send one packet. Return whether it was sent: the caller may be gone, or not read."""
     try:
         connection.send(packet)
     except OSError:

@@ -1,6 +1,6 @@
-"""The socket at which callers are awaited: passed by systemd (sd_listen_fds(3)), or made in a folder of its own.
+"""The listening socket: passed by systemd (sd_listen_fds(3)), or made in a folder of its own.
 
-The folder is what keeps others away: 0700 and root's, so that only root reaches the socket at all.
+The folder belongs to root and has mode 0700, so that only root can reach the socket.
 """
 
 import fcntl
@@ -14,16 +14,16 @@ SOCKET = "/run/cni-forkserver/socket"
 # The first descriptor that systemd passes.
 FIRST = 3
 _BACKLOG = 4096
-# Seconds for which a folder may be another server's that is just ending.
-_HANDING_OVER = 2.0
+# Another server that is ending may keep the folder locked for so many seconds.
+_LOCK_WAIT = 2.0
 
 
 class Unusable(Exception):
-    """There is no socket to listen at; the text says why."""
+    """The socket cannot be used. The text says why."""
 
 
 def passed() -> socket | None:
-    """The socket that whoever started this process has passed; None where none was. Raises ``Unusable``."""
+    """The socket that systemd has passed, or None. Raises ``Unusable``."""
     environ = os.environ
     count, pid = environ.pop("LISTEN_FDS", "0"), environ.pop("LISTEN_PID", "")
     environ.pop("LISTEN_FDNAMES", None)
@@ -44,36 +44,36 @@ def passed() -> socket | None:
 
 
 class Own:
-    """A socket that this process makes and, at its end, removes."""
+    """A socket that this process makes, and removes at its end."""
 
     def __init__(self, path: str, listener: socket | None = None) -> None:
-        """``listener`` is the same socket, made before this program replaced itself.
+        """``listener`` is the existing socket, if this program has just been upgraded and executed again.
 
-        Raises ``OSError``, or ``Unusable`` when the folder is not root's alone, another server has it, or what has the
-        socket's name is none.
+        Raises ``OSError``. Raises ``Unusable`` if other users can access the folder, if another server uses it, or if
+        there is a file with the socket's name that is no socket.
         """
         self.path = os.path.abspath(path)
         folder = os.path.dirname(self.path)
-        new = _made_folder(folder)
+        new = _make_folder(folder)
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         if new:
             os.fchmod(self._folder, 0o700)  # whatever the umask is
         found = os.fstat(self._folder)
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise Unusable(f"{folder} must belong to root and have mode 0700")
-        self._take_folder()
-        self.listener = listener or self._made()
+        self._lock_folder()
+        self.listener = listener or self._make_socket()
 
-    def _take_folder(self) -> None:
-        """For as long as this process lives. A spare of a killed server, which closes its own, may be about to."""
-        for _ in attempts(_HANDING_OVER):
+    def _lock_folder(self) -> None:
+        """Lock the folder until this process ends. The spare child of a server that was killed may still hold the lock."""
+        for _ in attempts(_LOCK_WAIT):
             try:
                 return fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
         raise Unusable(f"another server listens at {self.path}")
 
-    def _made(self) -> socket:
+    def _make_socket(self) -> socket:
         _remove_socket(self.path)
         made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
         mask = os.umask(0o177)
@@ -86,14 +86,14 @@ class Own:
         return made
 
     def remove(self) -> None:
-        """Take the socket's name away: callers find nobody, at once."""
+        """Remove the socket's file. Plugins then serve themselves at once."""
         try:
             _remove_socket(self.path)
         except (OSError, Unusable):
             pass
 
 
-def _made_folder(path: str) -> bool:
+def _make_folder(path: str) -> bool:
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -102,7 +102,7 @@ def _made_folder(path: str) -> bool:
 
 
 def _remove_socket(path: str) -> None:
-    """That there is none is fine; raises ``Unusable`` for anything else of that name: it is nobody's to delete."""
+    """Remove the socket, if there is one. Raises ``Unusable`` if the file is something else, which is not removed."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Whether a caller may have what it asks for: only who could do it itself, with just the powers that the server has.
+"""Check a caller: it is served only if it has exactly the privileges of the server, and so could do the work itself.
 
-The socket's folder keeps others than root away. Root in a container, with the folder mounted into it, is not enough:
-the caller must be in the server's user and PID namespaces and have its capabilities, seccomp mode and security label.
+Only root can reach the socket. That is not enough, because the folder may be mounted into a container. The caller must be
+in the user and PID namespaces of the server, and have its capabilities, seccomp mode and security label.
 """
 
 import os
@@ -11,13 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Lines of /proc/PID/status (proc(5)) in which the caller must be as the server is.
-_POWERS = ("Uid", "Gid", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
+# The lines of /proc/PID/status (proc(5)) that must be the same for the caller and the server.
+_PRIVILEGES = ("Uid", "Gid", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
 _CAP_SYS_ADMIN = 21
 
 
 class Refused(Exception):
-    """The caller is not served; the text says why."""
+    """The caller is not served. The text says why."""
 
 
 def _read(path: str) -> bytes:
@@ -29,27 +29,27 @@ def _read(path: str) -> bytes:
 
 
 def _status(pid: "int | str") -> "Mapping[str, str]":
-    """A process's status, line by line (proc(5))."""
+    """The lines of a process's status, by name (proc(5))."""
     lines = _read(f"/proc/{pid}/status").decode("ascii", "replace").splitlines()
     return {name: value for name, _, value in (line.partition(":\t") for line in lines)}
 
 
-def powers(pid: "int | str", status: "Mapping[str, str] | None" = None) -> "Mapping[str, str]":
-    """What a process may do: the lines of its status that tell, its security label, its user and PID namespaces."""
+def privileges(pid: "int | str", status: "Mapping[str, str] | None" = None) -> "Mapping[str, str]":
+    """The privileges of a process: lines of its status, its security label, its user and PID namespaces."""
     status = status or _status(pid)
-    found = {name: status[name] for name in _POWERS if name in status}
+    found = {name: status[name] for name in _PRIVILEGES if name in status}
     try:
         found["label"] = _read(f"/proc/{pid}/attr/current").decode("utf-8", "replace").rstrip("\0\n")
     except OSError:
-        found["label"] = ""  # no security module that has labels
+        found["label"] = ""  # there is no security module with labels
     for kind in ("user", "pid"):
-        place = os.stat(f"/proc/{pid}/ns/{kind}")
-        found[f"{kind} namespace"] = f"{place.st_dev}:{place.st_ino}"
+        namespace = os.stat(f"/proc/{pid}/ns/{kind}")
+        found[f"{kind} namespace"] = f"{namespace.st_dev}:{namespace.st_ino}"
     return found
 
 
-def insufficient(own: "Mapping[str, str]") -> str:
-    """What keeps a process with these powers from serving; empty if it can."""
+def cannot_serve(own: "Mapping[str, str]") -> str:
+    """Why a server with these privileges cannot serve; empty if it can."""
     if own.get("Uid", "").split() != ["0"] * 4:
         return "it must run as root"
     if not int(own.get("CapEff", "0"), 16) >> _CAP_SYS_ADMIN & 1:
@@ -58,26 +58,26 @@ def insufficient(own: "Mapping[str, str]") -> str:
 
 
 class Caller:
-    """The process at the other end, held so that its number cannot come to mean another process unnoticed."""
+    """The process at the other end of the connection. A pidfd shows if its pid becomes that of another process."""
 
     def __init__(self, pid: int) -> None:
-        """``pid`` is who connected (SO_PEERCRED), 0 for one that this PID namespace does not know."""
+        """``pid`` is that of the process that connected (SO_PEERCRED), or 0 if it is in another PID namespace."""
         self.pid = pid
         self.ignored = 0
-        """Signals that it ignores, a bit each; known once it is verified."""
-        # told only when the call has been read: a socket that is closed with something unread takes the answer with it
+        """The signals that it ignores, one bit for each. It is set by ``verify``."""
+        # Raised only after the call was read: closing a socket with unread data would discard the answer.
         self._fault = "" if pid > 0 else "the caller is in another PID namespace"
         try:
-            self._held = os.pidfd_open(pid) if pid > 0 else -1
+            self._pidfd = os.pidfd_open(pid) if pid > 0 else -1
         except OSError:
             self._fault = "the caller is gone"
 
     def verify(self, own: "Mapping[str, str]", sender: int) -> None:
-        """Raise ``Refused`` unless the caller has just the powers ``own``.
+        """Raise ``Refused`` unless the caller has exactly the privileges ``own``.
 
-        ``sender`` is who sent the packet that came after this object was made (SCM_CREDENTIALS). That this was the
-        same number, and that the process which was held then is alive still, tells that the number meant one process
-        all the time, and so that what is read under it is the sender's.
+        ``sender`` is the pid of the process that sent the call (SCM_CREDENTIALS), after this object was made. If it is
+        the same pid, and the process of the pidfd is still alive, the pid was that of one process all the time. So what
+        is read from /proc is about the sender.
         """
         if self._fault:
             raise Refused(self._fault)
@@ -85,18 +85,18 @@ class Caller:
             raise Refused("one process connected and another one sent the call")
         try:
             status = _status(self.pid)
-            theirs = powers(self.pid, status)
+            theirs = privileges(self.pid, status)
         except OSError:
             raise Refused("the caller is gone") from None
-        self.must_live()
+        self.must_be_alive()
         for name, value in own.items():
             if theirs.get(name) != value:
                 raise Refused(f"the caller's {name} is {theirs.get(name)}, the server's {value}")
         self.ignored = int(status["SigIgn"], 16)
 
-    def must_live(self) -> None:
-        """Raise ``Refused`` if the caller has ended: what was read under its number may be another's."""
+    def must_be_alive(self) -> None:
+        """Raise ``Refused`` if the caller has ended: what was read with its pid may be about another process."""
         poll = select.poll()
-        poll.register(self._held, select.POLLIN)
+        poll.register(self._pidfd, select.POLLIN)
         if poll.poll(0):
             raise Refused("the caller is gone")

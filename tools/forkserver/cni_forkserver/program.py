@@ -1,4 +1,4 @@
-"""``cni-forkserver``: started by systemd with its socket, or with ``--foreground`` with one of its own."""
+"""The command ``cni-forkserver``. systemd passes it a socket; with ``--foreground`` it makes one itself."""
 
 import sys
 
@@ -7,14 +7,14 @@ from cni_forkserver import listening, peer, serving, warming
 USAGE = f"""\
 usage: cni-forkserver [--foreground [SOCKET]]
 
-Serves calls of the CNI plugins of its own build to plugin files that find its socket.
-Without --foreground systemd must have passed the socket (cni-forkserver.socket).
+Serves the calls of CNI plugins of the same build that find its socket.
+Without --foreground, systemd must pass the socket (cni-forkserver.socket).
 With --foreground it makes the socket itself, by default {listening.SOCKET}.
 """
 
 
 def main(argv: list[str]) -> int:
-    """Serve until a signal ends it; the answer is the exit status."""
+    """Serve until a signal ends it, and return the exit status."""
     if argv in (["--help"], ["-h"]):
         sys.stdout.write(USAGE)
         return 0
@@ -29,16 +29,16 @@ def main(argv: list[str]) -> int:
     except (OSError, listening.Unusable) as error:
         sys.stderr.write(f"cni-forkserver: {error}\n")
         return 1
-    reason = peer.insufficient(peer.powers("self"))
+    reason = peer.cannot_serve(peer.privileges("self"))
     if reason:
         sys.stderr.write(f"cni-forkserver: {reason}\n")
         return 1
     if own:
-        argv = ["--foreground", own.path]  # whoever comes after this program needs no working directory
+        argv = ["--foreground", own.path]  # absolute: the program may later execute a newer version with these words
     listener = own.listener if own else passed
     assert listener is not None  # noqa: S101
-    plugins = warming.everything(sys.argv[0])
-    warming.settle()
+    plugins = warming.import_everything(sys.argv[0])
+    warming.freeze()
     try:
         serving.Server(listener, plugins, [sys.argv[0], *argv]).run()
     except serving.Ended:

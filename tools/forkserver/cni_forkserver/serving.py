@@ -1,11 +1,11 @@
-"""One process that waits with everything imported, and a child for each call.
+"""The server: a process that has imported everything, and forks a child for each call.
 
-A spare child, forked in advance, accepts the next caller, so that no caller waits for a fork: when it has one the
-server forks the next spare. The server itself is in nobody's way: when it dies its children finish what they serve,
-and the spare, which sees the end of the lifeline, goes.
+A spare child is forked in advance and accepts the next caller, so that no caller waits for a fork. Then the server forks
+the next spare child. If the server dies, its children finish their calls, and the spare child ends: it notices that the
+server's end of a pipe, the lifeline, is closed.
 """
 
-import _signal  # type: ignore[import-not-found]  # `signal` drags in enum, and `cni.lean` would use that then
+import _signal  # type: ignore[import-not-found]  # `signal` imports enum, and `cni.lean` would then use the real enum
 import os
 import select
 from time import monotonic
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
     from cni.skel import Plugin
 
-# Callers beyond these wait, and serve themselves when they have waited too long.
+# Further callers wait, and serve themselves after a timeout.
 CHILDREN_MAX = 256
-# Seconds before a spare is forked again that could not be forked, or died for no reason.
+# Seconds until the next fork of a spare child, if one could not be forked or has died.
 PAUSE = 1.0
 _SIGNALS = (_signal.SIGTERM, _signal.SIGINT)
 
 
 class Ended(BaseException):
-    """A signal asked for the end."""
+    """A signal has ended the server."""
 
 
 def _end(number: int, frame: object) -> None:  # noqa: ARG001
     raise Ended
 
 
-def _mark(path: str) -> tuple[int, ...]:
-    """What tells one file from another that got its name."""
+def _file_identity(path: str) -> tuple[int, ...]:
+    """What distinguishes the file from another one with the same name."""
     found = os.stat(path)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -44,20 +44,20 @@ class Server:
     """The process that forks."""
 
     def __init__(self, listener: "socket", plugins: "dict[str, Plugin]", command: list[str]) -> None:
-        """``command`` starts this program again; its first word is the program's file."""
+        """``command`` executes this program again. Its first word is the program's file."""
         self._listener = listener
         self._plugins = plugins
         self._command = command
-        self._file = _mark(command[0])
-        self._powers = peer.powers("self")
-        self._memory = warming.written_to()
-        # the children have the one end, and see when the other is closed
-        self._lifeline, self._life = os.pipe2(os.O_CLOEXEC)
+        self._file = _file_identity(command[0])
+        self._privileges = peer.privileges("self")
+        self._memory = warming.writable_memory()
+        # A pipe. The children have the first end, and notice when the server's end is closed.
+        self._lifeline, self._servers_end = os.pipe2(os.O_CLOEXEC)
         self._poll = select.poll()
-        self._children: set[int] = set()  # their pidfds
-        self._spare = -1  # the line on which the spare says that it has a caller
+        self._children: set[int] = set()  # pidfds
+        self._spare = -1  # a pipe: the spare child writes to it when it has accepted a caller
         self._not_before = 0.0
-        self._told = ""
+        self._last_line = ""
 
     def run(self) -> None:
         """Serve until a signal raises ``Ended``."""
@@ -70,36 +70,36 @@ class Server:
                 self._fork()
             for fd, _ in self._poll.poll(max(wait, 0) * 1000 if wait > 0 else None):
                 if fd == self._spare:
-                    self._hear()
+                    self._spare_is_taken()
                 else:
-                    self._forget(fd)
+                    self._unwatch(fd)
                     self._children.discard(fd)
             self._reap()
 
     def _adopt(self) -> None:
-        """Children of the program that this process was before (see ``_renew``)."""
+        """Watch the children of the older version that executed this program (see ``_upgrade``)."""
         try:
             with open(f"/proc/self/task/{os.getpid()}/children") as file:
                 for pid in file.read().split():
-                    self._hold(int(pid))
+                    self._watch_child(int(pid))
         except OSError:
-            pass  # they are reaped when something else happens
+            pass  # they are reaped at the next event
 
-    def _hold(self, pid: int) -> None:
-        held = os.pidfd_open(pid)
-        self._children.add(held)
-        self._poll.register(held, select.POLLIN)
+    def _watch_child(self, pid: int) -> None:
+        pidfd = os.pidfd_open(pid)
+        self._children.add(pidfd)
+        self._poll.register(pidfd, select.POLLIN)
 
     def _fork(self) -> None:
-        """A spare; where processes or descriptors have run out, a try later."""
+        """Fork a spare child. If there are no processes or descriptors left, try again later."""
         opened: list[int] = []
         try:
             opened += os.pipe2(os.O_CLOEXEC)
             pid = os.fork()
             if not pid:
                 self._become_spare(opened[1])
-            os.close(opened.pop())  # which leaves room for the descriptor that holds the child
-            self._hold(pid)
+            os.close(opened.pop())  # it makes room for the pidfd
+            self._watch_child(pid)
             self._poll.register(opened[0], select.POLLIN)
             self._spare = opened.pop()
         except OSError:
@@ -109,53 +109,53 @@ class Server:
                 os.close(fd)
 
     def _become_spare(self, taken: int) -> None:
-        """In the child, which ends here."""
+        """In the child: serve a call, and exit."""
         status = 70
         try:
             for number in _SIGNALS:
                 _signal.signal(number, _signal.SIG_DFL)
-            # a spare that has time makes ready for its call; when many are served at once nobody has
+            # A spare child prepares its memory, unless many calls are served at once: then there is no time for it.
             memory = self._memory if len(self._children) <= 1 else []
-            status = child.serve(self._listener, self._lifeline, taken, self._plugins, self._powers, memory)
+            status = child.serve(self._listener, self._lifeline, taken, self._plugins, self._privileges, memory)
         finally:
             os._exit(status)
 
-    def _hear(self) -> None:
-        """The spare has a caller, or is dead."""
+    def _spare_is_taken(self) -> None:
+        """The spare child has accepted a caller, or has died."""
         taken = os.read(self._spare, 1)
-        self._forget(self._spare)
+        self._unwatch(self._spare)
         self._spare = -1
         if not taken:
             self._not_before = monotonic() + PAUSE
-        self._renew()
+        self._upgrade()
 
-    def _forget(self, fd: int) -> None:
+    def _unwatch(self, fd: int) -> None:
         self._poll.unregister(fd)
         os.close(fd)
 
     def _reap(self) -> None:
-        """Take the status of every process that has ended; as PID 1 of a container others' too."""
+        """Reap all processes that have ended. As PID 1 of a container, the server reaps those of others too."""
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
             pass
 
-    def _renew(self) -> None:
-        """If another file has been installed, become it; the listening socket stays. Calls that run are not disturbed."""
+    def _upgrade(self) -> None:
+        """If another file has been installed, execute it with the same listening socket. Running calls continue."""
         try:
-            if _mark(self._command[0]) == self._file or not build_of(self._command[0]):
-                return  # one that is being copied has no end yet
+            if _file_identity(self._command[0]) == self._file or not build_of(self._command[0]):
+                return  # a file that is still being copied has no mark at its end
         except OSError:
             return
         environ = {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
-        kept = _copied(listening.FIRST)
+        kept = _duplicate(listening.FIRST)
         try:
             os.dup2(self._listener.fileno(), listening.FIRST)
             os.set_inheritable(listening.FIRST, True)
             os.execve(self._command[0], self._command, environ)
-        except OSError as error:  # it is tried again at the next call
-            self._tell(f"cni-forkserver: the new {self._command[0]} cannot be started: {error.strerror}\n")
+        except OSError as error:  # it is tried again after the next call
+            self._log_once(f"cni-forkserver: the new {self._command[0]} cannot be started: {error.strerror}\n")
         finally:
             if kept < 0:
                 os.close(listening.FIRST)
@@ -163,19 +163,19 @@ class Server:
                 os.dup2(kept, listening.FIRST, inheritable=False)
                 os.close(kept)
 
-    def _tell(self, line: str) -> None:
-        """A line for the journal, not with every call."""
-        if line == self._told:
+    def _log_once(self, line: str) -> None:
+        """Write a line to standard error, but not twice in a row."""
+        if line == self._last_line:
             return
-        self._told = line
+        self._last_line = line
         try:
             os.write(2, line.encode("utf-8", "replace"))
         except OSError:
-            pass  # nobody listens
+            pass  # standard error is closed
 
 
-def _copied(fd: int) -> int:
-    """Another descriptor of the same, -1 where there is none."""
+def _duplicate(fd: int) -> int:
+    """Duplicate a descriptor. -1 if it is not open."""
     try:
         return os.dup(fd)
     except OSError:

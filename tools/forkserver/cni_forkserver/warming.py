@@ -1,8 +1,9 @@
-"""Everything that a call may import, imported before the first; and afterwards no import at all.
+"""Import everything that a call may import, and then prevent imports.
 
-A call may be served in the caller's mount namespace, where a file may lie under the path of any module. So the process
-that serves it can import nothing: what our functions import when they need it is found in their code and imported
-here, by the means of the cold path (``cni.lean``): the libraries first, so that their placeholders are the same.
+A call may be served in the caller's mount namespace, where the path of a module may be any file. So the process that
+serves it must not import anything. The imports in the functions of all modules are found in their bytecode, and imported
+here. As in a plugin's own process, ``cni.lean`` loads the libraries, and they come first, so that they get the same
+placeholders.
 """
 
 import _ctypes
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
     from cni.skel import Plugin
 
-# OpenSSL behind hashlib is 4 MB, and every CPython that can run this has the digest without it; no plugin asks for
-# the standard library's addresses.
-_DEAR = frozenset({"hashlib", "ipaddress"})
-# What no function of ours names: codecs of text that is not UTF-8.
+# These are not imported. hashlib loads OpenSSL, which is 4 MB, and each CPython that can run this has the digest without
+# it. No plugin uses ipaddress.
+_SKIPPED = frozenset({"hashlib", "ipaddress"})
+# Modules that no function names: codecs of text that is not UTF-8.
 _IMPLIED = ("encodings.ascii", "encodings.latin_1", "encodings.utf_16_le")
 # A code object of a function, not of a module or class (CO_OPTIMIZED).
 _OF_FUNCTION = 0x1
@@ -29,7 +30,7 @@ _MADV_POPULATE_WRITE = 23
 
 
 def modules(archive: str) -> list[str]:
-    """The names of our modules in a single file: of ``cni`` and of every plugin."""
+    """The names of our modules in a single file: those of ``cni`` and of each plugin."""
     found = []
     for entry in sorted(zipimport._zip_directory_cache[archive]):  # type: ignore[attr-defined]  # as pkgutil does
         if entry.endswith(".py") and entry.startswith(("cni/", "cni_")):
@@ -37,8 +38,8 @@ def modules(archive: str) -> list[str]:
     return found
 
 
-def everything(archive: str) -> "dict[str, Plugin]":
-    """Import all: the plugins by their packages."""
+def import_everything(archive: str) -> "dict[str, Plugin]":
+    """Import everything, and return the plugins by package."""
     from cni import lean
 
     own = modules(archive)
@@ -52,15 +53,15 @@ def everything(archive: str) -> "dict[str, Plugin]":
                 lean.LIBRARIES[package].load(name)
     for name in dict.fromkeys([*(name for code in codes for name in _imported_by(code)), *_IMPLIED]):
         try:
-            if name not in _DEAR:
+            if name not in _SKIPPED:
                 __import__(name)
         except ImportError:
-            pass  # a module of another Python: the function that names it has another way
+            pass  # this Python does not have the module, and the function does without it
     return {name.removesuffix(".plugin"): sys.modules[name].PLUGIN for name in own if name.endswith(".plugin")}
 
 
 def _functions(code: "CodeType") -> "Iterator[CodeType]":
-    """The code of every function in a module, however deep."""
+    """The code of every function in a module, including nested ones."""
     if code.co_flags & _OF_FUNCTION:
         yield code
     for constant in code.co_consts:
@@ -69,7 +70,7 @@ def _functions(code: "CodeType") -> "Iterator[CodeType]":
 
 
 def _loaded_by(code: "CodeType") -> "Iterator[tuple[str, str]]":
-    """Library and module of each ``load("library.module")``."""
+    """The library and the module of each ``load("library.module")``."""
     if "load" in code.co_names:
         for constant in code.co_consts:
             if isinstance(constant, str) and constant.replace(".", "").isidentifier() and "." in constant:
@@ -88,14 +89,14 @@ def _imported_by(code: "CodeType") -> "Iterator[str]":
             yield code.co_names[argument]
 
 
-def settle() -> None:
-    """After this, what is imported is shared with the children as long as it can be: the collector leaves it alone."""
+def freeze() -> None:
+    """Exclude all objects from garbage collection, so that children share their memory for longer."""
     gc.collect()
     gc.freeze()
 
 
-def written_to() -> list[tuple[int, int]]:
-    """Where this process's own memory is: starts and lengths of what may be written to (proc_pid_maps(5))."""
+def writable_memory() -> list[tuple[int, int]]:
+    """The start and length of each private writable mapping of this process (proc_pid_maps(5))."""
     found = []
     with open("/proc/self/maps") as file:
         for line in file:
@@ -107,31 +108,31 @@ def written_to() -> list[tuple[int, int]]:
 
 
 class _Word(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    """An address or a size: a plain number would be handed over as an int of 32 bits."""
+    """An address or a size. A Python integer would be passed as an int of 32 bits."""
 
     _type_ = "P"
 
 
 def populate(places: list[tuple[int, int]]) -> None:
-    """Have memory that is shared with the server since the fork copied at once (madvise(2), Linux 5.14).
+    """Copy the memory that is shared with the server since the fork, all at once (madvise(2), Linux 5.14).
 
-    A call writes to most of it, if only by counting references: page by page that costs more, and while somebody waits.
+    A call writes to most of it, because it counts references. Copying it page by page takes longer, and delays the call.
     """
     madvise = _ctypes.dlsym(_ctypes.dlopen(None, 2), "madvise")  # type: ignore[arg-type]  # None is the program itself
     for start, length in places:
         _ctypes.call_function(madvise, (_Word(start), _Word(length), _MADV_POPULATE_WRITE))
 
 
-class _Sealed:
-    """The only finder in a process that serves a call."""
+class _NoImports:
+    """The only finder in a process that serves a call. It raises an error for each import."""
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "NoReturn":  # noqa: ARG002
         raise ModuleNotFoundError(f"{name} was not imported before the call", name=name)
 
 
-def seal() -> None:
-    """From here on nothing can be imported that is not imported already."""
+def prevent_imports() -> None:
+    """Prevent imports of modules that are not imported yet."""
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
-    sys.meta_path[:] = [_Sealed()]
+    sys.meta_path[:] = [_NoImports()]
