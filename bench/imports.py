@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""What each verb of each plugin imports, and what that costs: the single files under their own first line.
+"""What each verb of each plugin imports, and how long that takes. The single files are run with their own first line.
 
-`bench/imports.py` prints a table (python -X importtime). `bench/imports.py --write` makes the lists in
-tests/build/imports anew, to which tests/build/test_import_budget.py holds the files; look at what changed before it is
-committed. Run as root after `make dist`.
+`bench/imports.py` prints a table (python -X importtime). `bench/imports.py --write` writes the lists in
+tests/build/imports, which tests/build/test_import_budget.py compares with the files. Look at the changes before you
+commit them. Run it as root after `make dist`.
 """
 
 import json
@@ -24,12 +24,12 @@ LISTS = ROOT / "tests/build/imports"
 PLUGINS = ("bridge", "chain", "host-local", "loopback", "portmap")
 VERBS = ("VERSION", "STATUS", "ADD", "CHECK", "GC", "DEL")
 Object = dict[str, Any]
-# A module and its own microseconds, in the order in which their imports ended.
+# Modules with the microseconds that each one itself takes, in the order in which their imports ended.
 Imports = list[tuple[str, int]]
 
 
 def configuration(plugin: str, store: Path) -> Object:
-    """A usual network: IPv4, the node as gateway, masquerade, one published port."""
+    """A typical network: IPv4, the node as gateway, masquerade, one published port."""
     ipam = {"type": "host-local", "dataDir": str(store), "ranges": [[{"subnet": "10.97.0.0/24"}]]}
     bridge = {"type": "bridge", "bridge": "br0", "isGateway": True, "ipMasq": True, "ipam": ipam}
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
@@ -57,7 +57,7 @@ def _listed(log: str) -> Imports:
 
 
 def of_the_interpreter() -> set[str]:
-    """What Python imports by itself."""
+    """What Python itself imports."""
     done = subprocess.run(
         ["/usr/bin/python3", "-X", "importtime", "-ISc", "pass"], capture_output=True, text=True, check=True
     )
@@ -65,7 +65,7 @@ def of_the_interpreter() -> set[str]:
 
 
 def imported(node: Node, pod: Pod, plugin: str, verb: str, conf: Object) -> tuple[Imports, Object]:
-    """What a call imports, and what it answers; raises ``RuntimeError`` when it fails."""
+    """What a call imports, and its result. Raises ``RuntimeError`` if it fails."""
     file = f"{OURS}/{plugin}"
     with open(file, "rb") as whole:
         python, word = whole.readline().decode().removeprefix("#!").rstrip("\n").split(" ", 1)
@@ -92,13 +92,13 @@ def imported(node: Node, pod: Pod, plugin: str, verb: str, conf: Object) -> tupl
 
 
 def survey(plugin: str, node: Node, store: Path) -> dict[str, Imports]:
-    """What every verb of a plugin imports, for one pod that comes and goes among another's things."""
+    """What each verb of a plugin imports, for a pod on a node with another pod."""
     conf, pods = configuration(plugin, store), [node.pod(), node.pod()]
-    if plugin == "portmap":  # behind our bridge, whose result names the link
+    if plugin == "portmap":  # after bridge, whose result names the link
         link = Attachment("net1", pods[0].container, "eth0").link
         conf["prevResult"]["interfaces"] = [{"name": link}]
     first = dict(conf)
-    if plugin in ("chain", "portmap"):  # so that nothing is made or removed for the first or the last time
+    if plugin in ("chain", "portmap"):  # another pod has ports, so that this one does not make or remove the tables
         ports = {"portMappings": [{"hostPort": 8098, "containerPort": 80, "protocol": "tcp"}]}
         first["runtimeConfig"] = ports
     if plugin in ("bridge", "chain", "portmap"):

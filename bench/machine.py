@@ -1,4 +1,4 @@
-"""The machine, the date and the versions that a table was made with."""
+"""The machine, the date and the versions for a table."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ def _version(package: str) -> str:
 
 
 def described() -> str:
-    """One sentence."""
+    """One line about the machine, the date and the versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     parts = [

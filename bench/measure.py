@@ -1,4 +1,4 @@
-"""What is measured, row by row; sides take turns within a row, so that what disturbs one disturbs all."""
+"""The measurements of each row. The sides take turns within a row, so that a disturbance affects all of them."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from table import Row, Series
 from node.flows import Tracked, track, tracked
 
 COLD, WARM, CHAIN, CHAIN_WARM, PEER, AVARK = "ours", "ours, warm", "chain", "chain, warm", "Go", "netavark"
-# Ours, the peer, and the ratios that ADD and DEL are to keep within.
+# Our side, the other side, and the targets for the ratios of ADD and DEL.
 TARGETS: tuple[tuple[str, str, float | None, float | None], ...] = (
     (COLD, PEER, 2.5, 1.0),
     (WARM, PEER, 0.75, 0.33),
@@ -24,14 +24,14 @@ Times = dict[str, dict[str, list[float]]]
 
 
 class Pods:
-    """Namespaces that pods live in, one for each side: a pod is an interface there, so that thousands are cheap."""
+    """The resident pods. All pods of a side are interfaces in one namespace, so that there can be thousands."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._homes: dict[str, NamedNetns] = {}
 
     def home(self, side: Side) -> str:
-        """The path of the namespace that a side's resident pods are in."""
+        """The path of the namespace of a side's resident pods."""
         if side.name not in self._homes:
             made = NamedNetns("bench-pods")
             self._stack.callback(made.close)
@@ -45,12 +45,12 @@ class Pods:
             side.make_room(self._homes[side.name])
 
 
-# The pod that comes and goes; its number is one that no resident has.
+# The number of the pod that is measured. No resident pod has it.
 GUEST = 40000
 
 
 def attach_and_detach(sides: Iterable[Side], runs: int, found: Times) -> None:
-    """A fresh pod comes and goes, ``runs`` times on each side in turn: milliseconds by side, then by verb."""
+    """Attach and detach a new pod, ``runs`` times on each side in turn. ``found`` gets milliseconds by side and verb."""
     order = list(sides)
     for number in range(runs):
         for side in order[number % len(order) :] + order[: number % len(order)]:
@@ -64,7 +64,7 @@ def attach_and_detach(sides: Iterable[Side], runs: int, found: Times) -> None:
 
 
 def chains(found: Times) -> list[Row]:
-    """The rows of the chain of plugins, against Go's and netavark's."""
+    """The rows for a whole pod, compared with Go's plugins and netavark."""
     rows = []
     for ours, peer, *targets in TARGETS:
         for verb, target in zip(("ADD", "DEL"), targets, strict=True):
@@ -82,7 +82,7 @@ def chains(found: Times) -> list[Row]:
 
 
 def leases(side: Plugins, store: Path, count: int, runs: int) -> Row:
-    """host-local alone: ADD and DEL with ``count`` leases in the store, to the same with none."""
+    """host-local only: ADD and DEL with ``count`` leases, compared with none."""
     sides: dict[str, list[float]] = {"empty": [], "full": []}
     base = side.members[0]["ipam"]["dataDir"]
     for kind in sides:
@@ -95,7 +95,7 @@ def leases(side: Plugins, store: Path, count: int, runs: int) -> Row:
         for kind, values in sides.items():
             side.members[0]["ipam"]["dataDir"] = str(store / f"leases-{kind}")
             took = side.ipam("ADD", GUEST) + side.ipam("DEL", GUEST)
-            if number:  # the first one reads a store that it does not know
+            if number:  # the first call makes the hint for a new store
                 values.append(took * 1000)
     side.members[0]["ipam"]["dataDir"] = base
     empty, full = Series("0 leases", sides["empty"]), Series(f"{count} leases", sides["full"])
@@ -103,10 +103,10 @@ def leases(side: Plugins, store: Path, count: int, runs: int) -> Row:
 
 
 def status(sides: Iterable[Plugins], peer: Plugins | None, runs: int) -> list[Row]:
-    """STATUS of three plugins, one after another as containerd asks every five seconds.
+    """STATUS of three plugins, one after the other, as containerd runs it every five seconds.
 
-    Debian's Go plugins do not have the verb, and newer ones do little but start, bridge its IPAM plugin too: VERSION
-    of these stands for it.
+    Debian's Go plugins do not have STATUS. Newer ones do little more than start; bridge also starts its IPAM plugin. So
+    VERSION is measured for them.
     """
     asked = [(side, "STATUS") for side in sides] + ([(peer, "VERSION")] if peer else [])
     found: dict[str, list[float]] = {side.name: [] for side, _ in asked}
@@ -114,7 +114,7 @@ def status(sides: Iterable[Plugins], peer: Plugins | None, runs: int) -> list[Ro
         for side, verb in asked:
             members = [*side.members, {"type": "loopback"}, *([{"type": "host-local"}] if side is peer else [])]
             took = side.ask(verb, members) * 1000
-            if number:  # the first one reads the files
+            if number:  # the first call reads the files from the disk
                 found[side.name].append(took)
     go = Series(f"{peer.name}, VERSION", found[peer.name]) if peer else None
     what = "STATUS of bridge, portmap and loopback"
@@ -122,14 +122,14 @@ def status(sides: Iterable[Plugins], peer: Plugins | None, runs: int) -> list[Ro
     return [Row(what, Series(name, found[name]), go, missing="" if go else PEER) for name in names]
 
 
-# UDP ports that are published while flows of others are tracked: a resolver's, and one that nobody else uses.
+# The UDP ports that are published: 53, to which other flows go, and one without other flows.
 _UDP_PORTS = [{"hostPort": port, "containerPort": port, "protocol": "udp"} for port in (53, 5353)]
-# How much longer portmap may take where many flows are tracked: milliseconds.
+# How many milliseconds longer portmap may take if many flows are tracked.
 _MORE = 500.0
 
 
 def others(count: int) -> list[Tracked]:
-    """Flows through a node: one in five to a resolver, the others to port 443."""
+    """Flows through a node: one in five goes to port 53, the others go to port 443."""
     places = ((number, divmod(number, 250)) for number in range(count))
     return [
         Tracked((f"198.18.{high % 250}.{low + 1}", 1024 + number % 60000), ("203.0.113.9", 443 if number % 5 else 53))
@@ -138,13 +138,13 @@ def others(count: int) -> list[Tracked]:
 
 
 def flows(pairs: Iterable[tuple[Plugins, Plugins]], count: int, runs: int) -> list[Row]:
-    """What portmap takes more with ``count`` flows than with none: each pair is a side with flows and one without."""
+    """How much longer portmap takes with ``count`` flows. Each pair is a side with flows and a side without."""
     rows, pod = [], NamedNetns("bench-pod")
     try:
         for full, empty in pairs:
             more: dict[str, list[float]] = {"ADD": [], "DEL": []}
             for _ in range(runs):
-                # Go's ADD removes those to a resolver
+                # Go's ADD removes the flows to port 53.
                 if tracked(full.node) < count:
                     full.node.run("conntrack", "-F", check=False)
                     track(full.node, others(count))
@@ -161,7 +161,7 @@ def flows(pairs: Iterable[tuple[Plugins, Plugins]], count: int, runs: int) -> li
 
 
 class Crowd:
-    """ADD time against the number of pods on the node, side by side."""
+    """The time of ADD for each side, depending on the number of pods on the node."""
 
     def __init__(self, sides: list[Side], pods: Pods, runs: int) -> None:
         self.sides, self.pods, self.runs = sides, pods, runs
@@ -170,7 +170,7 @@ class Crowd:
         self._residents = 0
 
     def measure(self, residents: int) -> None:
-        """Fill the nodes to that many pods, as far as they can be, and measure one more."""
+        """Attach that many resident pods on each side that can have them, and measure one more."""
         sides = [side for side in self.sides if residents <= side.most]
         for side in sides:
             self.pods.fill(side, range(self._residents, residents))
@@ -203,7 +203,7 @@ class Crowd:
 
 
 def at_once(sides: Iterable[Plugins], count: int, runs: int) -> dict[str, list[float]]:
-    """Pods a second, by side: ``count`` pods are attached at once, by as many callers; they go again one by one."""
+    """Pods per second, by side. ``count`` callers attach one pod each at the same time; then the pods are detached."""
     found: dict[str, list[float]] = {}
     for _ in range(runs):
         for side in sides:
@@ -219,18 +219,18 @@ def at_once(sides: Iterable[Plugins], count: int, runs: int) -> dict[str, list[f
 
 
 def _all_at_once(side: Plugins, pods: list[NamedNetns]) -> float:
-    """Seconds until the last one is attached; raises the first fault."""
+    """Seconds until the last pod is attached. Raises the first error."""
     gate = threading.Barrier(len(pods) + 1)
     faults: list[Exception] = []
 
-    def come(number: int, pod: NamedNetns) -> None:
+    def attach(number: int, pod: NamedNetns) -> None:
         gate.wait()
         try:
             side.attach(GUEST + number, pod.path)
         except Exception as error:
             faults.append(error)
 
-    callers = [threading.Thread(target=come, args=each) for each in enumerate(pods)]
+    callers = [threading.Thread(target=attach, args=each) for each in enumerate(pods)]
     for caller in callers:
         caller.start()
     gate.wait()
@@ -251,7 +251,7 @@ def memory(server: int) -> float:
 
 
 def server_memory(side: Plugins, server: int, few: int, many: int) -> Row:
-    """The fork server's memory after many calls, to that after few: ADD and DEL of host-local."""
+    """The fork server's memory after many calls, compared with few. The calls are ADD and DEL of host-local."""
     sizes: list[float] = []
     for calls in (few, many - few):
         for _ in range(calls // 2):

@@ -1,4 +1,4 @@
-"""A plot of lines as SVG, in a few lines of our own (pure)."""
+"""A plot of lines as SVG (pure)."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -7,13 +7,13 @@ Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 720, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 56
-# Colours that people with any kind of colour vision tell apart, and a mark of its own for each line.
+# Colours that are distinct for people with colour blindness, and a dash pattern for each line.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "", "4 2")
 
 
 def ticks(highest: float, wanted: int = 5) -> list[float]:
-    """Round numbers from 0 to the first one that is not below ``highest``: steps of 1, 2 or 5 with zeros."""
+    """Round numbers from 0 to the first one that is not below ``highest``, in steps such as 1, 2, 5, 10, 20."""
     if highest <= 0:
         return [0.0, 1.0]
     size = 1e-9

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""``make bench``: our plugins cold, warm and as a chain, beside Debian's Go plugins and netavark; one table, one plot.
+"""``make bench``: compare our plugins, cold, warm and as a chain, with Debian's Go plugins and netavark.
 
---quick measures less of everything, to see that all works. --readme puts the table into README.md and the plot into
-docs/bench.svg. Run as root after `make dist`. All of it happens in network namespaces of its own.
+It prints a table. --quick measures less, to see that everything works. --readme writes the table into README.md and the
+plot into docs/bench.svg. Run it as root after `make dist`. It uses its own network namespaces.
 """
 
 import argparse
@@ -45,7 +45,7 @@ QUICK = Scale(5, 2, (0, 20), 3, 1_000, 10, 1, (20, 100), 5_000, 2)
 
 
 class Bench:
-    """One run: its sides, and what was found."""
+    """One run: its sides, and its rows and points."""
 
     def __init__(self, stack: ExitStack, scale: Scale, folder: Path) -> None:
         self.stack, self.scale, self.store = stack, scale, folder
@@ -54,7 +54,7 @@ class Bench:
         self.points: dict[str, list[tuple[float, float]]] = {}
 
     def part(self, measured: "Callable[[Bench], None]") -> None:
-        """One part, with nodes of its own."""
+        """Measure one part, with its own nodes."""
         with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="pycni-bench-") as store:
             self.stack, self.store, self.pods = stack, Path(store), Pods(stack)
             known = len(self.rows)
@@ -62,7 +62,7 @@ class Bench:
             self.step(f"so far\n{table.text(self.rows[known:])}\n")
 
     def _server(self) -> tuple[str, int]:
-        """A fork server of our own: its socket and its process; nothing where it is not built."""
+        """Start a fork server. Return its socket and pid, or nothing if it is not built."""
         if not Path(SERVER).is_file():
             return "", 0
         from forkserver.server import running
@@ -71,7 +71,7 @@ class Bench:
         return server.socket, server.pid
 
     def sides(self, *names: str) -> list[Side]:
-        """Fresh sides of these names, as far as their parts are there."""
+        """New sides with these names. Sides whose programs are missing are left out."""
         found: list[Side] = []
         for name in names:
             if name == AVARK:
@@ -92,11 +92,11 @@ class Bench:
         return Plugins(name, self.store, binaries, chained, self.socket if warm else "")
 
     def step(self, what: str) -> None:
-        """Tell how far it is."""
+        """Print the progress."""
         print(f"bench: {what}", file=sys.stderr, flush=True)
 
     def chains(self) -> None:
-        """A pod that comes and goes among a few, on every side."""
+        """Measure a pod among a few others, on each side."""
         self.step(f"a pod among {self.scale.residents}, {self.scale.runs} times on each side")
         found: Times = {}
         sides = self.sides(COLD, WARM, CHAIN, CHAIN_WARM, PEER, AVARK)
@@ -107,7 +107,7 @@ class Bench:
         self.rows += measure.chains(found)
 
     def leases(self) -> None:
-        """host-local alone."""
+        """Measure host-local alone."""
         for side in self.sides(COLD, WARM):
             self.step(f"host-local with {self.scale.leases} leases, {side.name}")
             assert isinstance(side, Plugins)  # noqa: S101
@@ -115,7 +115,7 @@ class Bench:
             self.rows.append(measure.leases(side, store, self.scale.leases, self.scale.runs))
 
     def crowd(self) -> None:
-        """ADD among many; the points of the plot."""
+        """Measure ADD among many pods, also for the plot."""
         crowd = Crowd(self.sides(COLD, WARM, PEER, AVARK), self.pods, self.scale.crowd_runs)
         for residents in self.scale.crowds:
             self.step(f"a pod among {residents}, {self.scale.crowd_runs} times on each side")
@@ -124,7 +124,7 @@ class Bench:
         self.points = crowd.points
 
     def throughput(self) -> None:
-        """Many at once."""
+        """Measure many pods at once."""
         count = self.scale.at_once
         self.step(f"{count} pods at once, {self.scale.at_once_runs} times on each side")
         sides = [side for side in self.sides(COLD, WARM, CHAIN_WARM, PEER) if isinstance(side, Plugins)]
@@ -137,28 +137,28 @@ class Bench:
             self.rows.append(Row(f"{count} pods at once", ours, peer, target, True, "pods/s", missing))
 
     def status(self) -> None:
-        """What a runtime asks again and again."""
+        """Measure STATUS."""
         self.step(f"STATUS, {self.scale.runs} times on each side")
         found = {side.name: side for side in self.sides(COLD, WARM, PEER) if isinstance(side, Plugins)}
         ours = [side for name, side in found.items() if name != PEER]
         self.rows += measure.status(ours, found.get(PEER), self.scale.runs)
 
     def flows(self) -> None:
-        """UDP ports on a node that tracks many flows."""
+        """Measure UDP ports on a node that tracks many flows."""
         self.step(f"{self.scale.flows} flows, {self.scale.flow_runs} times on each side")
         full, empty = self.sides(COLD, PEER), self.sides(COLD, PEER)
-        for number, sides in enumerate((full, empty)):  # so that there is a bridge that leads to the address
+        for number, sides in enumerate((full, empty)):  # the node needs a bridge with a route to the address
             for side in sides:
                 self.pods.fill(side, [number])
         pairs = [
-            (one, other)
-            for one, other in zip(full, empty, strict=True)
-            if isinstance(one, Plugins) and isinstance(other, Plugins)
+            (with_flows, without)
+            for with_flows, without in zip(full, empty, strict=True)
+            if isinstance(with_flows, Plugins) and isinstance(without, Plugins)
         ]
         self.rows += measure.flows(pairs, self.scale.flows, self.scale.flow_runs)
 
     def memory(self) -> None:
-        """What the fork server needs."""
+        """Measure the fork server's memory."""
         self.step(f"{self.scale.calls[1]} calls of the fork server")
         sides = self.sides(WARM)
         if sides and isinstance(sides[0], Plugins):
@@ -168,21 +168,21 @@ class Bench:
 
 
 def page(rows: list[Row], about: str) -> str:
-    """What stands between the marks of the README."""
+    """The text between the marks in README.md."""
     return f"{table.markdown(rows)}\n\n{about}\n\n![ADD time against pods on the node](docs/bench.svg)"
 
 
 def main() -> None:
-    """Measure, print, and write where that is asked."""
-    parser = argparse.ArgumentParser(description="Our plugins beside Go's and netavark.")
-    parser.add_argument("--quick", action="store_true", help="less of everything")
-    parser.add_argument("--readme", action="store_true", help="put table and plot into README.md and docs/")
-    said = parser.parse_args()
-    for ending in (signal.SIGINT, signal.SIGTERM):  # what was made is taken away
+    """Measure and print, and write README.md if --readme is given."""
+    parser = argparse.ArgumentParser(description="Compare our plugins with Go's and netavark.")
+    parser.add_argument("--quick", action="store_true", help="measure less")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md, and the plot into docs/")
+    arguments = parser.parse_args()
+    for ending in (signal.SIGINT, signal.SIGTERM):  # the exit removes what was made
         signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pycni-bench-")))
-        bench = Bench(stack, QUICK if said.quick else FULL, folder)
+        bench = Bench(stack, QUICK if arguments.quick else FULL, folder)
         for part in (
             Bench.chains,
             Bench.leases,
@@ -195,7 +195,7 @@ def main() -> None:
             bench.part(part)
     about = described()
     print(table.text(bench.rows), about, sep="\n\n")
-    if said.readme:
+    if arguments.readme:
         readme = ROOT / "README.md"
         readme.write_text(table.between(readme.read_text(), START, END, page(bench.rows, about)))
         drawing = plot.svg("One more pod: ADD", "pods on the node", "milliseconds, median", bench.points)

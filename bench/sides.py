@@ -1,7 +1,7 @@
-"""The sides that are compared: each on a pretended node of its own, attaching and detaching pods as its runtime does.
+"""The sides that are compared. Each has its own simulated node, and attaches and detaches pods as its runtime does.
 
-A side's call is a whole process from start to end, with its input already written; a chain of plugins is one process
-after the other, each sent the result of the one before, as libcni does it.
+A call is a process, timed from start to end. Its input is already written. The plugins of a list are processes, one
+after the other. As with libcni, each one gets the result of the one before.
 """
 
 import ctypes
@@ -27,25 +27,25 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class CallFailed(Exception):
-    """A call failed: which, and what it said."""
+    """A call failed. The text names the call, and has its output."""
 
 
 @contextmanager
 def inside(path: str) -> Iterator[None]:
-    """The calling thread in a network namespace."""
-    home, there = (os.open(at, os.O_RDONLY | os.O_CLOEXEC) for at in ("/proc/thread-self/ns/net", path))
+    """Run the block in another network namespace."""
+    home, target = (os.open(name, os.O_RDONLY | os.O_CLOEXEC) for name in ("/proc/thread-self/ns/net", path))
     try:
-        if _libc.setns(there, _CLONE_NEWNET):
+        if _libc.setns(target, _CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns: run as root")
         yield
     finally:
         _libc.setns(home, _CLONE_NEWNET)
         os.close(home)
-        os.close(there)
+        os.close(target)
 
 
 def run(command: list[str], document: Object, environ: dict[str, str]) -> tuple[float, Object]:
-    """Run a program: its seconds, from before its start to after its end, and the object that it printed."""
+    """Run a program. Return its seconds, from before its start until after its end, and the object that it printed."""
     stdin, stdout = os.memfd_create("stdin"), os.memfd_create("stdout")
     try:
         os.write(stdin, json.dumps(document).encode())
@@ -64,9 +64,9 @@ def run(command: list[str], document: Object, environ: dict[str, str]) -> tuple[
 
 
 class Side:
-    """A side: its name, its node, and how a pod is attached and detached there; both answer seconds."""
+    """A side: its name and its node. ``attach`` and ``detach`` return seconds."""
 
-    # How many pods its node is filled with at most.
+    # The node gets at most this many resident pods.
     most = 1000
 
     def __init__(self, name: str, role: str) -> None:
@@ -75,18 +75,18 @@ class Side:
         self.node.ip("link set lo up", "addr add 192.0.2.1/24 dev lo")
 
     def attach(self, number: int, netns: str, ifname: str = "eth0") -> float:
-        """Attach pod ``number``; its port on the node is its own."""
+        """Attach pod ``number``. Each pod has its own host port."""
         raise NotImplementedError
 
     def detach(self, number: int, netns: str, ifname: str = "eth0") -> float:
-        """Detach it; the namespace is still there."""
+        """Detach it. Its namespace still exists."""
         raise NotImplementedError
 
     def make_room(self, home: NamedNetns) -> None:
-        """Let one more pod into a namespace where some are."""
+        """Prepare a namespace with several pods for another one."""
 
     def close(self) -> None:
-        """Take the node away, and all that is on it."""
+        """Remove the node and everything on it."""
         self.node.close()
 
 
@@ -94,7 +94,7 @@ class Plugins(Side):
     """CNI plugins: bridge (isGateway, ipMasq, host-local) and portmap (one port)."""
 
     def __init__(self, name: str, store: Path, binaries: str, chained: bool = False, socket: str = "") -> None:
-        """``chained``: both as members of one ``chain``; ``socket``: that of a fork server."""
+        """``chained``: run both as members of one ``chain``. ``socket``: use this fork server."""
         super().__init__(name, f"bench-{'chain' if chained else 'list'}-{'warm' if socket else Path(binaries).name}")
         self.binaries, self.chained, self.socket = binaries, chained, socket
         ipam = {"type": "host-local", "dataDir": str(store / self.node.name), "ranges": [[{"subnet": "10.99.0.0/16"}]]}
@@ -131,7 +131,7 @@ class Plugins(Side):
         return [{"type": "chain", "capabilities": {"portMappings": True}, "plugins": self.members}]
 
     def attach(self, number: int, netns: str, ifname: str = "eth0") -> float:
-        """ADD of each plugin."""
+        """Run ADD of each plugin."""
         total, result = 0.0, Object()
         with inside(self.node.path):
             for entry in self._entries:
@@ -141,7 +141,7 @@ class Plugins(Side):
         return total
 
     def detach(self, number: int, netns: str, ifname: str = "eth0") -> float:
-        """DEL of each plugin, in reverse, each with the result of the whole."""
+        """Run DEL of each plugin in reverse order, each with the final result of ADD."""
         total, result = 0.0, self._results.pop(number)
         with inside(self.node.path):
             for entry in reversed(self._entries):
@@ -149,14 +149,14 @@ class Plugins(Side):
         return total
 
     def ports(self, verb: str, netns: str, mappings: list[Object]) -> float:
-        """One call of portmap alone, for a pod with an address that no other has."""
+        """Run portmap alone, for a pod with an address of its own."""
         result = {"cniVersion": "1.0.0", "ips": [{"address": "10.99.255.9/16"}]}
         document = {**self.members[1], "runtimeConfig": {"portMappings": mappings}}
         with inside(self.node.path):
             return self._call(verb, 0, netns, "eth0", document, result)[0]
 
     def ask(self, verb: str, members: Iterable[Object]) -> float:
-        """One call of each plugin that needs no pod: STATUS, VERSION."""
+        """Run a verb that needs no pod, STATUS or VERSION, of each plugin."""
         environ = {"CNI_COMMAND": verb, "CNI_PATH": self.binaries, "CNI_FORKSERVER": self.socket}
         total = 0.0
         with inside(self.node.path):
@@ -166,14 +166,14 @@ class Plugins(Side):
         return total
 
     def ipam(self, verb: str, number: int) -> float:
-        """One call of host-local alone."""
+        """Run host-local alone."""
         return self._call(verb, number, "/nowhere", "eth0", {**self.members[0], "type": "host-local"}, {})[0]
 
 
 class Netavark(Side):
-    """podman's network program: a bridge network with one port; podman chooses the address."""
+    """podman's network program: a bridge network with one port. As with podman, the caller chooses the address."""
 
-    # Each setup lists and compares rules one by one: to fill a node further would take longer than all the rest.
+    # Each setup lists and compares all rules, so more pods would take longer than all other measurements.
     most = 250
 
     def __init__(self, store: Path) -> None:
@@ -217,5 +217,5 @@ class Netavark(Side):
         return self._call("teardown", number, netns, ifname)
 
     def make_room(self, home: NamedNetns) -> None:
-        """Each setup makes a default route, which must not be there yet."""
+        """Remove the default route: each setup makes it, and fails if it exists."""
         home.ip("route del default")

@@ -1,4 +1,4 @@
-"""Measured rows as a table: medians, spreads and ratios, against targets (pure)."""
+"""A table of measured rows: medians, quartiles, ratios and targets (pure)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What was measured of one side: its name, and values of one unit."""
+    """The values of one side."""
 
     side: str
     values: Sequence[float]
 
     @property
     def median(self) -> float:
-        """The middle value."""
+        """The median."""
         return median(self.values)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The quartiles: half of the values lie between them."""
+        """The quartiles. Half of the values are between them."""
         return quantile(self.values, 0.25), quantile(self.values, 0.75)
 
 
 def quantile(values: Sequence[float], part: float) -> float:
-    """The value below which ``part`` (0 to 1) of the values lie, between neighbours in proportion."""
+    """The quantile of the values for ``part`` (0 to 1), interpolated between neighbours."""
     ordered = sorted(values)
     at = part * (len(ordered) - 1)
     low = int(at)
@@ -34,9 +34,10 @@ def quantile(values: Sequence[float], part: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: what is compared, ours and the peer's; a ratio that is wanted, as most or as least.
+    """One row: what is compared, our values and the other side's, and a target for the ratio.
 
-    ``missing`` says which part was not there to be measured.
+    The target is the highest ratio, or the lowest one with ``at_least``. ``missing`` names programs that are not
+    installed. A row has a field for each cell of the table, so there are more than five.
     """
 
     what: str
@@ -49,14 +50,14 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Ours to the peer's, of the medians."""
+        """The ratio of the medians."""
         if self.ours is None or self.peer is None:
             return None
         return self.ours.median / self.peer.median
 
     @property
     def met(self) -> bool | None:
-        """Whether the ratio is as wanted; None where nothing is wanted or known."""
+        """Whether the target is met. None if there is no target or no ratio."""
         if self.ratio is None or self.target is None:
             return None
         return self.ratio >= self.target if self.at_least else self.ratio <= self.target
@@ -70,12 +71,12 @@ def _number(value: float, unit: str) -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row's texts, in the order of ``HEAD``."""
-    wanted = "" if row.target is None else f"{'≥' if row.at_least else '≤'} {row.target:g}"
+    """The cells of a row, in the order of ``HEAD``."""
+    target = "" if row.target is None else f"{'≥' if row.at_least else '≤'} {row.target:g}"
     if row.ratio is None:
-        return (row.what, "-", wanted, "missing", row.missing, "", "", "", "", "")
+        return (row.what, "-", target, "missing", row.missing, "", "", "", "", "")
     verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-    found = [row.what, f"{row.ratio:.2f}", wanted, verdict]
+    found = [row.what, f"{row.ratio:.2f}", target, verdict]
     for series in (row.ours, row.peer):
         assert series is not None  # noqa: S101
         low, high = series.spread
@@ -86,18 +87,18 @@ def cells(row: Row) -> tuple[str, ...]:
 def text(rows: Iterable[Row]) -> str:
     """The table for a terminal, in columns."""
     lines = [HEAD, *map(cells, rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(HEAD))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """The table for a page."""
+    """The table in Markdown."""
     lines = [HEAD, ("---",) * len(HEAD), *map(cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def between(page: str, start: str, end: str, content: str) -> str:
-    """A page with new content between two marks; raises ``ValueError`` where it has not both, in this order."""
+    """A page with new content between two marks. Raises ``ValueError`` if it does not have both, in this order."""
     before, found, rest = page.partition(start)
     _, closed, after = rest.partition(end)
     if not (found and closed):

@@ -1,7 +1,7 @@
-"""The format of a single file: a first line, then an archive of modules, each compiled and as source.
+"""The format of a single file: a first line, then an archive with each module as source and compiled.
 
-The same modules give the same bytes: entries are sorted, stored, and have one time and one mode. The archive's comment
-tells the build, so that a plugin knows a neighbour of the same one.
+The same modules always give the same bytes: entries are sorted and not compressed, and have one time and one mode. The
+archive's comment names the build, so that plugins of the same build recognise each other.
 """
 
 import _imp
@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
 
 MARK = "pycni-build:"
-# The kernel reads 255 bytes of the line (Linux 5.1), and gives all that follows the program as one word: -I, -S, and
-# what belongs to -c. `env -S`, which could split it, would be one program more to start.
+# The kernel reads 255 bytes of the line (Linux 5.1), and passes everything after the program as one word: -I, -S, -c and
+# the code. `env -S` could split it, but would be one more program to start.
 FIRST_LINE = "#!/usr/bin/python3 -ISc{code}\n"
 _CODE = "import sys;p=sys.argv[1];sys.path.insert(0,p);import frontdoor;frontdoor.{kind}({module!r},{build!r})"
-# What ``python3 dist/bridge`` executes: the same front door in an interpreter that nothing reaches from outside.
+# For ``python3 dist/bridge``: it executes the first line's code in an isolated interpreter (-I -S).
 _MAIN = """\
 import os
 import sys
@@ -31,9 +31,9 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def compiled(name: str, source: bytes) -> bytes:
-    """The module's pyc for this interpreter, without docstrings, never checked against its source (PEP 552)."""
+    """The module's pyc for this interpreter, without docstrings. It is never checked against its source (PEP 552)."""
     code = SourceFileLoader("", name).source_to_code(source, name, _optimize=2)
-    # a round trip makes the bytes independent of which strings this process has interned
+    # The bytes depend on which strings this process has interned. Loading and dumping the code makes them independent.
     code = marshal.loads(marshal.dumps(code))  # noqa: S302
     data = bytearray(importlib.util.MAGIC_NUMBER)
     data += (0b01).to_bytes(4, "little")
@@ -43,7 +43,7 @@ def compiled(name: str, source: bytes) -> bytes:
 
 
 def identity(modules: Mapping[str, bytes]) -> str:
-    """The build that modules make: a hash of their names and contents."""
+    """The name of a build: a hash of the names and contents of its modules."""
     digest = hashlib.sha256()
     for name in sorted(modules):
         digest.update(f"{name}\0{len(modules[name])}\0".encode() + modules[name])
@@ -51,12 +51,12 @@ def identity(modules: Mapping[str, bytes]) -> str:
 
 
 def plugin(package: str, modules: Mapping[str, bytes], build: str) -> bytes:
-    """The whole file for a plugin's package; ``modules`` are sources and other texts by their path in the archive."""
+    """The single file of a plugin's package. ``modules`` are sources and other texts by their path in the archive."""
     return _single_file(_CODE.format(kind="plugin", module=package, build=build), modules, build)
 
 
 def program(module: str, modules: Mapping[str, bytes], build: str) -> bytes:
-    """The whole file for a program: ``main(argv: list[str]) -> int`` of a module, served by the same front door."""
+    """The single file of a program: ``main(argv: list[str]) -> int`` of a module."""
     return _single_file(_CODE.format(kind="program", module=module, build=build), modules, build)
 
 
@@ -66,7 +66,7 @@ def _single_file(code: str, modules: Mapping[str, bytes], build: str) -> bytes:
 
 
 def with_compiled(first_line: bytes, entries: Mapping[str, bytes], build: str) -> bytes:
-    """First line and archive; every source gets its pyc for this interpreter."""
+    """The first line and the archive. Each source is compiled for this interpreter."""
     if len(first_line) > 255:
         raise ValueError(f"the kernel reads 255 bytes of a first line, this one has {len(first_line)}")
     everything = {name: data for name, data in entries.items() if not name.endswith(".pyc")}
@@ -85,7 +85,7 @@ def with_compiled(first_line: bytes, entries: Mapping[str, bytes], build: str) -
 
 
 def _shifted(first_line: bytes, data: bytes) -> bytes:
-    """An archive behind a first line; readers find its directory from the end, so the offsets may stay as they are."""
+    """An archive after a first line. Readers find its directory from the end, so its offsets need not change."""
     return first_line + data
 
 
@@ -95,7 +95,7 @@ def is_ours(data: bytes) -> bool:
 
 
 def recompiled(data: bytes) -> bytes:
-    """A single file for this interpreter; the file itself if it was compiled for this one."""
+    """The single file, compiled for this interpreter."""
     line = data.split(b"\n", 1)[0] + b"\n"
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}

@@ -1,8 +1,8 @@
-"""Modules straight out of the archive, each read once, from one open file.
+"""Import modules from the archive. The file is opened once, and each module is read once.
 
-zipimport reads and unmarshals every module twice (building its spec asks for the file's name, and that needs the code),
-and opens the file for each time: half of what importing costs. This finder takes the directory that zipimport has read
-already, and serves what has a pyc for this Python; everything else is left to zipimport, which stands behind it.
+zipimport opens the file, reads and unmarshals each module twice: to build its spec, and to execute it. This is half of
+the time of an import. This finder uses the directory that zipimport has already read, and imports modules that have a
+pyc for this Python. zipimport comes after it, and imports all others.
 """
 
 import marshal
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-# A pyc's header, and the flags in it of one that is never checked against its source (PEP 552).
+# The size of a pyc's header, and its flags if it is never checked against its source (PEP 552).
 _HEADER, _UNCHECKED = 16, b"\x01\x00\x00\x00"
-# A local header's fixed part, which ends in the lengths of the name and of the extra field (APPNOTE 4.3.7).
+# The size of a local header's fixed part. It ends with the lengths of the name and of the extra field (APPNOTE 4.3.7).
 _LOCAL = 30
 
 
@@ -28,13 +28,13 @@ class ArchiveFinder:
     """Finder and loader for one archive."""
 
     def __init__(self, path: str, file: int) -> None:
-        """``path`` is absolute, and its directory has been read by zipimport; ``file`` is its descriptor."""
+        """``path`` is absolute, and zipimport has read its directory. ``file`` is its descriptor."""
         self.archive = path
         self._entries: dict[str, Any] = zipimport._zip_directory_cache[path]  # type: ignore[attr-defined]
         self._file = file
 
     def _read(self, name: str) -> "tuple[str, bool, CodeType] | None":
-        """The directory's entry for a module, whether it is a package, and its code; None where zipimport must do."""
+        """The path of a module, whether it is a package, and its code. None if zipimport must import it."""
         base = name.replace(".", "/")
         entry, package = self._entries.get(base + ".pyc"), False
         if entry is None:
@@ -45,13 +45,13 @@ class ArchiveFinder:
         header = posix.pread(self._file, _LOCAL, offset)
         names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         data = posix.pread(self._file, size, offset + _LOCAL + names)
-        # whatever it is: compressed, for another Python, or to be checked
+        # A pyc that is compressed, for another Python, or to be checked against its source.
         if data[:8] != MAGIC_NUMBER + _UNCHECKED or len(data) != size:
             return None
         return entry[0], package, marshal.loads(memoryview(data)[_HEADER:])  # noqa: S302
 
     def find_spec(self, name: str, path: "Sequence[str] | None" = None, target: object = None) -> "ModuleSpec | None":  # noqa: ARG002
-        """The module's spec, by its full name; ``path`` tells packages of other places, which are left alone."""
+        """The spec of a module, by its full name. ``path`` is that of its package, which may be elsewhere."""
         if path is not None and not any(folder.startswith(self.archive) for folder in path):
             return None
         found = self._read(name)
@@ -66,16 +66,16 @@ class ArchiveFinder:
         return spec
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """None: a module like any other."""
+        """Use the default module object."""
 
     def exec_module(self, module: "ModuleType") -> None:
-        """Run its code, which was read when it was found."""
+        """Execute the module's code, which ``find_spec`` has read."""
         spec: Any = module.__spec__
         code, spec.loader_state = spec.loader_state, None
         exec(code, module.__dict__)  # noqa: S102
 
     def get_code(self, name: str) -> "CodeType | None":
-        """The code of a module that this finder found."""
+        """The code of a module in the archive."""
         found = self._read(name)
         return found and found[2]
 
@@ -86,12 +86,12 @@ class ArchiveFinder:
 
 
 def install(path: str) -> None:
-    """Put a finder for the archive at ``path`` first."""
+    """Make a finder for the archive at ``path`` the first one."""
     try:
         file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         if file > 2:
             sys.meta_path.insert(0, ArchiveFinder(path, file))
             return
-        posix.close(file)  # a standard stream that is closed must stay so
+        posix.close(file)  # a standard stream is closed, and its number must stay free
     except (KeyError, OSError):
         pass

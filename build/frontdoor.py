@@ -1,26 +1,26 @@
-"""The first module of a single file: makes the file's path absolute, and starts the plugin or program in it.
+"""The first module of a single file. It makes the file's path absolute, and starts the plugin or program.
 
-It is imported by the file's first line, in an interpreter without site and without environment (-I -S), from the
-archive itself. Written so that any Python can read it, to say so where it is too old.
+The file's first line imports it from the archive, in an isolated interpreter (-I -S). Any Python must be able to compile
+it, so that it can report a Python that is too old.
 """
 
 import posix
 import sys
 
-# Where a fork server listens, and the variable that names another place; set and empty it means: nowhere.
+# The socket of a fork server, and the variable that names another one. If it is set and empty, no server is used.
 SOCKET = b"/run/cni-forkserver/socket"
 VARIABLE = b"CNI_FORKSERVER"
 
 
 def too_old() -> str:
-    """What to say if this Python is too old; empty if it will do."""
+    """An error if this Python is too old, else an empty text."""
     if sys.version_info >= (3, 11):
         return ""
     return "this needs Python 3.11 or later, and /usr/bin/python3 is %d.%d" % sys.version_info[:2]
 
 
 def absolute() -> None:
-    """Make the file's path absolute, in sys.path and as sys.argv[0]: it must survive a change of namespace or folder."""
+    """Make the file's path absolute in sys.path and sys.argv[0], because the working directory may change."""
     path = sys.argv[1]
     sys.path_importer_cache.pop(path, None)
     sys.path.remove(path)
@@ -31,9 +31,9 @@ def absolute() -> None:
 
 
 def handed_over(package: str, build: str) -> "int | None":
-    """The exit status if a fork server has served the call; None if it is still to be served, here."""
+    """The exit status if a fork server has served the call. None if this process must serve it."""
     path = posix.environ.get(VARIABLE, SOCKET)
-    # VERSION is served sooner than it is handed over
+    # VERSION takes less time than a call to the server.
     if not path or posix.environ.get(b"CNI_COMMAND", b"VERSION") == b"VERSION":
         return None
     try:
@@ -48,7 +48,7 @@ def handed_over(package: str, build: str) -> "int | None":
 
 
 def serve(package: str, build: str) -> int:
-    """One call of the package's plugin; the exit status."""
+    """Serve one call of the package's plugin, and return the exit status."""
     text = too_old()
     if text:
         posix.write(1, ('{"cniVersion": "1.1.0", "code": 999, "msg": "%s"}' % text).encode())
@@ -61,7 +61,7 @@ def serve(package: str, build: str) -> int:
 
     import archivefinder
 
-    gc.disable()  # what a call leaves to be collected is less than looking for it costs
+    gc.disable()  # a collection would take time and free little
     archivefinder.install(sys.path[0])
     import cni
     from cni import skel
@@ -72,12 +72,12 @@ def serve(package: str, build: str) -> int:
 
 
 def plugin(package: str, build: str) -> None:
-    """Serve a call, and end without the interpreter's own tidying, which takes two milliseconds and changes nothing."""
+    """Serve a call, and exit without the interpreter's clean-up, which takes two milliseconds."""
     posix._exit(serve(package, build))
 
 
 def program(module: str, build: str) -> None:
-    """Run a module's ``main`` on the words of the command line; what it returns is the exit status."""
+    """Run a module's ``main`` with the arguments of the command line. It returns the exit status."""
     text = too_old()
     if text:
         sys.exit(text)

@@ -1,48 +1,48 @@
-"""A plugin's call, handed over to the fork server (docs/forkserver.md): the side of the file that the runtime started.
+"""Send a plugin's call to the fork server (docs/forkserver.md). This is the plugin's side.
 
-    server: the build that it is of
-    plugin: the call, with descriptors
-    server: N and a reason: nothing was done            or any number of O…, standard output, and S, the exit status
+    server: its build
+    plugin: the call, with file descriptors
+    server: N and a reason (nothing was done), or O and standard output, any number of times, then S and the exit status
 
-Every fault before the call is sent means: serve it here; so does N. Any other fault after it is an error, for the
-server may have done a part. Nobody is told, unless CNI_DEBUG is set. Each message is one
-packet. This starts fast: no module is imported but the one that `socket` itself stands on.
+Each message is one packet. After a fault before the call is sent, and after N, the plugin serves the call itself; the
+reason is only printed if CNI_DEBUG is set. Any other fault is an error, because the server may have done a part. To start
+fast, this imports `_socket` and not `socket`.
 """
 
 import _socket
 import posix
 import sys
 
-# Seconds that the server may take to say its build, and for the whole call: within the two minutes that kubelet gives.
-PATIENCE, CALL_TIME = 1.0, 115.0
-# The caller's surroundings, as descriptors, in this order, after the three standard streams.
+# Seconds that the server may take to send its build, and for the whole call. kubelet's limit is two minutes.
+GREETING_TIME, CALL_TIME = 1.0, 115.0
+# The caller's surroundings, sent as file descriptors in this order, after the three standard streams.
 SURROUNDINGS = (".", "/", "/proc/self/ns/net", "/proc/self/ns/mnt")
 _O_PATH = 0o10000000
 
 
 def serve(path: bytes, package: str, build: str) -> "int | None":
-    """The exit status if the call was served there; None if nothing was done and it is to be served here."""
+    """The exit status if the server has served the call. None if the server did nothing."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
         try:
-            _offer(connection, path, package, build)
+            _send_call(connection, path, package, build)
         except (OSError, ValueError) as error:
-            _declined(error)
+            _report_not_used(error)
             return None
-        status, output = _awaited(connection)
+        status, output = _receive_answer(connection)
     except (OSError, ValueError, KeyboardInterrupt) as error:
-        return _failed(error)
+        return _print_failure(error)
     finally:
         connection.close()
     if status is None:
-        _declined(output.decode("utf-8", "replace"))
+        _report_not_used(output.decode("utf-8", "replace"))
         return None
-    return _written(status, output)
+    return _print_output(status, output)
 
 
-def _offer(connection: _socket.socket, path: bytes, package: str, build: str) -> None:
-    """Hand the call over. Raises ``OSError`` or ``ValueError`` when that did not happen."""
-    connection.settimeout(PATIENCE)
+def _send_call(connection: _socket.socket, path: bytes, package: str, build: str) -> None:
+    """Connect and send the call. Raises ``OSError`` or ``ValueError`` if it was not sent."""
+    connection.settimeout(GREETING_TIME)
     connection.connect(path)
     credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     if credentials[4:8] != b"\0\0\0\0":
@@ -68,8 +68,8 @@ def _offer(connection: _socket.socket, path: bytes, package: str, build: str) ->
             posix.close(fd)
 
 
-def _awaited(connection: _socket.socket) -> "tuple[int | None, bytes]":
-    """Exit status and standard output; None and the reason if the server has done nothing."""
+def _receive_answer(connection: _socket.socket) -> "tuple[int | None, bytes]":
+    """The exit status and the standard output. None and the reason if the server has done nothing."""
     connection.settimeout(CALL_TIME)
     output = b""
     while True:
@@ -85,36 +85,36 @@ def _awaited(connection: _socket.socket) -> "tuple[int | None, bytes]":
             raise ValueError("its process ended before it had answered")
 
 
-def _declined(reason: object) -> None:
-    """Nothing was done; a line on standard error for those who debug."""
+def _report_not_used(reason: object) -> None:
+    """Print why the server was not used, if CNI_DEBUG is set."""
     if posix.environ.get(b"CNI_DEBUG"):
-        _say("cni-forkserver: not used: %s\n" % reason)
+        _print_error("cni-forkserver: not used: %s\n" % reason)
 
 
-def _failed(reason: BaseException) -> int:
-    """The call may have been served in part: an error object, and the runtime will send DEL."""
+def _print_failure(reason: BaseException) -> int:
+    """Print an error object: the server may have done a part of the call, and the runtime will send DEL."""
     text = str(reason) or type(reason).__name__
     text = "".join(letter if letter.isalnum() else " " for letter in text)
     document = '{"cniVersion": "1.1.0", "code": 11, "msg": "the fork server did not finish the call: %s", '
-    document += '"details": "what it did of it DEL removes; then try again"}'
-    return _written(1, (document % text).encode("utf-8", "replace"))
+    document += '"details": "DEL removes what the call has done; then try again"}'
+    return _print_output(1, (document % text).encode("utf-8", "replace"))
 
 
-def _written(status: int, output: bytes) -> int:
-    """Write what the plugin answered, as the plugin itself would have."""
+def _print_output(status: int, output: bytes) -> int:
+    """Print the plugin's output, and return the exit status."""
     try:
         _write(1, output)
     except OSError as error:
-        _say("cannot write the result: %s\n" % error)
+        _print_error("cannot write the result: %s\n" % error)
         return 1
     return status
 
 
-def _say(line: str) -> None:
+def _print_error(line: str) -> None:
     try:
         _write(2, line.encode("utf-8", "replace"))
     except OSError:
-        pass  # nobody listens
+        pass  # standard error is closed
 
 
 def _write(fd: int, data: bytes) -> None:

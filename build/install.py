@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Put single files in place, and take them away again.
+"""Install single files, and uninstall them.
 
     install.py install|uninstall DIST BIN_DIR CONF_DIR [UNIT_DIR [PROGRAM_DIR]]
 
-Runs with the node's Python and nothing else, so that the files get its bytecode. A file that is running stays whole:
-the new one gets the name by rename. Existing configuration is left alone. The units of the fork server go to UNIT_DIR
-if that is given; they start the program in PROGRAM_DIR, which is BIN_DIR as the node will see it.
+It needs only the node's Python, and compiles the files for it. Files are renamed into place, so that a plugin that is
+running keeps the old file. Existing configuration is not changed. If UNIT_DIR is given, the units of the fork server are
+installed there. They start the program in PROGRAM_DIR, the path of BIN_DIR on the node.
 """
 
 import os
@@ -21,7 +21,7 @@ CONFIGURATION = (".conf", ".conflist", ".json")
 
 
 def place(data: bytes, target: Path, mode: int) -> None:
-    """Write beside the target, to the disk, and rename onto it."""
+    """Write a new file to the disk, and rename it to the target."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     with open(temporary, "wb") as file:
         file.write(data)
@@ -35,7 +35,7 @@ def place(data: bytes, target: Path, mode: int) -> None:
 
 
 def install(dist: Path, binaries: Path, configuration: Path) -> None:
-    """Every single file of ``dist``, and the example configuration where there is none at all."""
+    """Install every single file in ``dist``, and the example configuration if there is no configuration."""
     binaries.mkdir(parents=True, exist_ok=True)
     for file in sorted(dist.iterdir()):
         data = file.read_bytes()
@@ -44,16 +44,16 @@ def install(dist: Path, binaries: Path, configuration: Path) -> None:
         place(archive.recompiled(data), binaries / file.name, 0o755)
         print(f"installed {binaries / file.name}")
     configuration.mkdir(parents=True, exist_ok=True)
-    there = sorted(path.name for path in configuration.iterdir() if path.suffix in CONFIGURATION)
-    if there:
-        print(f"left {configuration} as it is: {', '.join(there)}")
+    existing = sorted(path.name for path in configuration.iterdir() if path.suffix in CONFIGURATION)
+    if existing:
+        print(f"left {configuration} as it is: {', '.join(existing)}")
     else:
         place(EXAMPLE.read_bytes(), configuration / EXAMPLE.name, 0o644)
         print(f"installed {configuration / EXAMPLE.name}")
 
 
 def units(program_dir: str) -> dict[str, bytes]:
-    """The units by their names."""
+    """The contents of the units, by name."""
     if any(letter.isspace() or letter in "%$\"'\\" for letter in program_dir) or not program_dir.startswith("/"):
         sys.exit(f"install.py: the path {program_dir} cannot stand in a unit")
     texts = {name: (DEPLOY / "systemd" / name).read_text() for name in UNITS}
@@ -61,7 +61,7 @@ def units(program_dir: str) -> dict[str, bytes]:
 
 
 def install_units(folder: Path, program_dir: str) -> None:
-    """The socket and the service; whether they are enabled is the administrator's to say."""
+    """Install the units of the socket and the service. They are not enabled."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in units(program_dir).items():
         place(data, folder / name, 0o644)
@@ -70,7 +70,7 @@ def install_units(folder: Path, program_dir: str) -> None:
 
 
 def uninstall_units(folder: Path, program_dir: str) -> None:
-    """The units that nobody has edited."""
+    """Remove the units that were not edited."""
     for name, data in units(program_dir).items():
         if (folder / name).is_file() and (folder / name).read_bytes() == data:
             (folder / name).unlink()
@@ -78,7 +78,7 @@ def uninstall_units(folder: Path, program_dir: str) -> None:
 
 
 def uninstall(binaries: Path, configuration: Path) -> None:
-    """Our files, known by their own mark, and the example configuration if nobody changed it."""
+    """Remove our files, which have a mark, and the example configuration if it was not edited."""
     for file in sorted(binaries.iterdir()) if binaries.is_dir() else ():
         if file.is_file() and archive.is_ours(file.read_bytes()):
             file.unlink()
@@ -90,19 +90,19 @@ def uninstall(binaries: Path, configuration: Path) -> None:
 
 
 def main(
-    deed: str, dist: str, binaries: str, configuration: str, unit_dir: str = "", program_dir: str = "/opt/cni/bin"
+    action: str, dist: str, binaries: str, configuration: str, unit_dir: str = "", program_dir: str = "/opt/cni/bin"
 ) -> None:
-    """Do the deed."""
-    if deed == "install":
+    """Install or uninstall. The parameters are the words of the command line."""
+    if action == "install":
         install(Path(dist), Path(binaries), Path(configuration))
         if unit_dir:
             install_units(Path(unit_dir), program_dir)
-    elif deed == "uninstall":
+    elif action == "uninstall":
         uninstall(Path(binaries), Path(configuration))
         if unit_dir:
             uninstall_units(Path(unit_dir), program_dir)
     else:
-        sys.exit(f"install.py: {deed} is neither install nor uninstall")
+        sys.exit(f"install.py: {action} is neither install nor uninstall")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What ``pip install`` puts on a machine: ``libcni`` alone, with the modules of common/cni that it imports inside.
+"""The build of the wheel. It contains only ``libcni``, with the modules of common/cni that libcni imports.
 
-The plugins are single files, and no packages for others; ``cni`` is too common a name to take. So in a wheel the
-modules that libcni needs are ``libcni._cni``, and its imports name that. A checkout (``pip install -e``) stays as it is.
+The plugins are single files, not packages for others. ``cni`` is too common a name for a package on an index. So in a
+wheel the modules that libcni needs are in ``libcni._cni``, and the imports are changed to that name. A checkout
+(``pip install -e``) does not change.
 """
 
 import ast
@@ -15,12 +16,12 @@ from setuptools.command.build_py import build_py
 from setuptools.command.egg_info import egg_info
 
 WHOLE, SHARED, PRIVATE = "libcni", "cni", "libcni._cni"
-# [text](target), where the target is neither an address nor a place on the same page
+# [text](target), where the target is neither a URL nor an anchor on the same page
 _LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s]+)(\))")
 
 
 def _imports(source: str) -> Iterator[tuple[ast.ImportFrom, str]]:
-    """The statements that import shared modules, each with a module that it names or may name."""
+    """Each statement that imports a shared module, with each module that it may import."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == SHARED for alias in node.names):
             raise ValueError(f"line {node.lineno}: write `from {SHARED} import …`, which the wheel can rename")
@@ -30,13 +31,13 @@ def _imports(source: str) -> Iterator[tuple[ast.ImportFrom, str]]:
 
 
 def _file(folder: Path, module: str) -> Path | None:
-    """The file of a shared module below the folder of ``cni``; None for what is no module."""
+    """The file of a shared module in the folder of ``cni``. None if there is no such module."""
     at = folder.joinpath(*module.split(".")[1:])
     return next((file for file in (at.with_name(f"{at.name}.py"), at / "__init__.py") if file.is_file()), None)
 
 
 def needed(folder: Path, sources: list[str]) -> dict[str, Path]:
-    """The shared modules that these sources import, and those that they import in turn; imports for types too."""
+    """The shared modules that these sources import, directly or indirectly. This includes imports for types."""
     found: dict[str, Path] = {}
     waiting = [name for source in sources for _, name in _imports(source)]
     while waiting:
@@ -51,7 +52,7 @@ def needed(folder: Path, sources: list[str]) -> dict[str, Path]:
 
 
 def renamed(source: str) -> str:
-    """The source with the private name in its imports."""
+    """The source, with ``libcni._cni`` instead of ``cni`` in its imports."""
     lines = source.splitlines(keepends=True)
     for number in {node.lineno for node, _ in _imports(source)}:
         line = lines[number - 1]
@@ -60,16 +61,16 @@ def renamed(source: str) -> str:
 
 
 class Library(build_py):
-    """Builds ``libcni`` with its private part, and nothing else."""
+    """Builds ``libcni`` with ``libcni._cni``, and nothing else."""
 
     def run(self) -> None:
-        """Copy the modules, then bring along what they import."""
+        """Copy the modules of libcni, then the shared modules that they import."""
         if self.editable_mode:
             super().run()
             return
         into = Path(self.build_lib)
         for top in {package.split(".")[0] for package in self.packages}:
-            shutil.rmtree(into / top, ignore_errors=True)  # an earlier build's, which would go into the wheel
+            shutil.rmtree(into / top, ignore_errors=True)  # files of an earlier build would go into the wheel
         shared = Path(self.get_package_dir(SHARED)).resolve()
         self.packages = [package for package in self.packages if package.split(".")[0] == WHOLE]
         super().run()
@@ -85,7 +86,7 @@ class Library(build_py):
 
 
 class Described(egg_info):
-    """Metadata whose description has links that lead somewhere from an index, too."""
+    """Metadata whose description has absolute links, so that they work on an index."""
 
     def finalize_options(self) -> None:
         """Make the links of README.md absolute."""
@@ -96,7 +97,7 @@ class Described(egg_info):
 
 
 def absolute(page: str, source: str) -> str:
-    """A page of the repository's root with absolute links; pictures are shown, other files opened."""
+    """A page of the repository's root, with absolute links. Links to pictures give the picture itself."""
 
     def link(found: re.Match[str]) -> str:
         kind = "raw" if os.path.splitext(found[2])[1] in (".svg", ".png") else "blob"
