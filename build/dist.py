@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Build dist/: ``build/dist.py [NAME…]``, by default every plugin that has a folder and every program.
+"""Build dist/: ``build/dist.py [NAME…]``, by default each plugin that has a folder, and each program.
 
-shiv puts the libraries and our packages into one archive; what we take from it are the modules that are used
-(``libraries.py`` finds them), under our own front door instead of shiv's bootstrap, which would unpack to the user's home.
+shiv puts the libraries into an archive. A single file gets the modules that are used (``libraries.py`` finds them). It
+starts with our own ``frontdoor``, because shiv's bootstrap would unpack the archive to the user's home.
 """
 
 import os
@@ -20,14 +20,14 @@ from roots import ROOT, package_of, plugins
 
 
 class Program(NamedTuple):
-    """A file that is no plugin: what its first line starts, and what it carries besides common/cni."""
+    """A single file that is not a plugin."""
 
     module: str
-    """Has ``main(argv: list[str]) -> int``."""
+    """The module with ``main(argv: list[str]) -> int``, which the first line starts."""
     packages: tuple[str, ...]
-    """Folders of packages, below the root, with wildcards; each must be there."""
+    """The folders of its packages besides common/cni, relative to the root, with wildcards. Each must exist."""
     libraries: bool = True
-    """Whether the libraries' modules go in."""
+    """Whether it contains modules of the libraries."""
 
 
 RUNS_ALL, RUN_BY_OTHERS = ("chain",), ("host-local",)
@@ -39,7 +39,7 @@ PROGRAMS = {
 
 
 def modules_of(folder: Path, name: str) -> dict[str, bytes]:
-    """The sources of a package by their path in the archive."""
+    """The sources of a package, by their path in the archive."""
     return {
         f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for path in sorted(folder.rglob("*.py"))
@@ -48,7 +48,7 @@ def modules_of(folder: Path, name: str) -> dict[str, bytes]:
 
 
 def must_be_known() -> None:
-    """Refuse a pyroute2 that ``cni.kernel.pyroute`` does not know: a file has too little of it for the plain import."""
+    """Refuse a pyroute2 that ``cni.kernel.pyroute`` does not know: a file lacks the modules for the normal import."""
     sys.path.insert(0, str(ROOT / "common"))
     from cni.kernel.pyroute import KNOWN
 
@@ -58,7 +58,7 @@ def must_be_known() -> None:
 
 
 def bundle() -> dict[str, bytes]:
-    """The libraries' modules that every file carries, out of an archive that shiv made of the locked requirements."""
+    """The modules of the libraries for every file, from an archive that shiv makes of the pinned requirements."""
     must_be_known()
     with tempfile.TemporaryDirectory() as temporary:
         staging, made = Path(temporary, "site-packages"), Path(temporary, "libraries.pyz")
@@ -81,7 +81,7 @@ def bundle() -> dict[str, bytes]:
 
 
 def chosen(entries: dict[str, bytes]) -> dict[str, bytes]:
-    """The libraries' modules that a call may load, and the licences."""
+    """The modules of the libraries that a call may load, and the licences."""
     command = [sys.executable, "-IB", str(ROOT / "build/libraries.py")]
     used = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if used.returncode:
@@ -95,26 +95,26 @@ def chosen(entries: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def of_libraries(name: str) -> bool:
-    """Whether an entry comes from the libraries, and goes where they do not."""
+    """Whether an entry is only needed in a file with the libraries."""
     return name.removeprefix("licenses/").startswith(("pyroute2/", "netaddr/"))
 
 
 def packages_of(program: Program) -> dict[str, bytes]:
-    """The sources of a program's packages by their path in the archive."""
+    """The sources of a program's packages, by their path in the archive."""
     found: dict[str, bytes] = {}
     for pattern in program.packages:
         folders = [folder for folder in sorted(ROOT.glob(pattern)) if folder.is_dir()]
         if not folders:
-            sys.exit(f"build: a program's package {pattern} is not there")
+            sys.exit(f"build: a program needs the package {pattern}, which does not exist")
         for folder in folders:
             found |= modules_of(folder, folder.name)
     return found
 
 
 def carried_by(name: str, packages: dict[str, dict[str, bytes]]) -> dict[str, bytes]:
-    """The plugins' packages in one plugin's file: its own, and those that it runs in its process most of the time.
+    """The plugins' packages in one plugin's file: its own, and those that it usually runs in its own process.
 
-    They would be found in their own files too, whose directories cost half a millisecond each to read.
+    It could import the latter from their own files, but reading the directory of each takes half a millisecond.
     """
     found: dict[str, bytes] = {}
     for other in packages if name in RUNS_ALL else {name, *RUN_BY_OTHERS} & set(packages):
@@ -123,7 +123,7 @@ def carried_by(name: str, packages: dict[str, dict[str, bytes]]) -> dict[str, by
 
 
 def files() -> dict[str, bytes]:
-    """Every file of dist/ by its name."""
+    """Every file of dist/, by name."""
     libraries = bundle()
     common = modules_of(ROOT / "common/cni", "cni")
     for module in ("frontdoor", "handover", "archivefinder"):
@@ -145,11 +145,11 @@ def files() -> dict[str, bytes]:
 
 
 def main(names: list[str]) -> None:
-    """Write dist/NAME for each, by rename: a file that somebody is starting is never half a one."""
+    """Write each dist/NAME, and rename it into place, so that nobody starts half a file."""
     made = files()
     unknown = sorted(set(names) - set(made))
     if unknown:
-        sys.exit(f"build: no plugin or program {', '.join(unknown)}; there are {', '.join(sorted(made))}")
+        sys.exit(f"build: no plugin or program {', '.join(unknown)}; the names are {', '.join(sorted(made))}")
     dist = ROOT / "dist"
     dist.mkdir(exist_ok=True)
     for name in names or made:

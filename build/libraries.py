@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _calls(source: Path, function: str) -> Iterator[str]:
-    """The first argument of each call of ``function``, where it is a text."""
+    """The first argument of each call of ``function``, if it is a text."""
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
@@ -25,7 +25,7 @@ def _calls(source: Path, function: str) -> Iterator[str]:
 
 
 def modules() -> dict[str, ModuleType]:
-    """The modules by their names; exits with the source of a name that the library does not have."""
+    """The modules, by name. Exits if a source loads a module that its library does not have."""
     common = ROOT / "common"
     sys.path.insert(0, str(common))
     sources = [at for folder in (common, ROOT / "plugins", ROOT / "tools") for at in sorted(folder.rglob("*.py"))]
@@ -46,7 +46,7 @@ def modules() -> dict[str, ModuleType]:
 
 
 def main() -> None:
-    """One line a file, relative to the folder in which the libraries are."""
+    """Print one line for each file, relative to the folder of the libraries."""
     files = set()
     for name, module in modules().items():
         parts = name.split(".")

@@ -32,7 +32,7 @@ class Attached(Generic[T]):
     ) -> None:
         try:
             self._end(error is not None)
-        except Exception as failed:  # the block's own error is not to be hidden
+        except Exception as failed:  # do not hide the block's own error
             if error is None:
                 raise
             _add_note(error, failed)
@@ -54,7 +54,7 @@ class AsyncAttached(Generic[T]):
     ) -> None:
         try:
             await self._end(error is not None)
-        except Exception as failed:  # the block's own error is not to be hidden
+        except Exception as failed:  # do not hide the block's own error
             if error is None:
                 raise
             _add_note(error, failed)

@@ -52,7 +52,7 @@ class BlockingDriver:
         return self._together(request)
 
     def _pause(self, request: Pause) -> None:
-        """Also what happened meanwhile ends the call: what is waited for is then not begun any more."""
+        """Wait. A cancellation, or the end of the call's time, raises an error, so nothing is begun after the wait."""
         left = self._deadline.left
         seconds = request.seconds if left is None else min(request.seconds, left)
         if request.cleanup:

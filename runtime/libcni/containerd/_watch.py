@@ -26,6 +26,10 @@ def _ignore(_: LibcniError | None) -> None:
     """Do nothing after a load."""
 
 
+def _cannot_watch(error: Exception) -> LoadFailed:
+    return LoadFailed(f"the configuration folder cannot be watched: {error}")
+
+
 class Loadable(Protocol):
     """A ``Containerd``, an ``AsyncContainerd``, or another object with ``load``."""
 
@@ -63,12 +67,12 @@ class Watcher:
         try:
             self._folders = _inotify.Folders(folders_of(folders))
         except (OSError, ValueError) as error:
-            raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
+            raise _cannot_watch(error) from error
         try:
             self._stop = Cancellation()
         except OSError as error:
             self._folders.close()
-            raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
+            raise _cannot_watch(error) from error
         self.last_error: LibcniError | None = None
         self.skipped: Sequence[LibcniError] = ()
         self.loads = 0
@@ -82,7 +86,7 @@ class Watcher:
             self._thread.start()
         except RuntimeError as error:
             self._close_descriptors()
-            raise LoadFailed(f"the configuration folder cannot be watched: {error}") from error
+            raise _cannot_watch(error) from error
 
     def _load(self) -> None:
         error: LibcniError | None = None
