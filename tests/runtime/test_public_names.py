@@ -29,6 +29,14 @@ def test_the_public_modules() -> None:
     assert set(re.findall(r"^\| `(libcni[\w.]*)` \|", section, re.MULTILINE)) == {"libcni", *public}
 
 
+@pytest.mark.parametrize("package", PUBLIC, ids=lambda package: str(package.__name__))
+def test_the_page_has_every_module(package: ModuleType) -> None:
+    table = PAGE.split(f"\n| modules of `{package.__name__}` |")[1].split("\n\n")[0]
+    shown = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split(" | ")[0])]
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
+    assert sorted(shown) == sorted(modules)
+
+
 @pytest.mark.parametrize("module", PUBLIC, ids=lambda module: str(module.__name__))
 def test_a_public_package_has_no_other_names(module: ModuleType) -> None:
     """What it imports for its own use is private too."""
