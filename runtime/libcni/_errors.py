@@ -114,6 +114,7 @@ class PluginFailed(CNIError, LibcniError):
 
     code = 0
 
+    # Six parameters: three of the error object, three about the process.
     def __init__(
         self, msg: str, details: str = "", code: int = 0, *, path: str = "", status: str = "", stderr: str = ""
     ) -> None:
