@@ -544,7 +544,7 @@ def test_an_interrupted_setup_waits_for_no_plugin(stubs: Stubs, make: Make, gate
 def test_a_cancelled_call_of_several_networks(stubs: Stubs, make: Make, gate: Gate, count: int) -> None:
     stubs.add("slow", {}, ADD={**result(), "wait_for": gate.path})
     cni = make(*(_net(name, "slow") for name in "ab"[:count]))
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = set(os.listdir("/proc/self/fd"))
     with Cancellation() as cancel, ThreadPoolExecutor(1) as pool:
         running = pool.submit(cni.setup, "ctr", "/x", cancel=cancel)
         assert eventually(lambda: len(stubs.calls) == count, 20)
@@ -552,7 +552,7 @@ def test_a_cancelled_call_of_several_networks(stubs: Stubs, make: Make, gate: Ga
         with pytest.raises(StepFailed, match="the call was cancelled"):
             running.result(20)
     assert stubs.order[count:] == ["DEL slow"] * count
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert set(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_the_error_that_came_first_is_told(

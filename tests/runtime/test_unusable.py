@@ -155,11 +155,11 @@ def test_a_folder_that_cannot_be_watched(tmp_path: Path, monkeypatch: pytest.Mon
     def refused(*_: object) -> int:
         raise OSError(28, "No space left on device") if lack != "threading.Thread.start" else RuntimeError("no thread")
 
-    before = os.listdir("/proc/self/fd")
+    before = set(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(lack, refused)
     with pytest.raises(LoadFailed, match="the configuration folder cannot be watched: .*(No space left|no thread)"):
         Watcher(new(), tmp_path)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert set(os.listdir("/proc/self/fd")) <= before, "the collector may close others"
 
 
 @pytest.mark.parametrize("value", [{1, 2}, float("nan"), b"x", {5: 1}])
