@@ -23,8 +23,8 @@ from _socket import if_nametoindex
 from cni.errors import CheckFailed
 from cni.kernel import expressions as nft
 from cni.kernel.nftables import Nftables
-from cni.kernel.records import Records
 from cni.kernel.transaction import BRIDGE, ETHER_ADDR, IFNAME, PREROUTING, SetType, Transaction, pack
+from cni.ledger import Chain, Change, Ledger, Table, changed, record_map
 from cni.plan import Effect, Found, Kind
 
 TYPE_CHECKING = False
@@ -33,12 +33,30 @@ if TYPE_CHECKING:
     from cni.plan import Differ
     from cni.site import Site
 
-TABLE = "pycni_macspoof"
-_CHAIN = "prerouting"
-_PRIORITY = -300
-_RULES = 2
 _GUARDED, _ALLOWED = SetType([IFNAME]), SetType([IFNAME, ETHER_ADDR])
+_PASSED = nft.is_in("allowed", nft.INTERFACE_NAME, nft.SOURCE_MAC)
+_RULES = [("", [_PASSED, nft.ACCEPT]), ("", [nft.is_in("guarded", nft.INTERFACE_NAME), nft.DROP])]
+_CHAIN = Chain("prerouting", ("filter", PREROUTING, -300), _RULES)
+_SETS = {"attachments": record_map(ETHER_ADDR), "guarded": _GUARDED, "allowed": _ALLOWED}
+TABLE = "pycni_macspoof"
+LAYOUT = Table(BRIDGE, TABLE, _SETS, [_CHAIN], ["attachments"])
 _GO_TABLE, _GO_CHAIN = "nat", "PREROUTING"
+
+
+def _elements(link: str, mac: bytes) -> list[tuple[str, bytes]]:
+    """What an attachment has in the table beside its record, by its host link's name."""
+    name = link.encode()
+    return [("guarded", pack(_GUARDED.key, [name])), ("allowed", pack(_ALLOWED.key, [name, mac]))]
+
+
+def _forget(change: Change, link: str) -> bool:
+    """Take what the attachment has away: whether it had anything."""
+    return bool(change.forget("attachments", link, lambda record: _elements(link, *record)))
+
+
+def _remove(change: Change, link: str) -> None:
+    if _forget(change, link):
+        change.drop_if_last()
 
 
 class MacSpoofCheck(Effect[None], Kind):
@@ -59,38 +77,29 @@ class MacSpoofCheck(Effect[None], Kind):
 
     def make(self) -> None:
         """Repeatable: what the attachment had is replaced in the same transaction, and flushed rules are put back."""
-        kernel = self.site.nftables
-        kernel.repeatedly(lambda: self._make(kernel))
+        changed(self.site.nftables, LAYOUT.change, self._make)
 
-    def _make(self, kernel: Nftables) -> None:
-        generation, records = kernel.generation(), attachments(kernel)
-        transaction = Transaction(BRIDGE, TABLE)
-        rules = kernel.rule_comments(BRIDGE, TABLE)
-        if rules or kernel.has_table(BRIDGE, TABLE):
-            _forget(kernel, transaction, self.identity)
-        if len(rules) < _RULES:
-            _table(transaction, records)
-        mac, link = self._mac, self.attachment.link.encode()
-        transaction.add_element("guarded", pack(_GUARDED.key, [link]), comment=self.attachment.comment)
-        transaction.add_element("allowed", pack(_ALLOWED.key, [link, mac]))
-        records.write(transaction, self.attachment, [[mac]])
-        kernel.commit(transaction, generation)
+    def _make(self, change: Change) -> None:
+        if change.exists:
+            _forget(change, self.identity)
+        change.restore()
+        change.record("attachments", self.attachment, [[self._mac]])
+        guarded, allowed = _elements(self.identity, self._mac)
+        change.add(*guarded, comment=self.attachment.comment)
+        change.add(*allowed)
 
     def compare(self, differ: "Differ") -> None:
         """The table's two rules and this attachment's elements are there; or Go's, of a pod that its bridge attached."""
-        fault = self._fault()
+        fault = self._fault(Ledger(self.site.nftables, LAYOUT))
         if fault and not _guarded_by_go(self.site.nftables, self.attachment, self._mac):
             differ(CheckFailed(f"nftables table bridge {TABLE}: {fault}"))
 
-    def _fault(self) -> str:
+    def _fault(self, ledger: Ledger) -> str:
         """What is missing of ours."""
-        kernel, link = self.site.nftables, self.attachment.link.encode()
-        chain = kernel.chain(BRIDGE, TABLE, _CHAIN)
-        if chain is None or len(kernel.rules(BRIDGE, TABLE, _CHAIN)) < _RULES:
+        if not (ledger.place_of(_CHAIN) and ledger.is_whole(_CHAIN)):
             return "the rules of the MAC spoof check are missing"
-        guarded = kernel.element(BRIDGE, TABLE, "guarded", pack(_GUARDED.key, [link]))
-        allowed = kernel.element(BRIDGE, TABLE, "allowed", pack(_ALLOWED.key, [link, self._mac]))
-        return f"{self.identity} with MAC {self.mac} is not guarded" if guarded is None or allowed is None else ""
+        missing = any(ledger.element(*place) is None for place in _elements(self.identity, self._mac))
+        return f"{self.identity} with MAC {self.mac} is not guarded" if missing else ""
 
     @property
     def _mac(self) -> bytes:
@@ -98,70 +107,21 @@ class MacSpoofCheck(Effect[None], Kind):
 
     def remove(self) -> None:
         """Ours, and what Go's bridge made for this container and interface."""
+        self.discard(self.identity)
         kernel = self.site.nftables
-        kernel.repeatedly(lambda: _remove(kernel, self.identity))
         kernel.repeatedly(lambda: _remove_go(kernel, self.attachment))
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
-        kernel = self.site.nftables
-        kernel.repeatedly(lambda: _remove(kernel, identity))
+        changed(self.site.nftables, LAYOUT.change, lambda change: _remove(change, identity))
 
     def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""
-        return attachments(self.site.nftables).found(network)
+        return Ledger(self.site.nftables, LAYOUT).found(network)
 
     def describe(self) -> str:
         """The rule, in words."""
         return f"drop frames from {self.identity} but those of {self.mac}"
-
-
-def attachments(kernel: Nftables) -> Records:
-    """Who is guarded, with which MAC."""
-    return Records(kernel, BRIDGE, TABLE, "attachments", (ETHER_ADDR,))
-
-
-def _table(transaction: Transaction, records: Records) -> None:
-    """The table, or what is missing of it, with its rules anew."""
-    transaction.add_table()
-    transaction.add_set(records.name, records.type)
-    transaction.add_set("guarded", _GUARDED)
-    transaction.add_set("allowed", _ALLOWED)
-    transaction.add_chain(_CHAIN, "filter", PREROUTING, _PRIORITY)
-    transaction.flush_chain(_CHAIN)
-    # a concatenation is put together in 4-byte registers: 16 bytes of name, then 6 of MAC
-    load = [nft.meta(nft.META_IIFNAME, nft.REG32_00), nft.payload(0, 6, 6, nft.REG32_00 + 4)]
-    transaction.add_rule(
-        _CHAIN, [*load, nft.lookup("allowed", nft.REG32_00), nft.ACCEPT], "iifname . ether saddr @allowed accept"
-    )
-    transaction.add_rule(_CHAIN, [nft.meta(nft.META_IIFNAME), nft.lookup("guarded"), nft.DROP], "iifname @guarded drop")
-
-
-def _forget(kernel: Nftables, transaction: Transaction, link: str) -> list[bytes]:
-    """Take an attachment's elements and its record away: the keys of the records that go."""
-    records = attachments(kernel)
-    held = records.of(link)
-    for (mac,) in held:
-        for name, key in (("allowed", pack(_ALLOWED.key, [link.encode(), mac])), ("guarded", _guarded(link))):
-            if kernel.element(BRIDGE, TABLE, name, key) is not None:
-                transaction.delete_element(name, key)
-    return records.erase(transaction, link, len(held))
-
-
-def _guarded(link: str) -> bytes:
-    return pack(_GUARDED.key, [link.encode()])
-
-
-def _remove(kernel: Nftables, link: str) -> None:
-    generation, records = kernel.generation(), attachments(kernel)
-    transaction = Transaction(BRIDGE, TABLE)
-    gone = _forget(kernel, transaction, link)
-    if not gone:
-        return
-    if not kernel.holds_beside(BRIDGE, TABLE, records.name, gone):
-        transaction = Transaction(BRIDGE, TABLE)
-        transaction.delete_table()
-    kernel.commit(transaction, generation)
 
 
 def _go_chain(attachment: "Attachment") -> str:
@@ -187,12 +147,12 @@ def _guarded_by_go(kernel: Nftables, attachment: "Attachment", mac: bytes) -> bo
 
     name = _go_chain(attachment)
     base = kernel.chain(BRIDGE, _GO_TABLE, _GO_CHAIN)
-    if len(name) > 120 or base is None or base.get_attr("NFTA_CHAIN_HOOK") is None:
+    if len(name) > 120 or base is None or base.hook is None:
         return False
     entrances = [rule for rule in kernel.rules(BRIDGE, _GO_TABLE, _GO_CHAIN) if name in rule.jumps_to()]
     passed_on = any(f"{name}-mac" in rule.jumps_to() for rule in kernel.rules(BRIDGE, _GO_TABLE, name))
     last = kernel.rules(BRIDGE, _GO_TABLE, f"{name}-mac")
-    if not passed_on or len(last) < _RULES or mac not in compared(last[0]):
+    if not passed_on or len(last) < 2 or mac not in compared(last[0]):
         return False
     # Go's link has a random name; a jump for one that is gone may have stayed
     return any(_exists(link) for rule in entrances for link in compared(rule))

@@ -44,45 +44,81 @@ from cni.address import MULTICAST, Address, Prefix
 from cni.attachment import COMMENT_MAX, beginning
 from cni.errors import CheckFailed, CNIError
 from cni.kernel import expressions as nft
-from cni.kernel.nftables import Nftables
-from cni.kernel.records import Records
-from cni.kernel.transaction import (
-    ADDRESS,
-    FORWARD,
-    INET,
-    INET_SERVICE,
-    POSTROUTING,
-    WORD,
-    SetType,
-    Transaction,
-    pack,
-)
+from cni.kernel.transaction import ADDRESS, FORWARD, INET, INET_SERVICE, POSTROUTING, SetType, pack
+from cni.ledger import Chain, Change, Ledger, Table, changed, record_map
 from cni.plan import Effect, Found, Kind, all_of
-from cni.undecided import LAST, MASQ_BIT, Undecided, compared, is_guard, legacy_alone, mark_legacy, unmark_legacy
+from cni.undecided import LAST, MASQ_BIT, Undecided, compared, legacy_alone, mark_legacy, unmark_legacy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
     from cni.attachment import Attachment
-    from cni.kernel.transaction import Expression
+    from cni.kernel.expressions import Expression
+    from cni.kernel.nftables import Nftables
     from cni.plan import Differ
     from cni.site import Site
 
 TABLE = "pycni_masquerade"
-_CHAIN, _DROPPING = "postrouting", "forward"
 # our chain by iptables'
-FOLLOWED = {"POSTROUTING": _CHAIN}
+FOLLOWED = {"POSTROUTING": "postrouting"}
+RECORDS = {4: "attachments4", 6: "attachments6"}
+# the sets of the addresses that several networks have, with their subnets' lengths
+_SHARED = {4: "shared4", 6: "shared6"}
+_SHARED_TYPE = {version: SetType([ADDRESS[version], INET_SERVICE]) for version in (4, 6)}
 
 
-def attachments(kernel: Nftables, version: int) -> Records:
-    """The masqueraded attachments: the address with its subnet's length, one record an address."""
-    return Records(kernel, INET, TABLE, f"attachments{version}", (ADDRESS[version], INET_SERVICE))
+def _set_name(subnet: Prefix) -> str:
+    """The set of a subnet's pods, by a name that nft can read again: IPv6 in full, because a colon ends a name."""
+    if subnet.version == 4:
+        return f"pods_{subnet}"
+    return f"pods_{subnet.address.packed.hex('_', 2)}/{subnet.length}"
 
 
-def _fields(prefix: Prefix) -> list[bytes]:
-    """The parts of the record of an address."""
+def _subnet(name: str) -> Prefix | None:
+    """The subnet of a set by its name, None for another set."""
+    if not name.startswith("pods_"):
+        return None
+    try:
+        return Prefix.parse(name.removeprefix("pods_").replace("_", ":"))
+    except ValueError:
+        return None
+
+
+def _multicast(version: int) -> "tuple[str, list[Expression]]":
+    """What goes to multicast groups is left alone."""
+    return "", [nft.of_family(version), nft.within(nft.DESTINATION[version], MULTICAST[version]), nft.RETURN]
+
+
+def _leaving(subnet: Prefix, *then: "Expression") -> "list[Expression]":
+    """What the pods of a subnet send out of it."""
+    version, pods = subnet.version, nft.is_in(_set_name(subnet), nft.SOURCE[subnet.version])
+    return [nft.of_family(version), pods, nft.within(nft.DESTINATION[version], subnet, inside=False), *then]
+
+
+def _rule(name: str, *then: "Expression") -> "tuple[SetType, list[Expression]] | None":
+    """The type of a set of pods, and its rule."""
+    subnet = _subnet(name)
+    return None if subnet is None else (SetType([ADDRESS[subnet.version]]), _leaving(subnet, *then))
+
+
+_CHAIN = Chain(
+    "postrouting",
+    ("nat", POSTROUTING, LAST),
+    [_multicast(4), _multicast(6)],
+    each=lambda name: _rule(name, nft.MASQUERADE),
+)
+# only where a network wants it
+_DROPPING = Chain("forward", ("filter", FORWARD, 0), each=lambda name: _rule(name, nft.INVALID, nft.DROP))
+_MAPS = {name: record_map(ADDRESS[version], INET_SERVICE) for version, name in RECORDS.items()}
+LAYOUT = Table(INET, TABLE, _MAPS, [_CHAIN], list(_MAPS))
+
+
+# what an attachment has
+
+
+def _record(prefix: Prefix) -> list[bytes]:
+    """The fields of the record of an address: the address, and its subnet's length."""
     return [prefix.address.packed, prefix.length.to_bytes(2, "big")]
 
 
@@ -92,16 +128,19 @@ def prefix_of(record: "Sequence[bytes]") -> Prefix:
     return Prefix(Address(address), int.from_bytes(length, "big"))
 
 
-def _set_name(subnet: Prefix) -> str:
-    """A name that nft can read again: IPv6 in full, because a colon ends a name."""
-    if subnet.version == 4:
-        return f"pods_{subnet}"
-    return f"pods_{subnet.address.packed.hex('_', 2)}/{subnet.length}"
+def held(ledger: Ledger, link: str) -> list[Prefix]:
+    """The addresses that an attachment has records of, by its host link's name."""
+    return [prefix_of(record) for name in RECORDS.values() for record in ledger.fields(name, link)]
 
 
-def _shared(version: int) -> tuple[str, SetType]:
-    """The set of the addresses that several networks have, with their subnets' lengths."""
-    return f"shared{version}", SetType([ADDRESS[version], INET_SERVICE])
+def _place(prefix: Prefix) -> tuple[str, bytes]:
+    """The element of an address."""
+    return _set_name(prefix.network), prefix.address.packed
+
+
+def _shared_place(prefix: Prefix) -> tuple[str, bytes]:
+    """The element of an address that several networks have."""
+    return _SHARED[prefix.version], pack(_SHARED_TYPE[prefix.version].key, _record(prefix))
 
 
 def _of_network(comment: str, attachment: "Attachment") -> bool:
@@ -109,22 +148,92 @@ def _of_network(comment: str, attachment: "Attachment") -> bool:
     return comment.startswith(beginning(f"{attachment.network}/", COMMENT_MAX))
 
 
-def _subnet(set_name: str) -> Prefix | None:
-    """The subnet of a set by its name, None for another set."""
-    if not set_name.startswith("pods_"):
-        return None
-    try:
-        return Prefix.parse(set_name.removeprefix("pods_").replace("_", ":"))
-    except ValueError:
-        return None
+def _forget(change: Change, link: str) -> list[Prefix]:
+    """Take an attachment's elements and records away: its addresses. A shared one goes to another that has a record."""
+    records = [
+        record
+        for name in RECORDS.values()
+        for record in change.forget(name, link, lambda one: [_place(prefix_of(one))])
+    ]
+    prefixes = list(map(prefix_of, records))
+    for prefix in prefixes:
+        shared = _shared_place(prefix)
+        if change.goes(*_place(prefix)) and change.element(*shared) is not None:
+            others = change.others(RECORDS[prefix.version], link, _record(prefix))
+            if others:
+                change.add(*_place(prefix), comment=others[0])
+            else:
+                change.delete(*shared)
+    return prefixes
 
 
-def _in_network(prefix: Prefix, equal: bool) -> "list[Expression]":
-    """Go on only for a destination inside, or outside, a network."""
-    load = nft.address(prefix.version, destination=True)
-    if prefix.length == prefix.address.bits:
-        return [load, nft.compare(prefix.address.packed, equal)]
-    return [load, nft.mask(prefix.netmask.packed), nft.compare(prefix.address.packed, equal)]
+def _admit(change: Change, attachment: "Attachment", prefix: Prefix) -> None:
+    """An address into its subnet's set; one that another attachment left there is taken over."""
+    place, shared = _place(prefix), _shared_place(prefix)
+    change.need(_CHAIN, place[0])
+    found = change.element(*place) if not change.goes(*place) else None
+    if found is not None:
+        change.delete(*place)
+        if not _of_network(found.comment, attachment):
+            change.transaction.add_set(shared[0], _SHARED_TYPE[prefix.version])
+            if change.element(*shared) is None:
+                change.add(*shared)
+    change.add(*place, comment=attachment.comment)
+
+
+def _stop_dropping(change: Change, names: "set[str]") -> None:
+    """Remove the rules for these sets, and the chain with the last one."""
+    if not names.isdisjoint(change.comments(_DROPPING.name)):
+        change.delete_rules(_DROPPING.name, names)
+        if not change.comments(_DROPPING.name):
+            change.transaction.delete_chain(_DROPPING.name)
+
+
+def _make(
+    change: Change,
+    attachment: "Attachment",
+    prefixes: "Sequence[Prefix]",
+    legacy: "Mapping[tuple[int, str], bool]",
+    drop_invalid: bool,
+) -> None:
+    """Give the attachment what is wanted, in place of what it had."""
+    prefixes = list(dict.fromkeys(prefixes))
+    if change.exists:
+        _forget(change, attachment.link)
+    # the chain of an earlier version came before others'
+    misplaced = change.exists and change.place_of(_CHAIN) is False
+    change.restore(*([_CHAIN.name] if misplaced else []))
+    Undecided(change, FOLLOWED, MASQ_BIT, legacy).write(change)
+    for version, name in RECORDS.items():
+        change.record(name, attachment, [_record(prefix) for prefix in prefixes if prefix.version == version])
+    for prefix in prefixes:
+        _admit(change, attachment, prefix)
+    names = {_set_name(prefix.network) for prefix in prefixes}
+    if not drop_invalid:
+        _stop_dropping(change, names)
+        return
+    for name in sorted(names):
+        if not change.comments(_DROPPING.name):
+            change.transaction.add_chain(_DROPPING.name, *(_DROPPING.base or ()))
+        change.need(_DROPPING, name)
+
+
+def _remove(change: Change, link: str) -> bool:
+    """Take away what the attachment has: whether the table went, or had gone already."""
+    prefixes = _forget(change, link)
+    if not prefixes and change.exists:
+        return False
+    order = Undecided(change, FOLLOWED)
+    if not prefixes or change.drop_if_last():
+        order.withdraw(change)
+        return True
+    empty = {name for name in {_set_name(prefix.network) for prefix in prefixes} if change.empties(name)}
+    _stop_dropping(change, empty)
+    change.remove_sets(empty)
+    # a chain of an earlier version may come before iptables': there no mark is to be found yet
+    if change.place_of(_CHAIN):
+        order.write(change)
+    return False
 
 
 class Masquerade(Effect[None], Kind):
@@ -157,10 +266,10 @@ class Masquerade(Effect[None], Kind):
 
             masquerade_go.add(self.site.nftables, self.attachment, self.prefixes)
             return
-        kernel = self.site.nftables
         with legacy_alone():
             legacy = mark_legacy(FOLLOWED, MASQ_BIT, self.site.say)
-            kernel.repeatedly(lambda: _Change(kernel).make(self.attachment, self.prefixes, legacy, self.drop_invalid))
+            wanted = self.attachment, self.prefixes, legacy, self.drop_invalid
+            changed(self.site.nftables, LAYOUT.change, lambda change: _make(change, *wanted))
 
     def compare(self, differ: "Differ") -> None:
         """Records, elements and rules are there; or Go's, for the plugins may have been exchanged under a living pod."""
@@ -199,21 +308,12 @@ class Masquerade(Effect[None], Kind):
 
     def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""
-        records = (attachments(self.site.nftables, version) for version in (4, 6))
-        return list(dict.fromkeys(found for each in records for found in each.found(network)))
+        return Ledger(self.site.nftables, LAYOUT).found(network)
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
-        kernel = self.site.nftables
-        gone = False
-
-        def change() -> None:
-            nonlocal gone
-            gone = _Change(kernel).remove(identity)
-
         with legacy_alone():
-            kernel.repeatedly(change)
-            if gone:
+            if changed(self.site.nftables, LAYOUT.change, lambda change: _remove(change, identity)):
                 unmark_legacy(FOLLOWED, self.site.say)
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
@@ -228,274 +328,50 @@ class Masquerade(Effect[None], Kind):
         """The rules in nft's words, without the parts that all attachments share."""
         lines = []
         for prefix in self.prefixes:
-            subnet, word = prefix.network, WORD[prefix.version]
-            rule = f"{word} saddr @{_set_name(subnet)} {word} daddr != {subnet} masquerade"
+            rule = nft.printed(_leaving(prefix.network, nft.MASQUERADE))
             lines.append(f"{rule}: {prefix.address} of {self.attachment}")
         return "\n".join(lines)
 
 
-class _Change:
-    """One attempt at a change: what is there was looked at in one generation, and is changed in the same."""
-
-    def __init__(self, kernel: Nftables) -> None:
-        self.kernel = kernel
-        self.generation = kernel.generation()
-        self.records = {version: attachments(kernel, version) for version in (4, 6)}
-
-    def make(
-        self,
-        attachment: "Attachment",
-        prefixes: "list[Prefix]",
-        legacy: "Mapping[tuple[int, str], bool]",
-        drop_invalid: bool,
-    ) -> None:
-        """Add what is wanted, in place of what the attachment had; rules that somebody took away are put back."""
-        transaction = Transaction(INET, TABLE)
-        gone: dict[str, list[bytes]] = {}
-        found = self.kernel.rule_comments(INET, TABLE)
-        order = Undecided(self.kernel, TABLE, FOLLOWED, found, MASQ_BIT, legacy)
-        rules = [comment for chain, comment in found if chain == _CHAIN and not is_guard(comment)]
-        if rules or self.kernel.has_table(INET, TABLE):
-            gone = self._forget(transaction, attachment.link, *self._held(attachment.link))
-        whole = rules[:2] == ["", ""] and self._in_its_place()
-        if not whole:
-            rules = self._table(transaction)
-        order.write(transaction, emptied=not whole)
-        for prefix in dict.fromkeys(prefixes):
-            self._admit(transaction, attachment, prefix, gone, rules)
-        dropping = {comment for chain, comment in found if chain == _DROPPING}
-        self._drop(transaction, {prefix.network for prefix in prefixes}, dropping, drop_invalid)
-        for version, records in self.records.items():
-            mine = [prefix for prefix in dict.fromkeys(prefixes) if prefix.version == version]
-            records.write(transaction, attachment, [_fields(prefix) for prefix in mine])
-        self.kernel.commit(transaction, self.generation)
-
-    def _in_its_place(self) -> bool:
-        """Whether the chain comes after everybody's: that of an earlier version did not."""
-        return _is_last(self.kernel.chain(INET, TABLE, _CHAIN))
-
-    def _drop(self, transaction: Transaction, subnets: "set[Prefix]", there: "set[str]", drop_invalid: bool) -> None:
-        """Add or remove the rules of subnets that drop what cannot be masqueraded; ``there`` are sets that have one."""
-        if not drop_invalid:
-            self._stop_dropping(transaction, there & set(map(_set_name, subnets)))
-            return
-        for subnet in sorted(subnets, key=str):
-            if _set_name(subnet) not in there:
-                transaction.add_chain(_DROPPING, "filter", FORWARD)
-                _add_dropping_rule(transaction, subnet)
-
-    def _stop_dropping(self, transaction: Transaction, names: "set[str]") -> None:
-        """Remove the rules for these sets, and the chain with the last one."""
-        rules = self.kernel.rules(INET, TABLE, _DROPPING) if names else []
-        going = [rule for rule in rules if rule.comment in names]
-        for rule in going:
-            transaction.delete_rule(_DROPPING, rule.handle)
-        if going and len(going) == len(rules):
-            transaction.delete_chain(_DROPPING)
-
-    def _table(self, transaction: Transaction) -> "list[str]":
-        """The table, or what is missing of it, with its rules anew: their comments."""
-        transaction.add_table()
-        for records in self.records.values():
-            transaction.add_set(records.name, records.type)
-        if self.kernel.chain(INET, TABLE, _CHAIN) is not None:
-            # one at another priority cannot be changed
-            transaction.flush_chain(_CHAIN)
-            transaction.delete_chain(_CHAIN)
-        transaction.add_chain(_CHAIN, "nat", POSTROUTING, LAST)
-        for version in (4, 6):
-            group = MULTICAST[version]
-            expressions = [*nft.of_family(version), *_in_network(group, True), nft.RETURN]
-            transaction.add_rule(_CHAIN, expressions, f"{WORD[version]} daddr {group} return")
-        subnets = [subnet for subnet in map(_subnet, self.kernel.sets(INET, TABLE)) if subnet is not None]
-        for subnet in subnets:
-            _add_rule(transaction, subnet)
-        return ["", "", *(_set_name(subnet) for subnet in subnets)]
-
-    def _admit(
-        self,
-        transaction: Transaction,
-        attachment: "Attachment",
-        prefix: Prefix,
-        gone: "dict[str, list[bytes]]",
-        rules: "list[str]",
-    ) -> None:
-        """An address into its subnet's set; one that another attachment left there is taken over."""
-        subnet, key = prefix.network, prefix.address.packed
-        name = _set_name(subnet)
-        if name not in rules:
-            rules.append(name)
-            transaction.add_set(name, SetType([ADDRESS[prefix.version]]))
-            _add_rule(transaction, subnet)
-        found = self.kernel.element(INET, TABLE, name, key) if key not in gone.get(name, []) else None
-        if found is not None:
-            transaction.delete_element(name, key)
-            if not _of_network(found.comment, attachment):
-                self._share(transaction, prefix)
-        transaction.add_element(name, key, comment=attachment.comment)
-
-    def _share(self, transaction: Transaction, prefix: Prefix) -> None:
-        """Note that an address is not one network's alone."""
-        name, type = _shared(prefix.version)
-        transaction.add_set(name, type)
-        key = pack(type.key, _fields(prefix))
-        if self.kernel.element(INET, TABLE, name, key) is None:
-            transaction.add_element(name, key)
-
-    def _pass_on(self, transaction: Transaction, link: str, prefix: Prefix) -> bool:
-        """Whether somebody else has a shared address, who gets the element of it that has just been deleted."""
-        name, type = _shared(prefix.version)
-        key = pack(type.key, _fields(prefix))
-        if self.kernel.element(INET, TABLE, name, key) is None:
-            return False
-        others = self.records[prefix.version].others(link, _fields(prefix))
-        if others:
-            transaction.add_element(_set_name(prefix.network), prefix.address.packed, comment=others[0])
-        else:
-            transaction.delete_element(name, key)
-        return bool(others)
-
-    def _held(self, link: str) -> "tuple[str, list[Prefix]]":
-        """Whose the records of a link are, by their comment, and the addresses that they tell."""
-        owner, held = "", list[Prefix]()
-        for records in self.records.values():
-            comment, found = records.owned(link)
-            owner = owner or comment
-            held += map(prefix_of, found)
-        return owner, held
-
-    def _forget(
-        self, transaction: Transaction, link: str, owner: str, held: "list[Prefix]"
-    ) -> "dict[str, list[bytes]]":
-        """Take an attachment's elements and records away: the keys that went, by set. What another one has too stays."""
-        gone: dict[str, list[bytes]] = {}
-        for version, records in self.records.items():
-            count = sum(prefix.version == version for prefix in held)
-            gone[records.name] = records.erase(transaction, link, count)
-            for prefix in held:
-                if prefix.version != version:
-                    continue
-                name, key = _set_name(prefix.network), prefix.address.packed
-                element = self.kernel.element(INET, TABLE, name, key)
-                if element is not None and element.comment == owner:
-                    transaction.delete_element(name, key)
-                    if not self._pass_on(transaction, link, prefix):
-                        gone.setdefault(name, []).append(key)
-        return gone
-
-    def remove(self, link: str) -> bool:
-        """Whether the table went with it."""
-        owner, held = self._held(link)
-        rules = self.kernel.rule_comments(INET, TABLE)
-        if not held and (rules or self.kernel.has_table(INET, TABLE)):
-            return False
-        transaction = Transaction(INET, TABLE)
-        order = Undecided(self.kernel, TABLE, FOLLOWED, rules)
-        if not held:  # somebody removed our table, and left what belongs to it
-            order.withdraw(transaction)
-            self.kernel.commit(transaction, self.generation)
-            return True
-        gone = self._forget(transaction, link, owner, held)
-        last = not any(self.kernel.holds_beside(INET, TABLE, r.name, gone[r.name]) for r in self.records.values())
-        if last:
-            transaction = Transaction(INET, TABLE)
-            transaction.delete_table()
-            order.withdraw(transaction)
-        else:
-            self._tidy(transaction, {_set_name(prefix.network) for prefix in held}, gone)
-            # a chain of an earlier version may come before iptables': there no mark is to be found yet
-            if self._in_its_place():
-                order.write(transaction)
-        self.kernel.commit(transaction, self.generation)
-        return last
-
-    def _tidy(self, transaction: Transaction, names: "set[str]", gone: "dict[str, list[bytes]]") -> None:
-        """Subnets whose last address goes lose their rule and their set."""
-        empty = {name for name in names if not self.kernel.holds_beside(INET, TABLE, name, gone.get(name, []))}
-        if not empty:
-            return
-        for rule in self.kernel.rules(INET, TABLE, _CHAIN):
-            if rule.comment in empty:
-                transaction.delete_rule(_CHAIN, rule.handle)
-        self._stop_dropping(transaction, empty)
-        for name in sorted(empty):
-            transaction.delete_set(name)
-
-
-def _add_rule(transaction: Transaction, subnet: Prefix) -> None:
-    """Masquerade what the pods of a subnet send out of it."""
-    expressions, text = _leaving(subnet)
-    transaction.add_rule(_CHAIN, [*expressions, nft.MASQUERADE], f"{text} masquerade", _set_name(subnet))
-
-
-def _add_dropping_rule(transaction: Transaction, subnet: Prefix) -> None:
-    """Drop its packets that connection tracking cannot place."""
-    expressions, text = _leaving(subnet)
-    expressions = [*expressions, *nft.invalid(), nft.DROP]
-    transaction.add_rule(_DROPPING, expressions, f"{text} ct state invalid drop", _set_name(subnet))
-
-
-def _leaving(subnet: Prefix) -> "tuple[list[Expression], str]":
-    """Go on only for what the pods of a subnet send out of it."""
-    version, name, word = subnet.version, _set_name(subnet), WORD[subnet.version]
-    expressions = [
-        *nft.of_family(version),
-        nft.address(version, destination=False),
-        nft.lookup(name),
-        *_in_network(subnet, False),
-    ]
-    return expressions, f"{word} saddr @{name} {word} daddr != {subnet}"
-
-
-def _is_last(chain: "Any") -> bool:
-    """Whether a chain has the priority at which ours come after everybody's."""
-    hook = chain.get_attr("NFTA_CHAIN_HOOK") if chain is not None else None
-    return hook is not None and bool(hook.get_attr("NFTA_HOOK_PRIORITY") == LAST)
-
-
-def _compare(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
-    where = f"nftables table inet {TABLE}"
-    chain = kernel.chain(INET, TABLE, _CHAIN)
-    if chain is None or chain.get_attr("NFTA_CHAIN_HOOK") is None:
-        raise CheckFailed(
-            f"{where}: its chain {_CHAIN} is missing", "another ADD on the node, or DEL and ADD, makes it again"
-        )
-    rules = kernel.rule_comments(INET, TABLE)
-    comments = [comment for name, comment in rules if name == _CHAIN]
-    if comments.count("") < 2:
+def _compare(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    ledger, where = Ledger(kernel, LAYOUT), f"nftables table inet {TABLE}"
+    chain = ledger.chain(_CHAIN.name)
+    if chain is None or chain.hook is None:
+        remedy = "another ADD on the node, or DEL and ADD, makes it again"
+        raise CheckFailed(f"{where}: its chain {_CHAIN.name} is missing", remedy)
+    if not ledger.is_whole(_CHAIN):
         raise CheckFailed(f"{where}: the rules that leave multicast alone are missing")
     # a chain of an earlier version masquerades as it did; the next ADD moves it behind everybody's
-    for fault in compared(kernel, TABLE, FOLLOWED, rules) if _is_last(chain) else ():
+    for fault in compared(ledger, FOLLOWED) if chain.priority == LAST else ():
         raise CheckFailed(f"masquerading: {fault}", "the next ADD or DEL of a masqueraded pod repairs it")
-    _, recorded = _Change(kernel)._held(attachment.link)
+    recorded = held(ledger, attachment.link)
     for prefix in prefixes:
-        name = _set_name(prefix.network)
-        element = kernel.element(INET, TABLE, name, prefix.address.packed)
+        element = ledger.element(*_place(prefix))
         if element is None or prefix not in recorded:
             raise CheckFailed(f"{where}: {prefix.address} is not masqueraded")
         if element.comment != attachment.comment and _of_network(element.comment, attachment):
             raise CheckFailed(f"{where}: {prefix.address} belongs to {element.comment} now")
-        if name not in comments:
+        if _set_name(prefix.network) not in ledger.comments(_CHAIN.name):
             raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")
 
 
-def _compare_dropping(kernel: Nftables, prefixes: "Sequence[Prefix]") -> None:
-    there = kernel.rule_comments(INET, TABLE)
+def _compare_dropping(kernel: "Nftables", prefixes: "Sequence[Prefix]") -> None:
+    there = Ledger(kernel, LAYOUT).comments(_DROPPING.name)
     for prefix in prefixes:
-        if (_DROPPING, _set_name(prefix.network)) not in there:
+        if _set_name(prefix.network) not in there:
             raise CheckFailed(
                 f"nftables table inet {TABLE}: invalid packets of {prefix.network} are not dropped",
                 "dropInvalid asks for that; the next ADD of the network makes the rule",
             )
 
 
-def _compare_chains(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+def _compare_chains(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     from cni import masquerade_go
 
     masquerade_go.check(kernel, attachment, prefixes)
 
 
-def _compare_newer(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+def _compare_newer(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     from cni import masquerade_go
 
     masquerade_go.check_newer(kernel, attachment, prefixes)

@@ -128,7 +128,7 @@ def check_newer(kernel: Nftables, attachment: "Attachment", prefixes: "Sequence[
 
     instance = _instance(attachment)
     base = kernel.chain(INET, _NEWER_TABLE, _NEWER_BASE)
-    entered = base is not None and base.get_attr("NFTA_CHAIN_HOOK") is not None
+    entered = base is not None and base.hook is not None
     if not entered or not any(_NEWER_CHAIN in r.jumps_to() for r in kernel.rules(INET, _NEWER_TABLE, _NEWER_BASE)):
         raise CheckFailed(f"nftables table inet {_NEWER_TABLE}: nothing goes to its chain {_NEWER_CHAIN}")
     found: set[bytes] = set()

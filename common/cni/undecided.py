@@ -24,15 +24,15 @@ import struct
 
 from cni.kernel import expressions as nft
 from cni.kernel.legacy import complaint, has_legacy, unmarkable
-from cni.kernel.transaction import INET, IPV4, IPV6, OUTPUT, POSTROUTING, PREROUTING
+from cni.kernel.transaction import IPV4, IPV6, OUTPUT, POSTROUTING, PREROUTING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from cni.kernel.nftables import Nftables
-    from cni.kernel.transaction import Expression, Transaction
+    from cni.kernel.expressions import Expression
+    from cni.ledger import Change, Ledger
 
     # family and iptables' chain
     Place = tuple[int, str]
@@ -81,36 +81,32 @@ class Undecided:
 
     def __init__(
         self,
-        kernel: "Nftables",
-        table: str,
+        ledger: "Ledger",
         chains: "Mapping[str, str]",
-        rules: "Sequence[tuple[str, str]]",
         bit: int | None = None,
         legacy: "Mapping[Place, bool] | None" = None,
     ) -> None:
-        """``chains`` are our chains by iptables' chain; ``rules`` are chain and comment of each rule in our table.
+        """``chains`` are our chains by iptables' chain.
 
         ``bit`` None: that of the last ADD. ``legacy`` is what ``mark_legacy`` gave; None: as it was at the last ADD.
         """
-        self._kernel = kernel
-        self._table = table
+        self._ledger = ledger
         self._chains = chains
-        self._bit = bit if bit is not None else _bit_in(rules)
+        self._bit = bit if bit is not None else _bit_in(ledger.rules)
         self._legacy = legacy
         self._guards = {
-            (version, chain): [comment for at, comment in rules if at == ours and _version_in(comment) == version]
+            (version, chain): [comment for comment in ledger.comments(ours) if _version_in(comment) == version]
             for version in (4, 6)
             for chain, ours in chains.items()
         }
         self._found = {place: self._look(*place) for place in self._guards}
 
     def _look(self, version: int, chain: str) -> _Chain:
-        family = _FAMILIES[version]
-        rules = self._kernel.rule_bytes(family, _NAT, chain)
+        family, kernel = _FAMILIES[version], self._ledger.kernel
+        rules = kernel.rule_bytes(family, _NAT, chain)
         if rules:
-            message = self._kernel.chain(family, _NAT, chain)
-            hook = message.get_attr("NFTA_CHAIN_HOOK") if message is not None else None
-            if hook is None or hook.get_attr("NFTA_HOOK_HOOKNUM") != _HOOKS[chain]:
+            found = kernel.chain(family, _NAT, chain)
+            if found is None or found.hook != _HOOKS[chain]:
                 rules = []
         return _Chain(rules, mark_of(self._bit))
 
@@ -127,43 +123,31 @@ class Undecided:
         needed = self._needed(place, as_it_is)
         return [f"{kind}{place[0]} {self._bit} {needed:#x}" for kind in (_DECIDED, _UNDECIDED)] if needed else []
 
-    def write(self, transaction: "Transaction", emptied: bool = False) -> None:
-        """Add the changes of our table and of iptables' to a transaction; ``emptied``: our chains have no rules then."""
+    def write(self, change: "Change") -> None:
+        """Add the changes of our table and of iptables' to a change."""
         for place, found in self._found.items():
             version, chain = place
             if not (found.right and found.others):
-                self._unmark(transaction, place)
+                self._unmark(change, place)
                 if found.others:
-                    _add_mark(transaction, version, chain, mark_of(self._bit))
-            expected, guards = self._expected(place), [] if emptied else self._guards[place]
-            if guards != expected:
-                self._guard(transaction, place, guards)
+                    _add_mark(change, version, chain, mark_of(self._bit))
+            expected = self._expected(place)
+            if self._guards[place] != expected:
+                change.delete_rules(self._chains[chain], self._guards[place])
+                # each goes to the front: the first one last
+                for comment in reversed(expected):
+                    expressions = _guarding(place, self._needed(place), comment.startswith(_DECIDED))
+                    change.add_rule(self._chains[chain], expressions, comment, first=True)
 
-    def _unmark(self, transaction: "Transaction", place: "Place") -> None:
+    def _unmark(self, change: "Change", place: "Place") -> None:
         version, chain = place
         for handle in self._found[place].ours:
-            transaction.of(_FAMILIES[version], _NAT).delete_rule(chain, handle)
+            change.transaction.of(_FAMILIES[version], _NAT).delete_rule(chain, handle)
 
-    def _guard(self, transaction: "Transaction", place: "Place", guards: "list[str]") -> None:
-        """Replace the rules at the beginning of our chain."""
-        ours = self._chains[place[1]]
-        for rule in self._kernel.rules(INET, self._table, ours) if guards else ():
-            if rule.comment in guards:
-                transaction.delete_rule(ours, rule.handle)
-        # each goes to the front: the first one last
-        for comment in reversed(self._expected(place)):
-            expressions, text = _guarding(place, self._needed(place), comment.startswith(_DECIDED))
-            transaction.add_rule(ours, expressions, text, comment, first=True)
-
-    def withdraw(self, transaction: "Transaction") -> None:
-        """Add to a transaction what takes our rules out of iptables' chains."""
+    def withdraw(self, change: "Change") -> None:
+        """Add to a change what takes our rules out of iptables' chains."""
         for place in self._found:
-            self._unmark(transaction, place)
-
-    @property
-    def marked(self) -> bool:
-        """Whether a rule of ours stands in iptables' chains."""
-        return any(found.ours for found in self._found.values())
+            self._unmark(change, place)
 
     def faults(self) -> "Iterator[str]":
         """What differs from what ``write`` makes; for CHECK."""
@@ -175,7 +159,8 @@ class Undecided:
                 yield f"{word}: the rule of chain {chain} that marks undecided packets {what}"
             if self._guards[place] != self._expected(place, as_it_is=True):
                 # rules that came later, or a flush that took ours away
-                yield f"chain {self._chains[chain]} of inet {self._table} does not match the present chain {chain} of {word}"
+                where = f"chain {self._chains[chain]} of inet {self._ledger.table.name}"
+                yield f"{where} does not match the present chain {chain} of {word}"
 
 
 def _bit_in(rules: "Sequence[tuple[str, str]]") -> int:
@@ -203,28 +188,23 @@ def _mark_in(guards: "Sequence[str]") -> int:
     return int(guards[0].split()[2], 16) if guards else 0
 
 
-def _guarding(place: "Place", needed: int, decided: bool) -> "tuple[list[Expression], str]":
+def _guarding(place: "Place", needed: int, decided: bool) -> "list[Expression]":
     """The rule that sends decided packets back, or the one that lets the others on; both clear the bits."""
     version, chain = place
-    local = chain in _TO_THIS_NODE
-    expressions = [*nft.of_family(version), *(nft.to_this_node() if local else ())]
-    text = f"meta nfproto ipv{version} {'fib daddr type local ' if local else ''}"
+    local = [nft.TO_THIS_NODE] if chain in _TO_THIS_NODE else []
+    beginning = [nft.of_family(version), *local]
     if decided:
-        expressions += nft.marked(needed, False)
-        text += f"meta mark & {needed:#x} != {needed:#x} "
-    expressions += nft.unmark(needed)
-    text += f"meta mark set meta mark & {~needed & 0xFFFFFFFF:#010x}"
-    return ([*expressions, nft.RETURN], f"{text} return") if decided else (expressions, text)
+        return [*beginning, nft.marked(needed, False), nft.unmark(needed), nft.RETURN]
+    return [*beginning, nft.unmark(needed)]
 
 
-def _add_mark(transaction: "Transaction", version: int, chain: str, mark: int) -> None:
+def _add_mark(change: "Change", version: int, chain: str, mark: int) -> None:
     """The rule at the end of a chain of iptables-nft, made of what iptables makes it of."""
     from cni.kernel import compat
 
     local = [compat.to_this_node()] if chain in _TO_THIS_NODE else []
     expressions = [compat.comment(TEXT), *local, compat.COUNTER, compat.set_mark(mark)]
-    words = " ".join(_words(chain, mark))
-    transaction.of(_FAMILIES[version], _NAT).add_rule(chain, expressions, words)
+    change.transaction.of(_FAMILIES[version], _NAT).add_rule(chain, expressions)
 
 
 def _words(chain: str, mark: int) -> list[str]:
@@ -317,14 +297,12 @@ def _legacy_rules(name: str, chain: str, say: "Callable[[str], None]") -> list[s
     return [line for line in listed if f"-j {_OF_PLUGINS}" not in line]
 
 
-def compared(
-    kernel: "Nftables", table: str, chains: "Mapping[str, str]", rules: "Sequence[tuple[str, str]]"
-) -> "list[str]":
+def compared(ledger: "Ledger", chains: "Mapping[str, str]") -> "list[str]":
     """What differs from what ADD makes, in iptables' chains and at the beginning of ours; for CHECK."""
     faults: list[str] = []
-    bit = _bit_in(rules)
+    bit = _bit_in(ledger.rules)
     legacy = mark_legacy(chains, bit, faults.append, change=False)
-    return [*Undecided(kernel, table, chains, rules, bit, legacy).faults(), *faults]
+    return [*Undecided(ledger, chains, bit, legacy).faults(), *faults]
 
 
 def unmark_legacy(chains: "Mapping[str, str]", say: "Callable[[str], None]") -> None:

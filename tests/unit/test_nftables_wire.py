@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cni.address import Prefix
 from cni.attachment import Attachment
 from cni.errors import TryAgainLater
 from cni.kernel import expressions as nft
 from cni.kernel import nftables
 from cni.kernel.netlink import Answer, KernelError, Netlink, attribute
 from cni.kernel.nftables import Nftables, NftablesError
-from cni.kernel.records import Records
 from cni.kernel.transaction import (
     BRIDGE,
     ETHER_ADDR,
@@ -41,6 +41,7 @@ from cni.kernel.transaction import (
     pack,
     unpack,
 )
+from cni.ledger import Chain, Change, Ledger, Table, record_key, record_map
 from node.namespace import Netns
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -140,45 +141,41 @@ def test_sets_and_maps_are_read_by_nft_and_by_us(empty: Netns, kernel: Nftables,
 
 
 # Expressions and the text that nft has for them, in a table of the inet family.
-EXPRESSIONS: list[tuple[str, list[Any]]] = [
+EXPRESSIONS: list[tuple[str, list[nft.Expression]]] = [
     ("accept", [nft.ACCEPT]),
     ("drop", [nft.DROP]),
     ("return", [nft.RETURN]),
     ("jump other", [nft.jump("other")]),
-    ("meta nfproto ipv4 accept", [*nft.of_family(4), nft.ACCEPT]),
-    ("meta nfproto ipv6 accept", [*nft.of_family(6), nft.ACCEPT]),
+    ("meta nfproto ipv4 accept", [nft.of_family(4), nft.ACCEPT]),
+    ("meta nfproto ipv6 accept", [nft.of_family(6), nft.ACCEPT]),
     (
         "ip daddr 10.1.2.3 drop",
-        [*nft.of_family(4), nft.address(4, True), nft.compare(bytes([10, 1, 2, 3])), nft.DROP],
+        [nft.of_family(4), nft.compare(nft.DESTINATION[4], bytes([10, 1, 2, 3]), "10.1.2.3"), nft.DROP],
     ),
     (
         "ip saddr != 10.1.2.3 drop",
-        [*nft.of_family(4), nft.address(4, False), nft.compare(bytes([10, 1, 2, 3]), equal=False), nft.DROP],
+        [nft.of_family(4), nft.compare(nft.SOURCE[4], bytes([10, 1, 2, 3]), "10.1.2.3", equal=False), nft.DROP],
     ),
     (
         "ip daddr 10.1.2.0/23 drop",
-        [
-            *nft.of_family(4),
-            nft.address(4, True),
-            nft.mask(bytes([255, 255, 254, 0])),
-            nft.compare(bytes([10, 1, 2, 0])),
-            nft.DROP,
-        ],
+        [nft.of_family(4), nft.within(nft.DESTINATION[4], Prefix.parse("10.1.2.0/23")), nft.DROP],
     ),
     (
         "ip6 saddr 2001:db8::2 drop",
-        [*nft.of_family(6), nft.address(6, False), nft.compare(SAMPLES[IPV6_ADDR][0]), nft.DROP],
+        [nft.of_family(6), nft.compare(nft.SOURCE[6], *SAMPLES[IPV6_ADDR]), nft.DROP],
     ),
-    ("fib daddr type local accept", [*nft.to_this_node(), nft.ACCEPT]),
-    ("ct status dnat accept", [*nft.redirected(), nft.ACCEPT]),
-    ("ip saddr @addresses accept", [*nft.of_family(4), nft.address(4, False), nft.lookup("addresses"), nft.ACCEPT]),
+    ("fib daddr type local accept", [nft.TO_THIS_NODE, nft.ACCEPT]),
+    ("ct status dnat accept", [nft.REDIRECTED, nft.ACCEPT]),
+    ("ip saddr @addresses accept", [nft.of_family(4), nft.is_in("addresses", nft.SOURCE[4]), nft.ACCEPT]),
     ("masquerade", [nft.MASQUERADE]),
 ]
 
 
 @root
 @pytest.mark.parametrize(("text", "expressions"), EXPRESSIONS, ids=[text for text, _ in EXPRESSIONS])
-def test_nft_reads_a_rule_as_it_was_told(empty: Netns, kernel: Nftables, text: str, expressions: list[Any]) -> None:
+def test_nft_reads_a_rule_as_it_was_told(
+    empty: Netns, kernel: Nftables, text: str, expressions: list[nft.Expression]
+) -> None:
     """The kernel's rule in nft's words is the text that goes with the expressions, comment and all."""
     transaction = table()
     transaction.add_set("addresses", SetType([IPV4_ADDR]))
@@ -187,7 +184,8 @@ def test_nft_reads_a_rule_as_it_was_told(empty: Netns, kernel: Nftables, text: s
     chain = "base" if text == "masquerade" else "other"
     if text.startswith("jump"):
         chain = "base"
-    transaction.add_rule(chain, expressions, text, "a comment")
+    transaction.add_rule(chain, expressions, "a comment")
+    assert transaction.texts()[-1] == f'add rule inet {TABLE} {chain} {text} comment "a comment"'
     kernel.commit(transaction)
     assert f'{text} comment "a comment"' in listed(empty)
     (rule,) = kernel.rules(INET, TABLE, chain)
@@ -206,7 +204,7 @@ def test_the_script_of_a_transaction_makes_the_same(empty: Netns, kernel: Nftabl
     transaction.add_chain("early", "filter", PREROUTING, -300)
     for text, expressions in EXPRESSIONS:
         chain = "base" if text in ("masquerade", "jump other") else "other"
-        transaction.add_rule(chain, expressions, text, "why")
+        transaction.add_rule(chain, expressions, "why")
     kernel.commit(transaction)
     ours = empty.run("nft", "list", "ruleset")
     empty.run("nft", "flush", "ruleset")
@@ -244,7 +242,7 @@ def test_changes_of_what_is_there(empty: Netns, kernel: Nftables) -> None:
     for chain in ("one", "two"):
         transaction.add_chain(chain)
         for comment in ("first", "second"):
-            transaction.add_rule(chain, [nft.ACCEPT], "accept", comment)
+            transaction.add_rule(chain, [nft.ACCEPT], comment)
     kernel.commit(transaction)
     first, second = kernel.rules(INET, TABLE, "one")
     assert (first.comment, second.comment) == ("first", "second")
@@ -526,7 +524,7 @@ def test_a_chain_that_somebody_fills_meanwhile_stays(empty: Netns, kernel: Nftab
     """Without a generation too: what was not seen is not removed."""
     transaction = table()
     transaction.add_chain("some")
-    transaction.add_rule("some", [nft.ACCEPT], "accept", "seen")
+    transaction.add_rule("some", [nft.ACCEPT], "seen")
     kernel.commit(transaction)
     transaction = Transaction(INET, TABLE)
     kernel.remove_chains(transaction, ["some"], [])
@@ -657,7 +655,7 @@ def test_comments_come_back_as_they_went(kernel: Nftables, text: str) -> None:
     transaction.add_set("some", SetType([IPV4_ADDR]))
     transaction.add_element("some", bytes(4), comment=text)
     transaction.add_chain("one")
-    transaction.add_rule("one", [nft.ACCEPT], "accept", text)
+    transaction.add_rule("one", [nft.ACCEPT], text)
     kernel.commit(transaction)
     found = kernel.element(INET, transaction.table, "some", bytes(4))
     assert found is not None and found.comment == text
@@ -725,29 +723,37 @@ table inet {TABLE} {{
 # records
 
 
+def owned(*fields: Type) -> Table:
+    """A table whose only map are records with these fields."""
+    return Table(
+        INET, TABLE, {"records": record_map(*fields)}, [Chain("some", None, [("", [nft.ACCEPT])])], ["records"]
+    )
+
+
 @root
 def test_records_are_found_by_the_links_name_alone(kernel: Nftables) -> None:
     """In order, however many; another attachment's, and one whose numbers follow, are not read along."""
     one, two = Attachment("net1", "c1", "eth0"), Attachment("net1", "c2", "eth0")
-    records = Records(kernel, INET, TABLE, "records", (IPV4_ADDR, INET_SERVICE))
-    transaction = table()
-    transaction.add_set(records.name, records.type)
+    described = owned(IPV4_ADDR, INET_SERVICE)
     mine = [[bytes([10, 0, number >> 8, number & 255]), number.to_bytes(2, "big")] for number in range(200)]
-    records.write(transaction, one, mine)
-    records.write(transaction, two, mine[:3])
-    kernel.commit(transaction)
-    assert records.of(one.link) == mine
-    assert records.of(two.link) == mine[:3]
-    assert records.of("vethnobody") == []
-    assert {element.comment for element in records.elements(one.link)} == {"net1/c1/eth0"}
+    change = Change(kernel, described)
+    change.restore()
+    change.record("records", one, mine)
+    change.record("records", two, mine[:3])
+    change.commit()
+    records = Ledger(kernel, described)
+    assert records.fields("records", one.link) == mine
+    assert records.fields("records", two.link) == mine[:3]
+    assert records.fields("records", "vethnobody") == []
+    assert {element.comment for element in records.recorded("records", one.link)} == {"net1/c1/eth0"}
     assert set(records.found("net1")) == {one.link, two.link}
     assert records.found("net2") == []
-    transaction = Transaction(INET, TABLE)
-    keys = records.erase(transaction, one.link, len(mine))
-    kernel.commit(transaction)
-    assert keys == [records.key(one.link, number) for number in range(200)]
-    assert records.of(one.link) == []
-    assert records.of(two.link) == mine[:3]
+    change = Change(kernel, described)
+    change.erase("records", one.link, len(mine))
+    change.commit()
+    assert all(change.goes("records", record_key(one.link, number)) for number in range(200))
+    assert records.fields("records", one.link) == []
+    assert records.fields("records", two.link) == mine[:3]
 
 
 @root
@@ -755,14 +761,13 @@ def test_a_network_whose_name_begins_another_is_told_apart(kernel: Nftables) -> 
     """``net`` and ``net1``, and names of 200 letters that differ in the last."""
     names = ["net", "net1", "n" * 200 + "a", "n" * 200 + "b"]
     attachments = [Attachment(name, "c1", "eth0") for name in names]
-    records = Records(kernel, INET, TABLE, "records", (IPV4_ADDR,))
-    transaction = table()
-    transaction.add_set(records.name, records.type)
+    change = Change(kernel, owned(IPV4_ADDR))
+    change.restore()
     for attachment in attachments:
-        records.write(transaction, attachment, [[bytes(4)]])
-    kernel.commit(transaction)
+        change.record("records", attachment, [[bytes(4)]])
+    change.commit()
     for attachment in attachments:
-        assert records.found(attachment.network) == [attachment.link]
+        assert Ledger(kernel, owned(IPV4_ADDR)).found(attachment.network) == [attachment.link]
 
 
 # the batch itself
@@ -850,7 +855,7 @@ def _many(count: int) -> Transaction:
     transaction = table()
     transaction.add_chain("some")
     for number in range(count):
-        transaction.add_rule("some", [nft.ACCEPT], "accept", f"rule {number}")
+        transaction.add_rule("some", [nft.ACCEPT], f"rule {number}")
     return transaction
 
 

@@ -10,6 +10,7 @@ from cni.address import Address, Prefix
 from cni.attachment import Attachment
 from cni.errors import CNIError
 from cni.kernel import rulespec
+from cni.ledger import Change
 from cni.skel import Call
 from cni_portmap import chains, layout, settings
 from cni_portmap.owned import Entry, Owned, group_of
@@ -295,14 +296,26 @@ def test_conditions_have_a_group_of_their_own() -> None:
     assert set(owned.mapped()) == {f"hostports4_{one}", f"hostips4_{one}", "hostports6"}
 
 
+class NoTable:
+    """nf_tables without our table."""
+
+    def generation(self) -> int:
+        return 1
+
+    def rule_comments(self, family: int, table: str) -> list[tuple[str, str]]:
+        return []
+
+    def has_table(self, family: int, table: str) -> bool:
+        return False
+
+
 def test_the_table_as_nft_would_be_told() -> None:
     """The shared part: chains before Go's priorities, the specific map before the general one."""
-    from cni.kernel.transaction import INET, Transaction
-
-    change = Transaction(INET, layout.TABLE)
-    layout.add_group(change, 4, "")
-    layout.add_source_rule(change, 4, 24)
-    told = [line for line in change.texts() if " rule " in line]
+    change = Change(NoTable(), layout.LAYOUT)  # type: ignore[arg-type]
+    change.restore()
+    change.need(layout.MASQUERADING, "from4_24")
+    rules = [line for line in change.transaction.texts() if " rule " in line]
+    told = [line for line in rules if line.split()[4] in ("hostports4", "postrouting")]
     chain = "add rule inet pycni_hostports hostports4"
     assert told == [
         f'{chain} dnat ip to ip daddr . meta l4proto . th dport map @hostips4 comment "hostips4"',
@@ -323,7 +336,8 @@ def test_what_check_needs_are_rules_that_add_makes() -> None:
         ("hostports4", "hostports4"),
     }
     both = Owned.wanted(_targets(_call(BOTH)), True, True, "", {4: "ip saddr 10.0.0.0/8"})
-    assert layout.needed_rules(both) - layout.shared_rules() == {
+    shared = {(chain.name, comment) for chain in layout.LAYOUT.chains for comment, _ in (*chain.front, *chain.rules)}
+    assert layout.needed_rules(both) - shared == {
         ("postrouting", "from4_0"),
         ("postrouting", "from6_0"),
         (f"hostports4_{group}", f"hostips4_{group}"),

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from cni.kernel.transaction import INET, IPV4, Transaction
+from cni.kernel.nftables import Chain
+from cni.kernel.transaction import INET, IPV4, POSTROUTING, Transaction
+from cni.ledger import Change, Table
 from cni.undecided import TEXT, Undecided, is_guard, legacy_mark_of, mark_of
 
 BASE = {"POSTROUTING": "postrouting"}
@@ -23,22 +25,20 @@ class Kernel:
         self.there = list(enumerate(rules, 1))
         self.guards = guards
 
+    def generation(self) -> int:
+        return 1
+
+    def rule_comments(self, family: int, table: str) -> list[tuple[str, str]]:
+        return list(self.guards)
+
     def rule_bytes(self, family: int, table: str, chain: str) -> list[tuple[int, bytes]]:
         return self.there if family == IPV4 else []
 
-    def chain(self, family: int, table: str, name: str) -> Any:
-        return Attributes(NFTA_CHAIN_HOOK=Attributes(NFTA_HOOK_HOOKNUM=4))
+    def chain(self, family: int, table: str, name: str) -> Chain:
+        return Chain(POSTROUTING, 100)
 
     def rules(self, family: int, table: str, chain: str) -> list[Any]:
         return [Rule(handle, comment) for handle, (_, comment) in enumerate(self.guards, 7)]
-
-
-class Attributes:
-    def __init__(self, **values: Any) -> None:
-        self.values = values
-
-    def get_attr(self, name: str) -> Any:
-        return self.values[name]
 
 
 class Rule:
@@ -48,9 +48,9 @@ class Rule:
 
 def steps(rules: Sequence[bytes], guards: Sequence[tuple[str, str]], **more: Any) -> list[str]:
     """What ADD does."""
-    kernel, transaction = Kernel(rules, guards), Transaction(INET, "ours")
-    Undecided(kernel, "ours", BASE, guards, **{"legacy": {}, **more}).write(transaction)  # type: ignore[arg-type]
-    return transaction.texts()
+    change = Change(Kernel(rules, guards), Table(INET, "ours", {}, [], []))  # type: ignore[arg-type]
+    Undecided(change, BASE, **{"legacy": {}, **more}).write(change)
+    return change.transaction.texts()
 
 
 GUARDS_GO = [f"delete rule inet ours postrouting handle {n}" for n in (7, 8)]

@@ -83,11 +83,11 @@ def _add(part: str, trial: "Transaction") -> None:
     elif part == NAT:
         trial.add_chain("translations", "nat", PREROUTING)
     elif part == FIB:
-        trial.add_rule("some", nft.to_this_node(), "fib daddr type local")
+        trial.add_rule("some", [nft.TO_THIS_NODE])
     elif part == CONNECTIONS:
-        trial.add_rule("some", nft.redirected(), "ct status dnat")
+        trial.add_rule("some", [nft.REDIRECTED])
     else:
-        trial.add_rule("some", [nft.MASQUERADE], "masquerade")
+        trial.add_rule("some", [nft.MASQUERADE])
 
 
 def _tried(family: int, parts: "Sequence[str]") -> str:

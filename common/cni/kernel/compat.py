@@ -6,45 +6,41 @@ The few matches that are looked at here are told apart by name.
 import struct
 import sys
 
+from cni.kernel.expressions import Expression
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.nftables import Rule
-    from cni.kernel.transaction import Expression
 
 # XT_MAX_COMMENT_LEN
 _COMMENT_ROOM = 256
 _RTN_LOCAL = 2
-COUNTER: "Expression" = ("counter", [("NFTA_COUNTER_BYTES", 0), ("NFTA_COUNTER_PACKETS", 0)])
+# iptables' words for a rule have no counter
+COUNTER = Expression("", [("counter", [("NFTA_COUNTER_BYTES", 0), ("NFTA_COUNTER_PACKETS", 0)])])
 
 
-def _extension(kind: str, name: str, revision: int, info: bytes) -> "Expression":
-    """A match or a target."""
+def _extension(text: str, name: str, revision: int, info: bytes) -> Expression:
+    """A match or a target, with iptables' words for it."""
+    kind = "match" if text.startswith("-m") else "target"
     word = kind.upper()
-    return kind, [
-        (f"NFTA_{word}_NAME", name),
-        (f"NFTA_{word}_REV", revision),
-        (f"NFTA_{word}_INFO", info),
-    ]
+    parts = [(f"NFTA_{word}_NAME", name), (f"NFTA_{word}_REV", revision), (f"NFTA_{word}_INFO", info)]
+    return Expression(text, [(kind, parts)])
 
 
-def comment(text: str) -> "Expression":
-    """``-m comment --comment TEXT``."""
-    return _extension("match", "comment", 0, text.encode().ljust(_COMMENT_ROOM, b"\0"))
+def comment(text: str) -> Expression:
+    """A rule's comment."""
+    return _extension(f'-m comment --comment "{text}"', "comment", 0, text.encode().ljust(_COMMENT_ROOM, b"\0"))
 
 
-def to_this_node() -> "Expression":
-    """``-m addrtype --dst-type LOCAL``: struct xt_addrtype_info_v1."""
-    return _extension("match", "addrtype", 1, struct.pack("=HHI", 0, 1 << _RTN_LOCAL, 0))
+def to_this_node() -> Expression:
+    """The destination is an address of the node: struct xt_addrtype_info_v1."""
+    info = struct.pack("=HHI", 0, 1 << _RTN_LOCAL, 0)
+    return _extension("-m addrtype --dst-type LOCAL", "addrtype", 1, info)
 
 
-def mark_values(mark: int) -> bytes:
-    """What a rule's target holds that sets these bits of the mark: struct xt_mark_tginfo2."""
-    return struct.pack("=II", mark, mark)
-
-
-def set_mark(mark: int) -> "Expression":
-    """``-j MARK --set-xmark MARK/MARK``."""
-    return _extension("target", "MARK", 2, mark_values(mark))
+def set_mark(mark: int) -> Expression:
+    """Set these bits of the mark: struct xt_mark_tginfo2."""
+    return _extension(f"-j MARK --set-xmark {mark:#x}/{mark:#x}", "MARK", 2, struct.pack("=II", mark, mark))
 
 
 def _value(attribute: "object") -> bytes:

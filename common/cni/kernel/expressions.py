@@ -1,55 +1,94 @@
-"""What the rules of nftables are made of: expressions that load into registers, compare, look up, and decide.
+"""What the rules of nftables are made of: expressions that load parts of a packet, compare, look up, and decide.
 
-Each is a name and attributes of linux/netfilter/nf_tables.h, in pyroute2's words, with the registers that nft uses.
-pyroute2 models some enumerations as sets of flags and the other way round; numbers are given to it there. (pure)
+Each is encoded for the kernel, by linux/netfilter/nf_tables.h in pyroute2's words and with the registers that nft uses,
+and prints itself in nft's words. pyroute2 models some enumerations as sets of flags and the other way round; numbers are
+given to it there. (pure)
 """
 
 import struct
 
-from cni.kernel.transaction import IPV4, IPV6
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
-    from cni.kernel.transaction import Expression
+    from cni.address import Prefix
 
-REG_VERDICT, REG_1 = 0, 1
-REG32_00 = 8
-_NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
+    # its name, and its attributes
+    Encoded = tuple[str, list[tuple[str, Any]]]
+
+_REG_VERDICT, _REG_1, _REG32_00 = 0, 1, 8
+# registers of four bytes that a concatenated key may fill; a datum that is looked up goes behind them
+_KEY_ROOM = 8
+_LINK_HEADER, _NETWORK_HEADER, _TRANSPORT_HEADER = range(3)
+_FAMILIES, _WORDS = {4: 2, 6: 10}, {4: "ip", 6: "ip6"}
+_EQUAL, _NOT_EQUAL = 0, 1
+_RTN_LOCAL, _NAT_DNAT, _MARK = 2, 1, 3
 _ACCEPT, _DROP, _JUMP, _RETURN = 1, 0, -3, -5
-META_MARK = 3
-META_IIF, META_IIFNAME, META_NFPROTO, META_L4PROTO = 4, 6, 15, 16
-_CT_STATE, _CT_STATUS, _CT_PROTO_DST, _IPS_DST_NAT, _INVALID = 0, 2, 12, 1 << 5, 1 << 0
-_RTN_LOCAL, _NAT_DNAT = 2, 1
 
 
-def meta(key: int, register: int = REG_1) -> "Expression":
-    """Load a piece of meta data."""
-    return "meta", [("NFTA_META_KEY", key), ("NFTA_META_DREG", register)]
+class Expression:
+    """One or several of the kernel's expressions that nft shows as one; ``version`` is that of the IP header it reads."""
+
+    __slots__ = ("encoded", "text", "version")
+
+    def __init__(self, text: str, encoded: "Sequence[Encoded]", version: int = 0) -> None:
+        self.text = text
+        self.encoded = encoded
+        self.version = version
+
+    def __str__(self) -> str:
+        return self.text
 
 
-def payload(base: int, offset: int, length: int, register: int = REG_1) -> "Expression":
-    """Load bytes of a header: 0 link, 1 network, 2 transport."""
-    return "payload", [
-        ("NFTA_PAYLOAD_DREG", register),
-        ("NFTA_PAYLOAD_BASE", base),
-        ("NFTA_PAYLOAD_OFFSET", offset),
-        ("NFTA_PAYLOAD_LEN", length),
-    ]
+class Field:
+    """A part of a packet, or of what is known about it: nft's name, its length in bytes, what loads it."""
+
+    __slots__ = ("_attributes", "_kind", "_mask", "length", "text", "version")
+
+    def __init__(self, text: str, length: int, load: "Encoded", version: int = 0, mask: bytes = b"") -> None:
+        """``load`` is the expression without its register; ``mask`` keeps some bits of what it loads."""
+        self.text = text
+        self.length = length
+        self._kind, self._attributes = load
+        self.version = version
+        self._mask = mask
+
+    def masked(self, mask: bytes, text: str) -> "Field":
+        """The bits of the field that the mask keeps; ``text`` is nft's of the mask."""
+        return Field(f"{self.text} & {text}", self.length, (self._kind, self._attributes), self.version, mask)
+
+    def load(self, register: int = _REG_1) -> "list[Encoded]":
+        """The expressions that load it."""
+        load: Encoded = (self._kind, [*self._attributes, (f"NFTA_{self._kind.upper()}_DREG", register)])
+        return [load, _mask(self._mask, register)] if self._mask else [load]
 
 
-def compare(data: bytes, equal: bool = True, register: int = REG_1) -> "Expression":
-    """Go on only if the register holds, or does not hold, these bytes."""
-    return "cmp", [
-        ("NFTA_CMP_SREG", register),
-        ("NFTA_CMP_OP", 0 if equal else 1),
-        ("NFTA_CMP_DATA", {"attrs": [("NFTA_DATA_VALUE", data)]}),
-    ]
+def _meta(text: str, key: int, length: int) -> Field:
+    return Field(text, length, ("meta", [("NFTA_META_KEY", key)]))
 
 
-def mask(data: bytes, register: int = REG_1) -> "Expression":
-    """Keep the bits of the register that are set in ``data``."""
+def _header(text: str, base: int, offset: int, length: int, version: int = 0) -> Field:
+    place = [("NFTA_PAYLOAD_BASE", base), ("NFTA_PAYLOAD_OFFSET", offset), ("NFTA_PAYLOAD_LEN", length)]
+    return Field(text, length, ("payload", place), version)
+
+
+def _connection(text: str, key: int, length: int, *more: "tuple[str, Any]") -> Field:
+    return Field(text, length, ("ct", [("NFTA_CT_KEY", key), *more]))
+
+
+INTERFACE, INTERFACE_NAME = _meta("iif", 4, 4), _meta("iifname", 6, 16)
+PROTOCOL, _FAMILY, MARK = _meta("meta l4proto", 16, 1), _meta("meta nfproto", 15, 1), _meta("meta mark", _MARK, 4)
+SOURCE_MAC = _header("ether saddr", _LINK_HEADER, 6, 6)
+# of TCP, UDP, SCTP and DCCP
+DESTINATION_PORT = _header("th dport", _TRANSPORT_HEADER, 2, 2)
+SOURCE = {4: _header("ip saddr", _NETWORK_HEADER, 12, 4, 4), 6: _header("ip6 saddr", _NETWORK_HEADER, 8, 16, 6)}
+DESTINATION = {4: _header("ip daddr", _NETWORK_HEADER, 16, 4, 4), 6: _header("ip6 daddr", _NETWORK_HEADER, 24, 16, 6)}
+# the destination port that the connection was opened with
+ORIGINAL_PORT = _connection("ct original proto-dst", 12, 2, ("NFTA_CT_DIRECTION", 0))
+
+
+def _mask(data: bytes, register: int = _REG_1) -> "Encoded":
     return "bitwise", [
         ("NFTA_BITWISE_SREG", register),
         ("NFTA_BITWISE_DREG", register),
@@ -59,90 +98,123 @@ def mask(data: bytes, register: int = REG_1) -> "Expression":
     ]
 
 
-def lookup(name: str, register: int = REG_1, into: int | None = None) -> "Expression":
-    """Go on only if the register is a key of the set; with ``into`` load the map's datum."""
-    attributes: list[tuple[str, Any]] = [("NFTA_LOOKUP_SET", name), ("NFTA_LOOKUP_SREG", register)]
-    if into is not None:
-        attributes.append(("NFTA_LOOKUP_DREG", into))
-    return "lookup", attributes
+def _compared(data: bytes, equal: bool = True) -> "Encoded":
+    return "cmp", [
+        ("NFTA_CMP_SREG", _REG_1),
+        ("NFTA_CMP_OP", _EQUAL if equal else _NOT_EQUAL),
+        ("NFTA_CMP_DATA", {"attrs": [("NFTA_DATA_VALUE", data)]}),
+    ]
 
 
-def _verdict(code: int, chain: str = "") -> "Expression":
+# conditions: the rule goes on only if they are met
+
+
+def compare(field: Field, data: bytes, text: str, equal: bool = True) -> Expression:
+    """The field has this value, or has not; ``text`` is nft's of the value."""
+    operator = "" if equal else "!= "
+    return Expression(f"{field.text} {operator}{text}", [*field.load(), _compared(data, equal)], field.version)
+
+
+def within(field: Field, network: "Prefix", inside: bool = True) -> Expression:
+    """The address is one of a network, or is not."""
+    whole = network.length == network.address.bits
+    load = (field if whole else field.masked(network.netmask.packed, "")).load()
+    text = f"{field.text} {'' if inside else '!= '}{network}"
+    return Expression(text, [*load, _compared(network.address.packed, inside)], field.version)
+
+
+def is_in(name: str, *fields: Field) -> Expression:
+    """The fields together are a key of the set."""
+    text, load = _key(fields)
+    register = _REG_1 if len(fields) == 1 else _REG32_00
+    lookup: Encoded = ("lookup", [("NFTA_LOOKUP_SET", name), ("NFTA_LOOKUP_SREG", register)])
+    return Expression(f"{text} @{name}", [*load, lookup], max(field.version for field in fields))
+
+
+def _key(fields: "Sequence[Field]") -> "tuple[str, list[Encoded]]":
+    """Fields side by side, each in registers of four bytes of its own."""
+    load: list[Encoded] = []
+    register = _REG32_00 if len(fields) > 1 else _REG_1
+    for field in fields:
+        load += field.load(register)
+        register += field.length + 3 >> 2
+    return " . ".join(field.text for field in fields), load
+
+
+def of_family(version: int) -> Expression:
+    """The packet is of IPv4, or of IPv6, in a table of the inet family."""
+    return compare(_FAMILY, bytes([_FAMILIES[version]]), f"ipv{version}")
+
+
+def _flag(field: Field, bit: int, text: str) -> Expression:
+    """A bit of the field is set."""
+    load = [*field.load(), _mask(struct.pack("=I", bit)), _compared(bytes(4), equal=False)]
+    return Expression(f"{field.text} {text}", load)
+
+
+# the connection's destination was translated
+REDIRECTED = _flag(_connection("ct status", 2, 4), 1 << 5, "dnat")
+# connection tracking cannot place the packet
+INVALID = _flag(_connection("ct state", 0, 4), 1, "invalid")
+# the destination is an address of the node; pyroute2 takes the result's number for a set of flags, and these two make
+# it 3, the type of the address
+_RESULT = ("NFT_FIB_RESULT_UNSPEC", "NFT_FIB_RESULT_OIF")
+_KIND = Field("fib daddr type", 4, ("fib", [("NFTA_FIB_RESULT", _RESULT), ("NFTA_FIB_FLAGS", 2)]))
+TO_THIS_NODE = compare(_KIND, struct.pack("=I", _RTN_LOCAL), "local")
+
+
+def marked(bits: int, all_of_them: bool) -> Expression:
+    """The packet's mark has all of these bits, or not all of them."""
+    number = struct.pack("=I", bits)
+    field = MARK.masked(number, f"{bits:#x}")
+    return compare(field, number, f"{bits:#x}", all_of_them)
+
+
+# statements: the rule does something
+
+
+def unmark(bits: int) -> Expression:
+    """Clear these bits of the packet's mark."""
+    left = ~bits & 0xFFFFFFFF
+    store: Encoded = ("meta", [("NFTA_META_KEY", _MARK), ("NFTA_META_SREG", _REG_1)])
+    field = MARK.masked(struct.pack("=I", left), f"{left:#010x}")
+    return Expression(f"{MARK.text} set {field.text}", [*field.load(), store])
+
+
+def dnat(version: int, name: str, *fields: Field) -> Expression:
+    """Translate the destination to the address and the port that the map has for these fields."""
+    text, load = _key(fields)
+    into = _REG32_00 + _KEY_ROOM
+    lookup = [("NFTA_LOOKUP_SET", name), ("NFTA_LOOKUP_SREG", _REG32_00), ("NFTA_LOOKUP_DREG", into)]
+    translation = [
+        ("NFTA_NAT_TYPE", _NAT_DNAT),
+        ("NFTA_NAT_FAMILY", _FAMILIES[version]),
+        ("NFTA_NAT_REG_ADDR_MIN", into),
+        ("NFTA_NAT_REG_PROTO_MIN", into + (SOURCE[version].length >> 2)),
+    ]
+    words = f"dnat {_WORDS[version]} to {text} map @{name}"
+    return Expression(words, [*load, ("lookup", lookup), ("nat", translation)], version)
+
+
+def _verdict(word: str, code: int, chain: str = "") -> Expression:
     attributes: list[tuple[str, Any]] = [("NFTA_VERDICT_CODE", code)]
     if chain:
         attributes.append(("NFTA_VERDICT_CHAIN", chain))
     data = {"attrs": [("NFTA_DATA_VERDICT", {"attrs": attributes})]}
-    return "immediate", [("NFTA_IMMEDIATE_DREG", REG_VERDICT), ("NFTA_IMMEDIATE_DATA", data)]
+    decided: Encoded = ("immediate", [("NFTA_IMMEDIATE_DREG", _REG_VERDICT), ("NFTA_IMMEDIATE_DATA", data)])
+    return Expression(f"{word} {chain}" if chain else word, [decided])
 
 
-ACCEPT, DROP, RETURN = _verdict(_ACCEPT), _verdict(_DROP), _verdict(_RETURN)
-MASQUERADE: "Expression" = ("masq", [])
+ACCEPT, DROP, RETURN = _verdict("accept", _ACCEPT), _verdict("drop", _DROP), _verdict("return", _RETURN)
+MASQUERADE = Expression("masquerade", [("masq", [])])
 
 
-def jump(chain: str) -> "Expression":
+def jump(chain: str) -> Expression:
     """Go on in another chain, and come back."""
-    return _verdict(_JUMP, chain)
+    return _verdict("jump", _JUMP, chain)
 
 
-def to_this_node() -> "list[Expression]":
-    """Go on only if the destination is an address of the node (``fib daddr type local``)."""
-    # pyroute2 takes the result's number for a set of flags; these two make it 3, the type of the address
-    result = ("NFT_FIB_RESULT_UNSPEC", "NFT_FIB_RESULT_OIF")
-    fib: Expression = ("fib", [("NFTA_FIB_DREG", REG_1), ("NFTA_FIB_RESULT", result), ("NFTA_FIB_FLAGS", 2)])
-    return [fib, compare(struct.pack("=I", _RTN_LOCAL))]
-
-
-def redirected() -> "list[Expression]":
-    """Go on only for connections whose destination was translated (``ct status dnat``)."""
-    status: Expression = ("ct", [("NFTA_CT_KEY", _CT_STATUS), ("NFTA_CT_DREG", REG_1)])
-    return [status, mask(struct.pack("=I", _IPS_DST_NAT)), compare(bytes(4), equal=False)]
-
-
-def invalid() -> "list[Expression]":
-    """Go on only for packets that connection tracking cannot place (``ct state invalid``)."""
-    state: Expression = ("ct", [("NFTA_CT_KEY", _CT_STATE), ("NFTA_CT_DREG", REG_1)])
-    return [state, mask(struct.pack("=I", _INVALID)), compare(bytes(4), equal=False)]
-
-
-def marked(bits: int, all_of_them: bool) -> "list[Expression]":
-    """Go on only if the packet's mark has all of these bits, or not all of them."""
-    number = struct.pack("=I", bits)
-    return [meta(META_MARK), mask(number), compare(number, all_of_them)]
-
-
-def unmark(bits: int) -> "list[Expression]":
-    """Clear these bits of the packet's mark."""
-    store: Expression = ("meta", [("NFTA_META_KEY", META_MARK), ("NFTA_META_SREG", REG_1)])
-    return [meta(META_MARK), mask(struct.pack("=I", ~bits & 0xFFFFFFFF)), store]
-
-
-def original_port(register: int) -> "Expression":
-    """Load the destination port that the connection was opened with (``ct original proto-dst``)."""
-    return "ct", [("NFTA_CT_KEY", _CT_PROTO_DST), ("NFTA_CT_DREG", register), ("NFTA_CT_DIRECTION", 0)]
-
-
-def destination_port(register: int) -> "Expression":
-    """Load the destination port of TCP, UDP, SCTP or DCCP (``th dport``)."""
-    return payload(_TRANSPORT_HEADER, 2, 2, register)
-
-
-def dnat(version: int, address_register: int, port_register: int) -> "Expression":
-    """Translate the destination to the address and the port in registers."""
-    return "nat", [
-        ("NFTA_NAT_TYPE", _NAT_DNAT),
-        ("NFTA_NAT_FAMILY", IPV4 if version == 4 else IPV6),
-        ("NFTA_NAT_REG_ADDR_MIN", address_register),
-        ("NFTA_NAT_REG_PROTO_MIN", port_register),
-    ]
-
-
-def of_family(version: int) -> "list[Expression]":
-    """Go on only for IPv4 or IPv6, in a table of the inet family."""
-    return [meta(META_NFPROTO), compare(bytes([IPV4 if version == 4 else IPV6]))]
-
-
-def address(version: int, destination: bool, register: int = REG_1) -> "Expression":
-    """Load the source or destination address."""
-    if version == 4:
-        return payload(_NETWORK_HEADER, 16 if destination else 12, 4, register)
-    return payload(_NETWORK_HEADER, 24 if destination else 8, 16, register)
+def printed(expressions: "Sequence[Expression]") -> str:
+    """nft's text of a rule; it leaves a family out that follows from the rest."""
+    implied = {of_family(each.version).text for each in expressions if each.version}
+    return " ".join(each.text for each in expressions if each.text and each.text not in implied)

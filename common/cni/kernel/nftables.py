@@ -113,6 +113,16 @@ class Rule:
         return found
 
 
+class Chain:
+    """A chain as the kernel has it: hook and priority, None where it hangs at no hook."""
+
+    __slots__ = ("hook", "priority")
+
+    def __init__(self, hook: int | None, priority: int | None) -> None:
+        self.hook = hook
+        self.priority = priority
+
+
 class NftablesError(CNIError):
     """A transaction failed; the message names the first object at fault.
 
@@ -424,11 +434,13 @@ class Nftables(Netlink):
         found = self._get(messages().nft_table_msg(), GETTABLE, 0, [], F_DUMP)
         return {(table["nfgen_family"], table.get_attr("NFTA_TABLE_NAME")) for table in found}
 
-    def chain(self, family: int, table: str, name: str) -> "Any":
-        """pyroute2's message of a chain, None if it does not exist."""
+    def chain(self, family: int, table: str, name: str) -> Chain | None:
+        """The chain of that name, None if it does not exist."""
         attributes = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", name)]
         found = self._get(messages().nft_chain_msg(), GETCHAIN, family, attributes)
-        return found[0] if found else None
+        hook = found[0].get_attr("NFTA_CHAIN_HOOK") if found else None
+        at = [hook.get_attr(f"NFTA_HOOK_{part}") if hook is not None else None for part in ("HOOKNUM", "PRIORITY")]
+        return Chain(*at) if found else None
 
     def chains(self, family: int) -> list[tuple[str, str]]:
         """Table and name of every chain of a family; for GC."""

@@ -7,6 +7,7 @@ Messages are pyroute2's, by linux/netfilter/nf_tables.h. Nothing here talks to t
 import struct
 
 from cni.kernel import pyroute
+from cni.kernel.expressions import printed
 from cni.kernel.netlink import F_APPEND, F_CREATE, F_EXCL, F_NONREC
 
 TYPE_CHECKING = False
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    # its name, and its attributes
-    Expression = tuple[str, list[tuple[str, Any]]]
+    from cni.kernel.expressions import Expression
 
 INET, IPV4, BRIDGE, IPV6 = 1, 2, 7, 10
 _FAMILY_NAMES = {INET: "inet", IPV4: "ip", BRIDGE: "bridge", IPV6: "ip6"}
@@ -176,20 +176,19 @@ class Transaction:
         attributes = [("NFTA_RULE_TABLE", self.table), ("NFTA_RULE_CHAIN", name)]
         self._step(DELRULE, 0, messages().nft_rule_msg(), attributes, f"flush chain {self._where} {name}")
 
-    def add_rule(
-        self, chain: str, expressions: "Sequence[Expression]", text: str, comment: str = "", first: bool = False
-    ) -> None:
-        """Append a rule, or put it ``first``; ``text`` is nft's text of its expressions."""
+    def add_rule(self, chain: str, expressions: "Sequence[Expression]", comment: str = "", first: bool = False) -> None:
+        """Append a rule, or put it ``first``."""
         listed = [
             {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", {"attrs": attributes})]}
-            for name, attributes in expressions
+            for expression in expressions
+            for name, attributes in expression.encoded
         ]
         attributes: list[tuple[str, Any]] = [
             ("NFTA_RULE_TABLE", self.table),
             ("NFTA_RULE_CHAIN", chain),
             ("NFTA_RULE_EXPRESSIONS", listed),
         ]
-        text = f"{'insert' if first else 'add'} rule {self._where} {chain} {text}"
+        text = f"{'insert' if first else 'add'} rule {self._where} {chain} {printed(expressions)}"
         if comment:
             attributes.append(("NFTA_RULE_USERDATA", {"value": comment}))
             text += f' comment "{comment}"'

@@ -4,23 +4,22 @@ A first attempt is bold: it takes the table for whole and the attachment for new
 that the kernel refuses it if either is not so. The next one is thorough: it looks at all that may be in the way.
 """
 
+from cni import ledger
 from cni.address import Address, Prefix
-from cni.kernel.nftables import Element, Nftables
-from cni.kernel.transaction import INET, Transaction
 from cni.undecided import Undecided
-from cni_portmap import layout
+from cni_portmap import flows, layout
 from cni_portmap.holder import Lives, refusal, taken_over, waits
-from cni_portmap.layout import FAMILIES, TABLE
+from cni_portmap.layout import ATTACHMENTS, FAMILIES, MAPPINGS, MASQUERADING, NAMESPACES, SOURCES
 from cni_portmap.line import Claim, Place
 from cni_portmap.owned import Entry, Owned, named, number, source_set, two_bytes
 from cni_portmap.places import key_of, line_data, line_key, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cni.attachment import Attachment
-    from cni.kernel.records import Records
+    from cni.kernel.nftables import Nftables
     from cni.kernel.rtnl import Rtnl
     from cni_portmap.places import Key
 
@@ -30,157 +29,149 @@ _MIXED = (
 )
 
 
-class Change:
-    """An attempt. What it deletes is noted, so that it does not stand in the way of what it adds."""
+def held(table: ledger.Ledger, link: str) -> "tuple[str, Owned]":
+    """What the records say of an attachment, behind the comment that names it."""
+    found = table.recorded(ATTACHMENTS, link)
+    if not found:
+        return "", Owned()
+    name, groups = Owned.told(table.unpacked(ATTACHMENTS, found[0]))
+    entries = [
+        Entry.parse(fields, groups[version]) for version in FAMILIES for fields in table.fields(MAPPINGS[version], link)
+    ]
+    sources = [
+        Prefix(Address(address), number(length))
+        for version in FAMILIES
+        for address, length in table.fields(SOURCES[version], link)
+    ]
+    return found[0].comment, Owned(entries, sources, name)
 
-    def __init__(self, kernel: Nftables, rtnl: "Rtnl", asking: bytes = b"") -> None:
+
+class Request:
+    """What an attachment asks for; ``refuse`` a port that another container has."""
+
+    __slots__ = ("attachment", "given", "owned", "refuse")
+
+    def __init__(self, attachment: "Attachment", owned: Owned, refuse: bool = False) -> None:
+        self.attachment = attachment
+        self.owned = owned
+        self.refuse = refuse
+        # the addresses that it was given
+        self.given = {entry.address.packed for entry in owned.entries}
+
+
+class Change(ledger.Change):
+    """An attempt."""
+
+    def __init__(
+        self, kernel: "Nftables", rtnl: "Rtnl", groups: "dict[int, str] | None" = None, asking: bytes = b""
+    ) -> None:
         """``asking`` is the identity of the namespace of the container that asks for ports, where that is known."""
-        self.kernel = kernel
-        self.generation = kernel.generation()
-        self.mappings = {version: layout.mappings(kernel, version) for version in FAMILIES}
-        self.sources = {version: layout.sources(kernel, version) for version in FAMILIES}
-        self.attachments = layout.attachments(kernel)
-        self.namespaces = layout.namespaces(kernel)
-        self.transaction = Transaction(INET, TABLE)
-        self.lives = Lives(kernel, rtnl, asking)
+        super().__init__(kernel, layout.described(groups or {}))
+        self.lives = Lives(self, rtnl, asking)
         # what attachments that go had in the end; another one may have taken over the rest
         self.released: list[Entry] = []
         # what the attachment that asks has now, behind other owners of the same ports on single addresses
         self.answered: list[Entry] = []
         # lines for operators, once the change is made
         self.lines: list[str] = []
-        self._gone: dict[str, set[bytes]] = {}
         self._counted: dict[Key, int] = {}
 
-    @property
-    def _records(self) -> "list[Records]":
-        return [*self.mappings.values(), *self.sources.values(), self.attachments, self.namespaces]
+    def report(self, say: "Callable[[str], None]") -> None:
+        """Once the change is made: its lines, and the end of the flows to ports that are released."""
+        for line in dict.fromkeys(self.lines):
+            say(line)
+        flows.after_delete(self.released, say)
 
     # make
 
-    def make(
-        self,
-        attachment: "Attachment",
-        wanted: Owned,
-        thorough: bool,
-        refuse: bool = False,
-        marks: "tuple[int, Mapping[tuple[int, str], bool]] | None" = None,
-    ) -> None:
+    def make(self, request: Request, thorough: bool, bit: int, legacy: "Mapping[tuple[int, str], bool]") -> None:
         """Add what is wanted; ``thorough`` replaces what the attachment had, and looks at the owners of its ports.
 
-        A port that another attachment has is waited for, or, with ``refuse``, raises ``Refused``. Rules that somebody
-        took away are put back: a map that no packet is looked up in would serve nobody. ``marks`` are ``Undecided``'s
-        bit and what iptables-legacy has.
+        A port that another attachment has is waited for, or raises ``Refused`` where the request says so. Rules that
+        somebody took away are put back. ``bit`` and ``legacy`` are ``Undecided``'s.
         """
-        listed = self.kernel.rule_comments(INET, TABLE)
-        order = Undecided(self.kernel, TABLE, layout.FOLLOWED, listed, *(marks or ()))
-        rules = set(listed)
-        misplaced = layout.misplaced(self.kernel, rules)
-        if misplaced and layout.has_conditions(rules):
+        misplaced = layout.misplaced(self)
+        if misplaced and layout.has_conditions(self):
             from cni_portmap import earlier
 
             earlier.move_behind(self.kernel)
-        if misplaced:
-            layout.replace_entrances(self.transaction)
-            rules = {(chain, comment) for chain, comment in rules if chain not in layout.FOLLOWED.values()}
-        missing = (layout.shared_rules() | layout.needed_rules(wanted)) - rules
-        fresh = not rules and not self.kernel.has_table(INET, TABLE)
-        if missing:
-            self._repair(wanted, rules, missing, fresh)
-        order.write(self.transaction, emptied=misplaced)
-        held = Owned()
-        if thorough and not fresh:
-            self._complete(wanted)
-            held = self._forget_records(attachment.link)
+        thorough = thorough and self.exists
+        self.restore(*(chain.name for chain in layout.ENTRANCES if misplaced))
+        self._restore_masquerading({source_set(source) for source in request.owned.masqueraded()})
+        Undecided(self, layout.FOLLOWED, bit, legacy).write(self)
+        before = Owned()
+        if thorough:
+            for name, kind in self.table.sets.items():  # a table of an earlier version has not all
+                self.transaction.add_set(name, kind)
+            before = self._forget_records(request.attachment.link)
         # first: what is too large for one batch and fails half-way is found by its records, and counted at least
-        self._write_records(attachment, wanted)
-        changes = self._ask(attachment, wanted, held, thorough and not fresh, fresh, refuse)
-        self._write_counts(fresh)
-        for key, before, after in changes:
-            self._write_place(key, before, after)
-        for source, keys in wanted.masqueraded().items():
-            self._add_sources(attachment, source_set(source), list(keys), thorough and not fresh)
-        self.kernel.commit(self.transaction, self.generation)
+        self._write_records(request)
+        changes = self._ask(request, before, thorough)
+        self._write_counts()
+        for key, old, new in changes:
+            self._write_place(key, old, new)
+        for source, keys in request.owned.masqueraded().items():
+            self._add_sources(request.attachment, source_set(source), list(keys), thorough)
 
-    def _complete(self, wanted: Owned) -> None:
-        """The maps that a table of an earlier version has not."""
-        for records in self._records:
-            self.transaction.add_set(records.name, records.type)
-        for version, group in {(entry.version, entry.group) for entry in wanted.entries}:
-            layout.add_line(self.transaction, version, group)
+    def _restore_masquerading(self, names: "set[str]") -> None:
+        """The sets of source networks with their rules; of others too where one of these has no rule."""
+        if self.exists and not names.issubset(self.comments(MASQUERADING.name)):
+            names = {*names, *self.sets()}
+        for name in sorted(names):
+            self.need(MASQUERADING, name)
 
-    def _repair(
-        self, wanted: Owned, rules: "set[tuple[str, str]]", missing: "set[tuple[str, str]]", fresh: bool
-    ) -> None:
-        """Make the table, or what is missing of it beside the ``rules`` that are there."""
-        layout.add_table(self.transaction, self._records)
-        layout.add_rules(self.transaction, missing)
-        for version, group in wanted.groups().items():
-            if not missing.isdisjoint(layout.group_rules(version, group)):
-                layout.add_group(self.transaction, version, group)
-        for source in wanted.masqueraded():
-            layout.add_source_set(self.transaction, source)
-        sets = [] if fresh else self.kernel.sets(INET, TABLE)
-        lengths = {layout.source_of(name) for name in (*sets, *(source_set(source) for source in wanted.masqueraded()))}
-        there = {comment for chain, comment in rules if chain == layout.POSTROUTING_CHAIN}
-        for found in sorted(length for length in lengths if length is not None):
-            if f"from{found[0]}_{found[1]}" not in there:
-                layout.add_source_rule(self.transaction, *found)
-
-    def make_way(self, attachment: "Attachment", wanted: Owned, refuse: bool = False) -> None:
+    def make_way(self, request: Request) -> None:
         """Only make room, for rules that are made elsewhere. Raises ``Refused``.
 
         An owner of a port here answers after those rules, so it would lose the port while it lives.
         """
-        claims = self._claims(attachment, wanted)
-        places = load(self.kernel, wanted.entries, whole=True)
+        claims, attachment = self._claims(request), request.attachment
+        places = load(self, request.owned.entries, whole=True)
         for key, place in places.items():
             before = place.copy()
             place.take_out(attachment.comment)
             for claim in claims.get(key, ()):
-                while any(self._take_out_dead(place, claim, attachment, wanted)):
+                while any(self._take_out_dead(request, place, claim)):
                     place.settle(lambda other: bool(self.lives.death(other)))
                 for rival in place.rivals(claim):
                     if not self.lives.is_of(rival.comment, attachment.container):
-                        raise refusal(claim.entry, rival.comment, attachment, "" if refuse else _MIXED)
+                        raise refusal(claim.entry, rival.comment, attachment, "" if request.refuse else _MIXED)
                     self.lines.append(f"portmap: {claim.entry} leads to {attachment} first, then to {rival.comment}")
             self._count_place(key, before, place)
             self._write_place(key, before, place)
-        self._write_counts(False)
-        self.kernel.commit(self.transaction, self.generation)
+        self._write_counts()
 
     # owners and lines
 
-    def _claims(self, attachment: "Attachment", wanted: Owned) -> "dict[Key, list[Claim]]":
+    def _claims(self, request: Request) -> "dict[Key, list[Claim]]":
         """What is asked for at each place: single addresses first, which the one for all would take otherwise."""
         claims: dict[Key, list[Claim]] = {}
-        for elements in wanted.mapped().values():
+        attachment = request.attachment
+        for elements in request.owned.mapped().values():
             for entry in elements.values():
                 claims.setdefault(key_of(entry), []).append(Claim(attachment.comment, entry, attachment.link))
         return {key: sorted(asked, key=lambda claim: not claim.host) for key, asked in claims.items()}
 
-    def _ask(
-        self, attachment: "Attachment", wanted: Owned, held: Owned, thorough: bool, fresh: bool, refuse: bool
-    ) -> "list[tuple[Key, Place, Place]]":
+    def _ask(self, request: Request, before: Owned, thorough: bool) -> "list[tuple[Key, Place, Place]]":
         """Claim every port: at once where nobody has it, in line elsewhere. Places, each before and after it.
 
         Two elements with one key are the kernel's to refuse, so an attempt that is not thorough does not look for them.
         """
-        claims = self._claims(attachment, wanted)
+        claims = self._claims(request)
         every = [claim.entry for asked in claims.values() for claim in asked]
-        contested = [*every, *held.entries] if thorough else [] if fresh else self._contested(every)
-        places = load(self.kernel, contested, whole=True)
+        contested = [*every, *before.entries] if thorough else self._contested(every) if self.exists else []
+        places = load(self, contested, whole=True)
         changes = []
         for key, asked in claims.items():
             if key not in places:
                 self.answered += [claim.entry for claim in asked]
                 changes.append((key, Place(), Place({claim.host: claim for claim in asked})))
         for key, place in places.items():
-            before = place.copy()
-            self._ask_at(attachment, wanted, place, claims.get(key, []), refuse)
-            changes.append((key, before, place))
-        for key, before, after in changes:
-            self._count_place(key, before, after)
+            old = place.copy()
+            self._ask_at(request, place, claims.get(key, []))
+            changes.append((key, old, place))
+        for key, old, new in changes:
+            self._count_place(key, old, new)
         return changes
 
     def _contested(self, entries: "list[Entry]") -> "list[Entry]":
@@ -191,26 +182,25 @@ class Change:
             kinds.setdefault((kind, entry.version, entry.group), []).append(entry)
         found = []
         for at, members in kinds.items():
-            there = self._elements(named(*at), [entry.plain_key for entry in members])
+            there = self.elements(named(*at), [entry.plain_key for entry in members])
             found += [entry for entry, element in zip(members, there, strict=True) if element is not None]
         ports = {key_of(entry) for entry in found}
         return [entry for entry in entries if key_of(entry) in ports]
 
-    def _ask_at(
-        self, attachment: "Attachment", wanted: Owned, place: Place, asked: "list[Claim]", refuse: bool
-    ) -> None:
+    def _ask_at(self, request: Request, place: Place, asked: "list[Claim]") -> None:
         """The attachment's claims of one place: those that it has stay, further ones go to the end of the line."""
-        hosts = {claim.host for claim in asked}
-        given = {entry.address.packed for entry in wanted.entries}
+        hosts, attachment = {claim.host for claim in asked}, request.attachment
         place.take_out(attachment.comment, lambda claim: claim.host in hosts)
         dead: list[tuple[Claim, Claim, str]] = []
         for claim in asked:
-            dead += [(claim, *found) for found in self._take_out_dead(place, claim, attachment, wanted)]
-            if refuse and not place.has(claim) and not place.position(claim):
-                self._refuse(attachment, place, claim, given)
+            dead += [(claim, *found) for found in self._take_out_dead(request, place, claim)]
+            if request.refuse and not place.has(claim) and not place.position(claim):
+                self._refuse(request, place, claim)
             place.ask(claim)
         place.settle(
-            lambda claim: claim.comment != attachment.comment and bool(self.lives.death(claim, attachment, given))
+            lambda claim: (
+                claim.comment != attachment.comment and bool(self.lives.death(claim, attachment, request.given))
+            )
         )
         for claim, owner, why in dead:
             # the oldest in line may come before the one that asks
@@ -223,10 +213,12 @@ class Change:
                 self.answered.append(claim.entry)
             self._report(attachment, place, claim)
 
-    def _refuse(self, attachment: "Attachment", place: Place, claim: Claim, given: "set[bytes]") -> None:
+    def _refuse(self, request: Request, place: Place, claim: Claim) -> None:
         """Raise ``Refused`` for a claim in whose place another container answers or waits, and lives."""
+        attachment = request.attachment
         for other in (*place.rivals(claim), *place.waiting(claim)):
-            if self.lives.is_of(other.comment, attachment.container) or self.lives.death(other, attachment, given):
+            of_it = self.lives.is_of(other.comment, attachment.container)
+            if of_it or self.lives.death(other, attachment, request.given):
                 continue
             raise refusal(claim.entry, other.comment, attachment)
 
@@ -246,25 +238,16 @@ class Change:
                 f" {attachment} has the port on all other addresses, and there too when that one is gone"
             )
 
-    def _take_out_dead(
-        self, place: Place, claim: Claim, attachment: "Attachment", wanted: Owned
-    ) -> "list[tuple[Claim, str]]":
+    def _take_out_dead(self, request: Request, place: Place, claim: Claim) -> "list[tuple[Claim, str]]":
         """Remove those who answer in the claim's place and are dead: who they were, and how that is known."""
-        given = {entry.address.packed for entry in wanted.entries}
         found = []
         for rival in list(place.rivals(claim)):
-            why = self.lives.death(rival, attachment, given)
+            why = self.lives.death(rival, request.attachment, request.given)
             if why:
                 place.take_out(rival.comment)
                 self.released.append(rival.entry)
                 found.append((rival, why))
         return found
-
-    def _count_place(self, key: "Key", before: Place, after: Place) -> None:
-        """How many single addresses of the port are answered for."""
-        change = sum(map(bool, after.answering)) - sum(map(bool, before.answering))
-        if change:
-            self._count(key, change)
 
     def _write_place(self, key: "Key", before: Place, after: Place) -> None:
         """The difference in the maps: an element whose key goes and comes again is replaced."""
@@ -275,9 +258,9 @@ class Change:
                 continue
             name = named("hostips" if host else "hostports", version, group)
             if old is not None:
-                self._delete(name, host + port)
+                self.delete(name, host + port)
             if new is not None:
-                self._add(name, host + port, new.entry.data, new.comment)
+                self.add(name, host + port, new.entry.data, new.comment)
         name = named("line", version, group)
         for place in range(max(len(before.line), len(after.line))):
             was = before.line[place] if place < len(before.line) else None
@@ -285,160 +268,107 @@ class Change:
             if was is now:
                 continue
             if was is not None:
-                self._delete(name, line_key(port, place))
+                self.delete(name, line_key(port, place))
             if now is not None:
-                self._add(name, line_key(port, place), line_data(now), now.comment)
+                self.add(name, line_key(port, place), line_data(now), now.comment)
 
     def _add_sources(self, attachment: "Attachment", name: str, keys: "list[bytes]", thorough: bool) -> None:
         """Elements of a set of source networks; what a dead attachment left there goes."""
         if thorough:
-            for key, element in zip(keys, self._elements(name, keys), strict=True):
-                if element is not None and key not in self._gone.get(name, ()):
-                    self._delete(name, key)
+            for key, element in zip(keys, self.elements(name, keys), strict=True):
+                if element is not None and not self.goes(name, key):
+                    self.delete(name, key)
         for key in keys:
-            self.transaction.add_element(name, key, comment=attachment.comment)
+            self.add(name, key, comment=attachment.comment)
 
-    def _write_records(self, attachment: "Attachment", wanted: Owned) -> None:
-        self.attachments.write(self.transaction, attachment, [wanted.record()])
-        identity = [wanted.namespace[at : at + 4] for at in range(0, len(wanted.namespace), 4)]
-        self.namespaces.write(self.transaction, attachment, [identity] if identity else [])
+    def _write_records(self, request: Request) -> None:
+        attachment, owned = request.attachment, request.owned
+        self.record(ATTACHMENTS, attachment, [owned.record()])
+        identity = [owned.namespace[at : at + 4] for at in range(0, len(owned.namespace), 4)]
+        self.record(NAMESPACES, attachment, [identity] if identity else [])
         for version in FAMILIES:
-            entries = [entry for entry in wanted.entries if entry.version == version]
-            sources = [source for source in wanted.sources if source.version == version]
+            sources = [source for source in owned.sources if source.version == version]
             fields = [[source.network.address.packed, two_bytes(source.length)] for source in sources]
-            self.sources[version].write(self.transaction, attachment, fields)
-            self.mappings[version].write(self.transaction, attachment, [entry.record() for entry in entries])
+            self.record(SOURCES[version], attachment, fields)
+            self.record(MAPPINGS[version], attachment, owned.records(version))
 
     # remove
 
     def remove(self, link: str) -> bool:
         """Remove what the attachment with this link name has. Whether nothing is left after that."""
-        held = self._forget(link)
-        rules = self.kernel.rule_comments(INET, TABLE)
-        there = bool(rules) or self.kernel.has_table(INET, TABLE)
-        if there and not self.transaction:
+        before = self._release(link)
+        if self.exists and not self.transaction:
             return False
-        order = Undecided(self.kernel, TABLE, layout.FOLLOWED, rules)
-        last = not there or not self._held_beside(self.attachments.name)
-        if last:
-            self.transaction = Transaction(INET, TABLE)
-            if there:
-                self.transaction.delete_table()
-            order.withdraw(self.transaction)
-        else:
-            # chains of an earlier version come before iptables': there no mark is to be found yet
-            if not layout.misplaced(self.kernel, set(rules)):
-                order.write(self.transaction)
-            self._write_counts(False)
-            self._tidy_sources({source_set(source) for source in held.sources})
-            for version, group in held.groups().items():
-                self._tidy_group(version, group)
-        self.kernel.commit(self.transaction, self.generation)
-        return last
+        order = Undecided(self, layout.FOLLOWED)
+        if not self.exists or self.drop_if_last():
+            order.withdraw(self)
+            return True
+        # chains of an earlier version come before iptables': there no mark is to be found yet
+        if not layout.misplaced(self):
+            order.write(self)
+        self._write_counts()
+        self.remove_sets(name for name in {source_set(source) for source in before.sources} if self.empties(name))
+        for version, group in before.groups().items():
+            self._tidy_group(version, group)
+        return False
 
-    def held(self, link: str) -> Owned:
-        """What the records tell of an attachment."""
-        return self._held(link)[1]
-
-    def _held(self, link: str) -> "tuple[str, Owned]":
-        """The same behind the comment that tells whose it is."""
-        owner, told = self.attachments.owned(link)
-        if not told:
-            return owner, Owned()
-        name, groups = Owned.told(told[0])
-        entries = [
-            Entry.parse(fields, groups[version]) for version in FAMILIES for fields in self.mappings[version].of(link)
-        ]
-        sources = [
-            Prefix(Address(address), number(length))
-            for version in FAMILIES
-            for address, length in self.sources[version].of(link)
-        ]
-        return owner, Owned(entries, sources, name)
-
-    def _forget(self, link: str) -> Owned:
+    def _release(self, link: str) -> Owned:
         """Take an attachment's claims and records away: what it had. The next in line answer instead."""
-        owner, held = self._held(link)
-        for key, place in load(self.kernel, held.entries).items():
-            before = place.copy()
+        owner, before = held(self, link)
+        for key, place in load(self, before.entries).items():
+            old = place.copy()
             place.take_out(owner)
-            self.released += [claim.entry for claim in before.answering.values() if claim.comment == owner]
+            self.released += [claim.entry for claim in old.answering.values() if claim.comment == owner]
             place.settle(lambda claim: bool(self.lives.death(claim)))
-            self._count_place(key, before, place)
-            self._write_place(key, before, place)
+            self._count_place(key, old, place)
+            self._write_place(key, old, place)
         # last: a batch that fails half-way is taken up again from the records
         self._forget_records(link)
-        return held
+        return before
 
     def _forget_records(self, link: str) -> Owned:
         """Take an attachment's records and masquerading away: what it had."""
-        owner, held = self._held(link)
+        owner, before = held(self, link)
         if not owner:
-            return held
-        for source, keys in held.masqueraded().items():
+            return before
+        for source, keys in before.masqueraded().items():
             name = source_set(source)
-            for element in self._elements(name, list(keys)):
+            for element in self.elements(name, list(keys)):
                 if element is not None and element.comment == owner:
-                    self._delete(name, element.key)
+                    self.delete(name, element.key)
         for version in FAMILIES:
-            entries = [entry for entry in held.entries if entry.version == version]
-            sources = [source for source in held.sources if source.version == version]
-            self._erase(self.mappings[version], link, len(entries))
-            self._erase(self.sources[version], link, len(sources))
-        self._erase(self.attachments, link, 1)
-        self._erase(self.namespaces, link, len(self.namespaces.of(link)))
-        return held
-
-    def _erase(self, records: "Records", link: str, count: int) -> None:
-        self._gone.setdefault(records.name, set()).update(records.erase(self.transaction, link, count))
-
-    def _tidy_sources(self, names: "set[str]") -> None:
-        """Sets of source networks whose last element goes lose their rule, and go."""
-        empty = {name for name in names if not self._held_beside(name)}
-        if empty:
-            self._delete_rules(layout.POSTROUTING_CHAIN, empty)
-            for name in sorted(empty):
-                self.transaction.delete_set(name)
+            self.erase(MAPPINGS[version], link, len(before.records(version)))
+            self.erase(SOURCES[version], link, sum(source.version == version for source in before.sources))
+        self.erase(ATTACHMENTS, link, 1)
+        self.erase(NAMESPACES, link, len(self.recorded(NAMESPACES, link)))
+        return before
 
     def _tidy_group(self, version: int, group: str) -> None:
         """A group of conditions whose last attachment goes loses its jumps, its chain and its maps."""
-        if any(self._held_beside(named(kind, version, group)) for kind in ("hostips", "hostports")):
+        if not all(self.empties(named(kind, version, group)) for kind in ("hostips", "hostports")):
             return
-        for name, comment in layout.jumps(version, group):
-            self._delete_rules(name, {comment})
-        has_line = self.kernel.has_set(INET, TABLE, named("line", version, group))
-        layout.delete_group(self.transaction, version, group, has_line)
+        for entrance, chain in layout.jumps(version, group):
+            self.delete_rules(entrance, {chain})
+        has_line = self.kernel.has_set(*self.at, named("line", version, group))
+        self.transaction.flush_chain(named("hostports", version, group))
+        self.transaction.delete_chain(named("hostports", version, group))
+        for kind in ("hostips", "hostports", "hostip_ports", *(("line",) if has_line else ())):
+            self.transaction.delete_set(named(kind, version, group))
 
-    # both
+    # counts
 
-    def _delete_rules(self, chain: str, comments: "set[str]") -> None:
-        for rule in self.kernel.rules(INET, TABLE, chain):
-            if rule.comment in comments:
-                self.transaction.delete_rule(chain, rule.handle)
+    def _count_place(self, key: "Key", before: Place, after: Place) -> None:
+        """How many single addresses of the port are answered for."""
+        change = sum(map(bool, after.answering)) - sum(map(bool, before.answering))
+        if change:
+            self._counted[key] = self._counted.get(key, 0) + change
 
-    def _elements(self, name: str, keys: "list[bytes]") -> "list[Element | None]":
-        return self.kernel.elements_of(INET, TABLE, name, keys)
-
-    def _held_beside(self, name: str) -> bool:
-        return self.kernel.holds_beside(INET, TABLE, name, list(self._gone.get(name, ())))
-
-    def _delete(self, name: str, key: bytes) -> None:
-        self._gone.setdefault(name, set()).add(key)
-        self.transaction.delete_element(name, key)
-
-    def _add(self, name: str, key: bytes, data: bytes, comment: str) -> None:
-        self._gone.get(name, set()).discard(key)
-        self.transaction.add_element(name, key, data, comment)
-
-    def _count(self, place: "Key", change: int) -> None:
-        self._counted[place] = self._counted.get(place, 0) + change
-
-    def _write_counts(self, fresh: bool) -> None:
+    def _write_counts(self) -> None:
         for (version, group, key), change in self._counted.items():
             name = named("hostip_ports", version, group)
-            (element,) = self._elements(name, [key]) if change and not fresh else (None,)
+            element = self.element(name, key) if change and self.exists else None
             count = (number(element.data) if element is not None else 0) + change
             if element is not None:
-                self.transaction.delete_element(name, key)
+                self.delete(name, key)
             if change and count > 0:
-                self.transaction.add_element(name, key, two_bytes(count))
+                self.add(name, key, two_bytes(count))

@@ -17,8 +17,8 @@ from cni.errors import CNIError
 from cni.kernel import program
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Nftables, NftablesError
-from cni.kernel.records import Records
-from cni.kernel.transaction import IFNAME, INET, SetType, Transaction, pack
+from cni.kernel.transaction import IFNAME, INET, SetType, pack
+from cni.ledger import Change, Ledger, Table, changed, record_map
 from cni.undecided import LAST
 from cni_portmap import guard, layout
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cni_portmap.shares import Shares
 
 _NAME = SetType((IFNAME,))
+_LAYOUT = Table(INET, guard.TABLE, {guard.EARLIER: record_map(IFNAME)}, [], [guard.EARLIER])
 
 
 def move_behind(kernel: Nftables) -> None:
@@ -38,16 +39,16 @@ def move_behind(kernel: Nftables) -> None:
     One process at a time: what another one adds after it has looked would be lost.
     """
     with Exclusive("hostports"):
-        if layout.misplaced(kernel, set(kernel.rule_comments(INET, layout.TABLE))):
+        if layout.misplaced(Ledger(kernel, layout.LAYOUT)):
             fault = _move()
-            if fault and layout.has_conditions(set(kernel.rule_comments(INET, layout.TABLE))):
+            if fault and layout.has_conditions(Ledger(kernel, layout.LAYOUT)):
                 raise CNIError(f"failed to move the host ports' chains with nft: {fault}", "conditions need nft")
     raise NftablesError("nftables: the chains of host ports were moved", ERESTART)
 
 
 def _move() -> str:
     lines: list[str] = []
-    for name, _ in layout.ENTRANCES:
+    for name in layout.FOLLOWED.values():
         fault, listed = program.run("nft", "-s", "list", "chain", "inet", layout.TABLE, name)
         if fault:
             return fault
@@ -75,28 +76,27 @@ def take_over(kernel: Nftables, shares: "Shares", rtnl: "Rtnl", say: "Callable[[
 
     Files first: after an interruption the table is still there, and the next call writes the same files again.
     """
-    kernel.repeatedly(lambda: _take_over(kernel, shares, rtnl, say))
+    changed(kernel, guard.LAYOUT.change, lambda change: _take_over(change, shares, rtnl, say))
 
 
-def _take_over(kernel: Nftables, shares: "Shares", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
-    generation, records = kernel.generation(), Records(kernel, INET, guard.TABLE, guard.RECORDS, (IFNAME,))
-    if not kernel.has_set(INET, guard.TABLE, guard.RECORDS):
+def _take_over(change: Change, shares: "Shares", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
+    table = Ledger(change.kernel, _LAYOUT)
+    if not guard.is_earlier(table.kernel):
         return
     guarded: set[int] = set()
-    for mine, comment in records.owners().items():
-        name = records.of(mine)[0][0].rstrip(b"\0").decode("utf-8", "replace")
+    for mine, comment in table.owners().items():
+        name = table.fields(guard.EARLIER, mine)[0][0].rstrip(b"\0").decode("utf-8", "replace")
         link = rtnl.link(name)
         if link is None:
             continue
-        if is_guarded(kernel, link):
+        if is_guarded(table.kernel, link):
             guarded.add(link.index)
-        opened = kernel.element(INET, guard.TABLE, "opened", pack(_NAME.key, [name.encode()]))
+        opened = table.element("opened", pack(_NAME.key, [name.encode()]))
         was = int.from_bytes(opened.data[:2], "big") if opened is not None else 0
         try:
             shares.note(link.index, mine, comment, was, link.index in guarded)
         except OSError as error:
             say(f"portmap: route_localnet of {name} will stay on: {error}")
-    transaction = Transaction(INET, guard.TABLE)
-    transaction.delete_table()
-    guard.fill(transaction, sorted(guarded))
-    kernel.commit(transaction, generation)
+    change.drop()
+    if guarded:
+        guard.fill(change, sorted(guarded))

@@ -16,7 +16,8 @@ from cni.kernel import backend, iptables, nftables
 from cni.kernel import expressions as nft
 from cni.kernel.nftables import Nftables
 from cni.kernel.rulespec import split
-from cni.kernel.transaction import IFINDEX, INET, PREROUTING, SetType, Transaction
+from cni.kernel.transaction import IFINDEX, INET, PREROUTING, SetType
+from cni.ledger import Chain, Change, Ledger, Table, changed
 from cni_portmap import layout
 
 TYPE_CHECKING = False
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 
 TABLE = "pycni_localnet"
 # A map that only the table of an earlier version has (``earlier``).
-RECORDS = "attachments"
+EARLIER = "attachments"
 LOOPBACK = Prefix.parse("127.0.0.0/8")
-_CHAIN, _RAW = "prerouting", -300
-_GUARDED = SetType((IFINDEX,))
+_TO_LOOPBACK = [nft.of_family(4), nft.within(nft.DESTINATION[4], LOOPBACK)]
+_RULE = [nft.is_in("guarded", nft.INTERFACE), *_TO_LOOPBACK, nft.DROP]
+_CHAIN = Chain("prerouting", ("filter", PREROUTING, -300), [("", _RULE)])
+LAYOUT = Table(INET, TABLE, {"guarded": SetType((IFINDEX,))}, [_CHAIN], ["guarded"])
 
 
 def close(rtnl: "Rtnl", indices: "Iterable[int]") -> None:
@@ -42,8 +45,7 @@ def close(rtnl: "Rtnl", indices: "Iterable[int]") -> None:
         for link in filter(None, (rtnl.link(index=index) for index in wanted)):
             _add_rule(link)
         return
-    kernel = nftables.here()
-    kernel.repeatedly(lambda: _add(kernel, wanted))
+    changed(nftables.here(), LAYOUT.change, lambda change: _add(change, wanted))
 
 
 def open_again(index: int) -> None:
@@ -52,8 +54,7 @@ def open_again(index: int) -> None:
         for words in _rules(index):
             _iptables("-D", *words[1:])
         return
-    kernel = nftables.here()
-    kernel.repeatedly(lambda: _remove(kernel, index))
+    changed(nftables.here(), LAYOUT.change, lambda change: _remove(change, index))
 
 
 def fault(link: "Link") -> str:
@@ -61,12 +62,10 @@ def fault(link: "Link") -> str:
     if _by_iptables():
         missing = _rule(link) not in _rules(link.index)
         return f"{iptables.to_make(4)}: no rule in table raw keeps {link.name} from {LOOPBACK}" if missing else ""
-    kernel, where = nftables.here(), f"nftables table inet {TABLE}"
-    chain = kernel.chain(INET, TABLE, _CHAIN)
-    hooked = chain is not None and chain.get_attr("NFTA_CHAIN_HOOK") is not None
-    if not hooked or not kernel.rules(INET, TABLE, _CHAIN):
+    ledger, where = Ledger(nftables.here(), LAYOUT), f"nftables table inet {TABLE}"
+    if not (ledger.place_of(_CHAIN) and ledger.is_whole(_CHAIN)):
         return f"{where}: the rule that keeps neighbours from {LOOPBACK} is missing"
-    if kernel.element(INET, TABLE, "guarded", _key(link.index)) is None:
+    if ledger.element("guarded", _key(link.index)) is None:
         return f"{where}: neighbours behind {link.name} reach the node's {LOOPBACK}"
     return ""
 
@@ -82,50 +81,29 @@ def _key(index: int) -> bytes:
     return index.to_bytes(4, sys.byteorder)
 
 
-def _add(kernel: Nftables, indices: list[int]) -> None:
-    generation, transaction = kernel.generation(), Transaction(INET, TABLE)
-    if not kernel.rule_comments(INET, TABLE):
-        _add_table(transaction)
+def is_earlier(kernel: Nftables) -> bool:
+    """Whether the table is that of an earlier version."""
+    return kernel.has_set(INET, TABLE, EARLIER)
+
+
+def _add(change: Change, indices: list[int]) -> None:
+    fill(change, [index for index in indices if change.element("guarded", _key(index)) is None])
+
+
+def fill(change: Change, indices: list[int]) -> None:
+    """The table, with these links too."""
+    change.restore()
     for index in indices:
-        if kernel.element(INET, TABLE, "guarded", _key(index)) is None:
-            transaction.add_element("guarded", _key(index))
-    kernel.commit(transaction, generation)
+        change.add("guarded", _key(index))
 
 
-def fill(transaction: Transaction, indices: list[int]) -> None:
-    """The table anew, with these links; nothing where there are none."""
-    if indices:
-        _add_table(transaction)
-    for index in indices:
-        transaction.add_element("guarded", _key(index))
-
-
-def _remove(kernel: Nftables, index: int) -> None:
-    generation, transaction = kernel.generation(), Transaction(INET, TABLE)
-    if not kernel.has_table(INET, TABLE):
+def _remove(change: Change, index: int) -> None:
+    if not change.kernel.has_table(*change.at):
         return
-    if not kernel.holds_beside(INET, TABLE, "guarded", [_key(index)]):
-        transaction.delete_table()
-    elif kernel.element(INET, TABLE, "guarded", _key(index)) is not None:
-        transaction.delete_element("guarded", _key(index))
-    kernel.commit(transaction, generation)
-
-
-def _add_table(transaction: Transaction) -> None:
-    """The table, or what is missing of it, with its rule."""
-    transaction.add_table()
-    transaction.add_set("guarded", _GUARDED)
-    transaction.add_chain(_CHAIN, "filter", PREROUTING, _RAW)
-    expressions = [
-        nft.meta(nft.META_IIF),
-        nft.lookup("guarded"),
-        *nft.of_family(4),
-        nft.address(4, destination=True),
-        nft.mask(LOOPBACK.netmask.packed),
-        nft.compare(LOOPBACK.address.packed),
-        nft.DROP,
-    ]
-    transaction.add_rule(_CHAIN, expressions, f"iif @guarded ip daddr {LOOPBACK} drop")
+    if change.empties("guarded", _key(index)):
+        change.drop()
+    elif change.element("guarded", _key(index)) is not None:
+        change.delete("guarded", _key(index))
 
 
 # iptables

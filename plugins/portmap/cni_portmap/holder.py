@@ -3,7 +3,6 @@
 from cni.address import Address
 from cni.attachment import ALIAS_MAX, COMMENT_MAX, Attachment, beginning, is_alias
 from cni.errors import ADDRESS_TAKEN, Refused
-from cni.kernel.nftables import Nftables
 from cni.names import interface_fault
 from cni_portmap import layout
 from cni_portmap.owned import Owned
@@ -14,9 +13,11 @@ if TYPE_CHECKING:
 
     from cni.address import Prefix
     from cni.kernel.rtnl import Link, Rtnl
+    from cni.ledger import Ledger
     from cni.result import Interface
     from cni_portmap.line import Claim
 
+_MAPPINGS = tuple(layout.MAPPINGS.values())
 _REUSED = "its address was given to the new one"
 
 
@@ -120,9 +121,9 @@ def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Addre
 class Lives:
     """Which attachments of our table are dead: each is looked at once."""
 
-    def __init__(self, kernel: Nftables, rtnl: "Rtnl", asking: bytes = b"") -> None:
+    def __init__(self, ledger: "Ledger", rtnl: "Rtnl", asking: bytes = b"") -> None:
         """``asking`` is the identity of the namespace of the container that asks for a port."""
-        self._kernel = kernel
+        self._ledger = ledger
         self._rtnl = rtnl
         self._asking = asking
         self._known: dict[str, str] = {}
@@ -155,7 +156,7 @@ class Lives:
         link, alias = self._owner(claim.comment, claim.link)
         if not link:
             return "there is no record of it"
-        records = layout.attachments(self._kernel).of(link)
+        records = self._ledger.fields(layout.ATTACHMENTS, link)
         name = Owned.told(records[0])[0] if records else ""
         if not name:
             return self._namespace_gone(link)
@@ -168,7 +169,7 @@ class Lives:
 
     def _namespace_gone(self, link: str) -> str:
         """Why the container's network namespace counts as gone; for a container without a link on the node."""
-        records = layout.namespaces(self._kernel).of(link)
+        records = self._ledger.fields(layout.NAMESPACES, link)
         if not records:
             return ""
         from cni.kernel.nsid import Peers
@@ -181,17 +182,15 @@ class Lives:
 
     def _owner(self, comment: str, link: str) -> tuple[str, str]:
         """Link name and alias of the attachment that a comment names; empty where it has no record."""
-        mappings = [layout.mappings(self._kernel, version) for version in layout.FAMILIES]
         parts = comment.split("/")
         if len(parts) == 3:
             owner = Attachment(*parts)
-            if owner.comment == comment and any(records.of(owner.link) for records in mappings):
+            if owner.comment == comment and self._is_recorded(owner.link):
                 return owner.link, owner.alias
-        if link and any(records.of(link) for records in mappings):
+        if link and self._is_recorded(link):
             return link, ""
         # a comment that was too long to name its attachment: only its record does
-        for records in mappings:
-            for name, named in records.owners().items():
-                if named == comment:
-                    return name, ""
-        return "", ""
+        return next((name for name, named in self._ledger.owners(*_MAPPINGS).items() if named == comment), ""), ""
+
+    def _is_recorded(self, link: str) -> bool:
+        return any(self._ledger.recorded(name, link) for name in _MAPPINGS)

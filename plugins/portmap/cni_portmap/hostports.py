@@ -5,10 +5,11 @@ from errno import EEXIST, ENOENT
 from cni.errors import CheckFailed, InvalidConfig
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
+from cni.ledger import Ledger, changed
 from cni.plan import Effect, Found, Kind
 from cni.undecided import compared, legacy_alone, mark_legacy, unmark_legacy
 from cni_portmap import flows, go_claims, layout
-from cni_portmap.change import Change
+from cni_portmap.change import Change, Request
 from cni_portmap.layout import TABLE, WHERE
 from cni_portmap.line import Claim
 from cni_portmap.owned import PLAIN, Owned, group_of, named, source_set
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from cni.attachment import Attachment
     from cni.plan import Differ
     from cni.site import Site
-    from cni_portmap.owned import Entry
 
 
 class HostPorts(Effect[None], Kind):
@@ -47,19 +47,25 @@ class HostPorts(Effect[None], Kind):
     def make(self) -> None:
         """Repeatable: what the attachment had is replaced in the same transaction. Raises ``Refused`` for a taken port."""
         kernel, thorough, partly = self.site.nftables, False, False
-        attempt: Change | None = None
+        request = Request(self.attachment, self.owned, self.refuse)
 
-        def change() -> None:
-            nonlocal thorough, partly, attempt
+        def begin(kernel: Nftables) -> Change:
             if partly:  # elements of that attempt are found by its records, which the next one replaces
-                Change(kernel, self.site.rtnl).remove(self.identity)
-            attempt = Change(kernel, self.site.rtnl, self.owned.namespace)
+                attempt = Change(kernel, self.site.rtnl)
+                attempt.remove(self.identity)
+                attempt.commit()
+            return Change(kernel, self.site.rtnl, self.owned.groups(), self.owned.namespace)
+
+        def work(change: Change) -> Change:
+            nonlocal thorough, partly
+            change.make(request, thorough, self.bit, legacy)
             try:
-                attempt.make(self.attachment, self.owned, thorough, self.refuse, (self.bit, legacy))
+                change.commit()
             except NftablesError as error:
                 partly = partly or error.partly
                 thorough = thorough or partly or error.errno in (EEXIST, ENOENT)
                 raise
+            return change
 
         held = go_claims.held(self.site, self.owned.entries, self.refuse)
         unknown = self._unknown_conditions(kernel)
@@ -67,16 +73,13 @@ class HostPorts(Effect[None], Kind):
             _judge(unknown)
         with legacy_alone():
             legacy = mark_legacy(layout.FOLLOWED, self.bit, self.site.say)
-            kernel.repeatedly(change)
+            change = changed(kernel, begin, work)
         # looked at again: now that an element of ours is there nobody takes the group away
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _add_with_nft(kernel, unknown)
-        assert attempt is not None  # noqa: S101
-        for line in dict.fromkeys(attempt.lines):
-            self.site.say(line)
-        flows.after_delete(attempt.released, self.site.say)
-        flows.after_add([entry for entry in attempt.answered if entry not in held], self.site.rtnl, self.site.say)
+        change.report(self.site.say)
+        flows.after_add([entry for entry in change.answered if entry not in held], self.site.rtnl, self.site.say)
 
     def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
         """Family, group and words of the conditions that no jump has yet."""
@@ -90,35 +93,29 @@ class HostPorts(Effect[None], Kind):
 
     def compare(self, differ: "Differ") -> None:
         """Rules, elements and records are there, and are this attachment's; or Go's, from before ours took its place."""
-        kernel = self.site.nftables
-        recorded = bool(layout.attachments(kernel).of(self.attachment.link))
+        ledger = Ledger(self.site.nftables, layout.LAYOUT)
+        recorded = bool(ledger.recorded(layout.ATTACHMENTS, self.attachment.link))
         try:
-            if recorded or not go_claims.compare(kernel, self.attachment, self.owned.entries):
-                _compare(kernel, self.attachment, self.owned)
+            if recorded or not go_claims.compare(ledger.kernel, self.attachment, self.owned.entries):
+                _compare(ledger, self.attachment, self.owned)
         except CheckFailed as error:
             differ(error)
 
     def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""
-        return layout.attachments(self.site.nftables).found(network)
+        return Ledger(self.site.nftables, layout.LAYOUT).found(network)
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this link name has; what is another's by now stays."""
-        kernel = self.site.nftables
-        released: list[Entry] = []
-        last = False
 
-        def change() -> None:
-            nonlocal released, last
-            attempt = Change(kernel, self.site.rtnl)
-            last = attempt.remove(identity)
-            released = attempt.released
+        def begin(kernel: Nftables) -> Change:
+            return Change(kernel, self.site.rtnl)
 
         with legacy_alone():
-            kernel.repeatedly(change)
+            change, last = changed(self.site.nftables, begin, lambda change: (change, change.remove(identity)))
             if last:
                 unmark_legacy(layout.FOLLOWED, self.site.say)
-        flows.after_delete(released, self.site.say)
+        change.report(self.site.say)
 
     def describe(self) -> str:
         """The rules in nft's words, without the parts that all attachments share."""
@@ -167,7 +164,7 @@ def _add_with_nft(kernel: Nftables, unknown: "list[tuple[int, str, str]]") -> No
     # behind the rules that everybody's packets pass first, in front of the jumps without conditions
     places = {
         entrance: next(rule.handle for rule in kernel.rules(INET, TABLE, entrance) if rule.comment in plain)
-        for entrance, _ in layout.ENTRANCES
+        for entrance in layout.FOLLOWED.values()
     }
     lines = [
         f"insert rule inet {TABLE} {entrance} position {place} {layout.conditional_jump(version, group, conditions)}"
@@ -182,19 +179,21 @@ def _add_with_nft(kernel: Nftables, unknown: "list[tuple[int, str, str]]") -> No
 # CHECK
 
 
-def _compare(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
-    _compare_chains(kernel, wanted)
-    _compare_claims(kernel, attachment, wanted)
+def _compare(ledger: Ledger, attachment: "Attachment", wanted: Owned) -> None:
+    _compare_chains(ledger, wanted)
+    _compare_claims(ledger, attachment, wanted)
     for source, keys in wanted.masqueraded().items():
-        name = source_set(source)
-        if any(element is None for element in kernel.elements_of(INET, TABLE, name, list(keys))):
+        if any(element is None for element in ledger.elements(source_set(source), list(keys))):
             raise CheckFailed(f"{WHERE}: connections from {source.network} to {attachment} are not masqueraded")
-    _compare_records(kernel, attachment, wanted)
+    for version in layout.FAMILIES:
+        if sorted(ledger.fields(layout.MAPPINGS[version], attachment.link)) != sorted(wanted.records(version)):
+            fault = f"the records of {attachment} are not those of its ports"
+            raise CheckFailed(f"{WHERE}: {fault}", "DEL and ADD repair it")
 
 
-def _compare_claims(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
+def _compare_claims(ledger: Ledger, attachment: "Attachment", wanted: Owned) -> None:
     """Each port answers, or waits in line behind its owner."""
-    places = load(kernel, wanted.entries)
+    places = load(ledger, wanted.entries)
     for entry in (entry for elements in wanted.mapped().values() for entry in elements.values()):
         claim, place = Claim(attachment.comment, entry), places[key_of(entry)]
         found = next((other for other in place.line if claim.is_same(other)), None)
@@ -212,31 +211,21 @@ def _compare_claims(kernel: Nftables, attachment: "Attachment", wanted: Owned) -
             raise CheckFailed(f"{WHERE}: {entry} of {attachment} leads elsewhere", f"in map {entry.map}")
 
 
-def _compare_chains(kernel: Nftables, wanted: Owned) -> None:
+def _compare_chains(ledger: Ledger, wanted: Owned) -> None:
     """The rules that lead to the maps and sets: by the name of what they lead to, which is their comment."""
     needed = layout.needed_rules(wanted)
     for version, group in wanted.groups().items():
         needed.update(layout.jumps(version, group))
-    rules = kernel.rule_comments(INET, TABLE)
     # chains of an earlier version answer as they did; the next ADD moves them behind everybody's
-    earlier = layout.misplaced(kernel, set(rules))
-    missing = needed - set(rules) - (layout.leaving() if earlier else set())
-    hooked = [*(entrance for entrance, _ in layout.ENTRANCES), layout.POSTROUTING_CHAIN]
+    earlier = layout.misplaced(ledger)
+    missing = needed.difference(ledger.rules, layout.leaving() if earlier else ())
+    hooked = [*layout.FOLLOWED.values(), layout.MASQUERADING.name]
     for chain in dict.fromkeys([*hooked, *sorted(chain for chain, _ in needed)]):
-        found = kernel.chain(INET, TABLE, chain)
-        if found is None or (chain in hooked and found.get_attr("NFTA_CHAIN_HOOK") is None):
+        found = ledger.chain(chain)
+        if found is None or (chain in hooked and found.hook is None):
             raise CheckFailed(f"{WHERE}: its chain {chain} is missing", "DEL and ADD make it again")
         lost = sorted(comment for where, comment in missing if where == chain)
         if lost:
             raise CheckFailed(f"{WHERE}: chain {chain} has no rule for {', '.join(lost)}")
-    for fault in () if earlier else compared(kernel, TABLE, layout.FOLLOWED, rules):
+    for fault in () if earlier else compared(ledger, layout.FOLLOWED):
         raise CheckFailed(f"host ports: {fault}", "the next ADD or DEL of a pod with host ports repairs it")
-
-
-def _compare_records(kernel: Nftables, attachment: "Attachment", wanted: Owned) -> None:
-    for version in layout.FAMILIES:
-        told = [entry.record() for entry in wanted.entries if entry.version == version]
-        if sorted(layout.mappings(kernel, version).of(attachment.link)) != sorted(told):
-            raise CheckFailed(
-                f"{WHERE}: the records of {attachment} are not those of its ports", "DEL and ADD repair it"
-            )

@@ -8,10 +8,11 @@ from cni.address import Address
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel import iptables
 from cni.kernel.rulespec import meaning, split
+from cni.ledger import changed
 from cni.plan import Effect, Found, Kind
 from cni_portmap import chains, flows
 from cni_portmap.chains import DNAT, MASQ, SETMARK, chain_name
-from cni_portmap.change import Change
+from cni_portmap.change import Change, Request
 from cni_portmap.go_rules import AllBut, Listed, by_mapping
 from cni_portmap.holder import go_death, refusal, taken_over, waits
 from cni_portmap.iptables_release import Removal, entered, remains
@@ -93,19 +94,13 @@ class IptablesPorts(Effect[None], Kind):
 
     def make_way(self) -> None:
         """Our table of nftables comes after these rules: a port's owner there is dead, or the ADD is refused."""
-        owned, kernel = self._owned(), self.site.nftables
-        attempt: Change | None = None
+        request = Request(self.attachment, self._owned(), self.said is not None and self.said.refuse)
 
-        def change() -> None:
-            nonlocal attempt
-            attempt = Change(kernel, self.site.rtnl)
-            attempt.make_way(self.attachment, owned, self.said is not None and self.said.refuse)
+        def work(change: Change) -> Change:
+            change.make_way(request)
+            return change
 
-        kernel.repeatedly(change)
-        assert attempt is not None  # noqa: S101
-        for line in dict.fromkeys(attempt.lines):
-            self.site.say(line)
-        flows.after_delete(attempt.released, self.site.say)
+        changed(self.site.nftables, lambda kernel: Change(kernel, self.site.rtnl), work).report(self.site.say)
 
     def _restore(self, target: "Target", lines: "list[str]") -> None:
         name = iptables.to_make(target.version)

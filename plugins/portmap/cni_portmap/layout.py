@@ -58,8 +58,6 @@ Attachments with conditions are in groups, one for all that have the same: a gro
 
 from cni.address import Address, Prefix
 from cni.kernel import expressions as nft
-from cni.kernel.nftables import Nftables
-from cni.kernel.records import Records
 from cni.kernel.transaction import (
     ADDRESS,
     IFNAME,
@@ -70,146 +68,32 @@ from cni.kernel.transaction import (
     OUTPUT,
     POSTROUTING,
     PREROUTING,
-    WORD,
     SetType,
-    Transaction,
 )
+from cni.ledger import Chain, Ledger, Table, record_map
 from cni.undecided import LAST
 from cni_portmap.owned import EVERYWHERE, PLAIN, named, source_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni.kernel.transaction import Expression
+    from cni.kernel.expressions import Expression
+    from cni.ledger import Line
     from cni_portmap.owned import Owned
 
 TABLE = "pycni_hostports"
 WHERE = f"nftables table inet {TABLE}"
 FAMILIES = (4, 6)
-# name, hook
-ENTRANCES = (("prerouting", PREROUTING), ("output", OUTPUT))
 # our chain by iptables'
 FOLLOWED = {"PREROUTING": "prerouting", "OUTPUT": "output"}
-POSTROUTING_CHAIN = "postrouting"
 _BEFORE_SRCNAT = 99
 _LOCALHOST = Address(bytes(15) + b"\1")
-# what the rule that leaves IPv6's localhost alone is called
-_LEAVING = "localhost6"
 _PORT = (INET_PROTO, INET_SERVICE)
-
-
-def mappings(kernel: Nftables, version: int) -> Records:
-    """Who has what."""
-    address = ADDRESS[version]
-    fields = (INET_PROTO, address, INET_SERVICE, address, INET_SERVICE)
-    return Records(kernel, INET, TABLE, f"mappings{version}", fields)
-
-
-def sources(kernel: Nftables, version: int) -> Records:
-    """Whose connections are masqueraded."""
-    return Records(kernel, INET, TABLE, f"sources{version}", (ADDRESS[version], INET_SERVICE))
-
-
-def attachments(kernel: Nftables) -> Records:
-    """One record an attachment: the link whose presence tells that it lives, and its groups of both families."""
-    return Records(kernel, INET, TABLE, "attachments", (IFNAME, MARK, MARK))
-
-
-def namespaces(kernel: Nftables) -> Records:
-    """The identity of the container's namespace, for an attachment that no link of the node stands for."""
-    return Records(kernel, INET, TABLE, "namespaces", (MARK,) * 4)
-
-
-def add_table(change: Transaction, records: "list[Records]") -> None:
-    """All that stands there whoever is attached; what is there already stays."""
-    change.add_table()
-    for each in records:
-        change.add_set(each.name, each.type)
-    for version in FAMILIES:
-        add_maps(change, version, PLAIN)
-        change.add_chain(named("hostports", version, PLAIN))
-    for name, hook in ENTRANCES:
-        change.add_chain(name, "nat", hook, LAST)
-    change.add_chain(POSTROUTING_CHAIN, "nat", POSTROUTING, _BEFORE_SRCNAT)
-
-
-def shared_rules() -> "set[tuple[str, str]]":
-    """Chain and comment of the rules that stand there whoever is attached."""
-    rules = {rule for version in FAMILIES for part in (group_rules, jumps) for rule in part(version, PLAIN)}
-    return rules | leaving()
-
-
-def leaving() -> "set[tuple[str, str]]":
-    """The rules that leave IPv6's localhost alone."""
-    return {(name, _LEAVING) for name, _ in ENTRANCES}
-
-
-def misplaced(kernel: Nftables, rules: "set[tuple[str, str]]") -> bool:
-    """Whether the entrances are those of an earlier version, which came first; looked at where a rule is missing."""
-    if shared_rules().issubset(rules):
-        return False
-    found = [kernel.chain(INET, TABLE, name) for name, _ in ENTRANCES]
-    hooks = [chain.get_attr("NFTA_CHAIN_HOOK") for chain in found if chain is not None]
-    return any(hook is None or hook.get_attr("NFTA_HOOK_PRIORITY") != LAST for hook in hooks)
-
-
-def has_conditions(rules: "set[tuple[str, str]]") -> bool:
-    """Whether jumps with conditions are among the rules, which only nft can make again."""
-    entrances = [name for name, _ in ENTRANCES]
-    return any(chain in entrances and comment.startswith("hostports") and "_" in comment for chain, comment in rules)
-
-
-def replace_entrances(change: Transaction) -> None:
-    """Take chains away that ``add_table`` cannot change: those at another priority."""
-    for name, _ in ENTRANCES:
-        change.flush_chain(name)
-        change.delete_chain(name)
-
-
-def needed_rules(wanted: "Owned") -> "set[tuple[str, str]]":
-    """Those of ours without which what is wanted serves nobody; the jumps with conditions, which nft makes, are beside."""
-    needed = {(POSTROUTING_CHAIN, source_set(source)) for source in wanted.masqueraded()}
-    for version, group in {(entry.version, entry.group) for entry in wanted.entries}:
-        needed.update(group_rules(version, group))
-        needed.update(jumps(version, group) if group == PLAIN else ())
-        needed.update(leaving() if version == 6 else ())
-    return needed
-
-
-def group_rules(version: int, group: str) -> "list[tuple[str, str]]":
-    """Those of a group's own chain."""
-    chain = named("hostports", version, group)
-    return [(chain, named(kind, version, group)) for kind in ("hostips", "hostports")]
-
-
-def jumps(version: int, group: str) -> "list[tuple[str, str]]":
-    """Those that lead to a group's chain."""
-    return [(name, named("hostports", version, group)) for name, _ in ENTRANCES]
-
-
-def add_rules(change: Transaction, missing: "set[tuple[str, str]]") -> None:
-    """The shared rules that are missing; the order matters in a chain of translations, so that is filled anew."""
-    for version in FAMILIES:
-        if not missing.isdisjoint(group_rules(version, PLAIN)):
-            fill_group(change, version, PLAIN)
-        target = named("hostports", version, PLAIN)
-        for name, _ in ENTRANCES:
-            if (name, target) in missing:
-                expressions = [*nft.of_family(version), *nft.to_this_node(), nft.jump(target)]
-                text = f"meta nfproto ipv{version} fib daddr type local jump {target}"
-                change.add_rule(name, expressions, text, target)
-    # in front of all jumps
-    for name, comment in sorted(missing & leaving()):
-        expressions = [*nft.of_family(6), nft.address(6, True), nft.compare(_LOCALHOST.packed), nft.RETURN]
-        change.add_rule(name, expressions, f"ip6 daddr {_LOCALHOST} return", comment, first=True)
-
-
-def add_maps(change: Transaction, version: int, group: str) -> None:
-    """The maps of all that have the same conditions."""
-    data = (ADDRESS[version], INET_SERVICE)
-    change.add_set(named("hostips", version, group), SetType((ADDRESS[version], *_PORT), data))
-    change.add_set(named("hostports", version, group), SetType(_PORT, data))
-    change.add_set(named("hostip_ports", version, group), SetType(_PORT, (INET_SERVICE,)))
-    add_line(change, version, group)
+# one record an attachment: the link whose presence tells that it lives, and its groups of both families
+ATTACHMENTS = "attachments"
+# the identity of the container's namespace, for an attachment that no link of the node stands for
+NAMESPACES = "namespaces"
+# ports; networks whose connections are masqueraded
+MAPPINGS, SOURCES = {4: "mappings4", 6: "mappings6"}, {4: "sources4", 6: "sources6"}
 
 
 def line_type(version: int) -> SetType:
@@ -217,93 +101,110 @@ def line_type(version: int) -> SetType:
     return SetType((*_PORT, INET_SERVICE), (IFNAME, ADDRESS[version], ADDRESS[version], INET_SERVICE))
 
 
-def add_line(change: Transaction, version: int, group: str) -> None:
-    """The map of those in line; a table of an earlier version has none."""
-    change.add_set(named("line", version, group), line_type(version))
+def _maps(version: int, group: str) -> "dict[str, SetType]":
+    """The maps of all that have the same conditions."""
+    data = (ADDRESS[version], INET_SERVICE)
+    kinds = {
+        "hostips": SetType((ADDRESS[version], *_PORT), data),
+        "hostports": SetType(_PORT, data),
+        "hostip_ports": SetType(_PORT, (INET_SERVICE,)),
+        "line": line_type(version),
+    }
+    return {named(kind, version, group): type for kind, type in kinds.items()}
 
 
-def fill_group(change: Transaction, version: int, group: str) -> None:
-    """The rules of their chain."""
-    chain = named("hostports", version, group)
-    change.flush_chain(chain)
-    for name, expressions, text in translations(version, group):
-        change.add_rule(chain, expressions, text, name)
+def _translations(version: int, group: str) -> Chain:
+    """Their chain: the specific map before the general one."""
+    port = (nft.PROTOCOL, nft.DESTINATION_PORT)
+    keys = {"hostips": (nft.DESTINATION[version], *port), "hostports": port}
+    maps = {named(kind, version, group): key for kind, key in keys.items()}
+    rules = [(name, [nft.of_family(version), nft.dnat(version, name, *key)]) for name, key in maps.items()]
+    return Chain(named("hostports", version, group), rules=rules)
 
 
-def add_group(change: Transaction, version: int, group: str) -> None:
-    """Maps and chain of all that have the same conditions."""
-    add_maps(change, version, group)
-    change.add_chain(named("hostports", version, group))
-    fill_group(change, version, group)
+def _jump(version: int) -> "Line":
+    target = named("hostports", version, PLAIN)
+    return target, [nft.of_family(version), nft.TO_THIS_NODE, nft.jump(target)]
 
 
-def delete_group(change: Transaction, version: int, group: str, has_line: bool) -> None:
-    """The same taken away, once no rule jumps there."""
-    change.flush_chain(named("hostports", version, group))
-    change.delete_chain(named("hostports", version, group))
-    for kind in ("hostips", "hostports", "hostip_ports", *(("line",) if has_line else ())):
-        change.delete_set(named(kind, version, group))
+def _localhost() -> "Line":
+    """IPv6's localhost is left alone."""
+    there = nft.compare(nft.DESTINATION[6], _LOCALHOST.packed, str(_LOCALHOST))
+    return "localhost6", [nft.of_family(6), there, nft.RETURN]
+
+
+def _masqueraded(name: str) -> "tuple[SetType, list[Expression]] | None":
+    """The set of source networks of one length, and the rule that masquerades what comes from them."""
+    version, _, length = name.removeprefix("from").partition("_")
+    if not name.startswith("from") or version not in ("4", "6") or not length.isdigit():
+        return None
+    family = int(version)
+    mask = Prefix(EVERYWHERE[family].address, int(length)).netmask
+    source = nft.SOURCE[family].masked(mask.packed, str(mask))
+    key = source, nft.DESTINATION[family], nft.PROTOCOL, nft.ORIGINAL_PORT
+    rule = [nft.REDIRECTED, nft.of_family(family), nft.is_in(name, *key), nft.MASQUERADE]
+    return SetType((ADDRESS[family], ADDRESS[family], *_PORT)), rule
+
+
+ENTRANCES = [
+    Chain(name, ("nat", hook, LAST), [_jump(4), _jump(6)], [_localhost()])
+    for name, hook in (("prerouting", PREROUTING), ("output", OUTPUT))
+]
+MASQUERADING = Chain("postrouting", ("nat", POSTROUTING, _BEFORE_SRCNAT), each=_masqueraded)
+
+
+def described(groups: "dict[int, str]") -> Table:
+    """The table with what stands there whoever is attached, and with these groups of conditions by family."""
+    sets = {ATTACHMENTS: record_map(IFNAME, MARK, MARK), NAMESPACES: record_map(*(MARK,) * 4)}
+    chains = []
+    for version in FAMILIES:
+        address = ADDRESS[version]
+        sets[MAPPINGS[version]] = record_map(INET_PROTO, address, INET_SERVICE, address, INET_SERVICE)
+        sets[SOURCES[version]] = record_map(address, INET_SERVICE)
+    for version, group in (*((version, PLAIN) for version in FAMILIES), *groups.items()):
+        sets.update(_maps(version, group))
+        chains.append(_translations(version, group))
+    return Table(INET, TABLE, sets, [*chains, *ENTRANCES, MASQUERADING], [ATTACHMENTS])
+
+
+LAYOUT = described({})
+
+
+def misplaced(ledger: Ledger) -> bool:
+    """Whether the entrances are those of an earlier version, which came first; looked at where a rule is missing."""
+    if all(map(ledger.is_whole, LAYOUT.chains)):
+        return False
+    return any(ledger.place_of(chain) is False for chain in ENTRANCES)
+
+
+def has_conditions(ledger: Ledger) -> bool:
+    """Whether there are jumps with conditions, which only nft can make again."""
+    comments = [comment for chain in ENTRANCES for comment in ledger.comments(chain.name)]
+    return any(comment.startswith("hostports") and "_" in comment for comment in comments)
+
+
+def jumps(version: int, group: str) -> "set[tuple[str, str]]":
+    """The rules that lead to a group's chain: their chain, and their comment."""
+    return {(chain.name, named("hostports", version, group)) for chain in ENTRANCES}
+
+
+def leaving() -> "set[tuple[str, str]]":
+    """The rules that leave IPv6's localhost alone."""
+    return {(chain.name, comment) for chain in ENTRANCES for comment, _ in chain.front}
+
+
+def needed_rules(wanted: "Owned") -> "set[tuple[str, str]]":
+    """Those of ours without which what is wanted serves nobody; the jumps with conditions, which nft makes, are beside."""
+    needed = {(MASQUERADING.name, source_set(source)) for source in wanted.masqueraded()}
+    for version, group in {(entry.version, entry.group) for entry in wanted.entries}:
+        chain = _translations(version, group)
+        needed.update((chain.name, comment) for comment, _ in chain.rules)
+        needed.update(jumps(version, group) if group == PLAIN else ())
+        needed.update(leaving() if version == 6 else ())
+    return needed
 
 
 def conditional_jump(version: int, group: str, conditions: str) -> str:
     """A group's jump as nft is told: what its conditions mean is nft's to know."""
     chain = named("hostports", version, group)
     return f'meta nfproto ipv{version} {conditions} fib daddr type local jump {chain} comment "{chain}"'
-
-
-def translations(version: int, group: str) -> "list[tuple[str, list[Expression], str]]":
-    """The rules of a group's chain, the specific before the general: map, expressions, text."""
-    word, width = WORD[version], ADDRESS[version].length // 4
-    found = []
-    for kind, specific in (("hostips", True), ("hostports", False)):
-        name, register = named(kind, version, group), nft.REG32_00
-        load: list[Expression] = []
-        if specific:
-            load.append(nft.address(version, True, register))
-            register += width
-        load += [nft.meta(nft.META_L4PROTO, register), nft.destination_port(register + 1)]
-        # the datum, an address and a port, beside the key
-        into = nft.REG32_00 + 8
-        expressions = [
-            *nft.of_family(version),
-            *load,
-            nft.lookup(name, nft.REG32_00, into),
-            nft.dnat(version, into, into + width),
-        ]
-        address = f"{word} daddr . " if specific else ""
-        found.append((name, expressions, f"dnat {word} to {address}meta l4proto . th dport map @{name}"))
-    return found
-
-
-def add_source_set(change: Transaction, source: Prefix) -> None:
-    """The set of source networks of one length."""
-    address = ADDRESS[source.version]
-    change.add_set(source_set(source), SetType((address, address, *_PORT)))
-
-
-def add_source_rule(change: Transaction, version: int, length: int) -> None:
-    """Masquerade what comes from a network in the set for this length."""
-    source = Prefix(EVERYWHERE[version].address, length)
-    name, mask, register = source_set(source), source.netmask, nft.REG32_00
-    word, width = WORD[version], ADDRESS[version].length // 4
-    expressions = [
-        *nft.redirected(),
-        *nft.of_family(version),
-        nft.address(version, False, register),
-        nft.mask(mask.packed, register),
-        nft.address(version, True, register + width),
-        nft.meta(nft.META_L4PROTO, register + 2 * width),
-        nft.original_port(register + 2 * width + 1),
-        nft.lookup(name, register),
-        nft.MASQUERADE,
-    ]
-    keys = f"{word} saddr & {mask} . {word} daddr . meta l4proto . ct original proto-dst"
-    change.add_rule(POSTROUTING_CHAIN, expressions, f"ct status dnat {keys} @{name} masquerade", name)
-
-
-def source_of(name: str) -> "tuple[int, int] | None":
-    """Family and length of a set of source networks by its name, None for another set."""
-    parts = name.removeprefix("from").split("_")
-    if not name.startswith("from") or len(parts) != 2 or not all(part.isdigit() for part in parts):
-        return None
-    return int(parts[0]), int(parts[1])

@@ -20,7 +20,8 @@ from cni.errors import CheckFailed, CNIError
 from cni.kernel import iptables
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Nftables
-from cni.kernel.transaction import INET, IPV4
+from cni.kernel.transaction import IPV4
+from cni.ledger import Ledger
 from cni.plan import Effect, Found, Kind
 from cni_portmap import guard, layout
 from cni_portmap.chains import DNAT
@@ -72,7 +73,7 @@ class Localnet(Effect[None], Kind):
     def _shares(self) -> Shares:
         """Those of this namespace, with what an earlier build noted in nftables."""
         shares, kernel = self._own_shares(), self.site.nftables
-        if kernel.has_set(INET, guard.TABLE, guard.RECORDS):
+        if guard.is_earlier(kernel):
             from cni_portmap import earlier
 
             with Exclusive("localnet"):
@@ -124,7 +125,8 @@ class Localnet(Effect[None], Kind):
         if not self.guard:
             return
         kernel, mine = self.site.nftables, self.identity
-        if not self._own_shares().of(mine) and not layout.attachments(kernel).of(mine):
+        recorded = Ledger(kernel, layout.LAYOUT).recorded
+        if not self._own_shares().of(mine) and not recorded(layout.ATTACHMENTS, mine):
             return
         fault = _unguarded(kernel, link)
         if fault:
@@ -152,7 +154,7 @@ class Localnet(Effect[None], Kind):
 
 def _unguarded(kernel: Nftables, link: "Link") -> str:
     """What is missing of the guard for a link, be it one that an earlier build made."""
-    if not kernel.has_set(INET, guard.TABLE, guard.RECORDS):
+    if not guard.is_earlier(kernel):
         return guard.fault(link)
     from cni_portmap import earlier
 

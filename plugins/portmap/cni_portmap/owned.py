@@ -177,6 +177,10 @@ class Owned:
             elements.setdefault(entry.map, {})[entry.key] = entry
         return elements
 
+    def records(self, version: int) -> "list[list[bytes]]":
+        """The records of the entries of one family."""
+        return [entry.record() for entry in self.entries if entry.version == version]
+
     def groups(self) -> "dict[int, str]":
         """Family and group of the entries with conditions."""
         return {entry.version: entry.group for entry in self.entries if entry.group}

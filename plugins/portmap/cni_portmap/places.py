@@ -4,15 +4,17 @@ A port costs one look-up while nothing waits for it. Its line is fetched by numb
 """
 
 from cni.address import Address
-from cni.kernel.nftables import Element, Nftables
-from cni.kernel.transaction import INET, INET_PROTO, INET_SERVICE, pack, unpack
-from cni_portmap.layout import TABLE, line_type
+from cni.kernel.transaction import INET_PROTO, INET_SERVICE, pack, unpack
+from cni_portmap.layout import line_type
 from cni_portmap.line import Claim, Place
 from cni_portmap.owned import Entry, named, number, two_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from cni.kernel.nftables import Element
+    from cni.ledger import Ledger
 
     # family, group, and the port's key without an address
     Key = tuple[int, str, bytes]
@@ -29,7 +31,7 @@ def key_of(entry: Entry) -> "Key":
     return entry.version, entry.group, entry.plain_key
 
 
-def load(kernel: Nftables, entries: "Iterable[Entry]", whole: bool = False) -> "dict[Key, Place]":
+def load(ledger: "Ledger", entries: "Iterable[Entry]", whole: bool = False) -> "dict[Key, Place]":
     """The places of entries: the claims at their addresses, the line, and the claims that the line waits for.
 
     ``whole`` fetches the claims of all other addresses too, for a claim of all addresses.
@@ -39,15 +41,15 @@ def load(kernel: Nftables, entries: "Iterable[Entry]", whole: bool = False) -> "
         groups.setdefault((entry.version, entry.group), []).append(entry)
     found: dict[Key, Place] = {}
     for (version, group), members in groups.items():
-        found.update(_Group(kernel, version, group).load(members, whole))
+        found.update(_Group(ledger, version, group).load(members, whole))
     return found
 
 
 class _Group:
     """The maps of one family and group."""
 
-    def __init__(self, kernel: Nftables, version: int, group: str) -> None:
-        self._kernel = kernel
+    def __init__(self, ledger: "Ledger", version: int, group: str) -> None:
+        self._ledger = ledger
         self._version = version
         self._group = group
 
@@ -68,20 +70,20 @@ class _Group:
             places[element.key[length:]].answering[element.key[:length]] = self._claim(element)
         return {(self._version, self._group, port): place for port, place in places.items()}
 
-    def _elsewhere(self, ports: "set[bytes]") -> list[Element]:
+    def _elsewhere(self, ports: "set[bytes]") -> "list[Element]":
         """The claims of single addresses of ports, in the whole map: only where somebody has one."""
         counted = {element.key for element in self._elements("hostip_ports", list(ports))}
         if not counted:
             return []
         length = _ADDRESS_LENGTH[self._version]
-        listed = self._kernel.elements(INET, TABLE, named("hostips", self._version, self._group))
+        listed = self._ledger.every(named("hostips", self._version, self._group))
         return [element for element in listed if element.key[length:] in counted]
 
-    def _elements(self, kind: str, keys: "Sequence[bytes]") -> list[Element]:
+    def _elements(self, kind: str, keys: "Sequence[bytes]") -> "list[Element]":
         name = named(kind, self._version, self._group)
-        return [found for found in self._kernel.elements_of(INET, TABLE, name, keys) if found is not None]
+        return [found for found in self._ledger.elements(name, keys) if found is not None]
 
-    def _claim(self, element: Element) -> Claim:
+    def _claim(self, element: "Element") -> Claim:
         length = _ADDRESS_LENGTH[self._version]
         host, port = (element.key[:-8], element.key[-8:]) if len(element.key) > 8 else (bytes(length), element.key)
         address, inside = Address(element.data[:length]), number(element.data[length:])
@@ -96,20 +98,20 @@ class _Group:
     def _lines(self, ports: "list[bytes]") -> "dict[bytes, list[Claim]]":
         name = named("line", self._version, self._group)
         found: dict[bytes, list[Claim]] = {port: [] for port in ports}
-        if len(ports) > _FEW and not self._kernel.holds(INET, TABLE, name, lambda element: True):
+        if len(ports) > _FEW and not self._ledger.kernel.holds(*self._ledger.at, name, lambda element: True):
             return found
-        first = self._kernel.elements_of(INET, TABLE, name, [line_key(port, 0) for port in ports])
+        first = self._ledger.elements(name, [line_key(port, 0) for port in ports])
         for port, element in zip(ports, first, strict=True):
             while element is not None:
                 found[port].append(self._waiting(port, element))
                 start = len(found[port])
                 keys = [line_key(port, start + each) for each in range(_MORE)]
-                more = self._kernel.elements_of(INET, TABLE, name, keys, until_missing=True)
+                more = self._ledger.elements(name, keys, until_missing=True)
                 found[port] += [self._waiting(port, each) for each in more[:-1] if each is not None]
                 element = more[-1]
         return found
 
-    def _waiting(self, port: bytes, element: Element) -> Claim:
+    def _waiting(self, port: bytes, element: "Element") -> Claim:
         link, host, address, inside = unpack(line_type(self._version).data, element.data)
         entry = self._entry(port, Address(host), Address(address), number(inside))
         return Claim(element.comment, entry, link.rstrip(b"\0").decode("utf-8", "replace"))

@@ -8,24 +8,19 @@ be written, and running it again changes nothing more.
 import os
 import sys
 
-from cni import masquerade_go
+from cni import macspoof, masquerade, masquerade_go
 from cni.attachment import Attachment
 from cni.errors import CNIError
 from cni.kernel import nftables
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl
-from cni.kernel.transaction import BRIDGE, INET, Transaction
-from cni.macspoof import TABLE as MACSPOOF
-from cni.masquerade import FOLLOWED as MASQUERADE_FOLLOWS
-from cni.masquerade import TABLE as MASQUERADE
+from cni.kernel.transaction import BRIDGE
 from cni.site import Roots, Site
 from cni.undecided import Undecided, unmark_legacy
 from cni_handback import spoof
 from cni_handback.living import Living, living
-from cni_portmap.guard import TABLE as LOCALNET
+from cni_portmap import guard, layout
 from cni_portmap.iptables_ports import IptablesPorts
-from cni_portmap.layout import FOLLOWED as HOSTPORTS_FOLLOW
-from cni_portmap.layout import TABLE as HOSTPORTS
 from cni_portmap.shares import Shares
 
 USAGE = """usage: cni-handback --dry-run | --write
@@ -86,17 +81,22 @@ def _told(one: Living) -> str:
 
 def _remove_tables() -> None:
     kernel = nftables.here()
-    follows = {HOSTPORTS: HOSTPORTS_FOLLOW, MASQUERADE: MASQUERADE_FOLLOWS}
-    for family, table in ((INET, HOSTPORTS), (INET, MASQUERADE), (INET, LOCALNET), (BRIDGE, MACSPOOF)):
-        if kernel.has_table(family, table):
-            transaction = Transaction(family, table)
-            transaction.delete_table()
-            if table in follows:
-                Undecided(kernel, table, follows[table], ()).withdraw(transaction)
-            kernel.commit(transaction)
-            if table in follows:
-                unmark_legacy(follows[table], _say)
-            _say(f"cni-handback: removed table {'bridge' if family == BRIDGE else 'inet'} {table}")
+    ours = {
+        layout.LAYOUT: layout.FOLLOWED,
+        masquerade.LAYOUT: masquerade.FOLLOWED,
+        guard.LAYOUT: {},
+        macspoof.LAYOUT: {},
+    }
+    for table, follows in ours.items():
+        if kernel.has_table(table.family, table.name):
+            change = table.change(kernel)
+            change.drop()
+            if follows:
+                Undecided(change, follows).withdraw(change)
+            change.commit()
+            if follows:
+                unmark_legacy(follows, _say)
+            _say(f"cni-handback: removed table {'bridge' if table.family == BRIDGE else 'inet'} {table.name}")
     Shares(Rtnl().namespace, Roots().run).forget()
 
 

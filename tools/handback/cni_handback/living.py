@@ -7,8 +7,9 @@ from cni.address import Address, Prefix
 from cni.attachment import Attachment
 from cni.kernel import nftables
 from cni.kernel.rtnl import Rtnl
+from cni.ledger import Ledger
 from cni_portmap import layout
-from cni_portmap.change import Change
+from cni_portmap.change import held
 from cni_portmap.owned import EVERYWHERE, Entry, Owned
 from cni_portmap.places import key_of, load
 from cni_portmap.settings import NAMES, Mapping, Settings, Target
@@ -94,19 +95,17 @@ def attachment_of(link: str, comment: str, rtnl: Rtnl) -> Attachment | None:
 def living() -> list[Living]:
     """Every attachment that has ports or is masqueraded."""
     kernel, rtnl = nftables.here(), Rtnl()
-    change = Change(kernel, rtnl)
+    ports, masqueraded = Ledger(kernel, layout.LAYOUT), Ledger(kernel, masquerade.LAYOUT)
     found: dict[str, Living] = {}
-    for link, comment in layout.attachments(kernel).owners().items():
+    for link, comment in ports.owners().items():
         one = found.setdefault(link, Living(link, comment, rtnl))
-        one.owned = change.held(link)
-    for version in layout.FAMILIES:
-        records = masquerade.attachments(kernel, version)
-        for link, comment in records.owners().items():
-            one = found.setdefault(link, Living(link, comment, rtnl))
-            one.masqueraded += map(masquerade.prefix_of, records.of(link))
+        one.owned = held(ports, link)[1]
+    for link, comment in masqueraded.owners().items():
+        one = found.setdefault(link, Living(link, comment, rtnl))
+        one.masqueraded += masquerade.held(masqueraded, link)
     for one in found.values():
         one.look(rtnl)
-    return _in_order([found[link] for link in sorted(found)], load(kernel, _entries(found.values()), whole=True))
+    return _in_order([found[link] for link in sorted(found)], load(ports, _entries(found.values()), whole=True))
 
 
 def _entries(every: "Iterable[Living]") -> list[Entry]:

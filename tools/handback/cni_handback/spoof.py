@@ -17,7 +17,8 @@ from cni.kernel import expressions as nft
 from cni.kernel import nftables
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.transaction import BRIDGE, PREROUTING, Transaction
-from cni.macspoof import attachments
+from cni.ledger import Ledger
+from cni.macspoof import LAYOUT
 from cni_handback.living import attachment_of
 
 # nft cuts neither names nor comments: a container's id that is longer cannot be handed back.
@@ -49,20 +50,20 @@ class Guarded:
         for rule in kernel.rules(BRIDGE, "nat", "PREROUTING"):
             if rule.comment == comment:
                 change.delete_rule("PREROUTING", rule.handle)
-        from_link = [nft.meta(nft.META_IIFNAME), nft.compare(self.link.encode().ljust(16, b"\0"))]
-        change.add_rule("PREROUTING", [*from_link, nft.jump(chain)], f'iifname "{self.link}" jump {chain}', comment)
-        change.add_rule(chain, [nft.jump(f"{chain}-mac")], f"jump {chain}-mac", comment)
-        source = [nft.payload(0, 6, 6), nft.compare(self.mac)]
-        change.add_rule(f"{chain}-mac", [*source, nft.RETURN], f"ether saddr {self.mac.hex(':')} return", comment)
-        change.add_rule(f"{chain}-mac", [nft.DROP], "drop", comment)
+        from_link = nft.compare(nft.INTERFACE_NAME, self.link.encode().ljust(16, b"\0"), f'"{self.link}"')
+        change.add_rule("PREROUTING", [from_link, nft.jump(chain)], comment)
+        change.add_rule(chain, [nft.jump(f"{chain}-mac")], comment)
+        source = nft.compare(nft.SOURCE_MAC, self.mac, self.mac.hex(":"))
+        change.add_rule(f"{chain}-mac", [source, nft.RETURN], comment)
+        change.add_rule(f"{chain}-mac", [nft.DROP], comment)
         kernel.commit(change)
 
 
 def guarded() -> list[Guarded]:
     """Every guarded interface that is there."""
-    known, rtnl = attachments(nftables.here()), Rtnl()
+    known, rtnl = Ledger(nftables.here(), LAYOUT), Rtnl()
     return [
-        Guarded(link, comment, known.of(link)[0][0], attachment_of(link, comment, rtnl))
+        Guarded(link, comment, known.fields("attachments", link)[0][0], attachment_of(link, comment, rtnl))
         for link, comment in sorted(known.owners().items())
         if rtnl.link(link) is not None
     ]

@@ -1,0 +1,367 @@
+"""A table of ours in nftables that has owners: described as data, looked at, put back, and changed as a whole.
+
+A ``Table`` names sets and chains. Some of its maps are records: what each attachment owns, found by the attachment alone,
+as a map from (host link's name, number) to data. DEL knows neither addresses nor ports when prevResult and the namespace
+are gone; a record gives them in O(1), where a search through the elements would cost the more the more pods there are. A
+record's comment names the attachment, so a person and GC can read it; its key begins with the network's prefix.
+
+A ``Change`` is one attempt: what it has looked at in one generation it changes in the same. ``changed`` repeats it until
+nobody has interfered. Each change of ours has the same steps: forget what the owner had; put back rules that are
+missing, for a map that no packet is looked up in serves nobody; write what the owner gets, the records first. A change
+that takes away is the first step alone; with the last owner the table goes.
+"""
+
+from cni.attachment import COMMENT_MAX, is_of_network, network_prefix
+from cni.kernel.nftables import Element, Nftables
+from cni.kernel.transaction import IFNAME, INET_SERVICE, SetType, Transaction, Type, pack, unpack
+from cni.plan import Found
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Sequence
+    from typing import Any, TypeVar
+
+    from cni.attachment import Attachment
+    from cni.kernel.expressions import Expression
+    from cni.kernel.nftables import Chain as Hung
+    from cni.kernel.nftables import Rule
+
+    Value = TypeVar("Value")
+    # a rule's comment, and what it is made of
+    Line = tuple[str, Sequence[Expression]]
+    # set or map, and a key in it
+    Place = tuple[str, bytes]
+
+_KEY = (IFNAME, INET_SERVICE)
+# Records asked for at once: most attachments have a few, some have hundreds.
+_FIRST, _MORE = 4, 24
+# A record's number has 16 bits.
+MOST = 1 << 16
+
+
+def record_map(*fields: Type) -> SetType:
+    """The type of a map of records; ``fields`` are the types of a record's parts."""
+    return SetType(_KEY, fields)
+
+
+def record_key(link: str, number: int) -> bytes:
+    """The key of an attachment's record by the attachment's host link name."""
+    return pack(_KEY, [link.encode(), number.to_bytes(2, "big")])
+
+
+class Chain:
+    """A chain of a table of ours: its hook, and the rules that stand in it whoever is attached."""
+
+    __slots__ = ("base", "each", "front", "name", "rules")
+
+    def __init__(
+        self,
+        name: str,
+        base: "tuple[str, int, int] | None" = None,
+        rules: "Sequence[Line]" = (),
+        front: "Sequence[Line]" = (),
+        each: "Callable[[str], tuple[SetType, Sequence[Expression]] | None] | None" = None,
+    ) -> None:
+        """``base`` is type, hook and priority.
+
+        A chain with a ``front`` also holds rules that only others can make: what is missing is put before or behind them.
+        ``each`` gives the type of a set, and its rule, for sets that are there as long as they have elements; the rule
+        has the set's name as its comment.
+        """
+        self.name = name
+        self.base = base
+        self.rules = rules
+        self.front = front
+        self.each = each
+
+
+class Table:
+    """A table of ours."""
+
+    __slots__ = ("chains", "family", "name", "owners", "sets")
+
+    def __init__(
+        self, family: int, name: str, sets: "dict[str, SetType]", chains: "Sequence[Chain]", owners: "Sequence[str]"
+    ) -> None:
+        """``owners`` are the sets or maps without whose last element the table serves nobody."""
+        self.family = family
+        self.name = name
+        self.sets = sets
+        self.chains = chains
+        self.owners = owners
+
+    def change(self, kernel: Nftables) -> "Change":
+        """Begin an attempt."""
+        return Change(kernel, self)
+
+
+class Ledger:
+    """A table as it is. Its rules are looked at once."""
+
+    def __init__(self, kernel: Nftables, table: Table) -> None:
+        self.kernel = kernel
+        self.table = table
+        self.at = table.family, table.name
+        self._rules: list[tuple[str, str]] | None = None
+        self._exists: bool | None = None
+
+    @property
+    def rules(self) -> "list[tuple[str, str]]":
+        """Chain and comment of every rule, in order."""
+        if self._rules is None:
+            self._rules = self.kernel.rule_comments(*self.at)
+            self._exists = True if self._rules else None
+        return self._rules
+
+    @property
+    def exists(self) -> bool:
+        """Whether the table is there."""
+        _ = self.rules
+        if self._exists is None:
+            self._exists = self.kernel.has_table(*self.at)
+        return self._exists
+
+    def comments(self, chain: str) -> list[str]:
+        """Those of a chain's rules, in order."""
+        return [comment for name, comment in self.rules if name == chain]
+
+    def is_whole(self, chain: Chain) -> bool:
+        """Whether the rules that always stand in a chain are there; in their order, where that matters."""
+        found = self.comments(chain.name)
+        within = found if chain.front else iter(found)
+        return all(comment in within for comment, _ in (*chain.front, *chain.rules))
+
+    def chain(self, name: str) -> "Hung | None":
+        """A chain as the kernel has it."""
+        return self.kernel.chain(*self.at, name)
+
+    def place_of(self, chain: Chain) -> bool | None:
+        """Whether a chain hangs where it should, None where there is no such chain."""
+        found = self.chain(chain.name)
+        return None if found is None or chain.base is None else (found.hook, found.priority) == chain.base[1:]
+
+    def element(self, name: str, key: bytes) -> Element | None:
+        """The element with this key, None if there is none."""
+        return self.kernel.element(*self.at, name, key)
+
+    def elements(self, name: str, keys: "Sequence[bytes]", until_missing: bool = False) -> "list[Element | None]":
+        """The elements with these keys, None where there is none; ``until_missing`` ends with the first None."""
+        return self.kernel.elements_of(*self.at, name, keys, until_missing)
+
+    def every(self, name: str) -> list[Element]:
+        """All elements of a set."""
+        return self.kernel.elements(*self.at, name)
+
+    def sets(self) -> list[str]:
+        """The names of the table's sets and maps."""
+        return self.kernel.sets(*self.at)
+
+    def chain_rules(self, chain: str) -> "list[Rule]":
+        """The rules of a chain."""
+        return self.kernel.rules(*self.at, chain)
+
+    # records
+
+    def recorded(self, name: str, link: str) -> list[Element]:
+        """An attachment's records in order, fetched one by one until none is left."""
+        found: list[Element] = []
+        while len(found) < MOST:
+            count = min(_FIRST if not found else _MORE, MOST - len(found))
+            keys = [record_key(link, len(found) + number) for number in range(count)]
+            for element in self.elements(name, keys, until_missing=True):
+                if element is None:
+                    return found
+                found.append(element)
+        return found
+
+    def fields(self, name: str, link: str) -> "list[list[bytes]]":
+        """What they say: the bytes of the fields of each."""
+        return [self.unpacked(name, element) for element in self.recorded(name, link)]
+
+    def unpacked(self, name: str, record: Element) -> list[bytes]:
+        """The fields of one."""
+        return unpack(self.table.sets[name].data, record.data)
+
+    def owners(self, *names: str) -> dict[str, str]:
+        """Every attachment's host link name and comment, of the table or of some maps of records; reads them whole."""
+        found: dict[str, str] = {}
+        for name in names or self.table.owners:
+            for element in self.every(name):
+                link = unpack(_KEY, element.key)[0].rstrip(b"\0").decode("utf-8", "replace")
+                found.setdefault(link, element.comment)
+        return found
+
+    def found(self, network: str) -> list[Found]:
+        """The attachments of a network, or of all: their host links' names and owners; reads the whole maps."""
+        prefix = network_prefix(network) if network else ""
+        return [
+            Found(link, comment)
+            for link, comment in self.owners().items()
+            if link.startswith(prefix) and is_of_network(comment, network, COMMENT_MAX)
+        ]
+
+    def others(self, name: str, link: str, fields: "Sequence[bytes]") -> list[str]:
+        """The comments of others' records of the same content; reads the whole map."""
+        data, own = pack(self.table.sets[name].data, fields), link.encode().ljust(IFNAME.length, b"\0")
+        return [each.comment for each in self.every(name) if each.data == data and not each.key.startswith(own)]
+
+
+class Change(Ledger):
+    """One attempt at a change. What it deletes is noted, so that it does not stand in the way of what it adds."""
+
+    def __init__(self, kernel: Nftables, table: Table) -> None:
+        super().__init__(kernel, table)
+        self.generation = kernel.generation()
+        self.transaction = Transaction(table.family, table.name)
+        self._gone: dict[str, set[bytes]] = {}
+
+    def commit(self) -> None:
+        """Send it, unless that was done; raises ``NftablesError``."""
+        self.kernel.commit(self.transaction, self.generation)
+        self.transaction = Transaction(*self.at)
+
+    # elements
+
+    def goes(self, name: str, key: bytes) -> bool:
+        """Whether this change deletes the element."""
+        return key in self._gone.get(name, ())
+
+    def delete(self, name: str, key: bytes) -> None:
+        """Delete an element."""
+        self._gone.setdefault(name, set()).add(key)
+        self.transaction.delete_element(name, key)
+
+    def add(self, name: str, key: bytes, data: bytes = b"", comment: str = "") -> None:
+        """Add an element."""
+        self._gone.get(name, set()).discard(key)
+        self.transaction.add_element(name, key, data, comment)
+
+    def empties(self, name: str, *keys: bytes) -> bool:
+        """Whether nothing is left in a set without these elements, and those that this change deletes."""
+        return not self.kernel.holds_beside(*self.at, name, [*keys, *self._gone.get(name, ())])
+
+    # owners
+
+    def record(self, name: str, attachment: "Attachment", records: "Iterable[Sequence[bytes]]") -> None:
+        """Write an attachment's records; there must be none of it."""
+        for number, fields in enumerate(records):
+            data = pack(self.table.sets[name].data, fields)
+            self.add(name, record_key(attachment.link, number), data, attachment.comment)
+
+    def erase(self, name: str, link: str, count: int) -> None:
+        """Remove an attachment's records.
+
+        The last one first: a transaction that is cut, between two batches, leaves those that ``recorded`` finds.
+        """
+        for number in reversed(range(count)):
+            self.delete(name, record_key(link, number))
+
+    def forget(self, name: str, link: str, places: "Callable[[list[bytes]], Iterable[Place]]") -> "list[list[bytes]]":
+        """Take an attachment's elements away and its records in one map: their fields.
+
+        ``places`` are the elements that it has by one record; one that another attachment owns by now stays.
+        """
+        found = self.recorded(name, link)
+        held = [self.unpacked(name, element) for element in found]
+        for fields in held:
+            for place in places(fields):
+                element = self.element(*place)
+                if element is not None and element.comment in ("", found[0].comment):
+                    self.delete(*place)
+        self.erase(name, link, len(held))
+        return held
+
+    def drop(self) -> None:
+        """Remove the table with all that is in it."""
+        self.transaction = Transaction(*self.at)
+        self.transaction.delete_table()
+        self._rules, self._exists = [], False
+
+    def drop_if_last(self) -> bool:
+        """Whether no owner is left; then the table goes, and nothing else of it has to."""
+        last = all(map(self.empties, self.table.owners))
+        if last:
+            self.drop()
+        return last
+
+    # rules
+
+    def restore(self, *replaced: str) -> None:
+        """Make the table, or what is missing of it; chains that are ``replaced`` cannot be changed, and are made anew."""
+        chains = self.table.chains
+        broken = [chain for chain in chains if chain.name in replaced or not self.is_whole(chain)]
+        if not broken:
+            return
+        existing = sorted(self.sets()) if any(chain.each for chain in broken) and self.exists else []
+        for name in replaced:
+            self._empty(name)
+            self.transaction.delete_chain(name)
+        self.transaction.add_table()
+        for name, kind in self.table.sets.items():
+            self.transaction.add_set(name, kind)
+        for chain in chains:
+            self.transaction.add_chain(chain.name, *(chain.base or ()))
+        for chain in broken:
+            self._fill(chain)
+            for name in existing:
+                self.need(chain, name)
+
+    def _empty(self, name: str) -> None:
+        self.transaction.flush_chain(name)
+        self._rules = [rule for rule in self.rules if rule[0] != name]
+
+    def _fill(self, chain: Chain) -> None:
+        """Put missing rules back; where their order matters all are made anew."""
+        if not chain.front and self.comments(chain.name):
+            self._empty(chain.name)
+        there = self.comments(chain.name)
+        for comment, expressions in chain.rules:
+            if not chain.front or comment not in there:
+                self.add_rule(chain.name, expressions, comment)
+        for comment, expressions in reversed(chain.front):
+            if comment not in there:
+                self.add_rule(chain.name, expressions, comment, first=True)
+
+    def need(self, chain: Chain, name: str) -> None:
+        """Make a set that a chain has a rule for, and the rule, unless that is there; nothing for another set."""
+        found = chain.each(name) if chain.each is not None and name not in self.comments(chain.name) else None
+        if found is not None:
+            kind, expressions = found
+            if all(comment != name for _, comment in self.rules):
+                self.transaction.add_set(name, kind)
+            self.add_rule(chain.name, expressions, name)
+
+    def remove_sets(self, names: "Iterable[str]") -> None:
+        """Remove sets without elements, and first the rules that have their names as comments."""
+        names = sorted(names)
+        for chain in self.table.chains if names else ():
+            if chain.each is not None:
+                self.delete_rules(chain.name, names)
+        for name in names:
+            self.transaction.delete_set(name)
+
+    def delete_rules(self, chain: str, comments: "Container[str]") -> None:
+        """Delete the rules of a chain that have one of these comments."""
+        if any(comment in comments for comment in self.comments(chain)):
+            for rule in self.chain_rules(chain):
+                if rule.comment in comments:
+                    self.transaction.delete_rule(chain, rule.handle)
+            self._rules = [rule for rule in self.rules if rule[0] != chain or rule[1] not in comments]
+
+    def add_rule(self, chain: str, expressions: "Sequence[Expression]", comment: str, first: bool = False) -> None:
+        """Append a rule, or put it first."""
+        self.transaction.add_rule(chain, expressions, comment, first)
+        self.rules.append((chain, comment))
+
+
+def changed(kernel: Nftables, begin: "Callable[[Nftables], Any]", work: "Callable[[Any], Value]") -> "Value":
+    """Make a change, again as long as others interfere: what ``work`` returned at last; ``begin`` looks at the table."""
+    values: list[Value] = []
+
+    def attempt() -> None:
+        change = begin(kernel)
+        values[:] = [work(change)]
+        change.commit()
+
+    kernel.repeatedly(attempt)
+    return values[0]
