@@ -159,6 +159,9 @@ class Prefix:
 
 ANY = {4: Prefix(Address(bytes(4)), 0), 6: Prefix(Address(bytes(16)), 0)}
 MULTICAST = {4: Prefix.parse("224.0.0.0/4"), 6: Prefix.parse("ff00::/8")}
+# The transport protocols that have ports.
+PROTOCOLS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132}
+PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
 def parse_mac(text: str) -> str:

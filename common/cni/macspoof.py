@@ -17,13 +17,10 @@ One table of our own, two look-ups a frame however many pods there are::
     }
 """
 
-import os
-from _socket import if_nametoindex
-
 from cni.errors import CheckFailed
+from cni.go import names
 from cni.kernel import expressions as nft
-from cni.kernel.nftables import Nftables
-from cni.kernel.transaction import BRIDGE, ETHER_ADDR, IFNAME, PREROUTING, SetType, Transaction, pack
+from cni.kernel.transaction import BRIDGE, ETHER_ADDR, IFNAME, PREROUTING, SetType, pack
 from cni.ledger import Chain, Change, Ledger, Table, changed, record_map
 from cni.plan import Effect, Found, Kind
 
@@ -40,7 +37,6 @@ _CHAIN = Chain("prerouting", ("filter", PREROUTING, -300), _RULES)
 _SETS = {"attachments": record_map(ETHER_ADDR), "guarded": _GUARDED, "allowed": _ALLOWED}
 TABLE = "pycni_macspoof"
 LAYOUT = Table(BRIDGE, TABLE, _SETS, [_CHAIN], ["attachments"])
-_GO_TABLE, _GO_CHAIN = "nat", "PREROUTING"
 
 
 def _elements(link: str, mac: bytes) -> list[tuple[str, bytes]]:
@@ -91,7 +87,11 @@ class MacSpoofCheck(Effect[None], Kind):
     def compare(self, differ: "Differ") -> None:
         """The table's two rules and this attachment's elements are there; or Go's, of a pod that its bridge attached."""
         fault = self._fault(Ledger(self.site.nftables, LAYOUT))
-        if fault and not _guarded_by_go(self.site.nftables, self.attachment, self._mac):
+        if not fault:
+            return
+        from cni.go import macspoof
+
+        if not macspoof.guards(self.site.nftables, self.attachment, self._mac):
             differ(CheckFailed(f"nftables table bridge {TABLE}: {fault}"))
 
     def _fault(self, ledger: Ledger) -> str:
@@ -109,7 +109,10 @@ class MacSpoofCheck(Effect[None], Kind):
         """Ours, and what Go's bridge made for this container and interface."""
         self.discard(self.identity)
         kernel = self.site.nftables
-        kernel.repeatedly(lambda: _remove_go(kernel, self.attachment))
+        if names.has_spoof_chain(kernel, self.attachment):
+            from cni.go import macspoof
+
+            macspoof.remove(kernel, self.attachment)
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
@@ -122,44 +125,3 @@ class MacSpoofCheck(Effect[None], Kind):
     def describe(self) -> str:
         """The rule, in words."""
         return f"drop frames from {self.identity} but those of {self.mac}"
-
-
-def _go_chain(attachment: "Attachment") -> str:
-    """Go's chains are named after container and interface; the jump to them bears a comment."""
-    return f"cni-br-iface-{attachment.container}-{attachment.ifname}"
-
-
-def _remove_go(kernel: Nftables, attachment: "Attachment") -> None:
-    name = _go_chain(attachment)
-    generation = kernel.generation()
-    if len(name) > 120 or kernel.chain(BRIDGE, _GO_TABLE, name) is None:
-        return
-    transaction = Transaction(BRIDGE, _GO_TABLE)
-    second = f"{name}-mac"
-    chains = [name, second] if kernel.chain(BRIDGE, _GO_TABLE, second) is not None else [name]
-    kernel.remove_chains(transaction, chains, [_GO_CHAIN])
-    kernel.commit(transaction, generation)
-
-
-def _guarded_by_go(kernel: Nftables, attachment: "Attachment", mac: bytes) -> bool:
-    """Whether what comes from a link that is there goes through Go's chains, which drop all but this MAC's."""
-    from cni.kernel.compat import compared
-
-    name = _go_chain(attachment)
-    base = kernel.chain(BRIDGE, _GO_TABLE, _GO_CHAIN)
-    if len(name) > 120 or base is None or base.hook is None:
-        return False
-    entrances = [rule for rule in kernel.rules(BRIDGE, _GO_TABLE, _GO_CHAIN) if name in rule.jumps_to()]
-    passed_on = any(f"{name}-mac" in rule.jumps_to() for rule in kernel.rules(BRIDGE, _GO_TABLE, name))
-    last = kernel.rules(BRIDGE, _GO_TABLE, f"{name}-mac")
-    if not passed_on or len(last) < 2 or mac not in compared(last[0]):
-        return False
-    # Go's link has a random name; a jump for one that is gone may have stayed
-    return any(_exists(link) for rule in entrances for link in compared(rule))
-
-
-def _exists(link: bytes) -> bool:
-    try:
-        return bool(if_nametoindex(os.fsdecode(link.rstrip(b"\0"))))
-    except OSError:
-        return False

@@ -262,9 +262,9 @@ class Masquerade(Effect[None], Kind):
     def make(self) -> None:
         """Repeatable: what the attachment had before is replaced in the same transaction."""
         if self.backend == "iptables":
-            from cni import masquerade_go
+            from cni.go import make_masquerade
 
-            masquerade_go.add(self.site.nftables, self.attachment, self.prefixes)
+            make_masquerade.add(self.site.nftables, self.attachment, self.prefixes)
             return
         with legacy_alone():
             legacy = mark_legacy(FOLLOWED, MASQ_BIT, self.site.say)
@@ -291,13 +291,13 @@ class Masquerade(Effect[None], Kind):
 
     def remove(self) -> None:
         """Ours, then what the Go plugins or our iptables backend made for this attachment."""
-        from cni import masquerade_go
+        from cni.go import masquerade
 
         addresses = [one.address for one in self.prefixes]
         all_of(
             (
                 lambda: self.discard(self.identity),
-                lambda: masquerade_go.remove(self.site.nftables, self.attachment, addresses, self._others),
+                lambda: masquerade.remove(self.site.nftables, self.attachment, addresses, self._others),
             )
         )
 
@@ -318,10 +318,10 @@ class Masquerade(Effect[None], Kind):
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
         """Ours by their records, and Go's by the network's name in their comments."""
-        from cni import masquerade_go
+        from cni.go import masquerade
 
         ours = super().collect
-        gone = all_of((lambda: ours(network, valid), lambda: masquerade_go.collect(self.site.nftables, network, valid)))
+        gone = all_of((lambda: ours(network, valid), lambda: masquerade.collect(self.site.nftables, network, valid)))
         return [*gone[0], *gone[1]]
 
     def describe(self) -> str:
@@ -366,12 +366,12 @@ def _compare_dropping(kernel: "Nftables", prefixes: "Sequence[Prefix]") -> None:
 
 
 def _compare_chains(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
-    from cni import masquerade_go
+    from cni.go import make_masquerade
 
-    masquerade_go.check(kernel, attachment, prefixes)
+    make_masquerade.check(kernel, attachment, prefixes)
 
 
 def _compare_newer(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
-    from cni import masquerade_go
+    from cni.go import make_masquerade
 
-    masquerade_go.check_newer(kernel, attachment, prefixes)
+    make_masquerade.check_newer(kernel, attachment, prefixes)

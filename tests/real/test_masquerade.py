@@ -12,8 +12,8 @@ import pytest
 
 from cni.address import Prefix
 from cni.attachment import Attachment as Name
+from cni.go.names import masquerade_chain
 from cni.masquerade import Masquerade
-from cni.masquerade_go import chain_name
 from cni.site import Site
 from node.configuration import bridge, host_local
 from node.plugin import GO, subject_is_old_go
@@ -492,7 +492,7 @@ def test_check_of_a_pod_that_go_attached_sees_its_chains_and_what_they_lack(
     """Debian's bridge made them, ours is asked after the exchange, whichever form it would make itself."""
     pod = node.attach(conf(node, SUBNET, SUBNET6, ipMasqBackend=backend), binaries=GO)
     assert pod.check().ok, pod.check().stdout
-    node.run(*spoil.replace("CHAIN", chain_name(Name("net1", pod.pod.container, "eth0"))).split())
+    node.run(*spoil.replace("CHAIN", masquerade_chain(Name("net1", pod.pod.container, "eth0"))).split())
     assert not pod.check().ok
 
 
@@ -535,7 +535,7 @@ def test_gc_removes_gos_iptables_chains_of_forgotten_containers(node: Node) -> N
     network = conf(node, SUBNET, SUBNET6, version="1.0.0")
     kept, forgotten = (node.attach(network, binaries=GO) for _ in range(2))
     other = node.attach(conf(node, "10.2.0.0/24", name="net2", bridge="br2"), binaries=GO)
-    names = [chain_name(Name(a.conf["name"], a.pod.container, "eth0")) for a in (kept, forgotten, other)]
+    names = [masquerade_chain(Name(a.conf["name"], a.pod.container, "eth0")) for a in (kept, forgotten, other)]
     before = node.iptables()
     assert all(any(name in line for line in before) for name in names)
     valid = [{"containerID": kept.pod.container, "ifname": "eth0"}]
@@ -564,7 +564,7 @@ def test_gc_removes_gos_iptables_chains_of_forgotten_containers(node: Node) -> N
 def test_damaged_chains_of_go_are_removed(node: Node, spoil: Callable[[Node, str], object]) -> None:
     """Where Go's own DEL may fail, ours clears away what there is."""
     pod = node.attach(conf(node, SUBNET, SUBNET6), binaries=GO)
-    chain = chain_name(Name("net1", pod.pod.container, "eth0"))
+    chain = masquerade_chain(Name("net1", pod.pod.container, "eth0"))
     assert any(chain in line for line in node.iptables())
     spoil(node, chain)
     assert pod.delete(prev_result=False).ok
@@ -577,7 +577,7 @@ def test_users_iptables_rules_stay(node: Node) -> None:
     node.run("iptables", "-t", "nat", "-N", "CNI-000000000000000000000000")
     for words in ("-s 10.1.0.2/32 -j ACCEPT", "-j CNI-000000000000000000000000", "-o uplink -j MASQUERADE"):
         node.run("iptables", "-t", "nat", "-A", "POSTROUTING", *words.split())
-    chain = chain_name(Name("net1", pod.pod.container, "eth0"))
+    chain = masquerade_chain(Name("net1", pod.pod.container, "eth0"))
     expected = [line for line in node.iptables() if chain not in line]
     assert pod.delete().ok
     assert node.iptables() == expected

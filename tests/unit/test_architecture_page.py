@@ -25,9 +25,11 @@ def drawn(part: str) -> list[str]:
 
 def test_every_module_of_common_is_drawn_and_no_other() -> None:
     common = DRAWING.split("common/cni/")[1].split("\nplugins/")[0]
-    outside, kernel = common.split("    kernel/")
-    assert sorted(drawn("\n".join(outside.splitlines()[1:]))) == sorted(modules(COMMON))
-    assert sorted(drawn("\n".join(kernel.splitlines()[1:]))) == sorted(modules(COMMON / "kernel"))
+    outside, *folders = re.split(r"^    (\w+)/", common, flags=re.M)
+    rooms = {"": outside, **dict(zip(folders[::2], folders[1::2], strict=True))}
+    assert set(rooms) == {"", *(folder.parent.name for folder in COMMON.glob("*/__init__.py"))}
+    for name, room in rooms.items():
+        assert sorted(drawn("\n".join(room.splitlines()[1:]))) == sorted(modules(COMMON / name))
 
 
 def test_every_folder_with_code_is_drawn() -> None:

@@ -8,6 +8,9 @@ import pytest
 from cni.address import Prefix
 from cni.attachment import Attachment
 from cni.errors import CNIError, Refused, TryAgainLater
+from cni.go import hostports, names
+from cni.go.make_hostports import HostPorts as WrittenPorts
+from cni.go.rules import Printed
 from cni.kernel import exclusive, iptables, nftables, program
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import NftablesError
@@ -16,12 +19,10 @@ from cni.kernel.transaction import INET, INET_SERVICE, SetType, Transaction
 from cni.masquerade import Masquerade
 from cni.result import Interface
 from cni.site import Site
-from cni_portmap import chains, settings
-from cni_portmap.go_rules import Listed
+from cni_portmap import settings
+from cni_portmap.go_ports import IptablesPorts
 from cni_portmap.holder import host_link
 from cni_portmap.hostports import HostPorts
-from cni_portmap.iptables_ports import IptablesPorts
-from cni_portmap.iptables_release import Removal
 from cni_portmap.owned import Owned
 from cni_portmap.settings import Mapping, Settings, Target
 from node.effects import beside, raising
@@ -47,9 +48,9 @@ def silent(line: str) -> None:
 )
 def test_options_of_any_number_of_values(words: str) -> None:
     """None, one or two: what comes after them is read for what it is."""
-    rule = Listed(f"-A CNI-HOSTPORT-DNAT -p tcp -m multiport --dports 80,81 {words} -j CNI-DN-x")
+    rule = Printed(f"-A CNI-HOSTPORT-DNAT -p tcp -m multiport --dports 80,81 {words} -j CNI-DN-x")
     assert (rule.target, rule.protocol, rule.ports) == ("CNI-DN-x", "tcp", {80, 81})
-    plain = Listed("-A CNI-HOSTPORT-DNAT -p tcp -m multiport --dports 80,81 -j CNI-DN-x")
+    plain = Printed("-A CNI-HOSTPORT-DNAT -p tcp -m multiport --dports 80,81 -j CNI-DN-x")
     assert rule.conditions and rule.conditions != plain.conditions
 
 
@@ -84,7 +85,8 @@ def test_a_legacy_table_without_its_programs_keeps_no_del_from_succeeding(
     monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
     assert iptables.legacy(4) == ""
     Masquerade(Site(ONE), [Prefix.parse("10.1.0.2/24")]).remove()
-    Removal(chains.chain_name("net1", "c1"), chains.comment(ONE), set, silent).everything()
+    part = hostports.Part(names.ports_chain(ONE), names.ports_comment("net1", "c1"), lambda addresses: False)
+    hostports.remove(nftables.here(), part, lambda translations: None)
 
 
 @root
@@ -178,14 +180,14 @@ def _said() -> Settings:
 def test_a_refusal_after_the_first_family_is_taken_back(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no refusal any more that made nothing: the executor has to undo."""
     ports = IptablesPorts(Site(ONE), [_target(4), _target(6)], _said())
-    real = ports._restore
+    real = WrittenPorts._restore
 
-    def restore(self: IptablesPorts, target: Target, lines: list[str]) -> None:
+    def restore(self: WrittenPorts, target: Target, lines: list[str]) -> None:
         if target.version == 6:
             raise Refused("held by another", "", 101)
-        real(target, lines)
+        real(self, target, lines)
 
-    monkeypatch.setattr(IptablesPorts, "_restore", restore)
+    monkeypatch.setattr(WrittenPorts, "_restore", restore)
     with pytest.raises(CNIError) as caught:
         ports.make()
     assert not isinstance(caught.value, Refused) and caught.value.code == 101

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cni import masquerade_go
 from cni.address import Address, Prefix
 from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError
+from cni.go import names
 from cni.kernel import iptables, netlink, nftables, program, rulespec
 from cni.kernel.transaction import GETGEN, SUBSYSTEM
 from cni.macspoof import MacSpoofCheck
@@ -64,9 +64,9 @@ def test_the_identity_follows_from_the_attachment_alone() -> None:
 
 def test_gos_chain_has_gos_name() -> None:
     """Network and container id with nothing between them: corner 5, so ``a``+``bc`` equals ``ab``+``c``."""
-    assert masquerade_go.chain_name(Attachment("n1", "ctr1", "eth0")) == "CNI-c189d8b6a7b4d184c9f70d4a"
-    assert masquerade_go.chain_name(Attachment("n1", "ctr1", "eth9")) == "CNI-c189d8b6a7b4d184c9f70d4a"
-    one, other = (masquerade_go.chain_name(Attachment(*names, "eth0")) for names in (("a", "bc"), ("ab", "c")))
+    assert names.masquerade_chain(Attachment("n1", "ctr1", "eth0")) == "CNI-c189d8b6a7b4d184c9f70d4a"
+    assert names.masquerade_chain(Attachment("n1", "ctr1", "eth9")) == "CNI-c189d8b6a7b4d184c9f70d4a"
+    one, other = (names.masquerade_chain(Attachment(*parts, "eth0")) for parts in (("a", "bc"), ("ab", "c")))
     assert one == other
     assert Attachment("a", "bc", "eth0").link != Attachment("ab", "c", "eth0").link
 
@@ -345,7 +345,7 @@ def test_the_iptables_backend_without_iptables_is_an_error_that_names_the_remedy
 
 def targets(at: Netns) -> list[str]:
     """What the rules of Go's chain of ``c1`` do, in order."""
-    listed = at.run("iptables", "-t", "nat", "-S", masquerade_go.chain_name(ONE))
+    listed = at.run("iptables", "-t", "nat", "-S", names.masquerade_chain(ONE))
     return [line.rsplit(" ", 1)[1] for line in listed.splitlines() if line.startswith("-A")]
 
 
@@ -428,7 +428,7 @@ def test_without_nf_tables_iptables_legacy_masquerades(without_nf_tables: Netns)
     effect = Masquerade(Site(ONE), FOUR + SIX, "iptables")
     effect.make()
     effect.compare(raising)
-    chain = masquerade_go.chain_name(ONE)
+    chain = names.masquerade_chain(ONE)
     assert f"-j {chain}" in without_nf_tables.run("iptables-legacy", "-t", "nat", "-S")
     assert f"-j {chain}" in without_nf_tables.run("ip6tables-legacy", "-t", "nat", "-S")
     assert "CNI-" not in ruleset(without_nf_tables)
@@ -478,7 +478,7 @@ def either_iptables(request: pytest.FixtureRequest, empty: Netns, monkeypatch: p
 def chain_of_go(at: Netns) -> list[str]:
     """The rules about Go's chain of the two that share it."""
     text = at.run(iptables.PROGRAMS[4], "-t", "nat", "-S")
-    return [line for line in text.splitlines() if masquerade_go.chain_name(LIKE_ONE) in line]
+    return [line for line in text.splitlines() if names.masquerade_chain(LIKE_ONE) in line]
 
 
 LIKE_ONE, LIKE_TWO = Attachment("net1", "1a", "eth0"), Attachment("net11", "a", "eth0")
@@ -500,7 +500,7 @@ def test_containers_of_two_networks_that_share_gos_chain_each_keep_their_part(
     for effect in (one, two):
         effect.compare(raising)
     if by == "GC":
-        assert Masquerade(Site(LIKE_ONE)).collect("net1", []) == [masquerade_go.chain_name(LIKE_ONE)]
+        assert Masquerade(Site(LIKE_ONE)).collect("net1", []) == [names.masquerade_chain(LIKE_ONE)]
     else:
         Masquerade(Site(LIKE_ONE), FOUR if "with" in by else ()).remove()
     two.compare(raising)
@@ -517,7 +517,7 @@ def test_rules_whose_comment_tells_nobody_are_known_by_their_addresses(
     either_iptables: Netns, comment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of older plugins: no comment, or one that was cut."""
-    chain, told = masquerade_go.chain_name(LIKE_ONE), ("-m", "comment", "--comment", comment) if comment else ()
+    chain, told = names.masquerade_chain(LIKE_ONE), ("-m", "comment", "--comment", comment) if comment else ()
     for words in (
         ("-N", chain),
         ("-A", chain, "-d", "10.1.0.0/24", *told, "-j", "ACCEPT"),

@@ -9,10 +9,11 @@ from cni import plan
 from cni.address import Address, Prefix
 from cni.attachment import Attachment
 from cni.errors import CNIError
+from cni.go import make_hostports
 from cni.kernel import rulespec
 from cni.ledger import Change
 from cni.skel import Call
-from cni_portmap import chains, layout, settings
+from cni_portmap import layout, settings
 from cni_portmap.owned import Entry, Owned, group_of
 from cni_portmap.wanted import left, wanted
 
@@ -118,7 +119,7 @@ def test_iptables_rules_are_gos() -> None:
 def test_entry_rules_hold_fifteen_ports() -> None:
     """The sixteenth goes to a further rule; protocols come in the order of their names."""
     call = _call([port(number, protocol="udp") for number in range(1, 17)] + [port(99)], backend="iptables")
-    lines = chains.entries(WHO, settings.read(call), 4)
+    lines = make_hostports.entries(WHO, settings.read(call), 4)
     assert [line.split("--destination-ports ")[1].split()[0].count(",") for line in lines] == [0, 14, 0]
     assert "-p tcp" in lines[0]
 
@@ -128,9 +129,9 @@ def test_conditions_stand_in_the_entry_rules() -> None:
     call = _call([port(8080)], conditionsV4=["-m", "comment", "--comment", 'two "words"', "!", "-s", "10.0.0.0/8"])
     said = settings.read(call)
     assert said.backend == "iptables"
-    (line,) = chains.entries(WHO, said, 4)
+    (line,) = make_hostports.entries(WHO, said, 4)
     assert r'--comment "two \"words\"" ! -s 10.0.0.0/8 -j CNI-DN-' in line
-    assert "10.0.0.0" not in chains.entries(WHO, said, 6)[0]
+    assert "10.0.0.0" not in make_hostports.entries(WHO, said, 6)[0]
 
 
 @pytest.mark.parametrize(
@@ -139,15 +140,15 @@ def test_conditions_stand_in_the_entry_rules() -> None:
 )
 def test_the_mark_is_one_bit(keys: Object, mark: str) -> None:
     """In the rule that sets it and in the one that looks for it."""
-    rules = chains.marking(settings.read(_call([port(1)], backend="iptables", **keys)))
+    rules = make_hostports.marking(settings.read(_call([port(1)], backend="iptables", **keys)))
     assert [rule.split()[-1 if "xmark" in rule else -3] for rule in rules] == [mark, mark]
 
 
 def test_a_foreign_chain_sets_the_mark() -> None:
     """Then ours are not made."""
     said = settings.read(_call([port(1)], externalSetMarkChain="KUBE-MARK-MASQ"))
-    assert (said.backend, chains.marking(said)) == ("iptables", [])
-    assert "-j KUBE-MARK-MASQ" in chains.translations(WHO, _targets(_call([port(1)]))[0], said)[0]
+    assert (said.backend, make_hostports.marking(said)) == ("iptables", [])
+    assert "-j KUBE-MARK-MASQ" in make_hostports.translations(WHO, _targets(_call([port(1)]))[0], said)[0]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ What iptables-nft made is also read and removed over netlink, without the progra
 """
 
 from cni.errors import CNIError
-from cni.kernel import nftables, program
+from cni.kernel import program
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.legacy import has_legacy
 from cni.kernel.transaction import IPV4, IPV6
@@ -87,15 +87,12 @@ def legacy(version: int, table: str = "nat") -> str:
     """
     if not has_legacy(version, table):
         return ""
-    # a node without nf_tables may have it under the usual name alone
-    names = (LEGACY[version], PROGRAMS[version]) if nftables.here().absent else (LEGACY[version],)
-    for name in names:
-        if all(program.find(f"{name}{part}") for part in ("", "-save", "-restore")):
+    for name in (LEGACY[version], PROGRAMS[version]):
+        if all(program.find(f"{name}{part}") for part in ("", "-save", "-restore")) and not _needs_nf_tables(name):
             return name
     return ""
 
 
-def legacy_rules(version: int, wanted: "list[str]") -> "dict[str, list[str]]":
-    """``rules`` of iptables-legacy; none where kernel or node have none of it."""
-    name = legacy(version)
-    return rules(name, wanted) if name else {}
+def _needs_nf_tables(name: str) -> bool:
+    """Whether the usual name is that of iptables-nft, which does not show iptables-legacy's tables."""
+    return name not in LEGACY.values() and "nf_tables" in program.run(name, "--version")[1]

@@ -5,11 +5,10 @@ keeps its translation as long as packets come. What is not ours to judge stays: 
 else's port 53 has nothing to do with a hostPort 53.
 """
 
-from cni.address import Address
+from cni.address import PROTOCOLS, Address
 from cni.errors import CNIError
 from cni.kernel.netlink import KernelError
 from cni_portmap.owned import two_bytes
-from cni_portmap.settings import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

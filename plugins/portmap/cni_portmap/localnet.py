@@ -17,17 +17,12 @@ attachments that need it, are in files (``shares``): after a flush of the rulese
 
 from cni.address import Address
 from cni.errors import CheckFailed, CNIError
-from cni.kernel import iptables
+from cni.go import names
 from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Nftables
-from cni.kernel.transaction import IPV4
 from cni.ledger import Ledger
 from cni.plan import Effect, Found, Kind
 from cni_portmap import guard, layout
-from cni_portmap.chains import DNAT
-from cni_portmap.go_rules import Listed, Seen
-from cni_portmap.go_tables import CHAINS, values
-from cni_portmap.go_tables import TABLE as GO_TABLE
 from cni_portmap.shares import Shares
 
 TYPE_CHECKING = False
@@ -177,25 +172,10 @@ def _release(site: "Site", shares: Shares, index: int, identity: str) -> None:
 
 def _go_needs_it(kernel: Nftables, rtnl: "Rtnl", index: int) -> bool:
     """Whether a container behind the link has ports in Go's layouts: then route_localnet stays on, as Go leaves it."""
+    if not names.may_have_ports(kernel):
+        return False
+    from cni.go import hostports
     from cni.kernel import routes
 
-    found = (routes.to(rtnl, Address(address)) for address in _go_leads_to(kernel))
+    found = (routes.to(rtnl, Address(address)) for address in hostports.leads_to(kernel, 4))
     return any(route is not None and route.index == index for route in found)
-
-
-def _go_leads_to(kernel: Nftables) -> "set[bytes]":
-    """The containers' IPv4 addresses that rules in Go's layouts lead to."""
-    found: set[bytes] = set()
-    chains = {chain for rule in kernel.rules(IPV4, "nat", DNAT) for chain in rule.jumps_to()}
-    for chain in chains:
-        seen = [Seen(rule, 4) for rule in kernel.rules(IPV4, "nat", chain)]
-        found |= {Address.parse(one.leads_to).packed for one in seen if one.leads_to}
-    lines = [line for lines in iptables.legacy_rules(4, [DNAT]).values() for line in lines]
-    told = [rule.leads_to for rule in map(Listed, lines) if rule.target == "DNAT"]
-    found |= {Address.parse(address).packed for address in told if address}
-    if kernel.has_table(IPV4, GO_TABLE):
-        for chain in CHAINS:
-            found |= {
-                value for rule in kernel.rules(IPV4, GO_TABLE, chain) for value in values(rule) if len(value) == 4
-            }
-    return found

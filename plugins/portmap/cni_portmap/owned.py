@@ -1,8 +1,7 @@
 """What one attachment has in the table of host ports, or is to have: entries, sources, records (pure)."""
 
-from cni.address import Address, Prefix
+from cni.address import PROTOCOL_NAMES, PROTOCOLS, Address, Prefix
 from cni.kernel.transaction import ADDRESS, INET_PROTO, INET_SERVICE, WORD, pack
-from cni_portmap.settings import NAMES, PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,13 +81,13 @@ class Entry:
 
     def __str__(self) -> str:
         host = "" if self.everywhere else f" on {self.host}"
-        return f"{NAMES.get(self.protocol, self.protocol)} port {self.host_port}{host}"
+        return f"{PROTOCOL_NAMES.get(self.protocol, self.protocol)} port {self.host_port}{host}"
 
     def describe(self) -> str:
         """As nft would be told."""
         word = WORD[self.version]
         host = "" if self.everywhere else f"{word} daddr {self.host} "
-        name = NAMES.get(self.protocol, str(self.protocol))
+        name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
         address = f"[{self.address}]" if self.version == 6 else str(self.address)
         return f"{host}{name} dport {self.host_port} dnat {word} to {address}:{self.port}"
 

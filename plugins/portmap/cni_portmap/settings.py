@@ -1,6 +1,6 @@
 """portmap's configuration: the table of its keys, and what is made of them (pure)."""
 
-from cni.address import Address, Prefix
+from cni.address import PROTOCOLS, Address, Prefix
 from cni.errors import CNIError, InvalidConfig, LimitedConnectivity
 from cni.settings import Section, boolean, chosen, integer, key, listing, member, part, string
 
@@ -18,8 +18,6 @@ _INET, _HOST_PORTS = 1, "pycni_hostports"
 # What iptables takes for a chain's name (XT_EXTENSION_MAXNAMELEN), less what would need quotes.
 _CHAIN_MAX = 28
 _CHAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\"'\\")
-PROTOCOLS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132}
-NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
 class Mapping:

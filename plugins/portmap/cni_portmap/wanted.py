@@ -2,9 +2,8 @@
 
 from cni.previous import known
 from cni_portmap import settings
-from cni_portmap.go_tables import GoTables
+from cni_portmap.go_ports import GoTables, IptablesPorts
 from cni_portmap.hostports import HostPorts
-from cni_portmap.iptables_ports import IptablesPorts
 from cni_portmap.localnet import Localnet
 from cni_portmap.owned import Owned
 

@@ -8,19 +8,19 @@ be written, and running it again changes nothing more.
 import os
 import sys
 
-from cni import macspoof, masquerade, masquerade_go
-from cni.attachment import Attachment
+from cni import macspoof, masquerade
 from cni.errors import CNIError
+from cni.go.make_hostports import HostPorts
+from cni.go.make_masquerade import add
 from cni.kernel import nftables
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.transaction import BRIDGE
-from cni.site import Roots, Site
+from cni.site import Roots
 from cni.undecided import Undecided, unmark_legacy
 from cni_handback import spoof
 from cni_handback.living import Living, living
 from cni_portmap import guard, layout
-from cni_portmap.iptables_ports import IptablesPorts
 from cni_portmap.shares import Shares
 
 USAGE = """usage: cni-handback --dry-run | --write
@@ -31,38 +31,21 @@ Go plugins in place. --dry-run only shows it. One of the two is needed: some run
 plugins' folder without arguments, to find its version."""
 
 
-class _Ports(IptablesPorts):
-    """The ports of one attachment; rules that lead to the container's other interfaces are kept."""
-
-    __slots__ = ("kept",)
-
-    def __init__(self, one: Living, attachment: Attachment, kept: set[str]) -> None:
-        super().__init__(Site(attachment, say=_say), one.targets(), one.settings())
-        self.kept = kept
-
-    def make_way(self) -> None:
-        """It is ours that has the port, until our table goes."""
-
-    def others(self) -> set[str]:
-        return self.kept
-
-
 def _write(one: Living, every: list[Living]) -> None:
     who = one.attachment
     assert who is not None  # noqa: S101
     if one.owned.entries:
-        kept: set[str] = set()
+        # what leads to the container's other interfaces is kept; it is ours that has the port, until our table goes
+        kept: set[bytes] = set()
         for other in every:
             whose = other.attachment
-            if (
-                other is not one
-                and whose is not None
-                and (whose.network, whose.container) == (who.network, who.container)
-            ):
-                kept |= {str(address) for address in other.addresses}
-        _Ports(one, who, kept).make()
+            if other is not one and whose and (whose.network, whose.container) == (who.network, who.container):
+                kept |= {address.packed for address in other.addresses}
+        HostPorts(
+            who, one.targets(), one.settings(), lambda found: not kept.isdisjoint(found), lambda *of: False
+        ).make()
     if one.masqueraded:
-        masquerade_go.add(nftables.here(), who, one.masqueraded)
+        add(nftables.here(), who, one.masqueraded)
 
 
 def _say(line: str) -> None:

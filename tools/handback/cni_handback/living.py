@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from cni import masquerade
-from cni.address import Address, Prefix
+from cni.address import PROTOCOL_NAMES, Address, Prefix
 from cni.attachment import Attachment
 from cni.kernel import nftables
 from cni.kernel.rtnl import Rtnl
@@ -79,7 +79,9 @@ class Living:
 
 
 def _mapping(entry: Entry) -> Mapping:
-    return Mapping(NAMES[entry.protocol], entry.host_port, entry.port, None if entry.everywhere else entry.host)
+    return Mapping(
+        PROTOCOL_NAMES[entry.protocol], entry.host_port, entry.port, None if entry.everywhere else entry.host
+    )
 
 
 def attachment_of(link: str, comment: str, rtnl: Rtnl) -> Attachment | None:

@@ -1,0 +1,323 @@
+"""Host ports as Go's portmap has them in iptables: written where a configuration asks for that, and compared by CHECK.
+
+Chains and rules are Go's to the letter, so that either finds what the other made (``hostports`` shows them).
+"""
+
+from cni.errors import CheckFailed, CNIError, Refused
+from cni.go import names
+from cni.go.hostports import Part, by_mapping
+from cni.go.names import DNAT, MASQ, SETMARK
+from cni.go.rules import Printed
+from cni.kernel import iptables
+from cni.kernel.rulespec import meaning, quoted, split
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Protocol
+
+    from cni.address import Address, Prefix
+    from cni.attachment import Attachment
+    from cni.go.chains import Other
+
+    class Port(Protocol):
+        """One port of the node that leads to a port of the container; ``host`` None stands for all addresses."""
+
+        protocol: str
+        host_port: int
+        port: int
+        host: Address | None
+
+    class Target(Protocol):
+        """The container's address of one family, with its subnet, and the ports that lead there."""
+
+        prefix: Prefix
+
+        @property
+        def mappings(self) -> Sequence[Port]:
+            """The ports."""
+
+        @property
+        def version(self) -> int:
+            """4 or 6."""
+
+    class Settings(Protocol):
+        """What a configuration asks for; ``conditions`` are iptables' words, by family."""
+
+        snat: bool
+        masq_all: bool
+        mark_bit: int
+        set_mark_chain: str | None
+        conditions: dict[int, list[str]]
+
+        @property
+        def mappings(self) -> Sequence[Port]:
+            """The ports of both families."""
+
+    # whether the owner of an entry rule and its translation is dead; raises ``Refused`` if it lives and must not wait
+    Judge = Callable[[Prefix, Printed, Printed], bool]
+
+_PORTS_A_RULE = 15
+_TRIES = 5
+_ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+# the rules (pure)
+
+
+def _rule(chain: str, *words: str) -> str:
+    return f"-A {chain} {' '.join(quoted(word) for word in words)}"
+
+
+def marking(wanted: "Settings") -> "list[str]":
+    """The rules of the shared chains that mark and masquerade; none where another chain, or nothing, does."""
+    if not wanted.snat or wanted.set_mark_chain is not None:
+        return []
+    mark = f"{1 << wanted.mark_bit:#x}/{1 << wanted.mark_bit:#x}"
+    text = "CNI portfwd masquerade mark"
+    return [
+        _rule(SETMARK, "-m", "comment", "--comment", text, "-j", "MARK", "--set-xmark", mark),
+        _rule(MASQ, "-m", "mark", "--mark", mark, "-j", "MASQUERADE"),
+    ]
+
+
+def _entrances() -> "list[str]":
+    """The jumps to the entry rules."""
+    return [_rule(chain, "-m", "addrtype", "--dst-type", "LOCAL", "-j", DNAT) for chain in ("PREROUTING", "OUTPUT")]
+
+
+def _masquerading() -> str:
+    """The jump that has to stand before those of bridge and ptp."""
+    text = "CNI portfwd requiring masquerade"
+    return _rule(names.POSTROUTING, "-m", "comment", "--comment", text, "-j", MASQ)
+
+
+def entries(attachment: "Attachment", wanted: "Settings", version: int) -> "list[str]":
+    """The entry rules of one container: per protocol in the order of their names, 15 ports each.
+
+    Go lists the ports of the other family too, and its CHECK wants them there; the container's own chain has none.
+    """
+    found = []
+    comment = names.ports_comment(attachment.network, attachment.container)
+    for protocol in sorted({mapping.protocol for mapping in wanted.mappings}):
+        ports = [str(mapping.host_port) for mapping in wanted.mappings if mapping.protocol == protocol]
+        for place in range(0, len(ports), _PORTS_A_RULE):
+            listed = ",".join(ports[place : place + _PORTS_A_RULE])
+            words = ["-m", "comment", "--comment", comment, "-m", "multiport", "-p", protocol]
+            words += ["--destination-ports", listed, *wanted.conditions[version]]
+            found.append(_rule(DNAT, *words, "-j", names.ports_chain(attachment)))
+    return found
+
+
+def translations(attachment: "Attachment", target: "Target", wanted: "Settings") -> "list[str]":
+    """The rules of a container's own chain: per mapping the marks, then the translation."""
+    found = []
+    chain, address = names.ports_chain(attachment), target.prefix.address
+    for mapping in _specific_first(target.mappings):
+        match = ["-p", mapping.protocol, "--dport", str(mapping.host_port)]
+        if mapping.host is not None:
+            match += ["-d", str(mapping.host)]
+        if wanted.snat:
+            found += [_rule(chain, *match, *words) for words in _marks(target, wanted)]
+        place = f"[{address}]" if target.version == 6 else str(address)
+        found.append(_rule(chain, *match, "-j", "DNAT", "--to-destination", f"{place}:{mapping.port}"))
+    return found
+
+
+def _specific_first(mappings: "Sequence[Port]") -> "list[Port]":
+    """Of a port's mappings that for all addresses comes last, or it would take the others'; else as they are, as in Go."""
+    place: dict[tuple[str, int], int] = {}
+    for number, mapping in enumerate(mappings):
+        place.setdefault((mapping.protocol, mapping.host_port), number)
+    return sorted(mappings, key=lambda each: (place[each.protocol, each.host_port], each.host is None))
+
+
+def _marks(target: "Target", wanted: "Settings") -> "list[list[str]]":
+    jump = ["-j", wanted.set_mark_chain or SETMARK]
+    if wanted.masq_all:
+        return [["-s", _ANYWHERE[target.version], *jump]]
+    subnet = [["-s", str(target.prefix), *jump]]
+    return subnet + ([["-s", "127.0.0.1", *jump]] if target.version == 4 else [])
+
+
+# the tables
+
+
+class HostPorts:
+    """The host ports of one attachment, in the tables that iptables shows."""
+
+    def __init__(
+        self, attachment: "Attachment", targets: "Sequence[Target]", wanted: "Settings", other: "Other", judge: "Judge"
+    ) -> None:
+        """``other`` finds the addresses of the container's other interfaces."""
+        self._attachment = attachment
+        self._chain = names.ports_chain(attachment)
+        self._targets = targets
+        self._wanted = wanted
+        self._other = other
+        self._judge = judge
+
+    def make(self) -> None:
+        """One restore a family; raises ``Refused`` for a port that another container has, ``CNIError``."""
+        with iptables.alone():
+            # both families are looked at before the first is touched
+            planned = [(target, self._changes(target)) for target in self._targets]
+            for number, (target, lines) in enumerate(planned):
+                try:
+                    self._restore(target, lines)
+                except Refused as error:
+                    if not number:
+                        raise
+                    # the first family was made, so there is something to take back
+                    raise CNIError(error.msg, error.details, error.code) from None
+
+    def _restore(self, target: "Target", lines: "list[str]") -> None:
+        name = iptables.to_make(target.version)
+        for turn in range(_TRIES):
+            fault = iptables.restore(name, lines)
+            if not fault:
+                return
+            # another program (Go's portmap) made a shared chain meanwhile, or took it away: look again
+            if "exist" not in fault or turn == _TRIES - 1:
+                raise CNIError(f"failed to set up host ports with {name}: {fault}", f"the rules: {'; '.join(lines)}")
+            lines = self._changes(target)
+
+    def _listed(self, name: str) -> "dict[str, list[str]]":
+        return iptables.rules(name, [*names.BASE, DNAT, SETMARK, MASQ, self._chain])
+
+    def _changes(self, target: "Target") -> "list[str]":
+        """What is missing, in one script; the remains of this attachment and of dead ones go."""
+        there = self._listed(iptables.to_make(target.version))
+        outside = entries(self._attachment, self._wanted, target.version)
+        inside = translations(self._attachment, target, self._wanted)
+        gone = [*self._room(target, there, outside), *self._replaced(there, outside, inside)]
+        left = {meaning(line) for lines in there.values() for line in lines}
+        left -= {meaning(f"-A{line[2:]}") for line in gone}
+        marks = marking(self._wanted)
+        shared = [*marks, *_entrances()]
+        needed = {*(line.split()[1] for line in shared), DNAT, self._chain} - {*names.BASE, *there}
+        lines = [f"-N {chain}" for chain in (SETMARK, MASQ, DNAT, self._chain) if chain in needed]
+        lines += [line for line in shared if meaning(line) not in left]
+        jump = _masquerading()
+        if marks and meaning(jump) not in left:
+            lines.append(jump.replace("-A POSTROUTING", "-I POSTROUTING 1", 1))
+        lines += gone
+        lines += inside if any(meaning(line) not in left for line in inside) else []
+        return lines + [line for line in outside if meaning(line) not in left]
+
+    def _replaced(self, there: "dict[str, list[str]]", outside: "list[str]", inside: "list[str]") -> "list[str]":
+        """Lines that take away what the attachment has and is not to have: what stays keeps its place before others'."""
+        if self._chain not in there:
+            return []
+        leading = [rule for rule in map(Printed, there.get(DNAT, ())) if rule.target == self._chain]
+        part = Part(self._chain, self._comment, self._other)
+        own, mine = part.divide(leading, [Printed(line) for line in there[self._chain]])
+        wanted = {meaning(line) for line in outside}
+        going = [rule for rule in own if rule.meaning not in wanted]
+        if [rule.meaning for rule in mine] != [meaning(line) for line in inside]:
+            going += mine
+        return [rule.deletion for rule in going]
+
+    @property
+    def _comment(self) -> str:
+        return names.ports_comment(self._attachment.network, self._attachment.container)
+
+    def _room(self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]") -> "list[str]":
+        """Lines that take dead containers' mappings away; raises ``Refused`` if a living one has a port."""
+        gone: list[str] = []
+        listed = [rule for rule in map(Printed, there.get(DNAT, ())) if rule.target.startswith(names.PORTS)]
+        others = [rule for rule in listed if (rule.comment, rule.target) != (self._comment, self._chain)]
+        wanted = self._as_printed(target, there, lines, others)
+        for held in others:
+            ports = {
+                port
+                for entry in wanted
+                if (entry.protocol, entry.conditions) == (held.protocol, held.conditions)
+                for port in entry.ports & held.ports
+            }
+            for group in by_mapping([Printed(line) for line in there.get(held.target, ())]) if ports else ():
+                if _overlaps(target, group[-1], ports) and self._judge(target.prefix, held, group[-1]):
+                    gone += [rule.deletion for rule in group]
+        return gone
+
+    def _as_printed(
+        self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]", others: "list[Printed]"
+    ) -> "list[Printed]":
+        """Our entry rules, to be compared with what iptables printed.
+
+        How it prints conditions is its own affair, so it is asked, where another's conditions may be the same: the
+        rules are put where they do nothing, at the end of our chain, and taken away.
+        """
+        wanted = [Printed(line) for line in lines]
+        if not any(_may_mean_the_same(entry, other) for entry in wanted for other in others):
+            return wanted
+        name, chain = iptables.to_make(target.version), self._chain
+        before = there.get(chain, [])
+        new = [] if chain in there else [f"-N {chain}"]
+        tried = [f"-A {chain}{line.removeprefix(f'-A {DNAT}').removesuffix(chain)}RETURN" for line in lines]
+        fault = iptables.restore(name, new + tried)
+        if fault:
+            raise CNIError(f"failed to set up host ports with {name}: {fault}", f"the rules: {'; '.join(tried)}")
+        fault, text = iptables.run(name, "-t", "nat", "-S", chain)
+        printed = [Printed(line) for line in text.splitlines() if line.startswith("-A ")][len(before) :]
+        away = [f"-F {chain}", f"-X {chain}"] if new else [rule.deletion for rule in printed]
+        fault = fault or iptables.restore(name, away)
+        if fault:
+            raise CNIError(f"failed to read host ports with {name}: {fault}", f"the rules: {'; '.join(tried)}")
+        return printed
+
+    def compare(self) -> None:
+        """Every rule is there; raises ``CheckFailed``."""
+        for target in self._targets:
+            name = iptables.to_make(target.version)
+            there = self._listed(name)
+            known = {chain: {meaning(line) for line in lines} for chain, lines in there.items()}
+            outside = entries(self._attachment, self._wanted, target.version)
+            conditional, marks = self._wanted.conditions[target.version], marking(self._wanted)
+            needed = [*translations(self._attachment, target, self._wanted), *_entrances(), *marks]
+            needed += [_masquerading()] if marks else []
+            for line in needed if conditional else needed + outside:
+                chain = line.split()[1]
+                if chain not in there:
+                    raise CheckFailed(f"{name}: chain {chain} not found in table nat")
+                if meaning(line) not in known[chain]:
+                    raise CheckFailed(f"{name}: rule {line} is missing in table nat")
+            for line in outside if conditional else ():
+                # how conditions are printed is iptables' own affair, so it is asked
+                fault, _ = iptables.run(name, "-t", "nat", "-C", *split(line)[1:])
+                if fault:
+                    raise CheckFailed(f"{name}: rule {line} is missing in table nat")
+            self._compare_order(name, target, there[self._chain])
+
+    def _compare_order(self, name: str, target: "Target", lines: "list[str]") -> None:
+        """Of several translations of one port the first counts; it has to be ours, or another interface's of the container."""
+        listed = [rule for rule in map(Printed, lines) if rule.target == "DNAT" and not self._other({rule.leads_to})]
+        for ours in map(Printed, translations(self._attachment, target, self._wanted)):
+            same = (
+                rule
+                for rule in listed
+                if (rule.protocol, rule.ports) == (ours.protocol, ours.ports)
+                and rule.addresses in (set(), ours.addresses)
+            )
+            if ours.target == "DNAT" and next(same).options != ours.options:
+                raise CheckFailed(f"{name}: a rule before {ours.line} leads elsewhere", f"in chain {self._chain}")
+
+
+def _overlaps(target: "Target", held: Printed, ports: "set[int]") -> bool:
+    return any(
+        mapping.host_port in held.ports & ports
+        and mapping.protocol == held.protocol
+        and (not held.addresses or mapping.host is None or mapping.host.packed in held.addresses)
+        for mapping in target.mappings
+    )
+
+
+def _may_mean_the_same(entry: Printed, other: Printed) -> bool:
+    """Whether two entry rules for one port have conditions whose words differ: their meaning may be one."""
+    return bool(
+        entry.protocol == other.protocol
+        and entry.ports & other.ports
+        and entry.conditions
+        and other.conditions
+        and entry.conditions != other.conditions
+    )

@@ -1,0 +1,97 @@
+"""Masquerading as Go's bridge has it, written where a configuration asks for iptables, and compared by CHECK."""
+
+from cni.address import MULTICAST, Prefix
+from cni.errors import CheckFailed, CNIError
+from cni.go import names
+from cni.go.masquerade import NEWER_CHAIN, Part, release, remove_newer
+from cni.go.rules import Printed
+from cni.kernel import iptables, program
+from cni.kernel.compat import compared
+from cni.kernel.rulespec import quoted
+from cni.kernel.transaction import INET
+from cni.plan import all_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cni.attachment import Attachment
+    from cni.kernel.nftables import Nftables
+
+
+def add(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    """One iptables-restore a family; what the attachment had before is removed first. Raises ``CNIError``."""
+    versions = sorted({prefix.version for prefix in prefixes})
+    for version in versions:
+        name = f"{iptables.to_make(version)}-restore"
+        if not program.find(name):
+            raise program.missing(name)
+    chain = names.masquerade_chain(attachment)
+    former = Part(chain, names.masquerade_comment(attachment), [prefix.address for prefix in prefixes])
+    with iptables.alone():
+        all_of((lambda: release(kernel, former), lambda: remove_newer(kernel, names.instance(attachment))))
+        for version in versions:
+            mine = [prefix for prefix in prefixes if prefix.version == version]
+            name = iptables.to_make(version)
+            missing, text = iptables.run(name, "-t", "nat", "-S", chain)
+            script = _script(attachment, mine, None if missing else text.splitlines())
+            fault = iptables.restore(name, script)
+            if fault:
+                raise CNIError(f"failed to set up masquerading with {name}: {fault}", f"the script was: {script}")
+
+
+def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", there: "list[str] | None") -> list[str]:
+    """For iptables-restore; ``there`` is the chain as it is, None where it is missing.
+
+    Every ACCEPT stands before the MASQUERADE, also when another interface, or another's container, shares the chain.
+    """
+    chain, text = names.masquerade_chain(attachment), names.masquerade_comment(attachment)
+    comment = f"-m comment --comment {quoted(text)}"
+    lines = [f":{chain} - [0:0]"] if there is None else []
+    for subnet in dict.fromkeys(prefix.network for prefix in prefixes):
+        lines.append(f"-{f'A {chain}' if there is None else f'I {chain} 1'} -d {subnet} {comment} -j ACCEPT")
+    if not any(rule.target == "MASQUERADE" and rule.comment == text for rule in map(Printed, there or ())):
+        lines.append(f"-A {chain} ! -d {MULTICAST[prefixes[0].version]} {comment} -j MASQUERADE")
+    return lines + [f"-A {names.POSTROUTING} -s {prefix.address} {comment} -j {chain}" for prefix in prefixes]
+
+
+def check(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    """Each address jumps to the chain, and the chain masquerades; raises ``CheckFailed``.
+
+    iptables is only asked where there is something: iptables-legacy makes the tables that it is to list.
+    """
+    chain = names.masquerade_chain(attachment)
+    for prefix in prefixes:
+        version = prefix.version
+        there = kernel.chain(iptables.FAMILIES[version], "nat", chain) is not None
+        programs = (iptables.PROGRAMS[version] if there else "", iptables.legacy(version))
+        faults = [_fault(name, attachment, prefix) for name in programs if name]
+        if all(faults):
+            raise CheckFailed(faults[0] if faults else f"{iptables.PROGRAMS[version]}: there is no chain {chain}")
+
+
+def _fault(name: str, attachment: "Attachment", prefix: Prefix) -> str:
+    """What an address lacks in the tables of one iptables."""
+    chain, comment = names.masquerade_chain(attachment), names.masquerade_comment(attachment)
+    fault, rules = iptables.run(name, "-t", "nat", "-S", chain)
+    if fault or "-j MASQUERADE" not in rules or f"-d {prefix.network} " not in rules:
+        return f"{name}: chain {chain} does not masquerade for {prefix.network}"
+    words = ("-s", str(prefix.address), "-m", "comment", "--comment", comment, "-j", chain)
+    fault, _ = iptables.run(name, "-t", "nat", "-C", names.POSTROUTING, *words)
+    return f"{name}: {prefix.address} does not jump to chain {chain}" if fault else ""
+
+
+def check_newer(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
+    """Each address has its rule in the newer form's table; raises ``CheckFailed``."""
+    table, instance = names.MASQUERADE_TABLE, names.instance(attachment)
+    base = kernel.chain(INET, table, "postrouting")
+    entered = base is not None and base.hook is not None
+    if not entered or not any(NEWER_CHAIN in rule.jumps_to() for rule in kernel.rules(INET, table, "postrouting")):
+        raise CheckFailed(f"nftables table inet {table}: nothing goes to its chain {NEWER_CHAIN}")
+    found: set[bytes] = set()
+    for rule in kernel.rules(INET, table, NEWER_CHAIN):
+        if rule.comment.split(",")[0] == instance and list(rule.expressions("masq")):
+            found |= compared(rule)
+    for prefix in prefixes:
+        if prefix.address.packed not in found:
+            raise CheckFailed(f"nftables table inet {table}: {prefix.address} is not masqueraded")
