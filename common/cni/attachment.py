@@ -58,6 +58,11 @@ class Attachment:
         parts = text.split("/")
         return cls(*parts) if len(parts) == 3 and not _is_shortened(text, limit) else None
 
+    @property
+    def parts(self) -> "tuple[str, str, str]":
+        """Network, container and interface."""
+        return self.network, self.container, self.ifname
+
     def __str__(self) -> str:
         return f"{self.network}/{self.container}/{self.ifname}"
 

@@ -149,10 +149,10 @@ class Kind(Part):
 class Found(str):
     """The identity of something that exists on the node, with its owner and what else is known of it."""
 
-    facts: "dict[str, str]"
+    facts: "dict[str, str | list[str]]"
     owner: str
 
-    def __new__(cls, identity: str, owner: str = "", **facts: str) -> "Found":
+    def __new__(cls, identity: str, owner: str = "", **facts: "str | list[str]") -> "Found":
         """``owner`` is an attachment as text, possibly shortened; empty if it is not known."""
         found = super().__new__(cls, identity)
         found.owner = owner

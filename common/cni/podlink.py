@@ -189,7 +189,7 @@ class PodLink(Effect[Pair], Kind):
         """Host ends of the network's attachments: by the name's prefix, and by the alias where there is one."""
         prefix = network_prefix(network) if network else ""
         return [
-            Found(link.name, link.alias)
+            Found(link.name, link.alias, mac=link.mac)
             for link in self.site.rtnl.links()
             if link.kind == "veth"
             and link.name.startswith(prefix)

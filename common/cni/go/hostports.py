@@ -24,7 +24,7 @@ from cni.plan import Found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeVar
 
     from cni.attachment import Attachment
@@ -196,6 +196,13 @@ class Claim:
         """Whether it is for an address of the node."""
         return not self._hosts or host.packed in self._hosts
 
+    def texts(self) -> "list[str]":
+        """Its ports, and where they lead to."""
+        hosts = [str(Address(host)) for host in sorted(self._hosts)] or [""]
+        to = f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+        places = [f"{self._protocol} {host and host + ' '}{port}" for port in sorted(self.ports) for host in hosts]
+        return [f"{place} to {to}" for place in places]
+
     def remove(self, kernel: "Nftables", gone: "Gone") -> None:
         """Take away what the container has; its owner is known to be dead."""
         if self.where == PORTS_TABLE:
@@ -204,8 +211,9 @@ class Claim:
             remove(kernel, Part(self.place, names.ports_comment(*self.owner), lambda addresses: False), gone)
 
 
-def claims(kernel: "Nftables", version: int, wanted: "set[int]") -> "Iterator[Claim]":
+def claims(kernel: "Nftables", version: int, wanted: "Iterable[int]" = range(1 << 16)) -> "Iterator[Claim]":
     """The containers that have one of these ports in one family, in the order in which packets meet them."""
+    wanted = frozenset(wanted)
     seen, *legacy = chains.tables(kernel, versions=[version])
     yield from _claims(seen, wanted)
     for rule in _of_tables(kernel, iptables.FAMILIES[version], _TRANSLATING):
@@ -215,7 +223,7 @@ def claims(kernel: "Nftables", version: int, wanted: "set[int]") -> "Iterator[Cl
         yield from _claims(table, wanted)
 
 
-def _claims(table: "Nat", wanted: "set[int]") -> "Iterator[Claim]":
+def _claims(table: "Nat", wanted: "frozenset[int]") -> "Iterator[Claim]":
     for entry in table.rules(DNAT):
         for rule in table.rules(entry.target) if not wanted.isdisjoint(entry.ports) else ():
             # what an entry rule does not let in, its chain does not serve
@@ -241,3 +249,12 @@ def leads_to(kernel: "Nftables", version: int) -> "set[bytes]":
         entered = {entry.target for entry in table.rules(DNAT)}
         found |= {rule.leads_to for chain in entered for rule in table.rules(chain)}
     return found - {b""}
+
+
+def listed(kernel: "Nftables") -> list[Found]:
+    """What exists in the three forms: a container's chain, or its rules in the tables, with its ports."""
+    ports: dict[tuple[str, str, str], list[str]] = {}
+    for claim in (claim for version in iptables.FAMILIES for claim in claims(kernel, version)):
+        owner = f"/{claim.place}/" if claim.where == PORTS_TABLE else "/".join((*(claim.owner or ("", "")), ""))
+        ports.setdefault((claim.place, owner, claim.where), []).extend(claim.texts())
+    return [Found(place, owner, table=table, ports=texts) for (place, owner, table), texts in ports.items()]

@@ -18,6 +18,7 @@ from _socket import if_nametoindex
 from cni.go import names
 from cni.kernel.compat import compared
 from cni.kernel.transaction import BRIDGE, PREROUTING, Transaction
+from cni.plan import Found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _TABLE, _BASE = "nat", "PREROUTING"
 _PRIORITY = -300
-_LAST = "-mac"
+_LAST, _MAC = "-mac", 6
 
 
 def can_have(attachment: "Attachment") -> bool:
@@ -68,6 +69,20 @@ def _exists(link: bytes) -> bool:
         return bool(if_nametoindex(os.fsdecode(link.rstrip(b"\0"))))
     except OSError:
         return False
+
+
+def listed(kernel: "Nftables") -> "list[Found]":
+    """What exists: the first chain of each interface, with its link and MAC."""
+    found = []
+    for rule in kernel.rules(BRIDGE, _TABLE, _BASE):
+        for chain in rule.jumps_to():
+            container, _, ifname = chain.removeprefix(names.SPOOF).rpartition("-")
+            if chain.startswith(names.SPOOF) and container:
+                last = kernel.rules(BRIDGE, _TABLE, chain + _LAST)[:1]
+                link = next(iter(compared(rule)), b"").rstrip(b"\0").decode("utf-8", "replace")
+                macs = [value.hex(":") for each in last for value in compared(each) if len(value) == _MAC]
+                found.append(Found(chain, f"/{container}/{ifname}", link=link, macs=macs))
+    return found
 
 
 def make(kernel: "Nftables", attachment: "Attachment", link: str, mac: bytes) -> None:

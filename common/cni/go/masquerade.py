@@ -9,6 +9,7 @@ iptables' form is a chain ``CNI-…`` a container, reached from POSTROUTING by s
 The newer form is the nftables table ``inet cni_plugins_masquerade``, whose rules name their owner in a comment.
 """
 
+from cni.address import Address
 from cni.go import names
 from cni.kernel.transaction import INET, Transaction
 from cni.plan import Found, all_of
@@ -17,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cni.address import Address
     from cni.attachment import Attachment
     from cni.go.chains import Nat
     from cni.go.rules import Rule
@@ -134,3 +134,24 @@ def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]") -> 
             remove_newer(kernel, instance)
             gone.append(Found(instance))
     return gone
+
+
+def listed(kernel: "Nftables") -> "list[Found]":
+    """What exists in both forms: a container's chains by its comments, and an attachment's rules by their hash."""
+    from cni.go import chains
+    from cni.go.rules import Seen
+
+    addresses: dict[tuple[str, str, str], list[str]] = {}
+    for table in chains.tables(kernel) if names.may_exist(kernel, names.POSTROUTING) else ():
+        for jump in table.rules(names.POSTROUTING):
+            owner = names.owner_of(jump.comment)
+            if owner is not None and jump.target.startswith(names.MASQUERADE):
+                texts = addresses.setdefault((jump.target, f"{owner[0]}/{owner[1]}/", table.where), [])
+                texts += [str(Address(address)) for address in jump.addresses]
+    for rule in kernel.rules(INET, names.MASQUERADE_TABLE, NEWER_CHAIN):
+        instance = rule.comment.split(",")[0]
+        texts = addresses.setdefault((instance, "", names.MASQUERADE_TABLE), [])
+        texts += [str(Address(address)) for address in Seen(NEWER_CHAIN, rule).addresses]
+    return [
+        Found(identity, owner, table=table, addresses=found) for (identity, owner, table), found in addresses.items()
+    ]

@@ -17,8 +17,8 @@ DNAT, SETMARK, MASQ, OLD_SNAT = "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CN
 MASQUERADE, PORTS = "CNI-", "CNI-DN-"
 # The newer forms: nftables tables.
 MASQUERADE_TABLE, PORTS_TABLE = "cni_plugins_masquerade", "cni_hostport"
-# The longest name of a chain for the MAC spoof check.
-SPOOF_NAME_MAX = 120
+# What the names of an interface's chains begin with, and the longest name, for the MAC spoof check.
+SPOOF, SPOOF_NAME_MAX = "cni-br-iface-", 120
 _CHAIN_MAX, _COMMENT_MAX = 28, 255
 _PORTS_WORD = "dnat "
 
@@ -87,7 +87,7 @@ def instance(attachment: "Attachment") -> str:
 
 def spoof_chain(attachment: "Attachment") -> str:
     """The first of an interface's two chains for the MAC spoof check; the other one has ``-mac`` behind it."""
-    return f"cni-br-iface-{attachment.container}-{attachment.ifname}"
+    return f"{SPOOF}{attachment.container}-{attachment.ifname}"
 
 
 def has_spoof_chain(kernel: "Nftables", attachment: "Attachment") -> bool:

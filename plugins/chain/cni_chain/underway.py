@@ -66,7 +66,7 @@ class UnderWay(Effect[None], Kind):
             except OSError:
                 continue
             if not network or owner.startswith(f"{network}/"):
-                yield Found(name, owner)
+                yield Found(name, owner, file=f"{self.root}/{name}")
 
     def make(self) -> None:
         """Raises ``Remains`` when there was an ADD of this attachment that did not end."""

@@ -1,5 +1,7 @@
 """An attachment's leases as an effect: one address of each range set."""
 
+import os
+
 from cni import pool
 from cni.address import Address
 from cni.errors import CheckFailed, CNIError, Refused
@@ -94,6 +96,17 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         if self.store.exists():
             with self.store:
                 self.store.release(self.attachment.container, self.attachment.ifname)
+
+    def present(self, network: str) -> "Iterable[Found]":
+        """The leases of a network, or of all in the folder of data; without the lock, for nothing is decided by them."""
+        folder = self.store.folder.rpartition("/")[0]
+        for name in [network] if network else sorted(os.listdir(folder) if os.path.isdir(folder) else ()):
+            store = Store(folder, name)
+            for content, path in store.walk() if store.exists() else ():
+                if "/" not in path and _is_lease(content, path):
+                    container, _, ifname = content.decode("utf-8", "replace").partition("\r\n")
+                    file = f"{store.folder}/{path}"
+                    yield Found(file, f"{name}/{container}/{ifname}", address=path, file=file)
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":  # noqa: ARG002
         """Release every lease whose attachment is not valid; one in the oldest format belongs to its container."""

@@ -41,7 +41,7 @@ def _legacy(container: str) -> bytes:
 
 
 class Store:
-    """The leases of one network. As a context it is locked; every method but ``exists`` wants that."""
+    """The leases of one network. As a context it is locked; every method but ``exists`` and ``walk`` wants that."""
 
     def __init__(self, data_dir: str, network: str, timeout: float = LOCK_TIMEOUT) -> None:
         """Nothing is touched yet; ``network`` has been checked to be a name without slashes."""
@@ -103,7 +103,7 @@ class Store:
 
     # reading
 
-    def _walk(self) -> "Iterator[tuple[bytes, str]]":
+    def walk(self) -> "Iterator[tuple[bytes, str]]":
         """Content and relative path of every lease, sub-folders included.
 
         What is no regular file is skipped. Raises ``CNIError`` for what cannot be read: it may be the lease looked for.
@@ -134,11 +134,11 @@ class Store:
         found = self._hint.find(content)
         if found is not None and all(self._read(path) == content for path in found):
             return found
-        self._hint.rebuild(self._walk())
+        self._hint.rebuild(self.walk())
         self._dirty = True
         found = self._hint.find(content)
         if found is None:  # the index cannot be written here
-            found = [path for other, path in self._walk() if other == content]
+            found = [path for other, path in self.walk() if other == content]
         return found
 
     def leases(self, container: str, ifname: str) -> list[Address]:
@@ -303,7 +303,7 @@ class Store:
             if os.path.isfile(f"{self.folder}/{name}") and not os.path.getsize(f"{self.folder}/{name}"):
                 self._abandoned(name)
                 self._dirty = True
-        return [(content, path) for content, path in self._walk() if "/" not in path]
+        return [(content, path) for content, path in self.walk() if "/" not in path]
 
     def discard(self, content: bytes) -> None:
         """Remove every lease with this content that ``contents`` tells."""

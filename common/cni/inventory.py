@@ -1,0 +1,76 @@
+"""Everything on the node that is ours or Go's: one walk over the kinds that a tool gives. Nothing is changed.
+
+A kind may know only a part of an owner: Go's chains name network and container, its newer tables the container or a
+hash, a comment of ours may be shortened. The walk completes an owner if only one attachment that something else names
+fits.
+"""
+
+import os
+from time import time
+
+from cni.attachment import ALIAS_MAX, Attachment
+from cni.go import names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from cni.plan import Found, Kind
+
+    Facts = dict[str, str | list[str]]
+
+
+class Thing:
+    """One thing that exists: of which kind, under which name, whose, and what else is known of it."""
+
+    __slots__ = ("container", "facts", "identity", "ifname", "kind", "network", "text")
+
+    def __init__(self, kind: "Kind", found: "Found") -> None:
+        self.kind = kind
+        self.identity = str(found)
+        self.facts = _aged(dict(found.facts))
+        # the owner as the thing has it, and its parts, each empty if it is not known
+        self.text = found.owner
+        owner = Attachment.parse(found.owner, ALIAS_MAX)
+        self.network, self.container, self.ifname = owner.parts if owner is not None else ("", "", "")
+
+    @property
+    def attachment(self) -> Attachment | None:
+        """The owner, None if a part of it is not known."""
+        parts = self.network, self.container, self.ifname
+        return Attachment(*parts) if all(parts) else None
+
+    def may_belong_to(self, attachment: Attachment) -> bool:
+        """Whether all that is known of the owner fits to an attachment."""
+        known = self.network, self.container, self.ifname
+        if not any(known):
+            return self.identity in (attachment.link, names.instance(attachment))
+        return all(part in ("", whole) for part, whole in zip(known, attachment.parts, strict=True))
+
+    def document(self) -> "dict[str, Any]":
+        """As JSON has it; what is not known is left out."""
+        owner = {"network": self.network, "container": self.container, "ifname": self.ifname}
+        parts = {name: part for name, part in owner.items() if part}
+        return {"kind": self.kind.noun, "identity": self.identity, "owner": parts or self.text, "facts": self.facts}
+
+
+def _aged(facts: "Facts") -> "Facts":
+    """For how many seconds a file that is a fact has been as it is."""
+    file = facts.get("file")
+    try:
+        return {**facts, "age": str(max(0, int(time() - os.stat(str(file)).st_mtime)))} if file else facts
+    except OSError:
+        return facts
+
+
+def walk(kinds: "Iterable[Kind]") -> list[Thing]:
+    """All that exists of these kinds, in their order."""
+    things = [Thing(kind, found) for kind in kinds for found in kind.present("")]
+    whole = {attachment for attachment in (thing.attachment for thing in things) if attachment is not None}
+    for thing in things:
+        if thing.attachment is None:
+            fitting = [attachment for attachment in whole if thing.may_belong_to(attachment)]
+            if len(fitting) == 1:
+                thing.network, thing.container, thing.ifname = fitting[0].parts
+    return things
