@@ -33,7 +33,7 @@ class Program(NamedTuple):
 RUNS_ALL, RUN_BY_OTHERS = ("chain",), ("host-local",)
 PROGRAMS = {
     "cnitool": Program("libcni.cnitool", ("runtime/libcni",), libraries=False),
-    "cni-handback": Program("cni_handback.command", ("tools/handback/cni_handback", "plugins/portmap/cni_portmap")),
+    "cni-handback": Program("cni_handback.command", ("tools/handback/cni_handback", "plugins/*/cni_*")),
     "cni-forkserver": Program("cni_forkserver.program", ("tools/forkserver/cni_forkserver", "plugins/*/cni_*")),
 }
 

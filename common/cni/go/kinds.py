@@ -38,7 +38,7 @@ class GoMasquerade(Kind):
     """Masquerading in both of Go's forms."""
 
     __slots__ = ()
-    noun = "masquerade of Go's plugins"
+    noun = "masquerade in Go's form"
 
     def present(self, network: str) -> "Iterable[Found]":
         """By the comments of the rules."""
@@ -51,7 +51,7 @@ class GoSpoofChecks(Kind):
     """The MAC spoof checks of Go's bridge."""
 
     __slots__ = ()
-    noun = "MAC spoof check of Go's bridge"
+    noun = "MAC spoof check in Go's form"
 
     def present(self, network: str) -> "Iterable[Found]":
         """By the names of the chains, which have no network."""
@@ -64,7 +64,7 @@ class GoHostPorts(Kind):
     """Host ports in Go's three forms."""
 
     __slots__ = ()
-    noun = "host ports of Go's portmap"
+    noun = "host ports in Go's form"
 
     def present(self, network: str) -> "Iterable[Found]":
         """By the rules that lead to containers."""

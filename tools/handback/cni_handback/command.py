@@ -5,30 +5,35 @@ go to iptables' chains, the MAC spoof check to Go's chains in ``bridge nat``. No
 be written, and running it again changes nothing more.
 """
 
+import json
 import os
 import sys
 
 from cni import macspoof, masquerade
+from cni.attachment import Attachment
 from cni.errors import CNIError
 from cni.go.make_hostports import HostPorts
 from cni.go.make_masquerade import add
+from cni.inventory import walk
 from cni.kernel import nftables
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.transaction import BRIDGE
-from cni.site import Roots
+from cni.site import Roots, Site
 from cni.undecided import Undecided, unmark_legacy
 from cni_handback import spoof
+from cni_handback.kinds import DATA_DIR, kinds
 from cni_handback.living import Living, living
 from cni_portmap import guard, layout
 from cni_portmap.shares import Shares
 
-USAGE = """usage: cni-handback --dry-run | --write
+USAGE = """usage: cni-handback --dry-run | --write | --list [FOLDER]
 
 Writes what pycni's plugins made for running pods as the Go plugins would have it (iptables), and removes pycni's
 nftables tables. Run it in the node's network namespace, as root, when no pod is being started or stopped; then put the
-Go plugins in place. --dry-run only shows it. One of the two is needed: some runtimes run every file in the
-plugins' folder without arguments, to find its version."""
+Go plugins in place. --dry-run only shows it. --list prints as JSON what ours and Go's plugins have on the node, with
+host-local's leases in FOLDER (/var/lib/cni/networks), and changes nothing. One of the three is needed: some runtimes run
+every file in the plugins' folder without arguments, to find its version."""
 
 
 def _write(one: Living, every: list[Living]) -> None:
@@ -88,17 +93,26 @@ def main(arguments: list[str]) -> int:
     if arguments in (["-h"], ["--help"]):
         print(USAGE)
         return 0
-    if arguments not in (["--write"], ["--dry-run"]):
+    listing = arguments[:1] == ["--list"] and len(arguments) <= 2
+    if not listing and arguments not in (["--write"], ["--dry-run"]):
         _say(USAGE)
         return 2
     if os.geteuid():
         _say("cni-handback: this needs root")
         return 1
     try:
+        if listing:
+            return _list(*arguments[1:])
         return _hand_back(dry=arguments == ["--dry-run"])
     except (CNIError, KernelError, OSError) as error:
         _say(f"cni-handback: {error}; pycni's tables were left as they are")
         return 1
+
+
+def _list(data_dir: str = DATA_DIR) -> int:
+    things = walk(kinds(Site(Attachment("", "", ""), say=_say), data_dir))
+    print(json.dumps([thing.document() for thing in things], indent=2))
+    return 0
 
 
 def _hand_back(dry: bool) -> int:

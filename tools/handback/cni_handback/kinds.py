@@ -1,0 +1,21 @@
+"""The kinds of things that the plugins leave on a node, ours and Go's: what the inventory walks."""
+
+from cni.go.kinds import kinds as of_go
+from cni.macspoof import MacSpoofCheck
+from cni.masquerade import Masquerade
+from cni.plan import Kind
+from cni.podlink import PodLink
+from cni.site import Site
+from cni_chain.underway import UnderWay, Whole
+from cni_host_local.leases import Leases
+from cni_portmap.hostports import HostPorts
+from cni_portmap.localnet import Localnet
+
+# host-local's folder, unless a configuration names another one
+DATA_DIR = "/var/lib/cni/networks"
+
+
+def kinds(site: Site, data_dir: str = DATA_DIR) -> list[Kind]:
+    """All kinds, links and leases first."""
+    ours = [PodLink(site), Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site)]
+    return [Leases(site, data_dir), *ours, UnderWay(site), Whole(site), *of_go(site)]
