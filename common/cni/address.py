@@ -48,6 +48,10 @@ class Address:
         """32 or 128."""
         return len(self.packed) * 8
 
+    def with_port(self, port: int) -> str:
+        """The address and a port."""
+        return f"{self}:{port}" if self.version == 4 else f"[{self}]:{port}"
+
     @property
     def ipaddress(self) -> "IPv4Address | IPv6Address":
         """As the standard library has it."""

@@ -8,7 +8,7 @@ fits.
 import os
 from time import time
 
-from cni.attachment import ALIAS_MAX, Attachment
+from cni.attachment import COMMENT_MAX, Attachment
 from cni.go import names
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ class Thing:
         self.facts = _aged(dict(found.facts))
         # the owner as the thing has it, and its parts, each empty if it is not known
         self.text = found.owner
-        owner = Attachment.parse(found.owner, ALIAS_MAX)
+        owner = Attachment.parse(found.owner, COMMENT_MAX)
         self.network, self.container, self.ifname = owner.parts if owner is not None else ("", "", "")
 
     @property

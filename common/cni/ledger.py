@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cni.kernel.nftables import Rule
 
     Value = TypeVar("Value")
+    Facts = dict[str, str | list[str]]
     # a rule's comment, and what it is made of
     Line = tuple[str, Sequence[Expression]]
     # set or map, and a key in it
@@ -191,11 +192,14 @@ class Ledger:
                 found.setdefault(link, element.comment)
         return found
 
-    def found(self, network: str) -> list[Found]:
-        """The attachments of a network, or of all: their host links' names and owners; reads the whole maps."""
+    def found(self, network: str, facts: "Callable[[str], Facts]" = lambda link: {}) -> list[Found]:
+        """The attachments of a network: their host links' names and owners; of all, with their facts, for no name.
+
+        Reads the whole maps.
+        """
         prefix = network_prefix(network) if network else ""
         return [
-            Found(link, comment)
+            Found(link, comment, **({} if network else facts(link)))
             for link, comment in self.owners().items()
             if link.startswith(prefix) and is_of_network(comment, network, COMMENT_MAX)
         ]

@@ -45,6 +45,11 @@ def _elements(link: str, mac: bytes) -> list[tuple[str, bytes]]:
     return [("guarded", pack(_GUARDED.key, [name])), ("allowed", pack(_ALLOWED.key, [name, mac]))]
 
 
+def mac_of(ledger: Ledger, link: str) -> bytes:
+    """The MAC that an attachment has a record of, by its host link's name."""
+    return ledger.fields("attachments", link)[0][0]
+
+
 def _forget(change: Change, link: str) -> bool:
     """Take what the attachment has away: whether it had anything."""
     return bool(change.forget("attachments", link, lambda record: _elements(link, *record)))
@@ -120,7 +125,8 @@ class MacSpoofCheck(Effect[None], Kind):
 
     def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""
-        return Ledger(self.site.nftables, LAYOUT).found(network)
+        ledger = Ledger(self.site.nftables, LAYOUT)
+        return ledger.found(network, lambda link: {"mac": mac_of(ledger, link).hex(":")})
 
     def describe(self) -> str:
         """The rule, in words."""

@@ -308,7 +308,8 @@ class Masquerade(Effect[None], Kind):
 
     def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""
-        return Ledger(self.site.nftables, LAYOUT).found(network)
+        ledger = Ledger(self.site.nftables, LAYOUT)
+        return ledger.found(network, lambda link: {"addresses": [str(prefix) for prefix in held(ledger, link)]})
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""

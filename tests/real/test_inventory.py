@@ -53,7 +53,7 @@ def test_each_thing_has_its_owner(node: Node) -> None:
     assert sum(len(facts["identities"]) for pod in (mine, theirs) for facts in pod.values()) == len(things)
 
     addresses = [str(address) for address in ours.addresses]
-    assert set(mine) == {"veth pair", "lease", "masquerade", "MAC spoof check", "host ports", "share of localhost"}
+    assert set(mine) == {"veth pair", "lease", "masquerade", "MAC spoof check", "host ports", "share in route_localnet"}
     assert mine["veth pair"]["identities"] == [ours.host]
     assert sorted(mine["lease"]["address"]) == sorted(addresses)
     assert mine["lease"]["file"] == mine["lease"]["identities"]
@@ -64,7 +64,7 @@ def test_each_thing_has_its_owner(node: Node) -> None:
     to = [f"[{address}]" if ":" in address else address for address in addresses]
     ports = [(f"tcp 8080 to {address}:80", f"udp 8081 to {address}:81") for address in to]
     assert sorted(mine["host ports"]["ports"]) == sorted(each for pair in ports for each in pair)
-    assert mine["share of localhost"]["link"] == ["br0"]
+    assert mine["share in route_localnet"]["link"] == ["br0"]
 
     assert set(theirs) == {
         "veth pair of Go's plugins",

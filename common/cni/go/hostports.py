@@ -199,9 +199,8 @@ class Claim:
     def texts(self) -> "list[str]":
         """Its ports, and where they lead to."""
         hosts = [str(Address(host)) for host in sorted(self._hosts)] or [""]
-        to = f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
         places = [f"{self._protocol} {host and host + ' '}{port}" for port in sorted(self.ports) for host in hosts]
-        return [f"{place} to {to}" for place in places]
+        return [f"{place} to {self.address.with_port(self.port)}" for place in places]
 
     def remove(self, kernel: "Nftables", gone: "Gone") -> None:
         """Take away what the container has; its owner is known to be dead."""

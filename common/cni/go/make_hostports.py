@@ -119,8 +119,7 @@ def translations(attachment: "Attachment", target: "Target", wanted: "Settings")
             match += ["-d", str(mapping.host)]
         if wanted.snat:
             found += [_rule(chain, *match, *words) for words in _marks(target, wanted)]
-        place = f"[{address}]" if target.version == 6 else str(address)
-        found.append(_rule(chain, *match, "-j", "DNAT", "--to-destination", f"{place}:{mapping.port}"))
+        found.append(_rule(chain, *match, "-j", "DNAT", "--to-destination", address.with_port(mapping.port)))
     return found
 
 

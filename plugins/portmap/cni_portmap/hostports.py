@@ -2,6 +2,7 @@
 
 from errno import EEXIST, ENOENT
 
+from cni.address import PROTOCOL_NAMES
 from cni.errors import CheckFailed, InvalidConfig
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
@@ -9,7 +10,7 @@ from cni.ledger import Ledger, changed
 from cni.plan import Effect, Found, Kind
 from cni.undecided import compared, legacy_alone, mark_legacy, unmark_legacy
 from cni_portmap import flows, go_claims, layout
-from cni_portmap.change import Change, Request
+from cni_portmap.change import Change, Request, held
 from cni_portmap.layout import TABLE, WHERE
 from cni_portmap.line import Claim
 from cni_portmap.owned import PLAIN, Owned, group_of, named, source_set
@@ -103,7 +104,8 @@ class HostPorts(Effect[None], Kind):
 
     def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""
-        return Ledger(self.site.nftables, layout.LAYOUT).found(network)
+        ledger = Ledger(self.site.nftables, layout.LAYOUT)
+        return ledger.found(network, lambda link: {"ports": _ports(ledger, link)})
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this link name has; what is another's by now stays."""
@@ -128,6 +130,21 @@ class HostPorts(Effect[None], Kind):
             pods = dict.fromkeys(str(entry.address) for entry in self.owned.entries if entry.version == source.version)
             lines += [f"ct status dnat {word} saddr {source.network} {word} daddr {pod} masquerade" for pod in pods]
         return "\n".join(lines)
+
+
+def _ports(ledger: Ledger, link: str) -> list[str]:
+    """The ports of an attachment, where they lead to, and which of them wait for another owner."""
+    comment, owned = held(ledger, link)
+    places = load(ledger, owned.entries)
+    found = []
+    for entry in owned.entries:
+        name, host = (
+            PROTOCOL_NAMES.get(entry.protocol, str(entry.protocol)),
+            "" if entry.everywhere else f"{entry.host} ",
+        )
+        waits = "" if places[key_of(entry)].has(Claim(comment, entry)) else ", in line"
+        found.append(f"{name} {host}{entry.host_port} to {entry.address.with_port(entry.port)}{waits}")
+    return found
 
 
 # conditions

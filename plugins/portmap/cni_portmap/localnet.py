@@ -138,8 +138,12 @@ class Localnet(Effect[None], Kind):
                     _release(self.site, shares, index, identity)
 
     def present(self, network: str) -> list[Found]:
-        """The attachments of the network that have a share."""
-        return self._shares().present(network)
+        """The attachments of the network that have a share; of all of them, with the links' names, for no name."""
+        if network:
+            return self._shares().present(network)
+        links = {str(link.index): link.name for link in self.site.rtnl.links()}
+        found = ((each, str(each.facts["link"])) for each in self._own_shares().present(""))
+        return [Found(each, each.owner, link=links.get(index, index)) for each, index in found]
 
     def describe(self) -> str:
         """The sysctl and the rule in nft's words."""

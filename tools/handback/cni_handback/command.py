@@ -12,16 +12,15 @@ import sys
 from cni import macspoof, masquerade
 from cni.attachment import Attachment
 from cni.errors import CNIError
+from cni.go import macspoof as go_macspoof
 from cni.go.make_hostports import HostPorts
 from cni.go.make_masquerade import add
 from cni.inventory import walk
-from cni.kernel import nftables
 from cni.kernel.netlink import KernelError
-from cni.kernel.rtnl import Rtnl
+from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import BRIDGE
-from cni.site import Roots, Site
+from cni.site import Site
 from cni.undecided import Undecided, unmark_legacy
-from cni_handback import spoof
 from cni_handback.kinds import DATA_DIR, kinds
 from cni_handback.living import Living, living
 from cni_portmap import guard, layout
@@ -36,7 +35,7 @@ host-local's leases in FOLDER (/var/lib/cni/networks), and changes nothing. One 
 every file in the plugins' folder without arguments, to find its version."""
 
 
-def _write(one: Living, every: list[Living]) -> None:
+def _write(kernel: Nftables, one: Living, every: list[Living]) -> None:
     who = one.attachment
     assert who is not None  # noqa: S101
     if one.owned.entries:
@@ -50,25 +49,28 @@ def _write(one: Living, every: list[Living]) -> None:
             who, one.targets(), one.settings(), lambda found: not kept.isdisjoint(found), lambda *of: False
         ).make()
     if one.masqueraded:
-        add(nftables.here(), who, one.masqueraded)
+        add(kernel, who, one.masqueraded)
+    if one.mac:
+        go_macspoof.make(kernel, who, one.link, one.mac)
 
 
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _told(one: Living) -> str:
+def _report(one: Living) -> list[str]:
+    """A line for what goes to iptables, and one for the MAC spoof check."""
     parts = []
     if one.owned.entries:
         ports = sorted({f"{mapping.protocol}/{mapping.host_port}" for mapping in one.settings().mappings})
         parts.append(f"host ports {' '.join(ports)}")
     if one.masqueraded:
         parts.append(f"masquerading of {' '.join(str(prefix.address) for prefix in one.masqueraded)}")
-    return f"{one.attachment}: {', '.join(parts)}"
+    return [f"{one.attachment}: {what}" for what in (", ".join(parts), "MAC spoof check" if one.mac else "") if what]
 
 
-def _remove_tables() -> None:
-    kernel = nftables.here()
+def _remove_tables(site: Site) -> None:
+    kernel = site.nftables
     ours = {
         layout.LAYOUT: layout.FOLLOWED,
         masquerade.LAYOUT: masquerade.FOLLOWED,
@@ -85,7 +87,7 @@ def _remove_tables() -> None:
             if follows:
                 unmark_legacy(follows, _say)
             _say(f"cni-handback: removed table {'bridge' if table.family == BRIDGE else 'inet'} {table.name}")
-    Shares(Rtnl().namespace, Roots().run).forget()
+    Shares(site.rtnl.namespace, site.node.roots.run).forget()
 
 
 def main(arguments: list[str]) -> int:
@@ -101,27 +103,28 @@ def main(arguments: list[str]) -> int:
         _say("cni-handback: this needs root")
         return 1
     try:
+        site = Site(Attachment("", "", ""), say=_say)
         if listing:
-            return _list(*arguments[1:])
-        return _hand_back(dry=arguments == ["--dry-run"])
+            return _list(site, *arguments[1:])
+        return _hand_back(site, dry=arguments == ["--dry-run"])
     except (CNIError, KernelError, OSError) as error:
         _say(f"cni-handback: {error}; pycni's tables were left as they are")
         return 1
 
 
-def _list(data_dir: str = DATA_DIR) -> int:
-    things = walk(kinds(Site(Attachment("", "", ""), say=_say), data_dir))
+def _list(site: Site, data_dir: str = DATA_DIR) -> int:
+    things = walk(kinds(site, data_dir))
     print(json.dumps([thing.document() for thing in things], indent=2))
     return 0
 
 
-def _hand_back(dry: bool) -> int:
-    found, guarded = living(), spoof.guarded()
+def _hand_back(site: Site, dry: bool) -> int:
+    found = living(site)
     every = [one for one in found if not one.death]
     for one in found:
         if one.death:
             _say(f"cni-handback: {one.comment}: {one.death}: it is dead, and not handed back")
-    faults = [fault for fault in [one.fault() for one in every] + [one.fault for one in guarded] if fault]
+    faults = [fault for fault in map(Living.fault, every) if fault]
     for one in every:
         if one.overtakes:
             _say(f"cni-handback: {one.attachment} gets the port that {one.overtakes} has: each waits for the other")
@@ -132,12 +135,9 @@ def _hand_back(dry: bool) -> int:
         return 1
     for one in every:
         if not dry:
-            _write(one, every)
-        print(_told(one))
-    for pod in guarded:
-        if not dry:
-            pod.write()
-        print(f"{pod.attachment}: MAC spoof check")
+            _write(site.nftables, one, every)
+        for line in _report(one):
+            print(line)
     if not dry:
-        _remove_tables()
+        _remove_tables(site)
     return 0

@@ -2,43 +2,50 @@
 
 from itertools import pairwise
 
-from cni import masquerade
+from cni import macspoof, masquerade
 from cni.address import PROTOCOL_NAMES, Address, Prefix
 from cni.attachment import Attachment
-from cni.kernel import nftables
-from cni.kernel.rtnl import Rtnl
+from cni.go.macspoof import can_have
+from cni.inventory import walk
 from cni.ledger import Ledger
+from cni.macspoof import MacSpoofCheck
+from cni.masquerade import Masquerade
+from cni.podlink import PodLink
+from cni.site import Site
 from cni_portmap import layout
 from cni_portmap.change import held
+from cni_portmap.hostports import HostPorts
 from cni_portmap.owned import EVERYWHERE, Entry, Owned
 from cni_portmap.places import key_of, load
 from cni_portmap.settings import NAMES, Mapping, Settings, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from cni_portmap.line import Place
     from cni_portmap.places import Key
 
 
 class Living:
-    """One attachment, by its host link's name."""
+    """One attachment, by its host link's name, with what it has in our tables."""
 
-    def __init__(self, link: str, comment: str, rtnl: Rtnl) -> None:
+    def __init__(self, link: str, comment: str, attachment: Attachment | None) -> None:
         self.link = link
         self.comment = comment
-        self.attachment = attachment_of(link, comment, rtnl)
+        self.attachment = attachment
         self.owned = Owned()
         self.masqueraded: list[Prefix] = []
+        # the MAC that its frames are checked for
+        self.mac = b""
         self.death = ""
         # another that has a port which this one waits for, and is written after it all the same
         self.overtakes = ""
 
-    def look(self, rtnl: Rtnl) -> None:
-        """Note why the container does not live any more, as far as its link tells."""
+    def look(self, links: "Container[str]") -> None:
+        """Note why the container does not live any more, as far as its link shows."""
         link = self.owned.link or self.link
-        if (self.owned.link or not self.owned.entries) and rtnl.link(link) is None:
+        if (self.owned.link or not self.owned.entries) and link not in links:
             self.death = f"its link {link} is gone"
 
     @property
@@ -50,6 +57,8 @@ class Living:
         """Why Go's plugins cannot have it; the empty text if they can."""
         if self.attachment is None:
             return f"{self.comment}: its name was too long for a comment, and its link {self.link} does not tell it"
+        if self.mac and not can_have(self.attachment):
+            return f"{self.comment}: its names are too long for Go's MAC spoof check"
         if self.owned.groups():
             return f"{self.attachment}: its conditions are in nft's words, which Go's iptables chains cannot have"
         return ""
@@ -84,29 +93,26 @@ def _mapping(entry: Entry) -> Mapping:
     )
 
 
-def attachment_of(link: str, comment: str, rtnl: Rtnl) -> Attachment | None:
-    """Out of the comment, or of the link's longer alias; both may be too short for long names."""
-    found = rtnl.link(link)
-    for text in (comment, found.alias if found is not None else ""):
-        parts = text.split("/")
-        if len(parts) == 3 and Attachment(*parts).link == link:
-            return Attachment(*parts)
-    return None
-
-
-def living() -> list[Living]:
-    """Every attachment that has ports or is masqueraded."""
-    kernel, rtnl = nftables.here(), Rtnl()
+def living(site: Site) -> list[Living]:
+    """Every attachment that has ports, is masqueraded, or has a MAC spoof check."""
+    kernel = site.nftables
     ports, masqueraded = Ledger(kernel, layout.LAYOUT), Ledger(kernel, masquerade.LAYOUT)
+    guarded = Ledger(kernel, macspoof.LAYOUT)
     found: dict[str, Living] = {}
-    for link, comment in ports.owners().items():
-        one = found.setdefault(link, Living(link, comment, rtnl))
-        one.owned = held(ports, link)[1]
-    for link, comment in masqueraded.owners().items():
-        one = found.setdefault(link, Living(link, comment, rtnl))
-        one.masqueraded += masquerade.held(masqueraded, link)
+    # the links are longest: where a comment was shortened, their aliases may not be
+    for thing in walk([HostPorts(site), Masquerade(site), MacSpoofCheck(site), PodLink(site)]):
+        if isinstance(thing.kind, PodLink):
+            continue
+        one = found.setdefault(thing.identity, Living(thing.identity, thing.text, thing.attachment))
+        if isinstance(thing.kind, HostPorts):
+            one.owned = held(ports, thing.identity)[1]
+        elif isinstance(thing.kind, Masquerade):
+            one.masqueraded = masquerade.held(masqueraded, thing.identity)
+        else:
+            one.mac = macspoof.mac_of(guarded, thing.identity)
+    links = {link.name for link in site.rtnl.links()}
     for one in found.values():
-        one.look(rtnl)
+        one.look(links)
     return _in_order([found[link] for link in sorted(found)], load(ports, _entries(found.values()), whole=True))
 
 
