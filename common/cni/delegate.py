@@ -163,8 +163,9 @@ def _here(call: "Call", path: str, name: str, environ: dict[str, str], stdin: by
     if not (_importable(module) or _importable(module, os.path.abspath(path))):
         return None
     plugin = sys.modules[module].PLUGIN
-    output, fault = skel.answer(plugin, environ, stdin, _Noise(call), part_of=call)
+    answered = skel.answer(plugin, environ, stdin, _Noise(call), part_of=call)
+    fault = answered.error
     if fault is None:
-        return output
+        return answered.output
     # of the error's classes this one alone means something to another plugin's plan
     raise (Refused if isinstance(fault, Refused) else CNIError)(fault.msg, fault.details, fault.code)

@@ -17,25 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.attachment import Attachment
 
-PATH = "/run/cni/pycni/attachments"
 # Seconds to wait for another call to end: longer than the kernel needs to let a killed one go.
 TIMEOUT = 30.0
-# The process's one descriptor: closing any descriptor of a file gives up all that the process has locked in it.
-_file = -1
-# What it has locked: a plugin that calls its own kind for the same attachment has the lock already.
-_ours: set[int] = set()
-
-
-def _opened() -> int:
-    """The descriptor; -1 where the file cannot be had, as on a node without a writable /run."""
-    global _file
-    if _file < 0:
-        try:
-            os.makedirs(os.path.dirname(PATH), 0o755, exist_ok=True)
-            _file = os.open(PATH, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError:
-            return -1
-    return _file
 
 
 def place(plugin: str, attachment: "Attachment") -> int:
@@ -44,22 +27,57 @@ def place(plugin: str, attachment: "Attachment") -> int:
     return int.from_bytes(digest[:8], "big") >> 2
 
 
+class Locks:
+    """The locks of a call and of those that are parts of it: the descriptor of the file, and what they have locked.
+
+    A process has one of these at a time: closing any descriptor of a file gives up all that the process has locked in it.
+    """
+
+    __slots__ = ("_file", "_path", "held")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = -1
+        # a plugin that calls its own kind for the same attachment has the lock already
+        self.held: set[int] = set()
+
+    @property
+    def file(self) -> int:
+        """The descriptor; -1 where the file cannot be had, as on a node without a writable /run."""
+        if self._file < 0:
+            try:
+                os.makedirs(os.path.dirname(self._path), 0o755, exist_ok=True)
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            except OSError:
+                return -1
+        return self._file
+
+    def close(self) -> None:
+        """Give all of them up."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    __del__ = close  # a process may serve several calls, one after the other
+
+
 class Alone:
     """As a context: no other process serves ADD or DEL of this plugin for this attachment meanwhile."""
 
-    __slots__ = ("_attachment", "_held", "_place", "_plugin", "_timeout")
+    __slots__ = ("_attachment", "_locked", "_locks", "_place", "_plugin", "_timeout")
 
-    def __init__(self, plugin: str, attachment: "Attachment", timeout: float = TIMEOUT) -> None:
+    def __init__(self, locks: Locks, plugin: str, attachment: "Attachment", timeout: float = TIMEOUT) -> None:
+        self._locks = locks
         self._plugin = plugin
         self._attachment = attachment
         self._timeout = timeout
         self._place = place(plugin, attachment)
-        self._held = False
+        self._locked = False
 
     def __enter__(self) -> "Alone":
         """Raises ``TryAgainLater``, which names the process that has the lock."""
-        file = _opened()
-        if file < 0 or self._place in _ours:
+        file = self._locks.file
+        if file < 0 or self._place in self._locks.held:
             return self
         for _ in attempts(self._timeout):
             try:
@@ -69,22 +87,18 @@ class Alone:
             except OSError:
                 return self  # a file system without locks
             else:
-                self._held = True
-                _ours.add(self._place)
+                self._locked = True
+                self._locks.held.add(self._place)
                 return self
-        raise self._late(file)
+        raise TryAgainLater(
+            f"{self._plugin}: another call for {self._attachment} has not ended within {self._timeout:g} s",
+            f"process {holder(file, self._place)} still serves it; try again when it has ended",
+        )
 
     def __exit__(self, *exception: object) -> None:
-        if self._held:
-            _ours.discard(self._place)
-            fcntl.lockf(_file, fcntl.LOCK_UN, 1, self._place)
-
-    def _late(self, file: int) -> TryAgainLater:
-        who = f"process {holder(file, self._place)}"
-        return TryAgainLater(
-            f"{self._plugin}: another call for {self._attachment} has not ended within {self._timeout:g} s",
-            f"{who} still serves it; try again when it has ended",
-        )
+        if self._locked:
+            self._locks.held.discard(self._place)
+            fcntl.lockf(self._locks.file, fcntl.LOCK_UN, 1, self._place)
 
 
 def holder(file: int, place: int) -> int:

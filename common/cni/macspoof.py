@@ -19,6 +19,7 @@ One table of our own, two look-ups a frame however many pods there are::
 
 from cni.errors import CheckFailed
 from cni.go import names
+from cni.kernel import backend
 from cni.kernel import expressions as nft
 from cni.kernel.transaction import BRIDGE, ETHER_ADDR, IFNAME, PREROUTING, SetType, pack
 from cni.ledger import Chain, Change, Ledger, Table, changed, record_map
@@ -35,7 +36,7 @@ _PASSED = nft.is_in("allowed", nft.INTERFACE_NAME, nft.SOURCE_MAC)
 _RULES = [("", [_PASSED, nft.ACCEPT]), ("", [nft.is_in("guarded", nft.INTERFACE_NAME), nft.DROP])]
 _CHAIN = Chain("prerouting", ("filter", PREROUTING, -300), _RULES)
 _SETS = {"attachments": record_map(ETHER_ADDR), "guarded": _GUARDED, "allowed": _ALLOWED}
-TABLE = "pycni_macspoof"
+TABLE = backend.SPOOF_CHECK.table
 LAYOUT = Table(BRIDGE, TABLE, _SETS, [_CHAIN], ["attachments"])
 
 

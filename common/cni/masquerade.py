@@ -43,6 +43,7 @@ of it when that one ends. Records are searched for that only where the address i
 from cni.address import MULTICAST, Address, Prefix
 from cni.attachment import COMMENT_MAX, beginning
 from cni.errors import CheckFailed, CNIError
+from cni.kernel import backend
 from cni.kernel import expressions as nft
 from cni.kernel.transaction import ADDRESS, FORWARD, INET, INET_SERVICE, POSTROUTING, SetType, pack
 from cni.ledger import Chain, Change, Ledger, Table, changed, record_map
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from cni.plan import Differ
     from cni.site import Site
 
-TABLE = "pycni_masquerade"
+TABLE = backend.MASQUERADING.table
 # our chain by iptables'
 FOLLOWED = {"POSTROUTING": "postrouting"}
 RECORDS = {4: "attachments4", 6: "attachments6"}
@@ -267,7 +268,7 @@ class Masquerade(Effect[None], Kind):
             make_masquerade.add(self.site.nftables, self.attachment, self.prefixes)
             return
         with legacy_alone():
-            legacy = mark_legacy(FOLLOWED, MASQ_BIT, self.site.say)
+            legacy = mark_legacy(self.site.nftables, FOLLOWED, MASQ_BIT, self.site.say)
             wanted = self.attachment, self.prefixes, legacy, self.drop_invalid
             changed(self.site.nftables, LAYOUT.change, lambda change: _make(change, *wanted))
 

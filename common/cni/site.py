@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 
     from cni.attachment import Attachment
     from cni.kernel.namespace import Namespace
+    from cni.kernel.netlink import Later
     from cni.kernel.nftables import Nftables
     from cni.kernel.rtnl import Rtnl
     from cni.kernel.sysctl import Sysctls
+    from cni.lock import Locks
     from cni.result import Result
 
 
@@ -33,13 +35,15 @@ class Node:
     The sockets belong to the namespace that the process is in when they are opened.
     """
 
-    __slots__ = ("_nftables", "_rtnl", "_sysctls", "roots")
+    __slots__ = ("_later", "_locks", "_nftables", "_rtnl", "_sysctls", "roots")
 
     def __init__(self, roots: Roots | None = None) -> None:
         self.roots = roots or Roots()
         self._rtnl: Rtnl | None = None
         self._nftables: Nftables | None = None
         self._sysctls: Sysctls | None = None
+        self._locks: Locks | None = None
+        self._later: Later | None = None
 
     @property
     def rtnl(self) -> "Rtnl":
@@ -54,10 +58,33 @@ class Node:
     def nftables(self) -> "Nftables":
         """The socket for nftables."""
         if self._nftables is None:
-            from cni.kernel import nftables
+            from cni.kernel.nftables import Nftables
 
-            self._nftables = nftables.here()
+            self._nftables = Nftables()
         return self._nftables
+
+    @property
+    def used_nftables(self) -> bool:
+        """Whether there is a socket for nftables: closing it may wait for the kernel."""
+        return self._nftables is not None
+
+    @property
+    def later(self) -> "Later":
+        """Sockets that are closed with the node's, because their end waits for the kernel."""
+        if self._later is None:
+            from cni.kernel.netlink import Later
+
+            self._later = Later()
+        return self._later
+
+    @property
+    def locks(self) -> "Locks":
+        """The locks of attachments that this process has."""
+        if self._locks is None:
+            from cni.lock import Locks
+
+            self._locks = Locks(f"{self.roots.run}/attachments")
+        return self._locks
 
     @property
     def sysctls(self) -> "Sysctls":
@@ -70,10 +97,10 @@ class Node:
 
     def close(self) -> None:
         """Give the sockets back. That of nftables waits for the kernel after a removal, some 10 ms."""
-        for socket in (self._rtnl, self._nftables):
-            if socket is not None:
-                socket.close()
-        self._rtnl = self._nftables = None
+        for each in (self._rtnl, self._nftables, self._locks, self._later):
+            if each is not None:
+                each.close()
+        self._rtnl = self._nftables = self._locks = self._later = None
 
 
 def _silent(line: str) -> None:

@@ -242,7 +242,7 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
         # such as /proc/PID/ns/net of a process that has ended, whose number another one has: what is on the node must go
         call.say(f"{plugin.type}: CNI_NETNS is the plugin's own namespace and not the container's: taken for gone")
         call.without_namespace()
-    with Alone(plugin.type, call.attachment):
+    with Alone(call.node.locks, plugin.type, call.attachment):
         return _served(plugin, call)
 
 
@@ -293,8 +293,32 @@ def call(
     ``stdin`` is the configuration, or a function that reads it when it is wanted (VERSION does not); ``log`` takes
     what goes to standard error; ``watch`` is told before and after each effect.
     """
-    output, error = answer(plugin, environ, stdin, log, watch)
-    return (1 if error else 0), output
+    answered = answer(plugin, environ, stdin, log, watch)
+    return answered.status, answered.output
+
+
+class Answer:
+    """What a call printed, and the error in it, as it was raised.
+
+    It holds the call: with that the node's sockets are closed, which may wait for the kernel.
+    """
+
+    __slots__ = ("call", "error", "output")
+
+    def __init__(self, output: bytes, error: CNIError | None = None, call: Call | None = None) -> None:
+        self.output = output
+        self.error = error
+        self.call = call
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return 1 if self.error else 0
+
+    @property
+    def lingers(self) -> bool:
+        """Whether the end of the call may wait for the kernel."""
+        return self.call is not None and self.call.node.used_nftables
 
 
 def answer(
@@ -304,24 +328,24 @@ def answer(
     log: "Log",
     watch: "Observer | None" = None,
     part_of: Call | None = None,
-) -> "tuple[bytes, CNIError | None]":
-    """As ``call``: the whole standard output, and the error in it, as it was raised. ``part_of`` as for ``Call``."""
+) -> Answer:
+    """As ``call``; ``part_of`` as for ``Call``."""
     if not environ.get("CNI_COMMAND"):
         log.write(f"CNI {plugin.type} plugin v{REFERENCE}+pycni.{VERSION}\n")
         log.write(f"CNI protocol versions supported: {', '.join(versions.KNOWN)}\n")
-        return b"", None
+        return Answer(b"")
     debug = bool(environ.get("CNI_DEBUG"))
     version, served = "", None
     try:
         environment.check(environ)
         if environ["CNI_COMMAND"] == "VERSION":
-            return _version_document(), None
+            return Answer(_version_document())
         served = Call(environ, stdin if isinstance(stdin, bytes) else stdin(), log, watch, part_of)
         version = served.version
-        return _dispatch(plugin, served), None
+        return Answer(_dispatch(plugin, served), None, served)
     except (Exception, KeyboardInterrupt) as error:
         explained = _explained(error, plugin, debug, log)
-        return _error_document(explained, version), explained
+        return Answer(_error_document(explained, version), explained, served)
     finally:
         if debug and served is not None:
             served.trace(plugin.type)
@@ -355,21 +379,22 @@ def _occupy_streams() -> None:
             os.open("/dev/null", os.O_RDONLY if fd else os.O_WRONLY)
 
 
-def served(plugin: Plugin) -> tuple[int, bytes]:
-    """Serve the process's own call: the exit status, and what is to be written to standard output."""
+def served(plugin: Plugin) -> Answer:
+    """Serve the process's own call."""
     _occupy_streams()
     if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:  # inherited: the kernel would keep no exit status for us
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    return call(plugin, os.environ, _read_stdin, _StandardError())
+    return answer(plugin, os.environ, _read_stdin, _StandardError())
 
 
 def main(plugin: Plugin) -> int:
     """Serve the process's own call; the answer is its exit status."""
-    status, output = served(plugin)
+    answered = served(plugin)
+    output = answered.output
     try:
         while output:
             output = output[os.write(1, output) :]
     except OSError as error:
         _StandardError().write(f"{plugin.type}: cannot write the result: {error}\n")
         return 1
-    return status
+    return answered.status

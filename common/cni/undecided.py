@@ -23,7 +23,7 @@ another chain translates between iptables' and ours keeps the mark, and Go's rul
 import struct
 
 from cni.kernel import expressions as nft
-from cni.kernel.legacy import complaint, has_legacy, unmarkable
+from cni.kernel.backend import complaint, has_legacy, unmarkable
 from cni.kernel.transaction import IPV4, IPV6, OUTPUT, POSTROUTING, PREROUTING
 
 TYPE_CHECKING = False
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cni.kernel.expressions import Expression
+    from cni.kernel.nftables import Nftables
     from cni.ledger import Change, Ledger
 
     # family and iptables' chain
@@ -239,7 +240,7 @@ def legacy_alone() -> "AbstractContextManager[object]":
 
 
 def mark_legacy(
-    chains: "Mapping[str, str]", bit: int, say: "Callable[[str], None]", change: bool = True
+    kernel: "Nftables", chains: "Mapping[str, str]", bit: int, say: "Callable[[str], None]", change: bool = True
 ) -> "dict[Place, bool]":
     """Put the rules into iptables-legacy's chains that have others: where our chains have to ask for its bit.
 
@@ -248,9 +249,9 @@ def mark_legacy(
     versions = [version for version in (4, 6) if has_legacy(version)]
     if not versions:
         return {}
-    from cni.kernel import iptables, nftables
+    from cni.kernel import iptables
 
-    if nftables.here().absent:  # then there are no chains of ours
+    if kernel.absent:  # then there are no chains of ours
         return {}
     for name in unmarkable() if change else ():
         say(complaint(name))
@@ -301,7 +302,7 @@ def compared(ledger: "Ledger", chains: "Mapping[str, str]") -> "list[str]":
     """What differs from what ADD makes, in iptables' chains and at the beginning of ours; for CHECK."""
     faults: list[str] = []
     bit = _bit_in(ledger.rules)
-    legacy = mark_legacy(chains, bit, faults.append, change=False)
+    legacy = mark_legacy(ledger.kernel, chains, bit, faults.append, change=False)
     return [*Undecided(ledger, chains, bit, legacy).faults(), *faults]
 
 

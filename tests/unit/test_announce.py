@@ -8,7 +8,7 @@ import pytest
 from cni.address import Address
 from cni.kernel import announce
 from cni.kernel.announce import frame
-from cni.kernel.netlink import KernelError
+from cni.kernel.netlink import KernelError, Later
 
 MAC = bytes.fromhex("020000000001")
 
@@ -89,7 +89,7 @@ def test_the_kernel_announces_what_it_is_set_to_announce(
 
     place = Inside()
     monkeypatch.setattr(announce, "send", lambda name, mac, left: place.done.append((FRAMES, left)))
-    announce.announce(place, Eth0, [V4, V6], SimpleNamespace(read=read))  # type: ignore[arg-type]
+    announce.announce(place, Eth0, [V4, V6], SimpleNamespace(read=read), Later())  # type: ignore[arg-type]
     assert place.done == wanted
 
 
@@ -97,5 +97,5 @@ def test_the_kernel_announces_what_it_is_set_to_announce(
 def test_that_it_cannot_be_announced_is_no_fault(fault: Exception) -> None:
     place = Inside(fault)
     notifies: Any = SimpleNamespace(read=lambda path: "1")
-    announce.announce(place, Eth0, [V4], notifies)  # type: ignore[arg-type]
+    announce.announce(place, Eth0, [V4], notifies, Later())  # type: ignore[arg-type]
     assert place.done == [KERNEL]

@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from cni import macspoof, masquerade
 from cni.errors import CNIError
-from cni.kernel import backend, nftables, program
+from cni.kernel import backend, program
 from cni.kernel import expressions as nft
+from cni.kernel.backend import Needs
+from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import BRIDGE, INET, PREROUTING, Transaction
-from cni_bridge import settings
 from node.namespace import Netns
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 PARTS = (backend.NAT, backend.FIB, backend.CONNECTIONS, backend.MASQUERADE)
+NONE = Needs(INET, "none", PARTS)
 
 
 def _no_type(trial: Transaction) -> None:
@@ -48,10 +49,10 @@ def _without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_question_changes_nothing(empty: Netns) -> None:
     """Everything is there; no table is made, and no generation goes by. The answer is kept."""
-    kernel = nftables.here()
+    kernel = Nftables()
     before = kernel.generation()
-    assert backend.lacking(INET, ["none"], PARTS) == ""
-    assert backend.lacking(BRIDGE, ["none"], ()) == ""
+    assert backend.lacking(NONE, kernel) == ""
+    assert backend.lacking(Needs(BRIDGE, "none"), kernel) == ""
     assert (kernel.generation(), kernel.tables()) == (before, set())
     assert kernel.lacking == {(INET, PARTS): "", (BRIDGE, ()): ""}
 
@@ -61,17 +62,17 @@ def test_a_missing_part_is_told_by_its_kernel_option(empty: Netns, monkeypatch: 
     """Nothing said takes iptables; nftables asked for is an error, and so is nothing said without the programs."""
     refused, option = LACKING[part]
     _lack(monkeypatch, part, refused)
-    assert backend.lacking(INET, ["none"], PARTS) == option
-    assert backend.chosen(None, INET, "none", PARTS) == "iptables"
-    assert backend.chosen("iptables", INET, "none", PARTS) == "iptables"
+    assert backend.lacking(NONE, Nftables()) == backend.lacking(NONE) == option
+    assert backend.chosen(None, NONE) == "iptables"
+    assert backend.chosen("iptables", NONE) == "iptables"
     with pytest.raises(CNIError, match=f"the kernel lacks {option};") as told:
-        backend.chosen("nftables", INET, "none", PARTS)
+        backend.chosen("nftables", NONE)
     assert "iptables" in told.value.details
     _without_programs(monkeypatch)
     with pytest.raises(CNIError, match=option) as told:
-        backend.chosen(None, INET, "none", PARTS)
+        backend.chosen(None, NONE)
     assert "install iptables-legacy" in told.value.details
-    assert nftables.here().tables() == set()
+    assert Nftables().tables() == set()
 
 
 def test_the_iptables_that_needs_nf_tables_is_none_where_that_cannot_translate(
@@ -84,27 +85,21 @@ def test_the_iptables_that_needs_nf_tables_is_none_where_that_cannot_translate(
         pytest.skip("needs an iptables of the newer kind")
     _lack(monkeypatch, backend.NAT, _no_type)
     with pytest.raises(CNIError, match="CONFIG_NFT_NAT"):
-        backend.chosen(None, INET, "none", PARTS)
+        backend.chosen(None, NONE)
     monkeypatch.undo()
     monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
     _lack(monkeypatch, backend.FIB, _no_expression)
-    nftables.here().lacking.clear()
-    assert backend.chosen(None, INET, "none", PARTS) == "iptables"
+    assert backend.chosen(None, NONE) == "iptables"
 
 
 def test_a_table_that_is_there_is_proof_enough(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel is not asked for its parts then."""
     transaction = Transaction(INET, "ours")
     transaction.add_table()
-    nftables.here().commit(transaction)
-    monkeypatch.setattr(nftables.Nftables, "refused", None)
-    assert backend.lacking(INET, ["none", "ours"], PARTS) == ""
+    kernel = Nftables()
+    kernel.commit(transaction)
+    monkeypatch.setattr(Nftables, "refused", None)
+    assert backend.lacking(Needs(INET, "ours", PARTS), kernel) == ""
     # so STATUS asks, which imports little
     monkeypatch.setitem(sys.modules, "cni.kernel.nftables", None)
-    assert backend.lacking(INET, ["none", "ours"], PARTS) == ""
-
-
-def test_bridge_asks_for_the_tables_that_it_makes() -> None:
-    """It knows their names without the modules that make them."""
-    made = (masquerade.TABLE, macspoof.TABLE, INET, BRIDGE)
-    assert made == (settings.MASQUERADED, settings.CHECKED, settings.INET, settings.BRIDGE)
+    assert backend.lacking(Needs(INET, "ours", PARTS)) == ""

@@ -46,7 +46,8 @@ def told() -> list[tuple[int, list[str]]]:
 
 
 def site(kernel: Kernel) -> Any:
-    return SimpleNamespace(attachment=WHO, rtnl=kernel, container=SimpleNamespace(), sysctls=SimpleNamespace())
+    node = SimpleNamespace(later=None)
+    return SimpleNamespace(attachment=WHO, rtnl=kernel, container=None, sysctls=None, node=node)
 
 
 def make(kernel: Kernel, told: list[Any], monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
@@ -55,7 +56,7 @@ def make(kernel: Kernel, told: list[Any], monkeypatch: pytest.MonkeyPatch, *addr
     monkeypatch.setattr(
         announce,
         "announce",
-        lambda namespace, link, found, sysctls: told.append((kernel.looks, [str(a) for a in found])),
+        lambda namespace, link, found, sysctls, later: told.append((kernel.looks, [str(a) for a in found])),
     )
     pair: Any = SimpleNamespace(
         host=SimpleNamespace(index=7, name="vethx"),

@@ -56,11 +56,11 @@ def test_one_process_is_one_call(monkeypatch: pytest.MonkeyPatch, fault: CNIErro
 
     def answer(
         plugin: skel.Plugin, environ: Object, stdin: bytes, log: Any, watch: Any = None, part_of: Any = None
-    ) -> tuple[bytes, CNIError]:
+    ) -> skel.Answer:
         log.write("a line\n")
         inner = skel.Call({**call.environ, **environ}, call.stdin, log, part_of=part_of)
         seen.append((plugin.type, environ["CNI_COMMAND"], stdin, inner.watch, inner.began, inner.node))
-        return b"", fault
+        return skel.Answer(b"", fault)
 
     monkeypatch.setattr(skel, "answer", answer)
     monkeypatch.setattr("sys.path", [])

@@ -13,7 +13,7 @@ from cni.go.make_hostports import HostPorts as WrittenPorts
 from cni.go.rules import Printed
 from cni.kernel import exclusive, iptables, nftables, program
 from cni.kernel.exclusive import Exclusive
-from cni.kernel.nftables import NftablesError
+from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.transaction import INET, INET_SERVICE, SetType, Transaction
 from cni.masquerade import Masquerade
@@ -86,13 +86,13 @@ def test_a_legacy_table_without_its_programs_keeps_no_del_from_succeeding(
     assert iptables.legacy(4) == ""
     Masquerade(Site(ONE), [Prefix.parse("10.1.0.2/24")]).remove()
     part = hostports.Part(names.ports_chain(ONE), names.ports_comment("net1", "c1"), lambda addresses: False)
-    hostports.remove(nftables.here(), part, lambda translations: None)
+    hostports.remove(Nftables(), part, lambda translations: None)
 
 
 @root
 def test_looking_whether_a_set_holds_more_leaves_no_sockets(empty: Netns) -> None:
     """GC looks once for everything that it removes."""
-    kernel = nftables.here()
+    kernel = Nftables()
     change = Transaction(INET, "some")
     change.add_table()
     change.add_set("ports", SetType([INET_SERVICE]))
@@ -112,7 +112,7 @@ def test_a_ruleset_that_is_never_at_rest_is_code_11() -> None:
         raise NftablesError("nftables: the start of the batch", 85)
 
     with pytest.raises(TryAgainLater):
-        nftables.here().repeatedly(change)
+        Nftables().repeatedly(change)
 
 
 @root

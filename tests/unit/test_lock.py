@@ -1,6 +1,5 @@
 """One call at a time for an attachment: who waits for whom, how long, and what is left behind."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from cni import lock
 from cni.attachment import Attachment
 from cni.errors import TryAgainLater
+from cni.site import Roots
 from node.served import probe, serve
 
 ONE = Attachment("net1", "ctr1", "eth0")
@@ -25,14 +25,18 @@ OTHERS = [
 
 
 @pytest.fixture(autouse=True)
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of this test's own."""
-    path = tmp_path / "run/cni/attachments"
-    monkeypatch.setattr(lock, "PATH", str(path))
-    monkeypatch.setattr(lock, "_file", -1)
-    yield path
-    if lock._file >= 0:
-        os.close(lock._file)
+    monkeypatch.setattr(Roots.__init__, "__defaults__", ("/proc", "/sys", str(tmp_path / "run/cni")))
+    return tmp_path / "run/cni/attachments"
+
+
+@pytest.fixture
+def ours(file: Path) -> Iterator[lock.Locks]:
+    """The locks of this process."""
+    made = lock.Locks(str(file))
+    yield made
+    made.close()
 
 
 @contextmanager
@@ -41,8 +45,9 @@ def another_process(
 ) -> Iterator["subprocess.Popen[str]"]:
     """One that holds a lock until the context ends, or it is killed."""
     code = (
-        "import sys; from cni import lock; from cni.attachment import Attachment; lock.PATH = sys.argv[1]\n"
-        "with lock.Alone(sys.argv[2], Attachment(*sys.argv[3:])): print('held', flush=True); sys.stdin.read()"
+        "import sys; from cni import lock; from cni.attachment import Attachment\n"
+        "with lock.Alone(lock.Locks(sys.argv[1]), sys.argv[2], Attachment(*sys.argv[3:])):\n"
+        "    print('held', flush=True); sys.stdin.read()"
     )
     words = [str(file), plugin, attachment.network, attachment.container, attachment.ifname]
     command = [sys.executable, "-c", code, *words]
@@ -53,19 +58,19 @@ def another_process(
         process.kill()
 
 
-def test_the_second_waits_and_then_says_for_whom(file: Path) -> None:
+def test_the_second_waits_and_then_says_for_whom(file: Path, ours: lock.Locks) -> None:
     """The error is for another try; it names the attachment and the process."""
     with another_process(file) as holder:
-        with pytest.raises(TryAgainLater) as caught, lock.Alone("bridge", ONE, timeout=0.05):
+        with pytest.raises(TryAgainLater) as caught, lock.Alone(ours, "bridge", ONE, timeout=0.05):
             raise AssertionError("it was not held")
         assert "net1/ctr1/eth0" in caught.value.msg and "bridge" in caught.value.msg
         assert f"process {holder.pid} " in caught.value.details
 
 
 @pytest.mark.parametrize(("plugin", "attachment"), OTHERS)
-def test_nobody_else_waits(file: Path, plugin: str, attachment: Attachment) -> None:
+def test_nobody_else_waits(file: Path, ours: lock.Locks, plugin: str, attachment: Attachment) -> None:
     """Another interface, container, network; or the same attachment's delegate."""
-    with another_process(file), lock.Alone(plugin, attachment, timeout=0):
+    with another_process(file), lock.Alone(ours, plugin, attachment, timeout=0):
         pass
 
 
@@ -80,60 +85,61 @@ def test_separators_count() -> None:
     assert len(places) == 4 and all(0 <= place < 1 << 62 for place in places)
 
 
-def test_a_killed_process_has_no_lock(file: Path) -> None:
+def test_a_killed_process_has_no_lock(file: Path, ours: lock.Locks) -> None:
     """The kernel gives it up with the process; there is nothing to clear away."""
     with another_process(file) as holder:
         holder.kill()
         holder.wait()
-        with lock.Alone("bridge", ONE, timeout=0):
+        with lock.Alone(ours, "bridge", ONE, timeout=0):
             pass
 
 
-def test_who_waits_goes_on_when_the_other_ends(file: Path) -> None:
+def test_who_waits_goes_on_when_the_other_ends(file: Path, ours: lock.Locks) -> None:
     """Within moments."""
     with another_process(file) as holder:
         assert holder.stdin is not None
         holder.stdin.close()
-        with lock.Alone("bridge", ONE, timeout=30):
+        with lock.Alone(ours, "bridge", ONE, timeout=30):
             holder.wait(30)
         holder.stdin = None
 
 
-def test_afterwards_it_is_free_also_after_an_error(file: Path) -> None:
+def test_afterwards_it_is_free_also_after_an_error(file: Path, ours: lock.Locks) -> None:
     """For other processes."""
-    with pytest.raises(ZeroDivisionError), lock.Alone("bridge", ONE):
+    with pytest.raises(ZeroDivisionError), lock.Alone(ours, "bridge", ONE):
         raise ZeroDivisionError
     with another_process(file):
         pass
 
 
-def test_a_plugin_that_calls_its_own_kind_does_not_wait_for_itself(file: Path) -> None:
+def test_a_plugin_that_calls_its_own_kind_does_not_wait_for_itself(file: Path, ours: lock.Locks) -> None:
     """And the inner call does not free the outer one's lock."""
-    with lock.Alone("bridge", ONE, timeout=0):
-        with lock.Alone("bridge", ONE, timeout=0):
+    with lock.Alone(ours, "bridge", ONE, timeout=0):
+        with lock.Alone(ours, "bridge", ONE, timeout=0):
             pass
-        code = "import sys; from cni import lock; from cni.attachment import Attachment; lock.PATH = sys.argv[1]\n"
-        code += "with lock.Alone('bridge', Attachment('net1', 'ctr1', 'eth0'), timeout=0): pass"
+        code = "import sys; from cni import lock; from cni.attachment import Attachment\n"
+        code += (
+            "with lock.Alone(lock.Locks(sys.argv[1]), 'bridge', Attachment('net1', 'ctr1', 'eth0'), timeout=0): pass"
+        )
         done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and "TryAgainLater" in done.stderr
 
 
-def test_one_small_file_is_all_that_is_left(file: Path) -> None:
+def test_one_small_file_is_all_that_is_left(file: Path, ours: lock.Locks) -> None:
     """However many attachments there were; nobody else may read or lock it."""
     for number in range(200):
-        with lock.Alone("bridge", Attachment("net1", f"ctr{number}", "eth0")):
+        with lock.Alone(ours, "bridge", Attachment("net1", f"ctr{number}", "eth0")):
             pass
     assert [at.name for at in file.parent.iterdir()] == [file.name]
     assert (file.stat().st_size, file.stat().st_mode & 0o777) == (0, 0o600)
 
 
-def test_where_no_file_can_be_had_calls_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_file_can_be_had_calls_go_on(tmp_path: Path) -> None:
     """A node without a writable /run is no worse off than before; a symbolic link is not followed."""
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     for path in (tmp_path / "file/below/attachments", tmp_path / "link"):
-        monkeypatch.setattr(lock, "PATH", str(path))
-        with lock.Alone("bridge", ONE, timeout=0):
+        with lock.Alone(lock.Locks(str(path)), "bridge", ONE, timeout=0):
             pass
     assert not (tmp_path / "elsewhere").exists()
 

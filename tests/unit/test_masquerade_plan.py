@@ -16,7 +16,7 @@ from cni.address import Address, Prefix
 from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError
 from cni.go import names
-from cni.kernel import iptables, netlink, nftables, program, rulespec
+from cni.kernel import iptables, netlink, program, rulespec
 from cni.kernel.transaction import GETGEN, SUBSYSTEM
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
@@ -399,11 +399,9 @@ class NoFamily(NoTables):
 
 @pytest.fixture(params=[NoSocket, NoTables, NoSubsystem])
 def without_nf_tables(request: pytest.FixtureRequest, empty: Netns, monkeypatch: pytest.MonkeyPatch) -> Iterator[Netns]:
-    """A kernel without them; what the thread holds of another one, or of this one, is dropped."""
+    """A kernel without them; as each call meets it."""
     monkeypatch.setattr(netlink, "socket", request.param)
-    vars(nftables._thread_local).pop("held", None)
     yield empty
-    vars(nftables._thread_local).pop("held", None)
 
 
 @root

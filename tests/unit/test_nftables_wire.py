@@ -42,6 +42,7 @@ from cni.kernel.transaction import (
     unpack,
 )
 from cni.ledger import Chain, Change, Ledger, Table, record_key, record_map
+from cni.site import Node
 from node.namespace import Netns
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -820,23 +821,17 @@ def test_a_family_that_the_kernel_has_not_hides_no_other(
     assert not kernel.absent
 
 
-def test_whether_a_thread_has_a_socket() -> None:
-    """The fork server's children stay a moment where there is one: a thread of its own has none before the first use."""
-    from threading import Thread
-
-    from cni.kernel import nftables
-
-    told: list[bool] = []
-
-    def look() -> None:
-        told.append(nftables.used())
-        nftables.here()
-        told.append(nftables.used())
-
-    thread = Thread(target=look)
-    thread.start()
-    thread.join()
-    assert told == [False, True]
+@root
+def test_a_node_has_no_socket_before_the_first_use(empty: Netns) -> None:
+    """The fork server's children stay a moment where there is one; whoever has a node of his own gives it back."""
+    node, before = Node(), len(os.listdir("/proc/self/fd"))
+    assert not node.used_nftables
+    kernel = node.nftables
+    assert node.used_nftables and node.nftables is kernel
+    kernel.commit(table())
+    assert kernel.has_table(INET, TABLE) and not kernel.holds_beside(INET, TABLE, "none", [])
+    node.close()
+    assert not node.used_nftables and len(os.listdir("/proc/self/fd")) == before
 
 
 # more than one datagram

@@ -10,8 +10,8 @@ import pytest
 from cni.address import Prefix
 from cni.attachment import Attachment
 from cni.errors import Refused
-from cni.kernel import nftables, transaction
-from cni.kernel.nftables import NftablesError
+from cni.kernel import transaction
+from cni.kernel.nftables import Nftables, NftablesError
 from cni.site import Site
 from cni_portmap.hostports import HostPorts
 from cni_portmap.owned import Owned
@@ -39,21 +39,20 @@ def _ports(container: str, first: int, count: int, address: str = "10.1.2.5", *,
 @pytest.fixture
 def cut(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Exception | None], list[int]]:
     """A function: the socket takes little at once, and the batch with this number (from 1) fails so."""
-    kernel = nftables.here()
-    send = kernel._send
-    monkeypatch.setattr(kernel, "make_room", lambda size: 4000)
+    send = Nftables._send
+    monkeypatch.setattr(Nftables, "make_room", lambda kernel, size: 4000)
     monkeypatch.setattr(transaction, "_A_MESSAGE", 20)
 
     def at(number: int, error: "Exception | None") -> list[int]:
         sent: list[int] = []
 
-        def counted(batch: Any, generation: "int | None") -> None:
+        def counted(kernel: Nftables, batch: Any, generation: "int | None") -> None:
             sent.append(1)
             if error is not None and len(sent) == number:
                 raise error
-            send(batch, generation)
+            send(kernel, batch, generation)
 
-        monkeypatch.setattr(kernel, "_send", counted)
+        monkeypatch.setattr(Nftables, "_send", counted)
         return sent
 
     return at

@@ -84,4 +84,4 @@ def test_where_nothing_can_be_written_the_link_stays_open_and_guarded(folder: Pa
     assert ["will stay on" in line for line in said] == [True]
     effect.remove()
     assert empty.sysctl("ipv4/conf/one/route_localnet") == "1"
-    assert guard.fault(next(link for link in Rtnl().links() if link.name == "one")) == ""
+    assert guard.fault(effect.site.nftables, next(link for link in Rtnl().links() if link.name == "one")) == ""

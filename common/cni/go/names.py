@@ -1,6 +1,6 @@
 """What Go's plugins call their chains and tables, and what their comments say: written, and parsed back."""
 
-from cni.kernel.legacy import has_legacy
+from cni.kernel.backend import has_legacy
 from cni.kernel.transaction import BRIDGE, IPV4, IPV6
 from cni.names import raw_sha512
 

@@ -10,11 +10,12 @@ import os
 from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, htons, socket
 
 from cni.address import Address
-from cni.kernel.netlink import KernelError, close_at_the_end
+from cni.kernel.netlink import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.namespace import Namespace
+    from cni.kernel.netlink import Later
     from cni.kernel.rtnl import Link
     from cni.kernel.sysctl import Sysctls
 
@@ -46,8 +47,13 @@ def _checksum(data: bytes) -> bytes:
     return (~total & 0xFFFF).to_bytes(2, "big")
 
 
-def announce(namespace: "Namespace", link: "Link", addresses: "list[Address]", sysctls: "Sysctls") -> None:
-    """Announce addresses at a link of a namespace. Failing is no fault: neighbours find out by themselves, later."""
+def announce(
+    namespace: "Namespace", link: "Link", addresses: "list[Address]", sysctls: "Sysctls", later: "Later"
+) -> None:
+    """Announce addresses at a link of a namespace. Failing is no fault: neighbours find out by themselves, later.
+
+    ``later`` closes the socket.
+    """
     try:
         with namespace:
             left = [address for address in addresses if not _by_kernel(sysctls, link.name, address.version)]
@@ -55,7 +61,7 @@ def announce(namespace: "Namespace", link: "Link", addresses: "list[Address]", s
             namespace.rtnl.change(link.index, mac=link.mac)
         if left:
             with namespace:
-                send(link.name, link.mac, left)
+                later.add(send(link.name, link.mac, left))
     except (OSError, KernelError):
         pass
 
@@ -67,14 +73,15 @@ def _by_kernel(sysctls: "Sysctls", ifname: str, version: int) -> bool:
         return False
 
 
-def send(ifname: str, mac: str, addresses: "list[Address]") -> None:
-    """Send one frame an address through a link of the namespace that the process is in; raises ``OSError``."""
+def send(ifname: str, mac: str, addresses: "list[Address]") -> socket:
+    """Send one frame an address through a link of the namespace that the process is in; raises ``OSError``.
+
+    The answer is the socket: whoever closes it waits for a grace period.
+    """
     hardware = bytes.fromhex(mac.replace(":", ""))
     packets = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
-    try:
-        # a name's bytes may be no UTF-8
-        packets.bind((os.fsencode(ifname).decode("utf-8", "surrogateescape"), htons(0)))
-        for address in addresses:
-            packets.send(frame(hardware, address))
-    finally:
-        close_at_the_end(packets)
+    # a name's bytes may be no UTF-8
+    packets.bind((os.fsencode(ifname).decode("utf-8", "surrogateescape"), htons(0)))
+    for address in addresses:
+        packets.send(frame(hardware, address))
+    return packets

@@ -5,8 +5,8 @@ What iptables-nft made is also read and removed over netlink, without the progra
 
 from cni.errors import CNIError
 from cni.kernel import program
+from cni.kernel.backend import has_legacy
 from cni.kernel.exclusive import Exclusive
-from cni.kernel.legacy import has_legacy
 from cni.kernel.transaction import IPV4, IPV6
 
 FAMILIES = {4: IPV4, 6: IPV6}

@@ -38,22 +38,30 @@ _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 TIMEOUT = 20.0
 # How long a dump is asked for again that others disturb; seconds.
 _PATIENCE = 15.0
+# Sockets that wait for their end.
+_LATER_MAX = 16
 
 
-# Sockets that are closed when the process ends, or when there are too many of them.
-_kept: "list[socket]" = []
-_KEPT_MAX = 16
+class Later:
+    """Sockets that are done, and are closed together, or when there are too many of them.
 
-
-def close_at_the_end(used: "socket") -> None:
-    """Close a socket, but not now: some make the caller wait until every processor has looked up (RCU), about 10 ms.
-
-    Those of nfnetlink, for what transactions have removed, and packet sockets. A process ends soon; the fork server's
-    child has answered before it does.
+    The end of some waits until every processor has looked up (RCU), about 10 ms: of netfilter's, for what transactions
+    have removed, and of packet sockets. The process ends soon; the fork server's child has answered before it does.
     """
-    _kept.append(used)
-    if len(_kept) > _KEPT_MAX:
-        _kept.pop(0).close()
+
+    def __init__(self) -> None:
+        self._sockets: list[socket | Netlink] = []
+
+    def add(self, done: "socket | Netlink") -> None:
+        """Close a socket, but not now."""
+        self._sockets.append(done)
+        if len(self._sockets) > _LATER_MAX:
+            self._sockets.pop(0).close()
+
+    def close(self) -> None:
+        """Close them now."""
+        while self._sockets:
+            self._sockets.pop().close()
 
 
 class KernelError(Exception):
@@ -163,11 +171,8 @@ class Netlink:
             return 0
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        if self._protocol == NETFILTER:
-            close_at_the_end(self._socket)
-        else:
-            self._socket.close()
+        """Give the descriptor back. That of netfilter waits for the kernel after a removal (see ``Later``)."""
+        self._socket.close()
 
     @property
     def namespace(self) -> int:

@@ -4,7 +4,6 @@ The kernel interface is linux/netfilter/nf_tables.h; messages are pyroute2's (it
 event loop and has no batch of mixed messages).
 """
 
-import _thread
 import os
 import struct
 from errno import EAFNOSUPPORT, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, ERESTART
@@ -20,6 +19,7 @@ from cni.kernel.netlink import (
     TIMEOUT,
     Answer,
     KernelError,
+    Later,
     Netlink,
     attribute,
     attributes,
@@ -177,41 +177,19 @@ def _told(answer: Answer) -> tuple[str, str, str]:
     return table, chain, _comment(parts.get(_RULE_USERDATA, b""))
 
 
-_thread_local = _thread._local()
-
-
-def here() -> "Nftables":
-    """The socket to nf_tables of the namespace that the process is in; one for all effects of a thread, not closed.
-
-    Closing one after a removal waits for the kernel's own tidying (a grace period of RCU, some 10 ms): a process pays
-    for that once, at its end, and not at all when it has waited for another reason meanwhile.
-    """
-    namespace = os.stat("/proc/thread-self/ns/net")
-    key = os.getpid(), namespace.st_dev, namespace.st_ino
-    held = getattr(_thread_local, "held", None)
-    if held is not None and held[0] == key:
-        kernel: Nftables = held[1]
-        return kernel
-    if held is not None:
-        held[1].close()
-    kernel = Nftables()
-    _thread_local.held = key, kernel
-    return kernel
-
-
-def used() -> bool:
-    """Whether this thread has such a socket."""
-    return getattr(_thread_local, "held", None) is not None
-
-
 class Nftables(Netlink):
     """A socket to nf_tables of the namespace in which it is made.
+
+    A call has one of these, which its ``Node`` owns: who ends the process, or closes the ``Node``, waits once until the
+    kernel has freed what was removed, and not at all if other work has taken as long.
 
     Where the kernel has no nf_tables there is nothing to find and nothing to remove; only making something is an error.
     """
 
     def __init__(self) -> None:
         self._dump: Netlink | None = None
+        # other netfilter sockets of the call, which are done
+        self.later = Later()
         self._absent = False
         self._together = Together("nftables")
         # whether ``repeatedly`` is at work, and whether no other process of ours is
@@ -227,6 +205,7 @@ class Nftables(Netlink):
 
     def close(self) -> None:
         """Give the descriptors back; waits for the kernel after a removal."""
+        self.later.close()
         if self._dump is not None:
             self._dump.close()
         if hasattr(self, "_socket"):
@@ -567,7 +546,7 @@ class Nftables(Netlink):
                     self._dump = dump
                     return False
                 if any(wanted(found) for found in _elements(answer)):
-                    dump.close()
+                    self.later.add(dump)
                     return True
 
 

@@ -206,7 +206,7 @@ class Announced(Effect[None]):
         from cni.kernel.announce import announce
 
         addresses = [ip.address.address for ip in self.ips]
-        announce(self.site.container, self.pair.container, addresses, self.site.sysctls)
+        announce(self.site.container, self.pair.container, addresses, self.site.sysctls, self.site.node.later)
 
     def compare(self, differ: "Differ") -> None:
         """An announcement leaves nothing on the node."""

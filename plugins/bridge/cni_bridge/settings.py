@@ -8,12 +8,10 @@ from cni.settings import Section, boolean, integer, key, listing, string, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cni.kernel.nftables import Nftables
     from cni.skel import Call
 
 _VLAN_MAX = 4094
-# Families and names of tables as ``cni.masquerade`` and ``cni.macspoof`` have them, which STATUS does not import.
-INET, BRIDGE = 1, 7
-MASQUERADED, CHECKED = "pycni_masquerade", "pycni_macspoof"
 
 
 def _bridge_name(name: str) -> str:
@@ -103,17 +101,14 @@ class Settings(LinkSettings):
                     f'failed to create vlan interface "{self.gateway_device}": {fault}', "shorten the bridge's name"
                 )
 
-    def settle(self) -> None:
+    def settle(self, kernel: "Nftables | None" = None) -> None:
         """Choose the backends that the configuration leaves to the node; raises ``CNIError`` if the kernel lacks parts."""
-        if not (self.masquerade or self.mac_spoof_check):
-            return
         from cni.kernel import backend
 
         if self.mac_spoof_check:
-            backend.need(BRIDGE, CHECKED, (), "or remove macspoofchk: only nftables can check it")
+            backend.need(backend.SPOOF_CHECK, "or remove macspoofchk: only nftables can check it", kernel)
         if self.masquerade:
-            parts = (backend.NAT, backend.MASQUERADE)
-            self.masquerade_backend = backend.chosen(self.masquerade_backend, INET, MASQUERADED, parts)
+            self.masquerade_backend = backend.chosen(self.masquerade_backend, backend.MASQUERADING, kernel)
 
     @property
     def vlan_filtering(self) -> bool:
@@ -164,10 +159,10 @@ def ready(call: "Call", settings: Settings) -> None:
             f'"{settings.bridge}" already exists but is not a bridge', "choose another name with key bridge"
         )
     if settings.masquerade and settings.masquerade_backend == "nftables":
-        from cni.kernel import legacy
+        from cni.kernel import backend
 
-        for name in legacy.unmarkable():
-            call.say(f"bridge: {legacy.complaint(name)}")
+        for name in backend.unmarkable():
+            call.say(f"bridge: {backend.complaint(name)}")
     if settings.ipam:
         from cni import delegate
 

@@ -26,7 +26,8 @@ _DETECTING = {"net/ipv6/conf/IF/enhanced_dad": "1", **_SYSCTLS, "net/ipv6/conf/I
 
 def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
     """A port of the bridge, up at both ends before IPAM is asked: a DHCP client sends through it."""
-    settings.settle()
+    if settings.masquerade or settings.mac_spoof_check:
+        settings.settle(call.site.nftables)
     site = call.site
     mainlink.need_previous(call)
 

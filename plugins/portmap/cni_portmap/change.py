@@ -16,11 +16,12 @@ from cni_portmap.places import key_of, line_data, line_key, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from cni.attachment import Attachment
     from cni.kernel.nftables import Nftables
     from cni.kernel.rtnl import Rtnl
+    from cni.site import Site
     from cni_portmap.places import Key
 
 _MIXED = (
@@ -76,11 +77,11 @@ class Change(ledger.Change):
         self.lines: list[str] = []
         self._counted: dict[Key, int] = {}
 
-    def report(self, say: "Callable[[str], None]") -> None:
+    def report(self, site: "Site") -> None:
         """Once the change is made: its lines, and the end of the flows to ports that are released."""
         for line in dict.fromkeys(self.lines):
-            say(line)
-        flows.after_delete(self.released, say)
+            site.say(line)
+        flows.after_delete(self.released, site)
 
     # make
 

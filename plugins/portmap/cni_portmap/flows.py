@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cni.address import Prefix
     from cni.kernel.conntrack import Ends
     from cni.kernel.rtnl import Rtnl
+    from cni.site import Site
     from cni_portmap.owned import Entry
 
     # The entries of one family by their port on the node.
@@ -48,11 +49,11 @@ class _OwnAddresses(dict[bytes, bool]):
         return own
 
 
-def after_add(entries: "Iterable[Entry]", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
+def after_add(entries: "Iterable[Entry]", site: "Site") -> None:
     """Remove flows to a mapped port of this node that somebody else than the new pod answers."""
 
     def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":
-        own = _OwnAddresses(rtnl, version)
+        own = _OwnAddresses(site.rtnl, version)
         places = {
             port: [(b"" if each.everywhere else each.host.packed, _pod(each)) for each in group]
             for port, group in ports.items()
@@ -67,17 +68,17 @@ def after_add(entries: "Iterable[Entry]", rtnl: "Rtnl", say: "Callable[[str], No
 
         return stale
 
-    _forget(entries, lambda entry: (entry.host_port, None if entry.everywhere else entry.host), judge, say)
+    _forget(entries, lambda entry: (entry.host_port, None if entry.everywhere else entry.host), judge, site)
 
 
-def after_delete(entries: "Iterable[Entry]", say: "Callable[[str], None]") -> None:
+def after_delete(entries: "Iterable[Entry]", site: "Site") -> None:
     """Remove flows to a port that was mapped which the pod that goes answers."""
 
     def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":  # noqa: ARG001 -- as the other judge
         pods = {port: {_pod(entry) for entry in group} for port, group in ports.items()}
         return lambda ends: ends[2:] in pods.get(ends[1], ())
 
-    _forget(entries, lambda entry: (entry.host_port, None, entry.address, entry.port), judge, say)
+    _forget(entries, lambda entry: (entry.host_port, None, entry.address, entry.port), judge, site)
 
 
 def _pod(entry: "Entry") -> tuple[bytes, bytes]:
@@ -89,7 +90,7 @@ def _forget(
     entries: "Iterable[Entry]",
     known: "Callable[[Entry], tuple[Any, ...]]",
     judge: "Callable[[int, Ports], Callable[[Ends], bool]]",
-    say: "Callable[[str], None]",
+    site: "Site",
 ) -> None:
     """Look for the flows of which something is ``known`` and remove those that are judged stale.
 
@@ -105,11 +106,9 @@ def _forget(
 
     try:
         conntrack = Conntrack()
-        try:
-            for version, ports in by_family.items():
-                sought = [Sought(*known(entry)) for group in ports.values() for entry in group]
-                conntrack.forget(version, sought, judge(version, ports))
-        finally:
-            conntrack.close()
+        site.node.later.add(conntrack)
+        for version, ports in by_family.items():
+            sought = [Sought(*known(entry)) for group in ports.values() for entry in group]
+            conntrack.forget(version, sought, judge(version, ports))
     except (CNIError, KernelError, OSError) as error:
-        say(f"portmap: stale UDP flows were not looked for: {error}")
+        site.say(f"portmap: stale UDP flows were not looked for: {error}")

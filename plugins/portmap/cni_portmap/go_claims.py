@@ -47,7 +47,7 @@ def held(site: "Site", entries: "list[Entry]", refuse: bool) -> "list[Entry]":
                     found.append(entry)
                     lines[waits(entry, claim.name, site.attachment, 1)] = None
     for claim, entry, why in dead.values():
-        claim.remove(site.nftables, forget_flows(site.say))
+        claim.remove(site.nftables, forget_flows(site))
         lines[taken_over(entry, claim.name, site.attachment, why)] = None
     for line in lines:
         site.say(line)

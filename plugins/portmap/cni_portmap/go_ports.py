@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cni_portmap.settings import Settings, Target
 
 
-def forget_flows(say: "Callable[[str], None]") -> "Callable[[Sequence[Rule]], None]":
+def forget_flows(site: "Site") -> "Callable[[Sequence[Rule]], None]":
     """What removes the flows of translations that went."""
 
     def gone(translations: "Sequence[Rule]") -> None:
@@ -35,7 +35,7 @@ def forget_flows(say: "Callable[[str], None]") -> "Callable[[Sequence[Rule]], No
             protocol, address = PROTOCOLS[rule.protocol], Address(rule.leads_to)
             anywhere = Address(bytes(len(rule.leads_to)))
             entries += [Entry(protocol, anywhere, port, address, rule.port) for port in rule.ports]
-        flows.after_delete(entries, say)
+        flows.after_delete(entries, site)
 
     return gone
 
@@ -98,7 +98,7 @@ class IptablesPorts(Effect[None], Kind):
                 entries.append(entry)
         for line in self.lines:
             self.site.say(line)
-        flows.after_add(entries, self.site.rtnl, self.site.say)
+        flows.after_add(entries, self.site)
 
     def _owned(self) -> Owned:
         return Owned.wanted(self.targets, False, False)
@@ -114,7 +114,7 @@ class IptablesPorts(Effect[None], Kind):
             change.make_way(request)
             return change
 
-        changed(self.site.nftables, lambda kernel: Change(kernel, self.site.rtnl), work).report(self.site.say)
+        changed(self.site.nftables, lambda kernel: Change(kernel, self.site.rtnl), work).report(self.site)
 
     def _is_dead(self, prefix: "Prefix", entry: "Printed", rule: "Printed") -> bool:
         """Whether a mapping's owner is dead; one that lives stands first, so ours waits: or raises ``Refused``."""
@@ -149,7 +149,7 @@ class IptablesPorts(Effect[None], Kind):
             from cni.go import hostports
 
             comment = names.ports_comment(self.attachment.network, self.attachment.container)
-            hostports.remove(kernel, hostports.Part(chain, comment, self.other()), forget_flows(self.site.say))
+            hostports.remove(kernel, hostports.Part(chain, comment, self.other()), forget_flows(self.site))
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
         """What the network's containers have, of which none is valid."""
@@ -158,7 +158,7 @@ class IptablesPorts(Effect[None], Kind):
             return []
         from cni.go import hostports
 
-        return hostports.collect(kernel, network, valid, forget_flows(self.site.say))
+        return hostports.collect(kernel, network, valid, forget_flows(self.site))
 
     def describe(self) -> str:
         """The rules in iptables' words."""

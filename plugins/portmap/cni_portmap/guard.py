@@ -12,9 +12,8 @@ import sys
 
 from cni.address import Prefix
 from cni.errors import CNIError
-from cni.kernel import backend, iptables, nftables
+from cni.kernel import backend, iptables
 from cni.kernel import expressions as nft
-from cni.kernel.nftables import Nftables
 from cni.kernel.rulespec import split
 from cni.kernel.transaction import IFINDEX, INET, PREROUTING, SetType
 from cni.ledger import Chain, Change, Ledger, Table, changed
@@ -24,7 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cni.kernel.rtnl import Link, Rtnl
+    from cni.kernel.nftables import Nftables
+    from cni.kernel.rtnl import Link
+    from cni.site import Site
 
 TABLE = "pycni_localnet"
 # A map that only the table of an earlier version has (``earlier``).
@@ -36,33 +37,33 @@ _CHAIN = Chain("prerouting", ("filter", PREROUTING, -300), [("", _RULE)])
 LAYOUT = Table(INET, TABLE, {"guarded": SetType((IFINDEX,))}, [_CHAIN], ["guarded"])
 
 
-def close(rtnl: "Rtnl", indices: "Iterable[int]") -> None:
+def close(site: "Site", indices: "Iterable[int]") -> None:
     """Neighbours behind these links are kept out; what somebody took away of the guard is put back."""
     wanted = sorted(indices)
     if not wanted:
         return
-    if _by_iptables():
-        for link in filter(None, (rtnl.link(index=index) for index in wanted)):
+    if _by_iptables(site.nftables):
+        for link in filter(None, (site.rtnl.link(index=index) for index in wanted)):
             _add_rule(link)
         return
-    changed(nftables.here(), LAYOUT.change, lambda change: _add(change, wanted))
+    changed(site.nftables, LAYOUT.change, lambda change: _add(change, wanted))
 
 
-def open_again(index: int) -> None:
+def open_again(kernel: "Nftables", index: int) -> None:
     """Nothing is kept from this link any more; with the last one the table goes."""
-    if _by_iptables():
+    if _by_iptables(kernel):
         for words in _rules(index):
             _iptables("-D", *words[1:])
         return
-    changed(nftables.here(), LAYOUT.change, lambda change: _remove(change, index))
+    changed(kernel, LAYOUT.change, lambda change: _remove(change, index))
 
 
-def fault(link: "Link") -> str:
+def fault(kernel: "Nftables", link: "Link") -> str:
     """What is missing for a link; empty if it is guarded."""
-    if _by_iptables():
+    if _by_iptables(kernel):
         missing = _rule(link) not in _rules(link.index)
         return f"{iptables.to_make(4)}: no rule in table raw keeps {link.name} from {LOOPBACK}" if missing else ""
-    ledger, where = Ledger(nftables.here(), LAYOUT), f"nftables table inet {TABLE}"
+    ledger, where = Ledger(kernel, LAYOUT), f"nftables table inet {TABLE}"
     if not (ledger.place_of(_CHAIN) and ledger.is_whole(_CHAIN)):
         return f"{where}: the rule that keeps neighbours from {LOOPBACK} is missing"
     if ledger.element("guarded", _key(link.index)) is None:
@@ -70,8 +71,9 @@ def fault(link: "Link") -> str:
     return ""
 
 
-def _by_iptables() -> bool:
-    return bool(backend.lacking(INET, (TABLE, layout.TABLE), ()))
+def _by_iptables(kernel: "Nftables") -> bool:
+    """Whether the kernel has no nftables."""
+    return not kernel.has_table(INET, TABLE) and bool(backend.lacking(backend.Needs(INET, layout.TABLE), kernel))
 
 
 # nftables
@@ -81,7 +83,7 @@ def _key(index: int) -> bytes:
     return index.to_bytes(4, sys.byteorder)
 
 
-def is_earlier(kernel: Nftables) -> bool:
+def is_earlier(kernel: "Nftables") -> bool:
     """Whether the table is that of an earlier version."""
     return kernel.has_set(INET, TABLE, EARLIER)
 

@@ -73,14 +73,14 @@ class HostPorts(Effect[None], Kind):
         if unknown:
             _judge(unknown)
         with legacy_alone():
-            legacy = mark_legacy(layout.FOLLOWED, self.bit, self.site.say)
+            legacy = mark_legacy(kernel, layout.FOLLOWED, self.bit, self.site.say)
             change = changed(kernel, begin, work)
         # looked at again: now that an element of ours is there nobody takes the group away
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _add_with_nft(kernel, unknown)
-        change.report(self.site.say)
-        flows.after_add([entry for entry in change.answered if entry not in held], self.site.rtnl, self.site.say)
+        change.report(self.site)
+        flows.after_add([entry for entry in change.answered if entry not in held], self.site)
 
     def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
         """Family, group and words of the conditions that no jump has yet."""
@@ -117,7 +117,7 @@ class HostPorts(Effect[None], Kind):
             change, last = changed(self.site.nftables, begin, lambda change: (change, change.remove(identity)))
             if last:
                 unmark_legacy(layout.FOLLOWED, self.site.say)
-        change.report(self.site.say)
+        change.report(self.site)
 
     def describe(self) -> str:
         """The rules in nft's words, without the parts that all attachments share."""

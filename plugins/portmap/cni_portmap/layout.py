@@ -73,6 +73,7 @@ from cni.kernel.transaction import (
 from cni.ledger import Chain, Ledger, Table, record_map
 from cni.undecided import LAST
 from cni_portmap.owned import EVERYWHERE, PLAIN, named, source_set
+from cni_portmap.settings import HOST_PORTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
     from cni.ledger import Line
     from cni_portmap.owned import Owned
 
-TABLE = "pycni_hostports"
+TABLE = HOST_PORTS.table
 WHERE = f"nftables table inet {TABLE}"
 FAMILIES = (4, 6)
 # our chain by iptables'

@@ -94,7 +94,7 @@ class Localnet(Effect[None], Kind):
             try:
                 was = int(self.site.sysctls.read(_sysctl(link.name)) or "0")
                 self._note(shares, link, was)
-                guard.close(self.site.rtnl, {*shares.guarded(), *([link.index] if self.guard else [])})
+                guard.close(self.site, {*shares.guarded(), *([link.index] if self.guard else [])})
                 self.site.sysctls.ensure(_sysctl(link.name), "1")
             except OSError as error:
                 remedy = f"on {link.name}; or set snat to false"
@@ -154,7 +154,7 @@ class Localnet(Effect[None], Kind):
 def _unguarded(kernel: Nftables, link: "Link") -> str:
     """What is missing of the guard for a link, be it one that an earlier build made."""
     if not guard.is_earlier(kernel):
-        return guard.fault(link)
+        return guard.fault(kernel, link)
     from cni_portmap import earlier
 
     return earlier.fault(kernel, link)
@@ -167,7 +167,7 @@ def _release(site: "Site", shares: Shares, index: int, identity: str) -> None:
         if link is not None and was is not None and not _go_needs_it(site.nftables, site.rtnl, index):
             site.sysctls.attempt(_sysctl(link.name), str(was))
         if index in shares.guarded():
-            guard.open_again(index)
+            guard.open_again(site.nftables, index)
     shares.remove(index, identity)
 
 

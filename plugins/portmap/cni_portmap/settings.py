@@ -2,19 +2,22 @@
 
 from cni.address import PROTOCOLS, Address, Prefix
 from cni.errors import CNIError, InvalidConfig, LimitedConnectivity
+from cni.kernel import backend
 from cni.settings import Section, boolean, chosen, integer, key, listing, member, part, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cni.kernel.nftables import Nftables
     from cni.result import Result
     from cni.skel import Call
 
 _PORT_MAX = 65535
 MASQ_BIT = 13
-# The table's family and name as ``layout`` has them, which STATUS does not import.
-_INET, _HOST_PORTS = 1, "pycni_hostports"
+# The table of host ports, and the parts of nftables that it needs.
+_PARTS = (backend.NAT, backend.FIB, backend.CONNECTIONS, backend.MASQUERADE)
+HOST_PORTS = backend.Needs(backend.INET, "pycni_hostports", _PARTS)
 # What iptables takes for a chain's name (XT_EXTENSION_MAXNAMELEN), less what would need quotes.
 _CHAIN_MAX = 28
 _CHAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\"'\\")
@@ -187,12 +190,9 @@ class Settings(Section):
         """Whether the node may choose another backend."""
         return self.backend == "nftables" and self.asked_backend is None and not any(self.conditions.values())
 
-    def settle(self) -> None:
+    def settle(self, kernel: "Nftables | None" = None) -> None:
         """Choose the backend that the configuration leaves to the node; raises ``CNIError`` if the kernel lacks parts."""
-        from cni.kernel import backend
-
-        parts = (backend.NAT, backend.FIB, backend.CONNECTIONS, backend.MASQUERADE)
-        self.backend = backend.chosen(None if self.free else self.backend, _INET, _HOST_PORTS, parts)
+        self.backend = backend.chosen(None if self.free else self.backend, HOST_PORTS, kernel)
 
 
 def _mappings(document: "dict[str, Any]") -> list[Mapping]:
@@ -242,13 +242,12 @@ def ready(call: "Call", said: Settings) -> None:
 
     Raises ``NotAvailable``, ``LimitedConnectivity``.
     """
-    from cni.kernel import legacy
     from cni_portmap import forwarding
 
     forwarding.need_programs(said)
     if said.backend == "nftables":
-        for name in legacy.unmarkable():
-            call.say(f"portmap: {legacy.complaint(name)}")
+        for name in backend.unmarkable():
+            call.say(f"portmap: {backend.complaint(name)}")
     if said.backend == "nftables" and any(said.conditions.values()):
         from cni_portmap import hostports
 

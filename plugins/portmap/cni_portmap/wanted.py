@@ -25,7 +25,7 @@ def wanted(call: "Call", said: "Settings") -> "Plan[Result]":
     targets = settings.targets(said, previous, call.attachment.ifname)
     if not targets:
         return previous
-    said.settle()
+    said.settle(call.site.nftables)
     site = call.site
     if said.backend == "iptables":
         # the share in the link first: one that has ports in Go's chains and no share is taken for Go's

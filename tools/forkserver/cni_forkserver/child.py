@@ -26,7 +26,6 @@ from time import sleep
 
 import cni
 from cni import skel
-from cni.kernel import nftables
 from cni_forkserver import surroundings, warming
 from cni_forkserver.peer import Caller, Refused
 from cni_forkserver.surroundings import Request
@@ -76,14 +75,14 @@ def serve(
     except (Refused, OSError, ValueError) as error:
         _send(connection, b"N" + str(error).encode("utf-8", "replace"))
         return 0
-    status, output = skel.served(plugin)
+    answered = skel.served(plugin)
     _outlive(connection)
     connection.settimeout(READING)
     # The runtime reads the streams until they are closed, and the end of this process may take a while.
     os.closerange(0, 3)
-    answer(connection, status, output)
+    answer(connection, answered.status, answered.output)
     connection.close()
-    if nftables.used():
+    if answered.lingers:
         # Closing a netfilter socket while the kernel frees removed objects blocks all transactions meanwhile.
         sleep(LINGER)
     return 0
