@@ -164,6 +164,7 @@ def _here(call: "Call", path: str, name: str, environ: dict[str, str], stdin: by
         return None
     plugin = sys.modules[module].PLUGIN
     answered = skel.answer(plugin, environ, stdin, _Noise(call), part_of=call)
+    answered.close()
     fault = answered.error
     if fault is None:
         return answered.output

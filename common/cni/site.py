@@ -169,6 +169,12 @@ class Site:
         """prevResult, None where there is none. Raises ``DecodingFailure`` and ``InvalidConfig``."""
         return self._previous()
 
+    def close(self) -> None:
+        """Give the container's namespace back. The node is closed by its owner."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
     def of(self, attachment: "Attachment") -> "Site":
         """The same node for another attachment, of whose container nothing is known."""
         return Site(attachment, "", self.node, self.say)

@@ -146,6 +146,13 @@ class Call:
             self._site = Site(self.attachment, self.netns, self.node, self.say, self.previous)
         return self._site
 
+    def close(self) -> None:
+        """Give back what it has opened; the node, unless this call is a part of another one."""
+        if self._site is not None:
+            self._site.close()
+        if self._node is not None:
+            self._node.close()
+
     @property
     def elapsed(self) -> float:
         """Seconds since the call began."""
@@ -294,14 +301,12 @@ def call(
     what goes to standard error; ``watch`` is told before and after each effect.
     """
     answered = answer(plugin, environ, stdin, log, watch)
+    answered.close()
     return answered.status, answered.output
 
 
 class Answer:
-    """What a call printed, and the error in it, as it was raised.
-
-    It holds the call: with that the node's sockets are closed, which may wait for the kernel.
-    """
+    """What a call printed, and the error in it, as it was raised. To close it may wait for the kernel (``Later``)."""
 
     __slots__ = ("call", "error", "output")
 
@@ -317,8 +322,13 @@ class Answer:
 
     @property
     def lingers(self) -> bool:
-        """Whether the end of the call may wait for the kernel."""
+        """Whether closing may wait for the kernel."""
         return self.call is not None and self.call.node.used_nftables
+
+    def close(self) -> None:
+        """Give back what the call has opened."""
+        if self.call is not None:
+            self.call.close()
 
 
 def answer(

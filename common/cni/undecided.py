@@ -49,8 +49,7 @@ _HOOKS = {"PREROUTING": PREROUTING, "OUTPUT": OUTPUT, "POSTROUTING": POSTROUTING
 _TO_THIS_NODE = ("PREROUTING", "OUTPUT")
 # Jumps to chains of CNI plugins (Go's, or ours with iptables) decide about these plugins' own pods alone.
 _OF_PLUGINS = "CNI-"
-# as a rule's message has the chain of a verdict: NFTA_VERDICT_CHAIN of linux/netfilter/nf_tables.h, and the name
-_JUMP = struct.pack("=H", 2) + _OF_PLUGINS.encode()
+_JUMP = nft.beginning_of_jump(_OF_PLUGINS)
 _DECIDED, _UNDECIDED = "decided", "undecided"
 
 

@@ -31,7 +31,6 @@ def test_no_name_of_rtnetlink_is_outside_of_the_kernels_room() -> None:
     assert named(LINKS) == set()
 
 
-@pytest.mark.xfail(reason="rooms of nftables still read its messages: take this mark away with the last", strict=True)
 def test_no_name_of_nftables_is_outside_of_the_kernels_room() -> None:
     assert named(NFTABLES) == set()
 

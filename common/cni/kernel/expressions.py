@@ -214,6 +214,11 @@ def jump(chain: str) -> Expression:
     return _verdict("jump", _JUMP, chain)
 
 
+def beginning_of_jump(chain: str) -> bytes:
+    """What a rule's message has where it jumps to a chain whose name begins so."""
+    return struct.pack("=H", 2) + chain.encode()
+
+
 def printed(expressions: "Sequence[Expression]") -> str:
     """nft's text of a rule; it leaves a family out that follows from the rest."""
     implied = {of_family(each.version).text for each in expressions if each.version}
