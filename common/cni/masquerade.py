@@ -43,6 +43,7 @@ of it when that one ends. Records are searched for that only where the address i
 from cni.address import MULTICAST, Address, Prefix
 from cni.attachment import COMMENT_MAX, beginning
 from cni.errors import CheckFailed, CNIError
+from cni.go import names as go
 from cni.kernel import backend
 from cni.kernel import expressions as nft
 from cni.kernel.transaction import ADDRESS, FORWARD, INET, INET_SERVICE, POSTROUTING, SetType, pack
@@ -292,15 +293,15 @@ class Masquerade(Effect[None], Kind):
 
     def remove(self) -> None:
         """Ours, then what the Go plugins or our iptables backend made for this attachment."""
-        from cni.go import masquerade
+        all_of((lambda: self.discard(self.identity), self._remove_go))
 
-        addresses = [one.address for one in self.prefixes]
-        all_of(
-            (
-                lambda: self.discard(self.identity),
-                lambda: masquerade.remove(self.site.nftables, self.attachment, addresses, self._others),
-            )
-        )
+    def _remove_go(self) -> None:
+        kernel = self.site.nftables
+        if go.may_be_masqueraded(kernel, go.masquerade_chain(self.attachment)):
+            from cni.go import masquerade
+
+            addresses = [prefix.address for prefix in self.prefixes]
+            masquerade.remove(kernel, self.attachment, addresses, self._others)
 
     def _others(self) -> "set[Address]":
         """The addresses of the container's other interfaces, which Go's chain for the container holds too."""
@@ -320,11 +321,17 @@ class Masquerade(Effect[None], Kind):
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
         """Ours by their records, and Go's by the network's name in their comments."""
+        ours = super().collect
+        gone = all_of((lambda: ours(network, valid), lambda: self._collect_go(network, valid)))
+        return [*gone[0], *gone[1]]
+
+    def _collect_go(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:
+        kernel = self.site.nftables
+        if not go.may_be_masqueraded(kernel, go.POSTROUTING):
+            return []
         from cni.go import masquerade
 
-        ours = super().collect
-        gone = all_of((lambda: ours(network, valid), lambda: masquerade.collect(self.site.nftables, network, valid)))
-        return [*gone[0], *gone[1]]
+        return masquerade.collect(kernel, network, valid)
 
     def describe(self) -> str:
         """The rules in nft's words, without the parts that all attachments share."""

@@ -42,6 +42,8 @@ class GoMasquerade(Kind):
 
     def present(self, network: str) -> "Iterable[Found]":
         """By the comments of the rules."""
+        if not names.may_be_masqueraded(self.site.nftables, names.POSTROUTING):
+            return []
         from cni.go import masquerade
 
         return [found for found in masquerade.listed(self.site.nftables) if _is_of(found, network)]

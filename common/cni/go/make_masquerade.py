@@ -3,7 +3,7 @@
 from cni.address import MULTICAST, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.go import names
-from cni.go.masquerade import NEWER_CHAIN, Part, release, remove_newer
+from cni.go.masquerade import Part, release, remove_newer
 from cni.go.rules import Printed
 from cni.kernel import iptables, program
 from cni.kernel.compat import compared
@@ -86,10 +86,12 @@ def check_newer(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequenc
     table, instance = names.MASQUERADE_TABLE, names.instance(attachment)
     base = kernel.chain(INET, table, "postrouting")
     entered = base is not None and base.hook is not None
-    if not entered or not any(NEWER_CHAIN in rule.jumps_to() for rule in kernel.rules(INET, table, "postrouting")):
-        raise CheckFailed(f"nftables table inet {table}: nothing goes to its chain {NEWER_CHAIN}")
+    if not entered or not any(
+        names.MASQUERADE_RULES in rule.jumps_to() for rule in kernel.rules(INET, table, "postrouting")
+    ):
+        raise CheckFailed(f"nftables table inet {table}: nothing goes to its chain {names.MASQUERADE_RULES}")
     found: set[bytes] = set()
-    for rule in kernel.rules(INET, table, NEWER_CHAIN):
+    for rule in kernel.rules(INET, table, names.MASQUERADE_RULES):
         if rule.comment.split(",")[0] == instance and list(rule.expressions("masq")):
             found |= compared(rule)
     for prefix in prefixes:

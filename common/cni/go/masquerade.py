@@ -10,7 +10,10 @@ The newer form is the nftables table ``inet cni_plugins_masquerade``, whose rule
 """
 
 from cni.address import Address
-from cni.go import names
+from cni.go import chains, names
+from cni.go.names import MASQUERADE_RULES, MASQUERADE_TABLE
+from cni.go.rules import Seen
+from cni.kernel import iptables
 from cni.kernel.transaction import INET, Transaction
 from cni.plan import Found, all_of
 
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
     from cni.go.chains import Nat
     from cni.go.rules import Rule
     from cni.kernel.nftables import Nftables
-
-NEWER_CHAIN = "masq_checks"
 
 
 class Part:
@@ -78,21 +79,13 @@ def remove(
 
     Where no address is known, all of the container's but what is of ``living``, its other interfaces' addresses.
     """
-    chain = names.masquerade_chain(attachment)
-
-    def by_iptables() -> None:
-        if names.may_exist(kernel, chain):
-            from cni.kernel import iptables
-
-            with iptables.alone(make=False):
-                release(kernel, Part(chain, names.masquerade_comment(attachment), addresses, living))
-
-    all_of((by_iptables, lambda: remove_newer(kernel, names.instance(attachment))))
+    part = Part(names.masquerade_chain(attachment), names.masquerade_comment(attachment), addresses, living)
+    with iptables.alone(make=False):
+        all_of((lambda: release(kernel, part), lambda: remove_newer(kernel, names.instance(attachment))))
 
 
 def release(kernel: "Nftables", part: Part) -> None:
     """Remove one attachment's part of its container's chain, in every table; under the lock of ``iptables.alone``."""
-    from cni.go import chains
 
     def step(table: "Nat") -> None:
         table.change(lambda: chains.release(table, names.POSTROUTING, part.chain, part.divide), "masquerading")
@@ -104,31 +97,25 @@ def remove_newer(kernel: "Nftables", comment: str) -> None:
     """The rules whose comment begins like this."""
 
     def change() -> None:
-        generation, transaction = kernel.generation(), Transaction(INET, names.MASQUERADE_TABLE)
-        for rule in kernel.rules(INET, names.MASQUERADE_TABLE, NEWER_CHAIN):
+        generation, transaction = kernel.generation(), Transaction(INET, MASQUERADE_TABLE)
+        for rule in kernel.rules(INET, MASQUERADE_TABLE, MASQUERADE_RULES):
             if rule.comment.startswith(comment):
-                transaction.delete_rule(NEWER_CHAIN, rule.handle)
+                transaction.delete_rule(MASQUERADE_RULES, rule.handle)
         kernel.commit(transaction, generation)
 
-    if kernel.chain(INET, names.MASQUERADE_TABLE, NEWER_CHAIN) is not None:
+    if kernel.chain(INET, MASQUERADE_TABLE, MASQUERADE_RULES) is not None:
         kernel.repeatedly(change)
 
 
 def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]") -> list[Found]:
     """Remove what the network's forgotten containers have in either form: the names of what went."""
     gone: list[Found] = []
-    if names.may_exist(kernel, names.POSTROUTING):
-        from cni.go import chains
-        from cni.kernel import iptables
-
-        with iptables.alone(make=False):
-            for chain, comment in chains.forgotten(
-                kernel, names.POSTROUTING, network, map(names.masquerade_chain, valid)
-            ):
-                release(kernel, Part(chain, comment))
-                gone.append(Found(chain))
+    with iptables.alone(make=False):
+        for chain, comment in chains.forgotten(kernel, names.POSTROUTING, network, map(names.masquerade_chain, valid)):
+            release(kernel, Part(chain, comment))
+            gone.append(Found(chain))
     instances = {names.instance(attachment) for attachment in valid}
-    for rule in kernel.rules(INET, names.MASQUERADE_TABLE, NEWER_CHAIN):
+    for rule in kernel.rules(INET, MASQUERADE_TABLE, MASQUERADE_RULES):
         instance = rule.comment.split(",")[0]
         if instance.startswith(names.instances(network)) and instance not in instances:
             remove_newer(kernel, instance)
@@ -138,20 +125,17 @@ def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]") -> 
 
 def listed(kernel: "Nftables") -> "list[Found]":
     """What exists in both forms: a container's chains by its comments, and an attachment's rules by their hash."""
-    from cni.go import chains
-    from cni.go.rules import Seen
-
     addresses: dict[tuple[str, str, str], list[str]] = {}
-    for table in chains.tables(kernel) if names.may_exist(kernel, names.POSTROUTING) else ():
+    for table in chains.tables(kernel):
         for jump in table.rules(names.POSTROUTING):
             owner = names.owner_of(jump.comment)
             if owner is not None and jump.target.startswith(names.MASQUERADE):
                 texts = addresses.setdefault((jump.target, f"{owner[0]}/{owner[1]}/", table.where), [])
                 texts += [str(Address(address)) for address in jump.addresses]
-    for rule in kernel.rules(INET, names.MASQUERADE_TABLE, NEWER_CHAIN):
+    for rule in kernel.rules(INET, MASQUERADE_TABLE, MASQUERADE_RULES):
         instance = rule.comment.split(",")[0]
-        texts = addresses.setdefault((instance, "", names.MASQUERADE_TABLE), [])
-        texts += [str(Address(address)) for address in Seen(NEWER_CHAIN, rule).addresses]
+        texts = addresses.setdefault((instance, "", MASQUERADE_TABLE), [])
+        texts += [str(Address(address)) for address in Seen(MASQUERADE_RULES, rule).addresses]
     return [
         Found(identity, owner, table=table, addresses=found) for (identity, owner, table), found in addresses.items()
     ]

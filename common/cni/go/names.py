@@ -1,7 +1,7 @@
 """What Go's plugins call their chains and tables, and what their comments say: written, and parsed back."""
 
 from cni.kernel.backend import has_legacy
-from cni.kernel.transaction import BRIDGE, IPV4, IPV6
+from cni.kernel.transaction import BRIDGE, INET, IPV4, IPV6
 from cni.names import raw_sha512
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ DNAT, SETMARK, MASQ, OLD_SNAT = "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-SETMARK", "CN
 MASQUERADE, PORTS = "CNI-", "CNI-DN-"
 # The newer forms: nftables tables.
 MASQUERADE_TABLE, PORTS_TABLE = "cni_plugins_masquerade", "cni_hostport"
+MASQUERADE_RULES = "masq_checks"
 # What the names of an interface's chains begin with, and the longest name, for the MAC spoof check.
 SPOOF, SPOOF_NAME_MAX = "cni-br-iface-", 120
 _CHAIN_MAX, _COMMENT_MAX = 28, 255
@@ -100,6 +101,11 @@ def may_exist(kernel: "Nftables", *chains: str) -> bool:
     """Whether a nat table has one of these chains, as far as netlink shows: it does not show iptables-legacy's."""
     listed = (kernel.chain(family, "nat", chain) for family in (IPV4, IPV6) for chain in chains)
     return any(chain is not None for chain in listed) or has_legacy(4) or has_legacy(6)
+
+
+def may_be_masqueraded(kernel: "Nftables", chain: str) -> bool:
+    """Whether anything may be masqueraded in one of Go's forms: by this chain of iptables, or by the newer table."""
+    return kernel.chain(INET, MASQUERADE_TABLE, MASQUERADE_RULES) is not None or may_exist(kernel, chain)
 
 
 def may_have_ports(kernel: "Nftables") -> bool:
