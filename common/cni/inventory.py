@@ -49,10 +49,10 @@ class Thing:
         return all(part in ("", whole) for part, whole in zip(known, attachment.parts, strict=True))
 
     def document(self) -> "dict[str, Any]":
-        """As JSON has it; what is not known is left out."""
+        """As JSON has it. What is not known of an owner is left out; one that was shortened is there as its text."""
         owner = {"network": self.network, "container": self.container, "ifname": self.ifname}
-        parts = {name: part for name, part in owner.items() if part}
-        return {"kind": self.kind.noun, "identity": self.identity, "owner": parts or self.text, "facts": self.facts}
+        known = {name: part for name, part in owner.items() if part} or ({"text": self.text} if self.text else {})
+        return {"kind": self.kind.noun, "identity": self.identity, "owner": known, "facts": self.facts}
 
 
 def _aged(facts: "Facts") -> "Facts":

@@ -1,5 +1,6 @@
 """The inventory of a node with pods of ours and of Go's: each thing with its owner, and nothing when they are gone."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,34 @@ def test_each_thing_has_its_owner(node: Node) -> None:
     ours.remove(binaries=OURS)
     gos.remove(binaries=GOS)
     assert listed(node) == []
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_tables_of_newer_versions(node: Node, cut: bool) -> None:
+    """Masquerading names its owner, or has a hash of it if the comment was cut; host ports have the container's id."""
+    pod = publish(node, binaries=GOS)
+    (container, address, *_) = pod.pod.container, *map(str, pod.addresses)
+    hashes = [hashlib.sha512(text.encode()).hexdigest()[:16] for text in ("net1", f"eth0:{container}")]
+    comment = "-".join(hashes) + (", net: net1, if: e" if cut else f", net: net1, if: eth0, id: {container}")
+    node.run(
+        "nft", "-f", "-",
+        stdin=f"""
+        table inet cni_plugins_masquerade {{
+            chain masq_checks {{ ip saddr {address} ip daddr != 10.1.0.0/24 masquerade comment "{comment}"; }}
+            chain postrouting {{ type nat hook postrouting priority srcnat; goto masq_checks; }}
+        }}
+        table ip cni_hostport {{
+            chain hostports {{ tcp dport 9000 dnat to {address}:80 comment "{container}"; }}
+            chain hostip_hostports {{ ip daddr 192.0.2.1 udp dport 9001 dnat to {address}:81 comment "{container}"; }}
+            chain prerouting {{ type nat hook prerouting priority -100; jump hostip_hostports; jump hostports; }}
+        }}
+        """,
+    )  # fmt: skip
+    found = of(listed(node), container)
+    masquerade, ports = found["masquerade in Go's form"], found["host ports in Go's form"]
+    assert (masquerade["identities"], masquerade["addresses"]) == (["-".join(hashes)], [address])
+    assert ports["identities"] == [container]
+    assert ports["ports"] == [f"udp 192.0.2.1 9001 to {address}:81", f"tcp 9000 to {address}:80"]
 
 
 def test_a_port_in_line_is_shown_as_such(node: Node) -> None:

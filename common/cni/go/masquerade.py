@@ -128,13 +128,14 @@ def listed(kernel: "Nftables") -> "list[Found]":
     addresses: dict[tuple[str, str, str], list[str]] = {}
     for table in chains.tables(kernel):
         for jump in table.rules(names.POSTROUTING):
-            owner = names.owner_of(jump.comment)
-            if owner is not None and jump.target.startswith(names.MASQUERADE):
-                texts = addresses.setdefault((jump.target, f"{owner[0]}/{owner[1]}/", table.where), [])
+            named = names.owner_of(jump.comment)
+            if named is not None and jump.target.startswith(names.MASQUERADE):
+                texts = addresses.setdefault((jump.target, f"{named[0]}/{named[1]}/", table.where), [])
                 texts += [str(Address(address)) for address in jump.addresses]
     for rule in kernel.rules(INET, MASQUERADE_TABLE, MASQUERADE_RULES):
         instance = rule.comment.split(",")[0]
-        texts = addresses.setdefault((instance, "", MASQUERADE_TABLE), [])
+        owner = names.instance_owner(rule.comment)
+        texts = addresses.setdefault((instance, owner, MASQUERADE_TABLE), [])
         texts += [str(Address(address)) for address in Seen(MASQUERADE_RULES, rule).addresses]
     return [
         Found(identity, owner, table=table, addresses=found) for (identity, owner, table), found in addresses.items()

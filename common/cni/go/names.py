@@ -21,6 +21,8 @@ MASQUERADE_RULES = "masq_checks"
 # What the names of an interface's chains begin with, and the longest name, for the MAC spoof check.
 SPOOF, SPOOF_NAME_MAX = "cni-br-iface-", 120
 _CHAIN_MAX, _COMMENT_MAX = 28, 255
+# of a comment in the table for masquerading
+_INSTANCE_MAX = 128
 _PORTS_WORD = "dnat "
 
 
@@ -84,6 +86,14 @@ def instance(attachment: "Attachment") -> str:
     """The same for one attachment."""
     digest = raw_sha512(f"{attachment.ifname}:{attachment.container}".encode()).hex()[:16]
     return f"{instances(attachment.network)}{digest}"
+
+
+def instance_owner(comment: str) -> str:
+    """The attachment that such a comment names behind its hash; empty if it was cut."""
+    parts = comment.split(", ")
+    words = dict(part.partition(": ")[::2] for part in parts[1:])
+    whole = len(comment.encode()) < _INSTANCE_MAX and set(words) == {"net", "if", "id"}
+    return f"{words['net']}/{words['id']}/{words['if']}" if whole else ""
 
 
 def spoof_chain(attachment: "Attachment") -> str:
