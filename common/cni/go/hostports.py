@@ -24,7 +24,7 @@ from cni.plan import Found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
     from typing import TypeVar
 
     from cni.attachment import Attachment
@@ -182,11 +182,8 @@ class Claim:
 
     def is_of_container(self, container: str) -> bool:
         """Whether it is this container's, in whatever network."""
-        return (
-            self.place == container
-            if self.where == PORTS_TABLE
-            else self.owner is not None and self.owner[1] == container
-        )
+        owner = self.place if self.where == PORTS_TABLE else (self.owner or ("", ""))[1]
+        return owner == container
 
     def is_for(self, protocol: int, port: int) -> bool:
         """Whether it is for a port, of some address at least."""
@@ -210,9 +207,8 @@ class Claim:
             remove(kernel, Part(self.place, names.ports_comment(*self.owner), lambda addresses: False), gone)
 
 
-def claims(kernel: "Nftables", version: int, wanted: "Iterable[int]" = range(1 << 16)) -> "Iterator[Claim]":
+def claims(kernel: "Nftables", version: int, wanted: "Container[int]" = range(1 << 16)) -> "Iterator[Claim]":
     """The containers that have one of these ports in one family, in the order in which packets meet them."""
-    wanted = frozenset(wanted)
     seen, *legacy = chains.tables(kernel, versions=[version])
     yield from _claims(seen, wanted)
     for rule in _of_tables(kernel, iptables.FAMILIES[version], _TRANSLATING):
@@ -222,11 +218,11 @@ def claims(kernel: "Nftables", version: int, wanted: "Iterable[int]" = range(1 <
         yield from _claims(table, wanted)
 
 
-def _claims(table: "Nat", wanted: "frozenset[int]") -> "Iterator[Claim]":
+def _claims(table: "Nat", wanted: "Container[int]") -> "Iterator[Claim]":
     for entry in table.rules(DNAT):
-        for rule in table.rules(entry.target) if not wanted.isdisjoint(entry.ports) else ():
+        for rule in table.rules(entry.target) if any(port in wanted for port in entry.ports) else ():
             # what an entry rule does not let in, its chain does not serve
-            if rule.target == "DNAT" and (not entry.protocol or rule.protocol in ("", entry.protocol)):
+            if rule.leads_to and (not entry.protocol or rule.protocol in ("", entry.protocol)):
                 yield Claim(table.where, entry, rule)
 
 
@@ -239,15 +235,6 @@ def is_entered(kernel: "Nftables", version: int, where: str) -> bool:
     found = [table for table in chains.tables(kernel, versions=[version]) if table.where == where]
     hooks = ("PREROUTING", "OUTPUT")
     return any(all(any(rule.target == DNAT for rule in one.rules(hook)) for hook in hooks) for one in found)
-
-
-def leads_to(kernel: "Nftables", version: int) -> "set[bytes]":
-    """The containers' addresses of one family that host ports lead to."""
-    found = {rule.leads_to for rule in _of_tables(kernel, iptables.FAMILIES[version], _TRANSLATING)}
-    for table in chains.tables(kernel, versions=[version]):
-        entered = {entry.target for entry in table.rules(DNAT)}
-        found |= {rule.leads_to for chain in entered for rule in table.rules(chain)}
-    return found - {b""}
 
 
 def listed(kernel: "Nftables") -> list[Found]:

@@ -14,32 +14,17 @@ from cni.kernel.rulespec import meaning, quoted, split
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Protocol
+    from typing import Any, Protocol
 
-    from cni.address import Address, Prefix
+    from cni.address import Prefix
     from cni.attachment import Attachment
     from cni.go.chains import Other
 
-    class Port(Protocol):
-        """One port of the node that leads to a port of the container; ``host`` None stands for all addresses."""
-
-        protocol: str
-        host_port: int
-        port: int
-        host: Address | None
-
     class Target(Protocol):
-        """The container's address of one family, with its subnet, and the ports that lead there."""
+        """The container's address of one family, with its subnet, and portmap's mappings that lead there."""
 
         prefix: Prefix
-
-        @property
-        def mappings(self) -> Sequence[Port]:
-            """The ports."""
-
-        @property
-        def version(self) -> int:
-            """4 or 6."""
+        mappings: list[Any]
 
     class Settings(Protocol):
         """What a configuration asks for; ``conditions`` are iptables' words, by family."""
@@ -49,10 +34,7 @@ if TYPE_CHECKING:
         mark_bit: int
         set_mark_chain: str | None
         conditions: dict[int, list[str]]
-
-        @property
-        def mappings(self) -> Sequence[Port]:
-            """The ports of both families."""
+        mappings: list[Any]
 
     # whether the owner of an entry rule and its translation is dead; raises ``Refused`` if it lives and must not wait
     Judge = Callable[[Prefix, Printed, Printed], bool]
@@ -123,7 +105,7 @@ def translations(attachment: "Attachment", target: "Target", wanted: "Settings")
     return found
 
 
-def _specific_first(mappings: "Sequence[Port]") -> "list[Port]":
+def _specific_first(mappings: "list[Any]") -> "list[Any]":
     """Of a port's mappings that for all addresses comes last, or it would take the others'; else as they are, as in Go."""
     place: dict[tuple[str, int], int] = {}
     for number, mapping in enumerate(mappings):
@@ -134,9 +116,9 @@ def _specific_first(mappings: "Sequence[Port]") -> "list[Port]":
 def _marks(target: "Target", wanted: "Settings") -> "list[list[str]]":
     jump = ["-j", wanted.set_mark_chain or SETMARK]
     if wanted.masq_all:
-        return [["-s", _ANYWHERE[target.version], *jump]]
+        return [["-s", _ANYWHERE[target.prefix.version], *jump]]
     subnet = [["-s", str(target.prefix), *jump]]
-    return subnet + ([["-s", "127.0.0.1", *jump]] if target.version == 4 else [])
+    return subnet + ([["-s", "127.0.0.1", *jump]] if target.prefix.version == 4 else [])
 
 
 # the tables
@@ -171,7 +153,7 @@ class HostPorts:
                     raise CNIError(error.msg, error.details, error.code) from None
 
     def _restore(self, target: "Target", lines: "list[str]") -> None:
-        name = iptables.to_make(target.version)
+        name = iptables.to_make(target.prefix.version)
         for turn in range(_TRIES):
             fault = iptables.restore(name, lines)
             if not fault:
@@ -186,8 +168,8 @@ class HostPorts:
 
     def _changes(self, target: "Target") -> "list[str]":
         """What is missing, in one script; the remains of this attachment and of dead ones go."""
-        there = self._listed(iptables.to_make(target.version))
-        outside = entries(self._attachment, self._wanted, target.version)
+        there = self._listed(iptables.to_make(target.prefix.version))
+        outside = entries(self._attachment, self._wanted, target.prefix.version)
         inside = translations(self._attachment, target, self._wanted)
         gone = [*self._room(target, there, outside), *self._replaced(there, outside, inside)]
         left = {meaning(line) for lines in there.values() for line in lines}
@@ -250,7 +232,7 @@ class HostPorts:
         wanted = [Printed(line) for line in lines]
         if not any(_may_mean_the_same(entry, other) for entry in wanted for other in others):
             return wanted
-        name, chain = iptables.to_make(target.version), self._chain
+        name, chain = iptables.to_make(target.prefix.version), self._chain
         before = there.get(chain, [])
         new = [] if chain in there else [f"-N {chain}"]
         tried = [f"-A {chain}{line.removeprefix(f'-A {DNAT}').removesuffix(chain)}RETURN" for line in lines]
@@ -268,11 +250,11 @@ class HostPorts:
     def compare(self) -> None:
         """Every rule is there; raises ``CheckFailed``."""
         for target in self._targets:
-            name = iptables.to_make(target.version)
+            name = iptables.to_make(target.prefix.version)
             there = self._listed(name)
             known = {chain: {meaning(line) for line in lines} for chain, lines in there.items()}
-            outside = entries(self._attachment, self._wanted, target.version)
-            conditional, marks = self._wanted.conditions[target.version], marking(self._wanted)
+            outside = entries(self._attachment, self._wanted, target.prefix.version)
+            conditional, marks = self._wanted.conditions[target.prefix.version], marking(self._wanted)
             needed = [*translations(self._attachment, target, self._wanted), *_entrances(), *marks]
             needed += [_masquerading()] if marks else []
             for line in needed if conditional else needed + outside:
@@ -303,7 +285,7 @@ class HostPorts:
 
 
 def _overlaps(target: "Target", held: Printed, ports: "set[int]") -> bool:
-    return any(
+    return bool(held.leads_to) and any(
         mapping.host_port in held.ports & ports
         and mapping.protocol == held.protocol
         and (not held.addresses or mapping.host is None or mapping.host.packed in held.addresses)

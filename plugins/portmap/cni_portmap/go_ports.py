@@ -1,15 +1,22 @@
-"""The host ports of one attachment in Go's forms, as effects: iptables' chains, and the tables of newer versions.
+"""Host ports in Go's forms: as effects of one attachment, and those of other containers that ours meet.
 
-Chains are made where a configuration asks for iptables. What Go's own plugin made looks the same, so DEL and GC look
-there for every attachment.
+iptables' chains are made where a configuration asks for iptables. What Go's own plugin made looks the same, so DEL and GC
+look there for every attachment.
+
+Go's rules come first in the packet's path: a container of ours that asks for such a port waits behind them, and answers
+when they go. Leftovers of a dead one would take its packets for ever, so they are removed. CHECK finds what a container
+has there. Nothing is listed unless one of Go's chains or tables exists.
 """
 
 from cni.address import PROTOCOL_NAMES, PROTOCOLS, Address
 from cni.errors import CheckFailed
 from cni.go import names
 from cni.kernel.transaction import IPV4, IPV6
+from cni.ledger import changed
 from cni.plan import Effect, Found, Kind
 from cni_portmap import flows
+from cni_portmap.change import Change, Request
+from cni_portmap.holder import go_death, refusal, taken_over, waits
 from cni_portmap.owned import Entry, Owned
 
 TYPE_CHECKING = False
@@ -19,8 +26,10 @@ if TYPE_CHECKING:
     from cni.address import Prefix
     from cni.attachment import Attachment
     from cni.go.chains import Other
+    from cni.go.hostports import Claim
     from cni.go.make_hostports import HostPorts
     from cni.go.rules import Printed, Rule
+    from cni.kernel.nftables import Nftables
     from cni.plan import Differ
     from cni.site import Site
     from cni_portmap.settings import Settings, Target
@@ -85,8 +94,6 @@ class IptablesPorts(Effect[None], Kind):
 
     def make(self) -> None:
         """Raises ``Refused`` for a port that another container has, ``CNIError``."""
-        from cni_portmap.holder import waits
-
         self.make_way()
         self._wanted().make()
         entries = []
@@ -105,9 +112,6 @@ class IptablesPorts(Effect[None], Kind):
 
     def make_way(self) -> None:
         """Our table of nftables comes after these rules: a port's owner there is dead, or the ADD is refused."""
-        from cni.ledger import changed
-        from cni_portmap.change import Change, Request
-
         request = Request(self.attachment, self._owned(), self.said is not None and self.said.refuse)
 
         def work(change: Change) -> Change:
@@ -118,8 +122,6 @@ class IptablesPorts(Effect[None], Kind):
 
     def _is_dead(self, prefix: "Prefix", entry: "Printed", rule: "Printed") -> bool:
         """Whether a mapping's owner is dead; one that lives stands first, so ours waits: or raises ``Refused``."""
-        from cni_portmap.holder import go_death, refusal, taken_over
-
         owner = names.owner_of(entry.comment)
         name = "/".join(owner or ("?", entry.target))
         port = f"{rule.protocol} port {', '.join(map(str, sorted(rule.ports)))}"
@@ -198,3 +200,67 @@ class GoTables(Kind):
 
             other = chains.beside(self.attachment.ifname, self.site.remaining, self.known)
             hostports.remove_from_tables(kernel, self.identity, other)
+
+
+# what of ours meets theirs
+
+
+def _claims(kernel: "Nftables", entries: "list[Entry]") -> "list[Claim]":
+    """The containers that have one of these ports, those of one family in the order in which packets meet them."""
+    if not names.may_have_ports(kernel):
+        return []
+    from cni.go import hostports
+
+    ports: dict[int, set[int]] = {}
+    for entry in entries:
+        ports.setdefault(entry.version, set()).add(entry.host_port)
+    return [claim for version, wanted in ports.items() for claim in hostports.claims(kernel, version, wanted)]
+
+
+def _is_for(claim: "Claim", entry: "Entry") -> bool:
+    """Whether both are for the same port, of whatever address of the node."""
+    return claim.address.version == entry.version and claim.is_for(entry.protocol, entry.host_port)
+
+
+def held(site: "Site", entries: "list[Entry]", refuse: bool) -> "list[Entry]":
+    """The entries whose port another container holds there that is not known to be dead; with ``refuse`` raises ``Refused``.
+
+    What dead ones have of these ports is removed.
+    """
+    found: list[Entry] = []
+    lines: dict[str, None] = {}
+    dead: dict[tuple[str, str, str], tuple[Claim, Entry, str]] = {}
+    others = [claim for claim in _claims(site.nftables, entries) if not claim.is_of(site.attachment)]
+    for claim, entry in ((claim, entry) for claim in others for entry in entries if _is_for(claim, entry)):
+        if not (entry.everywhere or claim.serves(entry.host)):
+            continue
+        why = go_death(site.rtnl, claim.owner, claim.address, site.attachment, entry.address)
+        if why:
+            dead[claim.where, claim.place, str(claim.address)] = claim, entry, why
+        elif refuse and not claim.is_of_container(site.attachment.container):
+            raise refusal(entry, claim.name, site.attachment)
+        elif entry not in found:
+            found.append(entry)
+            lines[waits(entry, claim.name, site.attachment, 1)] = None
+    for claim, entry, why in dead.values():
+        claim.remove(site.nftables, forget_flows(site))
+        lines[taken_over(entry, claim.name, site.attachment, why)] = None
+    for line in lines:
+        site.say(line)
+    return found
+
+
+def compare(kernel: "Nftables", attachment: "Attachment", entries: "list[Entry]") -> bool:
+    """Whether the container has its ports there: False where it has nothing, ``CheckFailed`` where a part is missing."""
+    own = [claim for claim in _claims(kernel, entries) if claim.is_of(attachment)]
+    if not own:
+        return False
+    from cni.go.hostports import is_entered
+
+    for entry in entries:
+        first = next((claim for claim in own if _is_for(claim, entry) and claim.serves(entry.host)), None)
+        if first is None or not is_entered(kernel, entry.version, first.where):
+            raise CheckFailed(f"{entry} of {attachment} is missing", "in the rules that Go's portmap made")
+        if (first.address, first.port) != (entry.address, entry.port):
+            raise CheckFailed(f"{entry} of {attachment} leads elsewhere", "in the rules that Go's portmap made")
+    return True

@@ -9,7 +9,7 @@ from cni.kernel.transaction import INET, WORD
 from cni.ledger import Ledger, changed
 from cni.plan import Effect, Found, Kind
 from cni.undecided import compared, legacy_alone, mark_legacy, unmark_legacy
-from cni_portmap import flows, go_claims, layout
+from cni_portmap import flows, go_ports, layout
 from cni_portmap.change import Change, Request, held
 from cni_portmap.layout import TABLE, WHERE
 from cni_portmap.line import Claim
@@ -68,7 +68,7 @@ class HostPorts(Effect[None], Kind):
                 raise
             return change
 
-        held = go_claims.held(self.site, self.owned.entries, self.refuse)
+        held = go_ports.held(self.site, self.owned.entries, self.refuse)
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _judge(unknown)
@@ -97,7 +97,7 @@ class HostPorts(Effect[None], Kind):
         ledger = Ledger(self.site.nftables, layout.LAYOUT)
         recorded = bool(ledger.recorded(layout.ATTACHMENTS, self.attachment.link))
         try:
-            if recorded or not go_claims.compare(ledger.kernel, self.attachment, self.owned.entries):
+            if recorded or not go_ports.compare(ledger.kernel, self.attachment, self.owned.entries):
                 _compare(ledger, self.attachment, self.owned)
         except CheckFailed as error:
             differ(error)

@@ -181,5 +181,5 @@ def _go_needs_it(kernel: Nftables, rtnl: "Rtnl", index: int) -> bool:
     from cni.go import hostports
     from cni.kernel import routes
 
-    found = (routes.to(rtnl, Address(address)) for address in hostports.leads_to(kernel, 4))
+    found = (routes.to(rtnl, claim.address) for claim in hostports.claims(kernel, 4))
     return any(route is not None and route.index == index for route in found)
