@@ -18,7 +18,6 @@ One table of our own, two look-ups a frame however many pods there are::
 """
 
 from cni.errors import CheckFailed
-from cni.go import names
 from cni.kernel import backend
 from cni.kernel import expressions as nft
 from cni.kernel.transaction import BRIDGE, ETHER_ADDR, IFNAME, PREROUTING, SetType, pack
@@ -113,6 +112,8 @@ class MacSpoofCheck(Effect[None], Kind):
 
     def remove(self) -> None:
         """Ours, and what Go's bridge made for this container and interface."""
+        from cni.go import names
+
         self.discard(self.identity)
         kernel = self.site.nftables
         if names.has_spoof_chain(kernel, self.attachment):

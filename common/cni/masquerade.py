@@ -43,7 +43,6 @@ of it when that one ends. Records are searched for that only where the address i
 from cni.address import MULTICAST, Address, Prefix
 from cni.attachment import COMMENT_MAX, beginning
 from cni.errors import CheckFailed, CNIError
-from cni.go import names as go
 from cni.kernel import backend
 from cni.kernel import expressions as nft
 from cni.kernel.transaction import ADDRESS, FORWARD, INET, INET_SERVICE, POSTROUTING, SetType, pack
@@ -296,6 +295,8 @@ class Masquerade(Effect[None], Kind):
         all_of((lambda: self.discard(self.identity), self._remove_go))
 
     def _remove_go(self) -> None:
+        from cni.go import names as go
+
         kernel = self.site.nftables
         if go.may_be_masqueraded(kernel, go.masquerade_chain(self.attachment)):
             from cni.go import masquerade
@@ -326,6 +327,8 @@ class Masquerade(Effect[None], Kind):
         return [*gone[0], *gone[1]]
 
     def _collect_go(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:
+        from cni.go import names as go
+
         kernel = self.site.nftables
         if not go.may_be_masqueraded(kernel, go.POSTROUTING):
             return []

@@ -12,9 +12,8 @@ import sys
 
 from cni.address import Prefix
 from cni.errors import CNIError
-from cni.kernel import backend, iptables
+from cni.kernel import backend
 from cni.kernel import expressions as nft
-from cni.kernel.rulespec import split
 from cni.kernel.transaction import IFINDEX, INET, PREROUTING, SetType
 from cni.ledger import Chain, Change, Ledger, Table, changed
 from cni_portmap import layout
@@ -61,6 +60,8 @@ def open_again(kernel: "Nftables", index: int) -> None:
 def fault(kernel: "Nftables", link: "Link") -> str:
     """What is missing for a link; empty if it is guarded."""
     if _by_iptables(kernel):
+        from cni.kernel import iptables
+
         missing = _rule(link) not in _rules(link.index)
         return f"{iptables.to_make(4)}: no rule in table raw keeps {link.name} from {LOOPBACK}" if missing else ""
     ledger, where = Ledger(kernel, LAYOUT), f"nftables table inet {TABLE}"
@@ -112,6 +113,8 @@ def _remove(change: Change, index: int) -> None:
 
 
 def _iptables(*words: str) -> str:
+    from cni.kernel import iptables
+
     name = iptables.to_make(4)
     failed, text = iptables.run(name, "-t", "raw", *words)
     if failed:
@@ -130,6 +133,8 @@ def _rule(link: "Link") -> list[str]:
 
 def _rules(index: int) -> list[list[str]]:
     """The words of the rules that there are for a link."""
+    from cni.kernel.rulespec import split
+
     rules = map(split, _iptables("-S", "PREROUTING").splitlines())
     return [words for words in rules if _comment(index) in words]
 
