@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from cni.attachment import Attachment
     from cni.kernel.expressions import Expression
     from cni.kernel.nftables import Chain as Hung
-    from cni.kernel.nftables import Rule
 
     Value = TypeVar("Value")
     Facts = dict[str, str | list[str]]
@@ -152,14 +151,6 @@ class Ledger:
     def every(self, name: str) -> list[Element]:
         """All elements of a set."""
         return self.kernel.elements(*self.at, name)
-
-    def sets(self) -> list[str]:
-        """The names of the table's sets and maps."""
-        return self.kernel.sets(*self.at)
-
-    def chain_rules(self, chain: str) -> "list[Rule]":
-        """The rules of a chain."""
-        return self.kernel.rules(*self.at, chain)
 
     # records
 
@@ -296,7 +287,7 @@ class Change(Ledger):
         broken = [chain for chain in chains if chain.name in replaced or not self.is_whole(chain)]
         if not broken:
             return
-        existing = sorted(self.sets()) if any(chain.each for chain in broken) and self.exists else []
+        existing = sorted(self.kernel.sets(*self.at)) if any(chain.each for chain in chains) and self.exists else []
         for name in replaced:
             self._empty(name)
             self.transaction.delete_chain(name)
@@ -307,6 +298,7 @@ class Change(Ledger):
             self.transaction.add_chain(chain.name, *(chain.base or ()))
         for chain in broken:
             self._fill(chain)
+        for chain in chains:
             for name in existing:
                 self.need(chain, name)
 
@@ -347,7 +339,7 @@ class Change(Ledger):
     def delete_rules(self, chain: str, comments: "Container[str]") -> None:
         """Delete the rules of a chain that have one of these comments."""
         if any(comment in comments for comment in self.comments(chain)):
-            for rule in self.chain_rules(chain):
+            for rule in self.kernel.rules(*self.at, chain):
                 if rule.comment in comments:
                     self.transaction.delete_rule(chain, rule.handle)
             self._rules = [rule for rule in self.rules if rule[0] != chain or rule[1] not in comments]

@@ -117,7 +117,7 @@ class Change(ledger.Change):
     def _restore_masquerading(self, names: "set[str]") -> None:
         """The sets of source networks with their rules; of others too where one of these has no rule."""
         if self.exists and not names.issubset(self.comments(MASQUERADING.name)):
-            names = {*names, *self.sets()}
+            names = {*names, *self.kernel.sets(*self.at)}
         for name in sorted(names):
             self.need(MASQUERADING, name)
 
