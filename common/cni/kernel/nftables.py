@@ -35,7 +35,7 @@ from cni.kernel.transaction import (
     NEWRULE,
     SUBSYSTEM,
     Transaction,
-    messages,
+    message,
 )
 from cni.patience import attempts
 
@@ -90,9 +90,9 @@ class Rule:
 
     __slots__ = ("comment", "handle", "message")
 
-    def __init__(self, handle: int, comment: str, message: "Any") -> None:
-        self.handle = handle
-        self.comment = comment
+    def __init__(self, message: "Any", parts: "dict[int, bytes]") -> None:
+        self.handle = int.from_bytes(parts[_RULE_HANDLE], "big")
+        self.comment = _comment(parts.get(_RULE_USERDATA, b""))
         self.message = message
 
     def expressions(self, name: str) -> "Iterator[Any]":
@@ -168,13 +168,13 @@ def _comment(data: bytes) -> str:
     return ""
 
 
-def _told(answer: Answer) -> tuple[str, str, str]:
-    """Table, chain and comment of a rule."""
-    parts = dict(answer.attributes(_BODY))
-    table, chain = (
-        parts.get(part, b"").rstrip(b"\0").decode("utf-8", "replace") for part in (_RULE_TABLE, _RULE_CHAIN)
-    )
-    return table, chain, _comment(parts.get(_RULE_USERDATA, b""))
+def _parts(answer: Answer) -> "dict[int, bytes]":
+    """The attributes of a message."""
+    return dict(answer.attributes(_BODY))
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode("utf-8", "replace")
 
 
 class Nftables(Netlink):
@@ -256,8 +256,8 @@ class Nftables(Netlink):
         """The transaction's messages in as few datagrams as the socket takes."""
         encoded = []
         self._sequence += 1  # that of the first batch's beginning
-        for kind, flags, message, text in transaction.steps():
-            data = self.encode(message, SUBSYSTEM << 8 | kind, flags)
+        for kind, flags, made, text in transaction.steps():
+            data = self.encode(made, SUBSYSTEM << 8 | kind, flags)
             encoded.append((data, self._sequence, text))
         room = self.make_room(sum(len(data) for data, _, _ in encoded) + _BRACKETS) - _BRACKETS
         batches = [_Batch()]
@@ -369,102 +369,91 @@ class Nftables(Netlink):
         return 0 if self._alone else self._generation()
 
     def _generation(self) -> int:
-        message = messages().nft_gen_msg()
+        asked = message("GEN", 0, ())
         try:
-            answers = self.request(message, SUBSYSTEM << 8 | GETGEN)
+            answers = self.request(asked, SUBSYSTEM << 8 | GETGEN)
         except KernelError as error:
             self._absent = self._absent or error.errno in (*_ABSENT, EINVAL)
             if self._absent:
                 return 0
             raise
-        return int(answers[0].decode(type(message)).get_attr("NFTA_GEN_ID"))
+        return int(answers[0].decode(type(asked)).get_attr("NFTA_GEN_ID"))
 
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
         """A rule's handle, because its counters change; of others all behind the header with the generation."""
         if answers and answers[0].kind == SUBSYSTEM << 8 | NEWRULE:
-            return [dict(answer.attributes(_BODY)).get(_RULE_HANDLE, b"") for answer in answers]
+            return [_parts(answer).get(_RULE_HANDLE, b"") for answer in answers]
         return [answer.data[_BODY:] for answer in answers]
 
-    def _answers(
-        self, message: "Any", kind: int, family: int, attributes: "list[tuple[str, Any]]", flags: int = 0
-    ) -> list[Answer]:
+    def _answers(self, asked: "Any", kind: int, flags: int = 0) -> list[Answer]:
         """What the kernel answers; nothing where the object, or what it is in, does not exist."""
-        message["nfgen_family"] = family
-        message["attrs"] = attributes
         try:
-            return self.request(message, SUBSYSTEM << 8 | kind, flags)
+            return self.request(asked, SUBSYSTEM << 8 | kind, flags)
         except KernelError as error:
             if self._nothing(error):
                 return []
             raise
 
-    def _get(
-        self, message: "Any", kind: int, family: int, attributes: "list[tuple[str, Any]]", flags: int = 0
-    ) -> "list[Any]":
-        """The same, decoded."""
-        return [answer.decode(type(message)) for answer in self._answers(message, kind, family, attributes, flags)]
+    def _get(self, what: str, kind: int, family: int, flags: int = 0, **attributes: str) -> "list[Any]":
+        """The same of a TABLE, CHAIN or SET, decoded; attributes as ``message`` has them."""
+        asked = message(what, family, attributes.items())
+        return [answer.decode(type(asked)) for answer in self._answers(asked, kind, flags)]
 
     def has_table(self, family: int, table: str) -> bool:
         """Whether the table exists."""
-        return bool(self._get(messages().nft_table_msg(), GETTABLE, family, [("NFTA_TABLE_NAME", table)]))
+        return bool(self._get("TABLE", GETTABLE, family, NAME=table))
 
     def tables(self) -> "set[tuple[int, str]]":
         """Family and name of every table; there are few."""
-        found = self._get(messages().nft_table_msg(), GETTABLE, 0, [], F_DUMP)
+        found = self._get("TABLE", GETTABLE, 0, F_DUMP)
         return {(table["nfgen_family"], table.get_attr("NFTA_TABLE_NAME")) for table in found}
 
     def chain(self, family: int, table: str, name: str) -> Chain | None:
         """The chain of that name, None if it does not exist."""
-        attributes = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", name)]
-        found = self._get(messages().nft_chain_msg(), GETCHAIN, family, attributes)
+        found = self._get("CHAIN", GETCHAIN, family, TABLE=table, NAME=name)
         hook = found[0].get_attr("NFTA_CHAIN_HOOK") if found else None
         at = [hook.get_attr(f"NFTA_HOOK_{part}") if hook is not None else None for part in ("HOOKNUM", "PRIORITY")]
         return Chain(*at) if found else None
 
     def chains(self, family: int) -> list[tuple[str, str]]:
         """Table and name of every chain of a family; for GC."""
-        found = self._get(messages().nft_chain_msg(), GETCHAIN, family, [], F_DUMP)
+        found = self._get("CHAIN", GETCHAIN, family, F_DUMP)
         return [(chain.get_attr("NFTA_CHAIN_TABLE"), chain.get_attr("NFTA_CHAIN_NAME")) for chain in found]
 
     def has_set(self, family: int, table: str, name: str) -> bool:
         """Whether the set or map exists."""
-        attributes = [("NFTA_SET_TABLE", table), ("NFTA_SET_NAME", name)]
-        return bool(self._get(messages().nft_set_msg(), GETSET, family, attributes))
+        return bool(self._get("SET", GETSET, family, TABLE=table, NAME=name))
 
     def sets(self, family: int, table: str) -> list[str]:
         """The names of a table's sets and maps, of which our tables have one a subnet."""
-        found = self._get(messages().nft_set_msg(), GETSET, family, [("NFTA_SET_TABLE", table)], F_DUMP)
+        found = self._get("SET", GETSET, family, F_DUMP, TABLE=table)
         return [each.get_attr("NFTA_SET_NAME") for each in found if each.get_attr("NFTA_SET_TABLE") == table]
 
+    def _rules(self, family: int, **wanted: str) -> "Iterator[tuple[Answer, dict[int, bytes]]]":
+        """Messages and attributes of the rules of a TABLE, or of a CHAIN in it: then the kernel looks at no other."""
+        for answer in self._answers(message("RULE", family, wanted.items()), GETRULE, F_DUMP):
+            parts = _parts(answer)
+            last = _RULE_CHAIN if "CHAIN" in wanted else _RULE_TABLE
+            if _text(parts.get(last, b"")) == [*wanted.values()][-1]:
+                yield answer, parts
+
     def rules(self, family: int, table: str, chain: str) -> list[Rule]:
-        """The rules of one chain; the kernel looks at no other."""
-        attributes = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", chain)]
-        message, rules = messages().nft_rule_msg(), []
-        for answer in self._answers(message, GETRULE, family, attributes, F_DUMP):
-            _, name, comment = _told(answer)
-            if name == chain:
-                decoded = answer.decode(type(message))
-                rules.append(Rule(decoded.get_attr("NFTA_RULE_HANDLE"), comment, decoded))
-        return rules
+        """The rules of one chain."""
+        kind = type(message("RULE", family, ()))
+        return [Rule(answer.decode(kind), parts) for answer, parts in self._rules(family, TABLE=table, CHAIN=chain)]
 
     def rule_bytes(self, family: int, table: str, chain: str) -> "list[tuple[int, bytes]]":
         """Handle and undecoded message of the rules of one chain: where others' rules are only counted and searched."""
-        attributes = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", chain)]
-        found = []
-        for answer in self._answers(messages().nft_rule_msg(), GETRULE, family, attributes, F_DUMP):
-            if _told(answer)[1] == chain:
-                handle = next((data for kind, data in answer.attributes(_BODY) if kind == _RULE_HANDLE), b"")
-                found.append((int.from_bytes(handle, "big"), answer.data))
-        return found
+        found = self._rules(family, TABLE=table, CHAIN=chain)
+        return [(int.from_bytes(parts[_RULE_HANDLE], "big"), answer.data) for answer, parts in found]
 
     def rule_comments(self, family: int, table: str) -> "list[tuple[str, str]]":
         """Chain and comment of every rule of a table, in order; of ours, whose rules are few, in every ADD.
 
         Nothing else of a rule is decoded. Empty where the table does not exist.
         """
-        attributes = [("NFTA_RULE_TABLE", table)]
-        answers = self._answers(messages().nft_rule_msg(), GETRULE, family, attributes, F_DUMP)
-        return [(chain, comment) for name, chain, comment in map(_told, answers) if name == table]
+        found = self._rules(family, TABLE=table)
+        return [(_text(parts.get(_RULE_CHAIN, b"")), _comment(parts.get(_RULE_USERDATA, b""))) for _, parts in found]
 
     def remove_chains(self, transaction: Transaction, chains: "Sequence[str]", entrances: "Sequence[str]") -> None:
         """Add to a transaction what takes chains of its table away, with the jumps to them that stand in ``entrances``."""
@@ -520,8 +509,7 @@ class Nftables(Netlink):
 
     def elements(self, family: int, table: str, set_name: str) -> list[Element]:
         """Every element of a set; for GC, and where an ADD has met another's port."""
-        attributes = [("NFTA_SET_ELEM_LIST_TABLE", table), ("NFTA_SET_ELEM_LIST_SET", set_name)]
-        answers = self._answers(messages().nft_set_elem_list_msg(), GETSETELEM, family, attributes, F_DUMP)
+        answers = self._answers(_of_set(family, table, set_name), GETSETELEM, F_DUMP)
         return [found for answer in answers for found in _elements(answer)]
 
     def holds_beside(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> bool:

@@ -12,7 +12,7 @@ from cni.kernel.netlink import F_APPEND, F_CREATE, F_EXCL, F_NONREC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from cni.kernel.expressions import Expression
@@ -111,9 +111,13 @@ class SetType:
         return f"{key} : {' . '.join(each.name for each in self.data)}" if self.data else key
 
 
-def messages() -> "Any":
-    """pyroute2's module with the messages of nftables."""
-    return pyroute.load("pyroute2.netlink.nfnetlink.nftsocket")
+def message(what: str, family: int, attributes: "Iterable[tuple[str, Any]]") -> "Any":
+    """A message of pyroute2's about a TABLE, CHAIN, RULE, SET or SET_ELEM_LIST; attributes by the rest of their names."""
+    classes = pyroute.load("pyroute2.netlink.nfnetlink.nftsocket")
+    made = getattr(classes, f"nft_{what.lower()}_msg")()
+    made["nfgen_family"] = family
+    made["attrs"] = [(f"NFTA_{what}_{name}", value) for name, value in attributes]
+    return made
 
 
 class Transaction:
@@ -137,44 +141,40 @@ class Transaction:
     def _where(self) -> str:
         return f"{_FAMILY_NAMES[self.family]} {self.table}"
 
-    def _step(self, kind: int, flags: int, message: "Any", attributes: "list[tuple[str, Any]]", text: str) -> None:
-        message["nfgen_family"] = self.family
-        message["attrs"] = attributes
-        self._steps.append((kind, flags, message, text))
+    def _step(self, kind: int, flags: int, what: str, attributes: "Sequence[tuple[str, Any]]", text: str) -> None:
+        named = [("NAME" if what == "TABLE" else "TABLE", self.table), *attributes]
+        self._steps.append((kind, flags, message(what, self.family, named), text))
 
     def add_table(self, comment: str = "") -> None:
         """Make the table unless it is there."""
-        attributes: list[tuple[str, Any]] = [("NFTA_TABLE_NAME", self.table), ("NFTA_TABLE_FLAGS", 0)]
+        attributes: list[tuple[str, Any]] = [("FLAGS", 0)]
         text = f"add table {self._where}"
         if comment:
-            attributes.append(("NFTA_TABLE_USERDATA", {"value": comment}))
+            attributes.append(("USERDATA", {"value": comment}))
             text += f' {{ comment "{comment}" ; }}'
-        self._step(NEWTABLE, F_CREATE, messages().nft_table_msg(), attributes, text)
+        self._step(NEWTABLE, F_CREATE, "TABLE", attributes, text)
 
     def delete_table(self) -> None:
         """Remove the table with all that is in it."""
-        attributes = [("NFTA_TABLE_NAME", self.table)]
-        self._step(DELTABLE, 0, messages().nft_table_msg(), attributes, f"delete table {self._where}")
+        self._step(DELTABLE, 0, "TABLE", [], f"delete table {self._where}")
 
     def add_chain(self, name: str, type: str = "", hook: int = 0, priority: int = 0) -> None:
         """Make a chain unless it is there; a base chain if it has a type."""
-        attributes: list[tuple[str, Any]] = [("NFTA_CHAIN_TABLE", self.table), ("NFTA_CHAIN_NAME", name)]
+        attributes: list[tuple[str, Any]] = [("NAME", name)]
         text = f"add chain {self._where} {name}"
         if type:
             at = [("NFTA_HOOK_HOOKNUM", hook), ("NFTA_HOOK_PRIORITY", priority)]
-            attributes += [("NFTA_CHAIN_HOOK", {"attrs": at}), ("NFTA_CHAIN_TYPE", type)]
+            attributes += [("HOOK", {"attrs": at}), ("TYPE", type)]
             text += f" {{ type {type} hook {_HOOK_NAMES[hook]} priority {priority} ; }}"
-        self._step(NEWCHAIN, F_CREATE, messages().nft_chain_msg(), attributes, text)
+        self._step(NEWCHAIN, F_CREATE, "CHAIN", attributes, text)
 
     def delete_chain(self, name: str) -> None:
         """Remove an empty chain; one with a rule, or that a rule jumps to, is an error."""
-        attributes = [("NFTA_CHAIN_TABLE", self.table), ("NFTA_CHAIN_NAME", name)]
-        self._step(DELCHAIN, F_NONREC, messages().nft_chain_msg(), attributes, f"delete chain {self._where} {name}")
+        self._step(DELCHAIN, F_NONREC, "CHAIN", [("NAME", name)], f"delete chain {self._where} {name}")
 
     def flush_chain(self, name: str) -> None:
         """Remove the chain's rules."""
-        attributes = [("NFTA_RULE_TABLE", self.table), ("NFTA_RULE_CHAIN", name)]
-        self._step(DELRULE, 0, messages().nft_rule_msg(), attributes, f"flush chain {self._where} {name}")
+        self._step(DELRULE, 0, "RULE", [("CHAIN", name)], f"flush chain {self._where} {name}")
 
     def add_rule(self, chain: str, expressions: "Sequence[Expression]", comment: str = "", first: bool = False) -> None:
         """Append a rule, or put it ``first``."""
@@ -183,61 +183,42 @@ class Transaction:
             for expression in expressions
             for name, attributes in expression.encoded
         ]
-        attributes: list[tuple[str, Any]] = [
-            ("NFTA_RULE_TABLE", self.table),
-            ("NFTA_RULE_CHAIN", chain),
-            ("NFTA_RULE_EXPRESSIONS", listed),
-        ]
+        attributes: list[tuple[str, Any]] = [("CHAIN", chain), ("EXPRESSIONS", listed)]
         text = f"{'insert' if first else 'add'} rule {self._where} {chain} {printed(expressions)}"
         if comment:
-            attributes.append(("NFTA_RULE_USERDATA", {"value": comment}))
+            attributes.append(("USERDATA", {"value": comment}))
             text += f' comment "{comment}"'
-        flags = F_CREATE | (0 if first else F_APPEND)
-        self._step(NEWRULE, flags, messages().nft_rule_msg(), attributes, text)
+        self._step(NEWRULE, F_CREATE | (0 if first else F_APPEND), "RULE", attributes, text)
 
     def delete_rule(self, chain: str, handle: int) -> None:
         """Remove a rule by its handle."""
-        attributes = [("NFTA_RULE_TABLE", self.table), ("NFTA_RULE_CHAIN", chain), ("NFTA_RULE_HANDLE", handle)]
         text = f"delete rule {self._where} {chain} handle {handle}"
-        self._step(DELRULE, 0, messages().nft_rule_msg(), attributes, text)
+        self._step(DELRULE, 0, "RULE", [("CHAIN", chain), ("HANDLE", handle)], text)
 
     def add_set(self, name: str, type: SetType, exclusive: bool = False) -> None:
         """Make a set or map; one that is there is an error if ``exclusive``."""
-        attributes: list[tuple[str, Any]] = [
-            ("NFTA_SET_TABLE", self.table),
-            ("NFTA_SET_NAME", name),
-            ("NFTA_SET_FLAGS", ("NFT_SET_MAP",) if type.data else ()),
-            ("NFTA_SET_KEY_TYPE", _number(type.key)),
-            ("NFTA_SET_KEY_LEN", _length(type.key)),
-            ("NFTA_SET_ID", len(self._steps) + 1),
-        ]
+        attributes: list[tuple[str, Any]] = [("NAME", name), ("FLAGS", ("NFT_SET_MAP",) if type.data else ())]
+        attributes += [("KEY_TYPE", _number(type.key)), ("KEY_LEN", _length(type.key)), ("ID", len(self._steps) + 1)]
         if type.data:
-            attributes += [("NFTA_SET_DATA_TYPE", _number(type.data)), ("NFTA_SET_DATA_LEN", _length(type.data))]
+            attributes += [("DATA_TYPE", _number(type.data)), ("DATA_LEN", _length(type.data))]
         if type.told:
-            attributes.append(("NFTA_SET_USERDATA", type.told))
+            attributes.append(("USERDATA", type.told))
         text = f"add {'map' if type.data else 'set'} {self._where} {name} {{ type {type} ; }}"
-        flags = F_CREATE | (F_EXCL if exclusive else 0)
-        self._step(NEWSET, flags, messages().nft_set_msg(), attributes, text)
+        self._step(NEWSET, F_CREATE | (F_EXCL if exclusive else 0), "SET", attributes, text)
 
     def delete_set(self, name: str) -> None:
         """Remove a set or map that no rule uses."""
-        attributes = [("NFTA_SET_TABLE", self.table), ("NFTA_SET_NAME", name)]
-        self._step(DELSET, 0, messages().nft_set_msg(), attributes, f"delete set {self._where} {name}")
+        self._step(DELSET, 0, "SET", [("NAME", name)], f"delete set {self._where} {name}")
 
     def _element(self, kind: int, flags: int, set_name: str, parts: "list[tuple[str, Any]]", text: str) -> None:
         """One more element; those of one set that follow each other share a message."""
         if self._steps:
-            last_kind, _, message, told = self._steps[-1]
-            if last_kind == kind and message["attrs"][1][1] == set_name and told.count("\n") < _A_MESSAGE:
-                message["attrs"][2][1].append({"attrs": parts})
-                self._steps[-1] = (kind, flags, message, f"{told}\n{text}")
+            last_kind, _, last, told = self._steps[-1]
+            if last_kind == kind and last["attrs"][1][1] == set_name and told.count("\n") < _A_MESSAGE:
+                last["attrs"][2][1].append({"attrs": parts})
+                self._steps[-1] = (kind, flags, last, f"{told}\n{text}")
                 return
-        attributes: list[tuple[str, Any]] = [
-            ("NFTA_SET_ELEM_LIST_TABLE", self.table),
-            ("NFTA_SET_ELEM_LIST_SET", set_name),
-            ("NFTA_SET_ELEM_LIST_ELEMENTS", [{"attrs": parts}]),
-        ]
-        self._step(kind, flags, messages().nft_set_elem_list_msg(), attributes, text)
+        self._step(kind, flags, "SET_ELEM_LIST", [("SET", set_name), ("ELEMENTS", [{"attrs": parts}])], text)
 
     def add_element(self, set_name: str, key: bytes, data: bytes = b"", comment: str = "") -> None:
         """Make an element; one that has the key already is an error."""
