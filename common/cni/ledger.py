@@ -5,10 +5,10 @@ as a map from (host link's name, number) to data. DEL knows neither addresses no
 are gone; a record gives them in O(1), where a search through the elements would cost the more the more pods there are. A
 record's comment names the attachment, so a person and GC can read it; its key begins with the network's prefix.
 
-A ``Change`` is one attempt: what it has looked at in one generation it changes in the same. ``changed`` repeats it until
-nobody has interfered. Each change of ours has the same steps: forget what the owner had; put back rules that are
-missing, for a map that no packet is looked up in serves nobody; write what the owner gets, the records first. A change
-that takes away is the first step alone; with the last owner the table goes.
+A ``Change`` is one attempt: what it has looked at in one generation it changes in the same. ``changed`` repeats it while
+others interfere. Each change has the same steps: forget what the owner had; restore rules that are missing, because a
+map without a rule has no use; write what the owner gets, the records first. A removal is the first step alone; with the
+last owner the table goes.
 """
 
 from cni.attachment import COMMENT_MAX, is_of_network, network_prefix
@@ -65,8 +65,8 @@ class Chain:
         """``base`` is type, hook and priority.
 
         A chain with a ``front`` also holds rules that only others can make: what is missing is put before or behind them.
-        ``each`` gives the type of a set, and its rule, for sets that are there as long as they have elements; the rule
-        has the set's name as its comment.
+        ``each`` gives the type of a set, and its rule, for sets that exist as long as they have elements; the rule has
+        the set's name as its comment.
         """
         self.name = name
         self.base = base
@@ -83,7 +83,7 @@ class Table:
     def __init__(
         self, family: int, name: str, sets: "dict[str, SetType]", chains: "Sequence[Chain]", owners: "Sequence[str]"
     ) -> None:
-        """``owners`` are the sets or maps without whose last element the table serves nobody."""
+        """``owners`` are the sets or maps with whose last element the table goes."""
         self.family = family
         self.name = name
         self.sets = sets
@@ -115,7 +115,7 @@ class Ledger:
 
     @property
     def exists(self) -> bool:
-        """Whether the table is there."""
+        """Whether the table exists."""
         _ = self.rules
         if self._exists is None:
             self._exists = self.kernel.has_table(*self.at)
@@ -126,7 +126,7 @@ class Ledger:
         return [comment for name, comment in self.rules if name == chain]
 
     def is_whole(self, chain: Chain) -> bool:
-        """Whether the rules that always stand in a chain are there; in their order, where that matters."""
+        """Whether a chain has the rules that always stand in it; in their order, where that matters."""
         found = self.comments(chain.name)
         within = found if chain.front else iter(found)
         return all(comment in within for comment, _ in (*chain.front, *chain.rules))
@@ -319,7 +319,7 @@ class Change(Ledger):
                 self.add_rule(chain.name, expressions, comment, first=True)
 
     def need(self, chain: Chain, name: str) -> None:
-        """Make a set that a chain has a rule for, and the rule, unless that is there; nothing for another set."""
+        """Make a set that a chain has a rule for, and the rule, unless it exists; nothing for another set."""
         found = chain.each(name) if chain.each is not None and name not in self.comments(chain.name) else None
         if found is not None:
             kind, expressions = found

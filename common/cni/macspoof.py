@@ -3,7 +3,7 @@
 One table of our own, two look-ups a frame however many pods there are::
 
     table bridge pycni_macspoof {
-        map attachments {                                # who has what, found by the host link's name
+        map attachments {                                # what each attachment owns, found by the host link's name
             type ifname . inet_service : ether_addr
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : 02:00:00:00:00:01 }
         }
@@ -90,7 +90,7 @@ class MacSpoofCheck(Effect[None], Kind):
         change.add(*allowed)
 
     def compare(self, differ: "Differ") -> None:
-        """The table's two rules and this attachment's elements are there; or Go's, of a pod that its bridge attached."""
+        """The table's two rules and this attachment's elements exist; or Go's, of a pod that its bridge attached."""
         fault = self._fault(Ledger(self.site.nftables, LAYOUT))
         if not fault:
             return

@@ -3,7 +3,7 @@
 In nftables, by default, one table of our own::
 
     table inet pycni_masquerade {
-        map attachments4 {                              # who has what, found by the host link's name
+        map attachments4 {                              # what each attachment owns, found by the host link's name
             type ifname . inet_service : ipv4_addr . inet_service
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : 10.1.2.5 . 24 }
         }
@@ -36,8 +36,8 @@ The chain comes after everybody's, so a decision that others have made stays (``
 A packet that connection tracking cannot place is never translated, so it leaves with the pod's address. A network may
 have such packets dropped: for its subnet, as the configuration of its last ADD says.
 
-Two networks may each have a pod of the same address: its element is the younger's, and goes to another that has a record
-of it when that one ends. Records are searched for that only where the address is told to be shared.
+Two networks may each have a pod of the same address. The younger pod owns the element; when it goes, another one with a
+record of the address takes over. Records are searched for that only where the address is marked as shared.
 """
 
 from cni.address import MULTICAST, Address, Prefix
@@ -273,7 +273,7 @@ class Masquerade(Effect[None], Kind):
             changed(self.site.nftables, LAYOUT.change, lambda change: _make(change, *wanted))
 
     def compare(self, differ: "Differ") -> None:
-        """Records, elements and rules are there; or Go's, for the plugins may have been exchanged under a living pod."""
+        """Records, elements and rules exist; or Go's, for the plugins may have been exchanged under a living pod."""
         forms: list[Callable[[Nftables, Attachment, Sequence[Prefix]], None]]
         forms = [_compare, _compare_chains, _compare_newer]
         if self.backend == "iptables":

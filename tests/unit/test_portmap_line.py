@@ -14,7 +14,7 @@ ALL, ONE, TWO = "0.0.0.0", "192.0.2.1", "192.0.2.2"
 def claim(owner: str, host: str = ALL) -> Claim:
     """A claim of tcp port 8080."""
     inside = Address.parse(f"10.1.0.{ord(owner[0]) - 60}")
-    return Claim(f"net/{owner}/eth0", Entry(6, Address.parse(host), 8080, inside, 80))
+    return Claim(f"net/{owner}/eth0", Entry(6, (Address.parse(host), 8080), (inside, 80)))
 
 
 def place(*claims: Claim) -> Place:
@@ -91,7 +91,7 @@ def test_asking_again_keeps_the_place() -> None:
         at.ask(claim(owner))
         at.settle()
     assert (at.answering, at.line) == (before.answering, before.line)
-    other = Claim("net/b/eth0", Entry(6, Address.parse(ALL), 8080, Address.parse("10.1.0.77"), 81))
+    other = Claim("net/b/eth0", Entry(6, (Address.parse(ALL), 8080), (Address.parse("10.1.0.77"), 81)))
     at.ask(other)
     at.settle()
     assert at.line[0] is other and len(at.line) == 2

@@ -282,11 +282,13 @@ def test_del_looks_for_all_that_may_be_there() -> None:
 
 def test_records_come_back_as_they_were_written() -> None:
     """Entry, link and groups."""
-    entry = Entry(17, Address.parse("192.0.2.1"), 53, Address.parse("10.1.2.5"), 5353, group_of("ip saddr 10.0.0.0/8"))
+    entry = Entry(
+        17, (Address.parse("192.0.2.1"), 53), (Address.parse("10.1.2.5"), 5353), group_of("ip saddr 10.0.0.0/8")
+    )
     again = Entry.parse(entry.record(), entry.group)
     assert (str(again), again.key, again.data, again.map) == (str(entry), entry.key, entry.data, entry.map)
     owned = Owned([entry], [Prefix.parse("10.1.2.0/24")], "vethx")
-    assert Owned.told(owned.record()) == ("vethx", {4: entry.group, 6: ""})
+    assert Owned.parsed(owned.record()) == ("vethx", {4: entry.group, 6: ""})
 
 
 def test_conditions_have_a_group_of_their_own() -> None:

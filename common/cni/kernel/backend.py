@@ -51,7 +51,7 @@ _IPTABLES_NAT = Needs(_IPV4, "nat", (NAT,))
 
 
 def lacking(needs: Needs, kernel: "Nftables | None" = None) -> str:
-    """The kernel options that are missing for a table; empty if it is there, or can be. Without ``kernel`` for STATUS."""
+    """The kernel options that are missing for a table; empty if it exists, or could. ``kernel`` is None for STATUS."""
     if kernel is None:
         return "" if _is_there(needs) else _asked_alone(needs)
     if kernel.has_table(needs.family, needs.table):

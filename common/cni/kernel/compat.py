@@ -1,6 +1,6 @@
 """iptables-nft's matches and targets, which are compat expressions: read from others' rules, made for our own (pure).
 
-The few matches that are looked at here are told apart by name.
+The few matches that are looked at here are known by name.
 """
 
 import struct

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _BATCH_BEGIN, _BATCH_END, _GENERATION = 16, 17, 1
-# A generation that went by, or a name that somebody else made meanwhile: the caller looks again.
+# A new generation, or a name that another writer made meanwhile: the caller looks again.
 _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
 # A kernel, or a sandbox that pretends to be one, without nfnetlink or without nf_tables.
 _ABSENT = (EPROTONOSUPPORT, EAFNOSUPPORT, EOPNOTSUPP)
@@ -462,7 +462,7 @@ class Nftables(Netlink):
                 if not set(chains).isdisjoint(rule.jumps_to()):
                     transaction.delete_rule(entrance, rule.handle)
         for chain in chains:
-            # not flushed: a rule that somebody adds meanwhile must keep the chain
+            # not flushed: a rule that another writer adds meanwhile must keep the chain
             for rule in self.rules(transaction.family, transaction.table, chain):
                 transaction.delete_rule(chain, rule.handle)
         for chain in chains:

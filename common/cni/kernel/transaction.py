@@ -100,7 +100,7 @@ class SetType:
         self.data = tuple(data)
 
     @property
-    def told(self) -> bytes:
+    def user_data(self) -> bytes:
         """What nft wants to know to print it: the byte order of a key or a datum that is a single field."""
         sides = enumerate((self.key, self.data))
         single = [number for number, types in sides if len(types) == 1 and types[0].in_host_order]
@@ -146,7 +146,7 @@ class Transaction:
         self._steps.append((kind, flags, message(what, self.family, named), text))
 
     def add_table(self, comment: str = "") -> None:
-        """Make the table unless it is there."""
+        """Make the table unless it exists."""
         attributes: list[tuple[str, Any]] = [("FLAGS", 0)]
         text = f"add table {self._where}"
         if comment:
@@ -159,7 +159,7 @@ class Transaction:
         self._step(DELTABLE, 0, "TABLE", [], f"delete table {self._where}")
 
     def add_chain(self, name: str, type: str = "", hook: int = 0, priority: int = 0) -> None:
-        """Make a chain unless it is there; a base chain if it has a type."""
+        """Make a chain unless it exists; a base chain if it has a type."""
         attributes: list[tuple[str, Any]] = [("NAME", name)]
         text = f"add chain {self._where} {name}"
         if type:
@@ -196,13 +196,13 @@ class Transaction:
         self._step(DELRULE, 0, "RULE", [("CHAIN", chain), ("HANDLE", handle)], text)
 
     def add_set(self, name: str, type: SetType, exclusive: bool = False) -> None:
-        """Make a set or map; one that is there is an error if ``exclusive``."""
+        """Make a set or map; one that exists is an error if ``exclusive``."""
         attributes: list[tuple[str, Any]] = [("NAME", name), ("FLAGS", ("NFT_SET_MAP",) if type.data else ())]
         attributes += [("KEY_TYPE", _number(type.key)), ("KEY_LEN", _length(type.key)), ("ID", len(self._steps) + 1)]
         if type.data:
             attributes += [("DATA_TYPE", _number(type.data)), ("DATA_LEN", _length(type.data))]
-        if type.told:
-            attributes.append(("USERDATA", type.told))
+        if type.user_data:
+            attributes.append(("USERDATA", type.user_data))
         text = f"add {'map' if type.data else 'set'} {self._where} {name} {{ type {type} ; }}"
         self._step(NEWSET, F_CREATE | (F_EXCL if exclusive else 0), "SET", attributes, text)
 
@@ -213,10 +213,10 @@ class Transaction:
     def _element(self, kind: int, flags: int, set_name: str, parts: "list[tuple[str, Any]]", text: str) -> None:
         """One more element; those of one set that follow each other share a message."""
         if self._steps:
-            last_kind, _, last, told = self._steps[-1]
-            if last_kind == kind and last["attrs"][1][1] == set_name and told.count("\n") < _A_MESSAGE:
+            last_kind, _, last, before = self._steps[-1]
+            if last_kind == kind and last["attrs"][1][1] == set_name and before.count("\n") < _A_MESSAGE:
                 last["attrs"][2][1].append({"attrs": parts})
-                self._steps[-1] = (kind, flags, last, f"{told}\n{text}")
+                self._steps[-1] = (kind, flags, last, f"{before}\n{text}")
                 return
         self._step(kind, flags, "SET_ELEM_LIST", [("SET", set_name), ("ELEMENTS", [{"attrs": parts}])], text)
 
@@ -226,10 +226,10 @@ class Transaction:
         if data:
             parts.append(("NFTA_SET_ELEM_DATA", {"attrs": [("NFTA_DATA_VALUE", data)]}))
         if comment:
-            text = comment.encode() + b"\0"
-            parts.append(("NFTA_SET_ELEM_USERDATA", bytes([0, len(text)]) + text))
-        told = f"add element {self._where} {set_name} {{ {key.hex()}{f' : {data.hex()}' if data else ''} }}"
-        self._element(NEWSETELEM, F_CREATE | F_EXCL, set_name, parts, told)
+            words = comment.encode() + b"\0"
+            parts.append(("NFTA_SET_ELEM_USERDATA", bytes([0, len(words)]) + words))
+        text = f"add element {self._where} {set_name} {{ {key.hex()}{f' : {data.hex()}' if data else ''} }}"
+        self._element(NEWSETELEM, F_CREATE | F_EXCL, set_name, parts, text)
 
     def delete_element(self, set_name: str, key: bytes) -> None:
         """Remove the element with this key."""

@@ -1,4 +1,4 @@
-"""One attempt at a change of the table: what is there was looked at in one generation, and is changed in the same.
+"""One attempt at a change of the table of host ports.
 
 A first attempt is bold: it takes the table for whole and the attachment for new, and adds elements exclusively, so
 that the kernel refuses it if either is not so. The next one is thorough: it looks at all that may be in the way.
@@ -35,7 +35,7 @@ def held(table: ledger.Ledger, link: str) -> "tuple[str, Owned]":
     found = table.recorded(ATTACHMENTS, link)
     if not found:
         return "", Owned()
-    name, groups = Owned.told(table.unpacked(ATTACHMENTS, found[0]))
+    name, groups = Owned.parsed(table.unpacked(ATTACHMENTS, found[0]))
     entries = [
         Entry.parse(fields, groups[version]) for version in FAMILIES for fields in table.fields(MAPPINGS[version], link)
     ]
@@ -89,7 +89,7 @@ class Change(ledger.Change):
         """Add what is wanted; ``thorough`` replaces what the attachment had, and looks at the owners of its ports.
 
         A port that another attachment has is waited for, or raises ``Refused`` where the request says so. Rules that
-        somebody took away are put back. ``bit`` and ``legacy`` are ``Undecided``'s.
+        are missing are restored. ``bit`` and ``legacy`` are ``Undecided``'s.
         """
         misplaced = layout.misplaced(self)
         if misplaced and layout.has_conditions(self):

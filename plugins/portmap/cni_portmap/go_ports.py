@@ -43,7 +43,7 @@ def forget_flows(site: "Site") -> "Callable[[Sequence[Rule]], None]":
         for rule in translations:
             protocol, address = PROTOCOLS[rule.protocol], Address(rule.leads_to)
             anywhere = Address(bytes(len(rule.leads_to)))
-            entries += [Entry(protocol, anywhere, port, address, rule.port) for port in rule.ports]
+            entries += [Entry(protocol, (anywhere, port), (address, rule.port)) for port in rule.ports]
         flows.after_delete(entries, site)
 
     return gone

@@ -37,7 +37,7 @@ LAYOUT = Table(INET, TABLE, {"guarded": SetType((IFINDEX,))}, [_CHAIN], ["guarde
 
 
 def close(site: "Site", indices: "Iterable[int]") -> None:
-    """Neighbours behind these links are kept out; what somebody took away of the guard is put back."""
+    """Neighbours behind these links are kept out; what is missing of the guard is restored."""
     wanted = sorted(indices)
     if not wanted:
         return

@@ -42,7 +42,7 @@ def waits(port: object, owner: str, attachment: Attachment, position: int) -> st
 
 
 def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "Rtnl") -> str:
-    """The host end of the container's link as prevResult tells it; the empty text where there is none to be known by.
+    """The host end of the container's link as prevResult has it; empty where the container cannot be known by a link.
 
     Our bridge derives the name from the attachment; Go's draws one, and the first veth on the node's side is it.
     """
@@ -62,9 +62,9 @@ def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "
 def go_death(
     rtnl: "Rtnl", owner: "tuple[str, str] | None", address: Address, attachment: Attachment, new: Address
 ) -> str:
-    """Why a container that Go's layouts tell does not live any more; the empty text if it does, or may.
+    """Why a container in Go's layouts does not live any more; empty if it does, or may.
 
-    ``owner`` is its network and id, None where they are not told; ``attachment`` asks for its port, and has ``new``.
+    ``owner`` is its network and id, None where they are not known; ``attachment`` asks for its port, and has ``new``.
     """
     if address == new:
         if owner is not None and owner[0] == attachment.network:
@@ -87,23 +87,23 @@ def _subnets(rtnl: "Rtnl", link: "Link", address: Address) -> "list[Prefix]":
 
 
 def _container_gone(rtnl: "Rtnl", network: str, container: str, address: Address) -> str:
-    """Only behind a bridge, where no link tells that it is the container's, and none that tells nobody may be.
+    """Only behind a bridge, if no link has the container's name, and no link without a name may be its.
 
-    What routes tell is left out: a bridge that is down has none, and the containers behind it live.
+    Routes are not asked: a bridge that is down has none, and the containers behind it live.
     """
     links = rtnl.links()
     bridges = [link for link in links if link.kind == "bridge"]
     if not any(address in subnet for bridge in bridges for subnet in _subnets(rtnl, bridge, address)):
         return ""
-    told = beginning(f"{network}/{container}/", ALIAS_MAX)
+    named = beginning(f"{network}/{container}/", ALIAS_MAX)
     for link in links:
-        if link.alias.startswith(told) or (not is_alias(link.alias) and _may_lead_to(rtnl, links, link, address)):
+        if link.alias.startswith(named) or (not is_alias(link.alias) and _may_lead_to(rtnl, links, link, address)):
             return ""
     return "no link of the node is its"
 
 
 def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Address) -> bool:
-    """Whether a link may be that of a container with this address: those of Go's plugins tell nothing.
+    """Whether a link may be that of a container with this address: those of Go's plugins have no name in them.
 
     A bridge that is in other subnets alone has it not, unless VLANs keep several networks apart there.
     """
@@ -157,7 +157,7 @@ class Lives:
         if not link:
             return "there is no record of it"
         records = self._ledger.fields(layout.ATTACHMENTS, link)
-        name = Owned.told(records[0])[0] if records else ""
+        name = Owned.parsed(records[0])[0] if records else ""
         if not name:
             return self._namespace_gone(link)
         found = self._rtnl.link(name)

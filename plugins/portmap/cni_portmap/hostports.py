@@ -75,7 +75,7 @@ class HostPorts(Effect[None], Kind):
         with legacy_alone():
             legacy = mark_legacy(kernel, layout.FOLLOWED, self.bit, self.site.say)
             change = changed(kernel, begin, work)
-        # looked at again: now that an element of ours is there nobody takes the group away
+        # looked at again: the group stays now, because it has an element of ours
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _add_with_nft(kernel, unknown)
@@ -93,7 +93,7 @@ class HostPorts(Effect[None], Kind):
         ]
 
     def compare(self, differ: "Differ") -> None:
-        """Rules, elements and records are there, and are this attachment's; or Go's, from before ours took its place."""
+        """Rules, elements and records exist, and are this attachment's; or Go's, from before ours took its place."""
         ledger = Ledger(self.site.nftables, layout.LAYOUT)
         recorded = bool(ledger.recorded(layout.ATTACHMENTS, self.attachment.link))
         try:

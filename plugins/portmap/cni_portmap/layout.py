@@ -3,7 +3,7 @@
 ::
 
     table inet pycni_hostports {
-        map mappings4 {                     # who has what, found by the attachment's link name
+        map mappings4 {                     # what each attachment owns, found by its link name
             type ifname . inet_service : inet_proto . ipv4_addr . inet_service . ipv4_addr . inet_service
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : tcp . 0.0.0.0 . 8080 . 10.1.2.5 . 80 }
         }
@@ -11,7 +11,7 @@
             type ifname . inet_service : ipv4_addr . inet_service
             elements = { "vethabcdefghijk" . 0 : 10.1.2.0 . 24, "vethabcdefghijk" . 1 : 127.0.0.0 . 8 }
         }
-        map attachments {                   # the link that tells who lives, the groups of its conditions
+        map attachments {                   # the link that shows that it lives, its groups of conditions
             type ifname . inet_service : ifname . mark . mark
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : "vethabcdefghijk" . 0x00000000 . 0x00000000 }
         }
@@ -89,7 +89,7 @@ FOLLOWED = {"PREROUTING": "prerouting", "OUTPUT": "output"}
 _BEFORE_SRCNAT = 99
 _LOCALHOST = Address(bytes(15) + b"\1")
 _PORT = (INET_PROTO, INET_SERVICE)
-# one record an attachment: the link whose presence tells that it lives, and its groups of both families
+# one record an attachment: the link whose presence shows that it lives, and its groups of both families
 ATTACHMENTS = "attachments"
 # the identity of the container's namespace, for an attachment that no link of the node stands for
 NAMESPACES = "namespaces"
@@ -195,7 +195,7 @@ def leaving() -> "set[tuple[str, str]]":
 
 
 def needed_rules(wanted: "Owned") -> "set[tuple[str, str]]":
-    """Those of ours without which what is wanted serves nobody; the jumps with conditions, which nft makes, are beside."""
+    """The rules that what is wanted needs, without the jumps with conditions, which nft makes."""
     needed = {(MASQUERADING.name, source_set(source)) for source in wanted.masqueraded()}
     for version, group in {(entry.version, entry.group) for entry in wanted.entries}:
         chain = _translations(version, group)
@@ -206,6 +206,6 @@ def needed_rules(wanted: "Owned") -> "set[tuple[str, str]]":
 
 
 def conditional_jump(version: int, group: str, conditions: str) -> str:
-    """A group's jump as nft is told: what its conditions mean is nft's to know."""
+    """A group's jump in nft's words: only nft knows what its conditions mean."""
     chain = named("hostports", version, group)
     return f'meta nfproto ipv{version} {conditions} fib daddr type local jump {chain} comment "{chain}"'

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
     from cni_portmap.settings import Target
 
+    # address and port
+    End = tuple[Address, int]
+
 _ANY = {4: Address(bytes(4)), 6: Address(bytes(16))}
 # The kernel lets nothing out of the node that comes from ::1, so IPv6 has no counterpart.
 _LOOPBACK: "dict[int, list[Prefix]]" = {4: [Prefix.parse("127.0.0.0/8")], 6: []}
@@ -23,22 +26,19 @@ class Entry:
 
     __slots__ = ("address", "group", "host", "host_port", "port", "protocol")
 
-    def __init__(
-        self, protocol: int, host: Address, host_port: int, address: Address, port: int, group: str = PLAIN
-    ) -> None:
-        """``host`` is the unspecified address for all of the node's; ``group`` those with the same conditions."""
+    def __init__(self, protocol: int, node: "End", container: "End", group: str = PLAIN) -> None:
+        """The node's address is the unspecified one for all; ``group`` those with the same conditions."""
         self.protocol = protocol
-        self.host = host
-        self.host_port = host_port
-        self.address = address
-        self.port = port
+        self.host, self.host_port = node
+        self.address, self.port = container
         self.group = group
 
     @classmethod
     def parse(cls, fields: "Sequence[bytes]", group: str) -> "Entry":
         """From a record's fields."""
         protocol, host, host_port, address, port = fields
-        return cls(protocol[0], Address(host), number(host_port), Address(address), number(port), group)
+        node, container = (Address(host), number(host_port)), (Address(address), number(port))
+        return cls(protocol[0], node, container, group)
 
     def record(self) -> list[bytes]:
         """A record's fields."""
@@ -84,7 +84,7 @@ class Entry:
         return f"{PROTOCOL_NAMES.get(self.protocol, self.protocol)} port {self.host_port}{host}"
 
     def describe(self) -> str:
-        """As nft would be told."""
+        """In nft's words."""
         word = WORD[self.version]
         host = "" if self.everywhere else f"{word} daddr {self.host} "
         name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
@@ -154,8 +154,8 @@ class Owned:
             version, group = target.version, group_of(said.get(target.version, ""))
             for each in target.mappings:
                 host = each.host or _ANY[version]
-                place = PROTOCOLS[each.protocol], host, each.host_port, target.prefix.address, each.port, group
-                entries.append(Entry(*place))
+                node, container = (host, each.host_port), (target.prefix.address, each.port)
+                entries.append(Entry(PROTOCOLS[each.protocol], node, container, group))
             if snat:
                 sources += [EVERYWHERE[version]] if masq_all else [target.prefix.network, *_LOOPBACK[version]]
         return cls(entries, sources, link, said, namespace)
@@ -190,7 +190,7 @@ class Owned:
         return [self.link.encode(), *(bytes.fromhex(groups.get(version, PLAIN)) or bytes(4) for version in (4, 6))]
 
     @staticmethod
-    def told(fields: "Sequence[bytes]") -> "tuple[str, dict[int, str]]":
+    def parsed(fields: "Sequence[bytes]") -> "tuple[str, dict[int, str]]":
         """Link and groups out of that record."""
         link, *groups = fields
         named_groups = {

@@ -91,7 +91,7 @@ class _Group:
 
     def _entry(self, port: bytes, host: Address, address: Address, inside: int) -> Entry:
         protocol, host_port = unpack((INET_PROTO, INET_SERVICE), port)
-        return Entry(protocol[0], host, number(host_port), address, inside, self._group)
+        return Entry(protocol[0], (host, number(host_port)), (address, inside), self._group)
 
     # the line
 
