@@ -27,14 +27,20 @@ if TYPE_CHECKING:
         mappings: list[Any]
 
     class Settings(Protocol):
-        """What a configuration asks for; ``conditions`` are iptables' words, by family."""
+        """What a configuration asks for."""
 
         snat: bool
         masq_all: bool
-        mark_bit: int
         set_mark_chain: str | None
-        conditions: dict[int, list[str]]
         mappings: list[Any]
+
+        @property
+        def mark_bit(self) -> int:
+            """The bit of the mark that asks for masquerading."""
+
+        @property
+        def conditions(self) -> dict[int, list[str]]:
+            """iptables' words, by family."""
 
     # whether the owner of an entry rule and its translation is dead; raises ``Refused`` if it lives and must not wait
     Judge = Callable[[Prefix, Printed, Printed], bool]

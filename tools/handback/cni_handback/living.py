@@ -17,7 +17,7 @@ from cni_portmap.change import held
 from cni_portmap.hostports import HostPorts
 from cni_portmap.owned import EVERYWHERE, Entry, Owned
 from cni_portmap.places import key_of, load
-from cni_portmap.settings import NAMES, Mapping, Settings, Target
+from cni_portmap.settings import Mapping, Settings, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
