@@ -73,7 +73,7 @@ def test_the_helps_example_of_capabilities_is_what_portmap_takes() -> None:
     text = _commandline.usage().split("CAP_ARGS")[1]
     said = text[text.index("{") : text.rindex("}") + 1]
     conf = {"cniVersion": "1.1.0", "name": "net1", "type": "portmap", "runtimeConfig": json.loads(said)}
-    (mapping,) = settings.mappings(Call({"CNI_COMMAND": "ADD"}, json.dumps(conf).encode(), io.StringIO()))
+    (mapping,) = settings.read(Call({"CNI_COMMAND": "ADD"}, json.dumps(conf).encode(), io.StringIO())).mappings
     assert (mapping.protocol, mapping.host_port, mapping.port) == ("tcp", 80, 80)
 
 
