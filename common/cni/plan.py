@@ -115,6 +115,8 @@ class Kind(Part):
     # What people call it, in lines and lists; GC reports what it removed unless it is a note of our own.
     noun = ""
     reported = True
+    # It reads the list of valid attachments itself, so GC asks it even where there is none.
+    reads_list = False
     # It shows that others of the attachment may exist (law 11).
     marker = False
 

@@ -71,10 +71,8 @@ def _gc(plugin: "Plugin", call: "Call") -> None:
     from cni.valid import valid_attachments
 
     valid = valid_attachments(call)
-    left = _part(plugin, "wanted").left(call)
-    if valid is None:
-        return
-    for kind, found in plan.collect(left, call.network, valid, call.observe):
+    left = [kind for kind in _part(plugin, "wanted").left(call) if valid is not None or kind.reads_list]
+    for kind, found in plan.collect(left, call.network, valid or [], call.observe):
         owner = f" of {found.owner}" if found.owner else ""
         if kind.reported:
             call.say(f"{plugin.type}: removed {kind.noun} {found}{owner} (network {call.network})")

@@ -42,6 +42,7 @@ class Member(Effect[None], Kind):
     """A plugin that has done its part for the attachment."""
 
     __slots__ = ("call", "entry", "latest")
+    reads_list = True
 
     def __init__(self, call: "Call", entry: "Entry", latest: Latest) -> None:
         super().__init__(call.site)
@@ -124,6 +125,7 @@ class Unreadable(Kind):
     """A member whose configuration cannot be read: nobody removes what it made, and DEL and GC report that."""
 
     __slots__ = ("error",)
+    reads_list = True
 
     def __init__(self, call: "Call", error: CNIError) -> None:
         super().__init__(call.site)
