@@ -69,6 +69,7 @@ class Library:
         self._placeholders = placeholders
         self._known = known
         self.loaded: dict[str, ModuleType] = {}
+        self._stand_ins: dict[str, ModuleType] = {}
         LIBRARIES[package] = self
 
     def load(self, name: str) -> "Any":
@@ -83,25 +84,22 @@ class Library:
         root.__path__ = [folder]
         hidden = self._hide({self.package: root, **self.loaded})
         try:
-            if self._known():
+            if self.loaded or self._known():
                 return self._load(name, root, folder)
         finally:
             self._restore(hidden)
         return _plain(name)
 
     def _load(self, name: str, root: "ModuleType", folder: str) -> "ModuleType":
-        module_type = type(sys)
+        self._stand_ins = self._stand_ins or self._made(folder)
         stand_ins: dict[str, ModuleType] = {}
-        for stand_in, names in self._placeholders().items():
+        for stand_in, module in self._stand_ins.items():
             inside = stand_in.startswith(f"{self.package}.")
-            if not inside and stand_in in sys.modules:
+            if stand_in == name or stand_in in (self.loaded if inside else sys.modules):
                 continue  # a real module that is loaded already costs nothing and serves better
-            stand_ins[stand_in] = module = module_type(stand_in)
-            vars(module).update(names)
-            if inside:
-                module.__path__ = [f"{folder}/{stand_in.split('.', 1)[1].replace('.', '/')}"]
-                if stand_in.count(".") == 1:
-                    setattr(root, stand_in.split(".")[1], module)
+            stand_ins[stand_in] = module
+            if inside and stand_in.count(".") == 1:
+                setattr(root, stand_in.split(".")[1], module)
         hidden = self._hide(stand_ins)
         try:
             module = _plain(name)
@@ -111,6 +109,17 @@ class Library:
             return module
         finally:
             self._restore(hidden)
+
+    def _made(self, folder: str) -> "dict[str, ModuleType]":
+        """A module for each placeholder; in those of the library more of it is found."""
+        module_type = type(sys)
+        made = {}
+        for stand_in, names in self._placeholders().items():
+            made[stand_in] = module = module_type(stand_in)
+            vars(module).update(names)
+            if stand_in.startswith(f"{self.package}."):
+                module.__path__ = [f"{folder}/{stand_in.split('.', 1)[1].replace('.', '/')}"]
+        return made
 
     def _hide(self, modules: "dict[str, ModuleType]") -> "dict[str, ModuleType | None]":
         hidden = {name: sys.modules.get(name) for name in modules}

@@ -28,7 +28,7 @@ class Marshal:
 archivefinder.marshal = Marshal
 import cni.skel, cni_loopback.wanted
 from cni.kernel import pyroute
-pyroute.load("pyroute2.netlink.nfnetlink.nftsocket")
+pyroute.load("pyroute2.netlink.rtnl.ifaddrmsg")
 ours = [name for name in sys.modules if name.partition(".")[0] in ("cni", "cni_loopback")]
 told = {
     "loaders": sorted({type(sys.modules[name].__spec__.loader).__name__ for name in ours}),

@@ -77,7 +77,7 @@ assert status == {int(verb == "ADD")}, output
     ("lean", "name", "stand_ins"),
     [
         (
-            "from cni.kernel import pyroute; m = pyroute.load('pyroute2.netlink.nfnetlink.nftsocket')",
+            "from cni.kernel import pyroute; m = pyroute.load('pyroute2.netlink.rtnl.ifinfmsg')",
             "pyroute2",
             "logging enum",
         ),
@@ -108,10 +108,10 @@ def test_a_module_is_loaded_once_and_shares_its_classes() -> None:
     python(
         """
 from cni.kernel import pyroute
-first = pyroute.load("pyroute2.netlink.nfnetlink.nftsocket")
-assert pyroute.load("pyroute2.netlink.nfnetlink.nftsocket") is first
-netlink, again = pyroute.load("pyroute2.netlink"), pyroute.load("pyroute2.netlink.nfnetlink")
-assert issubclass(first.nft_table_msg, netlink.nlmsg) and issubclass(again.nfgen_msg, netlink.nlmsg)
+first = pyroute.load("pyroute2.netlink.rtnl.ifinfmsg")
+assert pyroute.load("pyroute2.netlink.rtnl.ifinfmsg") is first
+netlink, again = pyroute.load("pyroute2.netlink"), pyroute.load("pyroute2.netlink.rtnl.ifaddrmsg")
+assert issubclass(first.ifinfmsg, netlink.nlmsg) and issubclass(again.ifaddrmsg, netlink.nlmsg)
 """
     )
 
@@ -121,13 +121,13 @@ def test_an_unknown_version_is_imported_plainly() -> None:
     body = """
 from cni.kernel import pyroute
 pyroute.KNOWN = ("0.0.0",)
-module = pyroute.load("pyroute2.netlink.nfnetlink.nftsocket")
+module = pyroute.load("pyroute2.netlink.rtnl.ifinfmsg")
 import pyroute2
-assert sys.modules["pyroute2.netlink.nfnetlink.nftsocket"] is module and pyroute2.__file__ and "logging" in sys.modules
-message = module.nft_table_msg()
-message["nfgen_family"] = 2
+assert sys.modules["pyroute2.netlink.rtnl.ifinfmsg"] is module and pyroute2.__file__ and "logging" in sys.modules
+message = module.ifinfmsg()
+message["index"] = 7
 message.encode()
-assert len(message.data) == 20
+assert len(message.data) == 32
 from cni.kernel.rtnl import Rtnl
 assert Rtnl().link("lo").name == "lo"
 """
@@ -155,7 +155,7 @@ from cni import pool
 assert pool.LIBRARY.load("netaddr.ip") is sys.modules["netaddr.ip"]
 import pyroute2
 from cni.kernel import pyroute
-assert pyroute.load("pyroute2.netlink.nfnetlink.nftsocket") is sys.modules["pyroute2.netlink.nfnetlink.nftsocket"]
+assert pyroute.load("pyroute2.netlink.rtnl.ifinfmsg") is sys.modules["pyroute2.netlink.rtnl.ifinfmsg"]
 """
     )
 

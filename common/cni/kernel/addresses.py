@@ -1,19 +1,19 @@
 """Addresses of links (rtnetlink(7), linux/if_addr.h)."""
 
-import struct
 from _socket import AF_UNSPEC
 from errno import EADDRNOTAVAIL
 
 from cni.address import Address, Prefix
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, Answer, KernelError, attribute, number
+from cni.kernel import pyroute
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cni.kernel.rtnl import Rtnl
 
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_HEADER = struct.Struct("=BBBBI")
-_ADDRESS, _LOCAL, _BROADCAST, _FLAGS = 1, 2, 4, 8
 _NODAD, _DADFAILED, _TENTATIVE = 0x02, 0x08, 0x40
 
 
@@ -22,12 +22,14 @@ class LinkAddress:
 
     __slots__ = ("flags", "index", "prefix", "scope")
 
-    def __init__(self, answer: Answer) -> None:
-        _, length, flags, self.scope, self.index = _HEADER.unpack_from(answer.data, 16)
-        found = dict(answer.attributes(16 + _HEADER.size))
+    def __init__(self, message: "Any") -> None:
         # of a point-to-point link ADDRESS is the other end's
-        self.prefix = Prefix(Address(found[_LOCAL] if _LOCAL in found else found[_ADDRESS]), length)
-        self.flags: int = number(found[_FLAGS]) if _FLAGS in found else flags
+        text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+        self.prefix = Prefix(Address.parse(text), message["prefixlen"])
+        flags = message.get_attr("IFA_FLAGS")
+        self.flags: int = message["flags"] if flags is None else flags
+        self.scope: int = message["scope"]
+        self.index: int = message["index"]
 
     @property
     def tentative(self) -> bool:
@@ -42,30 +44,33 @@ class LinkAddress:
 
 def of(rtnl: "Rtnl", index: int, family: int = AF_UNSPEC) -> list[LinkAddress]:
     """The addresses of one link."""
-    answers = rtnl.request(_HEADER.pack(family, 0, 0, 0, index), _GETADDR, F_DUMP)
-    return [address for address in map(LinkAddress, answers) if address.index == index]
+    message = _message(family=family, index=index)
+    found = [LinkAddress(answer.decode(type(message))) for answer in rtnl.request(message, _GETADDR, F_DUMP)]
+    return [address for address in found if address.index == index]
 
 
 def add(rtnl: "Rtnl", index: int, prefix: Prefix, detect_duplicates: bool = True) -> None:
     """Put an address on a link, with the broadcast address that IPv4 expects; raises ``KernelError``."""
     flags = _NODAD if prefix.version == 6 and not detect_duplicates else 0
-    message = _message(index, prefix, flags)
+    broadcast = None
     if prefix.version == 4 and prefix.length < 31:
         last = int(prefix.address) | (1 << 32 - prefix.length) - 1
-        message += attribute(_BROADCAST, last.to_bytes(4, "big"))
-    rtnl.request(message, _NEWADDR, F_CREATE | F_EXCL)
+        broadcast = str(Address(last.to_bytes(4, "big")))
+    rtnl.request(_message(prefix, broadcast, index=index, flags=flags), _NEWADDR, F_CREATE | F_EXCL)
 
 
 def delete(rtnl: "Rtnl", index: int, prefix: Prefix) -> None:
     """Take an address away; that it is gone is success."""
     try:
-        rtnl.request(_message(index, prefix), _DELADDR)
+        rtnl.request(_message(prefix, index=index), _DELADDR)
     except KernelError as error:
         if error.errno != EADDRNOTAVAIL:
             raise
 
 
-def _message(index: int, prefix: Prefix, flags: int = 0) -> bytes:
-    packed = prefix.address.packed
-    header = _HEADER.pack(prefix.address.family, prefix.length, flags, 0, index)
-    return header + attribute(_LOCAL, packed) + attribute(_ADDRESS, packed)
+def _message(prefix: Prefix | None = None, broadcast: str | None = None, **fields: int) -> "Any":
+    text = str(prefix.address) if prefix else None
+    if prefix:
+        fields.update(family=prefix.address.family, prefixlen=prefix.length)
+    attributes = [("IFA_LOCAL", text), ("IFA_ADDRESS", text), ("IFA_BROADCAST", broadcast)]
+    return pyroute.message(pyroute.load("pyroute2.netlink.rtnl.ifaddrmsg").ifaddrmsg, attributes, **fields)

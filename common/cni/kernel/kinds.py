@@ -1,42 +1,20 @@
 """Kinds of links: what a link has by its kind, as it is wanted and as the kernel reports it (linux/if_link.h).
 
-``TABLE`` has them all. A row of ``ROWS`` is one value: its name here, its number in netlink, and how it is packed. The
-same rows write and read, so an object that was read is equal to the one that the link was made from.
+``TABLE`` has them all. A row of ``ROWS`` is one value: its name here, pyroute2's name, and for a choice that pyroute2
+has no words for its words. The same rows write and read, so an object that was read is equal to the one that the link
+was made from.
 """
 
-import struct
-
-from cni.kernel.netlink import attribute, attributes
+from cni.kernel.netlink import attribute
+from cni.kernel.pyroute import complete, load
 from cni.kernel.rtnl import common
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    Row = tuple[str, int, "Codec"]
-
-
-class Codec:
-    """How a value is packed: a format of ``struct``, and for a choice its words."""
-
-    __slots__ = ("_format", "_numbers", "_words")
-
-    def __init__(self, format: str, words: "dict[str, int] | None" = None) -> None:
-        self._format = struct.Struct(format)
-        self._numbers = words
-        self._words = {number: word for word, number in (words or {}).items()}
-
-    def pack(self, value: "Any") -> bytes:
-        """The value's bytes; a word that is no choice is a ``KeyError``."""
-        return self._format.pack(value if self._numbers is None else self._numbers[value])
-
-    def unpack(self, payload: bytes) -> "Any":
-        """The value; a number without a word stays a number."""
-        (number,) = self._format.unpack_from(payload)
-        return number if self._numbers is None else self._words.get(number, number)
-
-
-BYTE, SHORT, NUMBER, FLAG = Codec("=B"), Codec("=H"), Codec("=I"), Codec("=?")
+    Row = tuple[str, str] | tuple[str, str, dict[str, int]]
 
 
 class LinkKind:
@@ -47,18 +25,28 @@ class LinkKind:
     ROWS: "tuple[Row, ...]" = ()
     # Values that not every kernel knows: sent only where they are not the default.
     OPTIONAL: "tuple[str, ...]" = ()
+    # pyroute2's class for its values, None for a kind that has none.
+    described: "Callable[[], Any] | None" = None
 
-    def encode(self) -> bytes:
-        """The attributes that a link is made or changed with."""
-        usual = type(self)()
-        return b"".join(
-            attribute(number, codec.pack(getattr(self, field)))
-            for field, number, codec in self.ROWS
-            if field not in self.OPTIONAL or getattr(self, field) != getattr(usual, field)
-        )
+    def encode(self) -> "list[tuple[str, Any]]":
+        """The values that a link is made or changed with, by pyroute2's names; a word that is no choice is an error."""
+        usual, found = type(self)(), []
+        for field, name, *words in self.ROWS:
+            value = getattr(self, field)
+            if field not in self.OPTIONAL or value != getattr(usual, field):
+                found.append((name, words[0][value] if words else value))
+        return found
+
+    def info(self) -> "dict[str, Any]":
+        """What a link's message says of its kind."""
+        found: list[tuple[str, Any]] = [("IFLA_INFO_KIND", self.name)]
+        if self.described is not None:
+            load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg.ifinfo.data_map[self.name] = self.described()
+            found.append(("IFLA_INFO_DATA", {"attrs": self.encode()}))
+        return {"attrs": found}
 
     def _values(self) -> "list[Any]":
-        return [getattr(self, field) for field, _, _ in self.ROWS]
+        return [getattr(self, field) for field, *_ in self.ROWS]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LinkKind) and self.name == other.name and self._values() == other._values()
@@ -77,8 +65,9 @@ class Bridge(LinkKind):
 
     __slots__ = ("vlan_filtering",)
     name = "bridge"
-    ROWS = (("vlan_filtering", 7, FLAG),)
+    ROWS = (("vlan_filtering", "IFLA_BR_VLAN_FILTERING"),)
     OPTIONAL = ("vlan_filtering",)
+    described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg.ifinfo.bridge_data)
 
     def __init__(self, vlan_filtering: bool = False) -> None:
         self.vlan_filtering = vlan_filtering
@@ -104,8 +93,11 @@ class Ipvlan(LinkKind):
     __slots__ = ("isolation", "mode")
     name = "ipvlan"
     ROWS = (
-        ("mode", 1, Codec("=H", {"l2": 0, "l3": 1, "l3s": 2})),
-        ("isolation", 2, Codec("=H", {"bridge": 0, "private": 1, "vepa": 2})),
+        ("mode", "IFLA_IPVLAN_MODE", {"l2": 0, "l3": 1, "l3s": 2}),
+        ("isolation", "IFLA_IPVLAN_FLAGS", {"bridge": 0, "private": 1, "vepa": 2}),
+    )
+    described = staticmethod(
+        lambda: complete(load("pyroute2.netlink.rtnl.ifinfmsg.plugins.ipvlan").ipvlan, "IFLA_IPVLAN_FLAGS", "uint16")
     )
 
     def __init__(self, mode: str = "l3", isolation: str = "bridge") -> None:
@@ -119,11 +111,11 @@ class Macvlan(LinkKind):
 
     __slots__ = ("broadcast_queue", "mode")
     name = "macvlan"
-    ROWS = (
-        ("mode", 1, Codec("=I", {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16})),
-        ("broadcast_queue", 7, NUMBER),
-    )
+    ROWS = (("mode", "IFLA_MACVLAN_MODE"), ("broadcast_queue", "IFLA_MACVLAN_BC_QUEUE_LEN"))
     OPTIONAL = ("broadcast_queue",)
+    described = staticmethod(
+        lambda: complete(load("pyroute2.netlink.rtnl.ifinfmsg").macvx_data, "IFLA_MACVLAN_BC_QUEUE_LEN", "uint32")
+    )
 
     def __init__(self, mode: str = "vepa", broadcast_queue: int = 1000) -> None:
         """The defaults are the kernel's; ``broadcast_queue`` is how many broadcasts wait at most (Linux 5.11)."""
@@ -140,15 +132,16 @@ class Tun(LinkKind):
     __slots__ = ("group", "mode", "multi_queue", "owner", "packet_information", "persistent", "vnet_header")
     name = "tun"
     ROWS = (
-        ("mode", 3, Codec("=B", {"tun": 1, "tap": 2})),
-        ("owner", 1, NUMBER),
-        ("group", 2, NUMBER),
-        ("packet_information", 4, FLAG),
-        ("vnet_header", 5, FLAG),
-        ("persistent", 6, FLAG),
-        ("multi_queue", 7, FLAG),
+        ("mode", "IFLA_TUN_TYPE", {"tun": 1, "tap": 2}),
+        ("owner", "IFLA_TUN_OWNER"),
+        ("group", "IFLA_TUN_GROUP"),
+        ("packet_information", "IFLA_TUN_PI"),
+        ("vnet_header", "IFLA_TUN_VNET_HDR"),
+        ("persistent", "IFLA_TUN_PERSIST"),
+        ("multi_queue", "IFLA_TUN_MULTI_QUEUE"),
     )
     OPTIONAL = ("owner", "group")
+    described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.tun").tun)
 
     def __init__(self, mode: str = "tap", owner: int = -1, group: int = -1, multi_queue: bool = False) -> None:
         """Made so, it is persistent, and frames come with neither packet information nor a header of virtio-net."""
@@ -165,6 +158,7 @@ class Veth(LinkKind):
 
     __slots__ = ("mac", "mtu", "namespace", "peer")
     name = "veth"
+    described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg.ifinfo.veth_data)
 
     def __init__(self, peer: str = "", mac: str = "", mtu: int = 0, namespace: int = -1) -> None:
         """The peer's name, MAC and MTU, and the descriptor of its namespace; without a name the kernel gives one."""
@@ -173,9 +167,10 @@ class Veth(LinkKind):
         self.mtu = mtu
         self.namespace = namespace
 
-    def encode(self) -> bytes:
+    def encode(self) -> "list[tuple[str, Any]]":
         """The peer: a link's message in an attribute."""
-        return attribute(1, bytes(16) + common(self.peer, self.mac, self.mtu, self.namespace))
+        found = common(self.peer, self.mac, self.mtu, self.namespace)
+        return [("VETH_INFO_PEER", {"attrs": [(name, value) for name, value in found if value is not None]})]
 
 
 class Vlan(LinkKind):
@@ -184,9 +179,10 @@ class Vlan(LinkKind):
     __slots__ = ("id", "protocol")
     name = "vlan"
     ROWS = (
-        ("id", 1, SHORT),
-        ("protocol", 5, Codec(">H", {"802.1Q": 0x8100, "802.1ad": 0x88A8})),
+        ("id", "IFLA_VLAN_ID"),
+        ("protocol", "IFLA_VLAN_PROTOCOL", {"802.1Q": 0x8100, "802.1ad": 0x88A8}),
     )
+    described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.vlan").vlan)
 
     def __init__(self, id: int = 0, protocol: str = "802.1Q") -> None:
         self.id = id
@@ -198,7 +194,8 @@ class Vrf(LinkKind):
 
     __slots__ = ("table",)
     name = "vrf"
-    ROWS = (("table", 1, NUMBER),)
+    ROWS = (("table", "IFLA_VRF_TABLE"),)
+    described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.vrf").vrf)
 
     def __init__(self, table: int = 0) -> None:
         self.table = table
@@ -213,8 +210,15 @@ def decode(name: str, data: bytes) -> LinkKind | None:
     """What a link of a kind has, from the kernel's attributes; None for a kind that is not in the table."""
     if name not in TABLE:
         return None
-    kind, found = TABLE[name](), dict(attributes(data))
-    for field, number, codec in kind.ROWS:
-        if number in found:
-            setattr(kind, field, codec.unpack(found[number]))
+    kind = TABLE[name]()
+    if kind.ROWS and kind.described is not None and data:
+        read = kind.described()(attribute(0, data))
+        read.decode()
+        for field, named, *words in kind.ROWS:
+            value = read.get_attr(named)
+            if value is not None:
+                numbers = {number: word for word, number in words[0].items()} if words else {}
+                setattr(
+                    kind, field, bool(value) if isinstance(getattr(kind, field), bool) else numbers.get(value, value)
+                )
     return kind

@@ -1,6 +1,6 @@
 """A netlink socket that asks one thing at a time and waits with a bound (netlink(7), linux/netlink.h).
 
-The socket is our own, because pyroute2's brings asyncio along; of pyroute2 are the messages of nftables alone. It
+The socket is our own, because pyroute2's brings asyncio along; of pyroute2 are the messages. It
 belongs to the network namespace in which it was opened, wherever the process goes afterwards.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROUTE, NETFILTER = 0, 12
 F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
-F_EXCL, F_CREATE, F_APPEND = 0x200, 0x400, 0x800
+F_REPLACE, F_EXCL, F_CREATE, F_APPEND = 0x100, 0x200, 0x400, 0x800
 # of a request to delete: only what holds nothing
 F_NONREC = 0x100
 _F_DUMP_INTR = 0x10

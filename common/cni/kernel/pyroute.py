@@ -8,9 +8,26 @@ from cni.lean import Library, Quiet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
+    # An attribute is its name and its value; None stands for none.
+    Attributes = Iterable[tuple[str, Any]]
+
 KNOWN = ("0.9.7",)
+_LINKS, _TC = "pyroute2.netlink.rtnl.ifinfmsg", "pyroute2.netlink.rtnl.tcmsg"
+# Modules with one kind of link each, which that of links imports: those that are wanted are loaded by their names.
+_KINDS = (
+    "bond", "can", "geneve", "gtp", "ipoib", "ipvlan", "team", "tun", "tuntap", "vlan", "vrf", "vti", "vti6", "vxlan", "xfrm",
+)  # fmt: skip
+# Queues, filters and actions that no plugin makes.
+_NOT_MADE = (
+    "act_bpf", "act_connmark", "act_gact", "act_skbedit", "act_vlan", "cls_basic", "cls_flow", "cls_fw", "cls_matchall",
+    "sched_bpf", "sched_cake", "sched_choke", "sched_clsact", "sched_codel", "sched_drr", "sched_fq_codel", "sched_hfsc",
+    "sched_htb", "sched_netem", "sched_pfifo", "sched_pfifo_fast", "sched_plug", "sched_sfq",
+)  # fmt: skip
+# Of its hundreds of constants those that the messages want.
+_PARENTS = {"TC_H_ROOT": 0xFFFFFFFF, "TC_H_INGRESS": 0xFFFFFFF1}
 
 
 class _Members(type):
@@ -48,13 +65,28 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
         "logging": {"getLogger": quiet, "error": quiet},
         "traceback": {"format_exc": str, "format_stack": list},
         "typing": {"__getattr__": lambda name: quiet},
+        "re": {"compile": quiet},
+        "pkgutil": {},
+        "importlib": {},
         "collections": {"OrderedDict": _collections.OrderedDict},
         "functools": {"partial": _functools.partial},
         "weakref": {"proxy": _weakref.proxy},
         "threading": {"local": _thread._local, "Lock": _thread.allocate_lock, "RLock": _thread.RLock},
         "enum": {"IntEnum": _Members("IntEnum", (int,), {})},
         "socket": {**socket, "AddressFamily": int},
+        "pyroute2.config": {"AF_BRIDGE": 7, "data_plugins_pkgs": (), "data_plugins_path": ()},
+        "pyroute2.netlink.exceptions": dict.fromkeys(
+            ("NetlinkError", "NetlinkDecodeError", "NetlinkNLADecodeError"), Exception
+        ),
         "pyroute2.netlink.nlsocket": {"AsyncNetlinkSocket": object, "NetlinkSocket": object},
+        "pyroute2.netlink.rtnl": {
+            **{name: {"unspec": 0, "universe": 0} for name in ("rt_proto", "rt_scope", "rt_type")},
+            **_PARENTS,
+        },
+        f"{_LINKS}.plugins": {},
+        **{f"{_LINKS}.plugins.{kind}": {kind: None} for kind in _KINDS},
+        "pyroute2.netlink.rtnl.iw_event": {"iw_event": object},
+        **{f"{_TC}.{name}": {} for name in _NOT_MADE},
     }
 
 
@@ -76,3 +108,18 @@ _LIBRARY = Library("pyroute2", _placeholders, _known)
 def load(name: str) -> "Any":
     """The module ``name`` of pyroute2, one that holds message classes."""
     return _LIBRARY.load(name)
+
+
+def message(cls: "Any", attributes: "Attributes", **fields: int) -> "Any":
+    """A message of a class, with attributes by their names; those that are None are left out."""
+    made = cls()
+    made.update(fields)
+    made["attrs"] = [(name, value) for name, value in attributes if value is not None]
+    return made
+
+
+def complete(cls: "Any", name: str, kind: str) -> "Any":
+    """A class with the attribute that comes after the last one that pyroute2 knows."""
+    if (name, kind) not in cls.nla_map:
+        cls.nla_map = (*cls.nla_map, (name, kind))
+    return cls

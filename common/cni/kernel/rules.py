@@ -1,20 +1,23 @@
 """Policy routing rules (ip-rule(8), linux/fib_rules.h): which routing table decides about which packets."""
 
-import struct
 from _socket import AF_INET, AF_INET6
 from errno import ENOENT
 
 from cni.address import ANY, Address, Prefix
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, Answer, KernelError, attribute, integer, number, text
+from cni.kernel import pyroute
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cni.kernel.rtnl import Rtnl
 
+_NAMED = {
+    "FRA_TABLE": "table", "FRA_PRIORITY": "priority", "FRA_IIFNAME": "iif", "FRA_OIFNAME": "oif", "FRA_FWMARK": "mark",
+    "FRA_FWMASK": "mask", "FRA_L3MDEV": "l3mdev",
+}  # fmt: skip
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
-# family, lengths of destination and source, type of service, table, two reserved bytes, action, flags
-_HEADER = struct.Struct("=BBBBBxxBI")
-_DST, _SRC, _IIF, _PRIORITY, _MARK, _TABLE, _MASK, _OIF, _L3MDEV = 1, 2, 3, 6, 10, 15, 16, 17, 19
 TO_TABLE = 1
 # what the header says where the table's number does not fit into a byte
 _TABLE_COMPAT = 252
@@ -59,53 +62,50 @@ class Rule:
 
 def every(rtnl: "Rtnl", version: int) -> list[Rule]:
     """Every rule of a family, in the order in which the kernel asks them."""
-    answers = rtnl.request(_HEADER.pack(_FAMILIES[version], 0, 0, 0, 0, 0, 0), _GETRULE, F_DUMP)
-    return [_read(answer, version) for answer in answers if answer.data[16] == _FAMILIES[version]]
+    message = _message((), family=_FAMILIES[version])
+    found = [answer.decode(type(message)) for answer in rtnl.request(message, _GETRULE, F_DUMP)]
+    return [_read(rule, version) for rule in found if rule["family"] == _FAMILIES[version]]
 
 
 def add(rtnl: "Rtnl", rule: Rule) -> None:
     """Add a rule; an equal one raises ``KernelError`` with EEXIST."""
-    rtnl.request(_message(rule), _NEWRULE, F_CREATE | F_EXCL)
+    rtnl.request(_written(rule), _NEWRULE, F_CREATE | F_EXCL)
 
 
 def delete(rtnl: "Rtnl", rule: Rule) -> None:
     """Remove a rule; that it is gone is success. Of one without a priority the first that fits goes."""
     try:
-        rtnl.request(_message(rule), _DELRULE)
+        rtnl.request(_written(rule), _DELRULE)
     except KernelError as error:
         if error.errno != ENOENT:
             raise
 
 
-def _message(rule: Rule) -> bytes:
+def _message(attributes: "pyroute.Attributes", **fields: int) -> "Any":
+    return pyroute.message(pyroute.load("pyroute2.netlink.rtnl.fibmsg").fibmsg, attributes, **fields)
+
+
+def _written(rule: Rule) -> "Any":
     src, dst = rule.src.network, rule.dst.network
-    short = rule.table if rule.table < 256 else _TABLE_COMPAT
-    message = _HEADER.pack(src.address.family, dst.length, src.length, rule.tos, short, rule.action, rule.flags)
-    message += integer(_TABLE, rule.table)
-    for kind, prefix in ((_SRC, src), (_DST, dst)):
-        if prefix.length:
-            message += attribute(kind, prefix.address.packed)
-    for kind, name in ((_IIF, rule.iif), (_OIF, rule.oif)):
-        if name:
-            message += attribute(kind, name.encode() + b"\0")
-    if rule.mark or rule.mask:
-        message += integer(_MARK, rule.mark) + integer(_MASK, rule.mask)
-    if rule.l3mdev:
-        message += integer(_L3MDEV, 1, 1)
-    if rule.priority is not None:
-        message += integer(_PRIORITY, rule.priority)
-    return message
+    values = {field: getattr(rule, field) or None for field in _NAMED.values()}
+    values.update(priority=rule.priority, mask=rule.mask if rule.mask or rule.mark else None)
+    attributes = [
+        ("FRA_SRC", str(src.address) if src.length else None),
+        ("FRA_DST", str(dst.address) if dst.length else None),
+        *((name, values[field]) for name, field in _NAMED.items()),
+    ]
+    fields = {"tos": rule.tos, "action": rule.action, "flags": rule.flags, "family": src.address.family}
+    fields.update(src_len=src.length, dst_len=dst.length, table=rule.table if rule.table < 256 else _TABLE_COMPAT)
+    return _message(attributes, **fields)
 
 
-def _read(answer: Answer, version: int) -> Rule:
-    _, dst_length, src_length, tos, table, action, flags = _HEADER.unpack_from(answer.data, 16)
-    found = dict(answer.attributes(16 + _HEADER.size))
-    nowhere = ANY[version].address.packed
-    src = Prefix(Address(found.get(_SRC, nowhere)), src_length)
-    dst = Prefix(Address(found.get(_DST, nowhere)), dst_length)
-    rule = Rule(number(found.get(_TABLE)) or table, src, dst, number(found.get(_PRIORITY)))
-    rule.iif, rule.oif = text(found.get(_IIF)), text(found.get(_OIF))
-    rule.mark, rule.mask = number(found.get(_MARK)), number(found.get(_MASK))
-    rule.l3mdev = bool(number(found.get(_L3MDEV)))
-    rule.tos, rule.action, rule.flags = tos, action, flags
+def _read(message: "Any", version: int) -> Rule:
+    get, nowhere = message.get_attr, str(ANY[version].address)
+    src = Prefix(Address.parse(get("FRA_SRC") or nowhere), message["src_len"])
+    dst = Prefix(Address.parse(get("FRA_DST") or nowhere), message["dst_len"])
+    rule = Rule(message["table"], src, dst, 0)
+    for name, field in _NAMED.items():
+        setattr(rule, field, get(name) or getattr(rule, field))
+    rule.l3mdev = bool(rule.l3mdev)
+    rule.tos, rule.action, rule.flags = message["tos"], message["action"], message["flags"]
     return rule
