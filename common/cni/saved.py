@@ -33,6 +33,18 @@ class Saved:
         """``folder`` is the plugin's; the attachment's names have been checked to be without slashes."""
         self.path = f"{folder}/{attachment.container}_{attachment.ifname}.json"
 
+    @classmethod
+    def every(cls, folder: str) -> "list[Saved]":
+        """All that a folder has; a file that is being written is none."""
+        try:
+            names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        found = [cls.__new__(cls) for _ in names]
+        for saved, name in zip(found, names, strict=True):
+            saved.path = f"{folder}/{name}"
+        return found
+
     def values(self, namespace: str = "") -> "dict[str, Any]":
         """The original values; empty where there is no file, or it was written for another ``namespace``.
 
@@ -61,7 +73,7 @@ class Saved:
         temporary = f"{self.path}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 os.write(fd, wire.encode(document, 1).encode("utf-8", "surrogateescape"))
             finally:
@@ -73,10 +85,13 @@ class Saved:
             ) from None
 
     def forget(self) -> None:
-        """Remove the file; that there is none is success. Raises ``CNIError``."""
+        """Remove the file, and what a writer left that died; that there is none is success. Raises ``CNIError``."""
+        folder, name = os.path.split(self.path)
         try:
-            os.unlink(self.path)
-        except FileNotFoundError:
+            for found in os.listdir(folder):
+                if found == name or found.startswith(f"{name}."):
+                    os.unlink(f"{folder}/{found}")
+        except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
             raise CNIError(f"cannot remove {self.path}: {error}", "the values in it were restored") from None

@@ -14,6 +14,7 @@ from errno import ENODEV
 
 from cni.kernel import pyroute
 from cni.kernel.netlink import (
+    F_APPEND,
     F_CREATE,
     F_DUMP,
     F_EXCL,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from cni.kernel.kinds import LinkKind
     from cni.kernel.pyroute import Attributes
 
-_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_NEWLINK, _DELLINK, _GETLINK, _NEWLINKPROP = 16, 17, 18, 108
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 _UP, _LOOPBACK, _PROMISC, _ALLMULTI = 0x1, 0x8, 0x100, 0x200
 # States of a bridge's port (BR_STATE_…): the spanning tree has it listen and learn, for half a minute, before it forwards.
@@ -48,6 +49,7 @@ _VF_SKIP = 1 << 3
 _HEADER = struct.Struct("=BxHiII")
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE = 1, 3, 4, 5, 10, 13, 16
 _LINKINFO, _IFALIAS, _EXT_MASK, _PROMISCUITY, _LINK_NETNSID = 18, 20, 29, 30, 37
+_PROP_LIST, _PERM_ADDRESS = 52, 54
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _PORT_STATE, _PORT_MODE, _PORT_ISOLATED = 1, 4, 33
 OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
@@ -68,10 +70,12 @@ class Link:
 
     ``other`` is the index of the link that it belongs with: a veth's peer, or what a macvlan, ipvlan or vlan is on.
     ``other_namespace`` is the number of the namespace in which that index counts; -1 stands for the link's own.
+    ``permanent`` is the MAC that the hardware came with, empty if the kernel knows of none.
     """
 
     __slots__ = (
         "_info",
+        "_properties",
         "alias",
         "flags",
         "hairpin",
@@ -85,6 +89,7 @@ class Link:
         "operstate",
         "other",
         "other_namespace",
+        "permanent",
         "port_state",
         "promiscuity",
         "tx_queue_length",
@@ -98,6 +103,7 @@ class Link:
         found = dict(answer.attributes(32))
         self.name = text(found.get(_IFNAME))
         self.mac = found.get(_ADDRESS, b"").hex(":")
+        self.permanent = found.get(_PERM_ADDRESS, b"").hex(":")
         self.mtu = number(found.get(_MTU))
         self.master = number(found.get(_MASTER))
         self.other = number(found.get(_LINK))
@@ -106,6 +112,7 @@ class Link:
         self.operstate = OPERSTATES[min(number(found.get(_OPERSTATE)), 6)]
         self.promiscuity = number(found.get(_PROMISCUITY))
         self.tx_queue_length = number(found.get(_TXQLEN))
+        self._properties = found.get(_PROP_LIST, b"")
         info = dict(attributes(found.get(_LINKINFO, b"")))
         self.kind = text(info.get(_INFO_KIND))
         self._info = info.get(_INFO_DATA, b"")
@@ -136,6 +143,11 @@ class Link:
     def allmulti(self) -> bool:
         """Whether it was set to receive all multicast frames."""
         return bool(self.flags & _ALLMULTI)
+
+    @property
+    def altnames(self) -> list[str]:
+        """Its other names (Linux 5.5)."""
+        return [text(payload) for _, payload in attributes(self._properties)]
 
     @property
     def peer(self) -> int:
@@ -217,7 +229,7 @@ class Rtnl(Netlink):
         mac: str = "",
         mtu: int = 0,
         master: int | None = None,
-        alias: str = "",
+        alias: str | None = None,
         namespace: int = -1,
         tx_queue_length: int | None = None,
         up: bool | None = None,
@@ -225,7 +237,10 @@ class Rtnl(Netlink):
         allmulti: bool | None = None,
         kind: "LinkKind | None" = None,
     ) -> None:
-        """Change what is given and leave the rest; ``master`` 0 takes a port away from its bridge."""
+        """Change what is given and leave the rest; ``master`` 0 takes a port away from its bridge.
+
+        With ``namespace`` it is moved, and gets its name and the rest there.
+        """
         flags = change = 0
         for flag, wanted in ((_UP, up), (_PROMISC, promisc), (_ALLMULTI, allmulti)):
             if wanted is not None:
@@ -233,7 +248,7 @@ class Rtnl(Netlink):
         found = (
             *common(name, mac, mtu, namespace),
             ("IFLA_MASTER", master),
-            ("IFLA_IFALIAS", alias or None),
+            ("IFLA_IFALIAS", alias),
             ("IFLA_TXQLEN", tx_queue_length),
             ("IFLA_LINKINFO", kind.info() if kind is not None else None),
         )
@@ -245,6 +260,12 @@ class Rtnl(Netlink):
         data = [(name, int(value)) for name, value in named if value is not None]
         info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": data})]}
         self.request(link_message([("IFLA_LINKINFO", info)], index=index), _NEWLINK)
+
+    def add_altname(self, index: int, name: str) -> None:
+        """Give a link one more name."""
+        names = {"attrs": [("IFLA_ALT_IFNAME", name)]}
+        message = link_message([("IFLA_PROP_LIST", names)], index=index)
+        self.request(message, _NEWLINKPROP, F_CREATE | F_EXCL | F_APPEND)
 
     def delete(self, index: int) -> None:
         """Remove a link; that it is gone is success."""

@@ -1,0 +1,250 @@
+"""A device of the node that is moved into the container as ``CNI_IFNAME``, and moved back by DEL.
+
+The kernel moves and renames a device and writes its alias in one step, so whatever ended an ADD or DEL, the device is
+in one of the two namespaces under a name that is known. Its alias in the container is its name on the node, as Go's
+host-device has it: each version gives the other's devices back. What it was like before is noted in a file first. So it
+is found if the pod has renamed it or the kernel has put it back, and gets its state, MTU, MAC, names and alias again.
+"""
+
+import os
+
+from cni.attachment import Attachment
+from cni.errors import CheckFailed, CNIError, Refused
+from cni.kernel.netlink import KernelError
+from cni.names import interface_fault
+from cni.plan import Effect, Found, Kind, Remains
+from cni.saved import Saved
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from cni.kernel.namespace import Namespace
+    from cni.kernel.rtnl import Link, Rtnl
+    from cni.plan import Differ
+    from cni.site import Site
+
+    Values = dict[str, Any]
+
+# How long the kernel may take to put a device back whose namespace ended; seconds.
+_PATIENCE = 5.0
+
+
+class MovedLink(Effect["Link"], Kind):
+    """The device; the value is the link in the container."""
+
+    __slots__ = ("device", "saved")
+    noun = "device"
+
+    def __init__(self, site: "Site", device: "Callable[[], Link] | None" = None) -> None:
+        """``device`` finds it on the node, for ADD alone; it raises ``CNIError``."""
+        super().__init__(site)
+        self.device = device
+        self.saved = Saved(_folder(site), site.attachment)
+
+    # make
+
+    def make(self) -> "Link":
+        """Note what it is like, move it, and set it up. If that fails after the note, ``remove`` clears it."""
+        assert self.device is not None  # noqa: S101  # an ADD has one
+        attachment, ifname, container = self.attachment, self.attachment.ifname, self.site.container
+        if self.saved.values():
+            here = self.saved.values(container.identity)
+            if here.get("finished") and _found(container.rtnl, here, True) is not None:
+                raise Refused(f"failed to move link: {attachment} is attached", "send DEL first")
+            raise Remains(f"{self.saved.path} is a leftover of an ADD of {attachment} that died")
+        device = self.device()
+        if container.rtnl.link(ifname) is not None:
+            raise Refused(f'failed to move link "{device.name}": a link {ifname} is in {self.site.netns}')
+        self.saved.keep(self._noted(device), container.identity)
+        try:
+            self.site.rtnl.change(device.index, name=ifname, alias=device.name, namespace=container.fd)
+            moved = container.rtnl.link(ifname)
+            if moved is None:
+                raise CNIError(f"the device {device.name} vanished while it was moved", "did something remove it?")
+            self.saved.keep({"inside": moved.index}, container.identity)
+            container.rtnl.change(moved.index, up=True)
+        except KernelError as error:
+            raise CNIError(f'failed to move link "{device.name}" to {self.site.netns}: {error}') from None
+        return container.rtnl.link(index=moved.index) or moved
+
+    def _noted(self, device: "Link") -> "Values":
+        fields = ("name", "index", "kind", "permanent", "mac", "mtu", "master", "alias", "altnames", "up")
+        values = {field: getattr(device, field) for field in fields}
+        return {**values, "attachment": str(self.attachment), "netns": self.site.netns}
+
+    # compare
+
+    def compare(self, differ: "Differ") -> "Link":
+        """The link ``CNI_IFNAME`` exists, and is the device that was moved."""
+        ifname, container = self.attachment.ifname, self.site.container
+        link, saved = container.rtnl.link(ifname), self.saved.values(container.identity)
+        moved = _found(container.rtnl, saved, True)
+        if link is None:
+            renamed = f"the device is {moved.name} there" if moved is not None else f"in {self.site.netns}"
+            raise CheckFailed(f'failed to lookup "{ifname}": Link not found', renamed)
+        if saved and (moved is None or moved.index != link.index):
+            differ(CheckFailed(f"{ifname} is not the device {saved['name']} of the node", f"in {self.site.netns}"))
+        return link
+
+    # remove
+
+    def remove(self) -> None:
+        """Move it back and restore what was noted; without a note, a link that another version moved.
+
+        If its name is taken on the node it stays in the container as it is, and a later DEL moves it.
+        """
+        saved = self.saved.values()
+        namespace = self._namespace(saved)
+        if namespace is not None:
+            here = self.saved.values(namespace.identity)
+            link = _found(namespace.rtnl, here, True) if here else self._of_another_version(namespace.rtnl)
+            if link is not None:
+                self._move_back(namespace, link, here)
+        if saved:
+            self._restore(saved, gone=namespace is None)
+        self.saved.forget()
+
+    def _namespace(self, saved: "Values") -> "Namespace | None":
+        from cni.kernel.namespace import Namespace
+
+        if self.site.netns or not saved:
+            return self.site.remaining
+        return Namespace.remaining(saved["netns"], self.site.say)
+
+    def _of_another_version(self, inside: "Rtnl") -> "Link | None":
+        """The link ``CNI_IFNAME``, or one that the pod renamed and that has the MAC of prevResult, if its alias is a name."""
+        ifname = self.attachment.ifname
+        try:
+            previous = self.site.previous
+        except CNIError:
+            previous = None
+        interfaces = previous.interfaces if previous is not None else ()
+        macs = {each.mac.lower() for each in interfaces if each.sandbox and each.name == ifname and each.mac}
+        links = [link for link in inside.links() if not link.loopback and (link.name == ifname or link.mac in macs)]
+        for link in sorted(links, key=lambda link: link.name != ifname):
+            if link.alias and not interface_fault(link.alias):
+                return link
+            self.site.say(
+                f"{link.name} in {self.site.netns} is no device of the node (its alias is no name): left alone"
+            )
+        return None
+
+    def _move_back(self, namespace: "Namespace", link: "Link", saved: "Values") -> None:
+        """In one step, like the way in. The alias goes last where there is more to restore: by it the device is known."""
+        name = saved.get("name") or link.alias
+        text = f'failed to move "{link.name}" back to the node as "{name}"'
+        if self.site.rtnl.link(name) is not None:
+            raise CNIError(f"{text}: file exists", f"rename the link {name} of the node, and send DEL again")
+        node = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            namespace.rtnl.change(link.index, name=name, alias=None if saved else "", namespace=node)
+        except KernelError as error:
+            # it may have moved before it turned out that somebody took the name
+            moved = self.site.rtnl.link(link.name)
+            if moved is not None and moved.alias == link.alias and namespace.rtnl.link(link.name) is None:
+                self.site.rtnl.change(moved.index, namespace=namespace.fd)
+                namespace.rtnl.change(link.index, up=True)
+            raise CNIError(f"{text}: {error}", "send DEL again") from None
+        finally:
+            os.close(node)
+
+    def _restore(self, saved: "Values", gone: bool) -> None:
+        """What it was like on the node. What the kernel refuses is reported, and no reason to fail for ever."""
+        from cni.patience import attempts
+
+        rtnl, name = self.site.rtnl, saved["name"]
+        # the kernel puts a device of the hardware back, and destroys a virtual one
+        for _ in attempts(_PATIENCE if gone and not saved["kind"] else 0):
+            link = _found(rtnl, saved, False)
+            if link is not None:
+                break
+        else:
+            self.site.say(f"device {name} was not found on the node: it is gone")
+            return
+        if link.name != name:
+            self._rename(link, name)
+        for field in ("mac", "mtu", "master"):
+            if getattr(link, field) != saved[field]:
+                self._attempt(link, field, rtnl.change, **{field: saved[field]})
+        for other in set(saved["altnames"]) - set(link.altnames):
+            self._attempt(link, "other name", rtnl.add_altname, name=other)
+        if saved["up"]:
+            self._attempt(link, "state", rtnl.change, up=True)
+        if link.alias != saved["alias"]:
+            self._attempt(link, "alias", rtnl.change, alias=saved["alias"])
+
+    def _rename(self, link: "Link", name: str) -> None:
+        try:
+            self.site.rtnl.change(link.index, up=False)
+            self.site.rtnl.change(link.index, name=name)
+        except KernelError as error:
+            text = f'failed to rename "{link.name}" of the node to "{name}": {error}'
+            raise CNIError(text, f"rename the link {name}, and send DEL again") from None
+
+    def _attempt(self, link: "Link", what: str, change: "Callable[..., None]", **values: "Any") -> None:
+        try:
+            change(link.index, **values)
+        except KernelError as error:
+            self.site.say(f"the {what} of {link.name} could not be restored: {error}")
+
+    def present(self, network: str) -> list[Found]:
+        """Those that are noted for attachments of a network."""
+        found = []
+        for saved in Saved.every(_folder(self.site)):
+            values = saved.values()
+            owner = Attachment.parse(values.get("attachment", ""), 1 << 20)
+            if owner is not None and network in ("", owner.network):
+                found.append(Found(str(owner), str(owner), device=values["name"]))
+        return found
+
+    def discard(self, identity: str) -> None:
+        """Move back the device of this attachment."""
+        attachment = Attachment.parse(identity, 1 << 20)
+        if attachment is not None:
+            MovedLink(self.site.of(attachment)).remove()
+
+    def describe(self) -> str:
+        """The ``ip`` command for it."""
+        return f"ip link set DEVICE netns CONTAINER name {self.attachment.ifname} alias DEVICE up"
+
+
+class Settled(Effect[None]):
+    """The note says that the ADD was whole: the last effect."""
+
+    __slots__ = ("moved",)
+
+    def __init__(self, moved: MovedLink) -> None:
+        super().__init__(moved.site)
+        self.moved = moved
+
+    def make(self) -> None:
+        """Write it."""
+        self.moved.saved.keep({"finished": True}, self.site.container.identity)
+
+    def compare(self, differ: "Differ") -> None:
+        """Another version notes nothing, so nothing is compared."""
+
+
+def _folder(site: "Site") -> str:
+    return f"{site.node.roots.run}/moved"
+
+
+def _found(rtnl: "Rtnl", saved: "Values", inside: bool) -> "Link | None":
+    """The device among the links of a namespace: by the MAC of its hardware, its index in the container, or its alias.
+
+    Or as it was: then its move was begun at most.
+    """
+    if not saved:
+        return None
+    links = [link for link in rtnl.links() if (link.kind, link.permanent) == (saved["kind"], saved["permanent"])]
+    if saved["permanent"] and len(links) == 1:
+        return links[0]
+    name, mac = saved["name"], saved["mac"]
+    marks: tuple[Callable[[Link], bool], ...] = (
+        lambda link: inside and link.index == saved.get("inside"),
+        lambda link: link.alias == name,
+        lambda link: link.name == name and (link.mac == mac != "" or (not inside and link.index == saved["index"])),
+    )
+    return next((link for fits in marks for link in links if fits(link)), None)
