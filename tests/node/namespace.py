@@ -92,13 +92,17 @@ class Netns:
         found: list[Object] = self._json("ip", "-j", "-d", "addr", "show", "dev", name)[0]["addr_info"]
         return found
 
+    def addressed_links(self) -> list[Object]:
+        """Every link with its details and its addresses, as ``ip -j -d addr`` tells them."""
+        return self._json("ip", "-j", "-d", "addr", "show")
+
     def all_addresses(self) -> dict[str, set[str]]:
         """Every link's addresses, link-local ones left out: ``{"eth0": {"10.1.0.2/24"}}``."""
-        return {link["ifname"]: _globals(link["addr_info"]) for link in self._json("ip", "-j", "addr", "show")}
+        return {link["ifname"]: global_addresses(link["addr_info"]) for link in self._json("ip", "-j", "addr", "show")}
 
     def addresses(self, name: str) -> set[str]:
         """The addresses of one link, link-local ones left out: ``{"10.1.0.2/24"}``."""
-        return _globals(self.address_objects(name))
+        return global_addresses(self.address_objects(name))
 
     def routes(self, family: int = 4) -> list[Object]:
         """The main table's routes, link-local and multicast ones left out."""
@@ -124,14 +128,18 @@ class Netns:
         """The names of the nftables tables with their family: ``{"inet filter"}``."""
         return {f"{item['table']['family']} {item['table']['name']}" for item in self.nft() if "table" in item}
 
-    def iptables(self, table: str = "nat") -> list[str]:
-        """The rules and the users' own chains of both families, as iptables-save prints them."""
-        lines: list[str] = []
+    def iptables(self, *tables: str) -> list[str]:
+        """The rules and the users' own chains of both families in some tables (nat), as iptables-save prints them."""
+        found: list[str] = []
         for program in ("iptables-save", "ip6tables-save"):
-            for line in self.run(program, "-t", table).splitlines():
-                if line.startswith("-A") or (line.startswith(":") and line.split()[1] == "-"):
-                    lines.append(f"{program[:-5]} {line.split(' [')[0]}")
-        return sorted(lines)
+            lines: dict[str, list[str]] = {}
+            for line in self.run(program, *(() if tables[1:] else ("-t", *(tables or ("nat",))))).splitlines():
+                if line.startswith("*"):
+                    kept = lines.setdefault(line[1:], [])
+                elif line.startswith("-A") or (line.startswith(":") and line.split()[1] == "-"):
+                    kept.append(f"{program[:-5]} {line.split(' [')[0]}")
+            found += [line for table in tables or ("nat",) for line in lines.get(table, ())]
+        return sorted(found)
 
     def sysctl(self, name: str, value: str | None = None) -> str:
         """A sysctl by its path below ``net/``, read after it was set if a value is given."""
@@ -142,7 +150,8 @@ class Netns:
             return at.read_text().strip()
 
 
-def _globals(found: list[Object]) -> set[str]:
+def global_addresses(found: list[Object]) -> set[str]:
+    """What `ip -j addr` tells of a link's addresses, link-local ones left out: ``{"10.1.0.2/24"}``."""
     return {f"{address['local']}/{address['prefixlen']}" for address in found if address["scope"] == "global"}
 
 

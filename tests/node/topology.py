@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .deadline import eventually
-from .namespace import Netns
+from .namespace import Netns, global_addresses
 from .plugin import SUBJECT, Object, Outcome, call, environment
 
 _numbers = itertools.count(1)
@@ -127,18 +127,20 @@ class Node(NamedNetns):
 
     def snapshot(self) -> Object:
         """Everything that plugins make on a node, without what changes by itself: equal snapshots, nothing left."""
-        links = self.links()
+        links = {link["ifname"]: link for link in self.addressed_links()}
         return {
             "links": {
                 name: (link.get("linkinfo", {}).get("info_kind"), link.get("master"), link.get("ifalias"))
                 for name, link in links.items()
             },
-            "addresses": {name: found for name, found in self.all_addresses().items() if found},
+            "addresses": {
+                name: found for name, link in links.items() if (found := global_addresses(link["addr_info"]))
+            },
             "routes": sorted(
                 (route["dst"], route.get("gateway"), route["dev"]) for family in (4, 6) for route in self.routes(family)
             ),
             "nft": self.nft(),
-            "iptables": self.iptables("nat") + self.iptables("filter"),
+            "iptables": self.iptables("nat", "filter"),
             "leases": {at.name: self.leases(at.name) for at in self.data_dir.glob("*")},
         }
 

@@ -1,0 +1,35 @@
+"""host-local: the one that is asked by others; here it is called by itself."""
+
+from pathlib import Path
+
+from contract.subject import IPAM, Network, Subject
+from node.configuration import host_local
+
+
+class HostLocal(Subject):
+    """Addresses from ranges."""
+
+    type = "host-local"
+    keys = {
+        "ipam": IPAM, "args": {"cni": {"ips": ["10.1.2.8"]}},
+        "runtimeConfig": {"ips": ["10.1.2.7"], "ipRanges": [[{"subnet": "10.9.0.0/24"}]]},
+    }  # fmt: skip
+    working = {"runtimeConfig": None, "args": None, "prevResult": None}
+
+    def networks(self, store: Path) -> dict[str, Network]:
+        """One family, and both."""
+        one, both = ("10.1.2.0/24",), ("10.1.2.0/24", "fd00:1::/64")
+        routes = [{"dst": "0.0.0.0/0"}]
+        return {
+            name: Network(
+                {"type": "host-local", "ipam": host_local(store, *subnets, routes=routes)},
+                leaves={"lease"},
+                go=True,
+                back=True,
+                variant=name == "usual",
+            )
+            for name, subnets in (("usual", one), ("dual stack", both))
+        }
+
+
+SUBJECT = HostLocal()

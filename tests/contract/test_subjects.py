@@ -1,0 +1,54 @@
+"""Every plugin has a Subject, and what the Subject says is so."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from contract.subject import SUBJECTS, Subject, each_network, names
+from contract.trial import Settled, differences, kinds
+from node.plugin import PLUGINS
+from node.topology import Node
+
+
+def test_every_plugin_has_a_subject() -> None:
+    """A folder in plugins/ needs tests/contract/subjects/<plugin>.py, and nothing else there is a subject."""
+    assert names() == list(PLUGINS)
+    assert [subject.type for subject in SUBJECTS] == list(PLUGINS)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=repr)
+def test_a_subject_names_every_key_that_the_plugin_reads(subject: Subject) -> None:
+    """So that bad input and STATUS are tried with all of them."""
+    package = f"cni_{subject.type.replace('-', '_')}"
+    try:
+        settings = importlib.import_module(f"{package}.settings")
+    except ModuleNotFoundError:
+        assert not subject.keys
+        return
+    table = getattr(settings, "TABLE", None)
+    if table is not None:
+        said = set(subject.keys) | {key for more in subject.more for key in more}
+        assert {key.name for key in table.keys} <= said
+
+
+@pytest.mark.real
+@each_network
+def test_a_network_leaves_what_its_subject_says(node: Node, subject: Subject, network: str) -> None:
+    """After ADD there are the declared kinds of things and no others, and CHECK passes; after DEL there is nothing."""
+    settled = Settled(node, subject, network)
+    trial = settled.trial()
+    assert trial.serve("ADD").ok
+    assert kinds(trial.before, trial.state()) == settled.network.leaves
+    checked = trial.serve("CHECK")
+    assert checked.ok, checked.stdout
+    assert trial.serve("DEL").ok
+    assert differences(trial.before, trial.state()) == {}
+
+
+def test_a_plugin_without_a_subject_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The first test of this file can fail."""
+    (tmp_path / "subjects").mkdir()
+    (tmp_path / "subjects/bridge.py").touch()
+    monkeypatch.setattr("contract.subject.__file__", str(tmp_path / "subject.py"))
+    assert names() == ["bridge"]

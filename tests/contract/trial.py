@@ -1,0 +1,170 @@
+"""A pod on a subject's network: what comes before the plugin in the list is there, and its verbs are called one by one."""
+
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from contract.subject import Network, Subject
+from node.chain import Chain
+from node.configuration import conflist
+from node.namespace import global_addresses
+from node.plugin import DIST, SUBJECT, Object, Outcome
+from node.served import plugin, serve
+from node.topology import Node, Pod
+
+# Folders below /run/cni/pycni whose files belong to attachments; host-local's hints and the locks stay.
+NOTES = ("chain", "chain-whole", "localnet")
+
+
+class Trial(Chain):
+    """One pod's attachment by one plugin. ``before`` is the state of node and pod without it."""
+
+    def __init__(
+        self,
+        node: Node,
+        subject: Subject,
+        network: Network,
+        *,
+        pod: Pod | None = None,
+        name: str = "net1",
+        snapshot: Object | None = None,
+    ) -> None:
+        """``snapshot`` is the node's, where it is known: it saves looking at it."""
+        super().__init__(node, conflist(*copy.deepcopy(network.plugins), name=name), pod, **network.values)
+        self.subject, self.network = subject, network
+        self.at = self.place(subject.type)
+        self.below: Object = {}
+        for place in range(self.at):
+            self.below = self.call(place, "ADD", prevResult=self.below or None, binaries=DIST).result
+        if self.at or snapshot is None:
+            self.before = self.state()
+        else:
+            self.before = {**snapshot, "pod": {"lo": [False, []]}, "notes": []}
+
+    def state(self) -> Object:
+        """What there is on the node and in the pod."""
+        pod: Object = {}
+        if os.path.exists(self.pod.path):
+            for link in self.pod.addressed_links():
+                # whether `lo` is up changes its addresses too
+                pod[link["ifname"]] = ["UP" in link["flags"], sorted(global_addresses(link["addr_info"]))]
+        return {**snapshot(self.node), "pod": pod, "notes": notes(self.pod.container)}
+
+    def keys(self, verb: str, **keys: Any) -> Object:
+        """The configuration of a call: for ADD with the result of those before, for the others with that of ADD."""
+        previous = self.below if verb == "ADD" else self.result
+        given: Object = {"prevResult": previous or None}
+        if verb in ("GC", "STATUS"):
+            given = {"cniVersion": "1.1.0"}
+        return self.configuration(self.at, **{**given, **keys})
+
+    def file(self, verb: str, *, netns: str | None = None, binaries: str = "", env: Any = None, **keys: Any) -> Outcome:
+        """A verb by the plugin's file."""
+        conf = self.keys(verb, **keys)
+        outcome = self.node.cni(
+            self.subject.type, verb, conf, container=self.pod.container, netns=self.pod.path if netns is None else netns,
+            env=env, binaries=binaries or SUBJECT,
+        )  # fmt: skip
+        return self._noted(verb, outcome)
+
+    def serve(self, verb: str, *, netns: str | None = None, watch: Any = None, env: Any = None, **keys: Any) -> Outcome:
+        """A verb in this process, which takes a fraction of the time and can be watched; members and delegates are files."""
+        with self.node.inside():
+            outcome = serve(
+                plugin(self.subject.type), verb, self.keys(verb, **keys), env, watch, container=self.pod.container,
+                netns=self.pod.path if netns is None else netns, path=DIST,
+            )  # fmt: skip
+        return self._noted(verb, outcome)
+
+    def left(self) -> Object:
+        """What is otherwise than before: empty when nothing is left.
+
+        `lo`, and the interface of a subject ``in_container``, are left out: without the namespace nobody can find them.
+        """
+        now, before = self.state(), self.before
+        inside = set(now["pod"]) if self.subject.in_container else {"lo"}
+        now["pod"] = {name: link for name, link in now["pod"].items() if name not in inside}
+        before = {**before, "pod": {name: link for name, link in before["pod"].items() if name not in inside}}
+        return differences(before, now)
+
+    def _noted(self, verb: str, outcome: Outcome) -> Outcome:
+        if verb == "ADD" and outcome.ok:
+            self.result = copy.deepcopy(outcome.result)
+        return outcome
+
+    def valid(self, *others: "Trial") -> list[Object]:
+        """The value of ``cni.dev/valid-attachments`` with these pods."""
+        return [{"containerID": each.pod.container, "ifname": each.ifname} for each in others]
+
+    def finish(self) -> None:
+        """DEL of those before the plugin, whether the pod is there or not."""
+        for place in reversed(range(self.at)):
+            netns = self.pod.path if os.path.exists(self.pod.path) else ""
+            outcome = self.call(place, "DEL", netns=netns, binaries=DIST)
+            assert outcome.ok, outcome.stdout
+
+
+def snapshot(node: Node) -> Object:
+    """The node's, without the folders of a store that have no lease."""
+    found = node.snapshot()
+    return {**found, "leases": {name: held for name, held in found["leases"].items() if held}}
+
+
+def notes(container: str) -> list[str]:
+    """The files below /run that name a container."""
+    found = []
+    for folder in NOTES:
+        for at, _, names in os.walk(f"/run/cni/pycni/{folder}"):
+            for name in names:
+                try:
+                    if container.encode() in Path(at, name).read_bytes():
+                        found.append(f"{folder}/{name}")
+                except OSError:  # another test's, and gone by now
+                    continue
+    return sorted(found)
+
+
+def differences(before: Object, after: Object) -> Object:
+    """The parts of two states that are not the same, as pairs."""
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+
+
+def kinds(before: Object, after: Object) -> set[str]:
+    """What kinds of things there are in one state and not in the other."""
+    found = {"link"} if set(after["links"]) - set(before["links"]) else set()
+    found |= {"lease"} if after["leases"] != before["leases"] and any(after["leases"].values()) else set()
+    found |= {"iptables"} if set(after["iptables"]) - set(before["iptables"]) else set()
+    known = {json.dumps(item) for item in before["nft"]}
+    for item in after["nft"]:
+        ((kind, body),) = item.items()
+        if json.dumps(item) not in known:
+            found.add(f"nftables {body['name'] if kind == 'table' else body['table']}")
+    for name, link in after["pod"].items():
+        if before["pod"].get(name) != link:
+            found.add("lo" if name == "lo" else "interface")
+    return found | {f"note {each.split('/')[0]}" for each in set(after["notes"]) - set(before["notes"])}
+
+
+class Settled:
+    """A node on which a first pod came and went: what stands for the node is there. ``deeds`` are those of its ADD."""
+
+    def __init__(self, node: Node, subject: Subject, network: str) -> None:
+        self.node, self.subject = node, subject
+        self.network = subject.networks(node.data_dir)[network]
+        self.deeds: list[str] = []
+
+        def watch(deed: str, effect: Any, moment: str) -> None:
+            if (deed, moment) == ("make", "after"):
+                self.deeds.append(type(effect).__name__)
+
+        first = Trial(node, subject, self.network)
+        first.serve("ADD", watch=watch).result  # noqa: B018  asserts success
+        assert first.serve("DEL").ok
+        first.finish()
+        self.snapshot = snapshot(node)
+
+    def trial(self, **more: Any) -> Trial:
+        """Another pod."""
+        return Trial(self.node, self.subject, self.network, snapshot=self.snapshot, **more)
