@@ -7,7 +7,6 @@ from contract.trial import Settled, snapshot
 from node.topology import Node
 
 pytestmark = pytest.mark.real
-KEY = "cni.dev/valid-attachments"
 
 
 @each_distinct_network
@@ -21,10 +20,10 @@ def test_gc_removes_the_forgotten_and_keeps_the_valid(node: Node, subject: Subje
     for trial in (valid, foreign):
         assert trial.serve("ADD").ok
     kept = snapshot(node)
-    assert valid.serve("GC", **{KEY: valid.valid(forgotten, valid)}).ok
+    assert valid.collect(forgotten, valid).ok
     assert snapshot(node) == kept, "GC removed what is valid"
     for _ in range(2):
-        assert valid.serve("GC", **{KEY: valid.valid(valid)}).ok
+        assert valid.collect(valid).ok
         for trial in (valid, foreign):
             checked = trial.serve("CHECK")
             assert checked.ok, checked.stdout

@@ -94,9 +94,11 @@ class Trial(Chain):
             self.result = copy.deepcopy(outcome.result)
         return outcome
 
-    def valid(self, *others: "Trial") -> list[Object]:
-        """The value of ``cni.dev/valid-attachments`` with these pods."""
-        return [{"containerID": each.pod.container, "ifname": each.ifname} for each in others]
+    def collect(self, *valid: "Trial", watch: Any = None) -> Outcome:
+        """GC with these pods' attachments as the valid ones."""
+        listed = [{"containerID": each.pod.container, "ifname": each.ifname} for each in valid]
+        keys: Object = {"cni.dev/valid-attachments": listed}
+        return self.serve("GC", watch=watch, **keys)
 
     def finish(self) -> None:
         """DEL of those before the plugin, whether the pod is there or not."""
