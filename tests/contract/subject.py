@@ -90,6 +90,8 @@ class Subject:
     path: ClassVar[str] = "/nowhere"
     # Whether the interface is in the container alone: only there can DEL find it, and GC leaves it to the container's end.
     in_container: ClassVar[bool] = False
+    # Whether its effects can be made again where a flush took them; a chain has only members, which cannot.
+    repairs: ClassVar[bool] = True
 
     def networks(self, store: Path) -> dict[str, Network]:
         """Networks by a name for the test, the usual one first; leases are in ``store``."""

@@ -11,13 +11,15 @@ class Chain(Subject):
     """All plugins of a network in one process."""
 
     type = "chain"
+    keys = {"plugins": [{"type": "loopback"}], "capabilities": {"mac": True}}
     more = [
         {"plugins": [{"type": "x", "capabilities": {"mac": True}}], "capabilities": {"ips": True}},
         {"plugins": [{"type": "chain"}]},
     ]
-    working = {"plugins": [], "prevResult": None}
+    working = {"capabilities": None, "prevResult": None}
     # its members have to be there; those of its own build it has in its file
     path = DIST
+    repairs = False
 
     def networks(self, store: Path) -> dict[str, Network]:
         """bridge and portmap as members, and loopback."""

@@ -10,6 +10,8 @@ class HostLocal(Subject):
     """Addresses from ranges."""
 
     type = "host-local"
+    # it is the one that others ask
+    delegated = ()
     keys = {
         "ipam": IPAM, "args": {"cni": {"ips": ["10.1.2.8"]}},
         "runtimeConfig": {"ips": ["10.1.2.7"], "ipRanges": [[{"subnet": "10.9.0.0/24"}]]},

@@ -1,7 +1,6 @@
 """Every plugin under hostile input: one document, exit status 0 or 1, never a traceback, and the node as it was.
 
-Configurations that work are damaged at random places, and so are the bytes and the variables. Whatever plugin has a
-folder is tried.
+The configurations of the subjects are damaged at random places, and so are the bytes and the variables.
 """
 
 import copy
@@ -17,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cni_host_local import hint
+from contract.subject import SUBJECTS, Subject, previous
 from node.plugin import Object, Outcome
 from node.served import plugin, serve
 from node.topology import Node, Pod
 
-ROOT = Path(__file__).parents[2]
-PLUGINS = sorted(path.parents[1].name for path in (ROOT / "plugins").glob("*/cni_*/plugin.py"))
 VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS"]
+each = pytest.mark.parametrize("subject", SUBJECTS, ids=repr)
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
 # no text here is a path to a place that exists and can be written
@@ -58,54 +57,6 @@ JUNK = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "id", *TEXTS[:3]]), inner, max_size=2),
     max_leaves=4,
 )  # fmt: skip
-RESULT: Object = {
-    "cniVersion": "1.1.0",
-    "interfaces": [{"name": "br0", "mac": "02:00:00:00:00:09"}, {"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": "POD"}],
-    "ips": [{"interface": 1, "address": "10.1.2.5/24", "gateway": "10.1.2.1"}, {"interface": 1, "address": "fd00::5/64"}],
-    "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.2.1", "mtu": 1400, "table": 0, "scope": 0}],
-    "dns": {"nameservers": ["10.1.2.1"], "domain": "a", "search": ["b"], "options": ["c"]},
-}  # fmt: skip
-IPAM: Object = {
-    "type": "host-local",
-    "ranges": [[{"subnet": "10.1.2.0/24", "rangeStart": "10.1.2.5", "rangeEnd": "10.1.2.99", "gateway": "10.1.2.1"}]],
-    "subnet": "fd00::/64",
-    "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.2.1", "mtu": 1400, "advmss": 1300, "priority": 1, "table": 254, "scope": 0}],
-    "resolvConf": "",
-    "dataDir": "leases",
-}  # fmt: skip
-# A configuration with every key that a plugin reads; what is not listed has the common part alone.
-KEYS: dict[str, Object] = {
-    "bridge": {
-        "bridge": "br0", "isGateway": True, "isDefaultGateway": True, "forceAddress": True,
-        "ipMasq": True, "ipMasqBackend": "nftables", "dropInvalid": True,
-        "mtu": 1400, "hairpinMode": False, "promiscMode": False, "vlan": 0, "preserveDefaultVlan": False, "macspoofchk": True,
-        "enabledad": False, "disableContainerInterface": False, "portIsolation": True, "dns": RESULT["dns"], "ipam": IPAM,
-        "runtimeConfig": {"mac": "02:00:00:00:00:01"}, "args": {"cni": {"mac": "02:00:00:00:00:01"}},
-    },
-    "host-local": {
-        "ipam": IPAM, "args": {"cni": {"ips": ["10.1.2.8"]}},
-        "runtimeConfig": {"ips": ["10.1.2.7"], "ipRanges": [[{"subnet": "10.9.0.0/24"}]]},
-    },
-    "portmap": {
-        "snat": True, "masqAll": True, "markMasqBit": 13, "externalSetMarkChain": "X", "conditionsV4": ["-s", "10.0.0.0/8"],
-        "conditionsV6": ["-s", "fd00::/8"], "backend": "nftables",
-        "runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "10.0.0.1"}]},
-    },
-}  # fmt: skip
-LAYER_2 = ("ipam", "isGateway", "isDefaultGateway", "ipMasq")
-
-
-def configuration(type: str, pod: Pod) -> Object:
-    """A configuration that works but for the delegate, which no folder has."""
-    found = {
-        "cniVersion": "1.1.0",
-        "name": "net1",
-        "type": type,
-        "prevResult": json.loads(json.dumps(RESULT).replace("POD", pod.path)),
-        "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}],
-        **KEYS.get(type, {}),
-    }
-    return copy.deepcopy(found)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -119,11 +70,11 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def damaged(draw: st.DrawFn, conf: Object) -> Object:
+def damaged(draw: st.DrawFn, conf: Object, delegated: tuple[str, ...]) -> Object:
     """A configuration with one to three values replaced, removed, doubled or renamed."""
     conf = copy.deepcopy(conf)
     if draw(st.booleans()):
-        for key in LAYER_2:
+        for key in delegated:
             conf.pop(key, None)
     for _ in range(draw(st.integers(1, 3))):
         found = places(conf)
@@ -173,9 +124,9 @@ class Ground:
         leases = {name: held for name, held in found["leases"].items() if held}
         return links, found["nft"], found["iptables"], leases, sorted(self.pod.links())
 
-    def call(self, type: str, verb: str, conf: Any, **call: Any) -> Outcome:
+    def call(self, subject: Subject, verb: str, conf: Any, **call: Any) -> Outcome:
         call = {"netns": self.pod.path, **call}
-        outcome = serve(plugin(type), verb, conf, **call)
+        outcome = serve(plugin(subject.type), verb, conf, **call)
         assert "Traceback" not in outcome.stdout + outcome.stderr
         if not outcome.ok:
             details = outcome.error.get("details", "")
@@ -226,28 +177,30 @@ def nothing_left(ground: Ground) -> Iterator[None]:
 EXAMPLES = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("type", PLUGINS)
+@each
 @EXAMPLES
 @given(data=st.data(), verb=st.sampled_from(VERBS))
 def test_a_damaged_configuration_is_one_error_or_served(
-    ground: Ground, type: str, data: st.DataObject, verb: str
+    ground: Ground, subject: Subject, data: st.DataObject, verb: str
 ) -> None:
-    conf = data.draw(damaged(configuration(type, ground.pod)))
+    conf = data.draw(damaged(subject.configuration(ground.pod.path), subject.delegated))
     text = json.dumps(conf)
-    outcome = ground.call(type, verb, text)
+    outcome = ground.call(subject, verb, text)
     if verb == "ADD" and outcome.ok:
         name = next((v for k, v in reversed(conf.items()) if k.lower() == "name" and v), "net1")
-        ground.call(type, "DEL", json.dumps({**conf, "name": name, "cniVersion": "1.1.0", "prevResult": None}))
+        ground.call(subject, "DEL", json.dumps({**conf, "name": name, "cniVersion": "1.1.0", "prevResult": None}))
         ground.pod.ip("link set lo down")
     assert ground.state() == ground.before
 
 
-@pytest.mark.parametrize("type", PLUGINS)
+@each
 @EXAMPLES
 @given(data=st.data(), verb=st.sampled_from(VERBS))
-def test_damaged_bytes_are_one_error_or_served(ground: Ground, type: str, data: st.DataObject, verb: str) -> None:
-    conf = configuration(type, ground.pod)
-    for key in LAYER_2:
+def test_damaged_bytes_are_one_error_or_served(
+    ground: Ground, subject: Subject, data: st.DataObject, verb: str
+) -> None:
+    conf = subject.configuration(ground.pod.path)
+    for key in subject.delegated:
         conf.pop(key, None)
     text = json.dumps(conf).encode()
     for _ in range(data.draw(st.integers(1, 2))):
@@ -257,14 +210,16 @@ def test_damaged_bytes_are_one_error_or_served(ground: Ground, type: str, data: 
         text = text[:place] + new + text[place + cut :]
     if verb == "ADD":
         verb = "CHECK"  # names may be any here: nothing is to be made that has to be found again
-    ground.call(type, verb, text)
+    ground.call(subject, verb, text)
     assert ground.state() == ground.before
 
 
-@pytest.mark.parametrize("type", PLUGINS)
+@each
 @EXAMPLES
 @given(data=st.data(), verb=st.sampled_from([*VERBS, "VERSION", "", "add", "X" * 5000]))
-def test_hostile_variables_are_one_error_or_served(ground: Ground, type: str, data: st.DataObject, verb: str) -> None:
+def test_hostile_variables_are_one_error_or_served(
+    ground: Ground, subject: Subject, data: st.DataObject, verb: str
+) -> None:
     environ = data.draw(
         st.dictionaries(
             st.sampled_from(["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_ARGS", "CNI_PATH", "CNI_NETNS_OVERRIDE"]),
@@ -273,85 +228,58 @@ def test_hostile_variables_are_one_error_or_served(ground: Ground, type: str, da
             max_size=3,
         )
     )  # fmt: skip
-    conf = configuration(type, ground.pod)
-    for key in LAYER_2 if type != "host-local" else ():
+    conf = subject.configuration(ground.pod.path)
+    for key in subject.delegated:
         conf.pop(key, None)
-    outcome = ground.call(type, verb, conf, environ=environ)
+    outcome = ground.call(subject, verb, conf, environ=environ)
     if verb == "ADD" and outcome.ok:
-        ground.call(type, "DEL", {**conf, "prevResult": None}, environ={**environ, "CNI_ARGS": ""})
+        ground.call(subject, "DEL", {**conf, "prevResult": None}, environ={**environ, "CNI_ARGS": ""})
         ground.pod.ip("link set lo down")
     assert ground.state() == ground.before
 
 
-@pytest.mark.parametrize("type", PLUGINS)
+@each
 @pytest.mark.parametrize(
     "text", ["", "null", "[]", "{}", "{", '"x"', "5", "[[[[", "{}{}", '{"name":"net1"} x', "\ufeff{}"]
 )
-def test_what_is_no_configuration_is_one_error(ground: Ground, type: str, text: str) -> None:
+def test_what_is_no_configuration_is_one_error(ground: Ground, subject: Subject, text: str) -> None:
     for verb in [*VERBS, "NOTHING"]:
-        assert ground.call(type, verb, text).code in (6, 7)
+        assert ground.call(subject, verb, text).code in (6, 7)
     assert ground.state() == ground.before
 
 
-def test_the_configurations_that_are_damaged_work(ground: Ground) -> None:
-    """So that damage is what is refused; bridge without its delegate, which no folder has."""
-    for type in sorted(set(PLUGINS) & {"bridge", "host-local", "loopback"}):
-        conf = configuration(type, ground.pod)
-        for key in LAYER_2 if type == "bridge" else ("prevResult",):
-            conf.pop(key, None)
-        if type == "host-local":
-            conf["runtimeConfig"]["ips"], conf["args"] = [], {}
-        assert ground.call(type, "ADD", conf).ok, type
-        assert ground.call(type, "DEL", conf).ok, type
+@each
+def test_the_configuration_that_is_damaged_works(ground: Ground, subject: Subject) -> None:
+    """So that damage is what is refused; without its delegate, which no folder has."""
+    conf = {key: value for key, value in subject.configuration(ground.pod.path).items() if key not in subject.delegated}
+    conf = {key: value for key, value in {**conf, **subject.working}.items() if value is not None}
+    added = ground.call(subject, "ADD", conf, path=subject.path)
+    assert added.ok, added.stdout
+    assert ground.call(subject, "DEL", conf, path=subject.path).ok
     ground.pod.ip("link set lo down")
     assert ground.state() == ground.before
 
 
 # What ADD says of the node or of this call, and not of the configuration.
 OF_THE_NODE = ("failed to find plugin", "CONFIG_", "already exists", "failed to allocate", "with iptables: ")
-# An interface that is there, so that no pair is made, which takes long: the kernel judges the rest of it before.
-IFNAME = {"bridge": "lo"}
 # Keys that STATUS is not sent.
 NOT_FOR_STATUS = ("prevResult", "cni.dev/valid-attachments")
-# Keys that a plugin passes on: it is the IPAM plugin that reads them.
-PASSED_ON = {"bridge": ("ranges", "routes")}
-# What stands beside the keys of KEYS: they exclude each other, or need another kernel.
-MORE: dict[str, list[Object]] = {
-    "bridge": [
-        {"vlanTrunk": [{"minID": 1, "maxID": 5, "id": 9}]},
-        {"mtu": 1279, "ipam": {"type": "x", "subnet": "fd00::/64"}},
-        {"mtu": 1279, "ipam": {"type": "x", "ranges": [[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/64"}]]}},
-        {"mtu": 1279, "ipam": {"type": "x", "addresses": [{"address": "fd00::5/64"}]}},
-        {"mtu": 1279, "ipam": {"type": "x"}, "runtimeConfig": {"ips": ["fd00::5"]}},
-        {"hairpinMode": True, "promiscMode": True},
-        {"disableContainerInterface": True},
-        {"bridge": "all"},
-        {"bridge": "default"},
-    ],
-    "portmap": [
-        {"externalSetMarkChain": None, "backend": "iptables"},
-        {"markMasqBit": None, "backend": "iptables"},
-        {"conditionsV4": ["ip saddr 10.0.0.0/8"], "conditionsV6": None, "externalSetMarkChain": None},
-    ],
-    "chain": [
-        {"plugins": [{"type": "x", "capabilities": {"mac": True}}], "capabilities": {"ips": True}},
-        {"plugins": [{"type": "chain"}]},
-    ],
-}
 VALUES: list[Any] = [
     *(None, True, {}, [], [None], [{}], "", "x", "../x", "a b", "x" * 16, "%d", "a\0b", "1.0.0", "10.0.0.1", "fd00::/64"),
     *(0, 1, -1, 67, 68, 1279, 4095, 65536, 1 << 32, (1 << 63) - 1, 1 << 63, -(1 << 63), 1.5),
 ]  # fmt: skip
 
 
-def variants(type: str, pod: Pod) -> Iterator[Object]:
+def variants(subject: Subject, pod: Pod) -> Iterator[Object]:
     """The configurations of a plugin, as they are and with each value of each key replaced by each other one."""
-    for more in ({}, *MORE.get(type, [])):
-        conf = {key: value for key, value in configuration(type, pod).items() if key not in NOT_FOR_STATUS} | more
+    for more in ({}, *subject.more):
+        conf = {
+            key: value for key, value in subject.configuration(pod.path).items() if key not in NOT_FOR_STATUS
+        } | more
         yield conf
         for *path, last in places(more or conf):
             # STATUS came with 1.1.0
-            if last == "cniVersion" or any(key in PASSED_ON.get(type, ()) for key in path):
+            if last == "cniVersion" or any(key in subject.passed_on for key in path):
                 continue
             for value in VALUES:
                 changed = copy.deepcopy(conf)
@@ -362,23 +290,24 @@ def variants(type: str, pod: Pod) -> Iterator[Object]:
                 yield changed
 
 
-@pytest.mark.parametrize("type", PLUGINS)
-def test_status_refuses_what_add_refuses_in_the_same_words(ground: Ground, type: str) -> None:
+@each
+def test_status_refuses_what_add_refuses_in_the_same_words(ground: Ground, subject: Subject) -> None:
     """Whatever key of the configuration is wrong: kubelet learns it before a pod does."""
     refused = 0
-    for conf in variants(type, ground.pod):
-        previous = json.loads(json.dumps(RESULT).replace("POD", ground.pod.path))
+    for conf in variants(subject, ground.pod):
         text = json.dumps(conf)
-        added = ground.call(type, "ADD", json.dumps({**conf, "prevResult": previous}), ifname=IFNAME.get(type, "eth0"))
+        added = ground.call(
+            subject, "ADD", json.dumps({**conf, "prevResult": previous(ground.pod.path)}), ifname=subject.refused_ifname
+        )
         if added.ok:
-            ground.call(type, "DEL", text)
-        elif not any(text in added.error["msg"] for text in OF_THE_NODE):
-            status = ground.call(type, "STATUS", text)
+            ground.call(subject, "DEL", text)
+        elif not any(text in added.error["msg"] for text in OF_THE_NODE + subject.of_the_node):
+            status = ground.call(subject, "STATUS", text)
             assert not status.ok, f"STATUS accepts {conf}: {added.error}"
             assert status.error["msg"] == added.error["msg"], conf
             refused += 1
     ground.pod.ip("link set lo down")
-    assert refused > 30 or type == "loopback"
+    assert refused > 30 or not (subject.keys or subject.more)
 
 
 NUMBER = st.integers(-(1 << 64), 1 << 64) | st.sampled_from(
@@ -386,21 +315,21 @@ NUMBER = st.integers(-(1 << 64), 1 << 64) | st.sampled_from(
 )
 
 
-@pytest.mark.parametrize("type", PLUGINS)
+@each
 @settings(EXAMPLES, max_examples=60)
 @given(data=st.data(), verb=st.sampled_from(["ADD", "CHECK", "STATUS"]))
-def test_no_number_brings_out_pythons_words(ground: Ground, type: str, data: st.DataObject, verb: str) -> None:
+def test_no_number_brings_out_pythons_words(ground: Ground, subject: Subject, data: st.DataObject, verb: str) -> None:
     """A number that is too large or too small is refused by a message of ours, whichever key has it."""
-    more = data.draw(st.sampled_from([{}, *MORE.get(type, [])]))
-    conf = copy.deepcopy(configuration(type, ground.pod) | more)
+    more = data.draw(st.sampled_from([{}, *subject.more]))
+    conf = copy.deepcopy(subject.configuration(ground.pod.path) | more)
     numeric = [path for path in places(conf) if isinstance(_at(conf, path), int)]
     if not numeric:
         return
     *path, last = data.draw(st.sampled_from(numeric))
     _at(conf, path)[last] = data.draw(NUMBER)
-    outcome = ground.call(type, verb, json.dumps(conf))
+    outcome = ground.call(subject, verb, json.dumps(conf))
     if verb == "ADD" and outcome.ok:
-        ground.call(type, "DEL", json.dumps(conf))
+        ground.call(subject, "DEL", json.dumps(conf))
         ground.pod.ip("link set lo down")
     assert ground.state() == ground.before
 
