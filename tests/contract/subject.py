@@ -88,6 +88,8 @@ class Subject:
     kind: ClassVar[str] = ""
     # CNI_PATH for the file alone: of most plugins nothing is needed there.
     path: ClassVar[str] = "/nowhere"
+    # Whether its file serves other plugins in one process, which a test's own process cannot.
+    has_members: ClassVar[bool] = False
     # Whether the interface is in the container alone: only there can DEL find it, and GC leaves it to the container's end.
     in_container: ClassVar[bool] = False
     # Whether its effects can be made again where a flush took them; a chain has only members, which cannot.

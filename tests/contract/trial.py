@@ -29,10 +29,13 @@ class Trial(Chain):
         *,
         pod: Pod | None = None,
         name: str = "net1",
+        version: str = "1.0.0",
         snapshot: Object | None = None,
     ) -> None:
         """``snapshot`` is the node's, where it is known: it saves looking at it."""
-        super().__init__(node, conflist(*copy.deepcopy(network.plugins), name=name), pod, **network.values)
+        super().__init__(
+            node, conflist(*copy.deepcopy(network.plugins), name=name, version=version), pod, **network.values
+        )
         self.subject, self.network = subject, network
         self.at = self.place(subject.type)
         self.below: Object = {}
@@ -70,7 +73,9 @@ class Trial(Chain):
         return self._noted(verb, outcome)
 
     def serve(self, verb: str, *, netns: str | None = None, watch: Any = None, env: Any = None, **keys: Any) -> Outcome:
-        """A verb in this process, which takes a fraction of the time and can be watched; members and delegates are files."""
+        """A verb in this process, which takes a fraction of the time and can be watched; delegates are files."""
+        if self.subject.has_members and watch is None:
+            return self.file(verb, netns=netns, env=env, binaries=DIST, **keys)
         with self.node.inside():
             outcome = serve(
                 plugin(self.subject.type), verb, self.keys(verb, **keys), env, watch, container=self.pod.container,

@@ -5,12 +5,13 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from forkserver.server import DIST, SERVED, Server, call, layer2, loopback, served_by
+from contract.subject import Subject, each_network
+from contract.trial import Trial
+from forkserver.server import DIST, SERVED, Server, call, layer2, served_by
 from node.configuration import bridge, host_local
 from node.plugin import LIMIT, PLUGINS, Outcome
 from node.topology import Node, Pod
@@ -19,29 +20,7 @@ pytestmark = pytest.mark.real
 Object = dict[str, Any]
 
 
-def networks(data: Path) -> dict[str, Object]:
-    """Configurations that between them take every way through the plugins."""
-    section = host_local(data, "10.1.2.0/24", "fd00:1::/64", routes=[{"dst": "0.0.0.0/0"}])
-    full = {"isDefaultGateway": True, "ipMasq": True, "macspoofchk": True, "hairpinMode": True, "portIsolation": True}
-    ports = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
-    ports += [{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}]
-    said = {"capabilities": {"portMappings": True}, "runtimeConfig": {"portMappings": ports}}
-    first = {"type": "bridge", "bridge": "br0", "isGateway": True, "ipMasq": True, "ipam": section}
-    mapped = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
-    chained = {"cniVersion": "1.1.0", "name": "net1", "type": "chain", **said}
-    return {
-        "chain": {**chained, "plugins": [{"type": "loopback"}, first, mapped]},
-        "chain, iptables": {**chained, "plugins": [first, {**mapped, "backend": "iptables"}]},
-        "bridge": bridge(section, version="1.1.0", **full),
-        "bridge, iptables": bridge(section, version="1.1.0", isGateway=True, ipMasq=True, ipMasqBackend="iptables"),
-        "bridge, layer 2": bridge(version="1.1.0"),
-        "host-local": {"cniVersion": "1.1.0", "name": "net1", "type": "host-local", "ipam": section},
-        "loopback": {**loopback(), "cniVersion": "1.1.0"},
-    }
-
-
 VERBS = ("STATUS", "ADD", "CHECK", "GC", "DEL")
-NAMES = tuple(networks(Path("/nowhere")))
 
 
 def silent(outcome: Outcome) -> str:
@@ -50,28 +29,24 @@ def silent(outcome: Outcome) -> str:
     return "".join(line for line in outcome.stderr.splitlines(keepends=True) if not line.startswith(debug))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_verb_does_the_same(new_node: Callable[[], Node], server: Server, name: str) -> None:
+@each_network
+def test_every_verb_does_the_same(new_node: Callable[[], Node], server: Server, subject: Subject, network: str) -> None:
     """The same results but for MACs, the same kernel state after each verb, nothing left; nobody imported anything."""
     seen: list[list[Any]] = []
     for where in (None, server):
         node = new_node()
-        conf, pod, found = networks(node.data_dir)[name], node.pod("ctr1"), []
-        result: Object = {}
+        there = subject.networks(node.data_dir)[network]
+        trial, found = Trial(node, subject, there, pod=node.pod("ctr1"), version="1.1.0"), []
+        env = where.environ if where else {"CNI_FORKSERVER": "", "CNI_DEBUG": "1"}
         for verb in (*VERBS, "DEL", "VERSION"):
-            told = dict(conf)
-            if verb == "CHECK":
-                told["prevResult"] = result
-            if verb == "GC":
-                told["cni.dev/valid-attachments"] = [{"containerID": "ctr1", "ifname": "eth0"}]
-            outcome = call(node, verb, told, pod, where)
+            valid: Object = {"cni.dev/valid-attachments": [{"containerID": "ctr1", "ifname": "eth0"}]}
+            outcome = trial.file(verb, env=env, **(valid if verb == "GC" else {}))
             assert outcome.ok, outcome
             if where and verb != "VERSION":
                 served_by(outcome)
-            if verb == "ADD":
-                result = outcome.result
-            state = node.snapshot() | {"pod": sorted(pod.all_addresses().items())}
-            found.append((verb, silent(outcome), _comparable([outcome.document, state], node, pod)))
+            state = {**trial.state(), "addresses in the pod": sorted(trial.pod.all_addresses().items())}
+            found.append((verb, silent(outcome), _comparable([outcome.document, state], node, trial.pod)))
+        trial.finish()
         seen.append(found)
     assert seen[0] == seen[1]
 

@@ -13,11 +13,11 @@ from typing import Any
 from . import image
 from .cri import RuntimeService
 from .deadline import eventually
+from .plugin import PLUGINS
 from .topology import Node
 
 IMAGE = "localhost/pause:1"
 NAMESPACES = ("k8s.io", "default")
-PLUGINS = ("bridge", "chain", "host-local", "loopback", "portmap")
 
 CONFIGURATION = """version = 2
 root = "{folder}/root"

@@ -1,7 +1,7 @@
 """A plugin that dies at any step leaves nothing that the next DEL, or the next ADD, does not clear away.
 
-The executor tells an observer before and after each effect; here the observer is the SIGKILL. It belongs to the plan,
-so a plugin inherits this test by adding a configuration to ``CHAINS``.
+The executor tells an observer before and after each effect; here the observer is the SIGKILL. tests/contract/test_deaths.py
+has this for every plugin; here are the first ADD of a node, and what the neighbours see when portmap dies.
 """
 
 import json
@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from contract.subject import of
+from contract.trial import Trial
 from node.chain import Chain
-from node.configuration import bridge, host_local, port
+from node.configuration import port
 from node.dying import die_at, die_in_the_kernel
 from node.plugin import DIST, SUBJECT, environment
 from node.ports import answers
 from node.published import publish, wanted
-from node.topology import Attachment, Node, Pod
+from node.topology import Attachment, Node
 
 pytestmark = pytest.mark.skipif(not Path(SUBJECT, "bridge").is_file(), reason="make dist has not been run")
 
@@ -28,46 +30,16 @@ Object = dict[str, Any]
 Death = Callable[..., tuple[bool, str]]
 
 
-def chain(*members: Object, **keys: Any) -> Object:
-    """The members that are built, in one process."""
-    built = [member for member in members if Path(SUBJECT, member["type"]).is_file()]
-    return {"cniVersion": "1.0.0", "name": "net1", "type": "chain", "plugins": built, **keys}
+def configuration(node: Node, plugin: str, network: str) -> Object:
+    """A network of a plugin's Subject, as one configuration."""
+    return Trial(node, of(plugin), of(plugin).networks(node.data_dir)[network]).keys("ADD")
 
 
-CHAINS: dict[str, Callable[[Path], Object]] = {
-    "nftables": lambda data: bridge(
-        host_local(data, "10.1.2.0/24", "fd00:1::/64"),
-        isDefaultGateway=True,
-        ipMasq=True,
-        macspoofchk=True,
-        hairpinMode=True,
-        portIsolation=True,
-    ),
-    "iptables": lambda data: bridge(
-        host_local(data, "10.1.2.0/24", "fd00:1::/64"), isGateway=True, ipMasq=True, ipMasqBackend="iptables"
-    ),
-    "layer2": lambda data: bridge(),
-    "chain": lambda data: chain(
-        bridge(host_local(data, "10.1.2.0/24"), isGateway=True, ipMasq=True),
-        {"type": "portmap", "capabilities": {"portMappings": True}},
-        runtimeConfig={"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]},
-    ),
-}
-
-
-@pytest.fixture(params=CHAINS)
-def conf(request: pytest.FixtureRequest, node: Node) -> Object:
-    """A configuration whose node-wide part (the bridge, the store's folder) exists already."""
-    chain: Object = CHAINS[request.param](node.data_dir)
-    node.attach(chain).delete()
-    return chain
-
-
-@pytest.fixture(params=["nftables", "chain", "layer2"])
+@pytest.fixture(params=["bridge full", "chain usual", "bridge layer 2"])
 def first(request: pytest.FixtureRequest, node: Node) -> tuple[Object, Death, int]:
     """A configuration for a node that has nothing yet, how its ADD is killed, and the first step at which."""
-    conf: Object = CHAINS[request.param](node.data_dir)
-    return (conf, die_in_the_kernel, 1) if request.param == "layer2" else (conf, die_at, 0)
+    conf = configuration(node, *request.param.split(" ", 1))
+    return (conf, die_in_the_kernel, 1) if request.param == "bridge layer 2" else (conf, die_at, 0)
 
 
 def _empty(node: Node) -> None:
@@ -108,71 +80,9 @@ def test_the_first_add_of_a_node_may_die_too(node: Node, first: tuple[Object, De
     assert step - begun > 10, "the plan has no steps"
 
 
-def _steps(node: Node, verb: str, conf: Object, prepare: Callable[[Pod], None]) -> Iterator[tuple[Pod, str]]:
-    """A fresh pod whose ``verb`` died, for every step until none is left to die at."""
-    for step in range(200):
-        pod = node.pod()
-        prepare(pod)
-        died, where = die_at(node, conf, step, CNI_COMMAND=verb, CNI_CONTAINERID=pod.container, CNI_NETNS=pod.path)
-        if not died:
-            assert step > 4, "the plan has no steps"
-            return
-        yield pod, where
-    raise AssertionError("no end of steps")
-
-
-def _delete(node: Node, conf: Object, pod: Pod, netns: str = "") -> None:
-    outcome = node.cni(conf["type"], "DEL", conf, container=pod.container, netns=netns)
-    assert outcome.ok, outcome.stdout
-
-
-def test_add_that_died_is_cleared_away_by_del_without_namespace(node: Node, conf: Object) -> None:
-    """SIGKILL before and after each effect of ADD, the namespace gone, DEL: nothing left."""
-    before = node.snapshot()
-    for pod, where in _steps(node, "ADD", conf, lambda pod: None):
-        pod.close()
-        _delete(node, conf, pod)
-        assert node.snapshot() == before, where
-
-
-def test_add_that_died_is_cleared_away_by_del_with_namespace(node: Node, conf: Object) -> None:
-    """SIGKILL before and after each effect of ADD, DEL while the namespace is there: nothing left, in it either."""
-    before = node.snapshot()
-    for pod, where in _steps(node, "ADD", conf, lambda pod: None):
-        _delete(node, conf, pod, pod.path)
-        assert node.snapshot() == before, where
-        assert set(pod.links()) == {"lo"}, where
-
-
-def test_add_works_after_an_add_that_died(node: Node, conf: Object) -> None:
-    """SIGKILL before and after each effect of ADD: ADD again succeeds, unless the first was whole."""
-    before = node.snapshot()
-    for pod, where in _steps(node, "ADD", conf, lambda pod: None):
-        again = node.cni(conf["type"], "ADD", conf, container=pod.container, netns=pod.path)
-        if where == ("make Labelled after" if conf["type"] == "bridge" else "make Whole after"):
-            assert "already exists" in again.error["msg"], where
-        else:
-            assert again.ok, f"{where}: {again.stdout}"
-        _delete(node, conf, pod, pod.path)
-        assert node.snapshot() == before, where
-
-
-def test_del_that_died_is_completed_by_the_next(node: Node, conf: Object) -> None:
-    """SIGKILL before and after each effect of DEL, the namespace gone, DEL again: nothing left."""
-    before = node.snapshot()
-
-    def attach(pod: Pod) -> None:
-        assert node.cni(conf["type"], "ADD", conf, container=pod.container, netns=pod.path).ok
-
-    for pod, where in _steps(node, "DEL", conf, attach):
-        pod.close()
-        _delete(node, conf, pod)
-        assert node.snapshot() == before, where
-
-
 def test_the_observer_sees_every_effect(node: Node) -> None:
     """The steps at which the tests above die are those of the plan: none is left out."""
-    conf = CHAINS["nftables"](node.data_dir)
+    conf = configuration(node, "bridge", "full")
     pod = node.pod()
     env = environment("ADD", SUBJECT, CNI_CONTAINERID="c", CNI_NETNS=pod.path, CNI_IFNAME="eth0", CNI_DEBUG="1")
     with node.inside():
@@ -223,7 +133,7 @@ def _deaths(chain: Chain, verb: str, how: str, prepare: Callable[[], None]) -> I
 
 
 @needs_portmap
-@pytest.mark.parametrize("how", DEATHS)
+@pytest.mark.parametrize("how", ["kernel"])
 def test_portmap_that_died_in_add_is_cleared_away_by_del(published: Chain, how: str) -> None:
     """DEL knows neither prevResult nor runtimeConfig nor the namespace; the other pod's port answers all the time."""
     node = published.node
@@ -251,7 +161,7 @@ def test_portmap_that_died_in_add_can_be_added_again(published: Chain, how: str)
 
 
 @needs_portmap
-@pytest.mark.parametrize("how", DEATHS)
+@pytest.mark.parametrize("how", ["kernel"])
 def test_portmap_that_died_in_del_is_completed_by_the_next(published: Chain, how: str) -> None:
     """Another pod is content all the time, the next DEL removes what is left, and the port can be had again."""
     node = published.node

@@ -1,6 +1,5 @@
 """The frame's answers: one document on standard output or none, the exit status, and what goes to standard error."""
 
-import io
 import json
 import re
 import tomllib
@@ -56,33 +55,6 @@ def test_without_a_verb_the_plugin_tells_about_itself_and_succeeds(environ: dict
     about, supported = told.stderr.splitlines()
     assert about == f"CNI probe plugin v{skel.REFERENCE}+pycni.{skel.VERSION}"
     assert supported == f"CNI protocol versions supported: {', '.join(VERSIONS)}"
-
-
-# A semantic version as the Go modules hashicorp/go-version and Masterminds/semver read it.
-SEMANTIC = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-[0-9A-Za-z.~-]+)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?")
-
-
-def _about(type: str) -> str:
-    log = io.StringIO()
-    assert skel.call(skel.Plugin(type, "none"), {}, b"", log) == (0, b"")
-    return log.getvalue()
-
-
-@pytest.mark.parametrize("type", ["bridge", "host-local", "loopback", "portmap", "chain", "firewall"])
-def test_nomad_finds_a_version_that_it_takes(type: str) -> None:
-    """It runs every file of the folder without words, and takes the first word of the output that is a version.
-
-    Jobs with a bridge network want one of at least 0.4.0.
-    """
-    found = next(word for word in map(SEMANTIC.fullmatch, _about(type).split()) if word)
-    assert tuple(int(part) for part in found.groups()) >= (0, 4, 0)
-
-
-def test_nerdctl_finds_a_version_of_firewall_that_it_takes() -> None:
-    """It reads what follows "CNI firewall plugin " as a version, and uses ingressPolicy from 1.1.0 on."""
-    (line,) = [line for line in _about("firewall").split("\n") if line.startswith("CNI firewall plugin ")]
-    found = SEMANTIC.fullmatch(line.removeprefix("CNI firewall plugin "))
-    assert found and tuple(int(part) for part in found.groups()) >= (1, 1, 0)
 
 
 def test_each_version_has_one_source() -> None:

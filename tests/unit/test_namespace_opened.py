@@ -10,22 +10,17 @@ import pytest
 from cni import plan
 from cni.errors import InvalidNetns, NetnsGone, NoNetns
 from cni.kernel.namespace import Namespace
-from node.configuration import loopback
+from contract import subject
 from node.served import plugin, serve
 
 NOT_NOW = [errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO, errno.ESTALE]
 NEVER = [errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG]
 NETNS = "/run/netns/pycni-cannot-be-opened"
-PLUGINS = ["bridge", "loopback", "portmap"]
+SUBJECTS = {subject.type: subject for subject in subject.SUBJECTS if plugin(subject.type).namespace != "unused"}
 PREVIOUS = {
     "cniVersion": "1.0.0",
     "interfaces": [{"name": "eth0", "sandbox": NETNS}],
     "ips": [{"interface": 0, "address": "10.1.0.5/24"}],
-}
-CONFS: dict[str, Any] = {
-    "bridge": {"bridge": "pycni-none", "ipam": {}},
-    "loopback": {},
-    "portmap": {"runtimeConfig": {"portMappings": [{"hostPort": 1, "containerPort": 1, "protocol": "tcp"}]}},
 }
 
 
@@ -50,13 +45,16 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def called(verb: str, kind: str) -> Any:
-    conf = {**loopback(), **CONFS[kind], "type": kind, "prevResult": PREVIOUS}
+    found = SUBJECTS[kind]
+    keys = {key: value for key, value in found.keys.items() if key not in found.delegated} | found.working
+    conf = {"cniVersion": "1.0.0", "name": "net1", "type": kind, **keys, "prevResult": PREVIOUS}
+    conf = {key: value for key, value in conf.items() if value is not None}
     return serve(plugin(kind), verb, conf, netns=NETNS)
 
 
 @pytest.mark.parametrize("number", NOT_NOW)
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
-@pytest.mark.parametrize("kind", PLUGINS)
+@pytest.mark.parametrize("kind", SUBJECTS)
 def test_one_that_cannot_be_opened_now_is_an_error(
     monkeypatch: pytest.MonkeyPatch, kind: str, verb: str, number: int
 ) -> None:
@@ -68,7 +66,7 @@ def test_one_that_cannot_be_opened_now_is_an_error(
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, *NEVER])
-@pytest.mark.parametrize("kind", PLUGINS)
+@pytest.mark.parametrize("kind", SUBJECTS)
 def test_one_that_cannot_be_is_gone_for_del(monkeypatch: pytest.MonkeyPatch, kind: str, number: int) -> None:
     """What is on the node is removed."""
     refusing(monkeypatch, number)

@@ -19,6 +19,7 @@ class Chain(Subject):
     working = {"capabilities": None, "prevResult": None}
     # its members have to be there; those of its own build it has in its file
     path = DIST
+    has_members = True
     repairs = False
 
     def networks(self, store: Path) -> dict[str, Network]:
@@ -29,13 +30,16 @@ class Chain(Subject):
         values = {"portMappings": [port(8080), port(5353, 53, "udp")]}
         left = {"link", "interface", "lease", "note localnet", "note chain-whole"}
         tables = {"nftables pycni_masquerade", "nftables pycni_hostports", "nftables pycni_localnet"}
-        iptables = [{"type": "loopback"}, {**bridge, "ipMasqBackend": "iptables"}, portmap(backend="iptables")]
+        both = host_local(store, "10.1.2.0/24", "fd00:1::/64", routes=[{"dst": "0.0.0.0/0"}])
+        by_iptables = {**bridge, "ipMasqBackend": "iptables", "ipam": both}
+        iptables = [{"type": "loopback"}, by_iptables, portmap(backend="iptables", snat=True)]
         return {
             "usual": Network({**chained, "plugins": [bridge, portmap()]}, leaves=left | tables, values=values),
             "iptables": Network(
                 {**chained, "plugins": iptables},
                 leaves={*left, "lo", "iptables", "nftables pycni_localnet"},
                 values=values,
+                variant=True,
             ),
         }
 

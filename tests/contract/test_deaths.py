@@ -1,0 +1,108 @@
+"""A plugin that is killed at any step leaves nothing that the next DEL, or the next ADD, does not clear away.
+
+The executor tells an observer before and after each effect; here the observer is the SIGKILL.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.subject import Subject, each_distinct_network
+from contract.trial import Settled, Trial, differences, snapshot
+from node.dying import die_at
+from node.plugin import SUBJECT
+from node.topology import Node
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not Path(SUBJECT, "bridge").is_file(), reason="make dist has not been run"),
+]
+
+
+def die(trial: Trial, verb: str, step: int) -> tuple[bool, str]:
+    """A verb that is killed at a step: whether it came so far, and what it was at."""
+    variables = {"CNI_COMMAND": verb, "CNI_CONTAINERID": trial.pod.container, "CNI_NETNS": trial.pod.path}
+    return die_at(trial.node, trial.keys(verb, prevResult=trial.below or None), step, **variables)
+
+
+def deaths(trial: Trial) -> Iterator[str]:
+    """Where ADD died, for every step until none is left to die at."""
+    for step in range(200):
+        died, where = die(trial, "ADD", step)
+        if not died:
+            assert step > 1, "the plan has no steps"
+            return
+        yield where
+    raise AssertionError("no end of steps")
+
+
+def deleted(trial: Trial, where: str) -> None:
+    """DEL succeeds, and node and pod are as before."""
+    outcome = trial.serve("DEL", prevResult=None)
+    assert outcome.ok, f"{where}: {outcome.stdout}"
+    assert differences(trial.before, trial.state()) == {}, where
+
+
+@each_distinct_network
+def test_add_that_died_is_cleared_away_by_del(node: Node, subject: Subject, network: str) -> None:
+    """SIGKILL before and after each effect of ADD, DEL while the namespace is there: nothing left, in it either."""
+    trial = Settled(node, subject, network).trial()
+    for where in deaths(trial):
+        deleted(trial, where)
+
+
+@each_distinct_network
+def test_add_that_died_is_cleared_away_by_del_without_namespace(node: Node, subject: Subject, network: str) -> None:
+    """SIGKILL before and after each effect of ADD, the namespace gone, DEL without a result: nothing left."""
+    settled = Settled(node, subject, network)
+    for step in range(200):
+        trial = settled.trial()
+        died, where = die(trial, "ADD", step)
+        trial.pod.close()
+        outcome = trial.serve("DEL", netns="", prevResult=None, runtimeConfig=None)
+        assert outcome.ok, f"{where}: {outcome.stdout}"
+        trial.finish()
+        assert differences(settled.snapshot, snapshot(node)) == {}, where
+        if not died:
+            assert step > 1, "the plan has no steps"
+            return
+    raise AssertionError("no end of steps")
+
+
+@each_distinct_network
+def test_add_works_after_an_add_that_died(node: Node, subject: Subject, network: str) -> None:
+    """SIGKILL before and after each effect of ADD: ADD again succeeds, unless the first was whole."""
+    trial = Settled(node, subject, network).trial()
+    refused, where = "", ""
+    for where in deaths(trial):
+        assert not refused, f"only an ADD that ended may refuse another one, and not {refused}"
+        again = trial.serve("ADD")
+        if again.ok:
+            checked = trial.serve("CHECK")
+            assert checked.ok, f"{where}: {checked.stdout}"
+        else:
+            assert "already" in again.error["msg"] or "duplicate" in again.error["msg"], f"{where}: {again.stdout}"
+            refused = where
+        deleted(trial, where)
+    assert refused in ("", where)
+
+
+@each_distinct_network
+def test_del_that_died_is_completed_by_the_next(node: Node, subject: Subject, network: str) -> None:
+    """SIGKILL before and after each effect of DEL, the namespace gone, DEL again: nothing left."""
+    settled = Settled(node, subject, network)
+    for step in range(200):
+        trial = settled.trial()
+        added = trial.serve("ADD")
+        assert added.ok, added.stdout
+        died, where = die(trial, "DEL", step)
+        trial.pod.close()
+        outcome = trial.serve("DEL", netns="", prevResult=None, runtimeConfig=None)
+        assert outcome.ok, f"{where}: {outcome.stdout}"
+        trial.finish()
+        assert differences(settled.snapshot, snapshot(node)) == {}, where
+        if not died:
+            assert step > 1, "the plan has no steps"
+            return
+    raise AssertionError("no end of steps")
