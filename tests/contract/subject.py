@@ -22,7 +22,7 @@ single file serves it, and its imports are listed in tests/build/imports.
 import copy
 import importlib
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -179,19 +179,29 @@ def each_subject(function: Any) -> Any:
 
 def each_network(function: Any) -> Any:
     """Give a test each network of each subject."""
-    return _networks(function, variants=True)
+    return _networks(function, lambda network: True)
 
 
 def each_distinct_network(function: Any) -> Any:
     """The same without those that leave what another one leaves too."""
-    return _networks(function, variants=False)
+    return _networks(function, lambda network: not network.variant)
 
 
-def _networks(function: Any, *, variants: bool) -> Any:
+def each_swapped_network(function: Any) -> Any:
+    """Give a test each network that Go's plugin understands too."""
+    return _networks(function, lambda network: network.go)
+
+
+def each_returned_network(function: Any) -> Any:
+    """Give a test each network whose things Go's DEL removes."""
+    return _networks(function, lambda network: network.back)
+
+
+def _networks(function: Any, wanted: Callable[[Network], bool]) -> Any:
     found = [
         _marked(subject, name)
         for subject in SUBJECTS
         for name, network in subject.networks(Path("/nowhere")).items()
-        if variants or not network.variant
+        if wanted(network)
     ]
     return pytest.mark.parametrize(("subject", "network"), found)(function)

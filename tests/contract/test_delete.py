@@ -7,7 +7,7 @@ import pytest
 
 from contract.fault import fault
 from contract.subject import Subject, each_distinct_network
-from contract.trial import Settled, Trial, snapshot
+from contract.trial import NAME, Settled, Trial, snapshot
 from node.topology import Node
 
 pytestmark = pytest.mark.real
@@ -67,7 +67,7 @@ def test_del_of_one_pod_leaves_the_others_things(node: Node, subject: Subject, n
     again = settled.trial()
     settled.network.values, again.capabilities = goes.capabilities, goes.capabilities
     assert again.serve("ADD").ok
-    assert len(stays.state()["leases"].get("net1", ())) == len(with_both["leases"].get("net1", ()))
+    assert len(stays.state()["leases"].get(NAME, ())) == len(with_both["leases"].get(NAME, ()))
 
 
 @each_distinct_network

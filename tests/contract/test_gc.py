@@ -3,7 +3,7 @@
 import pytest
 
 from contract.subject import Subject, each_distinct_network
-from contract.trial import Settled, snapshot
+from contract.trial import NAME, Settled, snapshot
 from node.topology import Node
 
 pytestmark = pytest.mark.real
@@ -16,7 +16,7 @@ def test_gc_removes_the_forgotten_and_keeps_the_valid(node: Node, subject: Subje
     forgotten = settled.trial()
     assert forgotten.serve("ADD").ok
     settled.network.values = {}  # a port has one owner
-    valid, foreign = settled.trial(), settled.trial(name="net2")
+    valid, foreign = settled.trial(), settled.trial(name=f"{NAME}b")
     for trial in (valid, foreign):
         assert trial.serve("ADD").ok
     kept = snapshot(node)

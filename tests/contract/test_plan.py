@@ -11,7 +11,7 @@ import pytest
 
 from cni import plan, skel
 from contract.subject import Subject, each_distinct_network
-from contract.trial import Settled, Trial, differences
+from contract.trial import NAME, Settled, Trial, differences
 from node.plugin import DIST, PLUGINS
 from node.served import plugin
 from node.topology import Node
@@ -65,7 +65,7 @@ def test_what_wanted_makes_the_kinds_find_and_remove(node: Node, subject: Subjec
     own = [part for part in added.parts["make"] if isinstance(part, plan.Kind) and not part.shared]
     assert own, "a plan that leaves nothing"
     with node.inside():
-        found = {type(part): set(part.present("net1")) for part in own}
+        found = {type(part): set(part.present(NAME)) for part in own}
     assert trial.serve("DEL", watch=removed).ok
     looked_for = [(type(part), part.identity) for part in removed.parts["remove"]]
     for part in own:
@@ -77,7 +77,7 @@ def test_what_wanted_makes_the_kinds_find_and_remove(node: Node, subject: Subjec
         assert any(issubclass(type(part), type(kind)) for kind in again.parts["collect"]), f"GC overlooks {part}"
     with node.inside():
         for part in own:
-            name, left = type(part).__name__, set(part.present("net1"))
+            name, left = type(part).__name__, set(part.present(NAME))
             assert found[type(part)] == set() or part.identity in found[type(part)], f"{name} does not find its own"
             assert part.identity not in left, f"{name} {part.identity} is left"
 

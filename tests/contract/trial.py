@@ -17,6 +17,9 @@ from node.topology import Node, Pod
 # Folders below /run/cni/pycni whose files belong to attachments; host-local's hints and the locks stay.
 NOTES = ("chain", "chain-whole", "localnet")
 
+# Of the network. Notes in /run are the machine's, and GC of a network removes those of every run.
+NAME = f"net{os.getpid()}"
+
 
 class Trial(Chain):
     """One pod's attachment by one plugin. ``before`` is the state of node and pod without it."""
@@ -28,7 +31,7 @@ class Trial(Chain):
         network: Network,
         *,
         pod: Pod | None = None,
-        name: str = "net1",
+        name: str = NAME,
         version: str = "1.0.0",
         snapshot: Object | None = None,
     ) -> None:
@@ -120,13 +123,13 @@ def snapshot(node: Node) -> Object:
 
 
 def notes(container: str) -> list[str]:
-    """The files below /run that name a container."""
-    found = []
+    """The files below /run that belong to a container."""
+    found, owner = [], f"/{container}/".encode()
     for folder in NOTES:
         for at, _, names in os.walk(f"/run/cni/pycni/{folder}"):
             for name in names:
                 try:
-                    if container.encode() in Path(at, name).read_bytes():
+                    if owner in Path(at, name).read_bytes():
                         found.append(f"{folder}/{name}")
                 except OSError:  # another test's, and gone by now
                     continue

@@ -33,13 +33,14 @@ def silent(outcome: Outcome) -> str:
 def test_every_verb_does_the_same(new_node: Callable[[], Node], server: Server, subject: Subject, network: str) -> None:
     """The same results but for MACs, the same kernel state after each verb, nothing left; nobody imported anything."""
     seen: list[list[Any]] = []
+    container = f"same{os.getpid()}"
     for where in (None, server):
         node = new_node()
         there = subject.networks(node.data_dir)[network]
-        trial, found = Trial(node, subject, there, pod=node.pod("ctr1"), version="1.1.0"), []
+        trial, found = Trial(node, subject, there, pod=node.pod(container), version="1.1.0"), []
         env = where.environ if where else {"CNI_FORKSERVER": "", "CNI_DEBUG": "1"}
         for verb in (*VERBS, "DEL", "VERSION"):
-            valid: Object = {"cni.dev/valid-attachments": [{"containerID": "ctr1", "ifname": "eth0"}]}
+            valid: Object = {"cni.dev/valid-attachments": [{"containerID": container, "ifname": "eth0"}]}
             outcome = trial.file(verb, env=env, **(valid if verb == "GC" else {}))
             assert outcome.ok, outcome
             if where and verb != "VERSION":

@@ -50,7 +50,7 @@ class Bridge(Subject):
                 go=True,
                 variant=True,
             ),
-            "full": Network(usual | full | {"ipam": both}, leaves=ADDRESSED | tables, go=True),
+            "full": Network(usual | full | {"ipam": both}, leaves=ADDRESSED | tables),
             "iptables": Network(
                 usual | {"ipMasqBackend": "iptables", "ipam": both}, leaves=ADDRESSED | {"iptables"}, go=True, back=True
             ),

@@ -1,0 +1,69 @@
+"""Go's plugin and ours exchanged under pods that run: each checks and removes what the other made."""
+
+import pytest
+
+from contract.subject import Subject, each_returned_network, each_swapped_network
+from contract.trial import Trial, differences, kinds, snapshot
+from node.plugin import GO, SUBJECT, Object, subject_is_old_go
+from node.topology import Node
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(subject_is_old_go(), reason="these are about the change from it"),
+]
+
+
+def prepared(node: Node, subject: Subject, network: str, maker: str) -> Object:
+    """The node after a first pod of this maker's, which is what it leaves for the node."""
+    if not subject.go:
+        pytest.skip(f"{GO}/{subject.type} is not installed")
+    first = Trial(node, subject, subject.networks(node.data_dir)[network])
+    for verb in ("ADD", "DEL"):
+        assert first.file(verb, binaries=maker).ok
+    first.finish()
+    return snapshot(node)
+
+
+def more(before: Object, after: Object) -> Object:
+    """Differences, but for chains and tables that Go's plugins leave when the last pod goes, and ours do not."""
+    found = differences(before, after)
+    for rules in ("nft", "iptables"):
+        old, new = found.get(rules, ([], []))
+        if all(rule in old for rule in new):
+            found.pop(rules, None)
+    return found
+
+
+@each_swapped_network
+def test_ours_checks_and_removes_what_go_made(node: Node, subject: Subject, network: str) -> None:
+    """With the result of Go's ADD, without it, and after the namespace is gone; another pod of Go's stays whole."""
+    before = prepared(node, subject, network, GO)
+    there = subject.networks(node.data_dir)[network]
+    for late, call in ((False, {}), (False, {"prevResult": None}), (True, {"prevResult": None})):
+        trial = Trial(node, subject, there)
+        assert trial.file("ADD", binaries=GO).ok
+        assert kinds(trial.before, trial.state())
+        checked = trial.file("CHECK", binaries=SUBJECT)
+        assert checked.ok, checked.stdout
+        if late:
+            trial.pod.close()
+        for _ in range(2):
+            outcome = trial.file("DEL", binaries=SUBJECT, **call)
+            assert outcome.ok, outcome.stdout
+        if not late:
+            assert more(trial.before, trial.state()) == {}
+        trial.finish()
+        assert more(before, snapshot(node)) == {}
+
+
+@each_returned_network
+def test_go_removes_what_ours_made(node: Node, subject: Subject, network: str) -> None:
+    """The way back without cni-handback: nothing of ours is left."""
+    there = subject.networks(node.data_dir)[network]
+    before = prepared(node, subject, network, SUBJECT)
+    trial = Trial(node, subject, there)
+    assert trial.file("ADD", binaries=SUBJECT).ok
+    removed = trial.file("DEL", binaries=GO)
+    assert removed.ok, removed.stdout
+    assert trial.left() == {}
+    assert differences(before, snapshot(node)) == {}
