@@ -1,7 +1,6 @@
 """A single file alone: however it is called, whatever surrounds it, with streams open, closed or full."""
 
 import ast
-import itertools
 import json
 import os
 import re
@@ -15,6 +14,8 @@ from typing import Any
 import pytest
 
 from build.surroundings import DIST, PYTHON, WAYS, Way, alone, poisoned, variables
+from contract.subject import SUBJECTS, lacking, of
+from contract.trial import Trial, kinds
 from node.plugin import LIMIT, PLUGINS, Object
 from node.topology import Node, Pod
 
@@ -25,31 +26,26 @@ if not (DIST / "bridge").exists():
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """One pretended node for all; every test has pods of its own."""
+    """One pretended node for all, which has what stands for the node; every test has pods of its own."""
     made = Node(tmp_path_factory.mktemp("leases"))
+    for subject in SUBJECTS:
+        if not lacking(subject.kind):
+            first = Trial(made, subject, subject.alone(made.data_dir))
+            assert first.serve("ADD").ok and first.serve("DEL").ok
     yield made
     made.close()
 
 
-_ports = itertools.count(20000)
-
-
 class Call:
-    """An ADD that a file can serve alone: layer 2 for bridge, an address for host-local, `lo`, a port for portmap."""
+    """An ADD that a file can serve alone, as its Subject says: layer 2 for bridge, a port for portmap, and so on."""
 
     def __init__(self, node: Node, plugin: str) -> None:
-        self.node, self.plugin, self.pod = node, plugin, node.pod()
-        self.conf: Object = {"cniVersion": "1.0.0", "name": "net1", "type": plugin}
-        if plugin == "bridge":
-            self.conf["bridge"] = "br0"
-        if plugin == "chain":
-            self.conf["plugins"] = [{"type": "loopback"}]
-        if plugin == "host-local":
-            self.conf["ipam"] = {"type": plugin, "dataDir": str(node.data_dir), "subnet": "10.9.0.0/16"}
-        if plugin == "portmap":
-            mapping = {"hostPort": next(_ports), "containerPort": 80, "protocol": "tcp"}
-            self.conf |= {"snat": False, "runtimeConfig": {"portMappings": [mapping]}}
-            self.conf["prevResult"] = {"interfaces": [], "ips": [{"address": "10.9.0.5/16"}]}
+        self.node, self.plugin, self.subject = node, plugin, of(plugin)
+        if lacking(self.subject.kind):
+            pytest.skip(f"the kernel has no {self.subject.kind}: make test-guest")
+        self.trial = Trial(node, self.subject, self.subject.alone(node.data_dir))
+        self.pod = self.trial.pod
+        self.conf = self.trial.keys("ADD")
 
     def environ(self, verb: str) -> dict[str, str]:
         """The protocol's variables and nothing else: neither PATH nor HOME."""
@@ -58,8 +54,7 @@ class Call:
             "CNI_CONTAINERID": self.pod.container,
             "CNI_IFNAME": "eth0",
             "CNI_NETNS": self.pod.path,
-            # a chain wants its members to be there; those of its build it has in its own file
-            "CNI_PATH": str(DIST) if self.plugin == "chain" else "/nowhere",
+            "CNI_PATH": self.subject.path,
         }
 
     def run(self, command: list[Any], verb: str, cwd: Path | str = "/", **environ: str) -> str:
@@ -78,21 +73,16 @@ class Call:
         return done.stdout
 
     def there(self) -> bool:
-        """Whether the kernel, or the store, has what ADD makes."""
-        if self.plugin == "bridge":
-            return "eth0" in self.pod.links()
-        if self.plugin in ("chain", "loopback"):
-            return "UP" in self.pod.link("lo")["flags"]
-        if self.plugin == "portmap":
-            return f"net1/{self.pod.container}/eth0" in self.node.run("nft", "list", "ruleset")
-        return any(lease[0] == self.pod.container for lease in self.node.leases().values())
+        """Whether the node and the pod have what ADD makes; nothing or all of it is there."""
+        found = kinds(self.trial.before, self.trial.state())
+        assert found in (set(), self.trial.network.leaves), found
+        return bool(found)
 
     def add_and_delete(self, command: list[Any], cwd: Path | str = "/", **environ: str) -> None:
         """ADD makes it and tells it in one document, DEL takes it away and prints nothing."""
-        assert not self.there()
         result = json.loads(self.run(command, "ADD", cwd, **environ))
         assert result["cniVersion"] == "1.0.0"
-        assert result["ips"] if self.plugin != "bridge" else result["interfaces"][2]["name"] == "eth0"
+        assert result.get("ips") or result["interfaces"][-1]["name"] == "eth0"
         assert self.there()
         assert self.run(command, "DEL", cwd, **environ) == ""
         assert not self.there()

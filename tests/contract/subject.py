@@ -161,8 +161,10 @@ SUBJECTS = [of(type) for type in names() if type in PLUGINS]
 @cache
 def lacking(kind: str) -> bool:
     """Whether the kernel cannot make such a link."""
+    if not kind:
+        return False
     command = ["unshare", "--net", "ip", "link", "add", "probe", "type", kind]
-    return bool(kind) and subprocess.run(command, capture_output=True).returncode != 0
+    return subprocess.run(command, capture_output=True).returncode != 0
 
 
 def _marked(subject: Subject, *values: Any) -> Any:
@@ -195,6 +197,11 @@ def each_swapped_network(function: Any) -> Any:
 def each_returned_network(function: Any) -> Any:
     """Give a test each network whose things Go's DEL removes."""
     return _networks(function, lambda network: network.back)
+
+
+def each_member_network(function: Any) -> Any:
+    """Give a test each network that may be the list of a chain, which is all but a chain's."""
+    return _networks(function, lambda network: all(plugin["type"] != "chain" for plugin in network.plugins))
 
 
 def _networks(function: Any, wanted: Callable[[Network], bool]) -> Any:

@@ -4,6 +4,7 @@ import pytest
 
 from contract.subject import Subject, each_returned_network, each_swapped_network
 from contract.trial import Trial, differences, kinds, snapshot
+from node.deadline import eventually
 from node.plugin import GO, SUBJECT, Object, subject_is_old_go
 from node.topology import Node
 
@@ -53,7 +54,8 @@ def test_ours_checks_and_removes_what_go_made(node: Node, subject: Subject, netw
         if not late:
             assert more(trial.before, trial.state()) == {}
         trial.finish()
-        assert more(before, snapshot(node)) == {}
+        # a pair of Go's is found through the namespace alone: without it the kernel takes it down, in its own time
+        assert eventually(lambda: more(before, snapshot(node)) == {}), more(before, snapshot(node))
 
 
 @each_returned_network

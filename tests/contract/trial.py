@@ -61,7 +61,8 @@ class Trial(Chain):
     def keys(self, verb: str, **keys: Any) -> Object:
         """The configuration of a call: for ADD with the result of those before, for the others with that of ADD."""
         previous = self.below if verb == "ADD" else self.result
-        given: Object = {"prevResult": previous or None}
+        own = self.conflist["plugins"][self.at].get("prevResult")
+        given: Object = {"prevResult": previous or own}
         if verb in ("GC", "STATUS"):
             given = {"cniVersion": "1.1.0"}
         return self.configuration(self.at, **{**given, **keys})

@@ -1,10 +1,13 @@
 """portmap: behind a bridge, with either backend."""
 
+import itertools
 from pathlib import Path
 
 from contract.subject import Network, Subject
 from node.configuration import host_local, port, portmap
 
+# The file alone is tried many times on one node, and not always with a DEL.
+_free = itertools.count(20000)
 PORTS = [port(8080), port(8081, 81, "udp"), port(8083, 83, ip="::")]
 
 
@@ -40,7 +43,7 @@ class Portmap(Subject):
         return Network(
             {"type": "portmap", "capabilities": {"portMappings": True}, "snat": False,
              "prevResult": {"interfaces": [], "ips": [{"address": "10.9.0.5/16"}]}},
-            leaves={"nftables pycni_hostports"}, values={"portMappings": [port(20000)]},
+            leaves={"nftables pycni_hostports"}, values={"portMappings": [port(next(_free))]},
         )  # fmt: skip
 
 
