@@ -4,6 +4,7 @@ The lists are of modules, not of times. When a change of theirs is meant: `bench
 at the difference. They are made with Debian 12's Python, whose standard library is what it is there.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from build.surroundings import DIST, PYTHON
+from contract.subject import SUBJECTS, Subject, lacking, of
+from node.plugin import PLUGINS
 from node.topology import Node
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "bench"))
+import importlists  # noqa: E402
 import imports  # noqa: E402
 
 pytestmark = pytest.mark.real
@@ -26,46 +30,65 @@ if VERSION.stdout.split() != ["3", "11"] or not (DIST / "bridge").exists():
 DEAR = {"re", "enum", "typing", "dataclasses", "logging", "json", "asyncio", "pathlib", "subprocess", "socket"}
 DEAR |= {"threading", "collections", "functools", "contextlib", "importlib.util", "ctypes", "hashlib", "ipaddress"}
 DEAR |= {"inspect", "shutil", "tempfile", "site", "pyroute2.iproute", "pyroute2.ndb", "multiprocessing", "traceback"}
+each = pytest.mark.parametrize("subject", SUBJECTS, ids=repr)
 
 
-@pytest.mark.parametrize("plugin", imports.PLUGINS)
-def test_each_verb_imports_what_is_listed(plugin: str, node: Node) -> None:
-    found = imports.survey(plugin, node, node.data_dir)
-    assert list(found) == list(imports.VERBS)
+@each
+def test_each_verb_imports_what_is_listed(subject: Subject, node: Node) -> None:
+    if lacking(subject.kind):
+        pytest.skip(f"the kernel has no {subject.kind}")
+    found, expected = imports.survey(subject, node), importlists.listed(imports.LISTS, subject.type)
+    assert list(found) == list(expected) == list(importlists.VERBS)
     for verb, modules in found.items():
         names = [name for name, _ in modules]
-        listed = (imports.LISTS / f"{plugin}-{verb}.txt").read_text().split()
-        more, less = sorted(set(names) - set(listed)), sorted(set(listed) - set(names))
-        assert (more, less) == ([], []), f"{plugin} {verb}: bench/imports.py --write if that is meant"
-        assert len(names) == len(set(names)), f"{plugin} {verb} imports something twice"
+        more, less = sorted(set(names) - expected[verb]), sorted(expected[verb] - set(names))
+        assert (more, less) == ([], []), f"{subject} {verb}: bench/imports.py --write if that is meant"
+        assert len(names) == len(set(names)), f"{subject} {verb} imports something twice"
 
 
-def test_every_plugin_and_verb_has_its_list() -> None:
-    plugins = [at.name for at in (ROOT / "plugins").iterdir() if at.is_dir()]
-    assert sorted(imports.PLUGINS) == sorted(plugins)
-    lists = {at.stem for at in imports.LISTS.iterdir()}
-    assert lists == {f"{plugin}-{verb}" for plugin in plugins for verb in imports.VERBS}
+def test_every_plugin_has_its_list_beside_the_common_one() -> None:
+    assert {at.stem for at in imports.LISTS.iterdir()} == {*PLUGINS, importlists.COMMON}
 
 
-def test_no_list_has_what_is_dear() -> None:
+def test_the_lists_are_as_they_would_be_written(tmp_path: Path) -> None:
+    """So they are as short as they can be, and a group that is broken by hand is seen."""
+    surveyed = {plugin: importlists.listed(imports.LISTS, plugin) for plugin in PLUGINS}
+    shutil.copytree(imports.LISTS, tmp_path / "lists")
+    importlists.write(tmp_path / "lists", surveyed)
     for at in imports.LISTS.iterdir():
-        assert DEAR.isdisjoint(at.read_text().split()), at.name
+        assert (tmp_path / "lists" / at.name).read_text() == at.read_text(), "bench/imports.py --write"
 
 
-@pytest.mark.parametrize("plugin", imports.PLUGINS)
+def test_a_group_is_of_modules_of_several_plugins() -> None:
+    """No module is in two groups."""
+    groups = importlists.groups(imports.LISTS)
+    assert sum(map(len, groups.values())) == len(set().union(*groups.values()))
+    for name in groups:
+        users = [plugin for plugin in PLUGINS if f"\n{name} " in "\n" + (imports.LISTS / f"{plugin}.txt").read_text()]
+        assert len(users) > 1, f"only {users} have all of {name}"
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_no_list_has_what_is_dear(plugin: str) -> None:
+    for verb, modules in importlists.listed(imports.LISTS, plugin).items():
+        assert DEAR.isdisjoint(modules), verb
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
 def test_status_imports_nothing_that_makes_or_removes(plugin: str) -> None:
     """containerd 2 asks each plugin of the list every five seconds: no message classes, no effects, no second verb."""
-    listed = (imports.LISTS / f"{plugin}-STATUS.txt").read_text().split()
+    found = importlists.listed(imports.LISTS, plugin)
+    listed = found["STATUS"]
     rooms = ("wanted", "device", "gateway", "port", "store", "leases", "hostports", "change", "layout", "localnet")
-    other = {f"cni_{each.replace('-', '_')}.{room}" for each in imports.PLUGINS for room in rooms}
+    other = {f"{importlists.package_of(each)}.{room}" for each in PLUGINS for room in rooms}
     other |= {f"cni.kernel.{room}" for room in ("expressions", "records", "namespace", "sysctl", "conntrack")}
     assert not [name for name in listed if name.startswith("pyroute2") or name in other]
-    assert len(listed) <= 1.6 * len((imports.LISTS / f"{plugin}-VERSION.txt").read_text().split()) + 36
+    assert len(listed) <= 1.6 * len(found["VERSION"]) + 36
 
 
-def test_an_import_that_creeps_in_is_seen(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_that_creeps_in_is_seen(node: Node) -> None:
     """The survey tells modules of the library as well as ours, and those that a call imports late."""
-    found = imports.survey("portmap", node, node.data_dir)
+    found = imports.survey(of("portmap"), node)
     names = {name for name, _ in found["ADD"]}
-    assert {"frontdoor", "cni.skel", "cni_portmap.verbs", "fcntl", "pyroute2.netlink"} <= names
-    assert "cni_portmap.verbs" not in {name for name, _ in found["VERSION"]}
+    assert {"frontdoor", "cni.skel", "cni_portmap.wanted", "fcntl", "pyroute2.netlink"} <= names
+    assert "cni_portmap.wanted" not in {name for name, _ in found["VERSION"]}

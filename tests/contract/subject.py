@@ -22,12 +22,10 @@ single file serves it, and its imports are listed in tests/build/imports.
 import copy
 import importlib
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
-
-import pytest
 
 from node.plugin import GO, PLUGINS, Object
 
@@ -107,6 +105,10 @@ class Subject:
         """A network that the file serves by itself, with CNI_PATH as ``path``."""
         return self.usual(store)
 
+    def budget(self, store: Path) -> Network:
+        """The network whose imports are listed: a frequent one of IPv4. Two of them fit on one node."""
+        return self.usual(store)
+
     def configuration(self, netns: str) -> Object:
         """A configuration with every key, which bad input damages."""
         found = {
@@ -165,50 +167,3 @@ def lacking(kind: str) -> bool:
         return False
     command = ["unshare", "--net", "ip", "link", "add", "probe", "type", kind]
     return subprocess.run(command, capture_output=True).returncode != 0
-
-
-def _marked(subject: Subject, *values: Any) -> Any:
-    marks = []
-    if subject.kind and lacking(subject.kind):
-        marks = [pytest.mark.guest, pytest.mark.skip(reason=f"the kernel has no {subject.kind}: make test-guest")]
-    return pytest.param(subject, *values, id="-".join((subject.type, *map(str, values))), marks=marks)
-
-
-def each_subject(function: Any) -> Any:
-    """Give a test each subject whose links the kernel can make."""
-    return pytest.mark.parametrize("subject", [_marked(subject) for subject in SUBJECTS])(function)
-
-
-def each_network(function: Any) -> Any:
-    """Give a test each network of each subject."""
-    return _networks(function, lambda network: True)
-
-
-def each_distinct_network(function: Any) -> Any:
-    """The same without those that leave what another one leaves too."""
-    return _networks(function, lambda network: not network.variant)
-
-
-def each_swapped_network(function: Any) -> Any:
-    """Give a test each network that Go's plugin understands too."""
-    return _networks(function, lambda network: network.go)
-
-
-def each_returned_network(function: Any) -> Any:
-    """Give a test each network whose things Go's DEL removes."""
-    return _networks(function, lambda network: network.back)
-
-
-def each_member_network(function: Any) -> Any:
-    """Give a test each network that may be the list of a chain, which is all but a chain's."""
-    return _networks(function, lambda network: all(plugin["type"] != "chain" for plugin in network.plugins))
-
-
-def _networks(function: Any, wanted: Callable[[Network], bool]) -> Any:
-    found = [
-        _marked(subject, name)
-        for subject in SUBJECTS
-        for name, network in subject.networks(Path("/nowhere")).items()
-        if wanted(network)
-    ]
-    return pytest.mark.parametrize(("subject", "network"), found)(function)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from contract.subject import Network, Subject, each_member_network, of
+from contract.each import each_member_network
+from contract.subject import Network, Subject, of
 from contract.trial import Trial
 from node.plugin import DIST, Object
 from node.topology import Node

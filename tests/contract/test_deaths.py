@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.subject import Subject, each_distinct_network
+from contract.each import each_distinct_network
+from contract.subject import Subject
 from contract.trial import Settled, Trial, differences, snapshot
 from node.dying import die_at
 from node.plugin import SUBJECT

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from contract.each import each_distinct_network
 from contract.fault import fault
-from contract.subject import Subject, each_distinct_network
+from contract.subject import Subject
 from contract.trial import NAME, Settled, Trial, snapshot
 from node.topology import Node
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from contract.each import each_distinct_network
 from contract.fault import Fault, Injected, fault
-from contract.subject import Subject, each_distinct_network
+from contract.subject import Subject
 from contract.trial import Settled, differences
 from node.topology import Node
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from contract.subject import Subject, each_distinct_network
+from contract.each import each_distinct_network
+from contract.subject import Subject
 from contract.trial import NAME, Settled, snapshot
 from node.topology import Node
 

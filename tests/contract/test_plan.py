@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cni import plan, skel
-from contract.subject import Subject, each_distinct_network
+from contract.each import each_distinct_network
+from contract.subject import Subject
 from contract.trial import NAME, Settled, Trial, differences
 from node.plugin import DIST, PLUGINS
 from node.served import plugin

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.subject import SUBJECTS, Subject, each_network, names
+from contract.each import each_network
+from contract.subject import SUBJECTS, Subject, names
 from contract.trial import Settled, differences, kinds
 from node.plugin import PLUGINS
 from node.topology import Node

@@ -2,7 +2,8 @@
 
 import pytest
 
-from contract.subject import Subject, each_returned_network, each_swapped_network
+from contract.each import each_returned_network, each_swapped_network
+from contract.subject import Subject
 from contract.trial import Trial, differences, kinds, snapshot
 from node.deadline import eventually
 from node.plugin import GO, SUBJECT, Object, subject_is_old_go

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from contract.subject import Subject, each_network
+from contract.each import each_network
+from contract.subject import Subject
 from contract.trial import Trial
 from forkserver.server import DIST, SERVED, Server, call, layer2, served_by
 from node.configuration import bridge, host_local

@@ -1,10 +1,13 @@
 """chain: other plugins as its members."""
 
+import itertools
 from pathlib import Path
 
 from contract.subject import Network, Subject
 from node.configuration import host_local, port, portmap
 from node.plugin import DIST
+
+_free = itertools.count(21000)
 
 
 class Chain(Subject):
@@ -42,6 +45,10 @@ class Chain(Subject):
                 variant=True,
             ),
         }
+
+    def budget(self, store: Path) -> Network:
+        """The usual one with one published port."""
+        return Network(*self.usual(store).plugins, leaves=(), values={"portMappings": [port(next(_free))]})
 
     def alone(self, store: Path) -> Network:
         """loopback as its only member."""

@@ -20,17 +20,12 @@ class HostLocal(Subject):
 
     def networks(self, store: Path) -> dict[str, Network]:
         """One family, and both."""
-        one, both = ("10.1.2.0/24",), ("10.1.2.0/24", "fd00:1::/64")
-        routes = [{"dst": "0.0.0.0/0"}]
+        one = host_local(store, "10.1.2.0/24")
+        both = host_local(store, "10.1.2.0/24", "fd00:1::/64", routes=[{"dst": "0.0.0.0/0"}])
+        usual, dual = ({"type": "host-local", "ipam": ipam} for ipam in (one, both))
         return {
-            name: Network(
-                {"type": "host-local", "ipam": host_local(store, *subnets, routes=routes)},
-                leaves={"lease"},
-                go=True,
-                back=True,
-                variant=name == "usual",
-            )
-            for name, subnets in (("usual", one), ("dual stack", both))
+            "usual": Network(usual, leaves={"lease"}, go=True, back=True, variant=True),
+            "dual stack": Network(dual, leaves={"lease"}, go=True, back=True),
         }
 
 

@@ -38,6 +38,11 @@ class Portmap(Subject):
             "iptables": Network(below, portmap(backend="iptables"), leaves={"iptables"} | note, values=values, go=True),
         }
 
+    def budget(self, store: Path) -> Network:
+        """One published port, of IPv4."""
+        below = {"type": "bridge", "bridge": "br0", "isGateway": True, "ipam": host_local(store, "10.97.0.0/24")}
+        return Network(below, portmap(), leaves=(), values={"portMappings": [port(next(_free))]})
+
     def alone(self, store: Path) -> Network:
         """Without localhost, for which the container's link would be needed."""
         return Network(
