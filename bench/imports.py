@@ -119,4 +119,5 @@ def main(lists: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(*(sys.argv[2:] or [LISTS])) if "--write" in sys.argv[1:] else None)
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else LISTS
+    main(folder if sys.argv[1:2] == ["--write"] else None)

@@ -1,14 +1,14 @@
 """A member of the chain as an effect: its ADD, CHECK, DEL and GC are the plugin's own."""
 
 from cni import delegate
-from cni.errors import CNIError, Refused
+from cni.errors import CNIError, InvalidConfig, Refused
 from cni.plan import Effect, Kind
 from cni.result import parse_delegated
 from cni.versions import FAMILIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from cni.attachment import Attachment
@@ -36,6 +36,15 @@ class Latest:
 
 # How libcni words the verb in the error of a plugin of a conflist.
 _WORDS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "GC": "gc", "STATUS": "status"}
+
+
+def find_all(call: "Call", entries: "Sequence[Entry]", kind: type[CNIError] = InvalidConfig) -> None:
+    """Raise ``kind`` unless each member's file is there: nothing was touched then."""
+    for place, entry in enumerate(entries):
+        try:
+            delegate.find(entry.type, call.path)
+        except CNIError as error:
+            raise kind(error.msg, f"{error.details} (plugins[{place}])") from None
 
 
 class Member(Effect[None], Kind):

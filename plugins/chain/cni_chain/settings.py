@@ -106,8 +106,7 @@ def readable(call: "Call") -> tuple[list[Entry], list[CNIError]]:
 def ready(call: "Call", entries: list[Entry]) -> None:
     """STATUS of each member in order; the error of the first that is not ready is raised."""
     from cni.errors import NotAvailable
-    from cni_chain.member import Latest, Member
-    from cni_chain.wanted import find_all
+    from cni_chain.member import Latest, Member, find_all
 
     find_all(call, entries, NotAvailable)
     for entry in entries:

@@ -1,10 +1,9 @@
 """chain: the plugins of a conflist, one after another, as one plugin."""
 
-from cni import delegate
-from cni.errors import CNIError, InvalidConfig
+from cni.errors import CNIError
 from cni.settings import chosen, member
 from cni_chain import settings
-from cni_chain.member import Latest, Member, Standing, Unreadable
+from cni_chain.member import Latest, Member, Standing, Unreadable, find_all
 from cni_chain.underway import UnderWay, Whole
 
 TYPE_CHECKING = False
@@ -43,15 +42,6 @@ def wanted(call: "Call", entries: "Sequence[Entry]") -> "Plan[Result]":
     if not lives:
         yield from Whole(call.site)
     return latest.answer()
-
-
-def find_all(call: "Call", entries: "Sequence[Entry]", kind: type[CNIError] = InvalidConfig) -> None:
-    """Raise ``kind`` unless each member's file is there: nothing was touched then."""
-    for place, entry in enumerate(entries):
-        try:
-            delegate.find(entry.type, call.path)
-        except CNIError as error:
-            raise kind(error.msg, f"{error.details} (plugins[{place}])") from None
 
 
 def left(call: "Call") -> "list[Kind]":
