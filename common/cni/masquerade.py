@@ -53,10 +53,10 @@ from cni.undecided import LAST, MASQ_BIT, Undecided, compared, legacy_alone, mar
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from cni.attachment import Attachment
     from cni.kernel.expressions import Expression
-    from cni.kernel.nftables import Nftables
     from cni.plan import Differ
     from cni.site import Site
 
@@ -263,9 +263,7 @@ class Masquerade(Effect[None], Kind):
     def make(self) -> None:
         """Repeatable: what the attachment had before is replaced in the same transaction."""
         if self.backend == "iptables":
-            from cni.go import make_masquerade
-
-            make_masquerade.add(self.site.nftables, self.attachment, self.prefixes)
+            _go().add(self.site.nftables, self.attachment, self.prefixes)
             return
         with legacy_alone():
             legacy = mark_legacy(self.site.nftables, FOLLOWED, MASQ_BIT, self.site.say)
@@ -274,16 +272,18 @@ class Masquerade(Effect[None], Kind):
 
     def compare(self, differ: "Differ") -> None:
         """Records, elements and rules exist; or Go's, for the plugins may have been exchanged under a living pod."""
-        forms: list[Callable[[Nftables, Attachment, Sequence[Prefix]], None]]
-        forms = [_compare, _compare_chains, _compare_newer]
+        wanted = self.site.nftables, self.attachment, self.prefixes
+        forms: list[Callable[[], object]] = [
+            lambda: _compare(Ledger(self.site.nftables, LAYOUT), *wanted[1:], self.drop_invalid),
+            lambda: _go().check(*wanted),
+            lambda: _go().check_newer(*wanted),
+        ]
         if self.backend == "iptables":
             forms.insert(0, forms.pop(1))
         faults: list[CNIError] = []
         for form in forms:
             try:
-                form(self.site.nftables, self.attachment, self.prefixes)
-                if form is _compare and self.drop_invalid:
-                    _compare_dropping(self.site.nftables, self.prefixes)
+                form()
             except CNIError as fault:  # also that iptables is not there
                 faults.append(fault)
             else:
@@ -345,8 +345,15 @@ class Masquerade(Effect[None], Kind):
         return "\n".join(lines)
 
 
-def _compare(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
-    ledger, where = Ledger(kernel, LAYOUT), f"nftables table inet {TABLE}"
+def _go() -> "Any":
+    """The room that makes and checks Go's masquerade, loaded where it is used."""
+    from cni.go import make_masquerade
+
+    return make_masquerade
+
+
+def _compare(ledger: Ledger, attachment: "Attachment", prefixes: "Sequence[Prefix]", drop_invalid: bool) -> None:
+    where = f"nftables table inet {TABLE}"
     chain = ledger.chain(_CHAIN.name)
     if chain is None or chain.hook is None:
         remedy = "another ADD on the node, or DEL and ADD, makes it again"
@@ -365,25 +372,7 @@ def _compare(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[P
             raise CheckFailed(f"{where}: {prefix.address} belongs to {element.comment} now")
         if _set_name(prefix.network) not in ledger.comments(_CHAIN.name):
             raise CheckFailed(f"{where}: the rule for {prefix.network} is missing")
-
-
-def _compare_dropping(kernel: "Nftables", prefixes: "Sequence[Prefix]") -> None:
-    there = Ledger(kernel, LAYOUT).comments(_DROPPING.name)
-    for prefix in prefixes:
-        if _set_name(prefix.network) not in there:
-            raise CheckFailed(
-                f"nftables table inet {TABLE}: invalid packets of {prefix.network} are not dropped",
-                "dropInvalid asks for that; the next ADD of the network makes the rule",
-            )
-
-
-def _compare_chains(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
-    from cni.go import make_masquerade
-
-    make_masquerade.check(kernel, attachment, prefixes)
-
-
-def _compare_newer(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
-    from cni.go import make_masquerade
-
-    make_masquerade.check_newer(kernel, attachment, prefixes)
+    for prefix in prefixes if drop_invalid else ():
+        if _set_name(prefix.network) not in ledger.comments(_DROPPING.name):
+            fault = f"{where}: invalid packets of {prefix.network} are not dropped"
+            raise CheckFailed(fault, "dropInvalid asks for that; the next ADD of the network makes the rule")

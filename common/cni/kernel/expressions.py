@@ -27,6 +27,15 @@ _RTN_LOCAL, _NAT_DNAT, _MARK = 2, 1, 3
 _ACCEPT, _DROP, _JUMP, _RETURN = 1, 0, -3, -5
 
 
+def _encoded(kind: str, **attributes: "Any") -> "Encoded":
+    """One of the kernel's expressions; the attributes by the rest of their names."""
+    return kind, [(f"NFTA_{kind.upper()}_{name}", value) for name, value in attributes.items()]
+
+
+def _value(data: bytes) -> "dict[str, Any]":
+    return {"attrs": [("NFTA_DATA_VALUE", data)]}
+
+
 class Expression:
     """One or several of the kernel's expressions that nft shows as one; ``version`` is that of the IP header it reads."""
 
@@ -44,37 +53,39 @@ class Expression:
 class Field:
     """A part of a packet, or of what is known about it: nft's name, its length in bytes, what loads it."""
 
-    __slots__ = ("_attributes", "_kind", "_mask", "length", "text", "version")
+    __slots__ = ("_load", "_mask", "length", "text", "version")
 
-    def __init__(self, text: str, length: int, load: "Encoded", version: int = 0, mask: bytes = b"") -> None:
+    def __init__(
+        self, text: str, length: int, load: "tuple[str, dict[str, Any]]", version: int = 0, mask: bytes = b""
+    ) -> None:
         """``load`` is the expression without its register; ``mask`` keeps some bits of what it loads."""
         self.text = text
         self.length = length
-        self._kind, self._attributes = load
+        self._load = load
         self.version = version
         self._mask = mask
 
     def masked(self, mask: bytes, text: str) -> "Field":
         """The bits of the field that the mask keeps; ``text`` is nft's of the mask."""
-        return Field(f"{self.text} & {text}", self.length, (self._kind, self._attributes), self.version, mask)
+        return Field(f"{self.text} & {text}", self.length, self._load, self.version, mask)
 
     def load(self, register: int = _REG_1) -> "list[Encoded]":
         """The expressions that load it."""
-        load: Encoded = (self._kind, [*self._attributes, (f"NFTA_{self._kind.upper()}_DREG", register)])
+        kind, attributes = self._load
+        load = _encoded(kind, **attributes, DREG=register)
         return [load, _mask(self._mask, register)] if self._mask else [load]
 
 
 def _meta(text: str, key: int, length: int) -> Field:
-    return Field(text, length, ("meta", [("NFTA_META_KEY", key)]))
+    return Field(text, length, ("meta", {"KEY": key}))
 
 
 def _header(text: str, base: int, offset: int, length: int, version: int = 0) -> Field:
-    place = [("NFTA_PAYLOAD_BASE", base), ("NFTA_PAYLOAD_OFFSET", offset), ("NFTA_PAYLOAD_LEN", length)]
-    return Field(text, length, ("payload", place), version)
+    return Field(text, length, ("payload", {"BASE": base, "OFFSET": offset, "LEN": length}), version)
 
 
-def _connection(text: str, key: int, length: int, *more: "tuple[str, Any]") -> Field:
-    return Field(text, length, ("ct", [("NFTA_CT_KEY", key), *more]))
+def _connection(text: str, key: int, length: int, **more: int) -> Field:
+    return Field(text, length, ("ct", {"KEY": key, **more}))
 
 
 INTERFACE, INTERFACE_NAME = _meta("iif", 4, 4), _meta("iifname", 6, 16)
@@ -85,25 +96,16 @@ DESTINATION_PORT = _header("th dport", _TRANSPORT_HEADER, 2, 2)
 SOURCE = {4: _header("ip saddr", _NETWORK_HEADER, 12, 4, 4), 6: _header("ip6 saddr", _NETWORK_HEADER, 8, 16, 6)}
 DESTINATION = {4: _header("ip daddr", _NETWORK_HEADER, 16, 4, 4), 6: _header("ip6 daddr", _NETWORK_HEADER, 24, 16, 6)}
 # the destination port that the connection was opened with
-ORIGINAL_PORT = _connection("ct original proto-dst", 12, 2, ("NFTA_CT_DIRECTION", 0))
+ORIGINAL_PORT = _connection("ct original proto-dst", 12, 2, DIRECTION=0)
 
 
 def _mask(data: bytes, register: int = _REG_1) -> "Encoded":
-    return "bitwise", [
-        ("NFTA_BITWISE_SREG", register),
-        ("NFTA_BITWISE_DREG", register),
-        ("NFTA_BITWISE_LEN", len(data)),
-        ("NFTA_BITWISE_MASK", {"attrs": [("NFTA_DATA_VALUE", data)]}),
-        ("NFTA_BITWISE_XOR", {"attrs": [("NFTA_DATA_VALUE", bytes(len(data)))]}),
-    ]
+    mask, xor = _value(data), _value(bytes(len(data)))
+    return _encoded("bitwise", SREG=register, DREG=register, LEN=len(data), MASK=mask, XOR=xor)
 
 
 def _compared(data: bytes, equal: bool = True) -> "Encoded":
-    return "cmp", [
-        ("NFTA_CMP_SREG", _REG_1),
-        ("NFTA_CMP_OP", _EQUAL if equal else _NOT_EQUAL),
-        ("NFTA_CMP_DATA", {"attrs": [("NFTA_DATA_VALUE", data)]}),
-    ]
+    return _encoded("cmp", SREG=_REG_1, OP=_EQUAL if equal else _NOT_EQUAL, DATA=_value(data))
 
 
 # conditions: the rule goes on only if they are met
@@ -127,7 +129,7 @@ def is_in(name: str, *fields: Field) -> Expression:
     """The fields together are a key of the set."""
     text, load = _key(fields)
     register = _REG_1 if len(fields) == 1 else _REG32_00
-    lookup: Encoded = ("lookup", [("NFTA_LOOKUP_SET", name), ("NFTA_LOOKUP_SREG", register)])
+    lookup = _encoded("lookup", SET=name, SREG=register)
     return Expression(f"{text} @{name}", [*load, lookup], max(field.version for field in fields))
 
 
@@ -159,7 +161,7 @@ INVALID = _flag(_connection("ct state", 0, 4), 1, "invalid")
 # the destination is an address of the node; pyroute2 takes the result's number for a set of flags, and these two make
 # it 3, the type of the address
 _RESULT = ("NFT_FIB_RESULT_UNSPEC", "NFT_FIB_RESULT_OIF")
-_KIND = Field("fib daddr type", 4, ("fib", [("NFTA_FIB_RESULT", _RESULT), ("NFTA_FIB_FLAGS", 2)]))
+_KIND = Field("fib daddr type", 4, ("fib", {"RESULT": _RESULT, "FLAGS": 2}))
 TO_THIS_NODE = compare(_KIND, struct.pack("=I", _RTN_LOCAL), "local")
 
 
@@ -176,7 +178,7 @@ def marked(bits: int, all_of_them: bool) -> Expression:
 def unmark(bits: int) -> Expression:
     """Clear these bits of the packet's mark."""
     left = ~bits & 0xFFFFFFFF
-    store: Encoded = ("meta", [("NFTA_META_KEY", _MARK), ("NFTA_META_SREG", _REG_1)])
+    store = _encoded("meta", KEY=_MARK, SREG=_REG_1)
     field = MARK.masked(struct.pack("=I", left), f"{left:#010x}")
     return Expression(f"{MARK.text} set {field.text}", [*field.load(), store])
 
@@ -185,15 +187,10 @@ def dnat(version: int, name: str, *fields: Field) -> Expression:
     """Translate the destination to the address and the port that the map has for these fields."""
     text, load = _key(fields)
     into = _REG32_00 + _KEY_ROOM
-    lookup = [("NFTA_LOOKUP_SET", name), ("NFTA_LOOKUP_SREG", _REG32_00), ("NFTA_LOOKUP_DREG", into)]
-    translation = [
-        ("NFTA_NAT_TYPE", _NAT_DNAT),
-        ("NFTA_NAT_FAMILY", _FAMILIES[version]),
-        ("NFTA_NAT_REG_ADDR_MIN", into),
-        ("NFTA_NAT_REG_PROTO_MIN", into + (SOURCE[version].length >> 2)),
-    ]
-    words = f"dnat {_WORDS[version]} to {text} map @{name}"
-    return Expression(words, [*load, ("lookup", lookup), ("nat", translation)], version)
+    lookup = _encoded("lookup", SET=name, SREG=_REG32_00, DREG=into)
+    port, family = into + (SOURCE[version].length >> 2), _FAMILIES[version]
+    nat = _encoded("nat", TYPE=_NAT_DNAT, FAMILY=family, REG_ADDR_MIN=into, REG_PROTO_MIN=port)
+    return Expression(f"dnat {_WORDS[version]} to {text} map @{name}", [*load, lookup, nat], version)
 
 
 def _verdict(word: str, code: int, chain: str = "") -> Expression:
@@ -201,7 +198,7 @@ def _verdict(word: str, code: int, chain: str = "") -> Expression:
     if chain:
         attributes.append(("NFTA_VERDICT_CHAIN", chain))
     data = {"attrs": [("NFTA_DATA_VERDICT", {"attrs": attributes})]}
-    decided: Encoded = ("immediate", [("NFTA_IMMEDIATE_DREG", _REG_VERDICT), ("NFTA_IMMEDIATE_DATA", data)])
+    decided = _encoded("immediate", DREG=_REG_VERDICT, DATA=data)
     return Expression(f"{word} {chain}" if chain else word, [decided])
 
 
