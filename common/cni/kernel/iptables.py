@@ -7,9 +7,9 @@ from cni.errors import CNIError
 from cni.kernel import program
 from cni.kernel.backend import has_legacy
 from cni.kernel.exclusive import Exclusive
-from cni.kernel.transaction import IPV4, IPV6
 
-FAMILIES = {4: IPV4, 6: IPV6}
+# nf_tables' numbers, here too because STATUS does without the modules that change tables
+FAMILIES = {4: 2, 6: 10}
 PROGRAMS = {4: "iptables", 6: "ip6tables"}
 LEGACY = {4: "iptables-legacy", 6: "ip6tables-legacy"}
 # Seconds that iptables itself waits for its own lock.
