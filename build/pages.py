@@ -90,6 +90,13 @@ def errors() -> str:
     return table("code | meaning", [[str(code), words.rstrip(".").replace("``", "`")] for _, code, words in found])
 
 
+def keys(name: str) -> str:
+    """The keys of a configuration, from the rows of a class: its module and its name."""
+    module, _, section = name.rpartition(".")
+    rows: str = getattr(importlib.import_module(module), section).TABLE.markdown()
+    return table("key | type | default | meaning", []) + "\n" + rows
+
+
 def effects() -> str:
     """Every effect and kind that a plan may have: where it is, what should be, and what removes it."""
     for package, folder in packages().items():
@@ -133,6 +140,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "verbs": verbs,
     "versions": known_versions,
     "errors": errors,
+    "keys": keys,
     "effects": effects,
     "source": _source,
 }

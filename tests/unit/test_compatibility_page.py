@@ -62,7 +62,7 @@ def test_the_index_lists_every_page() -> None:
 def keys_of(plugin: str) -> set[str]:
     """The keys in the tables of a plugin's README, which are those of its settings."""
     page = (TESTS.parent / "plugins" / plugin / "README.md").read_text()
-    tables = [part.split("<!-- end of keys -->")[0] for part in page.split("<!-- keys of ")[1:]]
+    tables = [part.split("<!-- end -->")[0] for part in page.split("<!-- made: keys ")[1:]]
     return {key for table in tables for key in re.findall(r"^\| `(\w+)` \|", table, re.M)}
 
 
