@@ -25,7 +25,8 @@ def test_a_subject_names_every_key_that_the_plugin_reads(subject: Subject) -> No
     """So that bad input and STATUS are tried with all of them."""
     settings = importlib.import_module(f"cni_{subject.type.replace('-', '_')}.settings")
     sections = [each for each in vars(settings).values() if isinstance(each, type) and issubclass(each, Section)]
-    read = {key.name for section in sections if section.__module__ == settings.__name__ for key in section.TABLE.keys}
+    own: list[type[Section]] = [each for each in sections if each.__module__ == settings.__name__]
+    read = {key.name for section in own for key in section.TABLE.keys}
     assert read <= _named([subject.keys, *subject.more])
     assert read or not hasattr(settings, "Settings")
 
