@@ -107,8 +107,7 @@ def effects() -> str:
     for kind in sorted(set(_subclasses(plan.Part)), key=lambda kind: (kind.__module__, kind.__name__)):
         if kind.__module__ != "cni.plan":
             words = (kind.__doc__ or "").partition("\n")[0].rstrip(".").replace("``", "`").replace("|", "\\|")
-            end = "DEL and GC" if issubclass(kind, plan.Kind) else "goes with another one"
-            rows.append([f"`{kind.__name__}`", kind.__module__, words, "stays" if _is_shared(kind) else end])
+            rows.append([f"`{kind.__name__}`", kind.__module__, words, _end(kind)])
     return table("effect | module | what should be | removed by", rows)
 
 
@@ -119,8 +118,14 @@ def _subclasses(kind: type) -> Iterator[type]:
         yield from _subclasses(each)
 
 
-def _is_shared(kind: type) -> bool:
-    return issubclass(kind, plan.Effect) and kind.shared
+def _end(kind: type) -> str:
+    """What ends a thing of this kind."""
+    if issubclass(kind, plan.Effect) and kind.shared:
+        return "stays"
+    if not issubclass(kind, plan.Kind):
+        return "goes with another one"
+    own = any(getattr(kind, name) is not getattr(plan.Kind, name) for name in ("remove", "discard", "collect"))
+    return "DEL and GC" if own else "only reported"
 
 
 def _source(path: str, name: str = "") -> str:

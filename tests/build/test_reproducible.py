@@ -140,7 +140,7 @@ def packages_of(plugin: str) -> set[str]:
 CARRIED = {
     **{name: (sorted(packages_of(name)), True) for name in PLUGINS},
     "cnitool": (["libcni"], False),
-    "cni-handback": (["cni_handback", "cni_portmap"], True),
+    "cni-handback": (["cni_handback", *(package_of(name) for name in PLUGINS)], True),
     "cni-forkserver": (["cni_forkserver", *(package_of(name) for name in PLUGINS)], True),
 }
 
