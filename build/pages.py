@@ -105,7 +105,7 @@ def effects() -> str:
                 importlib.import_module(f"{package}.{module.stem}".removesuffix(".__init__"))
     rows: list[list[str]] = []
     for kind in sorted(set(_subclasses(plan.Part)), key=lambda kind: (kind.__module__, kind.__name__)):
-        if kind.__module__ != "cni.plan":
+        if kind.__module__ != "cni.plan" and kind.__module__.startswith(("cni.", "cni_")):
             words = (kind.__doc__ or "").partition("\n")[0].rstrip(".").replace("``", "`").replace("|", "\\|")
             rows.append([f"`{kind.__name__}`", kind.__module__, words, _end(kind)])
     return table("effect | module | what should be | removed by", rows)

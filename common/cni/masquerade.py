@@ -299,15 +299,12 @@ class Masquerade(Effect[None], Kind):
 
         kernel = self.site.nftables
         if go.may_be_masqueraded(kernel, go.masquerade_chain(self.attachment)):
-            from cni.go import masquerade
+            from cni.go import chains, masquerade
 
-            addresses = [prefix.address for prefix in self.prefixes]
-            masquerade.remove(kernel, self.attachment, addresses, self._others)
-
-    def _others(self) -> "set[Address]":
-        """The addresses of the container's other interfaces, which Go's chain for the container holds too."""
-        namespace = self.site.remaining
-        return namespace.addresses_beside(self.attachment.ifname) if namespace is not None else set()
+            # the container's chain is that of its other interfaces too
+            known = {prefix.address.packed for prefix in self.prefixes}
+            beside = chains.beside(self.attachment.ifname, self.site.remaining, tuple)
+            masquerade.remove(kernel, self.attachment, known.isdisjoint if known else beside)
 
     def present(self, network: str) -> list[Found]:
         """The attachments of the network that have records."""

@@ -8,7 +8,7 @@ import pytest
 from cni.address import Prefix
 from cni.attachment import Attachment
 from cni.errors import CNIError, Refused, TryAgainLater
-from cni.go import hostports, names
+from cni.go import chains, hostports, names
 from cni.go.make_hostports import HostPorts as WrittenPorts
 from cni.go.rules import Printed
 from cni.kernel import exclusive, iptables, nftables, program
@@ -85,7 +85,7 @@ def test_a_legacy_table_without_its_programs_keeps_no_del_from_succeeding(
     monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
     assert iptables.legacy(4) == ""
     Masquerade(Site(ONE), [Prefix.parse("10.1.0.2/24")]).remove()
-    part = hostports.Part(names.ports_chain(ONE), names.ports_comment("net1", "c1"), lambda addresses: False)
+    part = chains.Part(names.ports_chain(ONE), names.ports_comment("net1", "c1"))
     hostports.remove(Nftables(), part, lambda translations: None)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cni.kernel.nftables import Nftables
 
     # of an entrance's rules to a container's chain and of that chain's rules those of one attachment
-    Divide = Callable[[Sequence[Rule], Sequence[Rule]], tuple[Sequence[Rule], Sequence[Rule]]]
+    Divide = Callable[["Part", Sequence[Rule], Sequence[Rule]], tuple[Sequence[Rule], Sequence[Rule]]]
     # whether a rule with these addresses is that of another interface of the container
     Other = Callable[[set[bytes]], bool]
 
@@ -139,17 +139,29 @@ def beside(ifname: str, namespace: "Namespace | None", known: "Callable[[], Iter
     return other
 
 
-def release(table: Nat, entrance: str, chain: str, divide: "Divide") -> "Sequence[Rule]":
-    """Within ``change``: remove one attachment's part of a container's chain, the chain with the last; what went inside."""
-    if not table.has(chain):
+class Part:
+    """What one attachment has in the chain of its container, told apart by the rules' comments and addresses."""
+
+    __slots__ = ("chain", "comment", "other")
+
+    def __init__(self, chain: str, comment: str, other: "Other" = lambda addresses: False) -> None:
+        """``comment`` is that of the container's rules; without ``other`` the part is all that the container has."""
+        self.chain = chain
+        self.comment = comment
+        self.other = other
+
+
+def release(table: Nat, entrance: str, part: Part, divide: "Divide") -> "Sequence[Rule]":
+    """Within ``change``: remove a part of a container's chain, the chain with the last; what went inside."""
+    if not table.has(part.chain):
         return []
-    entries = [rule for rule in table.rules(entrance) if rule.target == chain]
-    rules = table.rules(chain)
-    outside, inside = divide(entries, rules)
+    entries = [rule for rule in table.rules(entrance) if rule.target == part.chain]
+    rules = table.rules(part.chain)
+    outside, inside = divide(part, entries, rules)
     for rule in (*outside, *inside):
         table.delete(rule)
     if len(outside) == len(entries) and len(inside) == len(rules):
-        table.drop(chain)
+        table.drop(part.chain)
     return inside
 
 

@@ -16,6 +16,7 @@ id, and names neither network nor interface. So GC leaves those rules to DEL.
 from cni.address import PROTOCOL_NAMES, Address
 from cni.errors import CNIError
 from cni.go import chains, names
+from cni.go.chains import Part
 from cni.go.names import DNAT, MASQ, OLD_SNAT, PORTS_TABLE, SETMARK
 from cni.go.rules import Rule, Seen
 from cni.kernel import iptables
@@ -40,33 +41,24 @@ _TRANSLATING = ("hostip_hostports", "hostports")
 _CHAINS = (*_TRANSLATING, "masquerading")
 
 
-class Part:
-    """One attachment's part of the chain that its container has."""
+def divide(part: Part, entries: "Sequence[R]", rules: "Sequence[R]") -> "tuple[list[R], list[R]]":
+    """Of the entry rules and the chain's rules those of one attachment.
 
-    def __init__(self, chain: str, comment: str, other: "Other") -> None:
-        """``comment`` is that of its entry rules."""
-        self.chain = chain
-        self._comment = comment
-        self._other = other
-
-    def divide(self, entries: "Sequence[R]", rules: "Sequence[R]") -> "tuple[list[R], list[R]]":
-        """Of the entry rules and the chain's rules those that are this attachment's.
-
-        The entry rules' comments show which ports are whose container's, where the rules lead to which interface's.
-        """
-        own = [entry for entry in entries if entry.comment == self._comment]
-        shared = len(own) < len(entries)
-        claimed = {(entry.protocol, port) for entry in own for port in entry.ports}
-        mine: list[R] = []
-        used = set()
-        for group in by_mapping(rules):
-            last = group[-1]
-            its = {(last.protocol, port) for port in last.ports}
-            if self._other({last.leads_to}) or (shared and claimed.isdisjoint(its)):
-                used |= its
-            else:
-                mine += group
-        return [entry for entry in own if not any((entry.protocol, port) in used for port in entry.ports)], mine
+    The entry rules' comments show which ports are whose container's, where the rules lead to which interface's.
+    """
+    own = [entry for entry in entries if entry.comment == part.comment]
+    shared = len(own) < len(entries)
+    claimed = {(entry.protocol, port) for entry in own for port in entry.ports}
+    mine: list[R] = []
+    used = set()
+    for group in by_mapping(rules):
+        last = group[-1]
+        its = {(last.protocol, port) for port in last.ports}
+        if part.other({last.leads_to}) or (shared and claimed.isdisjoint(its)):
+            used |= its
+        else:
+            mine += group
+    return [entry for entry in own if not any((entry.protocol, port) in used for port in entry.ports)], mine
 
 
 def by_mapping(rules: "Sequence[R]") -> "list[list[R]]":
@@ -95,7 +87,7 @@ def _remove(table: "Nat", part: Part, gone: "Gone") -> None:
 
     def plan() -> None:
         nonlocal released
-        released = chains.release(table, DNAT, part.chain, part.divide)
+        released = chains.release(table, DNAT, part, divide)
         if table.has(old):
             chains.drop(table, [old], [OLD_SNAT])
 
@@ -115,7 +107,7 @@ def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]", gon
     """Remove what the network's forgotten containers have there, known by the comments of their entry rules."""
     found = chains.forgotten(kernel, DNAT, network, map(names.ports_chain, valid))
     for chain, comment in found:
-        remove(kernel, Part(chain, comment, lambda addresses: False), gone)
+        remove(kernel, Part(chain, comment), gone)
     return [Found(chain) for chain in dict.fromkeys(chain for chain, _ in found)]
 
 
@@ -204,7 +196,7 @@ class Claim:
         if self.where == PORTS_TABLE:
             remove_from_tables(kernel, self.place, chains.beside("", None, lambda: [self.address]))
         elif self.owner is not None:
-            remove(kernel, Part(self.place, names.ports_comment(*self.owner), lambda addresses: False), gone)
+            remove(kernel, Part(self.place, names.ports_comment(*self.owner)), gone)
 
 
 def claims(kernel: "Nftables", version: int, wanted: "Container[int]" = range(1 << 16)) -> "Iterator[Claim]":

@@ -5,7 +5,8 @@ Chains and rules are Go's to the letter, so that either finds what the other mad
 
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.go import names
-from cni.go.hostports import Part, by_mapping
+from cni.go.chains import Part
+from cni.go.hostports import by_mapping, divide
 from cni.go.names import DNAT, MASQ, SETMARK
 from cni.go.rules import Printed
 from cni.kernel import iptables
@@ -13,7 +14,7 @@ from cni.kernel.rulespec import meaning, quoted, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Protocol
 
     from cni.address import Prefix
@@ -198,7 +199,7 @@ class HostPorts:
             return []
         leading = [rule for rule in map(Printed, there.get(DNAT, ())) if rule.target == self._chain]
         part = Part(self._chain, self._comment, self._other)
-        own, mine = part.divide(leading, [Printed(line) for line in there[self._chain]])
+        own, mine = divide(part, leading, [Printed(line) for line in there[self._chain]])
         wanted = {meaning(line) for line in outside}
         going = [rule for rule in own if rule.meaning not in wanted]
         if [rule.meaning for rule in mine] != [meaning(line) for line in inside]:
@@ -253,8 +254,8 @@ class HostPorts:
             raise CNIError(f"failed to read host ports with {name}: {fault}", f"the rules: {'; '.join(tried)}")
         return printed
 
-    def compare(self) -> None:
-        """Every rule is there; raises ``CheckFailed``."""
+    def compare(self, differ: "Callable[[CNIError], None]") -> None:
+        """Every rule is there; what is missing is passed to ``differ``."""
         for target in self._targets:
             name = iptables.to_make(target.prefix.version)
             there = self._listed(name)
@@ -266,17 +267,18 @@ class HostPorts:
             for line in needed if conditional else needed + outside:
                 chain = line.split()[1]
                 if chain not in there:
-                    raise CheckFailed(f"{name}: chain {chain} not found in table nat")
-                if meaning(line) not in known[chain]:
-                    raise CheckFailed(f"{name}: rule {line} is missing in table nat")
+                    differ(CheckFailed(f"{name}: chain {chain} not found in table nat"))
+                elif meaning(line) not in known[chain]:
+                    differ(CheckFailed(f"{name}: rule {line} is missing in table nat"))
             for line in outside if conditional else ():
                 # how conditions are printed is iptables' own affair, so it is asked
                 fault, _ = iptables.run(name, "-t", "nat", "-C", *split(line)[1:])
                 if fault:
-                    raise CheckFailed(f"{name}: rule {line} is missing in table nat")
-            self._compare_order(name, target, there[self._chain])
+                    differ(CheckFailed(f"{name}: rule {line} is missing in table nat"))
+            for line in self._overtaken(target, there.get(self._chain, [])):
+                differ(CheckFailed(f"{name}: a rule before {line} leads elsewhere", f"in chain {self._chain}"))
 
-    def _compare_order(self, name: str, target: "Target", lines: "list[str]") -> None:
+    def _overtaken(self, target: "Target", lines: "list[str]") -> "Iterator[str]":
         """Of several translations of one port the first counts; it has to be ours, or another interface's of the container."""
         listed = [rule for rule in map(Printed, lines) if rule.target == "DNAT" and not self._other({rule.leads_to})]
         for ours in map(Printed, translations(self._attachment, target, self._wanted)):
@@ -286,8 +288,8 @@ class HostPorts:
                 if (rule.protocol, rule.ports) == (ours.protocol, ours.ports)
                 and rule.addresses in (set(), ours.addresses)
             )
-            if ours.target == "DNAT" and next(same).options != ours.options:
-                raise CheckFailed(f"{name}: a rule before {ours.line} leads elsewhere", f"in chain {self._chain}")
+            if ours.target == "DNAT" and next(same, ours).options != ours.options:
+                yield ours.line
 
 
 def _overlaps(target: "Target", held: Printed, ports: "set[int]") -> bool:

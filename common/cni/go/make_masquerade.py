@@ -3,7 +3,8 @@
 from cni.address import MULTICAST, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.go import names
-from cni.go.masquerade import Part, release, remove_newer
+from cni.go.chains import Part
+from cni.go.masquerade import release, remove_newer
 from cni.go.rules import Printed
 from cni.kernel import iptables, program
 from cni.kernel.compat import compared
@@ -27,7 +28,7 @@ def add(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix
         if not program.find(name):
             raise program.missing(name)
     chain = names.masquerade_chain(attachment)
-    former = Part(chain, names.masquerade_comment(attachment), [prefix.address for prefix in prefixes])
+    former = Part(chain, names.masquerade_comment(attachment), {one.address.packed for one in prefixes}.isdisjoint)
     with iptables.alone():
         all_of((lambda: release(kernel, former), lambda: remove_newer(kernel, names.instance(attachment))))
         for version in versions:

@@ -11,6 +11,7 @@ The newer form is the nftables table ``inet cni_plugins_masquerade``, whose rule
 
 from cni.address import Address
 from cni.go import chains, names
+from cni.go.chains import Part
 from cni.go.names import MASQUERADE_RULES, MASQUERADE_TABLE
 from cni.go.rules import Seen
 from cni.kernel import iptables
@@ -19,67 +20,37 @@ from cni.plan import Found, all_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from cni.attachment import Attachment
-    from cni.go.chains import Nat
+    from cni.go.chains import Nat, Other
     from cni.go.rules import Rule
     from cni.kernel.nftables import Nftables
 
 
-class Part:
-    """One attachment's part of the chain that its container has."""
+def _divide(part: Part, jumps: "Sequence[Rule]", inside: "Sequence[Rule]") -> "tuple[Sequence[Rule], Sequence[Rule]]":
+    """The jumps and the chain's rules that go: all if no jump is left. A jump whose comment names nobody may go too.
 
-    def __init__(
-        self,
-        chain: str,
-        comment: str,
-        addresses: "Sequence[Address]" = (),
-        living: "Callable[[], set[Address]]" = set,
-    ) -> None:
-        """Where no address is known, all that the container has but what is of ``living`` addresses."""
-        self.chain = chain
-        self._comment = comment
-        self._wanted = {address.packed for address in addresses}
-        self._living = living
-
-    def divide(self, jumps: "Sequence[Rule]", inside: "Sequence[Rule]") -> "tuple[Sequence[Rule], Sequence[Rule]]":
-        """The jumps and the chain's rules that go: all if no jump is left.
-
-        An owner that stays without a MASQUERADE of its own keeps the one that is there.
-        """
-        kept = set() if self._wanted else {address.packed for address in self._living()}
-        going = [jump for jump in jumps if self._may_go(jump) and not self._is_another(jump, kept)]
-        left = [jump for jump in jumps if jump not in going]
-        if not left:
-            return going, inside
-        if any(self._may_go(jump) for jump in left):
-            return going, []
-        mine = [rule for rule in inside if rule.comment == self._comment]
-        if not any(rule.target == "MASQUERADE" for rule in inside if rule not in mine):
-            mine = [rule for rule in mine if rule.target != "MASQUERADE"]
-        return going, mine
-
-    def _may_go(self, jump: "Rule") -> bool:
-        """Whether it is the container's, or one whose comment names nobody."""
-        return jump.comment == self._comment or names.owner_of(jump.comment) is None
-
-    def _is_another(self, jump: "Rule", kept: "set[bytes]") -> bool:
-        """Whether it is for another interface of the container."""
-        return bool(self._wanted and self._wanted.isdisjoint(jump.addresses)) or not kept.isdisjoint(jump.addresses)
+    An owner that stays without a MASQUERADE of its own keeps the one that is there.
+    """
+    of_it = [jump for jump in jumps if jump.comment == part.comment or names.owner_of(jump.comment) is None]
+    going = [jump for jump in of_it if not part.other(jump.addresses)]
+    if len(going) == len(jumps):
+        return going, inside
+    if len(going) < len(of_it):
+        return going, []
+    mine = [rule for rule in inside if rule.comment == part.comment]
+    if not any(rule.target == "MASQUERADE" for rule in inside if rule not in mine):
+        mine = [rule for rule in mine if rule.target != "MASQUERADE"]
+    return going, mine
 
 
-def remove(
-    kernel: "Nftables",
-    attachment: "Attachment",
-    addresses: "Sequence[Address]" = (),
-    living: "Callable[[], set[Address]]" = set,
-) -> None:
+def remove(kernel: "Nftables", attachment: "Attachment", other: "Other") -> None:
     """Remove what the Go plugins, or ours in iptables, made for this attachment; errors are raised together.
 
-    Where no address is known, all of the container's but what is of ``living``, its other interfaces' addresses.
+    ``other`` finds the addresses of the container's other interfaces, which share its chain.
     """
-    part = Part(names.masquerade_chain(attachment), names.masquerade_comment(attachment), addresses, living)
+    part = Part(names.masquerade_chain(attachment), names.masquerade_comment(attachment), other)
     with iptables.alone(make=False):
         all_of((lambda: release(kernel, part), lambda: remove_newer(kernel, names.instance(attachment))))
 
@@ -88,7 +59,7 @@ def release(kernel: "Nftables", part: Part) -> None:
     """Remove one attachment's part of its container's chain, in every table; under the lock of ``iptables.alone``."""
 
     def step(table: "Nat") -> None:
-        table.change(lambda: chains.release(table, names.POSTROUTING, part.chain, part.divide), "masquerading")
+        table.change(lambda: chains.release(table, names.POSTROUTING, part, _divide), "masquerading")
 
     chains.each(chains.tables(kernel, part.chain), step)
 

@@ -139,19 +139,16 @@ class IptablesPorts(Effect[None], Kind):
 
     def compare(self, differ: "Differ") -> None:
         """Every rule is there."""
-        try:
-            self._wanted().compare()
-        except CheckFailed as error:
-            differ(error)
+        self._wanted().compare(differ)
 
     def remove(self) -> None:
         """This attachment's rules, and the shared chains with the last of all."""
         kernel, chain = self.site.nftables, self.identity
         if names.may_exist(kernel, chain, names.old_ports_chain(chain)):
-            from cni.go import hostports
+            from cni.go import chains, hostports
 
             comment = names.ports_comment(self.attachment.network, self.attachment.container)
-            hostports.remove(kernel, hostports.Part(chain, comment, self.other()), forget_flows(self.site))
+            hostports.remove(kernel, chains.Part(chain, comment, self.other()), forget_flows(self.site))
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
         """What the network's containers have, of which none is valid."""
