@@ -36,9 +36,26 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+# Folders with tests that need nothing, the marks that say otherwise, and the fixtures that do.
+UNIT = {"unit", "runtime", "contract"}
+NEEDS = ("real", "root", "guest", "kubernetes")
+NODES = {"node", "new_node", "empty"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks for what `-m` wants
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With Go's 1.1 line under test, what is beyond it has to fail: so each such test is seen to be able to."""
+    """Say of each test whether it can run without root, and with Go's 1.1 line under test whether it has to fail.
+
+    What is beyond Go's 1.1 line has to fail with it: so each such test is seen to be able to.
+    """
     for item in items:
+        if NODES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("root")
+        if os.geteuid() and item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in UNIT and not any(map(item.get_closest_marker, NEEDS)):
+            item.add_marker("unit")
         marker = item.get_closest_marker("beyond_old_go")
         if marker and subject_is_old_go():
             item.add_marker(pytest.mark.xfail(reason=marker.args[0], strict=True, raises=AssertionError))

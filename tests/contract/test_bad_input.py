@@ -5,7 +5,6 @@ The configurations of the subjects are damaged at random places, and so are the 
 
 import copy
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from node.topology import Node, Pod
 
 VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS"]
 each = pytest.mark.parametrize("subject", SUBJECTS, ids=repr)
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = pytest.mark.root
 
 # no text here is a path to a place that exists and can be written
 TEXTS = [

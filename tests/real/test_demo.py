@@ -14,7 +14,7 @@ from node.plugin import SUBJECT
 DEMO = Path(__file__).parents[2] / "deploy/demo"
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.root,
     pytest.mark.skipif(not Path(SUBJECT, "bridge").is_file(), reason="make dist has not been run"),
 ]
 

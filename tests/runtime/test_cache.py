@@ -245,6 +245,7 @@ def test_a_write_that_fails_leaves_the_old_file(cache: Cache, tmp_path: Path, mo
     assert os.listdir(tmp_path / "var") == ["results"]
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("above", ["", "mount -o remount,bind,ro {0} && "])
 def test_a_folder_that_is_a_mount_of_its_own(tmp_path: Path, above: str) -> None:
     """Nothing can be renamed into it from beside, or made there: the temporary file is in it, and gone afterwards."""

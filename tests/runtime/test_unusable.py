@@ -66,6 +66,7 @@ def test_no_call_lets_an_error_of_the_system_out(tmp_path: Path, what: str, kind
     assert promised
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("lack", ["rights", "descriptors"])
 def test_nor_where_the_process_may_or_has_nothing(lack: str) -> None:
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}/tests:{ROOT}/common:{ROOT}/runtime", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -141,6 +141,7 @@ def test_what_a_file_links_to_is_away_for_a_moment(watched: Watched, tmp_path: P
     assert watched.becomes("b")
 
 
+@pytest.mark.root
 def test_mounts_over_a_folder_and_a_file_are_seen(tmp_path: Path) -> None:
     """In a mount namespace of its own; inotify says nothing of either."""
     (tmp_path / "net.d").mkdir()

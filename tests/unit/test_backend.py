@@ -1,6 +1,5 @@
 """Which backend a node gets: the kernel says what it lacks, and nothing is changed by the question."""
 
-import os
 import sys
 from typing import Any
 
@@ -14,7 +13,7 @@ from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import BRIDGE, INET, PREROUTING, Transaction
 from node.namespace import Netns
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = pytest.mark.root
 PARTS = (backend.NAT, backend.FIB, backend.CONNECTIONS, backend.MASQUERADE)
 NONE = Needs(INET, "none", PARTS)
 

@@ -73,6 +73,7 @@ def forget(conntrack: Conntrack, version: int, *sought: Sought, stale: bool = Tr
     return conntrack.forget(version, sought, judge), seen
 
 
+@pytest.mark.root
 @FAMILIES
 def test_the_kernel_sends_what_is_sought_alone(netns: NamedNetns, conntrack: Counting, version: int) -> None:
     """By both ports, and in IPv4 both addresses: of 300 flows and as many TCP connections one comes."""
@@ -89,6 +90,7 @@ def test_the_kernel_sends_what_is_sought_alone(netns: NamedNetns, conntrack: Cou
     assert tracked(netns) == 599
 
 
+@pytest.mark.root
 @FAMILIES
 def test_each_end_narrows_it_by_itself(netns: NamedNetns, conntrack: Conntrack, version: int) -> None:
     """Not IPv6 addresses: Linux 5.8 to 6.18 at least would send the other flows instead."""
@@ -103,6 +105,7 @@ def test_each_end_narrows_it_by_itself(netns: NamedNetns, conntrack: Conntrack, 
     assert forget(conntrack, 10 - version, Sought(), stale=False)[1] == []
 
 
+@pytest.mark.root
 def test_flows_are_removed_together(netns: NamedNetns, conntrack: Counting) -> None:
     """500 of them in a few messages; what is not stale stays."""
     track(netns, many(500, NODE[4], 5353))
@@ -113,6 +116,7 @@ def test_flows_are_removed_together(netns: NamedNetns, conntrack: Counting) -> N
     assert conntrack.requests <= 10
 
 
+@pytest.mark.root
 @FAMILIES
 @pytest.mark.parametrize("one_way", [False, True])
 def test_a_flow_in_a_zone_is_removed_too(netns: NamedNetns, conntrack: Conntrack, version: int, one_way: bool) -> None:
@@ -123,6 +127,7 @@ def test_a_flow_in_a_zone_is_removed_too(netns: NamedNetns, conntrack: Conntrack
     assert tracked(netns) == 0
 
 
+@pytest.mark.root
 def test_more_ports_than_a_few_are_one_walk(netns: NamedNetns, conntrack: Counting) -> None:
     """What they have in common is still the kernel's to compare: here, who answers."""
     track(netns, many(50, OTHER[4], 9000))

@@ -28,7 +28,7 @@ from cni_portmap.settings import Mapping, Settings, Target
 from node.effects import beside, raising
 from node.namespace import Netns
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+root = pytest.mark.root
 ONE, SECOND = Attachment("net1", "c1", "eth0"), Attachment("net1", "c1", "eth1")
 _numbers = itertools.count()
 

@@ -1,7 +1,6 @@
 """Kinds of links: those that any kernel has, made and read by two roads; the others are in tests/guest/test_kinds.py."""
 
 import errno
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +16,7 @@ from node import linkkinds
 from node.namespace import Netns
 from node.topology import NamedNetns
 
-real = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+real = pytest.mark.root
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ def test_a_socket_that_a_killed_server_left_is_replaced(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("mask", [0o777, 0o022, 0])
 def test_a_folder_that_is_made_is_its_owners_whatever_the_umask(tmp_path: Path, mask: int) -> None:
     """One that was there keeps its mode."""

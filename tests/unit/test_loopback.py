@@ -13,7 +13,7 @@ from node.plugin import Outcome
 from node.served import plugin, serve
 from node.topology import NamedNetns
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = pytest.mark.root
 
 Object = dict[str, Any]
 VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]

@@ -1,6 +1,5 @@
 """The MAC spoof check's transactions on a kernel of one's own, and its parts that need none."""
 
-import os
 import threading
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from cni.site import Site
 from node.effects import raising
 from node.namespace import Netns
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = pytest.mark.root
 
 MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
 ONE, TWO = Attachment("net1", "c1", "eth0"), Attachment("net1", "c2", "eth0")

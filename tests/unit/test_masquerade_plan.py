@@ -24,7 +24,7 @@ from cni.site import Site
 from node.effects import beside, raising
 from node.namespace import Netns
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+root = pytest.mark.root
 ONE, TWO = Attachment("net1", "c1", "eth0"), Attachment("net1", "c2", "eth0")
 _numbers = itertools.count()
 

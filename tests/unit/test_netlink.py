@@ -1,7 +1,6 @@
 """The netlink socket: waits with a bound, errors with the kernel's own words, dumps that were disturbed."""
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -191,7 +190,7 @@ def pod() -> Iterator[NamedNetns]:
     made.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@pytest.mark.root
 def test_a_socket_belongs_to_the_namespace_in_which_it_was_opened(pod: NamedNetns) -> None:
     with pod.inside():
         inside = Rtnl()
@@ -202,7 +201,7 @@ def test_a_socket_belongs_to_the_namespace_in_which_it_was_opened(pod: NamedNetn
     inside.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@pytest.mark.root
 def test_a_refused_request_is_an_error_and_the_next_one_works(pod: NamedNetns) -> None:
     with pod.inside():
         inside = Rtnl()

@@ -45,7 +45,7 @@ from cni.ledger import Chain, Change, Ledger, Table, record_key, record_map
 from cni.site import Node
 from node.namespace import Netns
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+root = pytest.mark.root
 TABLE = "wire"
 _numbers = itertools.count()
 
@@ -776,8 +776,6 @@ def test_a_network_whose_name_begins_another_is_told_apart(kernel: Nftables) -> 
 
 def test_a_batch_begins_with_the_generation_that_it_was_made_for(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first message is BATCH_BEGIN for nf_tables with the generation in network order, its last BATCH_END."""
-    if os.geteuid():
-        pytest.skip("network namespaces need root")
     kernel = Nftables()
     sent: list[bytes] = []
     real = kernel.send

@@ -1,7 +1,6 @@
 """Host ports that no single datagram can hold: wherever the work is cut, DEL finds all that was made."""
 
 import errno
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from cni_portmap.settings import Mapping, Target
 from node.effects import raising
 from node.namespace import Netns
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = pytest.mark.root
 
 
 class Cut(Exception):

@@ -68,16 +68,19 @@ iifname LINK-TO-10.1.2.5 ip daddr 127.0.0.0/8 drop"""
 BOTH = [port(8080), port(53, 5353, "UDP", hostIP="192.0.2.1")]
 
 
+@pytest.mark.root
 def test_ports_of_both_families() -> None:
     """A mapping without an address of the node is for both, one with an address for that one's family."""
     assert _described(BOTH) == NFTABLES
 
 
+@pytest.mark.root
 def test_without_snat_nothing_is_masqueraded_and_nothing_opened() -> None:
     """Ports alone."""
     assert _described(BOTH, snat=False) == "\n".join(NFTABLES.splitlines()[:3])
 
 
+@pytest.mark.root
 def test_masq_all_is_for_every_source() -> None:
     """And localhost needs no rule of its own."""
     lines = _described([port(8080)], masqAll=True).splitlines()
@@ -87,6 +90,7 @@ def test_masq_all_is_for_every_source() -> None:
     ]
 
 
+@pytest.mark.root
 def test_the_guard_may_be_left_out() -> None:
     """guardLocalnet false: the sysctl alone."""
     assert "drop" not in _described(BOTH, guardLocalnet=False)

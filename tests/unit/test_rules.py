@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from cni.kernel.rtnl import Rtnl
 from cni.kernel.rules import Rule
 from node.namespace import Netns
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = pytest.mark.root
 ONE = {4: Prefix.parse("10.1.0.2/32"), 6: Prefix.parse("fd00::2/128")}
 NET = {4: Prefix.parse("10.2.0.0/16"), 6: Prefix.parse("fd02::/64")}
 LOCAL, MAIN, DEFAULT = 255, 254, 253

@@ -15,7 +15,7 @@ from node.effects import raising
 from node.topology import NamedNetns
 
 WHO = Attachment("net1", "c1", "eth0")
-root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+root = pytest.mark.root
 
 
 @pytest.fixture

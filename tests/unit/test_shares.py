@@ -73,7 +73,7 @@ def test_where_nothing_can_be_written_nothing_is_there(folder: Path) -> None:
     assert (here.links(), here.of(ONE.link), here.present("net1")) == ([], [], [])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@pytest.mark.root
 def test_where_nothing_can_be_written_the_link_stays_open_and_guarded(folder: Path, empty: Netns) -> None:
     """ADD says so; DEL has nothing to give back, and leaves the guard."""
     (folder / "localnet").touch()

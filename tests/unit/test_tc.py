@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,7 @@ from cni.kernel.tc import Tbf
 from node.deadline import eventually
 from node.namespace import Netns
 
-real = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+real = pytest.mark.root
 # Bytes a second and at once: Go's example, usual ones, more than 32 bits hold, a burst of seconds.
 LIMITS = [(1000, 10), (125_000, 10_000), (12_500_000, 1_000_000), (6_000_000_000, 2_000_000), (1, 268_435_455)]
 
