@@ -86,6 +86,8 @@ class ConfiguredInterface(Effect[None]):
     """Addresses and routes on ``CNI_IFNAME``. They go with the link, so there is nothing to remove."""
 
     __slots__ = ("detect_duplicates", "ips", "routes")
+    # the container may have changed its own interface meanwhile
+    repairable = False
 
     def __init__(
         self, site: "Site", ips: "Sequence[IPConfig]", routes: "Sequence[Route]" = (), detect_duplicates: bool = False

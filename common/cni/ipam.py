@@ -21,6 +21,8 @@ class Addresses(Effect["Result"], Kind):
 
     __slots__ = ("_type", "call")
     noun = "addresses"
+    # ADD again is refused, or gives others
+    repairable = False
 
     def __init__(self, call: "Call", type: str | None = None) -> None:
         """``type`` is the delegate's; by default it is read from the configuration when it is used."""

@@ -52,6 +52,8 @@ class PodLink(Effect[Pair], Kind):
 
     __slots__ = ("mac", "master", "mtu")
     noun = "veth pair"
+    # a container that runs gets no other interface
+    repairable = False
 
     def __init__(self, site: "Site", mac: str = "", mtu: int = 0, master: "Callable[[], int] | None" = None) -> None:
         """``master`` returns the index of the link that the host end is a port of."""
@@ -215,6 +217,8 @@ class Labelled(Effect[None]):
     """The host end names its attachment: the last effect of an ADD, by which a whole one is known."""
 
     __slots__ = ("link",)
+    # nothing is compared
+    repairable = False
 
     def __init__(self, site: "Site", link: "Link") -> None:
         super().__init__(site)

@@ -36,6 +36,7 @@ class MovedLink(Effect["Link"], Kind):
 
     __slots__ = ("device", "saved")
     noun = "device"
+    repairable = False
 
     def __init__(self, site: "Site", device: "Callable[[], Link] | None" = None) -> None:
         """``device`` finds it on the node, for ADD alone; it raises ``CNIError``."""
@@ -214,6 +215,8 @@ class Settled(Effect[None]):
     """The note says that the ADD was whole: the last effect."""
 
     __slots__ = ("moved",)
+    # nothing is compared
+    repairable = False
 
     def __init__(self, moved: MovedLink) -> None:
         super().__init__(moved.site)

@@ -150,6 +150,8 @@ class PortForwards(Effect[bool]):
     """The port is up and forwards, both ends being up; the value is whether it forwards."""
 
     __slots__ = ("port",)
+    # it only waits
+    repairable = False
 
     def __init__(self, site: "Site", port: Link) -> None:
         super().__init__(site)
@@ -187,6 +189,8 @@ class Announced(Effect[None]):
     """The neighbours learn where the addresses are now."""
 
     __slots__ = ("forwards", "ips", "pair")
+    # nothing is compared
+    repairable = False
 
     def __init__(self, site: "Site", pair: "Pair", ips: "Sequence[IPConfig]", forwards: bool) -> None:
         """``forwards`` is the value of ``PortForwards``."""

@@ -51,6 +51,9 @@ class Member(Effect[None], Kind):
     """A plugin that has done its part for the attachment."""
 
     __slots__ = ("call", "entry", "latest")
+    noun = "plugin"
+    # only the member knows how
+    repairable = False
     reads_list = True
 
     def __init__(self, call: "Call", entry: "Entry", latest: Latest) -> None:

@@ -27,6 +27,7 @@ class UnderWay(Effect[None], Kind):
 
     __slots__ = ()
     noun = "note of an unfinished ADD"
+    repairable = False
     reported = False
     # as long as a member's DEL fails the attachment is neither whole nor gone
     marker = True

@@ -24,6 +24,8 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
 
     __slots__ = ("requested", "sets", "store")
     noun = "lease"
+    # the address may be of another container by now
+    repairable = False
 
     def __init__(
         self,
