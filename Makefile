@@ -86,7 +86,7 @@ endif
 
 # Called by root they run as nobody, in a user namespace of their own: so what needs root is seen here.
 test-unit: $(TESTS)/done ## tests that need neither root nor dist/ nor a daemon; half a minute
-	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(T)
+	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(or $(T),tests/unit tests/runtime tests/contract)
 
 # Tests of plugins whose links this kernel may not have are in tests/contract.
 GUEST_TESTS := tests/guest $(addprefix tests/contract/test_,subjects.py delete.py gc.py plan.py swap.py)

@@ -40,8 +40,10 @@ def each_returned_network(function: Any) -> Any:
 
 
 def each_member_network(function: Any) -> Any:
-    """Give a test each network that may be the list of a chain, which is all but a chain's."""
-    return _networks(function, lambda network: all(plugin["type"] != "chain" for plugin in network.plugins))
+    """Give a test each distinct network that may be the list of a chain, which is all but a chain's."""
+    return _networks(
+        function, lambda network: not network.variant and all(plugin["type"] != "chain" for plugin in network.plugins)
+    )
 
 
 def _networks(function: Any, wanted: Callable[[Network], bool]) -> Any:

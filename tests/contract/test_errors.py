@@ -26,7 +26,7 @@ def faults(deed: str, *, late: bool) -> Iterator[Fault]:
 
 @each_distinct_network
 def test_add_takes_back_what_it_made(node: Node, subject: Subject, network: str) -> None:
-    """Each effect is made and fails: the error is reported, and node and pod are as they were."""
+    """Each effect is made and fails: the error is reported, and node and pod are as they were. So they are after DEL."""
     settled = Settled(node, subject, network)
     trial, reached = settled.trial(), 0
     for watch in faults("make", late=True):
@@ -34,10 +34,13 @@ def test_add_takes_back_what_it_made(node: Node, subject: Subject, network: str)
         if watch.where:
             assert TEXT in outcome.error["msg"], watch.where
             assert differences(trial.before, trial.state()) == {}, watch.where
+            deleted = trial.serve("DEL", prevResult=None, netns="" if reached % 2 else None)
+            assert deleted.ok, f"{watch.where}: {deleted.stdout}"
             reached += 1
         else:
             assert outcome.ok
     assert reached == len(settled.deeds) > 0
+    assert trial.serve("DEL").ok and trial.left() == {}
 
 
 @each_distinct_network
