@@ -1,6 +1,7 @@
 """The kinds of things that the plugins leave on a node, ours and Go's: what the inventory walks."""
 
 from cni.go.kinds import kinds as of_go
+from cni.links.moved_link import MovedLink
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.plan import Kind
@@ -17,5 +18,6 @@ DATA_DIR = "/var/lib/cni/networks"
 
 def kinds(site: Site, data_dir: str = DATA_DIR) -> list[Kind]:
     """All kinds, links and leases first."""
-    ours = [PodLink(site), Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site)]
-    return [Leases(site, data_dir), *ours, UnderWay(site), Whole(site), *of_go(site)]
+    links: list[Kind] = [PodLink(site), MovedLink(site)]
+    rules: list[Kind] = [Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site)]
+    return [*links, Leases(site, data_dir), *rules, UnderWay(site), Whole(site), *of_go(site)]
