@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Values = dict[str, Any]
 
-# How long the kernel may take to put a device back whose namespace ended; seconds.
+# How long the kernel may take, after a namespace ended, to put hardware back; it destroys virtual devices. Seconds.
 _PATIENCE = 5.0
 
 
@@ -156,7 +156,6 @@ class MovedLink(Effect["Link"], Kind):
         from cni.patience import attempts
 
         rtnl, name = self.site.rtnl, saved["name"]
-        # the kernel puts a device of the hardware back, and destroys a virtual one
         for _ in attempts(_PATIENCE if gone and not saved["kind"] else 0):
             link = _found(rtnl, saved, False)
             if link is not None:
