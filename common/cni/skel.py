@@ -10,7 +10,6 @@ import os
 from time import monotonic
 
 from cni import environment, versions, wire
-from cni.attachment import Attachment
 from cni.errors import CNIError, DecodingFailure, InvalidEnvironment, InvalidNetns, IOFailure
 from cni.lock import Alone
 from cni.names import check_network
@@ -103,6 +102,8 @@ class Call:
         self.config = _configuration(stdin)
         name = _member(self.config, "name", "error unmarshall network config")
         check_network(name)
+        from cni.attachment import Attachment  # VERSION has none
+
         self.attachment = Attachment(name, environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", ""))
         if self.verb not in _VERBS:
             raise InvalidEnvironment(
