@@ -43,7 +43,7 @@ def listed(folder: Path, plugin: str) -> dict[str, set[str]]:
 
 
 def write(folder: Path, surveyed: Mapping[str, Listed]) -> None:
-    """Write all lists. A module that is imported where a group is joins it; one that nobody imports leaves its group."""
+    """Write all lists. A module that is imported where a group is joins it; a group of one plugin is dissolved."""
     known = _regrouped(groups(folder), surveyed)
     head = (folder / f"{COMMON}.txt").read_text().splitlines()[0]
     parts = [head, *("\n".join([f"[{name}]", *sorted(members)]) for name, members in known.items())]
@@ -56,8 +56,7 @@ def write(folder: Path, surveyed: Mapping[str, Listed]) -> None:
             for name in [*whole, *sorted(rest)]:
                 where.setdefault(name, []).append(verb)
         order = [*(name for name in known if name in where), *sorted(set(where) - set(known))]
-        width = max(map(len, order)) + 2
-        (folder / f"{plugin}.txt").write_text("".join(f"{name:{width}}{' '.join(where[name])}\n" for name in order))
+        (folder / f"{plugin}.txt").write_text("".join(f"{name} {' '.join(where[name])}\n" for name in order))
 
 
 def _regrouped(known: Groups, surveyed: Mapping[str, Listed]) -> Groups:
@@ -69,13 +68,17 @@ def _regrouped(known: Groups, surveyed: Mapping[str, Listed]) -> Groups:
                 common = OWN + module.removeprefix(own) if module in (own, f"{own}.plugin") else module
                 users.setdefault(common, set()).add((plugin, verb))
     kept = {name: {module for module in members if module in users} for name, members in known.items()}
-    kept = {name: members for name, members in kept.items() if members}
+    kept = {name: members for name, members in kept.items() if members and len(_plugins(members, users)) > 1}
     grouped = set().union(*kept.values())
     for members in kept.values():
         together = set.intersection(*(users[module] for module in members))
-        if len({plugin for plugin, _ in together}) > 1:
-            members |= {module for module, where in users.items() if where == together and module not in grouped}
+        members |= {module for module, where in users.items() if where == together and module not in grouped}
     return kept
+
+
+def _plugins(members: set[str], users: Mapping[str, set[tuple[str, str]]]) -> set[str]:
+    """The plugins with a verb that imports all of these modules."""
+    return {plugin for plugin, _ in set.intersection(*(users[module] for module in members))}
 
 
 def _of(plugin: str, members: set[str]) -> set[str]:
