@@ -72,7 +72,9 @@ def _regrouped(known: Groups, surveyed: Mapping[str, Listed]) -> Groups:
     grouped = set().union(*kept.values())
     for members in kept.values():
         together = set.intersection(*(users[module] for module in members))
-        members |= {module for module, where in users.items() if where == together and module not in grouped}
+        joining = {module for module, where in users.items() if where == together and module not in grouped}
+        members |= joining
+        grouped |= joining
     return kept
 
 
