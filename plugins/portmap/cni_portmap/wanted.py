@@ -47,14 +47,15 @@ def _localnet(site: "Site", said: "Settings", targets: "Sequence[Target]") -> "P
 
 
 def _owner(call: "Call", previous: "Result") -> tuple[str, bytes]:
-    """By what the container is known to live: the host end of its link, or, where there is none, its namespace."""
-    if call.verb == "CHECK":
-        return "", b""
+    """By what the container is known to live: the host end of its link, or, where there is none, its namespace.
+
+    CHECK does not ask for the namespace, because that may give it a number, and CHECK writes nothing.
+    """
     from cni_portmap.holder import host_link
 
     link = host_link(previous.interfaces, call.attachment, call.site.rtnl)
     namespace = call.site.remaining
-    if link or namespace is None:
+    if link or namespace is None or call.verb == "CHECK":
         return link, b""
     from cni.kernel.nsid import Peers
 
