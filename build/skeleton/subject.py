@@ -7,19 +7,19 @@ from node.configuration import host_local
 
 
 class Skeleton(Subject):
-    """An alias on the container's interface."""
+    """A promiscuous interface."""
 
     type = "skeleton"
-    keys = {"words": "web"}
+    keys = {"promisc": True}
     # bad input is tried in a container without an interface
-    working = {"words": None}
+    working = {"promisc": None}
     of_the_node = ("failed to lookup",)
     in_container = True
 
     def networks(self, store: Path) -> dict[str, Network]:
         """Behind the usual bridge; what that leaves is the bridge's."""
         below = {"type": "bridge", "bridge": "br0", "ipam": host_local(store, "10.1.2.0/24")}
-        return {"usual": Network(below, {"type": "skeleton", "words": "web"}, leaves=())}
+        return {"usual": Network(below, {"type": "skeleton", "promisc": True}, leaves=())}
 
 
 SUBJECT = Skeleton()

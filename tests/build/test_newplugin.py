@@ -65,7 +65,7 @@ def test_nothing_of_the_skeletons_name_is_left(tree: Path) -> None:
 def test_the_lists_of_plugins_have_it(tree: Path) -> None:
     assert "[try-it](plugins/try-it/README.md)" in (tree / "README.md").read_text()
     assert "[try-it](try-it.md)" in (tree / "docs/compatibility/index.md").read_text()
-    assert "| `words` | string |" in (tree / "plugins/try-it/README.md").read_text()
+    assert "| `promisc` | bool |" in (tree / "plugins/try-it/README.md").read_text()
 
 
 @pytest.mark.parametrize("words", ["ruff check .", "ruff format --check .", "mypy plugins/try-it/cni_try_it"])
