@@ -86,6 +86,11 @@ class Attachment:
         return shortened(str(self), ALIAS_MAX)
 
     @property
+    def unfinished(self) -> str:
+        """The alias of a link whose ADD has not ended."""
+        return shortened(f"{self} unfinished", ALIAS_MAX)
+
+    @property
     def comment(self) -> str:
         """The same as an nftables comment (at most 120 bytes)."""
         return shortened(str(self), COMMENT_MAX)

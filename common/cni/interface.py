@@ -3,7 +3,7 @@
 from errno import EEXIST
 
 from cni.address import Address
-from cni.errors import CheckFailed, CNIError, InvalidConfig
+from cni.errors import CheckFailed, CNIError, InvalidConfig, Step
 from cni.kernel import addresses, routes
 from cni.kernel.netlink import KernelError
 from cni.kernel.routes import SCOPE_LINK, TABLE_MAIN
@@ -12,7 +12,7 @@ from cni.plan import Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cni.kernel.namespace import Namespace
     from cni.kernel.routes import LinkRoute
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Seconds for duplicate address detection, where it is wanted.
 _SETTLE = 5.0
 _NONE: "Mapping[str, str]" = {}
+# With these the kernel announces the addresses when a link comes up, or is given a MAC.
+NOTIFY = {"net/ipv4/conf/IF/arp_notify": "1", "net/ipv6/conf/IF/ndisc_notify": "1"}
 # What the kernel keeps of larger ones (ip_metrics_convert).
 _MTU_MAX, _ADVMSS_MAX = 65520, 65495
 
@@ -61,8 +63,7 @@ class InterfaceUp(Effect[None]):
     def make(self) -> None:
         """Sysctls that the kernel reads when the link comes up, or gets an address; then up."""
         with self.site.container:
-            for path, value in self.sysctls.items():
-                self.site.sysctls.attempt(path.replace("/IF/", f"/{self.attachment.ifname}/"), value)
+            _attempt(self.site, self.sysctls)
         _set_up(self.site.container, self.link)
 
     def compare(self, differ: "Differ") -> None:
@@ -75,27 +76,37 @@ class InterfaceUp(Effect[None]):
         return f"ip link set {self.attachment.ifname} up"
 
 
+def _attempt(site: "Site", sysctls: "Mapping[str, str]") -> None:
+    """Set sysctls in the namespace that the process is in; what the kernel lacks, or refuses, is left."""
+    for path, value in sysctls.items():
+        site.sysctls.attempt(path.replace("/IF/", f"/{site.attachment.ifname}/"), value)
+
+
 def _set_up(namespace: "Namespace", link: "Link") -> None:
-    try:
+    with Step(f'failed to set "{link.name}" UP'):
         namespace.rtnl.change(link.index, up=True)
-    except KernelError as error:
-        raise CNIError(f'failed to set "{link.name}" UP: {error}') from None
 
 
 class ConfiguredInterface(Effect[None]):
     """Addresses and routes on ``CNI_IFNAME``. They go with the link, so there is nothing to remove."""
 
-    __slots__ = ("detect_duplicates", "ips", "routes")
+    __slots__ = ("detect_duplicates", "ips", "routes", "sysctls")
     # the container may have changed its own interface meanwhile
     repairable = False
 
     def __init__(
-        self, site: "Site", ips: "Sequence[IPConfig]", routes: "Sequence[Route]" = (), detect_duplicates: bool = False
+        self,
+        site: "Site",
+        ips: "Sequence[IPConfig]",
+        routes: "Sequence[Route]" = (),
+        sysctls: "Mapping[str, str]" = _NONE,
+        detect_duplicates: bool = False,
     ) -> None:
-        """Without ``detect_duplicates`` IPv6 addresses are usable at once."""
+        """``sysctls`` are set before the first IPv6 address. Without ``detect_duplicates`` it is usable at once."""
         super().__init__(site)
         self.ips = ips
         self.routes = routes
+        self.sysctls = sysctls
         self.detect_duplicates = detect_duplicates
 
     def _link(self) -> "Link":
@@ -120,7 +131,7 @@ class ConfiguredInterface(Effect[None]):
         self._add_routes(link)
 
     def _sysctls(self) -> None:
-        """IPv6's, as Go's plugins set them, in the namespace the process is in; later changes are announced too."""
+        """IPv6's, as Go's plugins set them, in the namespace that the process is in."""
         ifname = self.attachment.ifname
         for name in ("lo", ifname):
             try:
@@ -130,17 +141,18 @@ class ConfiguredInterface(Effect[None]):
             except OSError as error:
                 raise CNIError(f'failed to enable IPv6 for interface "{name}": {error}') from None
         self.site.sysctls.attempt(f"net/ipv6/conf/{ifname}/keep_addr_on_down", "1")
-        self.site.sysctls.attempt(f"net/ipv6/conf/{ifname}/ndisc_notify", "1")
+        _attempt(self.site, self.sysctls)
 
     def _add_addresses(self, link: "Link") -> None:
         for ip in self.ips:
-            try:
+            with Step(f'failed to add IP addr {ip.address} to "{link.name}"'):
                 addresses.add(self.site.container.rtnl, link.index, ip.address, self.detect_duplicates)
-            except KernelError as error:
-                raise CNIError(f'failed to add IP addr {ip.address} to "{link.name}": {error}') from None
 
     def _settle(self, link: "Link") -> None:
-        """Wait until no IPv6 address is tentative any more; one that somebody else has is an error."""
+        """Wait until no IPv6 address is tentative any more; one that somebody else has is an error.
+
+        Without a carrier nobody is asked, so there is nothing to wait for.
+        """
         for _ in attempts(_SETTLE, first=0.05, longest=0.05):
             found = addresses.of(self.site.container.rtnl, link.index, 10)
             for address in found:
@@ -150,7 +162,7 @@ class ConfiguredInterface(Effect[None]):
                         f"{address.prefix.address} in DADFAILED state",
                         "another host of the segment has this address",
                     )
-            if not any(address.tentative for address in found):
+            if not any(address.tentative for address in found) or not self._link().carrier:
                 return
         raise CNIError(f'failed to settle addresses for "{link.name}": still tentative after {_SETTLE:g} s')
 
@@ -209,6 +221,39 @@ class ConfiguredInterface(Effect[None]):
             gw = hop(route, defaults)
             lines.append(f"ip route add {_words(route)}{f' via {gw}' if gw and not route.gw else ''} dev {name}")
         return "\n".join(lines)
+
+
+class Announced(Effect[None]):
+    """The neighbours learn where the addresses are now."""
+
+    __slots__ = ("ips", "link", "reachable")
+    # nothing is compared
+    repairable = False
+
+    def __init__(
+        self, site: "Site", link: "Link", ips: "Sequence[IPConfig]", reachable: "Callable[[], bool]" = lambda: True
+    ) -> None:
+        """``link`` is in the container; ``reachable`` returns whether neighbours can hear it by now."""
+        super().__init__(site)
+        self.link = link
+        self.ips = ips
+        self.reachable = reachable
+
+    def make(self) -> None:
+        """Announce each address."""
+        if not self.ips or not self.reachable():
+            return
+        from cni.kernel.announce import announce
+
+        addresses = [ip.address.address for ip in self.ips]
+        announce(self.site.container, self.link, addresses, self.site.sysctls, self.site.node.later)
+
+    def compare(self, differ: "Differ") -> None:
+        """An announcement leaves nothing on the node."""
+
+    def describe(self) -> str:
+        """What is announced."""
+        return "\n".join(f"announce {ip.address.address}" for ip in self.ips)
 
 
 def _words(route: "Route") -> str:

@@ -6,7 +6,7 @@ of them), and check in ``complete`` what depends on several keys.
 
 from cni import environment
 from cni.address import Address, parse_mac
-from cni.errors import DecodingFailure, InvalidConfig
+from cni.errors import DecodingFailure, InvalidConfig, NotAvailable
 from cni.names import check_made
 from cni.result import DNS, no_addresses
 from cni.settings import Section, chosen, integer, key, parsed, string
@@ -103,7 +103,7 @@ class LinkSettings(Section):
     mac: str = ""
     dns: DNS | None = None
     ipam: str
-    # The message for a text that is no MAC.
+    # The message for a text that is no MAC; empty for a plugin that takes none.
     mac_refusal = "invalid args {text} for MAC addr: {error}"
 
     def __init__(self, call: "Call") -> None:
@@ -111,7 +111,8 @@ class LinkSettings(Section):
         check_made(call.attachment.ifname)
         super().__init__(call.config)
         self.ipam = ipam_type(call)
-        self.mac = requested_mac(call, self.mac, self.mac_refusal)
+        if self.mac_refusal:
+            self.mac = requested_mac(call, self.mac, self.mac_refusal)
         self.complete()
         if self.mtu:
             self.check_mtu(any(_holds_ipv6(chosen(call.config, *path)) for path in _NETWORKS))
@@ -120,6 +121,17 @@ class LinkSettings(Section):
 
     def complete(self) -> None:
         """A plugin's own: derive values, and raise ``InvalidConfig`` for keys that do not go together."""
+
+    def ready(self, call: "Call", kind: str) -> None:
+        """STATUS: the kernel can make a link of this kind, and the IPAM plugin is ready."""
+        if not call.site.rtnl.makes(kind):
+            from cni.kernel.rtnl import missing
+
+            raise NotAvailable(f"failed to create {kind}: operation not supported", missing(kind))
+        if self.ipam:
+            from cni import delegate
+
+            delegate.ready(call, self.ipam)
 
     def check_mtu(self, ipv6: bool) -> None:
         """Raise ``InvalidConfig`` if the container has IPv6 and an MTU with which the kernel has none.

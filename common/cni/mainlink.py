@@ -1,30 +1,69 @@
-"""What every plugin that gives an interface has in common: addresses from IPAM on the link, and the result."""
+"""What every plugin that gives an interface has in common: a link, IPAM, the interface, the result.
+
+``attached`` is the whole plan of a plugin whose link is in the container alone. Others take its parts.
+"""
 
 from cni.errors import CheckFailed
+from cni.interface import NOTIFY, Announced, ConfiguredInterface, InterfaceUp
 from cni.ipam import Addresses
-from cni.previous import own
+from cni.links import Labelled, in_go_words
 from cni.result import Interface, Result, printed_mtu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cni.kernel.kinds import LinkKind
     from cni.kernel.rtnl import Link
-    from cni.plan import Plan
+    from cni.links.container_link import ContainerLink
+    from cni.linksettings import LinkSettings
+    from cni.plan import Kind, Plan
     from cni.result import DNS
     from cni.skel import Call
 
 
-def need_previous(call: "Call") -> None:
-    """CHECK compares with prevResult; raises ``CheckFailed`` where there is none."""
+def need_previous(call: "Call", kind: str) -> None:
+    """CHECK compares with prevResult; raises ``CheckFailed`` where there is none. ``kind`` is that of the link."""
     if call.verb == "CHECK" and call.site.previous is None:
-        raise CheckFailed("Required prevResult missing")
+        prefix = "dummy: " if kind == "dummy" else ""
+        raise CheckFailed(prefix + in_go_words(kind, "Required prevResult missing"))
 
 
-def addresses(call: "Call", ipam: str) -> "Plan[Result]":
-    """What the IPAM plugin ``ipam`` gives this interface: addresses, routes and DNS."""
-    result = yield from Addresses(call, ipam)
-    return own(result, call.attachment.ifname)
+def addresses(call: "Call", settings: "LinkSettings") -> "Plan[Result]":
+    """What the IPAM plugin gives this interface: addresses, routes and DNS."""
+    given = (yield from Addresses(call, settings.ipam)).of(call.attachment.ifname)
+    settings.check_mtu(any(ip.version == 6 for ip in given.ips))
+    return given
+
+
+def attached(
+    call: "Call", settings: "LinkSettings", effect: "ContainerLink", neighbours: bool = True
+) -> "Plan[Result]":
+    """A link in the container alone. It is up before IPAM is asked, because a DHCP client sends through it.
+
+    With ``neighbours`` duplicate IPv6 addresses are looked for, and the addresses are announced.
+    """
+    site = call.site
+    need_previous(call, effect.kind.name)
+    link = yield from effect
+    yield from InterfaceUp(site, link, NOTIFY if neighbours and settings.ipam else {})
+    layer3 = None
+    if settings.ipam:
+        layer3 = yield from addresses(call, settings)
+        for ip in layer3.ips:
+            ip.interface = 0
+        yield from ConfiguredInterface(site, layer3.ips, layer3.routes, detect_duplicates=neighbours)
+        if neighbours:
+            yield from Announced(site, link, layer3.ips)
+    yield from Labelled(site, link, inside=True)
+    return result(interfaces(call, [(link, call.netns)]), layer3, settings.dns)
+
+
+def left(call: "Call", kind: "LinkKind") -> "list[Kind]":
+    """What ``attached`` may have left, with a link of this kind."""
+    from cni.links.container_link import ContainerLink
+
+    return [ContainerLink(call.site, kind), Addresses(call)]
 
 
 def interfaces(call: "Call", links: "Iterable[tuple[Link, str]]") -> list[Interface]:

@@ -220,6 +220,17 @@ class Result(Record):
         self.routes = list(routes)
         self.dns = dns if dns is not None else DNS()
 
+    def of(self, ifname: str) -> "Result":
+        """The result without interfaces, and without the addresses that it puts on others than this one."""
+
+        def is_own(index: int | None) -> bool:
+            if index is None or not 0 <= index < len(self.interfaces):
+                return True
+            interface = self.interfaces[index]
+            return bool(interface.sandbox) and interface.name == ifname
+
+        return Result((), [ip for ip in self.ips if is_own(ip.interface)], self.routes, self.dns)
+
     def document(self, version: str) -> "dict[str, Any]":
         """The JSON object in the shape of ``version`` (empty: 0.1.0).
 

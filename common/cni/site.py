@@ -4,10 +4,13 @@ Everything is opened on first use, and belongs to the object that opened it: not
 or a tool for the whole node, has a ``Node`` of its own and closes it.
 """
 
+from cni.errors import CNIError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cni.address import Prefix
     from cni.attachment import Attachment
     from cni.kernel.namespace import Namespace
     from cni.kernel.netlink import Later
@@ -174,6 +177,14 @@ class Site:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+    def known(self) -> "list[Prefix]":
+        """The attachment's addresses as far as prevResult has them: they help DEL to tell leftovers of Go's plugins apart."""
+        try:
+            previous = self.previous
+        except CNIError:
+            return []
+        return [ip.address for ip in previous.of(self.attachment.ifname).ips] if previous is not None else []
 
     def of(self, attachment: "Attachment") -> "Site":
         """The same node for another attachment, of whose container nothing is known."""

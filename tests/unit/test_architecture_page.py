@@ -38,11 +38,6 @@ def test_every_folder_with_code_is_drawn() -> None:
             assert re.search(rf"^{folder.name}/|\s{folder.name}/", DRAWING, re.M), folder.name
 
 
-def test_every_plugin_is_drawn() -> None:
-    for package in (ROOT / "plugins").glob("*/cni_*"):
-        assert f"plugins/{package.parent.name}/" in DRAWING
-
-
 def test_every_file_that_is_kept_is_told() -> None:
     """Those under /run/cni/pycni that the sources name, the locks of ``cni.kernel.exclusive`` among them."""
     kept: set[str] = set()

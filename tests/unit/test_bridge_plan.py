@@ -8,7 +8,7 @@ import pytest
 from cni import plan
 from cni.errors import CNIError
 from cni.ipam import Addresses
-from cni.podlink import PodLink
+from cni.links.pair import PodLink
 from cni.result import parse
 from cni.skel import Call
 from cni_bridge import settings

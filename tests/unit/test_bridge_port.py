@@ -12,7 +12,7 @@ from cni.errors import CheckFailed, CNIError
 from cni.kernel import announce
 from cni.kernel.rtnl import FORWARDING
 from cni.result import IPConfig
-from cni_bridge.port import Announced, PortForwards
+from cni_bridge.port import PortForwards, announced
 from node.effects import raising
 
 WHO = Attachment("net1", "c1", "eth0")
@@ -64,7 +64,7 @@ def make(kernel: Kernel, told: list[Any], monkeypatch: pytest.MonkeyPatch, *addr
     )
     ips = [IPConfig(Prefix.parse(text)) for text in addresses]
     forwards = PortForwards(site(kernel), pair.host).make()
-    Announced(site(kernel), pair, ips, forwards).make()
+    announced(site(kernel), pair, ips, forwards).make()
 
 
 def test_the_neighbours_are_told_when_the_port_forwards_and_not_before(

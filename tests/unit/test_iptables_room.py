@@ -17,12 +17,12 @@ from cni.kernel.exclusive import Exclusive
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.transaction import INET, INET_SERVICE, SetType, Transaction
+from cni.links import named_host_end
 from cni.masquerade import Masquerade
 from cni.result import Interface
 from cni.site import Site
 from cni_portmap import settings
 from cni_portmap.go_ports import IptablesPorts
-from cni_portmap.holder import host_link
 from cni_portmap.hostports import HostPorts
 from cni_portmap.owned import Owned
 from cni_portmap.settings import Mapping, Settings, Target
@@ -228,5 +228,5 @@ def test_a_result_may_name_what_is_no_link(empty: Netns, name: str) -> None:
     """A plugin's socket, say: then another tells who lives, or nothing does."""
     empty.ip("link add vethx type veth peer name y")
     rtnl = Rtnl()
-    assert host_link([Interface(name), Interface("vethx")], ONE, rtnl) == "vethx"
-    assert host_link([Interface(name)], ONE, rtnl) == ""
+    assert named_host_end(rtnl, [Interface(name), Interface("vethx")], ONE) == "vethx"
+    assert named_host_end(rtnl, [Interface(name)], ONE) == ""

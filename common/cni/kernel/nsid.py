@@ -31,10 +31,10 @@ class Peers(Netlink):
     def identity(self, namespace: "Namespace") -> bytes:
         """What ``is_gone`` takes; a number is given where there is none yet."""
         try:
-            number = self._number(namespace.fd)
+            number = self.number(namespace.fd)
             if number == _UNKNOWN:
                 self._ask(_NEWNSID, F_ACK, attribute(_NSID, struct.pack("=i", _UNKNOWN)) + _of(namespace.fd))
-                number = self._number(namespace.fd)
+                number = self.number(namespace.fd)
         except KernelError:
             number = _UNKNOWN
         inode = namespace.inode
@@ -51,7 +51,8 @@ class Peers(Netlink):
                 return True
         return bool(inode) and _is_held_by_nobody(inode)
 
-    def _number(self, fd: int) -> int:
+    def number(self, fd: int) -> int:
+        """The number of the namespace behind a descriptor; -1 if it has none. Raises ``KernelError``."""
         return self._ask(_GETNSID, 0, _of(fd))
 
     def _is_known(self, number: int) -> bool:

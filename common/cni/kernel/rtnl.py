@@ -10,7 +10,7 @@ read without it: an ADD does that seven times, and pyroute2 takes 0.4 ms each, t
 import os
 import struct
 from _socket import AF_UNSPEC
-from errno import ENODEV
+from errno import EADDRNOTAVAIL, EINVAL, ENODEV, EOPNOTSUPP
 
 from cni.kernel import pyroute
 from cni.kernel.netlink import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _NEWLINK, _DELLINK, _GETLINK, _NEWLINKPROP = 16, 17, 18, 108
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
-_UP, _LOOPBACK, _PROMISC, _ALLMULTI = 0x1, 0x8, 0x100, 0x200
+_UP, _LOOPBACK, _PROMISC, _ALLMULTI, _LOWER_UP = 0x1, 0x8, 0x100, 0x200, 0x10000
 # States of a bridge's port (BR_STATE_…): the spanning tree has it listen and learn, for half a minute, before it forwards.
 FORWARDING, HELD_BACK = 3, (1, 2)
 # Flags of a VLAN on a port (PVID, UNTAGGED): frames without a tag belong to it, and its frames leave without one.
@@ -49,7 +49,7 @@ _VF_SKIP = 1 << 3
 _HEADER = struct.Struct("=BxHiII")
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE = 1, 3, 4, 5, 10, 13, 16
 _LINKINFO, _IFALIAS, _EXT_MASK, _PROMISCUITY, _LINK_NETNSID = 18, 20, 29, 30, 37
-_PROP_LIST, _PERM_ADDRESS = 52, 54
+_PROP_LIST, _ALT_IFNAME, _PERM_ADDRESS = 52, 53, 54
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _PORT_STATE, _PORT_MODE, _PORT_ISOLATED = 1, 4, 33
 OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
@@ -63,6 +63,11 @@ def random_mac() -> str:
     octets = bytearray(os.urandom(6))
     octets[0] = octets[0] & 0xFC | 0x02
     return octets.hex(":")
+
+
+def missing(kind: str) -> str:
+    """The remedy where the kernel has no links of a kind."""
+    return f"the kernel of this node has no {kind} (CONFIG_{kind.upper()})"
 
 
 class Link:
@@ -130,6 +135,11 @@ class Link:
         return bool(self.flags & _UP)
 
     @property
+    def carrier(self) -> bool:
+        """Whether it is connected to something that is up."""
+        return bool(self.flags & _LOWER_UP)
+
+    @property
     def loopback(self) -> bool:
         """Whether it is ``lo``."""
         return bool(self.flags & _LOOPBACK)
@@ -178,12 +188,14 @@ class Rtnl(Netlink):
             pass
 
     def link(self, name: str = "", index: int = 0) -> Link | None:
-        """The link of that name or index, None if there is none."""
+        """The link of that name, alternative name, or index; None if there is none."""
         if not is_text(name):
             return None
         message = _HEADER.pack(AF_UNSPEC, 0, index, 0, 0) + integer(_EXT_MASK, _VF_SKIP)
         if name:
-            message += attribute(_IFNAME, name.encode() + b"\0")
+            # an alternative name may be longer than a name
+            number = _IFNAME if len(name.encode()) < 16 else _ALT_IFNAME
+            message += attribute(number, name.encode() + b"\0")
         try:
             answers = self.request(message, _GETLINK)
         except KernelError as error:
@@ -220,6 +232,22 @@ class Rtnl(Netlink):
             ("IFLA_LINKINFO", kind.info()),
         )
         self.request(link_message(found), _NEWLINK, F_CREATE | F_EXCL)
+
+    def makes(self, kind: str) -> bool:
+        """Whether the kernel can make a link of this kind; its module is loaded by that. Raises ``KernelError``.
+
+        For STATUS, which does without pyroute2.
+        """
+        # no link can have this MAC, so none is made
+        mac = attribute(_ADDRESS, bytes.fromhex("010000000000"))
+        info = attribute(_LINKINFO, attribute(_INFO_KIND, kind.encode()))
+        try:
+            self.request(_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + mac + info, _NEWLINK, F_CREATE | F_EXCL)
+        except KernelError as error:
+            if error.errno not in (EADDRNOTAVAIL, EINVAL, EOPNOTSUPP):
+                raise
+            return error.errno != EOPNOTSUPP
+        return True
 
     def change(
         self,

@@ -1,1 +1,118 @@
-"""The links of containers."""
+"""The links of containers: what the rooms of this package share.
+
+``pair`` is a veth pair, ``container_link`` a link of another kind. Whose a link is, its alias says: that of the link
+itself, or of a pair's end on the node. Go's plugins write none.
+"""
+
+from cni.attachment import is_alias
+from cni.errors import CheckFailed
+from cni.names import interface_fault
+from cni.plan import Effect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cni.attachment import Attachment
+    from cni.kernel.rtnl import Link, Rtnl
+    from cni.plan import Differ
+    from cni.result import Interface
+    from cni.site import Site
+
+
+def host_end(rtnl: "Rtnl", inside: "Link") -> "Link | None":
+    """The node's end of a veth that is in a container; None for other links, and if the end is elsewhere."""
+    found = rtnl.link(index=inside.peer) if inside.peer else None
+    return found if found is not None and found.kind == "veth" and found.peer == inside.index else None
+
+
+def named_host_end(rtnl: "Rtnl", interfaces: "Sequence[Interface]", attachment: "Attachment") -> str:
+    """The name of the node's end of an attachment's link, from the interfaces of a result; empty if there is none.
+
+    Our plugins derive the name from the attachment; Go's draw one, and the first veth of the node is it.
+    """
+    names = [interface.name for interface in interfaces if not interface.sandbox]
+    if attachment.link in names:
+        return attachment.link
+    for name in names:
+        # a result may name what is no link of the kernel's, such as a socket
+        link = None if interface_fault(name) else rtnl.link(name)
+        if link is not None and link.kind == "veth":
+            return name
+    # a result of 0.2.0 names no link
+    derived = rtnl.link(attachment.link)
+    return attachment.link if derived is not None and derived.alias == attachment.alias else ""
+
+
+def owner(rtnl: "Rtnl", inside: "Link") -> str:
+    """The attachment that a link in a container belongs to, as its alias has it; empty if there is no such alias."""
+    for link in (host_end(rtnl, inside), inside):
+        if link is not None and is_alias(link.alias):
+            return link.alias
+    return ""
+
+
+def in_go_words(kind: str, text: str) -> str:
+    """A message as Go's plugin for links of this kind begins it."""
+    return text[0].lower() + text[1:] if kind == "macvlan" else text
+
+
+def of_container(site: "Site", kind: str) -> "Link":
+    """The link ``CNI_IFNAME`` of this kind; raises ``CheckFailed``."""
+    ifname = site.attachment.ifname
+    link = site.container.rtnl.link(ifname)
+    if link is None:
+        raise CheckFailed(f'failed to lookup "{ifname}": Link not found', f"in {site.netns}")
+    if link.kind != kind:
+        text = f"Error: Container interface {ifname} not of type {kind}"
+        raise CheckFailed(in_go_words(kind, text), f"it is of type {link.kind or 'device'}")
+    return link
+
+
+def compare_previous(site: "Site", link: "Link", differ: "Differ") -> None:
+    """Compare the link ``CNI_IFNAME`` with prevResult: it is there, in this sandbox, and has this MAC.
+
+    A plugin that comes later may have given it another MAC, and has written that. The MTU is not compared: Go's tuning
+    changes it, and leaves that of the result as it was.
+    """
+    previous, netns = site.previous, site.netns
+    if previous is None:
+        return
+    found = [interface for interface in previous.interfaces if interface.sandbox and interface.name == link.name]
+    for interface in found:
+        if interface.sandbox != netns:
+            text = f"Sandbox in prevResult {interface.sandbox} doesn't match configured netns: {netns}"
+            differ(CheckFailed(in_go_words(link.kind, text)))
+        if interface.mac and interface.mac.lower() != link.mac:
+            text = f"Interface {link.name} Mac {interface.mac} doesn't match container Mac: {link.mac}"
+            differ(CheckFailed(in_go_words(link.kind, text)))
+    if not found:
+        text = f"Container interface name missing in prevResult: {link.name}"
+        differ(CheckFailed(in_go_words(link.kind, text)))
+
+
+class Labelled(Effect[None]):
+    """The link names its attachment: the last effect of an ADD, by which a whole one is known."""
+
+    __slots__ = ("inside", "link")
+    # nothing is compared
+    repairable = False
+
+    def __init__(self, site: "Site", link: "Link", inside: bool = False) -> None:
+        """``inside``: the link is in the container, and not the node's end of a pair."""
+        super().__init__(site)
+        self.link = link
+        self.inside = inside
+
+    def make(self) -> None:
+        """Write the alias."""
+        rtnl = self.site.container.rtnl if self.inside else self.site.rtnl
+        rtnl.change(self.link.index, alias=self.attachment.alias)
+
+    def compare(self, differ: "Differ") -> None:
+        """A link that Go's plugins made has no alias, so nothing is compared."""
+
+    def describe(self) -> str:
+        """The ``ip`` command for it."""
+        name = self.attachment.ifname if self.inside else self.attachment.link
+        return f"ip link set {name} alias {self.attachment.alias}"

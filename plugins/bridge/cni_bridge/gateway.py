@@ -7,10 +7,10 @@ from cni.errors import CheckFailed, CNIError
 from cni.kernel import addresses
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import NATIVE_VLAN, Link, random_mac
+from cni.links.pair import refusal
 from cni.linksettings import MTU_MIN_IPV6
 from cni.names import sha512
 from cni.plan import Effect
-from cni.podlink import refusal
 from cni.result import IPConfig, Result, Route
 from cni_bridge.port import set_vlans
 

@@ -1,6 +1,7 @@
 """What the bridge does with one port: hairpin, isolation, VLANs, and that it comes up, forwards and is announced."""
 
 from cni.errors import CheckFailed, CNIError
+from cni.interface import Announced
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import FORWARDING, HELD_BACK, NATIVE_VLAN, Link, Rtnl
 from cni.patience import attempts
@@ -10,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cni.links.pair import Pair
     from cni.plan import Differ
-    from cni.podlink import Pair
     from cni.result import IPConfig
     from cni.site import Site
     from cni_bridge.settings import Settings
@@ -185,36 +186,11 @@ class PortForwards(Effect[bool]):
         return f"wait until {self.attachment.link} forwards"
 
 
-class Announced(Effect[None]):
-    """The neighbours learn where the addresses are now."""
+def announced(site: "Site", pair: "Pair", ips: "Sequence[IPConfig]", forwarded: bool) -> Announced:
+    """Addresses announced through a port that forwards. One that did not before IPAM was asked may do so now."""
+    return Announced(site, pair.container, ips, lambda: forwarded or _forwards(site, pair.host))
 
-    __slots__ = ("forwards", "ips", "pair")
-    # nothing is compared
-    repairable = False
 
-    def __init__(self, site: "Site", pair: "Pair", ips: "Sequence[IPConfig]", forwards: bool) -> None:
-        """``forwards`` is the value of ``PortForwards``."""
-        super().__init__(site)
-        self.pair = pair
-        self.ips = ips
-        self.forwards = forwards
-
-    def make(self) -> None:
-        """Only through a port that forwards; one that did not before IPAM was asked may do so now."""
-        if not self.ips:
-            return
-        if not self.forwards:
-            link = self.site.rtnl.link(index=self.pair.host.index)
-            if link is None or link.port_state != FORWARDING:
-                return
-        from cni.kernel.announce import announce
-
-        addresses = [ip.address.address for ip in self.ips]
-        announce(self.site.container, self.pair.container, addresses, self.site.sysctls, self.site.node.later)
-
-    def compare(self, differ: "Differ") -> None:
-        """An announcement leaves nothing on the node."""
-
-    def describe(self) -> str:
-        """What is announced."""
-        return "\n".join(f"announce {ip.address.address}" for ip in self.ips)
+def _forwards(site: "Site", port: Link) -> bool:
+    link = site.rtnl.link(index=port.index)
+    return link is not None and link.port_state == FORWARDING

@@ -3,23 +3,24 @@
 from cni import mainlink
 from cni.interface import ConfiguredInterface, InterfaceUp
 from cni.ipam import Addresses
-from cni.podlink import Labelled, PodLink
-from cni.previous import known
+from cni.links import Labelled
+from cni.links.pair import PodLink
 from cni.versions import CURRENT
 from cni_bridge.device import BridgeDevice
 from cni_bridge.gateway import Forwarding, GatewayAddresses, VlanLeg, gateway_addresses, with_gateways
-from cni_bridge.port import Announced, PortForwards, PortSettings, PortUp, PortVlans, wanted_vlans
+from cni_bridge.port import PortForwards, PortSettings, PortUp, PortVlans, announced, wanted_vlans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.rtnl import Link
     from cni.plan import Kind, Plan
-    from cni.podlink import Pair
     from cni.result import Result
     from cni.skel import Call
     from cni_bridge.settings import Settings
 
-# What the kernel reads when the container's interface comes up, with and without duplicate address detection.
+# What the kernel reads before the first IPv6 address, and when the interface comes up: without and with duplicate
+# address detection.
+_IPV6 = {"net/ipv6/conf/IF/ndisc_notify": "1"}
 _SYSCTLS = {"net/ipv6/conf/IF/accept_dad": "0", "net/ipv4/conf/IF/arp_notify": "1"}
 _DETECTING = {"net/ipv6/conf/IF/enhanced_dad": "1", **_SYSCTLS, "net/ipv6/conf/IF/accept_dad": "1"}
 
@@ -29,7 +30,7 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
     if settings.masquerade or settings.mac_spoof_check:
         settings.settle(call.site.nftables)
     site = call.site
-    mainlink.need_previous(call)
+    mainlink.need_previous(call, "veth")
 
     device = BridgeDevice(site, settings)
     bridge = yield from device
@@ -49,7 +50,8 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
         yield from InterfaceUp(site, pair.container, sysctls)
         forwards = yield from PortForwards(site, pair.host)
         if settings.ipam:
-            layer3, leg = yield from _layer3(call, settings, bridge, pair, forwards)
+            layer3, leg = yield from _layer3(call, settings, bridge)
+            yield from announced(site, pair, layer3.ips, forwards)
     yield from Labelled(site, pair.host)
 
     if call.version == CURRENT and call.verb == "ADD":  # its results have MTUs, and the bridge's follows its ports
@@ -58,16 +60,13 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
     return mainlink.result(mainlink.interfaces(call, links), layer3, settings.dns)
 
 
-def _layer3(
-    call: "Call", settings: "Settings", bridge: "Link", pair: "Pair", forwards: bool
-) -> "Plan[tuple[Result, Link | None]]":
+def _layer3(call: "Call", settings: "Settings", bridge: "Link") -> "Plan[tuple[Result, Link | None]]":
     """Addresses, routes, the node as gateway, masquerade: the result of IPAM completed, and the leg in a VLAN."""
     site, leg = call.site, None
-    result = with_gateways((yield from mainlink.addresses(call, settings.ipam)), settings)
-    settings.check_mtu(any(ip.version == 6 for ip in result.ips))
+    result = with_gateways((yield from mainlink.addresses(call, settings)), settings)
     if settings.is_gateway and settings.vlan:
         leg = yield from VlanLeg(site, settings, bridge)
-    yield from ConfiguredInterface(site, result.ips, result.routes, settings.detect_duplicates)
+    yield from ConfiguredInterface(site, result.ips, result.routes, _IPV6, settings.detect_duplicates)
     if settings.is_gateway:
         yield from GatewayAddresses(site, settings, gateway_addresses(result))
         versions = sorted({ip.version for ip in result.ips if ip.gateway is not None})
@@ -78,7 +77,6 @@ def _layer3(
         addresses = [ip.address for ip in result.ips]
         backend = settings.masquerade_backend or "nftables"
         yield from Masquerade(site, addresses, backend, settings.drop_invalid)
-    yield from Announced(site, pair, result.ips, forwards)
     return result, leg
 
 
@@ -88,4 +86,4 @@ def left(call: "Call") -> "list[Kind]":
     from cni.masquerade import Masquerade
 
     site = call.site
-    return [PodLink(site), MacSpoofCheck(site), Addresses(call), Masquerade(site, known(site))]
+    return [PodLink(site), MacSpoofCheck(site), Addresses(call), Masquerade(site, site.known())]

@@ -3,18 +3,16 @@
 from cni.address import Address
 from cni.attachment import ALIAS_MAX, COMMENT_MAX, Attachment, beginning, is_alias
 from cni.errors import ADDRESS_TAKEN, Refused
-from cni.names import interface_fault
 from cni_portmap import layout
 from cni_portmap.owned import Owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
+    from collections.abc import Set
 
     from cni.address import Prefix
     from cni.kernel.rtnl import Link, Rtnl
     from cni.ledger import Ledger
-    from cni.result import Interface
     from cni_portmap.line import Claim
 
 _MAPPINGS = tuple(layout.MAPPINGS.values())
@@ -39,24 +37,6 @@ def waits(port: object, owner: str, attachment: Attachment, position: int) -> st
     """The line for operators about a port of an owner that lives."""
     place = "is next in line" if position == 1 else f"is number {position} in line"
     return f"portmap: {port} is held by {owner}; {attachment} {place}, and answers when that one is gone"
-
-
-def host_link(interfaces: "Sequence[Interface]", attachment: Attachment, rtnl: "Rtnl") -> str:
-    """The host end of the container's link as prevResult has it; empty where the container cannot be known by a link.
-
-    Our bridge derives the name from the attachment; Go's draws one, and the first veth on the node's side is it.
-    """
-    names = [interface.name for interface in interfaces if not interface.sandbox]
-    if attachment.link in names:
-        return attachment.link
-    for name in names:
-        # a result may name what is no link of the kernel's, such as a socket
-        link = None if interface_fault(name) else rtnl.link(name)
-        if link is not None and link.kind == "veth":
-            return name
-    # a result of 0.2.0 names no link
-    derived = rtnl.link(attachment.link)
-    return attachment.link if derived is not None and derived.alias == attachment.alias else ""
 
 
 def go_death(

@@ -210,9 +210,7 @@ def read(call: "Call") -> Settings:
 
 def targets(settings: Settings, previous: "Result", ifname: str) -> list[Target]:
     """The container's first address of each family that has mappings; a mapping that comes twice counts once."""
-    from cni.previous import own
-
-    found, ips = [], own(previous, ifname).ips
+    found, ips = [], previous.of(ifname).ips
     for version in (4, 6):
         prefix = next((ip.address for ip in ips if ip.version == version), None)
         mine: dict[tuple[str, int, Address | None], Mapping] = {}

@@ -1,6 +1,5 @@
 """What should be for one attachment's host ports: the one description that every verb follows."""
 
-from cni.previous import known
 from cni_portmap import settings
 from cni_portmap.go_ports import GoTables, IptablesPorts
 from cni_portmap.hostports import HostPorts
@@ -51,9 +50,9 @@ def _owner(call: "Call", previous: "Result") -> tuple[str, bytes]:
 
     CHECK does not ask for the namespace, because that may give it a number, and CHECK writes nothing.
     """
-    from cni_portmap.holder import host_link
+    from cni.links import named_host_end
 
-    link = host_link(previous.interfaces, call.attachment, call.site.rtnl)
+    link = named_host_end(call.site.rtnl, previous.interfaces, call.attachment)
     namespace = call.site.remaining
     if link or namespace is None or call.verb == "CHECK":
         return link, b""
@@ -71,7 +70,7 @@ def left(call: "Call") -> "list[Kind]":
     site = call.site
 
     def addresses() -> "list[Address]":
-        return [prefix.address for prefix in known(site)]
+        return [prefix.address for prefix in site.known()]
 
     # removed in reverse: when the ports are gone it is known whether anybody needs localhost
     return [Localnet(site), HostPorts(site), IptablesPorts(site, known=addresses), GoTables(site, addresses)]

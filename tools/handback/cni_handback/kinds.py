@@ -2,10 +2,10 @@
 
 from cni.go.kinds import kinds as of_go
 from cni.links.moved_link import MovedLink
+from cni.links.pair import PodLink
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.plan import Kind
-from cni.podlink import PodLink
 from cni.site import Site
 from cni_chain.underway import UnderWay, Whole
 from cni_host_local.leases import Leases

@@ -8,9 +8,9 @@ from cni.attachment import Attachment
 from cni.go.macspoof import can_have
 from cni.inventory import walk
 from cni.ledger import Ledger
+from cni.links.pair import PodLink
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
-from cni.podlink import PodLink
 from cni.site import Site
 from cni_portmap import layout
 from cni_portmap.change import held

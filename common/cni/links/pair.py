@@ -6,10 +6,11 @@ Its alias names the attachment, and is written last: a pair without one is a lef
 
 from errno import EACCES, EEXIST, EOPNOTSUPP, EPERM, EXFULL
 
-from cni.attachment import ALIAS_MAX, is_alias, is_derived, is_of_network, network_prefix
+from cni.attachment import ALIAS_MAX, is_derived, is_of_network, network_prefix
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import random_mac
+from cni.links import compare_previous, host_end, of_container, owner
 from cni.names import check_made
 from cni.plan import Effect, Found, Kind, Remains
 
@@ -92,25 +93,17 @@ class PodLink(Effect[Pair], Kind):
         """Why a name was taken: another's link, this attachment's own, or the remains of an ADD that died."""
         ifname, ours = self.attachment.ifname, self.site.rtnl.link(self.identity)
         inside = self.site.container.rtnl.link(ifname)
+        taken = f'container veth name ("{ifname}") peer provided ("{self.identity}") already exists'
         if ours is None:
-            peer = f' peer provided ("{self.identity}")'
-            return Refused(
-                f'container veth name ("{ifname}"){peer} already exists', f"a link {ifname} is in {self.site.netns}"
-            )
+            return Refused(taken, f"a link {ifname} is in {self.site.netns}")
         if inside is not None and inside.peer != ours.index:
-            return Refused(
-                f'container veth name ("{ifname}") peer provided ("{self.identity}") already exists',
-                f"the link {ifname} in {self.site.netns} is not of {self.attachment}",
-            )
+            return Refused(taken, f"the link {ifname} in {self.site.netns} is not of {self.attachment}")
         if ours.alias not in ("", self.attachment.alias):
             return Refused(
                 f"link {self.identity} on the node belongs to {ours.alias}", f"it is not of {self.attachment}"
             )
-        if ours.alias and inside is not None and inside.peer == ours.index:
-            return Refused(
-                f'container veth name ("{ifname}") peer provided ("{self.identity}") already exists',
-                f"{self.attachment} is attached; send DEL first",
-            )
+        if ours.alias and inside is not None:
+            return Refused(taken, f"{self.attachment} is attached; send DEL first")
         return Remains(f"{self.identity} is a leftover of an ADD of {self.attachment} that died")
 
     # compare
@@ -120,49 +113,24 @@ class PodLink(Effect[Pair], Kind):
 
         The host end is looked up from the container's: a pair that Go's plugins made has a random name.
         """
-        ifname = self.attachment.ifname
-        container = self.site.container.rtnl.link(ifname)
-        if container is None:
-            raise CheckFailed(f'failed to lookup "{ifname}": Link not found', f"in {self.site.netns}")
-        if container.kind != "veth":
-            raise CheckFailed(f"Error: Container interface {ifname} not of type veth")
-        host = self.site.rtnl.link(index=container.peer) if container.peer else None
-        if host is None or host.kind != "veth" or host.peer != container.index:
-            raise CheckFailed(f"the host end of {ifname} was not found", "it is not in the plugin's namespace")
+        container = of_container(self.site, "veth")
+        host = host_end(self.site.rtnl, container)
+        if host is None:
+            fault = f"the host end of {container.name} was not found"
+            raise CheckFailed(fault, "it is not in the plugin's namespace")
         if self.master is not None and host.master != self.master():
-            differ(CheckFailed(f"{host.name}, the host end of {ifname}, is not a port of its bridge"))
+            differ(CheckFailed(f"{host.name}, the host end of {container.name}, is not a port of its bridge"))
         if not host.up:
             differ(CheckFailed(f"Interface {host.name} is down"))
         if self.mtu > 0 and host.mtu != self.mtu:
             differ(CheckFailed(f"mtu of {host.name} is {host.mtu}, not {self.mtu}"))
-        self._compare_result(host, container, differ)
-        return Pair(host, container)
-
-    def _compare_result(self, host: "Link", container: "Link", differ: "Differ") -> None:
-        """What prevResult has: plugins that come later may have given the container's end another MAC.
-
-        Its MTU is not compared: Go's tuning changes it, and leaves that of the result as it was.
-        """
-        previous, netns = self.site.previous, self.site.netns
-        if previous is None:
-            return
-        found = None
-        for interface in previous.interfaces:
-            if interface.sandbox and interface.name == container.name:
-                found = interface
-                if interface.sandbox != netns:
-                    text = f"Sandbox in prevResult {interface.sandbox} doesn't match configured netns: {netns}"
-                    differ(CheckFailed(text))
-                if interface.mac and interface.mac.lower() != container.mac:
-                    text = (
-                        f"Interface {container.name} Mac {container.mac} doesn't match container Mac: {interface.mac}"
-                    )
-                    differ(CheckFailed(text))
-            elif not interface.sandbox and interface.name == host.name and interface.mac not in ("", host.mac):
+        compare_previous(self.site, container, differ)
+        previous = self.site.previous
+        for interface in previous.interfaces if previous is not None else ():
+            if not interface.sandbox and interface.name == host.name and interface.mac not in ("", host.mac):
                 text = f"Interface {host.name} Mac {host.mac} doesn't match that of prevResult: {interface.mac}"
                 differ(CheckFailed(text))
-        if found is None:
-            differ(CheckFailed(f"Container interface name missing in prevResult: {container.name}"))
+        return Pair(host, container)
 
     # remove
 
@@ -174,18 +142,11 @@ class PodLink(Effect[Pair], Kind):
         inside = namespace.rtnl.link(self.attachment.ifname) if namespace is not None else None
         if namespace is None or inside is None or inside.loopback:
             return
-        owner = self._owner(inside)
-        if owner not in ("", self.attachment.alias):
-            self.site.say(f"{self.attachment.ifname} in {namespace.path} belongs to {owner}: left alone")
+        named = owner(self.site.rtnl, inside)
+        if named not in ("", self.attachment.alias, self.attachment.unfinished):
+            self.site.say(f"{self.attachment.ifname} in {namespace.path} belongs to {named}: left alone")
             return
         namespace.rtnl.delete(inside.index)
-
-    def _owner(self, inside: "Link") -> str:
-        """The attachment that the host end of a link in the container names; empty where none does."""
-        host = self.site.rtnl.link(index=inside.peer) if inside.kind == "veth" and inside.peer else None
-        if host is None or host.peer != inside.index or not is_alias(host.alias):
-            return ""
-        return host.alias
 
     def present(self, network: str) -> list[Found]:
         """Host ends of the network's attachments: by the name's prefix, and by the alias where there is one."""
@@ -211,26 +172,3 @@ class PodLink(Effect[Pair], Kind):
         mac = f" address {self.mac}" if self.mac else ""
         mtu = f" mtu {self.mtu}" if self.mtu > 0 else ""
         return f"{words} peer {self.attachment.ifname}{mac}{mtu} netns CONTAINER"
-
-
-class Labelled(Effect[None]):
-    """The host end names its attachment: the last effect of an ADD, by which a whole one is known."""
-
-    __slots__ = ("link",)
-    # nothing is compared
-    repairable = False
-
-    def __init__(self, site: "Site", link: "Link") -> None:
-        super().__init__(site)
-        self.link = link
-
-    def make(self) -> None:
-        """Write the alias."""
-        self.site.rtnl.change(self.link.index, alias=self.attachment.alias)
-
-    def compare(self, differ: "Differ") -> None:
-        """A pair that Go's plugins made has no alias, so nothing is compared."""
-
-    def describe(self) -> str:
-        """The ``ip`` command for it."""
-        return f"ip link set {self.attachment.link} alias {self.attachment.alias}"
