@@ -166,4 +166,4 @@ def lacking(kind: str) -> bool:
     if not kind:
         return False
     command = ["unshare", "--net", "ip", "link", "add", "probe", "type", kind]
-    return subprocess.run(command, capture_output=True).returncode != 0
+    return b"Unknown device type" in subprocess.run(command, capture_output=True).stderr

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cni_host_local import hint
-from contract.subject import SUBJECTS, Subject, previous
+from contract.subject import SUBJECTS, Subject, lacking, previous
 from node.plugin import Object, Outcome
 from node.served import plugin, serve
 from node.topology import Node, Pod
@@ -250,6 +250,8 @@ def test_what_is_no_configuration_is_one_error(ground: Ground, subject: Subject,
 @each
 def test_the_configuration_that_is_damaged_works(ground: Ground, subject: Subject) -> None:
     """So that damage is what is refused; without its delegate, which no folder has."""
+    if lacking(subject.kind):
+        pytest.skip(f"the kernel has no {subject.kind}")
     conf = {key: value for key, value in subject.configuration(ground.pod.path).items() if key not in subject.delegated}
     conf = {key: value for key, value in {**conf, **subject.working}.items() if value is not None}
     added = ground.call(subject, "ADD", conf, path=subject.path)
@@ -292,6 +294,8 @@ def variants(subject: Subject, pod: Pod) -> Iterator[Object]:
 @each
 def test_status_refuses_what_add_refuses_in_the_same_words(ground: Ground, subject: Subject) -> None:
     """Whatever key of the configuration is wrong: kubelet learns it before a pod does."""
+    if lacking(subject.kind):
+        pytest.skip(f"the kernel has no {subject.kind}")
     refused = 0
     for conf in variants(subject, ground.pod):
         text = json.dumps(conf)

@@ -1,0 +1,1 @@
+"""dummy: an interface of the container that leads nowhere, for addresses that are only there."""
