@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     Placeholders = dict[str, dict[str, Any]]
 
 
-class Quiet:
+class Placeholder:
     """Stands for any name of a placeholder: may be called, subscripted, combined and asked for more names."""
 
-    def __call__(self, *_: "Any", **__: "Any") -> "Quiet":
+    def __call__(self, *_: "Any", **__: "Any") -> "Placeholder":
         """Whatever it is called with, it is what is called next."""
         return self
 
-    def __getattr__(self, name: str) -> "Quiet":
+    def __getattr__(self, name: str) -> "Placeholder":
         return self
 
-    def __getitem__(self, key: object) -> "Quiet":
+    def __getitem__(self, key: object) -> "Placeholder":
         return self
 
-    def __or__(self, other: object) -> "Quiet":
+    def __or__(self, other: object) -> "Placeholder":
         return self
 
     __ror__ = __or__

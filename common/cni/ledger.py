@@ -217,7 +217,7 @@ class Change(Ledger):
 
     # elements
 
-    def goes(self, name: str, key: bytes) -> bool:
+    def deletes(self, name: str, key: bytes) -> bool:
         """Whether this change deletes the element."""
         return key in self._gone.get(name, ())
 

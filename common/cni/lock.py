@@ -61,7 +61,7 @@ class Locks:
     __del__ = close  # a process may serve several calls, one after the other
 
 
-class Alone:
+class AttachmentLock:
     """As a context: no other process serves ADD or DEL of this plugin for this attachment meanwhile."""
 
     __slots__ = ("_attachment", "_locked", "_locks", "_place", "_plugin", "_timeout")
@@ -74,7 +74,7 @@ class Alone:
         self._place = place(plugin, attachment)
         self._locked = False
 
-    def __enter__(self) -> "Alone":
+    def __enter__(self) -> "AttachmentLock":
         """Raises ``TryAgainLater``, which names the process that has the lock."""
         file = self._locks.file
         if file < 0 or self._place in self._locks.held:

@@ -48,7 +48,7 @@ from cni.kernel import expressions as nft
 from cni.kernel.transaction import ADDRESS, FORWARD, INET, INET_SERVICE, POSTROUTING, SetType, pack
 from cni.ledger import Chain, Change, Ledger, Table, changed, record_map
 from cni.plan import Effect, Found, Kind, all_of
-from cni.undecided import LAST, MASQ_BIT, Undecided, compared, legacy_alone, mark_legacy, unmark_legacy
+from cni.undecided import LAST, MASQ_BIT, Undecided, compared, legacy_lock, mark_legacy, unmark_legacy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _forget(change: Change, link: str) -> list[Prefix]:
     prefixes = list(map(prefix_of, records))
     for prefix in prefixes:
         shared = _shared_place(prefix)
-        if change.goes(*_place(prefix)) and change.element(*shared) is not None:
+        if change.deletes(*_place(prefix)) and change.element(*shared) is not None:
             others = change.others(RECORDS[prefix.version], link, _record(prefix))
             if others:
                 change.add(*_place(prefix), comment=others[0])
@@ -172,7 +172,7 @@ def _admit(change: Change, attachment: "Attachment", prefix: Prefix) -> None:
     """An address into its subnet's set; one that another attachment left there is taken over."""
     place, shared = _place(prefix), _shared_place(prefix)
     change.need(_CHAIN, place[0])
-    found = change.element(*place) if not change.goes(*place) else None
+    found = change.element(*place) if not change.deletes(*place) else None
     if found is not None:
         change.delete(*place)
         if not _of_network(found.comment, attachment):
@@ -265,7 +265,7 @@ class Masquerade(Effect[None], Kind):
         if self.backend == "iptables":
             _go().add(self.site.nftables, self.attachment, self.prefixes)
             return
-        with legacy_alone():
+        with legacy_lock():
             legacy = mark_legacy(self.site.nftables, FOLLOWED, MASQ_BIT, self.site.say)
             wanted = self.attachment, self.prefixes, legacy, self.drop_invalid
             changed(self.site.nftables, LAYOUT.change, lambda change: _make(change, *wanted))
@@ -303,7 +303,7 @@ class Masquerade(Effect[None], Kind):
 
             # the container's chain is that of its other interfaces too
             known = {prefix.address.packed for prefix in self.prefixes}
-            beside = chains.beside(self.attachment.ifname, self.site.remaining, tuple)
+            beside = chains.other_interfaces(self.attachment.ifname, self.site.remaining, tuple)
             masquerade.remove(kernel, self.attachment, known.isdisjoint if known else beside)
 
     def present(self, network: str) -> list[Found]:
@@ -313,7 +313,7 @@ class Masquerade(Effect[None], Kind):
 
     def discard(self, identity: str) -> None:
         """Remove what the attachment with this host link name has."""
-        with legacy_alone():
+        with legacy_lock():
             if changed(self.site.nftables, LAYOUT.change, lambda change: _remove(change, identity)):
                 unmark_legacy(FOLLOWED, self.site.say)
 

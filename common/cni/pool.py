@@ -9,7 +9,7 @@ Ranges are netaddr's, without its ``__init__`` (which loads OUI tables) and with
 from cni import environment
 from cni.address import Address, Prefix
 from cni.errors import ADDRESS_TAKEN, ADDRESSES_EXHAUSTED, CNIError, InvalidConfig
-from cni.lean import Library, Quiet
+from cni.lean import Library, Placeholder
 from cni.result import ADDRESS
 from cni.settings import Key, Section, Table, key, listing, parsed, part, string
 
@@ -44,7 +44,7 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
     import _socket
 
     socket = {name: value for name, value in vars(_socket).items() if not name.startswith("__")}
-    return {"pprint": {}, "re": {"compile": Quiet()}, "socket": socket}
+    return {"pprint": {}, "re": {"compile": Placeholder()}, "socket": socket}
 
 
 # netaddr 1.x; its modules state no version of their own, the project's metadata and lock file pin it

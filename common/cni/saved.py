@@ -11,7 +11,7 @@ import os
 
 from cni import wire
 from cni.errors import CNIError
-from cni.regular import read
+from cni.file_content import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

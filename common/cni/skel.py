@@ -11,7 +11,7 @@ from time import monotonic
 
 from cni import environment, versions, wire
 from cni.errors import CNIError, DecodingFailure, InvalidEnvironment, InvalidNetns, IOFailure
-from cni.lock import Alone
+from cni.lock import AttachmentLock
 from cni.names import check_network
 
 TYPE_CHECKING = False
@@ -250,7 +250,7 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
         # such as /proc/PID/ns/net of a process that has ended, whose number another one has: what is on the node must go
         call.say(f"{plugin.type}: CNI_NETNS is the plugin's own namespace and not the container's: taken for gone")
         call.without_namespace()
-    with Alone(call.node.locks, plugin.type, call.attachment):
+    with AttachmentLock(call.node.locks, plugin.type, call.attachment):
         return _served(plugin, call)
 
 

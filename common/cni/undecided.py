@@ -226,7 +226,7 @@ class _Nothing:
         pass
 
 
-def legacy_alone() -> "AbstractContextManager[object]":
+def legacy_lock() -> "AbstractContextManager[object]":
     """The lock that ADD holds from ``mark_legacy`` to its commit, DEL from its commit to ``unmark_legacy``.
 
     Without it the last DEL could take away the rule that the next ADD has found.
@@ -235,7 +235,7 @@ def legacy_alone() -> "AbstractContextManager[object]":
         return _Nothing()
     from cni.kernel import iptables
 
-    return iptables.alone()
+    return iptables.lock()
 
 
 def mark_legacy(

@@ -68,7 +68,7 @@ def _delete(plugin: "Plugin", call: "Call") -> None:
 def _gc(plugin: "Plugin", call: "Call") -> None:
     """Without a list of valid attachments nothing is known to be stale, so nothing is removed."""
     from cni import plan
-    from cni.valid import valid_attachments
+    from cni.valid_attachments import valid_attachments
 
     valid = valid_attachments(call)
     left = [kind for kind in _part(plugin, "wanted").left(call) if valid is not None or kind.reads_list]

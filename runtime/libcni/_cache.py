@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cni import regular
+from cni import file_content
 from cni.wire import fold
 from libcni import _gojson, _results
 from libcni._errors import CacheDamaged, CacheError, ResultError
@@ -235,7 +235,7 @@ def _read_entry(path: str) -> Entry | None:
 
 def _read(path: str) -> bytes | None:
     try:
-        return regular.read(path, _MAX_SIZE)
+        return file_content.read(path, _MAX_SIZE)
     except (OSError, ValueError):
         return None  # as in Go: a file that cannot be read counts as missing
 

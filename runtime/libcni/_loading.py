@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from cni import regular
+from cni import file_content
 from cni.wire import fold
 from libcni import _gojson
 from libcni._configuration import conf_from_bytes, conf_list_from_conf, network_conf_from_bytes
@@ -29,7 +29,7 @@ Skipped = Callable[[ConfigError], object]
 
 def _read(file: str) -> bytes:
     try:
-        return regular.read(file, _MAX_SIZE)
+        return file_content.read(file, _MAX_SIZE)
     except (OSError, ValueError) as error:
         raise ConfigError(f"error reading {file}: open {file}: {_reason(error).lower()}") from error
 

@@ -47,8 +47,8 @@ def test_every_file_that_is_kept_is_told() -> None:
             kept.update(re.findall(r'"/run/cni/pycni/([\w./-]+)"', text))
             kept.update(re.findall(r"{(?:run|self.roots.run|self.site.node.roots.run)}/([\w-]+)", text))
             kept.update(re.findall(r'^    folder = "([\w-]+)"', text, re.M))
-            kept.update(f"{name}.lock" for name in re.findall(r'(?:Exclusive|Together)\("(\w+)"', text))
-            kept.update(f"{name}.gate" for name in re.findall(r'Together\("(\w+)"', text))
+            kept.update(f"{name}.lock" for name in re.findall(r'(?:Exclusive|SharedLock)\("(\w+)"', text))
+            kept.update(f"{name}.gate" for name in re.findall(r'SharedLock\("(\w+)"', text))
     assert {"attachments", "chain", "iptables.lock"} <= kept
     state = PAGE.split("## State on disk")[1]
     told = re.findall(r"`(?:/run/cni/pycni/)?([\w.-]+)`", "".join(re.findall(r"^\| (`/run[^|]*)\|", state, re.M)))

@@ -46,7 +46,7 @@ def another_process(
     """One that holds a lock until the context ends, or it is killed."""
     code = (
         "import sys; from cni import lock; from cni.attachment import Attachment\n"
-        "with lock.Alone(lock.Locks(sys.argv[1]), sys.argv[2], Attachment(*sys.argv[3:])):\n"
+        "with lock.AttachmentLock(lock.Locks(sys.argv[1]), sys.argv[2], Attachment(*sys.argv[3:])):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
     words = [str(file), plugin, attachment.network, attachment.container, attachment.ifname]
@@ -61,7 +61,7 @@ def another_process(
 def test_the_second_waits_and_then_says_for_whom(file: Path, ours: lock.Locks) -> None:
     """The error is for another try; it names the attachment and the process."""
     with another_process(file) as holder:
-        with pytest.raises(TryAgainLater) as caught, lock.Alone(ours, "bridge", ONE, timeout=0.05):
+        with pytest.raises(TryAgainLater) as caught, lock.AttachmentLock(ours, "bridge", ONE, timeout=0.05):
             raise AssertionError("it was not held")
         assert "net1/ctr1/eth0" in caught.value.msg and "bridge" in caught.value.msg
         assert f"process {holder.pid} " in caught.value.details
@@ -70,7 +70,7 @@ def test_the_second_waits_and_then_says_for_whom(file: Path, ours: lock.Locks) -
 @pytest.mark.parametrize(("plugin", "attachment"), OTHERS)
 def test_nobody_else_waits(file: Path, ours: lock.Locks, plugin: str, attachment: Attachment) -> None:
     """Another interface, container, network; or the same attachment's delegate."""
-    with another_process(file), lock.Alone(ours, plugin, attachment, timeout=0):
+    with another_process(file), lock.AttachmentLock(ours, plugin, attachment, timeout=0):
         pass
 
 
@@ -90,7 +90,7 @@ def test_a_killed_process_has_no_lock(file: Path, ours: lock.Locks) -> None:
     with another_process(file) as holder:
         holder.kill()
         holder.wait()
-        with lock.Alone(ours, "bridge", ONE, timeout=0):
+        with lock.AttachmentLock(ours, "bridge", ONE, timeout=0):
             pass
 
 
@@ -99,14 +99,14 @@ def test_who_waits_goes_on_when_the_other_ends(file: Path, ours: lock.Locks) -> 
     with another_process(file) as holder:
         assert holder.stdin is not None
         holder.stdin.close()
-        with lock.Alone(ours, "bridge", ONE, timeout=30):
+        with lock.AttachmentLock(ours, "bridge", ONE, timeout=30):
             holder.wait(30)
         holder.stdin = None
 
 
 def test_afterwards_it_is_free_also_after_an_error(file: Path, ours: lock.Locks) -> None:
     """For other processes."""
-    with pytest.raises(ZeroDivisionError), lock.Alone(ours, "bridge", ONE):
+    with pytest.raises(ZeroDivisionError), lock.AttachmentLock(ours, "bridge", ONE):
         raise ZeroDivisionError
     with another_process(file):
         pass
@@ -114,12 +114,12 @@ def test_afterwards_it_is_free_also_after_an_error(file: Path, ours: lock.Locks)
 
 def test_a_plugin_that_calls_its_own_kind_does_not_wait_for_itself(file: Path, ours: lock.Locks) -> None:
     """And the inner call does not free the outer one's lock."""
-    with lock.Alone(ours, "bridge", ONE, timeout=0):
-        with lock.Alone(ours, "bridge", ONE, timeout=0):
+    with lock.AttachmentLock(ours, "bridge", ONE, timeout=0):
+        with lock.AttachmentLock(ours, "bridge", ONE, timeout=0):
             pass
         code = "import sys; from cni import lock; from cni.attachment import Attachment\n"
         code += (
-            "with lock.Alone(lock.Locks(sys.argv[1]), 'bridge', Attachment('net1', 'ctr1', 'eth0'), timeout=0): pass"
+            "with lock.AttachmentLock(lock.Locks(sys.argv[1]), 'bridge', Attachment('net1', 'ctr1', 'eth0'), timeout=0): pass"
         )
         done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and "TryAgainLater" in done.stderr
@@ -128,7 +128,7 @@ def test_a_plugin_that_calls_its_own_kind_does_not_wait_for_itself(file: Path, o
 def test_one_small_file_is_all_that_is_left(file: Path, ours: lock.Locks) -> None:
     """However many attachments there were; nobody else may read or lock it."""
     for number in range(200):
-        with lock.Alone(ours, "bridge", Attachment("net1", f"ctr{number}", "eth0")):
+        with lock.AttachmentLock(ours, "bridge", Attachment("net1", f"ctr{number}", "eth0")):
             pass
     assert [at.name for at in file.parent.iterdir()] == [file.name]
     assert (file.stat().st_size, file.stat().st_mode & 0o777) == (0, 0o600)
@@ -139,7 +139,7 @@ def test_where_no_file_can_be_had_calls_go_on(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     for path in (tmp_path / "file/below/attachments", tmp_path / "link"):
-        with lock.Alone(lock.Locks(str(path)), "bridge", ONE, timeout=0):
+        with lock.AttachmentLock(lock.Locks(str(path)), "bridge", ONE, timeout=0):
             pass
     assert not (tmp_path / "elsewhere").exists()
 
@@ -151,7 +151,7 @@ def test_the_frame_locks_what_makes_and_removes(
     file: Path, monkeypatch: pytest.MonkeyPatch, verb: str, waits: bool
 ) -> None:
     """ADD and DEL of one attachment go one after the other, before the plugin is asked; the others do not wait."""
-    monkeypatch.setattr(lock.Alone.__init__, "__defaults__", (0.05,))
+    monkeypatch.setattr(lock.AttachmentLock.__init__, "__defaults__", (0.05,))
     seen: list[str] = []
     functions: dict[str, Any] = dict.fromkeys(
         ("add", "delete", "check", "gc", "status"), lambda call: seen.append(call.verb)

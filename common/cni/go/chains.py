@@ -119,7 +119,7 @@ def each(found: "Iterable[Nat]", step: "Callable[[Nat], object]") -> None:
     all_of([lambda table=table: step(table) for table in found])  # type: ignore[misc]
 
 
-def beside(ifname: str, namespace: "Namespace | None", known: "Callable[[], Iterable[Address]]") -> "Other":
+def other_interfaces(ifname: str, namespace: "Namespace | None", known: "Callable[[], Iterable[Address]]") -> "Other":
     """The addresses of a container's interfaces beside this one.
 
     Where its namespace is gone (None) they are all but the ``known`` ones, which are the attachment's; of a family of
@@ -177,7 +177,7 @@ def drop(table: Nat, chains: "Sequence[str]", entrances: "Sequence[str]") -> Non
         table.drop(chain)
 
 
-def forgotten(kernel: "Nftables", entrance: str, network: str, valid: "Iterable[str]") -> "list[tuple[str, str]]":
+def stale(kernel: "Nftables", entrance: str, network: str, valid: "Iterable[str]") -> "list[tuple[str, str]]":
     """Chain and comment of the network's containers that an entrance leads to, but those of ``valid`` chains; for GC."""
     kept = set(valid)
     found = ((rule.target, rule.comment) for table in tables(kernel) for rule in table.rules(entrance))

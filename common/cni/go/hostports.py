@@ -76,7 +76,7 @@ def by_mapping(rules: "Sequence[R]") -> "list[list[R]]":
 
 def remove(kernel: "Nftables", part: Part, gone: "Gone") -> None:
     """One attachment's part in every table, and the shared chains with the last of all; errors are raised together."""
-    with iptables.alone(make=False):
+    with iptables.lock(make=False):
         found = chains.tables(kernel, part.chain, names.old_ports_chain(part.chain))
         chains.each(found, lambda table: _remove(table, part, gone))
 
@@ -105,7 +105,7 @@ def _remove(table: "Nat", part: Part, gone: "Gone") -> None:
 
 def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]", gone: "Gone") -> list[Found]:
     """Remove what the network's forgotten containers have there, known by the comments of their entry rules."""
-    found = chains.forgotten(kernel, DNAT, network, map(names.ports_chain, valid))
+    found = chains.stale(kernel, DNAT, network, map(names.ports_chain, valid))
     for chain, comment in found:
         remove(kernel, Part(chain, comment), gone)
     return [Found(chain) for chain in dict.fromkeys(chain for chain, _ in found)]
@@ -194,7 +194,7 @@ class Claim:
     def remove(self, kernel: "Nftables", gone: "Gone") -> None:
         """Take away what the container has; its owner is known to be dead."""
         if self.where == PORTS_TABLE:
-            remove_from_tables(kernel, self.place, chains.beside("", None, lambda: [self.address]))
+            remove_from_tables(kernel, self.place, chains.other_interfaces("", None, lambda: [self.address]))
         elif self.owner is not None:
             remove(kernel, Part(self.place, names.ports_comment(*self.owner)), gone)
 

@@ -147,7 +147,7 @@ class HostPorts:
 
     def make(self) -> None:
         """One restore a family; raises ``Refused`` for a port that another container has, ``CNIError``."""
-        with iptables.alone():
+        with iptables.lock():
             # both families are looked at before the first is touched
             planned = [(target, self._changes(target)) for target in self._targets]
             for number, (target, lines) in enumerate(planned):

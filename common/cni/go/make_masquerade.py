@@ -29,7 +29,7 @@ def add(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix
             raise program.missing(name)
     chain = names.masquerade_chain(attachment)
     former = Part(chain, names.masquerade_comment(attachment), {one.address.packed for one in prefixes}.isdisjoint)
-    with iptables.alone():
+    with iptables.lock():
         all_of((lambda: release(kernel, former), lambda: remove_newer(kernel, names.instance(attachment))))
         for version in versions:
             mine = [prefix for prefix in prefixes if prefix.version == version]

@@ -51,12 +51,12 @@ def remove(kernel: "Nftables", attachment: "Attachment", other: "Other") -> None
     ``other`` finds the addresses of the container's other interfaces, which share its chain.
     """
     part = Part(names.masquerade_chain(attachment), names.masquerade_comment(attachment), other)
-    with iptables.alone(make=False):
+    with iptables.lock(make=False):
         all_of((lambda: release(kernel, part), lambda: remove_newer(kernel, names.instance(attachment))))
 
 
 def release(kernel: "Nftables", part: Part) -> None:
-    """Remove one attachment's part of its container's chain, in every table; under the lock of ``iptables.alone``."""
+    """Remove one attachment's part of its container's chain, in every table; under the lock of ``iptables.lock``."""
 
     def step(table: "Nat") -> None:
         table.change(lambda: chains.release(table, names.POSTROUTING, part, _divide), "masquerading")
@@ -81,8 +81,8 @@ def remove_newer(kernel: "Nftables", comment: str) -> None:
 def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]") -> list[Found]:
     """Remove what the network's forgotten containers have in either form: the names of what went."""
     gone: list[Found] = []
-    with iptables.alone(make=False):
-        for chain, comment in chains.forgotten(kernel, names.POSTROUTING, network, map(names.masquerade_chain, valid)):
+    with iptables.lock(make=False):
+        for chain, comment in chains.stale(kernel, names.POSTROUTING, network, map(names.masquerade_chain, valid)):
             release(kernel, Part(chain, comment))
             gone.append(Found(chain))
     instances = {names.instance(attachment) for attachment in valid}

@@ -1,6 +1,6 @@
 """One of our processes at a time at something of the node, such as iptables: a flock(2) on a file of its own.
 
-``Together`` is a lock that many hold at once, until one of them needs it alone.
+``SharedLock`` is a lock that many hold at once, until one of them needs it alone.
 
 A program that is executed meanwhile inherits the descriptor: when a plugin is killed, the lock lasts as long as what it
 has started is still at work, so that DEL does not look before that has ended.
@@ -50,7 +50,7 @@ class Exclusive:
             os.close(self._fd)
 
 
-class Together:
+class SharedLock:
     """A lock that many processes hold together, or one alone. Where /run cannot be written there is none.
 
     Two files: every process passes the gate; one that needs the lock alone keeps the gate shut until all others left.

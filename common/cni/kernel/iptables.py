@@ -18,7 +18,7 @@ _WAIT = "5"
 _TOO_LONG, _A_PART = "Message too long", 200
 
 
-def alone(make: bool = True) -> Exclusive:
+def lock(make: bool = True) -> Exclusive:
     """Our own calls of iptables one after the other: two that both make a shared chain would fail or double its jumps.
 
     Who only removes what may be there waits where any of ours has been at iptables (``make`` false).

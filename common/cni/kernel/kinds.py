@@ -178,10 +178,7 @@ class Vlan(LinkKind):
 
     __slots__ = ("id", "protocol")
     name = "vlan"
-    ROWS = (
-        ("id", "IFLA_VLAN_ID"),
-        ("protocol", "IFLA_VLAN_PROTOCOL", {"802.1Q": 0x8100, "802.1ad": 0x88A8}),
-    )
+    ROWS = (("id", "IFLA_VLAN_ID"), ("protocol", "IFLA_VLAN_PROTOCOL", {"802.1Q": 0x8100, "802.1ad": 0x88A8}))
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.vlan").vlan)
 
     def __init__(self, id: int = 0, protocol: str = "802.1Q") -> None:

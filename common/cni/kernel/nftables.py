@@ -9,7 +9,7 @@ import struct
 from errno import EAFNOSUPPORT, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, ERESTART
 
 from cni.errors import CNIError, TryAgainLater
-from cni.kernel.exclusive import Together
+from cni.kernel.exclusive import SharedLock
 from cni.kernel.netlink import (
     DONE,
     ERROR,
@@ -191,7 +191,7 @@ class Nftables(Netlink):
         # other netfilter sockets of the call, which are done
         self.later = Later()
         self._absent = False
-        self._together = Together("nftables")
+        self._together = SharedLock("nftables")
         # whether ``repeatedly`` is at work, and whether no other process of ours is
         self._within = self._alone = False
         # by family and parts: the kernel options that are missing for them (``backend``)

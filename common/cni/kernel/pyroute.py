@@ -4,7 +4,7 @@
 classes alone two thirds are ``logging``, ``typing`` and ``multiprocessing``: 30 ms. What is left is 10 ms.
 """
 
-from cni.lean import Library, Quiet
+from cni.lean import Library, Placeholder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
     import _thread
     import _weakref
 
-    quiet = Quiet()
+    quiet = Placeholder()
     socket = {name: value for name, value in vars(_socket).items() if not name.startswith("__")}
     return {
         "logging": {"getLogger": quiet, "error": quiet},

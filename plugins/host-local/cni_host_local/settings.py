@@ -79,11 +79,11 @@ def dns(path: str) -> DNS | None:
     """What a resolv.conf says; None without a path. Raises ``CNIError``."""
     if not path:
         return None
-    from cni import regular
+    from cni import file_content
     from cni_host_local import resolvconf
 
     try:
-        data = regular.read(path, _RESOLV_CONF_MAX)
+        data = file_content.read(path, _RESOLV_CONF_MAX)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CNIError(f"open {path}: {reason.lower()}", "ipam.resolvConf must name a readable file") from None

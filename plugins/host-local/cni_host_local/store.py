@@ -10,7 +10,7 @@ import fcntl
 import os
 from stat import S_ISDIR, S_ISREG
 
-from cni import regular
+from cni import file_content
 from cni.address import Address
 from cni.errors import CNIError, TryAgainLater
 from cni.patience import attempts
@@ -121,8 +121,8 @@ class Store:
     def _read(self, path: str) -> bytes:
         """A lease's content without white space around it; empty when there is none of that name."""
         try:
-            return regular.read(f"{self.folder}/{path}", _LEASE_MAX, os.O_NOFOLLOW).strip()
-        except regular.NotRegular:
+            return file_content.read(f"{self.folder}/{path}", _LEASE_MAX, os.O_NOFOLLOW).strip()
+        except file_content.NotRegular:
             return b""
         except OSError as error:
             if error.errno in _NO_LEASE:
@@ -158,7 +158,7 @@ class Store:
     def last_reserved(self, number: int) -> Address | None:
         """The address that set ``number`` handed out last; None where that is not known."""
         try:
-            text = regular.read(f"{self.folder}/{_LAST}{number}", _LAST_MAX, os.O_NOFOLLOW)
+            text = file_content.read(f"{self.folder}/{_LAST}{number}", _LAST_MAX, os.O_NOFOLLOW)
             return Address.parse(text.decode("ascii", "replace"))
         except (OSError, ValueError):
             return None
@@ -328,7 +328,7 @@ def _opened_lock(path: str) -> int:
     fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o750)
     if not S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise regular.NotRegular(errno.EINVAL, "Not a regular file", path)
+        raise file_content.NotRegular(errno.EINVAL, "Not a regular file", path)
     return fd
 
 

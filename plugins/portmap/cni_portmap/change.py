@@ -277,7 +277,7 @@ class Change(ledger.Change):
         """Elements of a set of source networks; what a dead attachment left there goes."""
         if thorough:
             for key, element in zip(keys, self.elements(name, keys), strict=True):
-                if element is not None and not self.goes(name, key):
+                if element is not None and not self.deletes(name, key):
                     self.delete(name, key)
         for key in keys:
             self.add(name, key, comment=attachment.comment)

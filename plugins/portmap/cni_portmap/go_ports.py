@@ -84,7 +84,7 @@ class IptablesPorts(Effect[None], Kind):
         """Which addresses are those of the container's other interfaces."""
         from cni.go import chains
 
-        return chains.beside(self.attachment.ifname, self.site.remaining, self.known)
+        return chains.other_interfaces(self.attachment.ifname, self.site.remaining, self.known)
 
     def _wanted(self) -> "HostPorts":
         from cni.go.make_hostports import HostPorts
@@ -195,7 +195,7 @@ class GoTables(Kind):
         if any(kernel.has_table(family, names.PORTS_TABLE) for family in (IPV4, IPV6)):
             from cni.go import chains, hostports
 
-            other = chains.beside(self.attachment.ifname, self.site.remaining, self.known)
+            other = chains.other_interfaces(self.attachment.ifname, self.site.remaining, self.known)
             hostports.remove_from_tables(kernel, self.identity, other)
 
 

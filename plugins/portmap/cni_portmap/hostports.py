@@ -8,7 +8,7 @@ from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
 from cni.ledger import Ledger, changed
 from cni.plan import Effect, Found, Kind
-from cni.undecided import compared, legacy_alone, mark_legacy, unmark_legacy
+from cni.undecided import compared, legacy_lock, mark_legacy, unmark_legacy
 from cni_portmap import flows, go_ports, layout
 from cni_portmap.change import Change, Request, held
 from cni_portmap.layout import TABLE, WHERE
@@ -72,7 +72,7 @@ class HostPorts(Effect[None], Kind):
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _judge(unknown)
-        with legacy_alone():
+        with legacy_lock():
             legacy = mark_legacy(kernel, layout.FOLLOWED, self.bit, self.site.say)
             change = changed(kernel, begin, work)
         # looked at again: the group stays now, because it has an element of ours
@@ -113,7 +113,7 @@ class HostPorts(Effect[None], Kind):
         def begin(kernel: Nftables) -> Change:
             return Change(kernel, self.site.rtnl)
 
-        with legacy_alone():
+        with legacy_lock():
             change, last = changed(self.site.nftables, begin, lambda change: (change, change.remove(identity)))
             if last:
                 unmark_legacy(layout.FOLLOWED, self.site.say)
