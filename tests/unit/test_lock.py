@@ -118,9 +118,7 @@ def test_a_plugin_that_calls_its_own_kind_does_not_wait_for_itself(file: Path, o
         with lock.AttachmentLock(ours, "bridge", ONE, timeout=0):
             pass
         code = "import sys; from cni import lock; from cni.attachment import Attachment\n"
-        code += (
-            "with lock.AttachmentLock(lock.Locks(sys.argv[1]), 'bridge', Attachment('net1', 'ctr1', 'eth0'), timeout=0): pass"
-        )
+        code += "with lock.AttachmentLock(lock.Locks(sys.argv[1]), 'bridge', Attachment('net1', 'ctr1', 'eth0'), timeout=0): pass"
         done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and "TryAgainLater" in done.stderr
 
