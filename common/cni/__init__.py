@@ -1,4 +1,4 @@
-"""What every plugin of pycni stands on: the frame of a call, the plan of effects, and the kernel room."""
+"""The code that all plugins of pycni share: the frame of a call, plans and effects, and access to the kernel."""
 
-# The build that this code is of, as the front door of a single file knows it; empty where there is none.
+# The build that this code belongs to, set by the front door of a single file; empty otherwise.
 build = ""

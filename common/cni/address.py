@@ -1,7 +1,7 @@
-"""Addresses and networks with Go's texts: what it refuses is refused, what it prints is printed.
+"""Addresses and networks, parsed and printed as Go's net package does.
 
-Lean on purpose: ``ipaddress`` and ``netaddr`` accept texts that Go refuses (no prefix, net masks, zones) and print
-some IPv6 addresses otherwise. Ranges and sets of addresses are reasoned about with netaddr, in host-local.
+``ipaddress`` and ``netaddr`` accept texts that Go refuses (no prefix, net masks, zones) and print some IPv6 addresses
+differently. ``cni.pool`` uses netaddr for ranges.
 """
 
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
@@ -27,7 +27,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """The address that the text tells; raises ``ValueError`` with Go's message."""
+        """Parse a text; raises ``ValueError`` with Go's message."""
         try:
             return cls(inet_pton(AF_INET6 if ":" in text else AF_INET, text))
         except (OSError, ValueError):
@@ -54,7 +54,7 @@ class Address:
 
     @property
     def ipaddress(self) -> "IPv4Address | IPv6Address":
-        """As the standard library has it."""
+        """The same as an object of the standard library."""
         from ipaddress import ip_address
 
         return ip_address(self.packed)
@@ -83,7 +83,7 @@ class Address:
 
 
 class Prefix:
-    """An address and the length of its network's prefix; bits of the host are kept."""
+    """An address and the length of its network's prefix; host bits are kept."""
 
     __slots__ = ("address", "length")
 
@@ -119,21 +119,21 @@ class Prefix:
 
     @property
     def ipaddress(self) -> "IPv4Interface | IPv6Interface":
-        """As the standard library has it: an address in its network."""
+        """The same as an object of the standard library."""
         from ipaddress import ip_interface
 
         return ip_interface((self.address.packed, self.length))
 
     @property
     def network(self) -> "Prefix":
-        """The network: the same length, bits of the host cleared."""
+        """The network: the same length, host bits cleared."""
         host = self.address.bits - self.length
         number = int(self.address) >> host << host
         return Prefix(Address(number.to_bytes(len(self.address.packed), "big")), self.length)
 
     @property
     def netmask(self) -> Address:
-        """The mask: as many ones as the prefix is long."""
+        """The network mask."""
         bits = self.address.bits
         return Address(((1 << bits) - (1 << bits - self.length)).to_bytes(bits // 8, "big"))
 
@@ -169,7 +169,7 @@ PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
 def parse_mac(text: str) -> str:
-    """A 48-bit MAC in lower case with colons; raises ``ValueError``. Go's other separators (``-``, ``.``) are taken too."""
+    """A 48-bit MAC in lower case with colons; raises ``ValueError``. ``-`` and ``.`` are accepted too, as in Go."""
     digits = text.replace(":", "").replace("-", "").replace(".", "")
     shapes = {17: (":", 2), 14: (".", 4)}
     separator, group = shapes.get(len(text), ("", 0))
@@ -182,6 +182,6 @@ def parse_mac(text: str) -> str:
         packed = bytes.fromhex(digits)
     except ValueError:
         packed = b""
-    if len(packed) != 6:  # fromhex takes blanks for nothing
+    if len(packed) != 6:  # fromhex skips blanks
         raise ValueError(f"address {text}: invalid MAC address")
     return packed.hex(":")

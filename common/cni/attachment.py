@@ -1,11 +1,10 @@
-"""An attachment, and the names that are derived from it and parsed back: link names, aliases, comments."""
+"""An attachment and the names derived from it: link names, aliases, comments. The texts can be parsed back."""
 
 from cni.names import raw_sha512, sha512
 
-# The longest text an interface alias (the kernel's 256, with a zero byte and one to spare) or an nftables comment may
-# have, in bytes.
+# The most bytes in an interface alias (the kernel's limit is 256, with a zero byte) and in an nftables comment.
 ALIAS_MAX, COMMENT_MAX = 254, 120
-# What ends a text that was too long: a tilde and 16 hexadecimal digits.
+# The length of the end of a shortened text: a tilde and 16 hexadecimal digits.
 _MARK = 17
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
@@ -16,7 +15,7 @@ def _letters(digest: bytes, count: int) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """``text`` within ``limit`` bytes: a longer one keeps its beginning and ends in a hash of the whole."""
+    """``text`` in at most ``limit`` bytes: a longer text keeps its beginning and ends in a hash of the whole."""
     data = text.encode("utf-8", "replace")
     if len(data) <= limit:
         return data.decode()
@@ -24,7 +23,7 @@ def shortened(text: str, limit: int) -> str:
 
 
 def beginning(text: str, limit: int) -> str:
-    """As much of ``text`` as stands in every text that begins with it, however ``shortened`` to ``limit``."""
+    """The part of ``text`` that survives in every text that begins with it and is ``shortened`` to ``limit``."""
     return text.encode("utf-8", "replace")[: limit - _MARK].decode("utf-8", "ignore")
 
 
@@ -33,17 +32,17 @@ def _is_shortened(text: str, limit: int) -> bool:
 
 
 def is_alias(text: str) -> bool:
-    """Whether a link's alias names an attachment: three names with slashes between, or the shortened text of long ones."""
+    """Whether a link's alias names an attachment: three names with slashes between them, or a shortened text."""
     return text.count("/") == 2 or _is_shortened(text, ALIAS_MAX)
 
 
 def is_of_network(text: str, network: str, limit: int) -> bool:
-    """Whether an alias or comment, ``shortened`` to ``limit``, names an attachment of a network (of any for an empty name)."""
+    """Whether an alias or comment, ``shortened`` to ``limit``, names an attachment of ``network`` (empty: any network)."""
     return text.startswith(beginning(f"{network}/", limit)) if network else True
 
 
 class Attachment:
-    """One container's membership in one network under one interface name: what every identity is derived from."""
+    """One container in one network under one interface name. All names of its kernel objects are derived from it."""
 
     __slots__ = ("container", "ifname", "network")
 
@@ -54,7 +53,7 @@ class Attachment:
 
     @classmethod
     def parse(cls, text: str, limit: int) -> "Attachment | None":
-        """From an alias or comment; None for another text, and for one that was ``shortened`` to ``limit``."""
+        """Parse an alias or comment; None for any other text, and for a text ``shortened`` to ``limit``."""
         parts = text.split("/")
         return cls(*parts) if len(parts) == 3 and not _is_shortened(text, limit) else None
 
@@ -74,15 +73,15 @@ class Attachment:
 
     @property
     def link(self) -> str:
-        """The name of its link on the host: 15 characters, ``veth`` first because firewalls and NetworkManager match that.
+        """The name of its host link: ``veth``, 3 letters (15 bits) of the network's hash, 8 (40 bits) of its own.
 
-        Three letters (15 bits) are the network's, eight (40 bits) the attachment's.
+        Firewalls and NetworkManager match names that begin with ``veth``.
         """
         return network_prefix(self.network) + _letters(sha512(self.network, self.container, self.ifname), 8)
 
     @property
     def alias(self) -> str:
-        """The text that names the attachment to people and to GC, in a link's alias (at most 254 bytes)."""
+        """The text for a link's alias, by which people and GC recognise the attachment."""
         return shortened(str(self), ALIAS_MAX)
 
     @property
@@ -92,7 +91,7 @@ class Attachment:
 
     @property
     def comment(self) -> str:
-        """The same as an nftables comment (at most 120 bytes)."""
+        """The same text for an nftables comment."""
         return shortened(str(self), COMMENT_MAX)
 
 
@@ -102,5 +101,5 @@ def is_derived(link: str) -> bool:
 
 
 def network_prefix(network: str) -> str:
-    """What the host links of a network's attachments begin with; another network may share it once in 32768."""
+    """The beginning of the names of a network's host links; one in 32768 other networks shares it."""
     return "veth" + _letters(sha512(network), 3)

@@ -1,6 +1,6 @@
-"""Another plugin, executed as the specification says (SPEC.md, "Plugin Delegation"): found in CNI_PATH, told on stdin.
+"""Running another plugin as the specification says (SPEC.md, "Plugin Delegation"): found in CNI_PATH, fed on stdin.
 
-One of the same build is run in this process instead: the same code, without a second start of Python.
+A plugin of the same build runs in this process instead, which saves a second start of Python.
 """
 
 import os
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from cni.skel import Call
 
-# Seconds that a delegate may take: DHCP is slow, kubelet gives two minutes for all. So one that comes after a slow one
-# (DEL after a failed ADD) gets what is left of the call's time, and at least a few seconds.
+# Seconds. DHCP is slow, and kubelet waits two minutes for the whole call. A delegate that follows a slow one (DEL after
+# a failed ADD) gets the rest of the call's time, but at least the minimum.
 TIMEOUT, CALL_TIME, TIMEOUT_MIN = 90.0, 100.0, 10.0
 
 
 def find(name: str, folders: list[str]) -> str:
-    """The first regular file of that name; the execute bit is not looked at, as in Go. Raises ``CNIError``."""
+    """The path of the first regular file with that name, executable or not, as in Go. Raises ``CNIError``."""
     if not name:
         raise CNIError("no plugin name provided", "set type to the plugin's name, that of ipam too")
     if "/" in name or "\0" in name or name in (".", ".."):
@@ -41,18 +41,18 @@ def find(name: str, folders: list[str]) -> str:
 
 
 def run(call: "Call", name: str, verb: str, stdin: bytes | None = None) -> "Any":
-    """Run the plugin ``name`` with ``verb`` on the call's configuration: the document it printed, None if nothing.
+    """Run the plugin ``name`` with ``verb``; returns the result of ADD, and None for other verbs.
 
-    ``stdin`` is a configuration other than the call's. Raises ``CNIError``: the plugin's own error as it gave it, or
-    code 0 with what it said where it gave none; ``Refused`` when one of the same build says that it made nothing.
+    ``stdin`` replaces the call's configuration. Raises ``CNIError`` with the plugin's own error, or with code 0 and its
+    output if it printed no error object; ``Refused`` if a plugin of the same build made nothing.
     """
     path = find(name, call.path)
     environ = {**call.environ, "CNI_COMMAND": verb}
     if stdin is None:
         stdin = call.stdin
-    output = _here(call, path, name, environ, stdin) if _same_build(path) else None
+    output = _run_in_process(call, path, name, environ, stdin) if _same_build(path) else None
     if output is None:
-        output = _there(call, path, environ, stdin)
+        output = _execute(call, path, environ, stdin)
     if verb != "ADD":
         return None
     try:
@@ -66,7 +66,7 @@ def run(call: "Call", name: str, verb: str, stdin: bytes | None = None) -> "Any"
 
 
 def ready(call: "Call", name: str, stdin: bytes | None = None) -> None:
-    """STATUS of the plugin ``name``; raises its own error, or ``NotAvailable`` where no plugin answers: ADD would fail."""
+    """STATUS of the plugin ``name``; raises its error, or ``NotAvailable`` if it is missing or printed no error object."""
     try:
         find(name, call.path)
     except CNIError as error:
@@ -76,25 +76,25 @@ def ready(call: "Call", name: str, stdin: bytes | None = None) -> None:
     except CNIError as error:
         if error.code:
             raise
-        raise NotAvailable(error.msg, error.details) from None  # it gave no error object
+        raise NotAvailable(error.msg, error.details) from None
 
 
 def lacks(error: CNIError, verb: str) -> bool:
-    """Whether a plugin's error says that it does not have a verb, which came with version 1.1.0.
+    """Whether a plugin's error means that it does not know a verb of version 1.1.0.
 
-    Go's of before look first for a container's id, which GC and STATUS do not have.
+    Go's plugins before 1.1.0 complain about the missing container id first, which GC and STATUS do not have.
     """
     return error.msg.endswith((f"unknown CNI_COMMAND: {verb}", "missing containerID"))
 
 
-def _there(call: "Call", path: str, environ: dict[str, str], stdin: bytes) -> bytes:
-    """Run it in a process of its own, within what is left of the call's time: what it printed."""
+def _execute(call: "Call", path: str, environ: dict[str, str], stdin: bytes) -> bytes:
+    """Run the plugin in its own process, within the rest of the call's time; returns its output."""
     from cni.kernel.process import UNKNOWN, execute
 
     status, output, noise = execute(path, environ, stdin, max(TIMEOUT_MIN, min(TIMEOUT, CALL_TIME - call.elapsed)))
     if status:
         error = _failure(status, output, noise)
-        # without a message it was a result, it seems, but who knows how it ended
+        # without a message the output may be a result, but the exit status is unknown
         raise error if error.msg or status != UNKNOWN else _failure(status, b"", noise)
     if noise:
         call.say(noise.decode("utf-8", "replace").rstrip("\n"))
@@ -132,8 +132,8 @@ def _same_build(path: str) -> bool:
     return bool(own) and build_of(path) == own
 
 
-class _Noise:
-    """Passes on the lines of a plugin that runs in this process."""
+class _Lines:
+    """The standard error of a plugin that runs in this process: goes to the call's."""
 
     def __init__(self, call: "Call") -> None:
         self._call = call
@@ -143,7 +143,7 @@ class _Noise:
 
 
 def _importable(module: str, path: str = "") -> bool:
-    """Whether a plugin's module is in this process's file, or in the one at ``path``."""
+    """Whether a plugin's module can be imported from this process's archive, or from the archive at ``path``."""
     if path and path not in sys.path:
         sys.path.append(path)
     try:
@@ -155,18 +155,18 @@ def _importable(module: str, path: str = "") -> bool:
     return True
 
 
-def _here(call: "Call", path: str, name: str, environ: dict[str, str], stdin: bytes) -> bytes | None:
-    """Run a plugin of the same build in this process: what it printed; None for a renamed file."""
+def _run_in_process(call: "Call", path: str, name: str, environ: dict[str, str], stdin: bytes) -> bytes | None:
+    """Run a plugin of the same build in this process; returns its output, None for a renamed file."""
     from cni import skel
 
     module = f"cni_{name.replace('-', '_')}.plugin"
     if not (_importable(module) or _importable(module, os.path.abspath(path))):
         return None
     plugin = sys.modules[module].PLUGIN
-    answered = skel.answer(plugin, environ, stdin, _Noise(call), part_of=call)
+    answered = skel.answer(plugin, environ, stdin, _Lines(call), part_of=call)
     answered.close()
     fault = answered.error
     if fault is None:
         return answered.output
-    # of the error's classes this one alone means something to another plugin's plan
+    # the class Refused matters to the plan of the calling plugin; the others do not
     raise (Refused if isinstance(fault, Refused) else CNIError)(fault.msg, fault.details, fault.code)

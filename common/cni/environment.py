@@ -1,4 +1,4 @@
-"""The ``CNI_*`` variables (spec section "Parameters"): which verb needs which, how each is checked, CNI_ARGS' pairs."""
+"""The ``CNI_*`` variables (spec section "Parameters"): which verb needs them, their checks, and the pairs in CNI_ARGS."""
 
 from cni.errors import InvalidEnvironment
 from cni.names import check_container, check_interface
@@ -11,7 +11,7 @@ _TRUE, _FALSE = ("1", "true"), ("0", "false")
 _REMEDY = "separate pairs by one semicolon each, without one at the end, and let each hold one equals sign"
 VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
 _ATTACHMENT = ("ADD", "DEL", "CHECK")
-# variable, verbs that need it, check of a value that is there
+# variable, verbs that need it, check of its value
 TABLE: "tuple[tuple[str, tuple[str, ...], Callable[[str], None] | None], ...]" = (
     ("CNI_COMMAND", VERBS, None),
     ("CNI_CONTAINERID", _ATTACHMENT, check_container),
@@ -22,10 +22,10 @@ TABLE: "tuple[tuple[str, tuple[str, ...], Callable[[str], None] | None], ...]" =
 
 
 def check(environ: "Mapping[str, str]") -> None:
-    """Raise ``InvalidEnvironment`` for the first malformed variable, or for all the missing ones together.
+    """Raise ``InvalidEnvironment`` for the first malformed variable, or for all missing variables together.
 
-    The message names every variable that is invalid, as the specification asks, behind Go's text for the first. An
-    empty value counts as missing; a verb that does not need a variable does not look at it.
+    The message has Go's text for the first fault, then names all invalid variables, as the specification demands. An
+    empty value counts as missing. Variables that the verb does not need are ignored.
     """
     verb = environ.get("CNI_COMMAND", "")
     missing: list[str] = []
@@ -54,9 +54,9 @@ def overridden(environ: "Mapping[str, str]") -> bool:
 
 
 def arguments(environ: "Mapping[str, str]", known: tuple[str, ...]) -> dict[str, str]:
-    """The values of the ``known`` keys in ``CNI_ARGS``; keys are case-sensitive and the last of a kind wins.
+    """The values of the ``known`` keys in ``CNI_ARGS``; keys are case-sensitive, and the last pair with a key wins.
 
-    An unknown key is an error unless ``IgnoreUnknown`` is true, wherever that stands. Raises ``InvalidEnvironment``.
+    An unknown key is an error unless ``IgnoreUnknown`` is true, at any place. Raises ``InvalidEnvironment``.
     """
     text = environ.get("CNI_ARGS", "")
     found: dict[str, str] = {}
@@ -78,12 +78,11 @@ def arguments(environ: "Mapping[str, str]", known: tuple[str, ...]) -> dict[str,
         else:
             unknown.append(f'"{pair}"')
     if unknown and not ignore:
-        raise InvalidEnvironment(
-            f"CNI_ARGS: unknown args [{' '.join(unknown)}]", "add IgnoreUnknown=1 if others need them"
-        )
+        fault = f"CNI_ARGS: unknown args [{' '.join(unknown)}]"
+        raise InvalidEnvironment(fault, "add IgnoreUnknown=1 if others need them")
     return found
 
 
 def bad_argument(key: str, value: str, reason: str) -> InvalidEnvironment:
-    """The error for a value in CNI_ARGS that its key cannot take."""
+    """The error for an invalid value in CNI_ARGS."""
     return InvalidEnvironment(f'CNI_ARGS: error parsing value of pair "{key}={value}": {reason}')

@@ -1,36 +1,25 @@
-"""Errors as the protocol knows them: a code, a message that names the thing, details that name the remedy.
+"""The errors of the protocol: a code, a message that names the thing, details that name the remedy.
 
-The codes are those of the CNI specification, section "Error"; 0 to 99 are reserved by it, 100 and above are a plugin's own.
+The codes are those of the CNI specification, section "Error"; it reserves 0 to 99, and 100 and above are a plugin's own.
 """
 
 INCOMPATIBLE_VERSION = 1
-"""The configuration has a version that the plugin, or the verb, does not support."""
-UNSUPPORTED_FIELD = 2
-"""A field of the network configuration is not supported; no plugin of ours returns it."""
+# The container is unknown, and the runtime need not send a DEL; no plugin of ours returns it.
 UNKNOWN_CONTAINER = 3
-"""The container is unknown, and the runtime need not send a DEL; no plugin of ours returns it."""
 INVALID_ENVIRONMENT = 4
-"""A ``CNI_*`` variable is missing or malformed."""
 IO_FAILURE = 5
-"""Standard input or output failed."""
 DECODING_FAILURE = 6
-"""The configuration is not JSON, or a key has the wrong type."""
 INVALID_CONFIG = 7
-"""A key of the configuration has a value that cannot be."""
 INVALID_NETNS = 8
-"""``CNI_NETNS`` is no network namespace, or is the plugin's own."""
 TRY_AGAIN_LATER = 11
-"""Something is busy for longer than a call may wait: the runtime should try again."""
 NOT_AVAILABLE = 50
-"""STATUS: an ADD would fail now."""
 LIMITED_CONNECTIVITY = 51
-"""STATUS: an ADD would fail now, and attached containers may have lost connectivity."""
+# No address is free in a range set.
 ADDRESSES_EXHAUSTED = 100
-"""No address is free in a range set."""
+# A requested address, or a host port, belongs to another container.
 ADDRESS_TAKEN = 101
-"""A requested address, or a host port, belongs to another container."""
+# Anything else: CHECK found a difference, the kernel refused, or a program failed.
 INTERNAL = 999
-"""Anything else: CHECK found a difference, the kernel refused, or a program failed."""
 
 
 TYPE_CHECKING = False
@@ -64,7 +53,7 @@ class CNIError(Exception):
 
 
 class IncompatibleVersion(CNIError):
-    """The configuration speaks a version that this plugin, or this verb, does not."""
+    """The plugin, or the verb, does not support the configuration's version."""
 
     code = INCOMPATIBLE_VERSION
 
@@ -88,7 +77,7 @@ class DecodingFailure(CNIError):
 
 
 class InvalidConfig(CNIError):
-    """The configuration is well formed, yet says something that cannot be."""
+    """A key of the configuration has an invalid value."""
 
     code = INVALID_CONFIG
 
@@ -100,15 +89,15 @@ class InvalidNetns(CNIError):
 
 
 class NetnsGone(InvalidNetns):
-    """The path in ``CNI_NETNS`` does not exist (any more): for DEL the work there is done."""
+    """The path in ``CNI_NETNS`` does not exist; DEL has nothing to do in the container."""
 
 
 class NoNetns(InvalidNetns):
-    """What is at the path in ``CNI_NETNS`` is certainly no network namespace: for DEL it is gone too."""
+    """The file at ``CNI_NETNS`` is certainly no network namespace; DEL treats the namespace as gone."""
 
 
 class TryAgainLater(CNIError):
-    """Something is busy for longer than this call may wait."""
+    """Something is busy for longer than this call may wait; the runtime should try again."""
 
     code = TRY_AGAIN_LATER
 
@@ -120,7 +109,7 @@ class NotAvailable(CNIError):
 
 
 class LimitedConnectivity(CNIError):
-    """STATUS: as ``NotAvailable``, and containers that are attached may be affected too."""
+    """STATUS: an ADD would fail now, and attached containers may have lost connectivity."""
 
     code = LIMITED_CONNECTIVITY
 
@@ -130,7 +119,32 @@ class CheckFailed(CNIError):
 
 
 class Refused(CNIError):
-    """An effect was not made because what is there belongs to another: nothing of ours is there to be undone."""
+    """An effect was not made because something of another owner exists. There is nothing to undo."""
+
+
+class Step:
+    """``with Step('failed to set "eth0" UP'):`` makes an error of the kernel one of ours, which names the step."""
+
+    __slots__ = ("error", "remedies", "text")
+
+    def __init__(self, text: str, remedies: "Mapping[int, str]" = {}, error: type[CNIError] = CNIError) -> None:  # noqa: B006
+        """``remedies`` are the details for an error number of the kernel; ``error`` is the class that is raised."""
+        self.text = text
+        self.remedies = remedies
+        self.error = error
+
+    def __enter__(self) -> "Step":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: "TracebackType | None"
+    ) -> None:
+        if error is None:
+            return
+        from cni.kernel.netlink import KernelError
+
+        if isinstance(error, KernelError | OSError):
+            raise self.error(f"{self.text}: {error}", self.remedies.get(error.errno or 0, "")) from None
 
 
 class Step:

@@ -1,4 +1,4 @@
-"""Which build a file is of: single files of one build know each other by the mark at their end."""
+"""The build that a plugin's file belongs to: files of one build end in the same mark."""
 
 import os
 
@@ -8,7 +8,7 @@ _TAIL = 200
 
 
 def build_of(path: str) -> bytes:
-    """The build's identity, in hexadecimal digits; empty for any other file, and for one that is not whole."""
+    """The build's identity in hexadecimal digits; empty for any other file, and for an incomplete one."""
     try:
         with open(path, "rb") as file:
             file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)

@@ -1,8 +1,8 @@
-"""Everything on the node that is ours or Go's: one walk over the kinds that a tool gives. Nothing is changed.
+"""Everything on the node that our plugins or Go's have made: one walk over the kinds that a tool gives. Read only.
 
-A kind may know only a part of an owner: Go's chains name network and container, its newer tables the container or a
-hash, a comment of ours may be shortened. The walk completes an owner if only one attachment that something else names
-fits.
+A kind may know an owner only in part: Go's chains name network and container, its newer tables the container or a
+hash, and a comment of ours may be shortened. The walk completes such an owner if exactly one attachment fits, among
+those that other things name in full.
 """
 
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Thing:
-    """One thing that exists: of which kind, under which name, whose, and what else is known of it."""
+    """One thing that exists: its kind, name, owner and facts."""
 
     __slots__ = ("container", "facts", "identity", "ifname", "kind", "network", "text")
 
@@ -30,33 +30,33 @@ class Thing:
         self.kind = kind
         self.identity = str(found)
         self.facts = _aged(dict(found.facts))
-        # the owner as the thing has it, and its parts, each empty if it is not known
+        # the owner as the thing names it, and its parts; an unknown part is empty
         self.text = found.owner
         owner = Attachment.parse(found.owner, COMMENT_MAX)
         self.network, self.container, self.ifname = owner.parts if owner is not None else ("", "", "")
 
     @property
     def attachment(self) -> Attachment | None:
-        """The owner, None if a part of it is not known."""
+        """The owner, None if a part is unknown."""
         parts = self.network, self.container, self.ifname
         return Attachment(*parts) if all(parts) else None
 
     def may_belong_to(self, attachment: Attachment) -> bool:
-        """Whether all that is known of the owner fits to an attachment."""
+        """Whether the known parts of the owner fit an attachment."""
         known = self.network, self.container, self.ifname
         if not any(known):
             return self.identity in (attachment.link, names.instance(attachment))
         return all(part in ("", whole) for part, whole in zip(known, attachment.parts, strict=True))
 
     def document(self) -> "dict[str, Any]":
-        """As JSON has it. What is not known of an owner is left out; one that was shortened is there as its text."""
+        """The JSON object. Unknown parts of the owner are left out; a shortened owner appears as its text."""
         owner = {"network": self.network, "container": self.container, "ifname": self.ifname}
         known = {name: part for name, part in owner.items() if part} or ({"text": self.text} if self.text else {})
         return {"kind": self.kind.noun, "identity": self.identity, "owner": known, "facts": self.facts}
 
 
 def _aged(facts: "Facts") -> "Facts":
-    """For how many seconds a file that is a fact has been as it is."""
+    """Add the age, in seconds, of the file that the facts name."""
     file = facts.get("file")
     try:
         return {**facts, "age": str(max(0, int(time() - os.stat(str(file)).st_mtime)))} if file else facts
@@ -65,7 +65,7 @@ def _aged(facts: "Facts") -> "Facts":
 
 
 def walk(kinds: "Iterable[Kind]") -> list[Thing]:
-    """All that exists of these kinds, in their order."""
+    """All things of these kinds, in their order."""
     things = [Thing(kind, found) for kind in kinds for found in kind.present("")]
     whole = {attachment for attachment in (thing.attachment for thing in things) if attachment is not None}
     for thing in things:

@@ -1,4 +1,4 @@
-"""The IPAM delegate as an effect: its ADD gives addresses, its DEL takes them back (SPEC.md, "Plugin Delegation")."""
+"""The IPAM plugin as an effect: its ADD gives addresses, its DEL takes them back (SPEC.md, "Plugin Delegation")."""
 
 from cni import delegate
 from cni.errors import CNIError, Refused
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 
 class Addresses(Effect["Result"], Kind):
-    """The addresses that the delegate hands out for this attachment; the value is its result."""
+    """The addresses that the IPAM plugin gives this attachment; the value is its result."""
 
     __slots__ = ("_type", "call")
     noun = "addresses"
-    # ADD again is refused, or gives others
+    # a second ADD is refused, or gives other addresses
     repairable = False
 
     def __init__(self, call: "Call", type: str | None = None) -> None:
-        """``type`` is the delegate's; by default it is read from the configuration when it is used."""
+        """``type`` is the IPAM plugin's; by default it is read from the configuration on first use."""
         super().__init__(call.site)
         self.call = call
         self._type = type
 
     @property
     def type(self) -> str:
-        """The delegate's type, the empty text where there is none; raises as ``ipam_type``."""
+        """The IPAM plugin's type, empty without one; raises as ``ipam_type``."""
         return ipam_type(self.call) if self._type is None else self._type
 
     def make(self) -> "Result":
-        """Delegate ADD; the executor's undo is the DEL that the specification asks for when it fails."""
+        """Delegate ADD. If it fails, the executor calls ``remove``: the specification demands a DEL then."""
         try:
             document = delegate.run(self.call, self.type, "ADD")
-        except Refused as error:  # the specification asks for DEL all the same
+        except Refused as error:  # demanded even then
             raise CNIError(error.msg, error.details, error.code) from None
         result = parse_delegated(document, self.call.version)
         if not result.ips:
@@ -47,7 +47,7 @@ class Addresses(Effect["Result"], Kind):
         return result
 
     def compare(self, differ: "Differ") -> "Result":
-        """Delegate CHECK; the value is prevResult, what should be."""
+        """Delegate CHECK; the value is prevResult."""
         try:
             delegate.run(self.call, self.type, "CHECK")
         except CNIError as error:
@@ -64,7 +64,7 @@ class Addresses(Effect["Result"], Kind):
             delegate.run(self.call, delegate_type, "DEL")
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":  # noqa: ARG002
-        """Delegate GC; one that does not have the verb (before 1.1.0) is reported on standard error, and is not an error."""
+        """Delegate GC. A plugin without that verb (before 1.1.0) gets a line on standard error, no error."""
         delegate_type = self.type
         try:
             if delegate_type:
@@ -78,5 +78,5 @@ class Addresses(Effect["Result"], Kind):
         return []
 
     def describe(self) -> str:
-        """The delegate's name."""
+        """The IPAM plugin's name."""
         return f"addresses from {self.type}"

@@ -1,12 +1,11 @@
-"""Modules of a library without what importing the library drags in.
+"""Importing single modules of a library without everything that the library imports.
 
-A package's ``__init__`` often imports all there is, and its modules import ``logging``, ``typing``, ``enum`` and their
-like and hardly use them. Here a module is imported while placeholders stand in ``sys.modules`` for those, and
-everything is put back afterwards: whoever imports the library or the standard modules later gets the real ones.
+A package's ``__init__`` often imports the whole library, and its modules import ``logging``, ``typing`` or ``enum`` and
+hardly use them. Here ``sys.modules`` has placeholders for those while a module is imported, and is restored afterwards:
+a later import of the library or of the standard modules gets the real ones.
 
-What each library may be given is said, with the versions that it is known for, by the module that asks
-(``cni.kernel.pyroute``, ``cni.pool``). When the library is imported already, or is of another version, the import is
-the plain one.
+``cni.kernel.pyroute`` and ``cni.pool`` list the placeholders for their library and the versions they were made for. If
+the library is already imported, or has another version, the import is a normal one.
 """
 
 import sys
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Placeholder:
-    """Stands for any name of a placeholder: may be called, subscripted, combined and asked for more names."""
+    """An object for any name of a module that is not imported: calls, subscripts and attributes give it again."""
 
     def __call__(self, *_: "Any", **__: "Any") -> "Placeholder":
-        """Whatever it is called with, it is what is called next."""
+        """Return the same placeholder."""
         return self
 
     def __getattr__(self, name: str) -> "Placeholder":
@@ -39,7 +38,7 @@ class Placeholder:
     __ror__ = __or__
 
 
-# Every library that is loaded in this way, by its package.
+# Every library that is loaded this way, by its package.
 LIBRARIES: "dict[str, Library]" = {}
 
 
@@ -49,7 +48,7 @@ def _plain(name: str) -> "ModuleType":
 
 
 def _folder(package: str) -> str:
-    """Where the package is found (it may lie in an archive), or the empty text."""
+    """The folder of the package (perhaps in an archive), empty if it is not found."""
     for finder in sys.meta_path:
         spec = finder.find_spec(package, None)
         if spec is not None and spec.submodule_search_locations:
@@ -58,12 +57,12 @@ def _folder(package: str) -> str:
 
 
 class Library:
-    """A library of which single modules are wanted."""
+    """A library whose modules are imported one by one."""
 
     def __init__(self, package: str, placeholders: "Callable[[], Placeholders]", known: "Callable[[], bool]") -> None:
-        """``placeholders`` gives the names that stand in for modules' own; a name within the package may be one too.
+        """``placeholders`` gives the names of each module that is not imported; modules of the package may be among them.
 
-        ``known`` tells, with the package's own modules importable, whether this version is known.
+        ``known`` returns whether the placeholders fit this version; it may import the package's modules.
         """
         self.package = package
         self._placeholders = placeholders
@@ -73,7 +72,7 @@ class Library:
         LIBRARIES[package] = self
 
     def load(self, name: str) -> "Any":
-        """The module ``name`` of the library."""
+        """Import the module ``name`` of the library."""
         if name in self.loaded:
             return self.loaded[name]
         folder = "" if self.package in sys.modules else _folder(self.package)
@@ -96,7 +95,7 @@ class Library:
         for stand_in, module in self._stand_ins.items():
             inside = stand_in.startswith(f"{self.package}.")
             if stand_in == name or stand_in in (self.loaded if inside else sys.modules):
-                continue  # a real module that is loaded already costs nothing and serves better
+                continue  # the real module is loaded already
             stand_ins[stand_in] = module
             if inside and stand_in.count(".") == 1:
                 setattr(root, stand_in.split(".")[1], module)
@@ -111,7 +110,7 @@ class Library:
             self._restore(hidden)
 
     def _made(self, folder: str) -> "dict[str, ModuleType]":
-        """A module for each placeholder; in those of the library more of it is found."""
+        """A module object for each placeholder; those of the library find their submodules in its folder."""
         module_type = type(sys)
         made = {}
         for stand_in, names in self._placeholders().items():

@@ -1,14 +1,14 @@
-"""A table of ours in nftables that has owners: described as data, looked at, put back, and changed as a whole.
+"""nftables tables of ours whose elements have owners: described as data, read, restored and changed as a whole.
 
-A ``Table`` names sets and chains. Some of its maps are records: what each attachment owns, found by the attachment alone,
-as a map from (host link's name, number) to data. DEL knows neither addresses nor ports when prevResult and the namespace
-are gone; a record gives them in O(1), where a search through the elements would cost the more the more pods there are. A
-record's comment names the attachment, so a person and GC can read it; its key begins with the network's prefix.
+A ``Table`` lists sets, maps and chains. Some maps hold records: what each attachment owns, as a map from (host link's
+name, number) to data. When prevResult and the namespace are gone, DEL knows neither addresses nor ports. A record gives
+them in O(1), while a search through all elements would take longer with each pod. A record's comment names the
+attachment, for people and for GC; its key begins with the network's prefix.
 
-A ``Change`` is one attempt: what it has looked at in one generation it changes in the same. ``changed`` repeats it while
-others interfere. Each change has the same steps: forget what the owner had; restore rules that are missing, because a
-map without a rule has no use; write what the owner gets, the records first. A removal is the first step alone; with the
-last owner the table goes.
+A ``Change`` is one attempt: it reads and writes in one generation of the ruleset. ``changed`` repeats it while others
+interfere. Every change has the same steps: remove what the owner had; restore missing rules, because a map without its
+rule has no use; write what the owner gets, the records first. A removal is the first step alone. The last owner's
+removal deletes the table.
 """
 
 from cni.attachment import COMMENT_MAX, is_of_network, network_prefix
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
     from cni.attachment import Attachment
     from cni.kernel.expressions import Expression
-    from cni.kernel.nftables import Chain as Hung
+    from cni.kernel.nftables import Chain as KernelChain
 
     Value = TypeVar("Value")
     Facts = dict[str, str | list[str]]
-    # a rule's comment, and what it is made of
+    # a rule's comment and its expressions
     Line = tuple[str, Sequence[Expression]]
     # set or map, and a key in it
     Place = tuple[str, bytes]
 
 _KEY = (IFNAME, INET_SERVICE)
-# Records asked for at once: most attachments have a few, some have hundreds.
+# Records fetched by the first request and by each further one: most attachments have a few, some have hundreds.
 _FIRST, _MORE = 4, 24
 # A record's number has 16 bits.
 MOST = 1 << 16
@@ -45,12 +45,12 @@ def record_map(*fields: Type) -> SetType:
 
 
 def record_key(link: str, number: int) -> bytes:
-    """The key of an attachment's record by the attachment's host link name."""
+    """The key of a record of the attachment with this host link."""
     return pack(_KEY, [link.encode(), number.to_bytes(2, "big")])
 
 
 class Chain:
-    """A chain of a table of ours: its hook, and the rules that stand in it whoever is attached."""
+    """A chain of a table of ours: its hook and its permanent rules."""
 
     __slots__ = ("base", "each", "front", "name", "rules")
 
@@ -64,9 +64,9 @@ class Chain:
     ) -> None:
         """``base`` is type, hook and priority.
 
-        A chain with a ``front`` also holds rules that only others can make: what is missing is put before or behind them.
-        ``each`` gives the type of a set, and its rule, for sets that exist as long as they have elements; the rule has
-        the set's name as its comment.
+        A chain with a ``front`` also holds rules that are not listed here; ``front`` stands before them, ``rules`` behind.
+        ``each`` is for sets that exist as long as they have elements: it returns a set's type and its rule. The comment
+        of that rule is the set's name.
         """
         self.name = name
         self.base = base
@@ -83,7 +83,7 @@ class Table:
     def __init__(
         self, family: int, name: str, sets: "dict[str, SetType]", chains: "Sequence[Chain]", owners: "Sequence[str]"
     ) -> None:
-        """``owners`` are the sets or maps with whose last element the table goes."""
+        """``owners`` are sets or maps: the table is removed when they are empty."""
         self.family = family
         self.name = name
         self.sets = sets
@@ -96,7 +96,7 @@ class Table:
 
 
 class Ledger:
-    """A table as it is. Its rules are looked at once."""
+    """A table as it is in the kernel. Its rules are read once."""
 
     def __init__(self, kernel: Nftables, table: Table) -> None:
         self.kernel = kernel
@@ -122,21 +122,21 @@ class Ledger:
         return self._exists
 
     def comments(self, chain: str) -> list[str]:
-        """Those of a chain's rules, in order."""
+        """The comments of a chain's rules, in order."""
         return [comment for name, comment in self.rules if name == chain]
 
     def is_whole(self, chain: Chain) -> bool:
-        """Whether a chain has the rules that always stand in it; in their order, where that matters."""
+        """Whether a chain has its permanent rules; in their order, unless the chain has a ``front``."""
         found = self.comments(chain.name)
         within = found if chain.front else iter(found)
         return all(comment in within for comment, _ in (*chain.front, *chain.rules))
 
-    def chain(self, name: str) -> "Hung | None":
+    def chain(self, name: str) -> "KernelChain | None":
         """A chain as the kernel has it."""
         return self.kernel.chain(*self.at, name)
 
     def place_of(self, chain: Chain) -> bool | None:
-        """Whether a chain hangs where it should, None where there is no such chain."""
+        """Whether a chain has the right hook and priority, None if it does not exist."""
         found = self.chain(chain.name)
         return None if found is None or chain.base is None else (found.hook, found.priority) == chain.base[1:]
 
@@ -145,7 +145,7 @@ class Ledger:
         return self.kernel.element(*self.at, name, key)
 
     def elements(self, name: str, keys: "Sequence[bytes]", until_missing: bool = False) -> "list[Element | None]":
-        """The elements with these keys, None where there is none; ``until_missing`` ends with the first None."""
+        """The elements with these keys, None for a missing one; ``until_missing`` stops at the first None."""
         return self.kernel.elements_of(*self.at, name, keys, until_missing)
 
     def every(self, name: str) -> list[Element]:
@@ -155,7 +155,7 @@ class Ledger:
     # records
 
     def recorded(self, name: str, link: str) -> list[Element]:
-        """An attachment's records in order, fetched one by one until none is left."""
+        """An attachment's records, in order."""
         found: list[Element] = []
         while len(found) < MOST:
             count = min(_FIRST if not found else _MORE, MOST - len(found))
@@ -167,15 +167,15 @@ class Ledger:
         return found
 
     def fields(self, name: str, link: str) -> "list[list[bytes]]":
-        """What they say: the bytes of the fields of each."""
+        """The fields of each of an attachment's records."""
         return [self.unpacked(name, element) for element in self.recorded(name, link)]
 
     def unpacked(self, name: str, record: Element) -> list[bytes]:
-        """The fields of one."""
+        """The fields of a record."""
         return unpack(self.table.sets[name].data, record.data)
 
     def owners(self, *names: str) -> dict[str, str]:
-        """Every attachment's host link name and comment, of the table or of some maps of records; reads them whole."""
+        """Host link and comment of every attachment in these maps of records (by default all); reads them whole."""
         found: dict[str, str] = {}
         for name in names or self.table.owners:
             for element in self.every(name):
@@ -184,10 +184,7 @@ class Ledger:
         return found
 
     def found(self, network: str, facts: "Callable[[str], Facts]" = lambda link: {}) -> list[Found]:
-        """The attachments of a network: their host links' names and owners; of all, with their facts, for no name.
-
-        Reads the whole maps.
-        """
+        """The attachments of a network, or those of all networks with their facts if the name is empty; reads all records."""
         prefix = network_prefix(network) if network else ""
         return [
             Found(link, comment, **({} if network else facts(link)))
@@ -196,13 +193,13 @@ class Ledger:
         ]
 
     def others(self, name: str, link: str, fields: "Sequence[bytes]") -> list[str]:
-        """The comments of others' records of the same content; reads the whole map."""
+        """The comments of other attachments' records with these fields; reads the whole map."""
         data, own = pack(self.table.sets[name].data, fields), link.encode().ljust(IFNAME.length, b"\0")
         return [each.comment for each in self.every(name) if each.data == data and not each.key.startswith(own)]
 
 
 class Change(Ledger):
-    """One attempt at a change. What it deletes is noted, so that it does not stand in the way of what it adds."""
+    """One attempt at a change. It remembers the elements that it deletes, because it may add them again."""
 
     def __init__(self, kernel: Nftables, table: Table) -> None:
         super().__init__(kernel, table)
@@ -211,7 +208,7 @@ class Change(Ledger):
         self._gone: dict[str, set[bytes]] = {}
 
     def commit(self) -> None:
-        """Send it, unless that was done; raises ``NftablesError``."""
+        """Send what was not sent yet; raises ``NftablesError``."""
         self.kernel.commit(self.transaction, self.generation)
         self.transaction = Transaction(*self.at)
 
@@ -232,29 +229,26 @@ class Change(Ledger):
         self.transaction.add_element(name, key, data, comment)
 
     def empties(self, name: str, *keys: bytes) -> bool:
-        """Whether nothing is left in a set without these elements, and those that this change deletes."""
+        """Whether a set is empty apart from these elements and those that this change deletes."""
         return not self.kernel.holds_beside(*self.at, name, [*keys, *self._gone.get(name, ())])
 
     # owners
 
     def record(self, name: str, attachment: "Attachment", records: "Iterable[Sequence[bytes]]") -> None:
-        """Write an attachment's records; there must be none of it."""
+        """Write the records of an attachment that has none."""
         for number, fields in enumerate(records):
             data = pack(self.table.sets[name].data, fields)
             self.add(name, record_key(attachment.link, number), data, attachment.comment)
 
     def erase(self, name: str, link: str, count: int) -> None:
-        """Remove an attachment's records.
-
-        The last one first: a transaction that is cut, between two batches, leaves those that ``recorded`` finds.
-        """
+        """Remove an attachment's records, the last one first: ``recorded`` finds the others if only some batches succeed."""
         for number in reversed(range(count)):
             self.delete(name, record_key(link, number))
 
     def forget(self, name: str, link: str, places: "Callable[[list[bytes]], Iterable[Place]]") -> "list[list[bytes]]":
-        """Take an attachment's elements away and its records in one map: their fields.
+        """Remove an attachment's records in one map, and its elements; returns the fields of the records.
 
-        ``places`` are the elements that it has by one record; one that another attachment owns by now stays.
+        ``places`` gives the elements that belong to a record; an element that another attachment owns by now stays.
         """
         found = self.recorded(name, link)
         held = [self.unpacked(name, element) for element in found]
@@ -267,13 +261,13 @@ class Change(Ledger):
         return held
 
     def drop(self) -> None:
-        """Remove the table with all that is in it."""
+        """Remove the table."""
         self.transaction = Transaction(*self.at)
         self.transaction.delete_table()
         self._rules, self._exists = [], False
 
     def drop_if_last(self) -> bool:
-        """Whether no owner is left; then the table goes, and nothing else of it has to."""
+        """Remove the table if it has no owner; returns whether it did."""
         last = all(map(self.empties, self.table.owners))
         if last:
             self.drop()
@@ -282,7 +276,7 @@ class Change(Ledger):
     # rules
 
     def restore(self, *replaced: str) -> None:
-        """Make the table, or what is missing of it; chains that are ``replaced`` cannot be changed, and are made anew."""
+        """Make the table, or its missing parts. Chains in ``replaced`` are deleted and made again."""
         chains = self.table.chains
         broken = [chain for chain in chains if chain.name in replaced or not self.is_whole(chain)]
         if not broken:
@@ -307,19 +301,19 @@ class Change(Ledger):
         self._rules = [rule for rule in self.rules if rule[0] != name]
 
     def _fill(self, chain: Chain) -> None:
-        """Put missing rules back; where their order matters all are made anew."""
+        """Make missing rules; all of them where their order matters."""
         if not chain.front and self.comments(chain.name):
             self._empty(chain.name)
-        there = self.comments(chain.name)
+        existing = self.comments(chain.name)
         for comment, expressions in chain.rules:
-            if not chain.front or comment not in there:
+            if not chain.front or comment not in existing:
                 self.add_rule(chain.name, expressions, comment)
         for comment, expressions in reversed(chain.front):
-            if comment not in there:
+            if comment not in existing:
                 self.add_rule(chain.name, expressions, comment, first=True)
 
     def need(self, chain: Chain, name: str) -> None:
-        """Make a set that a chain has a rule for, and the rule, unless it exists; nothing for another set."""
+        """Make a set that ``each`` of the chain knows, and its rule, unless they exist."""
         found = chain.each(name) if chain.each is not None and name not in self.comments(chain.name) else None
         if found is not None:
             kind, expressions = found
@@ -328,7 +322,7 @@ class Change(Ledger):
             self.add_rule(chain.name, expressions, name)
 
     def remove_sets(self, names: "Iterable[str]") -> None:
-        """Remove sets without elements, and first the rules that have their names as comments."""
+        """Remove empty sets and their rules."""
         names = sorted(names)
         for chain in self.table.chains if names else ():
             if chain.each is not None:
@@ -337,7 +331,7 @@ class Change(Ledger):
             self.transaction.delete_set(name)
 
     def delete_rules(self, chain: str, comments: "Container[str]") -> None:
-        """Delete the rules of a chain that have one of these comments."""
+        """Delete the rules of a chain with these comments."""
         if any(comment in comments for comment in self.comments(chain)):
             for rule in self.kernel.rules(*self.at, chain):
                 if rule.comment in comments:
@@ -345,13 +339,13 @@ class Change(Ledger):
             self._rules = [rule for rule in self.rules if rule[0] != chain or rule[1] not in comments]
 
     def add_rule(self, chain: str, expressions: "Sequence[Expression]", comment: str, first: bool = False) -> None:
-        """Append a rule, or put it first."""
+        """Append a rule, or insert it ``first``."""
         self.transaction.add_rule(chain, expressions, comment, first)
         self.rules.append((chain, comment))
 
 
 def changed(kernel: Nftables, begin: "Callable[[Nftables], Any]", work: "Callable[[Any], Value]") -> "Value":
-    """Make a change, again as long as others interfere: what ``work`` returned at last; ``begin`` looks at the table."""
+    """Run ``work`` on the change that ``begin`` returns, and commit; repeat while others interfere. Returns its value."""
     values: list[Value] = []
 
     def attempt() -> None:

@@ -1,7 +1,7 @@
-"""What plugins that give a container an interface have in common in their settings: MTU, MAC, DNS, the IPAM plugin.
+"""Settings common to all plugins that give a container an interface: MTU, MAC, DNS, the IPAM plugin.
 
-A plugin's own ``Settings`` derive from ``LinkSettings``, have rows for its keys (``link_mtu`` and ``link_dns`` make two
-of them), and check in ``complete`` what depends on several keys.
+A plugin's ``Settings`` derive from ``LinkSettings`` and have rows for its keys (``link_mtu`` and ``link_dns`` make two of
+them). Its method ``complete`` checks what depends on several keys.
 """
 
 from cni import environment
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from cni.skel import Call
 
-# What an Ethernet link may have (linux/if_ether.h), and the least with which a link has IPv6 (linux/ipv6.h).
+# The limits of an Ethernet link (linux/if_ether.h), and the minimum for IPv6 (linux/ipv6.h).
 MTU_MIN, MTU_MAX, MTU_MIN_IPV6 = 68, 65535, 1280
-# Where IPAM plugins have their networks.
+# The keys in which IPAM plugins have networks and addresses.
 _NETWORKS = (
     *(("ipam", name) for name in ("subnet", "ranges", "addresses")),
     *(("runtimeConfig", name) for name in ("ips", "ipRanges")),
@@ -39,7 +39,7 @@ def link_mtu(words: str) -> int:
 
 
 def link_dns() -> DNS | None:
-    """The row of key ``dns``: None where nothing is set, and the IPAM plugin's counts; an empty list is set, as in Go."""
+    """The row of key ``dns``. None means: use the IPAM plugin's. An empty list counts as set, as in Go."""
 
     def read(value: "Any", where: str) -> DNS | None:
         found = DNS.parse(value, where)
@@ -51,7 +51,7 @@ def link_dns() -> DNS | None:
 
 
 def ipam_type(call: "Call") -> str:
-    """``ipam.type``, the empty text where there is none; raises ``DecodingFailure``, ``InvalidConfig``."""
+    """``ipam.type``, empty if it is not set; raises ``DecodingFailure``, ``InvalidConfig``."""
     section = chosen(call.config, "ipam")
     if section is not None and not isinstance(section, dict):
         raise DecodingFailure("failed to load netconf: ipam must be an object")
@@ -67,11 +67,11 @@ def ipam_type(call: "Call") -> str:
 
 
 def requested_mac(call: "Call", configured: str, refusal: str) -> str:
-    """The MAC requested, in lower case with colons; the empty text if there is none.
+    """The requested MAC, in lower case with colons; empty if none is requested.
 
-    The first source counts that has one: the capability (``runtimeConfig.mac``), ``args.cni.mac``, ``MAC`` in CNI_ARGS,
-    ``configured`` (the configuration's own key). ``refusal`` is the message for a text that is no MAC, with ``{text}``
-    and ``{error}``. Raises ``InvalidEnvironment``, ``DecodingFailure``, ``InvalidConfig``.
+    The first of these sources wins: the capability (``runtimeConfig.mac``), ``args.cni.mac``, ``MAC`` in CNI_ARGS,
+    ``configured`` (the plugin's own key). ``refusal`` is the message for a text that is no MAC, with ``{text}`` and
+    ``{error}``. Raises ``InvalidEnvironment``, ``DecodingFailure``, ``InvalidConfig``.
     """
     from_args = environment.arguments(call.environ, ("MAC",)).get("MAC", "")
     for path in (("runtimeConfig", "mac"), ("args", "cni", "mac")):
@@ -97,7 +97,7 @@ def _mac(text: str, refusal: str) -> str:
 
 
 class LinkSettings(Section):
-    """Settings of a plugin that gives an interface, read from a call."""
+    """The settings of a plugin that gives a container an interface."""
 
     mtu: int = 0
     mac: str = ""
@@ -107,7 +107,7 @@ class LinkSettings(Section):
     mac_refusal = "invalid args {text} for MAC addr: {error}"
 
     def __init__(self, call: "Call") -> None:
-        """Raises ``InvalidEnvironment`` (CNI_ARGS), ``DecodingFailure`` and ``InvalidConfig``; nothing was touched then."""
+        """Read a call; raises ``InvalidEnvironment`` (CNI_ARGS), ``DecodingFailure`` and ``InvalidConfig``."""
         check_made(call.attachment.ifname)
         super().__init__(call.config)
         self.ipam = ipam_type(call)
@@ -120,7 +120,7 @@ class LinkSettings(Section):
             raise no_addresses(call.version)
 
     def complete(self) -> None:
-        """A plugin's own: derive values, and raise ``InvalidConfig`` for keys that do not go together."""
+        """Overridden by plugins: derive values, and raise ``InvalidConfig`` for keys that contradict each other."""
 
     def ready(self, call: "Call", kind: str) -> None:
         """STATUS: the kernel can make a link of this kind, and the IPAM plugin is ready."""
@@ -134,14 +134,13 @@ class LinkSettings(Section):
             delegate.ready(call, self.ipam)
 
     def check_mtu(self, ipv6: bool) -> None:
-        """Raise ``InvalidConfig`` if the container has IPv6 and an MTU with which the kernel has none.
+        """Raise ``InvalidConfig`` if the container has IPv6 and the MTU is too small for it.
 
-        Done with the networks that the configuration names, and again with the addresses that IPAM gave.
+        Called with the networks that the configuration names, and again with the addresses from IPAM.
         """
         if ipv6 and 0 < self.mtu < MTU_MIN_IPV6:
-            raise InvalidConfig(
-                f"mtu is {self.mtu}, and must be from {MTU_MIN_IPV6} to {MTU_MAX} with IPv6", 'change key "mtu"'
-            )
+            fault = f"mtu is {self.mtu}, and must be from {MTU_MIN_IPV6} to {MTU_MAX} with IPv6"
+            raise InvalidConfig(fault, 'change key "mtu"')
 
 
 def _holds_ipv6(value: "Any") -> bool:

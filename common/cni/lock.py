@@ -1,9 +1,9 @@
 """One call at a time for an attachment: a lock that ADD and DEL of a plugin hold while they work.
 
-A killed process may sit in the kernel for a while, making a link or a rule, when the runtime's DEL arrives already.
-The lock ends with the process and not before, so DEL waits for it. All attachments share one file: each locks a byte
-of its own in it (fcntl(2), "Advisory record locking"), so nothing is left behind and nothing grows. The plugin's type
-is part of what is locked, for a delegate works for the attachment of the plugin that called it.
+A killed process may stay in the kernel for a while, making a link or a rule, when the runtime's DEL arrives. The lock
+ends with the process, so DEL waits for it. All attachments share one file, and each locks its own byte in it (fcntl(2),
+"Advisory record locking"): nothing has to be removed later. The byte depends on the plugin's type too, because a
+delegate works for the same attachment as the plugin that called it.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.attachment import Attachment
 
-# Seconds to wait for another call to end: longer than the kernel needs to let a killed one go.
+# Seconds to wait for another call to end: longer than a killed process stays in the kernel.
 TIMEOUT = 30.0
 
 
@@ -28,9 +28,9 @@ def place(plugin: str, attachment: "Attachment") -> int:
 
 
 class Locks:
-    """The locks of a call and of those that are parts of it: the descriptor of the file, and what they have locked.
+    """The file of locks, and the bytes that a call and its delegates have locked.
 
-    A process has one of these at a time: closing any descriptor of a file gives up all that the process has locked in it.
+    A process has one of these at a time: closing any descriptor of a file releases all locks of the process in it.
     """
 
     __slots__ = ("_file", "_path", "held")
@@ -38,12 +38,12 @@ class Locks:
     def __init__(self, path: str) -> None:
         self._path = path
         self._file = -1
-        # a plugin that calls its own kind for the same attachment has the lock already
+        # a plugin that delegates to its own type for the same attachment has the lock already
         self.held: set[int] = set()
 
     @property
     def file(self) -> int:
-        """The descriptor; -1 where the file cannot be had, as on a node without a writable /run."""
+        """The descriptor; -1 if the file cannot be opened, as on a node without a writable /run."""
         if self._file < 0:
             try:
                 os.makedirs(os.path.dirname(self._path), 0o755, exist_ok=True)
@@ -53,7 +53,7 @@ class Locks:
         return self._file
 
     def close(self) -> None:
-        """Give all of them up."""
+        """Release all locks."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -62,7 +62,7 @@ class Locks:
 
 
 class AttachmentLock:
-    """As a context: no other process serves ADD or DEL of this plugin for this attachment meanwhile."""
+    """A context in which no other process serves ADD or DEL of this plugin for this attachment."""
 
     __slots__ = ("_attachment", "_locked", "_locks", "_place", "_plugin", "_timeout")
 
@@ -102,7 +102,7 @@ class AttachmentLock:
 
 
 def holder(file: int, place: int) -> int:
-    """The process that has locked a byte; 0 if none has or it cannot be seen from here."""
+    """The id of the process that has locked a byte; 0 if it is free, or the process is not visible from here."""
     import struct
 
     # struct flock: type, whence, start, length, process

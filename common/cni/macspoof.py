@@ -1,9 +1,9 @@
-"""The MAC spoof check: a container's frames pass only from the MAC that its interface had when it was attached.
+"""The MAC spoof check: frames of a container pass only if they have the MAC that its interface was attached with.
 
-One table of our own, two look-ups a frame however many pods there are::
+One table of our own; a frame costs two look-ups, with any number of pods::
 
     table bridge pycni_macspoof {
-        map attachments {                                # what each attachment owns, found by the host link's name
+        map attachments {                                # records, by the host link's name
             type ifname . inet_service : ether_addr
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : 02:00:00:00:00:01 }
         }
@@ -40,18 +40,18 @@ LAYOUT = Table(BRIDGE, TABLE, _SETS, [_CHAIN], ["attachments"])
 
 
 def _elements(link: str, mac: bytes) -> list[tuple[str, bytes]]:
-    """What an attachment has in the table beside its record, by its host link's name."""
+    """The elements of the attachment with this host link, without its record."""
     name = link.encode()
     return [("guarded", pack(_GUARDED.key, [name])), ("allowed", pack(_ALLOWED.key, [name, mac]))]
 
 
 def mac_of(ledger: Ledger, link: str) -> bytes:
-    """The MAC that an attachment has a record of, by its host link's name."""
+    """The MAC in the record of the attachment with this host link."""
     return ledger.fields("attachments", link)[0][0]
 
 
 def _forget(change: Change, link: str) -> bool:
-    """Take what the attachment has away: whether it had anything."""
+    """Remove what an attachment has; returns whether it had anything."""
     return bool(change.forget("attachments", link, lambda record: _elements(link, *record)))
 
 
@@ -61,14 +61,14 @@ def _remove(change: Change, link: str) -> None:
 
 
 class MacSpoofCheck(Effect[None], Kind):
-    """Frames of one attachment from another MAC than its own are dropped."""
+    """Frames of one attachment are dropped unless they have its MAC."""
 
     __slots__ = ("mac",)
     noun = "MAC spoof check"
     repairable = True
 
     def __init__(self, site: "Site", mac: str = "") -> None:
-        """``mac`` is the container's, empty on DEL and GC."""
+        """``mac`` is the container's; DEL and GC need none."""
         super().__init__(site)
         self.mac = mac
 
@@ -77,7 +77,7 @@ class MacSpoofCheck(Effect[None], Kind):
         return attachment.link
 
     def make(self) -> None:
-        """Repeatable: what the attachment had is replaced in the same transaction, and flushed rules are put back."""
+        """Repeatable: replaces what the attachment had, in one transaction, and restores missing rules."""
         changed(self.site.nftables, LAYOUT.change, self._make)
 
     def _make(self, change: Change) -> None:
@@ -90,7 +90,7 @@ class MacSpoofCheck(Effect[None], Kind):
         change.add(*allowed)
 
     def compare(self, differ: "Differ") -> None:
-        """The table's two rules and this attachment's elements exist; or Go's, of a pod that its bridge attached."""
+        """The table's two rules and this attachment's elements exist; or Go's chains, for a pod of Go's bridge."""
         fault = self._fault(Ledger(self.site.nftables, LAYOUT))
         if not fault:
             return
@@ -100,7 +100,7 @@ class MacSpoofCheck(Effect[None], Kind):
             differ(CheckFailed(f"nftables table bridge {TABLE}: {fault}"))
 
     def _fault(self, ledger: Ledger) -> str:
-        """What is missing of ours."""
+        """The first missing part, empty if none is missing."""
         if not (ledger.place_of(_CHAIN) and ledger.is_whole(_CHAIN)):
             return "the rules of the MAC spoof check are missing"
         missing = any(ledger.element(*place) is None for place in _elements(self.identity, self._mac))
@@ -111,7 +111,7 @@ class MacSpoofCheck(Effect[None], Kind):
         return bytes.fromhex(self.mac.replace(":", ""))
 
     def remove(self) -> None:
-        """Ours, and what Go's bridge made for this container and interface."""
+        """Remove our elements, and what Go's bridge made for this attachment."""
         from cni.go import names
 
         self.discard(self.identity)
@@ -122,7 +122,7 @@ class MacSpoofCheck(Effect[None], Kind):
             macspoof.remove(kernel, self.attachment)
 
     def discard(self, identity: str) -> None:
-        """Remove what the attachment with this host link name has."""
+        """Remove the elements of the attachment with this host link."""
         changed(self.site.nftables, LAYOUT.change, lambda change: _remove(change, identity))
 
     def present(self, network: str) -> list[Found]:

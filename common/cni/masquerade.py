@@ -1,17 +1,17 @@
-"""Source NAT for an attachment: what it sends out of its subnet leaves the node with the node's address.
+"""Source NAT for an attachment: packets to addresses outside its subnet leave the node with the node's address.
 
-In nftables, by default, one table of our own::
+By default it is one nftables table of our own::
 
     table inet pycni_masquerade {
-        map attachments4 {                              # what each attachment owns, found by the host link's name
+        map attachments4 {                              # records, by the host link's name
             type ifname . inet_service : ipv4_addr . inet_service
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : 10.1.2.5 . 24 }
         }
-        set pods_10.1.2.0/24 {                          # one a subnet in use
+        set pods_10.1.2.0/24 {                          # one for each subnet in use
             type ipv4_addr
             elements = { 10.1.2.5 comment "mynet/ctr1/eth0" }
         }
-        set shared4 {                                   # only where several networks have an address
+        set shared4 {                                   # only if several networks have a pod with the same address
             type ipv4_addr . inet_service
             elements = { 10.1.2.5 . 24 }
         }
@@ -21,23 +21,23 @@ In nftables, by default, one table of our own::
             ip6 daddr ff00::/8 return
             ip saddr @pods_10.1.2.0/24 ip daddr != 10.1.2.0/24 masquerade
         }
-        chain forward {                                 # only where a network wants it
+        chain forward {                                 # only if a network has dropInvalid
             type filter hook forward priority filter; policy accept;
             ip saddr @pods_10.1.2.0/24 ip daddr != 10.1.2.0/24 ct state invalid drop
         }
     }
 
-A packet costs one look-up a subnet, ADD and DEL two elements an address, however many pods there are. Verdict maps are
-avoided: the kernel checks every chain behind them at each change. The last address of a subnet takes the subnet's set
-and rule along, the last one of all the table.
+A packet costs one look-up for each subnet; ADD and DEL change two elements for each address, with any number of pods.
+Verdict maps are avoided: the kernel checks every chain behind them at each change. When the last address of a subnet is
+removed, the subnet's set and rule are removed too, and the table with the last address of all.
 
-The chain comes after everybody's, so a decision that others have made stays (``undecided``).
+The chain comes after all chains of others, so their decisions stand (``undecided``).
 
-A packet that connection tracking cannot place is never translated, so it leaves with the pod's address. A network may
-have such packets dropped: for its subnet, as the configuration of its last ADD says.
+A packet that connection tracking cannot place (state invalid) is never translated, so it leaves with the pod's address.
+A network may have such packets of its subnet dropped; the configuration of its last ADD decides.
 
-Two networks may each have a pod of the same address. The younger pod owns the element; when it goes, another one with a
-record of the address takes over. Records are searched for that only where the address is marked as shared.
+Two networks may each have a pod with the same address. The newer pod owns the shared element; when it goes, the other
+one takes over. Records are searched for that only if the address is marked as shared.
 """
 
 from cni.address import MULTICAST, Address, Prefix
@@ -61,23 +61,23 @@ if TYPE_CHECKING:
     from cni.site import Site
 
 TABLE = backend.MASQUERADING.table
-# our chain by iptables'
+# iptables' chain, and our chain that comes after it
 FOLLOWED = {"POSTROUTING": "postrouting"}
 RECORDS = {4: "attachments4", 6: "attachments6"}
-# the sets of the addresses that several networks have, with their subnets' lengths
+# the sets of addresses that pods of several networks have, with the lengths of their subnets
 _SHARED = {4: "shared4", 6: "shared6"}
 _SHARED_TYPE = {version: SetType([ADDRESS[version], INET_SERVICE]) for version in (4, 6)}
 
 
 def _set_name(subnet: Prefix) -> str:
-    """The set of a subnet's pods, by a name that nft can read again: IPv6 in full, because a colon ends a name."""
+    """The name of a subnet's set. IPv6 is written in full with underscores, because nft reads no colons in names."""
     if subnet.version == 4:
         return f"pods_{subnet}"
     return f"pods_{subnet.address.packed.hex('_', 2)}/{subnet.length}"
 
 
 def _subnet(name: str) -> Prefix | None:
-    """The subnet of a set by its name, None for another set."""
+    """The subnet that a set's name stands for, None for another set."""
     if not name.startswith("pods_"):
         return None
     try:
@@ -87,12 +87,12 @@ def _subnet(name: str) -> Prefix | None:
 
 
 def _multicast(version: int) -> "tuple[str, list[Expression]]":
-    """What goes to multicast groups is left alone."""
+    """The rule that packets to multicast groups are not masqueraded."""
     return "", [nft.of_family(version), nft.within(nft.DESTINATION[version], MULTICAST[version]), nft.RETURN]
 
 
 def _leaving(subnet: Prefix, *then: "Expression") -> "list[Expression]":
-    """What the pods of a subnet send out of it."""
+    """The rule for packets from pods of a subnet to addresses outside it."""
     version, pods = subnet.version, nft.is_in(_set_name(subnet), nft.SOURCE[subnet.version])
     return [nft.of_family(version), pods, nft.within(nft.DESTINATION[version], subnet, inside=False), *then]
 
@@ -109,13 +109,10 @@ _CHAIN = Chain(
     [_multicast(4), _multicast(6)],
     each=lambda name: _rule(name, nft.MASQUERADE),
 )
-# only where a network wants it
+# not in LAYOUT: made only for networks with dropInvalid
 _DROPPING = Chain("forward", ("filter", FORWARD, 0), each=lambda name: _rule(name, nft.INVALID, nft.DROP))
 _MAPS = {name: record_map(ADDRESS[version], INET_SERVICE) for version, name in RECORDS.items()}
 LAYOUT = Table(INET, TABLE, _MAPS, [_CHAIN], list(_MAPS))
-
-
-# what an attachment has
 
 
 def _record(prefix: Prefix) -> list[bytes]:
@@ -124,13 +121,13 @@ def _record(prefix: Prefix) -> list[bytes]:
 
 
 def prefix_of(record: "Sequence[bytes]") -> Prefix:
-    """The address of such a record."""
+    """The address in a record, with its subnet's length."""
     address, length = record
     return Prefix(Address(address), int.from_bytes(length, "big"))
 
 
 def held(ledger: Ledger, link: str) -> list[Prefix]:
-    """The addresses that an attachment has records of, by its host link's name."""
+    """The addresses in the records of the attachment with this host link."""
     return [prefix_of(record) for name in RECORDS.values() for record in ledger.fields(name, link)]
 
 
@@ -140,21 +137,21 @@ def _place(prefix: Prefix) -> tuple[str, bytes]:
 
 
 def _shared_place(prefix: Prefix) -> tuple[str, bytes]:
-    """The element of an address that several networks have."""
+    """The element that marks an address as shared by several networks."""
     return _SHARED[prefix.version], pack(_SHARED_TYPE[prefix.version].key, _record(prefix))
 
 
 def _of_network(comment: str, attachment: "Attachment") -> bool:
-    """Whether an element is that of an attachment of the same network."""
+    """Whether a comment names an attachment of the same network."""
     return comment.startswith(beginning(f"{attachment.network}/", COMMENT_MAX))
 
 
 def _forget(change: Change, link: str) -> list[Prefix]:
-    """Take an attachment's elements and records away: its addresses. A shared one goes to another that has a record."""
+    """Remove an attachment's elements and records; returns its addresses. A shared element goes to another owner."""
     records = [
         record
         for name in RECORDS.values()
-        for record in change.forget(name, link, lambda one: [_place(prefix_of(one))])
+        for record in change.forget(name, link, lambda fields: [_place(prefix_of(fields))])
     ]
     prefixes = list(map(prefix_of, records))
     for prefix in prefixes:
@@ -169,7 +166,7 @@ def _forget(change: Change, link: str) -> list[Prefix]:
 
 
 def _admit(change: Change, attachment: "Attachment", prefix: Prefix) -> None:
-    """An address into its subnet's set; one that another attachment left there is taken over."""
+    """Add an address to its subnet's set; an element of another attachment is taken over."""
     place, shared = _place(prefix), _shared_place(prefix)
     change.need(_CHAIN, place[0])
     found = change.element(*place) if not change.deletes(*place) else None
@@ -183,7 +180,7 @@ def _admit(change: Change, attachment: "Attachment", prefix: Prefix) -> None:
 
 
 def _stop_dropping(change: Change, names: "set[str]") -> None:
-    """Remove the rules for these sets, and the chain with the last one."""
+    """Remove the rules for these sets, and the chain if it is empty then."""
     if not names.isdisjoint(change.comments(_DROPPING.name)):
         change.delete_rules(_DROPPING.name, names)
         if not change.comments(_DROPPING.name):
@@ -197,11 +194,11 @@ def _make(
     legacy: "Mapping[tuple[int, str], bool]",
     drop_invalid: bool,
 ) -> None:
-    """Give the attachment what is wanted, in place of what it had."""
+    """Replace what the attachment had by what is wanted."""
     prefixes = list(dict.fromkeys(prefixes))
     if change.exists:
         _forget(change, attachment.link)
-    # the chain of an earlier version came before others'
+    # an earlier version of ours made the chain with a priority before others'
     misplaced = change.exists and change.place_of(_CHAIN) is False
     change.restore(*([_CHAIN.name] if misplaced else []))
     Undecided(change, FOLLOWED, MASQ_BIT, legacy).write(change)
@@ -220,20 +217,20 @@ def _make(
 
 
 def _remove(change: Change, link: str) -> bool:
-    """Take away what the attachment has: whether the table went, or had gone already."""
+    """Remove what the attachment has; returns whether the table is gone."""
     prefixes = _forget(change, link)
     if not prefixes and change.exists:
         return False
-    order = Undecided(change, FOLLOWED)
+    marks = Undecided(change, FOLLOWED)
     if not prefixes or change.drop_if_last():
-        order.withdraw(change)
+        marks.withdraw(change)
         return True
     empty = {name for name in {_set_name(prefix.network) for prefix in prefixes} if change.empties(name)}
     _stop_dropping(change, empty)
     change.remove_sets(empty)
-    # a chain of an earlier version may come before iptables': there no mark is to be found yet
+    # an earlier version's chain may come before iptables', where packets have no marks yet
     if change.place_of(_CHAIN):
-        order.write(change)
+        marks.write(change)
     return False
 
 
@@ -247,9 +244,9 @@ class Masquerade(Effect[None], Kind):
     def __init__(
         self, site: "Site", prefixes: "Sequence[Prefix]" = (), backend: str = "nftables", drop_invalid: bool = False
     ) -> None:
-        """``prefixes`` are the addresses with their subnets' lengths; on DEL those that prevResult has.
+        """``prefixes`` are the addresses with their subnets' lengths; for DEL those in prevResult.
 
-        ``drop_invalid`` is for nftables: packets that cannot be masqueraded are dropped.
+        ``drop_invalid`` (nftables only): packets that cannot be masqueraded are dropped.
         """
         super().__init__(site)
         self.prefixes = list(prefixes)
@@ -261,7 +258,7 @@ class Masquerade(Effect[None], Kind):
         return attachment.link
 
     def make(self) -> None:
-        """Repeatable: what the attachment had before is replaced in the same transaction."""
+        """Repeatable: replaces what the attachment had, in one transaction."""
         if self.backend == "iptables":
             _go().add(self.site.nftables, self.attachment, self.prefixes)
             return
@@ -271,7 +268,7 @@ class Masquerade(Effect[None], Kind):
             changed(self.site.nftables, LAYOUT.change, lambda change: _make(change, *wanted))
 
     def compare(self, differ: "Differ") -> None:
-        """Records, elements and rules exist; or Go's, for the plugins may have been exchanged under a living pod."""
+        """Records, elements and rules exist, ours or Go's: the plugins may have been swapped while the pod runs."""
         wanted = self.site.nftables, self.attachment, self.prefixes
         forms: list[Callable[[], object]] = [
             lambda: _compare(Ledger(self.site.nftables, LAYOUT), *wanted[1:], self.drop_invalid),
@@ -284,14 +281,14 @@ class Masquerade(Effect[None], Kind):
         for form in forms:
             try:
                 form()
-            except CNIError as fault:  # also that iptables is not there
+            except CNIError as fault:  # iptables may be missing
                 faults.append(fault)
             else:
                 return
         differ(faults[0])
 
     def remove(self) -> None:
-        """Ours, then what the Go plugins or our iptables backend made for this attachment."""
+        """Remove our elements, then what Go's plugins or our iptables backend made for this attachment."""
         all_of((lambda: self.discard(self.identity), self._remove_go))
 
     def _remove_go(self) -> None:
@@ -301,7 +298,7 @@ class Masquerade(Effect[None], Kind):
         if go.may_be_masqueraded(kernel, go.masquerade_chain(self.attachment)):
             from cni.go import chains, masquerade
 
-            # the container's chain is that of its other interfaces too
+            # the container's other interfaces share its chain
             known = {prefix.address.packed for prefix in self.prefixes}
             beside = chains.other_interfaces(self.attachment.ifname, self.site.remaining, tuple)
             masquerade.remove(kernel, self.attachment, known.isdisjoint if known else beside)
@@ -312,13 +309,13 @@ class Masquerade(Effect[None], Kind):
         return ledger.found(network, lambda link: {"addresses": [str(prefix) for prefix in held(ledger, link)]})
 
     def discard(self, identity: str) -> None:
-        """Remove what the attachment with this host link name has."""
+        """Remove the elements of the attachment with this host link."""
         with legacy_lock():
             if changed(self.site.nftables, LAYOUT.change, lambda change: _remove(change, identity)):
                 unmark_legacy(FOLLOWED, self.site.say)
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
-        """Ours by their records, and Go's by the network's name in their comments."""
+        """Collect ours by their records, and Go's by the network's name in their comments."""
         ours = super().collect
         gone = all_of((lambda: ours(network, valid), lambda: self._collect_go(network, valid)))
         return [*gone[0], *gone[1]]
@@ -334,7 +331,7 @@ class Masquerade(Effect[None], Kind):
         return masquerade.collect(kernel, network, valid)
 
     def describe(self) -> str:
-        """The rules in nft's words, without the parts that all attachments share."""
+        """The attachment's rules in nft's words."""
         lines = []
         for prefix in self.prefixes:
             rule = nft.printed(_leaving(prefix.network, nft.MASQUERADE))
@@ -343,7 +340,7 @@ class Masquerade(Effect[None], Kind):
 
 
 def _go() -> "Any":
-    """The room that makes and checks Go's masquerade, loaded where it is used."""
+    """The module for Go's form of masquerading, imported on first use."""
     from cni.go import make_masquerade
 
     return make_masquerade
@@ -357,7 +354,7 @@ def _compare(ledger: Ledger, attachment: "Attachment", prefixes: "Sequence[Prefi
         raise CheckFailed(f"{where}: its chain {_CHAIN.name} is missing", remedy)
     if not ledger.is_whole(_CHAIN):
         raise CheckFailed(f"{where}: the rules that leave multicast alone are missing")
-    # a chain of an earlier version masquerades as it did; the next ADD moves it behind everybody's
+    # an earlier version's chain still works; the next ADD moves it behind all others
     for fault in compared(ledger, FOLLOWED) if chain.priority == LAST else ():
         raise CheckFailed(f"masquerading: {fault}", "the next ADD or DEL of a masqueraded pod repairs it")
     recorded = held(ledger, attachment.link)
