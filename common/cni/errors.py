@@ -145,28 +145,3 @@ class Step:
 
         if isinstance(error, KernelError | OSError):
             raise self.error(f"{self.text}: {error}", self.remedies.get(error.errno or 0, "")) from None
-
-
-class Step:
-    """``with Step('failed to set "eth0" UP'):`` makes an error of the kernel one of ours, which names the step."""
-
-    __slots__ = ("error", "remedies", "text")
-
-    def __init__(self, text: str, remedies: "Mapping[int, str]" = {}, error: type[CNIError] = CNIError) -> None:  # noqa: B006
-        """``remedies`` are the details for an error number of the kernel; ``error`` is the class that is raised."""
-        self.text = text
-        self.remedies = remedies
-        self.error = error
-
-    def __enter__(self) -> "Step":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: "TracebackType | None"
-    ) -> None:
-        if error is None:
-            return
-        from cni.kernel.netlink import KernelError
-
-        if isinstance(error, KernelError | OSError):
-            raise self.error(f"{self.text}: {error}", self.remedies.get(error.errno or 0, "")) from None

@@ -1,4 +1,4 @@
-"""What a regular file holds, read within a bound: no wait for a pipe's writer, no device that never ends."""
+"""Reading a regular file up to a maximum size, without waiting for a pipe's writer or reading a device forever."""
 
 import errno
 import os
@@ -9,14 +9,14 @@ _PIECE = 1 << 16
 
 
 class NotRegular(OSError):
-    """A pipe, a socket or a device is in a file's place."""
+    """The file is a pipe, a socket or a device."""
 
 
 def read(path: str, most: int, flags: int = 0) -> bytes:
-    """The whole content, of at most ``most`` bytes; /dev/null is an empty file.
+    """The content of a file of at most ``most`` bytes; /dev/null counts as an empty file.
 
-    ``flags`` are further ones of open(2), such as O_NOFOLLOW. Raises ``NotRegular``, ``IsADirectoryError``, ``OSError``
-    (EFBIG for more than ``most``), ``ValueError`` for a path with a NUL.
+    ``flags`` are more flags for open(2), such as O_NOFOLLOW. Raises ``NotRegular``, ``IsADirectoryError``, ``OSError``
+    (EFBIG for more than ``most`` bytes), and ``ValueError`` for a path with a NUL.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
     try:
@@ -27,7 +27,7 @@ def read(path: str, most: int, flags: int = 0) -> bytes:
             raise NotRegular(errno.EINVAL, "Not a regular file", path)
         pieces: list[bytes] = []
         size = 0
-        # what stat tells of the size is not believed: files in /proc have none, others grow
+        # the size in stat is not used: it is 0 for files in /proc, and a file may grow
         while size <= most:
             piece = os.read(fd, _PIECE)
             if not piece:

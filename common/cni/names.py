@@ -1,22 +1,22 @@
-"""Names that users supply, checked before they reach a path or the kernel.
+"""Checks of names that users supply, before they reach a path or the kernel.
 
-The rules are the specification's for container ids and networks, the kernel's for interfaces.
+The rules for container ids and networks are the specification's, those for interfaces the kernel's.
 """
 
 from cni.errors import CNIError, InvalidConfig, InvalidEnvironment
 
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _MORE = _ALNUM | frozenset("_.-")
-# Unicode's White_Space as Go's unicode.IsSpace has it; str.isspace() counts U+001C to U+001F too.
+# White space according to Go's unicode.IsSpace; str.isspace() counts U+001C to U+001F too.
 _SPACES = frozenset(
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-# Names that stand for every interface in /proc/sys/net/ipv4/conf: the kernel makes no link that is called so.
+# Names with a meaning of their own in /proc/sys/net/ipv4/conf: the kernel makes no link with them.
 RESERVED = ("all", "default")
 
 
 def is_identifier(text: str) -> bool:
-    """Whether the whole text is a letter or digit followed by letters, digits, ``_``, ``.`` and ``-``."""
+    """Whether the text is a letter or digit followed by letters, digits, ``_``, ``.`` and ``-``."""
     return bool(text) and text[0] in _ALNUM and _MORE.issuperset(text)
 
 
@@ -35,7 +35,7 @@ def check_network(text: str) -> None:
 
 
 def interface_fault(text: str) -> str:
-    """What is wrong with an interface's name; empty if the kernel will take it."""
+    """The fault of an interface's name; empty if the kernel accepts it."""
     if not text:
         return "interface name is empty"
     if len(text.encode("utf-8", "surrogateescape")) > 15:
@@ -56,12 +56,12 @@ def check_interface(text: str, error: type[CNIError] = InvalidEnvironment) -> No
 
 
 def is_text(text: str) -> bool:
-    """Whether it is UTF-8: bytes of the environment that are not arrive as surrogates."""
+    """Whether a text has no surrogates: Python reads environment bytes that are not UTF-8 as surrogates."""
     return text.isascii() or not any(0xD800 <= ord(letter) < 0xE000 for letter in text)
 
 
 def check_made(text: str) -> None:
-    """Raise ``InvalidEnvironment`` for a name that no interface can be made with: a pattern, no text, or reserved."""
+    """Raise ``InvalidEnvironment`` if no interface can be made with this name: not UTF-8, a pattern, or reserved."""
     if not is_text(text):
         raise InvalidEnvironment("interface name is not UTF-8 (CNI_IFNAME)", text)
     if "%" in text:
@@ -77,7 +77,7 @@ def sha512(*parts: str) -> bytes:
 
 
 def raw_sha512(data: bytes) -> bytes:
-    """SHA-512 of bytes, from the C module alone: ``hashlib`` loads OpenSSL, 14 ms."""
+    """SHA-512 of bytes, from the C module: importing ``hashlib`` loads OpenSSL, which takes 14 ms."""
     try:
         from _sha512 import sha512 as digest  # type: ignore[import-not-found]
     except ImportError:

@@ -1,4 +1,4 @@
-"""Waiting, with a bound, for what gives no descriptor to poll: a lock, the end of a process, a link that comes up."""
+"""Waiting with a time limit where there is no descriptor to poll: a lock, the end of a process, a link coming up."""
 
 from time import monotonic, sleep
 
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
 
 
 def attempts(seconds: float, first: float = 0.0005, longest: float = 0.02) -> "Iterator[None]":
-    """One round for each attempt: the first at once, the last when ``seconds`` are over, with growing pauses between.
+    """Yield for each attempt, with growing pauses: the first at once, the last after ``seconds``.
 
-    Who falls out of the loop has waited in vain.
+    If the loop ends, the time ran out.
     """
     deadline, pause = monotonic() + seconds, first
     yield

@@ -11,16 +11,16 @@ The laws. Tests cite them by their numbers.
  4. An effect that raises ``Refused`` or ``Remains`` made nothing, so it is not removed.
  5. ``Remains`` means that an ADD of this attachment died before. Everything that DEL looks for is removed, and the
     plan runs once more.
- 6. A shared effect stands for the node. Other attachments rely on it, so nothing removes it.
+ 6. A shared effect belongs to the node. Other attachments rely on it, so nothing removes it.
  7. CHECK compares the effects in order and writes nothing. It raises the first difference; ``differences`` returns
     all.
- 8. ``ensure`` makes what CHECK misses, as far as the effects are ``repairable``: made again they complete what exists.
- 9. DEL removes the kinds of effects that the plugin may have left, in reverse order, by identity. That nothing is
-    there is success. It goes on after an error, and raises all errors together.
-10. GC starts from what exists for the network, and removes what no valid attachment owns. It goes on after an error.
+ 8. ``ensure`` makes what CHECK misses, if the effect is ``repairable``: ``make`` then completes what exists.
+ 9. DEL removes the kinds of effects that the plugin may have left, in reverse order, by identity. A missing thing is
+    success. DEL continues after an error, and raises all errors together.
+10. GC starts from what exists for the network, and removes what no valid attachment owns. It continues after an error.
 11. A marker is removed last, and only if everything else could be removed.
-12. An effect that has something to remove is a ``Kind`` too, and each of a plan is among the kinds that DEL and GC
-    look for. The others are shared, or they go with another one: an address goes with its link.
+12. An effect that has something to remove is a ``Kind`` too, and DEL and GC look for every such kind of a plan. The
+    other effects are shared, or disappear with another one, as an address with its link.
 """
 
 from cni.errors import CNIError, Refused
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Plan = Generator["Effect[Any]", Any, R]
     # Called before and after each step: the step ("make", "compare", "remove", "collect"), the effect, "before" or "after".
     Observer = Callable[[str, "Part", str], None]
-    # Takes a difference that CHECK found; ``compare`` goes on if it returns.
+    # Gets a difference that CHECK found; ``compare`` continues if it returns.
     Differ = Callable[[CNIError], None]
 else:
     T = None
@@ -54,7 +54,7 @@ else:
 
 
 class Part:
-    """Something of one attachment at a site: what an effect and a kind have in common."""
+    """The base of effects and kinds: it belongs to one attachment at a site."""
 
     __slots__ = ("site",)
 
@@ -63,16 +63,16 @@ class Part:
 
     @property
     def attachment(self) -> "Attachment":
-        """The attachment that it belongs to."""
+        """Its attachment."""
         return self.site.attachment
 
     @property
     def identity(self) -> str:
-        """The name by which it is found again."""
+        """The name by which DEL and GC find it again."""
         return self.identify(self.attachment)
 
     def identify(self, attachment: "Attachment") -> str:
-        """The identity that it has for another attachment."""
+        """Its identity for another attachment."""
         return str(attachment)
 
 
@@ -80,7 +80,7 @@ class Effect(Part, Generic[T]):
     """One thing that should be. ``T`` is the type of its value, which a plan gets by ``yield from``."""
 
     __slots__ = ()
-    # It stands for the node (law 6).
+    # It belongs to the node (law 6).
     shared = False
     # ``make`` completes what exists, so that ``ensure`` may call it (law 8).
     repairable = False
@@ -89,22 +89,22 @@ class Effect(Part, Generic[T]):
         return (yield self)
 
     def make(self) -> "T":
-        """Make it, whole or not at all, or so that ``remove`` clears what was made.
+        """Make all of it or nothing, or leave parts that ``remove`` finds.
 
-        Raises ``Refused`` when nothing was made because what exists belongs to somebody else, ``Remains`` for
-        leftovers of an ADD of this attachment that died.
+        Raises ``Refused`` if it made nothing because something of another owner exists, and ``Remains`` for leftovers
+        of an ADD of this attachment that died.
         """
         raise NotImplementedError
 
     def compare(self, differ: "Differ") -> "T":
-        """Pass each difference between what should be and what is to ``differ``; writes nothing.
+        """Pass each difference between what should be and what exists to ``differ``. Changes nothing.
 
-        Raises a difference itself if it leaves the effect without a value.
+        Raises the difference itself if the effect has no value because of it.
         """
         raise NotImplementedError
 
     def describe(self) -> str:
-        """What should be, in one or a few lines, as one would type it."""
+        """What should be, in one or a few lines, such as commands."""
         return f"{type(self).__name__} {self.identity}"
 
 
@@ -112,27 +112,27 @@ class Kind(Part):
     """A kind of thing that a plugin may have left for an attachment; most are effects too."""
 
     __slots__ = ()
-    # What people call it, in lines and lists; GC reports what it removed unless it is a note of our own.
+    # Its name in messages and lists. GC reports what it removed, except internal notes (``reported`` is False).
     noun = ""
     reported = True
-    # It reads the list of valid attachments itself, so GC asks it even where there is none.
+    # It reads the list of valid attachments itself, so GC calls it even if the configuration has no list.
     reads_list = False
-    # It shows that others of the attachment may exist (law 11).
+    # It shows that other things of the attachment may exist (law 11).
     marker = False
 
     def remove(self) -> None:
-        """Remove it; that nothing is there is success."""
+        """Remove it; success if nothing exists."""
         self.discard(self.identity)
 
     def discard(self, identity: str) -> None:
-        """Remove what has this identity; that nothing has it is success."""
+        """Remove the thing with this identity; success if it does not exist."""
 
     def present(self, network: str) -> "Iterable[Found]":  # noqa: ARG002
-        """What exists of this kind for a network, for every network if the name is empty."""
+        """The things of this kind in a network, in all networks if the name is empty."""
         return ()
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":
-        """Remove what the network has and no valid attachment owns: what was removed. Errors are raised together."""
+        """Remove the things in a network that no valid attachment owns; returns them. Errors are raised together."""
         kept = {self.identify(attachment) for attachment in valid}
         gone, errors = [], []
         for found in self.present(network):
@@ -149,13 +149,13 @@ class Kind(Part):
 
 
 class Found(str):
-    """The identity of something that exists on the node, with its owner and what else is known of it."""
+    """The identity of a thing that exists on the node, with its owner and facts."""
 
     facts: "dict[str, str | list[str]]"
     owner: str
 
     def __new__(cls, identity: str, owner: str = "", **facts: "str | list[str]") -> "Found":
-        """``owner`` is an attachment as text, possibly shortened; empty if it is not known."""
+        """``owner`` is an attachment as text, perhaps shortened; empty if unknown."""
         found = super().__new__(cls, identity)
         found.owner = owner
         found.facts = facts
@@ -163,11 +163,11 @@ class Found(str):
 
 
 class Remains(CNIError):
-    """An ADD of this attachment died before it ended: its leftovers are to be removed before a new one."""
+    """An ADD of this attachment died; its leftovers must be removed before a new one."""
 
 
 def raise_together(errors: "Sequence[Exception]") -> None:
-    """Nothing for no error, the error itself for one, one error with all the texts for several."""
+    """Raise a single error itself, or several errors as one with all their texts."""
     if not errors:
         return
     if len(errors) == 1:
@@ -177,7 +177,7 @@ def raise_together(errors: "Sequence[Exception]") -> None:
 
 
 def all_of(steps: "Iterable[Callable[[], Any]]") -> "list[Any]":
-    """The answers of all steps; a step that fails does not keep the others from running, errors are raised together."""
+    """Run all steps, even after one fails, and return their values; errors are raised together."""
     answers, errors = [], []
     for step in steps:
         try:
@@ -193,7 +193,7 @@ def _unobserved(step: str, part: Part, moment: str) -> None:
 
 
 def walk(plan: "Plan[R]", step: "Callable[[Effect[Any]], Any]") -> "R":
-    """Run a plan with the values that ``step`` gives its effects: what it returns."""
+    """Run a plan; ``step`` gives the value of each effect. Returns the plan's result."""
     try:
         effect = next(plan)
         while True:
@@ -207,7 +207,7 @@ def walk(plan: "Plan[R]", step: "Callable[[Effect[Any]], Any]") -> "R":
 
 
 def make(plan: "Callable[[], Plan[R]]", left: "Callable[[], Sequence[Kind]]", observe: "Observer" = _unobserved) -> "R":
-    """ADD: make every effect; ``left`` are the kinds that DEL looks for (laws 3 to 5)."""
+    """ADD: make every effect; ``left`` gives the kinds that DEL looks for (laws 3 to 5)."""
     try:
         return _make(plan(), observe)
     except Remains:
@@ -245,7 +245,7 @@ def _make(plan: "Plan[R]", observe: "Observer") -> "R":
 
 
 def _with(error: BaseException, left: "Sequence[Exception]") -> BaseException:
-    """The error, with the reasons why something could not be removed again in its details, or in a note."""
+    """The error; its details, or a note, say what could not be removed and why."""
     text = "and what was made could not be taken back: " + "; ".join(map(str, left))
     if not isinstance(error, CNIError):
         error.add_note(text)
@@ -265,7 +265,7 @@ def _raise(error: CNIError) -> None:
 
 
 def compare(plan: "Plan[R]", observe: "Observer" = _unobserved) -> "R":
-    """CHECK: raise the first difference between what should be and what is (law 7)."""
+    """CHECK: raise the first difference between what should be and what exists (law 7)."""
 
     def step(effect: "Effect[Any]") -> "Any":
         observe("compare", effect, "before")
@@ -281,7 +281,7 @@ class _Unknown(Exception):
 
 
 def differences(plan: "Plan[Any]") -> list[CNIError]:
-    """All differences. If one leaves an effect without a value, the effects that follow are not compared."""
+    """All differences. If an effect has no value because of one, the effects that follow are not compared."""
     found: list[CNIError] = []
 
     def step(effect: "Effect[Any]") -> "Any":
@@ -292,7 +292,7 @@ def differences(plan: "Plan[Any]") -> list[CNIError]:
 
 
 def ensure(plan: "Plan[Any]") -> "tuple[list[Effect[Any]], list[CNIError]]":
-    """Make again what is missing: the effects that were repaired, and the differences that stay (law 8)."""
+    """Make what is missing; returns the repaired effects and the differences that remain (law 8)."""
     repaired: list[Effect[Any]] = []
     stay: list[CNIError] = []
 
@@ -334,7 +334,7 @@ def _walk_while_known(plan: "Plan[Any]", step: "Callable[[Effect[Any]], Any]") -
 
 
 def remove(left: "Sequence[Kind]", observe: "Observer" = _unobserved) -> None:
-    """DEL: remove everything that may be left of an attachment (laws 9 and 11)."""
+    """DEL: remove everything that an attachment may have left (laws 9 and 11)."""
     raise_together(_remove(left, observe))
 
 
@@ -358,7 +358,7 @@ def _remove(left: "Sequence[Kind]", observe: "Observer") -> list[Exception]:
 def collect(
     left: "Sequence[Kind]", network: str, valid: "Sequence[Attachment]", observe: "Observer" = _unobserved
 ) -> "list[tuple[Kind, Found]]":
-    """GC: remove what the network has and no valid attachment owns: what was removed (laws 10 and 11)."""
+    """GC: remove what no valid attachment of the network owns; returns what it removed (laws 10 and 11)."""
     gone: list[tuple[Kind, Found]] = []
     errors: list[Exception] = []
     for kind in reversed(left):
@@ -378,7 +378,7 @@ def collect(
 
 
 def describe(plan: "Plan[Any]", values: "Callable[[Effect[Any]], Any]" = lambda effect: None) -> str:
-    """What should be, one effect a paragraph; ``values`` stands in for what the kernel would have answered."""
+    """What should be, one paragraph for each effect; ``values`` gives the effects' values in place of the kernel."""
     lines: list[str] = []
 
     def step(effect: "Effect[Any]") -> "Any":

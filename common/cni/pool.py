@@ -1,9 +1,9 @@
-"""Pools of addresses without their storage (pure): ranges, sets of them, and which address is tried next.
+"""Pools of addresses without their storage (pure): ranges, sets of ranges, and the choice of the next free address.
 
-Of each set an attachment gets one address. What is taken already is known by whoever stores it: host-local in files.
+An attachment gets one address of each set. A ``Storage`` knows which addresses are taken; host-local's uses files.
 
-Ranges are netaddr's, without its ``__init__`` (which loads OUI tables) and without ``pprint`` and ``re``: 36 ms become
-4. Only numbers go in and out; reading and printing addresses is ``cni.address``'s, with Go's rules.
+Ranges are netaddr's. It is imported without its ``__init__`` (which loads OUI tables), ``pprint`` and ``re``, in 4 ms
+instead of 36. ``cni.address`` reads and prints the addresses, with Go's rules.
 """
 
 from cni import environment
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from cni.skel import Call
 
     class Storage(Protocol):
-        """Where addresses that are taken are kept."""
+        """Keeps which addresses are taken."""
 
         def leases(self, container: str, ifname: str) -> Iterable[Address]:
-            """What an attachment has."""
+            """The addresses of an attachment."""
 
         def last_reserved(self, number: int) -> Address | None:
-            """What set ``number`` gave last."""
+            """The last address that set ``number`` gave."""
 
         def is_taken(self, address: Address, tries: int) -> bool:
-            """Whether an address is certainly taken; ``tries`` before it were."""
+            """Whether an address is certainly taken; ``tries`` candidates before it were taken."""
 
         def reserve(self, address: Address, container: str, ifname: str, number: int) -> bool:
             """Take an address of set ``number`` for an attachment, unless it is taken."""
 
         def where(self, address: Address | None = None) -> str:
-            """Where the address, or all, are kept; for people."""
+            """Where the address, or all addresses, are stored; for messages."""
 
 
 def _placeholders() -> "dict[str, dict[str, Any]]":
@@ -47,9 +47,9 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
     return {"pprint": {}, "re": {"compile": Placeholder()}, "socket": socket}
 
 
-# netaddr 1.x; its modules state no version of their own, the project's metadata and lock file pin it
+# netaddr 1.x. Its modules have no version number; the project's metadata and lock file pin it.
 LIBRARY = Library("netaddr", _placeholders, lambda: True)
-# Where addresses are requested, beside CNI_ARGS.
+# Lists of requested addresses in the configuration.
 _IPS = Table(Key("ips", listing(string), list))
 _ARGS = Table(Key("cni", _IPS))
 
@@ -86,7 +86,7 @@ RANGES = listing(listing(StatedRange))
 
 
 class Range:
-    """Addresses from ``start`` to ``end`` of one subnet; ``gateway`` is named in results and not handed out."""
+    """Addresses from ``start`` to ``end`` in one subnet; ``gateway`` appears in results and is never handed out."""
 
     __slots__ = ("end", "gateway", "start", "subnet")
 
@@ -103,7 +103,7 @@ class Range:
                 f"Network has host bits set. For a subnet mask of length {subnet.length} "
                 f"the network address is {subnet.network.address}"
             )
-        # by plain numbers: STATUS completes ranges too, and netaddr is for those who walk through them
+        # plain numbers, because STATUS does this too and does not need netaddr otherwise
         host_bits = (1 << subnet.address.bits - subnet.length) - 1
         last = int(subnet.address) + host_bits - (subnet.version == 4)
         first_host = subnet.address + 1
@@ -114,7 +114,7 @@ class Range:
         self.start = start or first_host
         if end is not None and (end not in subnet or int(end) < int(self.start)):
             raise ValueError(f"RangeEnd {end} not in network {subnet}")
-        # a start at the broadcast address, given alone, is the whole range
+        # a rangeStart at the broadcast address without a rangeEnd is a range of one address
         self.end = end or _address(max(last, int(self.start)), subnet.version)
 
     @property
@@ -132,11 +132,11 @@ class Range:
         return address.version == self.version and int(self.start) <= int(address) <= int(self.end)
 
     def overlaps(self, other: "Range") -> bool:
-        """Whether the two share an address (intervals, not subnets)."""
+        """Whether the two share an address."""
         return self.start in other or other.start in self
 
     def walk(self, first: "int | None" = None, last: "int | None" = None) -> "Iterator[tuple[Range, Address]]":
-        """What may be handed out, upwards, by default of the whole range; the gateway may not."""
+        """The addresses that may be handed out, upwards, without the gateway; by default those of the whole range."""
         numbers = self.numbers
         gateway = int(self.gateway) if self.gateway.version == self.version else -1
         for number in range(numbers.first if first is None else first, (numbers.last if last is None else last) + 1):
@@ -148,7 +148,7 @@ class Range:
 
 
 class RangeSet:
-    """Ranges of one family, of which one address is handed out."""
+    """Ranges of one family. An attachment gets one address of a set."""
 
     __slots__ = ("ranges",)
 
@@ -178,9 +178,9 @@ class RangeSet:
         return any(ours.overlaps(theirs) for ours in self.ranges for theirs in other.ranges)
 
     def candidates(self, last: Address | None) -> "Iterator[tuple[Range, Address]]":
-        """Every address that may be handed out, once: the one after ``last`` first, round all ranges, ``last`` at the end.
+        """Every address that may be handed out, once: first the one after ``last``, then around all ranges up to ``last``.
 
-        A ``last`` outside the set is as none.
+        A ``last`` outside the set counts as None.
         """
         members = self.ranges
         begin = next((place for place, member in enumerate(members) if last is not None and last in member), None)
@@ -198,48 +198,47 @@ class RangeSet:
 
 
 def allocate(
-    sets: list[RangeSet], requested: list[Address], who: "Attachment", storage: "Storage"
+    sets: list[RangeSet], requested: list[Address], attachment: "Attachment", storage: "Storage"
 ) -> "Iterator[tuple[Range, Address]]":
-    """Take one address of each set: the first requested one that it holds, else the next that is free.
+    """Take one address of each set: the first requested address that is in the set, else the next free one.
 
-    Raises ``CNIError`` with Go's texts; what was yielded before is for the caller to give back.
+    Raises ``CNIError`` with Go's texts; the caller must release the addresses yielded before.
     """
-    left = dict.fromkeys(requested)
-    for number, one in enumerate(sets):
-        wanted = next((address for address in left if one.holding(address)), None)
-        left.pop(wanted, None)  # type: ignore[arg-type]
-        yield _allocate(number, one, wanted, who, storage)
-    if left:
-        raise CNIError(
-            f"failed to allocate all requested IPs:{''.join(f' {address}' for address in left)}",
-            "each range set hands out one address",
-            ADDRESS_TAKEN,
-        )
+    unused = dict.fromkeys(requested)
+    for number, addresses in enumerate(sets):
+        wanted = next((address for address in unused if addresses.holding(address)), None)
+        unused.pop(wanted, None)  # type: ignore[arg-type]
+        yield _allocate(number, addresses, wanted, attachment, storage)
+    if unused:
+        fault = f"failed to allocate all requested IPs:{''.join(f' {address}' for address in unused)}"
+        raise CNIError(fault, "each range set hands out one address", ADDRESS_TAKEN)
 
 
 def _allocate(
-    number: int, one: RangeSet, wanted: Address | None, who: "Attachment", storage: "Storage"
+    number: int, addresses: RangeSet, wanted: Address | None, attachment: "Attachment", storage: "Storage"
 ) -> "tuple[Range, Address]":
+    container, ifname = attachment.container, attachment.ifname
+
     def refusal(text: str, remedy: str, code: int = ADDRESS_TAKEN) -> CNIError:
         return CNIError(f"failed to allocate for range {number}: {text}", remedy, code)
 
     if wanted is None:
-        for held in storage.leases(who.container, who.ifname):
-            if one.holding(held):
-                text = f"{held} has been allocated to {who.container}, duplicate allocation is not allowed"
-                raise refusal(text, f"send DEL for {who} first")
-        candidates = one.candidates(storage.last_reserved(number))
+        for lease in storage.leases(container, ifname):
+            if addresses.holding(lease):
+                text = f"{lease} has been allocated to {container}, duplicate allocation is not allowed"
+                raise refusal(text, f"send DEL for {attachment} first")
+        candidates = addresses.candidates(storage.last_reserved(number))
     else:
-        candidates = iter([(member, wanted) for member in one.ranges if wanted in member][:1])
+        candidates = iter([(member, wanted) for member in addresses.ranges if wanted in member][:1])
     for tries, (member, address) in enumerate(candidates):
         if address == member.gateway:
             raise refusal(f"requested ip {address} is subnet's gateway", "ask for another")
-        if not storage.is_taken(address, tries) and storage.reserve(address, who.container, who.ifname, number):
+        if not storage.is_taken(address, tries) and storage.reserve(address, container, ifname, number):
             return member, address
     if wanted is not None:
-        raise refusal(f"requested IP address {wanted} is not available in range set {one}", storage.where(wanted))
-    remedy = f"remove attachments of network {who.network} or widen the range; {storage.where()}"
-    raise refusal(f"no IP addresses available in range set: {one}", remedy, ADDRESSES_EXHAUSTED)
+        raise refusal(f"requested IP address {wanted} is not available in range set {addresses}", storage.where(wanted))
+    remedy = f"remove attachments of network {attachment.network} or widen the range; {storage.where()}"
+    raise refusal(f"no IP addresses available in range set: {addresses}", remedy, ADDRESSES_EXHAUSTED)
 
 
 def requested_addresses(call: "Call") -> list[Address]:
@@ -279,23 +278,22 @@ def _requested(text: str) -> Address:
 
 
 def read_sets(documents: list[list[StatedRange]], version: str) -> list[RangeSet]:
-    """The configuration's range sets; raises ``InvalidConfig`` with the number of the set at fault."""
+    """The configuration's range sets; raises ``InvalidConfig`` with the number of the faulty set."""
     sets = []
     for number, stated in enumerate(documents):
         try:
-            sets.append(RangeSet([Range(one.subnet, one.start, one.end, one.gateway) for one in stated]))
+            sets.append(RangeSet([Range(each.subnet, each.start, each.end, each.gateway) for each in stated]))
         except ValueError as error:
-            raise InvalidConfig(
-                f"invalid range set {number}: {error}", f"correct set {number} of ipam.ranges"
-            ) from None
+            fault = f"invalid range set {number}: {error}"
+            raise InvalidConfig(fault, f"correct set {number} of ipam.ranges") from None
     if not sets:
         raise InvalidConfig("no IP ranges specified", "set ipam.ranges, or ipam.subnet")
-    if version in ("", "0.1.0", "0.2.0") and any(sum(one.version == family for one in sets) > 1 for family in (4, 6)):
-        raise InvalidConfig(
-            f"CNI version {version} does not support more than 1 address per family", "set cniVersion to 0.3.0 or later"
-        )
-    for place, one in enumerate(sets):
+    families = [each.version for each in sets]
+    if version in ("", "0.1.0", "0.2.0") and len(families) > len(set(families)):
+        fault = f"CNI version {version} does not support more than 1 address per family"
+        raise InvalidConfig(fault, "set cniVersion to 0.3.0 or later")
+    for place, addresses in enumerate(sets):
         for other in range(place):
-            if sets[other].overlaps(one):
+            if sets[other].overlaps(addresses):
                 raise InvalidConfig(f"range set {other} overlaps with {place}", "keep the sets apart")
     return sets

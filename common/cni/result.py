@@ -1,8 +1,8 @@
-"""Results: one set of types for every version of the specification, read from and printed in any of them (pure).
+"""Results: one set of types, read from and printed in every version of the specification (pure).
 
-Spec sections "CNI Result" of 0.1.0 to 1.1.0. Inside, a result is always of the newest shape; converting happens
-on reading and on printing alone. Corners that are Go's and kept: 0.x documents always carry ``dns``, 1.x ones never
-an empty one; ``interface: 0``, ``table: 0`` and ``scope: 0`` are printed, ``mtu: 0`` and ``priority: 0`` are not.
+Spec sections "CNI Result" of 0.1.0 to 1.1.0. A result in memory always has the newest shape; reading and printing
+convert it. As in Go, 0.x documents always have ``dns`` and 1.x documents never an empty one; ``interface: 0``,
+``table: 0`` and ``scope: 0`` are printed, ``mtu: 0`` and ``priority: 0`` are not.
 """
 
 from cni import versions
@@ -30,28 +30,28 @@ PREFIX = parsed(string, Prefix.parse, "CIDR")
 
 
 def _texts(given: "Iterable[str]") -> list[str]:
-    """Texts as a list; one text is a list of one, not its letters."""
+    """A list of texts; a single text becomes a list of one."""
     return [given] if isinstance(given, str) else list(given)
 
 
-# What came with 1.1.0: of an interface, and of a route.
+# Keys since 1.1.0: of an interface, and of a route.
 _LATER = ("mtu", "socketPath", "pciID")
 _ATTRIBUTES = ("mtu", "advmss", "priority", "table", "scope")
 
 
 class Record(Value):
-    """A value whose JSON object has one row a key: reading, printing and pickling follow from the rows."""
+    """A value with one row for each key of its JSON object: reading, printing and pickling follow from the rows."""
 
     __slots__ = ()
     TABLE: Table
 
     @classmethod
     def parse(cls, value: "Any", where: str = "") -> "Self":
-        """From the JSON object."""
+        """Read a JSON object."""
         return cls(**cls.TABLE(value, where))
 
     def printed(self, *without: str) -> "dict[str, Any]":
-        """The JSON object; keys ``without`` and what has its default are left out."""
+        """The JSON object, without the keys ``without`` and without default values."""
         document: dict[str, Any] = {}
         for key in self.TABLE.keys:
             value = getattr(self, key.attribute)
@@ -96,7 +96,7 @@ class DNS(Record):
 
 
 class Interface(Record):
-    """A link: on the host when ``sandbox`` is empty."""
+    """A link; it is on the host if ``sandbox`` is empty."""
 
     __slots__ = ("mac", "mtu", "name", "pci_id", "sandbox", "socket_path")
     TABLE = Table(
@@ -119,12 +119,12 @@ class Interface(Record):
         self.pci_id = pci_id
 
     def document(self, newest: bool) -> "dict[str, Any]":
-        """The JSON object; members later than 0.4.0 only where ``newest``."""
+        """The JSON object; keys later than 0.4.0 only if ``newest``."""
         return {"name": self.name, **self.printed(*(() if newest else _LATER))}
 
 
 def printed_mtu(mtu: int, version: str) -> int:
-    """An interface's MTU for a result of this version: before 1.1.0, which brought it, 0, which is not printed."""
+    """An interface's MTU in a result of this version; 0, which is not printed, before 1.1.0."""
     return mtu if versions.number(version) >= (1, 1, 0) else 0
 
 
@@ -142,7 +142,7 @@ class IPConfig(Record):
     def __init__(
         self, address: Prefix, gateway: Address | None = None, interface: int | None = None, stated: str | None = None
     ) -> None:
-        """``stated`` is the family that a result of 0.3.0 to 0.4.0 states; by default the address's own."""
+        """``stated`` is the key ``version`` of results of 0.3.0 to 0.4.0; by default the address's own."""
         self.address = address
         self.gateway = gateway
         self.interface = interface
@@ -159,7 +159,7 @@ class IPConfig(Record):
 
 
 class Route(Record):
-    """A route; of the attributes only ``table`` and ``scope`` tell 0 from absent (None)."""
+    """A route. For ``table`` and ``scope``, None means absent; for the other attributes 0 does."""
 
     __slots__ = ("advmss", "dst", "gw", "mtu", "priority", "scope", "table")
     TABLE = Table(
@@ -191,7 +191,7 @@ class Route(Record):
         self.scope = scope
 
     def fault(self) -> str:
-        """Why the kernel has no such route (rtnetlink(7)); empty if it can have one."""
+        """Why the kernel cannot have this route (rtnetlink(7)); empty if it can."""
         for name in _ATTRIBUTES:
             value, most = getattr(self, name) or 0, 8 if name == "scope" else 32
             if not 0 <= value < 1 << most:
@@ -199,12 +199,12 @@ class Route(Record):
         return ""
 
     def document(self, attributes: bool = True) -> "dict[str, Any]":
-        """The JSON object; ``dst`` and ``gw`` alone without ``attributes``."""
+        """The JSON object; without ``attributes`` only ``dst`` and ``gw``."""
         return self.printed(*(() if attributes else _ATTRIBUTES))
 
 
 class Result(Record):
-    """What an ADD answers, in the newest shape."""
+    """The result of an ADD, in the newest shape."""
 
     __slots__ = ("dns", "interfaces", "ips", "routes")
 
@@ -234,7 +234,7 @@ class Result(Record):
     def document(self, version: str) -> "dict[str, Any]":
         """The JSON object in the shape of ``version`` (empty: 0.1.0).
 
-        Raises ``CNIError`` for 0.1.0 and 0.2.0 when there is no address: those shapes have no place for links.
+        Raises ``CNIError`` for 0.1.0 and 0.2.0 without an address: they have no key for interfaces.
         """
         version = version or "0.1.0"
         if version in versions.FAMILIES[0]:
@@ -252,7 +252,7 @@ class Result(Record):
         return document
 
     def oldest(self, version: str, as_read: bool = False) -> "dict[str, Any]":
-        """The 0.1.0 or 0.2.0 document; with ``as_read`` of one that came as such: it may be empty, routes keep all."""
+        """The 0.1.0 or 0.2.0 document. ``as_read``: it was read in this version; it may be empty, and routes keep all keys."""
         document: dict[str, Any] = {"cniVersion": version}
         for number in (4, 6):
             ip = next((ip for ip in self.ips if ip.stated == str(number)), None)
@@ -272,7 +272,7 @@ class Result(Record):
 
 
 def no_addresses(version: str) -> CNIError:
-    """The error for a result that 0.1.0 and 0.2.0 cannot tell."""
+    """The error for a result without addresses in 0.1.0 and 0.2.0."""
     return InvalidConfig(
         "cannot convert: no valid IP addresses",
         f"a result of cniVersion {version} has no place for interfaces; set cniVersion to 0.3.0 or later",
@@ -280,7 +280,7 @@ def no_addresses(version: str) -> CNIError:
 
 
 def _if_right(kind: "Kind[Any]", otherwise: "Any") -> "Kind[Any]":
-    """A value of a key that came with a later version: read as Go reads it, ignored where its type is another."""
+    """A reader for keys of later versions: a value of the wrong type is ignored."""
 
     def read(value: "Any", where: str) -> "Any":
         try:
@@ -292,7 +292,7 @@ def _if_right(kind: "Kind[Any]", otherwise: "Any") -> "Kind[Any]":
 
 
 def _before(table: Table, later: tuple[str, ...]) -> Table:
-    """The table of a version before ``later`` keys."""
+    """The table for a version that does not have the keys ``later`` yet."""
     keys = (
         Key(key.name, _if_right(key.kind, key.default), key.default) if key.name in later else key for key in table.keys
     )
@@ -319,8 +319,8 @@ def _newer(interface: Table, ip: Table, route: Table) -> Table:
     )
 
 
-# Go reads the attributes of a route at every version, and those of an interface from 1.0.0 on. The specification has
-# both since 1.1.0, so before it a plugin may mean something else by them.
+# Go reads the attributes of a route in every version, and those of an interface since 1.0.0. The specification has them
+# since 1.1.0; in an earlier version a plugin may use these keys for something else.
 _UNSTATED = _without(IPConfig.TABLE, ("version",))
 _SHAPES = {
     **dict.fromkeys(versions.FAMILIES[1], _newer(_without(Interface.TABLE, _LATER), IPConfig.TABLE, _ROUTE)),
@@ -336,7 +336,7 @@ _OLDEST = Table(Key("ip4", _OLDEST_IP), Key("ip6", _OLDEST_IP), Key("dns", DNS.p
 
 
 def parse(document: "Any", version: str, where: str = "") -> Result:
-    """A result of ``version``; keys that this version does not have are ignored, whatever they hold.
+    """Read a result of ``version``; keys that this version does not have are ignored.
 
     Raises ``DecodingFailure`` or ``InvalidConfig``.
     """
@@ -359,7 +359,7 @@ def _parse(document: "Any", version: str, where: str) -> Result:
 
 
 def parse_previous(document: "Any", version: str) -> Result:
-    """``prevResult`` of a configuration of ``version``: its own version, if stated, must lie in the same family."""
+    """Read ``prevResult`` of a configuration of ``version``; its cniVersion, if present, must be of the same family."""
     prefix = "could not parse prevResult: "
     family = versions.family(version)
     if not family:
@@ -377,7 +377,7 @@ def parse_previous(document: "Any", version: str) -> Result:
 
 
 def parse_delegated(document: "Any", version: str) -> Result:
-    """What a delegate answered: read by its own version, by the configuration's if it states none."""
+    """Read the result of a delegate, by its own version or, if it has none, the configuration's."""
     stated = chosen(document, "cniVersion")
     if not isinstance(stated, str | None):
         raise DecodingFailure("cannot read the delegate's cniVersion: it must be a string")

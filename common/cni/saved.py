@@ -1,10 +1,10 @@
-"""What an interface was like before an attachment changed it: one file an attachment, in the format of Go's tuning.
+"""The original values of an interface that an attachment changed: one file for each, in the format of Go's tuning.
 
-A file ``<folder>/<container>_<ifname>.json`` holds an object of the values that were changed (``mac``, ``mtu``,
-``promisc`` …), so that Go's plugin restores what ours has changed, and the other way round. It is written once: a
-second ADD adds values that were not changed before and keeps the others, which are the original ones.
+A file ``<folder>/<container>_<ifname>.json`` holds an object with the changed values (``mac``, ``mtu``, ``promisc`` …),
+so that Go's plugin restores what ours has changed, and vice versa. A second ADD adds values that were not changed
+before, and keeps the others, because they are the original ones.
 
-With the file goes the namespace that it was written for: a container id that is used again finds no old values.
+The file also names the network namespace, so that a new container with the same id does not get old values.
 """
 
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cni.attachment import Attachment
 
-# Go's tuning reads keys of its own only, so this one is ours.
+# A key of ours; Go's tuning ignores it.
 _NAMESPACE = "pycniNamespace"
 _MOST = 1 << 20
 
@@ -30,12 +30,12 @@ class Saved:
     __slots__ = ("path",)
 
     def __init__(self, folder: str, attachment: "Attachment") -> None:
-        """``folder`` is the plugin's; the attachment's names have been checked to be without slashes."""
+        """``folder`` is the plugin's; the attachment's names were checked and have no slashes."""
         self.path = f"{folder}/{attachment.container}_{attachment.ifname}.json"
 
     @classmethod
     def every(cls, folder: str) -> "list[Saved]":
-        """All that a folder has; a file that is being written is none."""
+        """All files of a folder, except temporary ones."""
         try:
             names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
         except (FileNotFoundError, NotADirectoryError):
@@ -46,7 +46,7 @@ class Saved:
         return found
 
     def values(self, namespace: str = "") -> "dict[str, Any]":
-        """The original values; empty where there is no file, or it was written for another ``namespace``.
+        """The original values; empty without a file, or if it was written for another ``namespace``.
 
         Raises ``CNIError`` for a file that cannot be read.
         """
@@ -55,18 +55,17 @@ class Saved:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, CNIError) as error:
-            raise CNIError(
-                f"cannot read the saved values in {self.path}: {error}", "remove it, or restore them by hand"
-            ) from None
+            fault = f"cannot read the saved values in {self.path}: {error}"
+            raise CNIError(fault, "remove it, or restore them by hand") from None
         if not isinstance(found, dict):
             raise CNIError(f"cannot read the saved values in {self.path}: no object", "remove it")
         written_for = found.pop(_NAMESPACE, "")
         return found if not namespace or written_for in ("", namespace) else {}
 
     def keep(self, values: "dict[str, Any]", namespace: str = "") -> None:
-        """Save values before they are changed; one that was saved before stays as it was. Raises ``CNIError``.
+        """Save values before they are changed; values saved before are kept. Raises ``CNIError``.
 
-        ``namespace`` identifies the container's network namespace, such as by device and inode.
+        ``namespace`` identifies the container's network namespace.
         """
         kept = {**values, **self.values(namespace)}
         document = {**kept, _NAMESPACE: namespace} if namespace else kept
@@ -80,12 +79,11 @@ class Saved:
                 os.close(fd)
             os.rename(temporary, self.path)
         except OSError as error:
-            raise CNIError(
-                f"cannot save what {self.path} is to hold: {error}", "nothing was changed; the folder must be writable"
-            ) from None
+            fault = f"cannot save what {self.path} is to hold: {error}"
+            raise CNIError(fault, "nothing was changed; the folder must be writable") from None
 
     def forget(self) -> None:
-        """Remove the file, and what a writer left that died; that there is none is success. Raises ``CNIError``."""
+        """Remove the file, if it exists, and temporary files of writers that died. Raises ``CNIError``."""
         folder, name = os.path.split(self.path)
         try:
             for found in os.listdir(folder):

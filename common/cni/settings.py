@@ -1,9 +1,9 @@
-"""Settings: one row a key, and from the rows come parsing, checks, messages, the typed object and the README's table.
+"""Settings: one row for each key. Parsing, checks, messages, the typed object and the README's table use the rows.
 
     class Settings(Section):
         mtu: int = key("mtu", integer, 0, "MTU of the link; 0: the kernel's", within(0, 65535, "mtu is %d"))
 
-Names match without regard to case and unknown ones are ignored, as in Go; ``null`` counts as absent.
+As in Go, names match without regard to case, and unknown keys are ignored; ``null`` counts as absent.
 """
 
 from cni.errors import DecodingFailure, InvalidConfig
@@ -16,23 +16,22 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
     U = TypeVar("U")
-    # Reads a value; the text is its place in messages.
+    # Reads a value; the text names its place in messages.
     Kind = Callable[[Any, str], T]
 
 _GO_NAMES = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
 
-# In front of what is wrong with a configuration; a result's reader takes it off.
+# The beginning of messages about a configuration; the reader of results removes it.
 PREFIX = "failed to load netconf: "
 
 
 def _wrong(value: "Any", where: str, wanted: str) -> DecodingFailure:
-    return DecodingFailure(
-        f"{PREFIX}cannot read {where}: it must be {wanted}, not {_GO_NAMES.get(type(value), 'null')}"
-    )
+    found = _GO_NAMES.get(type(value), "null")
+    return DecodingFailure(f"{PREFIX}cannot read {where}: it must be {wanted}, not {found}")
 
 
 def _json(type: "type[T]", wanted: str, name: str) -> "Kind[T]":
-    """A kind: a value that has this type in JSON; ``name`` is the kind's in the README."""
+    """A kind of value that has this type in JSON; ``name`` is its name in the README."""
 
     def read(value: "T", where: str) -> "T":
         if value.__class__ is not type:
@@ -49,7 +48,7 @@ member: "Kind[dict[str, Any]]" = _json(dict, "an object", "object")
 
 
 def integer(value: "Any", where: str) -> int:
-    """An integer of 64 bits; ``1e3`` and ``1.0`` are none."""
+    """An integer of 64 bits; ``1e3`` and ``1.0`` are refused."""
     if value.__class__ is not int or not -(1 << 63) <= value < 1 << 63:
         raise _wrong(value, where, "an integer")
     return int(value)
@@ -61,7 +60,7 @@ def anything(value: "Any", where: str) -> "Any":  # noqa: ARG001
 
 
 def listing(kind: "Kind[T]") -> "Kind[list[T]]":
-    """A list whose items are all of ``kind``; ``null`` items are refused, Go's plugins crash on them."""
+    """A list of values of ``kind``; ``null`` items are refused (Go's plugins crash on them)."""
 
     def read(value: "Any", where: str) -> "list[T]":
         if not isinstance(value, list):
@@ -73,7 +72,7 @@ def listing(kind: "Kind[T]") -> "Kind[list[T]]":
 
 
 def mapping(kind: "Kind[T]") -> "Kind[dict[str, T]]":
-    """An object whose values are all of ``kind``."""
+    """An object with values of ``kind``."""
 
     def read(value: "Any", where: str) -> "dict[str, T]":
         return {name: kind(item, f"{where}.{name}") for name, item in member(value, where).items()}
@@ -83,7 +82,7 @@ def mapping(kind: "Kind[T]") -> "Kind[dict[str, T]]":
 
 
 def parsed(kind: "Kind[U]", reader: "Callable[[U], T]", name: str) -> "Kind[T]":
-    """A value of ``kind`` that ``reader`` turns into something else; its ``ValueError`` is the configuration's fault."""
+    """A value of ``kind`` that ``reader`` converts; its ``ValueError`` becomes ``InvalidConfig``."""
 
     def read(value: "Any", where: str) -> "T":
         raw = kind(value, where)
@@ -109,7 +108,7 @@ def name_of(kind: "Kind[Any]") -> str:
 
 
 class Required:
-    """In place of a default: the key must be present, and this is the message when it is not."""
+    """Instead of a default: the key must be present; ``text`` is the message if it is missing."""
 
     __slots__ = ("text",)
 
@@ -130,7 +129,7 @@ class Key:
         words: str = "",
         check: "Callable[[Any], str] | None" = None,
     ) -> None:
-        """``default`` is a value, a class that makes it, or ``Required``; ``check`` returns what is wrong, or the empty text."""
+        """``default`` is a value, a class that makes one, or ``Required``; ``check`` returns a fault, or the empty text."""
         self.name = self.attribute = name
         self.kind = kind
         self.default = default
@@ -147,7 +146,7 @@ class Table:
     __slots__ = ("_folded", "keys")
 
     def __init__(self, *keys: Key, **named: Key) -> None:
-        """Of the ``named`` rows the values have the names given here."""
+        """For ``named`` rows, the given names are the names of the values."""
         for attribute, key in named.items():
             key.attribute = attribute
         self.keys = (*keys, *named.values())
@@ -186,7 +185,7 @@ class Table:
 
 
 class Value:
-    """Equal to another of its kind whose members are equal; one that is in a set must not be changed."""
+    """An object that is equal to another of its class with equal members."""
 
     __slots__: "tuple[str, ...]" = ()
 
@@ -205,7 +204,7 @@ class Value:
 
 
 class Section(Value):
-    """An object of the configuration: the class has one row a key (``key``), an instance has the values."""
+    """An object of the configuration: the class has a row for each key (``key``), an instance has the values."""
 
     TABLE: "Table"
 
@@ -214,7 +213,7 @@ class Section(Value):
         cls.TABLE = Table(*rows.values())
 
     def __init__(self, document: "Any", where: str = "") -> None:
-        """Raises as ``Table`` does. A subclass derives further values here, or has them as properties."""
+        """Read a JSON object; raises as ``Table`` does. A subclass may compute more values here, or as properties."""
         vars(self).update(self.TABLE(document, where))
 
     def _members(self) -> "dict[str, Any]":
@@ -228,7 +227,7 @@ def key(
     words: str = "",
     check: "Callable[[Any], str] | None" = None,
 ) -> "T":
-    """A row in the body of a ``Section``; for the type checker it is the value that an instance has."""
+    """A row in the body of a ``Section``; for type checkers it has the type of the value."""
     return Key(name, kind, default, words, check)  # type: ignore[return-value]
 
 
@@ -243,7 +242,7 @@ def one_of(choices: tuple[str, ...], text: str) -> "Callable[[str], str]":
 
 
 def chosen(document: "dict[str, Any]", *path: str) -> "Any":
-    """The value at a path of members that match without regard to case, or None."""
+    """The value at a path of keys, which match without regard to case, or None."""
     value: Any = document
     for name in path:
         if not isinstance(value, dict):
@@ -257,6 +256,6 @@ def chosen(document: "dict[str, Any]", *path: str) -> "Any":
 
 
 def part(document: "dict[str, Any]", name: str, kind: "Kind[T]") -> "T":
-    """The object ``name`` of a document, read by ``kind``; an absent one is read as an empty one."""
+    """The object ``name`` of a document, read by ``kind``; an absent object counts as empty."""
     found = chosen(document, name)
     return kind({} if found is None else found, name)

@@ -1,7 +1,7 @@
-"""The surroundings of one call: the node, the container's namespace, prevResult, and where lines for people go.
+"""What one call works with: the node, the container's namespace, prevResult, and the output for people.
 
-Everything is opened on first use, and belongs to the object that opened it: nothing is kept for the process. A daemon,
-or a tool for the whole node, has a ``Node`` of its own and closes it.
+Everything is opened on first use, and belongs to the object that opened it; nothing is global. A daemon, or a tool for
+the whole node, makes its own ``Node`` and closes it.
 """
 
 from cni.errors import CNIError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Roots:
-    """The folders of files that describe the node. A test gives others."""
+    """The folders /proc, /sys and /run/cni/pycni; tests use others."""
 
     __slots__ = ("proc", "run", "sys")
 
@@ -33,9 +33,9 @@ class Roots:
 
 
 class Node:
-    """A node as a network namespace: sockets to its kernel, each opened on first use, and the roots of its files.
+    """The node's network namespace: sockets, each opened on first use, and the roots of its files.
 
-    The sockets belong to the namespace that the process is in when they are opened.
+    A socket belongs to the namespace that the process is in when it is opened.
     """
 
     __slots__ = ("_later", "_locks", "_nftables", "_rtnl", "_sysctls", "roots")
@@ -68,12 +68,12 @@ class Node:
 
     @property
     def used_nftables(self) -> bool:
-        """Whether there is a socket for nftables: closing it may wait for the kernel."""
+        """Whether the socket for nftables is open: closing it may wait for the kernel."""
         return self._nftables is not None
 
     @property
     def later(self) -> "Later":
-        """Sockets that are closed with the node's, because their end waits for the kernel."""
+        """Sockets to close together with the node's, because closing them waits for the kernel."""
         if self._later is None:
             from cni.kernel.netlink import Later
 
@@ -82,7 +82,7 @@ class Node:
 
     @property
     def locks(self) -> "Locks":
-        """The locks of attachments that this process has."""
+        """The locks of attachments that this process holds."""
         if self._locks is None:
             from cni.lock import Locks
 
@@ -91,7 +91,7 @@ class Node:
 
     @property
     def sysctls(self) -> "Sysctls":
-        """The sysctls of the namespace that the process is in, whichever that is when they are used."""
+        """The sysctls of the namespace that the process is in at the time of use."""
         if self._sysctls is None:
             from cni.kernel.sysctl import Sysctls
 
@@ -99,7 +99,7 @@ class Node:
         return self._sysctls
 
     def close(self) -> None:
-        """Give the sockets back. That of nftables waits for the kernel after a removal, some 10 ms."""
+        """Close the sockets. After a removal, closing that of nftables takes some 10 ms."""
         for each in (self._rtnl, self._nftables, self._locks, self._later):
             if each is not None:
                 each.close()
@@ -111,7 +111,7 @@ def _silent(line: str) -> None:
 
 
 class Site:
-    """Where one call works: for which attachment, on which node, in which container."""
+    """The attachment, node and container that one call works on."""
 
     __slots__ = ("_container", "_previous", "attachment", "netns", "node", "say")
 
@@ -123,7 +123,7 @@ class Site:
         say: "Callable[[str], None]" = _silent,
         previous: "Callable[[], Result | None]" = lambda: None,
     ) -> None:
-        """``netns`` is CNI_NETNS; ``say`` takes lines for people; ``previous`` reads prevResult, and may raise ``CNIError``."""
+        """``netns`` is CNI_NETNS; ``say`` prints a line for people; ``previous`` reads prevResult and may raise ``CNIError``."""
         self.attachment = attachment
         self.netns = netns
         self.node = node or Node()
@@ -159,7 +159,7 @@ class Site:
     def remaining(self) -> "Namespace | None":
         """The container's namespace for cleanup; None if it is gone, and its links with it.
 
-        Raises ``InvalidNetns`` for one that cannot be opened now.
+        Raises ``InvalidNetns`` if it cannot be opened now.
         """
         if self._container is None:
             from cni.kernel.namespace import Namespace
@@ -169,11 +169,11 @@ class Site:
 
     @property
     def previous(self) -> "Result | None":
-        """prevResult, None where there is none. Raises ``DecodingFailure`` and ``InvalidConfig``."""
+        """prevResult, or None. Raises ``DecodingFailure`` and ``InvalidConfig``."""
         return self._previous()
 
     def close(self) -> None:
-        """Give the container's namespace back. The node is closed by its owner."""
+        """Close the container's namespace. The owner of the node closes that."""
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -187,5 +187,5 @@ class Site:
         return [ip.address for ip in previous.of(self.attachment.ifname).ips] if previous is not None else []
 
     def of(self, attachment: "Attachment") -> "Site":
-        """The same node for another attachment, of whose container nothing is known."""
+        """A site for another attachment on the same node, without a container's namespace."""
         return Site(attachment, "", self.node, self.say)

@@ -1,8 +1,8 @@
-"""The frame of a call: environment and standard input in, one verb of one plugin, one document and an exit status out.
+"""The frame of a call: reads environment and standard input, runs one verb of a plugin, prints one document.
 
-Faults are told in a fixed order (docs/compatibility/frame.md, 3 and 4): a malformed variable, the missing ones, standard
-input, its JSON, the network's name, the verb, the version, a namespace that is the plugin's own, and then the plugin.
-This module starts fast: nothing is imported that VERSION does not need.
+Faults are reported in a fixed order (docs/compatibility/frame.md, 3 and 4): a malformed variable, missing variables,
+standard input, its JSON, the network's name, the verb, the version, a namespace that is the plugin's own, then the
+plugin's. This module imports nothing that VERSION does not need.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` drags in enum
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from cni.site import Node, Site
 
     class Log(Protocol):
-        """Where lines for people go."""
+        """The output for people."""
 
         def write(self, text: str, /) -> object:
-            """Take a line, whole."""
+            """Print a whole line."""
 
 
-# Ours, and the release of the reference plugins that we are compatible with: runtimes look for the latter.
+# Our release, and the release of the reference plugins that we are compatible with: runtimes look for the latter.
 VERSION, REFERENCE = versions.RELEASE, "1.9.1"
 _VERBS = ("ADD", "DEL", "CHECK", "GC", "STATUS")
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
 
 
 class Plugin:
-    """A plugin: its type, and its package, whose modules are imported when a verb needs them (``cni.verbs``)."""
+    """A plugin: its type and its package. ``cni.verbs`` imports the package's modules when a verb needs them."""
 
     __slots__ = ("namespace", "package", "type")
 
     def __init__(self, type: str, package: str, namespace: str = "needed") -> None:
-        """``namespace`` is what the plugin does with the container's: it is "needed", "used" where it exists, or "unused"."""
+        """``namespace``: the container's namespace is "needed", "used" if it exists, or "unused"."""
         self.type = type
         self.package = package
         self.namespace = namespace
@@ -55,24 +55,12 @@ class Plugin:
 
 
 class Call:
-    """One call of one verb, checked as far as the frame can."""
+    """One call of one verb, after the checks of the frame."""
 
     __slots__ = (
-        "_log",
-        "_node",
-        "_part_of",
-        "_site",
-        "_steps",
-        "attachment",
-        "began",
-        "config",
-        "environ",
-        "netns",
-        "stdin",
-        "verb",
-        "version",
-        "watch",
-    )
+        "_log", "_node", "_part_of", "_site", "_steps", "attachment", "began", "config", "environ", "netns", "stdin",
+        "verb", "version", "watch",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -84,11 +72,11 @@ class Call:
     ) -> None:
         """Read the configuration; raises ``DecodingFailure``, ``InvalidConfig`` (the name), ``IncompatibleVersion``.
 
-        ``part_of`` is the call of a plugin that runs this one in its process: they share time, observer and node.
+        ``part_of`` is the call of a plugin that runs this one in its process; both share time, observer and node.
         """
         self._log = log
         self._steps: list[tuple[str, float]] = [("start", monotonic())]
-        # when the whole call began, by the monotonic clock
+        # monotonic time
         self.began: float = self._steps[0][1] if part_of is None else part_of.began
         self.watch: Observer | None = watch if part_of is None else part_of.watch
         self._node: Node | None = None
@@ -102,7 +90,7 @@ class Call:
         self.config = _configuration(stdin)
         name = _member(self.config, "name", "error unmarshall network config")
         check_network(name)
-        from cni.attachment import Attachment  # VERSION has none
+        from cni.attachment import Attachment  # not needed by VERSION
 
         self.attachment = Attachment(name, environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", ""))
         if self.verb not in _VERBS:
@@ -113,7 +101,7 @@ class Call:
         versions.gate(self.verb, self.version)
 
     def without_namespace(self) -> None:
-        """Go on as if the container's namespace were gone, a delegate too."""
+        """Continue as if the container's namespace were gone, for delegates too."""
         self.environ = {**self.environ, "CNI_NETNS": ""}
         self.netns = ""
 
@@ -129,7 +117,7 @@ class Call:
 
     @property
     def node(self) -> "Node":
-        """The node that the call works on; calls that are parts of one call share it."""
+        """The node; a call that is part of another one shares its node."""
         if self._part_of is not None:
             return self._part_of.node
         if self._node is None:
@@ -140,7 +128,7 @@ class Call:
 
     @property
     def site(self) -> "Site":
-        """The surroundings of the call."""
+        """The attachment, node and container that the call works on."""
         if self._site is None:
             from cni.site import Site
 
@@ -148,7 +136,7 @@ class Call:
         return self._site
 
     def close(self) -> None:
-        """Give back what it has opened; the node, unless this call is a part of another one."""
+        """Close what the call has opened; not the node of another call."""
         if self._site is not None:
             self._site.close()
         if self._node is not None:
@@ -160,22 +148,22 @@ class Call:
         return monotonic() - self.began
 
     def say(self, line: str) -> None:
-        """A line for people, on standard error."""
+        """Print a line on standard error."""
         self._log.write(f"{line}\n")
 
     def step(self, name: str) -> None:
-        """Note that a step has ended, for CNI_DEBUG."""
+        """Record the end of a step, for CNI_DEBUG."""
         self._steps.append((name, monotonic()))
 
     def observe(self, step: str, part: "Part", moment: str) -> None:
-        """The executor's observer: notes the times."""
+        """The executor's observer: records the times."""
         if self.watch is not None:
             self.watch(step, part, moment)
         if moment == "after":
             self.step(type(part).__name__)
 
     def previous(self) -> "Result | None":
-        """``prevResult`` in the newest shape, None where there is none; raises ``DecodingFailure``, ``InvalidConfig``."""
+        """``prevResult`` in the newest shape, or None; raises ``DecodingFailure``, ``InvalidConfig``."""
         from cni.result import parse_previous
         from cni.settings import chosen
 
@@ -183,7 +171,7 @@ class Call:
         return None if document is None else parse_previous(document, self.version)
 
     def trace(self, plugin: str) -> None:
-        """The line that CNI_DEBUG asks for."""
+        """Print the times, for CNI_DEBUG."""
         times = [
             f"{name} {(now - before) * 1000:.1f}"
             for (_, before), (name, now) in zip(self._steps, self._steps[1:], strict=False)
@@ -212,9 +200,9 @@ def _member(config: "dict[str, Any]", name: str, fault: str) -> str:
 
 
 def _is_own_namespace(environ: "Mapping[str, str]") -> bool:
-    """Whether CNI_NETNS is the plugin's own, and is not meant to be; one that cannot be looked at the plugin judges.
+    """Whether CNI_NETNS is the plugin's own namespace, without CNI_NETNS_OVERRIDE; raises ``InvalidNetns``.
 
-    Raises ``InvalidNetns``.
+    False if CNI_NETNS cannot be opened: the plugin decides about that later.
     """
     if environment.overridden(environ):
         return False
@@ -247,7 +235,7 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
                 "plugin's netns and netns from CNI_NETNS should not be the same",
                 "nothing was changed; set CNI_NETNS_OVERRIDE=1 if this is meant",
             )
-        # such as /proc/PID/ns/net of a process that has ended, whose number another one has: what is on the node must go
+        # for example /proc/PID/ns/net, where another process has the PID now: DEL must still clean up the node
         call.say(f"{plugin.type}: CNI_NETNS is the plugin's own namespace and not the container's: taken for gone")
         call.without_namespace()
     with AttachmentLock(call.node.locks, plugin.type, call.attachment):
@@ -263,7 +251,7 @@ def _served(plugin: Plugin, call: Call) -> bytes:
 
 
 def _traced(error: BaseException) -> str:
-    """The traceback; where not even that can be imported, as without a free descriptor, the error alone."""
+    """The traceback; only the error if the import fails, as without a free descriptor."""
     try:
         import traceback
 
@@ -273,7 +261,7 @@ def _traced(error: BaseException) -> str:
 
 
 def _explained(error: BaseException, plugin: Plugin, debug: bool, log: "Log") -> CNIError:
-    """Any exception as the error that is told; what nobody foresaw is named with its place, and traced where asked."""
+    """Any exception as a ``CNIError``. An unexpected one gets its place in the code as details."""
     if isinstance(error, CNIError):
         return error
     if debug:
@@ -296,10 +284,10 @@ def call(
     log: "Log",
     watch: "Observer | None" = None,
 ) -> tuple[int, bytes]:
-    """Serve one call: the exit status and the whole standard output. Never raises for what the input holds.
+    """Serve one call; returns the exit status and the standard output. Never raises because of its input.
 
-    ``stdin`` is the configuration, or a function that reads it when it is wanted (VERSION does not); ``log`` takes
-    what goes to standard error; ``watch`` is told before and after each effect.
+    ``stdin`` is the configuration, or a function that reads it (VERSION does not); ``log`` is standard error; ``watch``
+    is called before and after each effect.
     """
     answered = answer(plugin, environ, stdin, log, watch)
     answered.close()
@@ -307,7 +295,7 @@ def call(
 
 
 class Answer:
-    """What a call printed, and the error in it, as it was raised. To close it may wait for the kernel (``Later``)."""
+    """A call's output, and the error that it was made of. Closing it may wait for the kernel (``Later``)."""
 
     __slots__ = ("call", "error", "output")
 
@@ -327,7 +315,7 @@ class Answer:
         return self.call is not None and self.call.node.used_nftables
 
     def close(self) -> None:
-        """Give back what the call has opened."""
+        """Close what the call has opened."""
         if self.call is not None:
             self.call.close()
 
@@ -340,7 +328,7 @@ def answer(
     watch: "Observer | None" = None,
     part_of: Call | None = None,
 ) -> Answer:
-    """As ``call``; ``part_of`` as for ``Call``."""
+    """The same as ``call``, not closed; ``part_of`` as for ``Call``."""
     if not environ.get("CNI_COMMAND"):
         log.write(f"CNI {plugin.type} plugin v{REFERENCE}+pycni.{VERSION}\n")
         log.write(f"CNI protocol versions supported: {', '.join(versions.KNOWN)}\n")
@@ -377,29 +365,31 @@ class _StandardError:
         try:
             os.write(2, text.encode("utf-8", "replace"))
         except OSError:
-            pass  # nobody listens; what matters is on standard output
+            pass  # the result is on standard output
 
 
 def _occupy_streams() -> None:
-    """A stream that is closed stays without effect: its number must not become that of a file or socket of ours."""
+    """Keep the numbers of closed standard streams in use, so that no file or socket of ours gets one of them."""
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            # the first free number is this one; reading from 0 and writing to 1 and 2 fail as before
+            # opens this number, the lowest free one; reading from 0 and writing to 1 and 2 fail as before
             os.open("/dev/null", os.O_RDONLY if fd else os.O_WRONLY)
 
 
 def served(plugin: Plugin) -> Answer:
     """Serve the process's own call."""
     _occupy_streams()
-    if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:  # inherited: the kernel would keep no exit status for us
+    if (
+        _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN
+    ):  # inherited; the kernel would drop delegates' exit statuses
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     return answer(plugin, os.environ, _read_stdin, _StandardError())
 
 
 def main(plugin: Plugin) -> int:
-    """Serve the process's own call; the answer is its exit status."""
+    """Serve the process's own call; returns the exit status."""
     answered = served(plugin)
     output = answered.output
     try:

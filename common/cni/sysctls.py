@@ -1,4 +1,4 @@
-"""Sysctls of the container's network namespace as an effect, put back to what they were where that is wanted."""
+"""Sysctls of the container's network namespace as an effect; the original values can be restored."""
 
 from cni.errors import CheckFailed, CNIError
 from cni.plan import Effect, Kind, all_of
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from cni.saved import Saved
     from cni.site import Site
 
-# The values in a file of saved ones, beside those of Go's tuning.
+# Our key in a file of saved values, next to those of Go's tuning.
 _SAVED = "sysctl"
 
 
 class Sysctls(Effect[None], Kind):
-    """Values of sysctls, written in their order. Keys are paths below /proc/sys, such as ``net/ipv4/conf/eth0/arp_notify``."""
+    """Values of sysctls, written in order. Keys are paths below /proc/sys, such as ``net/ipv4/conf/eth0/arp_notify``."""
 
     __slots__ = ("saved", "values")
     noun = "sysctls"
     repairable = True
 
     def __init__(self, site: "Site", values: "Mapping[str, str]", saved: "Saved | None" = None) -> None:
-        """With ``saved`` the original values are kept there, and ``remove`` writes them back."""
+        """With ``saved``, the original values are kept there, and ``remove`` restores them."""
         super().__init__(site)
         self.values = values
         self.saved = saved
 
     def make(self) -> None:
-        """Save what is to be restored, then write. Raises ``CNIError`` naming the sysctl."""
+        """Save the original values, then write. Raises ``CNIError`` naming the sysctl."""
         with self.site.container as namespace:
             before = {path: self._read(path) for path in self.values}
             if self.saved is not None:
@@ -40,7 +40,7 @@ class Sysctls(Effect[None], Kind):
                     self._write(path, value)
 
     def compare(self, differ: "Differ") -> None:
-        """Each has its value; blanks and tabs between numbers are the same."""
+        """Each sysctl has its value; tabs and blanks between numbers count as equal."""
         with self.site.container:
             for path, value in self.values.items():
                 found = self._read(path)
@@ -48,7 +48,7 @@ class Sysctls(Effect[None], Kind):
                     differ(CheckFailed(f"sysctl {path} is {found}, configured is {value}", f"in {self.site.netns}"))
 
     def remove(self) -> None:
-        """Write the saved values back; without a namespace they are gone with it."""
+        """Restore the saved values, if the namespace still exists."""
         namespace = self.site.remaining
         if self.saved is None or namespace is None:
             return
@@ -61,9 +61,8 @@ class Sysctls(Effect[None], Kind):
         try:
             return self.site.sysctls.read(path)
         except OSError as error:
-            raise CNIError(
-                f"failed to read sysctl {path}: {error}", "the kernel of this node may not have it"
-            ) from None
+            fault = f"failed to read sysctl {path}: {error}"
+            raise CNIError(fault, "the kernel of this node may not have it") from None
 
     def _writer(self, path: str, value: str) -> "Callable[[], None]":
         return lambda: self._write(path, value)

@@ -1,4 +1,4 @@
-"""``cni.dev/valid-attachments``: whom GC must leave alone (spec section "GC")."""
+"""``cni.dev/valid-attachments``: the attachments that GC must keep (spec section "GC")."""
 
 from cni.attachment import Attachment
 from cni.settings import Key, Required, Table, chosen, listing, string
@@ -13,23 +13,22 @@ _ATTACHMENTS = listing(
         Key("ifname", string, Required("a valid attachment has no ifname")),
     )
 )
-# The key's name, and the one that an earlier text of the specification had.
+# The key's name now, and in an earlier text of the specification.
 _KEYS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
 
 def valid_attachments(call: "Call") -> list[Attachment] | None:
-    """The list, or None where the configuration has none: then nothing is known to be stale, and nothing is removed.
+    """The list, or None if the configuration has none: then GC must remove nothing.
 
-    ``null`` is an empty list, which is how libcni sends one. Raises ``DecodingFailure``, and
-    ``InvalidConfig`` for half an attachment: whom it means is not known.
+    ``null`` counts as an empty list, because libcni sends one that way. Raises ``DecodingFailure``, and
+    ``InvalidConfig`` for an incomplete attachment.
     """
     for key in _KEYS:
         value = chosen(call.config, key)
         if value is None and any(name.lower() == key for name in call.config):
             value = []
         if value is not None:
-            return [
-                Attachment(call.network, found["containerID"], found["ifname"]) for found in _ATTACHMENTS(value, key)
-            ]
+            listed = _ATTACHMENTS(value, key)
+            return [Attachment(call.network, each["containerID"], each["ifname"]) for each in listed]
     call.say(f"GC of network {call.network} without {_KEYS[0]}: nothing is known to be stale, nothing was removed")
     return None

@@ -1,15 +1,15 @@
-"""The five verbs, out of what a plugin declares in its package.
+"""The five verbs, made from what a plugin declares in its package.
 
 ``settings.read(call)``
-    The configuration, checked. Raises before anything is touched.
-``settings.ready(call, settings)``, where there is one
-    What STATUS asks beyond reading the configuration.
+    Reads and checks the configuration. Raises before anything is changed.
+``settings.ready(call, settings)`` (optional)
+    Further checks for STATUS.
 ``wanted.wanted(call, settings)``
     The plan of ADD and CHECK. It returns the result of ADD.
 ``wanted.left(call)``
-    The kinds of effects that an ADD may have left: what DEL and GC look for, whatever the configuration says by now.
+    The kinds of effects that an ADD may have left, with any configuration: DEL and GC look for them.
 
-STATUS is called every few seconds: it imports neither plans nor effects.
+STATUS is called every few seconds, so it imports neither plans nor effects.
 """
 
 import sys
@@ -30,9 +30,9 @@ def _part(plugin: "Plugin", name: str) -> "Any":
 
 
 def _open_namespace(plugin: "Plugin", call: "Call") -> None:
-    """Before anything is changed: one that cannot be opened now is an error.
+    """Open the container's namespace before anything is changed; raises if it cannot be opened now.
 
-    For DEL too: the container's other interfaces may share what would be removed, and they would not be seen.
+    DEL needs it too: the container's other interfaces may share what DEL would remove.
     """
     if plugin.namespace == "needed" and call.verb != "DEL":
         call.site.container  # noqa: B018 -- opened
@@ -58,7 +58,7 @@ def _check(plugin: "Plugin", call: "Call") -> None:
 
 
 def _delete(plugin: "Plugin", call: "Call") -> None:
-    """The plugin's own keys are not read, so nothing in them can keep DEL from removing."""
+    """Does not read the plugin's own keys, so DEL works with any values in them."""
     from cni import plan
 
     _open_namespace(plugin, call)
@@ -66,7 +66,7 @@ def _delete(plugin: "Plugin", call: "Call") -> None:
 
 
 def _gc(plugin: "Plugin", call: "Call") -> None:
-    """Without a list of valid attachments nothing is known to be stale, so nothing is removed."""
+    """Without a list of valid attachments, only kinds that read the list themselves are collected."""
     from cni import plan
     from cni.valid_attachments import valid_attachments
 

@@ -1,12 +1,12 @@
-"""Versions of the CNI specification: which are known, how they compare, which verbs they have. And our own."""
+"""The versions of the CNI specification and their verbs, and the version of pycni."""
 
 from cni.errors import DecodingFailure, IncompatibleVersion
 
-# Of pycni: the one place of it; pyproject.toml reads it here.
+# The version of pycni; pyproject.toml reads it here.
 RELEASE = "0.1.0"
 KNOWN = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 CURRENT = "1.1.0"
-# Results come in three shapes; a version without a text counts as 0.1.0.
+# The versions with the same shape of results; an empty version counts as 0.1.0.
 FAMILIES = (("", "0.1.0", "0.2.0"), ("0.3.0", "0.3.1", "0.4.0"), ("1.0.0", "1.1.0"))
 # The first version that has the verb.
 SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
@@ -15,7 +15,7 @@ SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 def number(text: str) -> tuple[int, int, int]:
     """``1.1`` as (1, 1, 0): one to three integers, missing ones are 0, the empty text is 0.1.0.
 
-    Raises ``DecodingFailure``, as the Go library does, only where versions are compared.
+    Raises ``DecodingFailure`` with the same faults as the Go library.
     """
     parts = (text or "0.1.0").split(".")
     if len(parts) > 3:
@@ -27,14 +27,14 @@ def number(text: str) -> tuple[int, int, int]:
 
 
 def family(version: str) -> tuple[str, ...]:
-    """The versions whose results have the same shape as ``version``'s; empty for an unknown version."""
+    """The versions whose results have the shape of ``version``'s; empty for an unknown version."""
     return next((members for members in FAMILIES if version in members), ())
 
 
 def gate(verb: str, version: str) -> None:
     """Raise ``IncompatibleVersion`` unless a configuration of ``version`` may be used with ``verb``.
 
-    Membership is textual (``1.1`` is no version); CHECK, GC and STATUS are first compared by number.
+    The version must be in ``KNOWN`` literally (``1.1`` is not); for CHECK, GC and STATUS it is compared by number first.
     """
     if verb in SINCE:
         if number(version) < number(SINCE[verb]):

@@ -1,8 +1,8 @@
-"""JSON as the Go side reads and writes it, without the 10 ms that importing ``json`` costs.
+"""JSON as Go reads and writes it, without the 10 ms that importing ``json`` takes.
 
-The rules: one document, white space around it allowed and nothing else; no NaN, no Infinity, no byte order mark;
-invalid UTF-8 and lone surrogates become U+FFFD; of a repeated member the last that is not null counts, at its own place.
-The scanner is CPython's own (``_json``); where that is missing the standard module serves.
+The input is one document, with nothing but white space around it; NaN, Infinity and a byte order mark are refused.
+Invalid UTF-8 and lone surrogates become U+FFFD. If a key is repeated, the last value that is not null counts, at its
+own place. The scanner is CPython's ``_json``; without it, the standard module is used.
 """
 
 from cni.errors import DecodingFailure
@@ -11,9 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Levels of a document: what is read can be written again, and walked through by anybody. Go allows 10000.
+# The most levels of a document, so that recursive functions can handle it. Go allows 10000.
 DEPTH = 200
-# Bounds on integers, as Go's int and uint64 have them.
+# The limits of integers: Go's int and uint64.
 INT64_MIN, UINT64_MAX = -(1 << 63), (1 << 64) - 1
 
 
@@ -50,7 +50,7 @@ def _constant(name: str) -> object:
 
 
 class _Context:
-    """What the scanner asks for; the names are CPython's."""
+    """The attributes that CPython's scanner reads."""
 
     strict = True
     object_hook = None
@@ -74,7 +74,7 @@ def _scanner() -> "Any":
 
 
 def _fault(text: str) -> str:
-    """What is wrong with a text that the scanner refused: its own errors need a module that is not loaded."""
+    """The fault of a text that the scanner refused; the message needs the module ``json``."""
     import json
 
     try:
@@ -107,7 +107,7 @@ def decode(data: bytes) -> "Any":
 
 
 def too_deep(value: "Any", text: str) -> bool:
-    """Whether lists and objects in what was read from ``text`` are nested more than ``DEPTH`` levels."""
+    """Whether ``value``, which was read from ``text``, has lists and objects nested more than ``DEPTH`` levels."""
     if text.count("{") + text.count("[") <= DEPTH:
         return False
     found = [value]
@@ -120,7 +120,7 @@ def too_deep(value: "Any", text: str) -> bool:
 
 
 def whole(value: "Any") -> "Any":
-    """Replace lone surrogates, which no output could encode."""
+    """Replace lone surrogates, which cannot be printed."""
     if isinstance(value, str):
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
@@ -136,7 +136,7 @@ _ESCAPES = {
 }  # fmt: skip
 _ESCAPED = {ord(character): text for character, text in _ESCAPES.items()}
 _ESCAPED.update({code: f"\\u{code:04x}" for code in range(0x20) if code not in _ESCAPED})
-# Environment bytes that are no UTF-8 arrive as surrogates.
+# Python reads environment bytes that are not UTF-8 as surrogates.
 _SURROGATES = range(0xD800, 0xE000)
 
 
@@ -147,9 +147,9 @@ def _string(text: str) -> str:
 
 
 def encode(value: "Any", indent: int = 0, sort: bool = False) -> str:
-    """``value`` as JSON text; ``indent`` blanks a level, 0 for one line without blanks.
+    """``value`` as JSON text; ``indent`` is the number of blanks for each level, 0 for one line without blanks.
 
-    ``<``, ``>``, ``&`` and the two line separators are escaped as Go does; other non-ASCII text stays as it is.
+    ``<``, ``>``, ``&`` and the two line separators are escaped, as Go does; other non-ASCII text is not.
     """
     return _encode(value, indent, sort, "\n" if indent else "")
 
@@ -177,5 +177,5 @@ def _encode(value: "Any", indent: int, sort: bool, newline: str) -> str:
 
 
 def fold(name: str) -> str:
-    """A member's name as Go compares it: without regard to case (the long s and the Kelvin sign fold to ASCII)."""
+    """A key as Go compares it, without regard to case; the long s and the Kelvin sign fold to ASCII."""
     return name.lower() if name.isascii() else name.replace("\u017f", "s").replace("\u212a", "k").lower()
