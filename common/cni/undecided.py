@@ -1,23 +1,23 @@
-"""Rules of iptables' nat table decide first: how our chains, which come later, know what it has decided.
+"""Rules of iptables' nat table take precedence: marks show our chains, which run later, what iptables has decided.
 
 All nat chains of a hook run one after the other, by priority. A translation is final: no later chain sees the
-connection. An ACCEPT or RETURN ends only its own chain, and a later chain may still translate. Ours come last
-(``LAST``), so translations of others win. A mark shows the rest: where a chain of iptables' nat table has rules, one
-rule of ours stands at its end, and only packets reach it that no rule before has decided about::
+connection. An ACCEPT or RETURN ends only its own chain, and a later chain may still translate. Our chains come last
+(``LAST``), so translations of others win. For ACCEPT and RETURN we use a mark: if a chain of iptables' nat table has
+rules, we add one at its end, which only those packets reach that no rule before has decided about::
 
     -A PREROUTING -m comment --comment "pycni: undecided" -m addrtype --dst-type LOCAL -j MARK --set-xmark 0x1000/0x1000
 
-and our chain of the same hook begins with two rules a family::
+Our chain at the same hook begins with two rules for each family::
 
     meta nfproto ipv4 fib daddr type local meta mark & 0x1000 != 0x1000 meta mark set meta mark & 0xffffefff return
     meta nfproto ipv4 fib daddr type local meta mark set meta mark & 0xffffefff
 
-Where iptables' chain is missing, or holds nothing but jumps to chains of CNI plugins, ours has no such rules.
-iptables-nft and iptables-legacy have a bit each: with one for both, a packet that the first has marked and the second
-accepts would look undecided.
+If iptables' chain is missing, or has only jumps to chains of CNI plugins, our chain has no such rules. iptables-nft and
+iptables-legacy have one bit each: with one bit for both, a packet that the first has marked and the second accepts
+would look undecided.
 
-The bits are the two below the one that asks for masquerading (``markMasqBit``), never that bit itself: a packet that
-another chain translates between iptables' and ours keeps the mark, and Go's rules would masquerade it.
+The bits are the two below the bit that asks for masquerading (``markMasqBit``). They must differ from it: a packet that
+another chain translates between iptables' chain and ours keeps the mark, and Go's rules would masquerade it.
 """
 
 import struct
@@ -38,33 +38,33 @@ if TYPE_CHECKING:
     # family and iptables' chain
     Place = tuple[int, str]
 
-# Behind every chain that others have (kube-proxy's and iptables' -100 and 100, firewalld's 10 later), with room between.
+# After the chains of others: kube-proxy and iptables use -100 and 100, firewalld 10 more.
 LAST = 1000
 MASQ_BIT = 13
 TEXT = "pycni: undecided"
 _NAT = "nat"
 _FAMILIES = {4: IPV4, 6: IPV6}
 _HOOKS = {"PREROUTING": PREROUTING, "OUTPUT": OUTPUT, "POSTROUTING": POSTROUTING}
-# A port of the node is asked for at an address of the node: other packets need no mark there.
+# In these chains only packets to addresses of the node need a mark: host ports are for those alone.
 _TO_THIS_NODE = ("PREROUTING", "OUTPUT")
-# Jumps to chains of CNI plugins (Go's, or ours with iptables) decide about these plugins' own pods alone.
+# Jumps to chains of CNI plugins (Go's, or ours with iptables) decide only about pods of these plugins.
 _OF_PLUGINS = "CNI-"
 _JUMP = nft.beginning_of_jump(_OF_PLUGINS)
 _DECIDED, _UNDECIDED = "decided", "undecided"
 
 
 def mark_of(bit: int) -> int:
-    """iptables-nft's bit, as a mark, for a ``markMasqBit``."""
+    """The mark for iptables-nft that goes with a ``markMasqBit``."""
     return 1 << (bit - 1) % 32
 
 
 def legacy_mark_of(bit: int) -> int:
-    """The same of iptables-legacy."""
+    """The mark for iptables-legacy."""
     return 1 << (bit - 2) % 32
 
 
 class _Chain:
-    """One of iptables' chains: the number of others' rules, the handles of ours, and whether ours is right: one, at the end."""
+    """A chain of iptables: the number of others' rules, the handles of ours, and whether ours is right: one, at the end."""
 
     __slots__ = ("others", "ours", "right")
 
@@ -77,7 +77,7 @@ class _Chain:
 
 
 class Undecided:
-    """The marks for a table of ours, as one look found them: read in the generation in which they are changed."""
+    """The marks for a table of ours, read in the generation in which ``write`` changes them."""
 
     def __init__(
         self,
@@ -86,16 +86,16 @@ class Undecided:
         bit: int | None = None,
         legacy: "Mapping[Place, bool] | None" = None,
     ) -> None:
-        """``chains`` are our chains by iptables' chain.
+        """``chains`` maps iptables' chains to ours.
 
-        ``bit`` None: that of the last ADD. ``legacy`` is what ``mark_legacy`` gave; None: as it was at the last ADD.
+        ``bit`` is by default that of the last ADD. ``legacy`` is the value of ``mark_legacy``, by default as at the last ADD.
         """
         self._ledger = ledger
         self._chains = chains
         self._bit = bit if bit is not None else _bit_in(ledger.rules)
         self._legacy = legacy
         self._guards = {
-            (version, chain): [comment for comment in ledger.comments(ours) if _version_in(comment) == version]
+            (version, chain): [comment for comment in ledger.comments(ours) if guard_version(comment) == version]
             for version in (4, 6)
             for chain, ours in chains.items()
         }
@@ -111,7 +111,7 @@ class Undecided:
         return _Chain(rules, mark_of(self._bit))
 
     def _needed(self, place: "Place", as_it_is: bool = False) -> int:
-        """The bits of an undecided packet in our chain; ``as_it_is``: also where our rule is the only one in iptables'."""
+        """The mark of an undecided packet in our chain; ``as_it_is``: even if iptables' chain has no rule but ours."""
         found = self._found[place]
         mark = mark_of(self._bit) if found.others or (as_it_is and found.right) else 0
         if self._legacy is None:
@@ -124,7 +124,7 @@ class Undecided:
         return [f"{kind}{place[0]} {self._bit} {needed:#x}" for kind in (_DECIDED, _UNDECIDED)] if needed else []
 
     def write(self, change: "Change") -> None:
-        """Add the changes of our table and of iptables' to a change."""
+        """Add to a change what is missing or wrong in our table and in iptables'."""
         for place, found in self._found.items():
             version, chain = place
             if not (found.right and found.others):
@@ -134,7 +134,7 @@ class Undecided:
             expected = self._expected(place)
             if self._guards[place] != expected:
                 change.delete_rules(self._chains[chain], self._guards[place])
-                # each goes to the front: the first one last
+                # each rule is inserted at the front, so the first one is added last
                 for comment in reversed(expected):
                     expressions = _guarding(place, self._needed(place), comment.startswith(_DECIDED))
                     change.add_rule(self._chains[chain], expressions, comment, first=True)
@@ -145,12 +145,12 @@ class Undecided:
             change.transaction.of(_FAMILIES[version], _NAT).delete_rule(chain, handle)
 
     def withdraw(self, change: "Change") -> None:
-        """Add to a change what takes our rules out of iptables' chains."""
+        """Add to a change the removal of our rules from iptables' chains."""
         for place in self._found:
             self._unmark(change, place)
 
     def faults(self) -> "Iterator[str]":
-        """What differs from what ``write`` makes; for CHECK."""
+        """The differences from what ``write`` makes; for CHECK."""
         for place, found in self._found.items():
             version, chain = place
             word = "iptables" if version == 4 else "ip6tables"
@@ -158,30 +158,25 @@ class Undecided:
                 what = "is not at its end" if found.ours else "is missing"
                 yield f"{word}: the rule of chain {chain} that marks undecided packets {what}"
             if self._guards[place] != self._expected(place, as_it_is=True):
-                # rules that came later, or a flush that took ours away
+                # somebody added rules later, or flushed the chain
                 where = f"chain {self._chains[chain]} of inet {self._ledger.table.name}"
                 yield f"{where} does not match the present chain {chain} of {word}"
 
 
 def _bit_in(rules: "Sequence[tuple[str, str]]") -> int:
-    """The ``markMasqBit`` by which our chains were made."""
+    """The ``markMasqBit`` that our chains were made with."""
     for _, comment in rules:
-        if _version_in(comment):
+        if guard_version(comment):
             return int(comment.split()[1])
     return MASQ_BIT
 
 
-def _version_in(comment: str) -> int:
-    """The family of a rule at the beginning of our chains, 0 for another rule."""
+def guard_version(comment: str) -> int:
+    """The family (4 or 6) of a rule at the beginning of our chains, by its comment; 0 for another rule."""
     words = comment.split()
     if len(words) != 3 or words[0][:-1] not in (_DECIDED, _UNDECIDED) or words[0][-1] not in "46":
         return 0
     return int(words[0][-1])
-
-
-def is_guard(comment: str) -> bool:
-    """Whether this is the comment of a rule at the beginning of one of our chains."""
-    return _version_in(comment) > 0
 
 
 def _mark_in(guards: "Sequence[str]") -> int:
@@ -189,7 +184,7 @@ def _mark_in(guards: "Sequence[str]") -> int:
 
 
 def _guarding(place: "Place", needed: int, decided: bool) -> "list[Expression]":
-    """The rule that sends decided packets back, or the one that lets the others on; both clear the bits."""
+    """The rule that returns decided packets, or the rule for the others; both clear the bits."""
     version, chain = place
     local = [nft.TO_THIS_NODE] if chain in _TO_THIS_NODE else []
     beginning = [nft.of_family(version), *local]
@@ -199,7 +194,7 @@ def _guarding(place: "Place", needed: int, decided: bool) -> "list[Expression]":
 
 
 def _add_mark(change: "Change", version: int, chain: str, mark: int) -> None:
-    """The rule at the end of a chain of iptables-nft, made of what iptables makes it of."""
+    """Add the rule at the end of a chain of iptables-nft, with the expressions that iptables uses."""
     from cni.kernel import compat
 
     local = [compat.to_this_node()] if chain in _TO_THIS_NODE else []
@@ -208,7 +203,7 @@ def _add_mark(change: "Change", version: int, chain: str, mark: int) -> None:
 
 
 def _words(chain: str, mark: int) -> list[str]:
-    """The same rule as iptables has it."""
+    """The same rule as arguments of iptables."""
     local = ["-m", "addrtype", "--dst-type", "LOCAL"] if chain in _TO_THIS_NODE else []
     return ["-m", "comment", "--comment", f'"{TEXT}"', *local, "-j", "MARK", "--set-xmark", f"{mark:#x}/{mark:#x}"]
 
@@ -227,9 +222,9 @@ class _Nothing:
 
 
 def legacy_lock() -> "AbstractContextManager[object]":
-    """The lock that ADD holds from ``mark_legacy`` to its commit, DEL from its commit to ``unmark_legacy``.
+    """The lock that ADD holds from ``mark_legacy`` to its commit, and DEL from its commit to ``unmark_legacy``.
 
-    Without it the last DEL could take away the rule that the next ADD has found.
+    Without it, the last DEL could remove a rule that another ADD has just found.
     """
     if not (has_legacy(4) or has_legacy(6)):
         return _Nothing()
@@ -241,16 +236,16 @@ def legacy_lock() -> "AbstractContextManager[object]":
 def mark_legacy(
     kernel: "Nftables", chains: "Mapping[str, str]", bit: int, say: "Callable[[str], None]", change: bool = True
 ) -> "dict[Place, bool]":
-    """Put the rules into iptables-legacy's chains that have others: where our chains have to ask for its bit.
+    """Add our rule to iptables-legacy's chains that have other rules; returns the chains whose bit ours must check.
 
-    Without ``change``, for CHECK, nothing is changed, and ``say`` gets what would be.
+    Without ``change``, for CHECK, it only passes the differences to ``say``.
     """
     versions = [version for version in (4, 6) if has_legacy(version)]
     if not versions:
         return {}
     from cni.kernel import iptables
 
-    if kernel.absent:  # then there are no chains of ours
+    if kernel.absent:  # no chains of ours can exist
         return {}
     for name in unmarkable() if change else ():
         say(complaint(name))
@@ -298,7 +293,7 @@ def _legacy_rules(name: str, chain: str, say: "Callable[[str], None]") -> list[s
 
 
 def compared(ledger: "Ledger", chains: "Mapping[str, str]") -> "list[str]":
-    """What differs from what ADD makes, in iptables' chains and at the beginning of ours; for CHECK."""
+    """The differences from what ADD makes, in iptables' chains and at the beginning of ours; for CHECK."""
     faults: list[str] = []
     bit = _bit_in(ledger.rules)
     legacy = mark_legacy(ledger.kernel, chains, bit, faults.append, change=False)
@@ -306,7 +301,7 @@ def compared(ledger: "Ledger", chains: "Mapping[str, str]") -> "list[str]":
 
 
 def unmark_legacy(chains: "Mapping[str, str]", say: "Callable[[str], None]") -> None:
-    """Take our rules out of iptables-legacy's chains."""
+    """Remove our rules from iptables-legacy's chains."""
     versions = [version for version in (4, 6) if has_legacy(version)]
     if not versions:
         return

@@ -9,7 +9,7 @@ import pytest
 from cni.kernel.nftables import Chain
 from cni.kernel.transaction import INET, IPV4, POSTROUTING, Transaction
 from cni.ledger import Change, Table
-from cni.undecided import TEXT, Undecided, is_guard, legacy_mark_of, mark_of
+from cni.undecided import TEXT, Undecided, guard_version, legacy_mark_of, mark_of
 
 BASE = {"POSTROUTING": "postrouting"}
 GUARDS = [("postrouting", "decided4 13 0x1000"), ("postrouting", "undecided4 13 0x1000")]
@@ -105,8 +105,8 @@ def test_the_bits_are_the_two_below() -> None:
 @pytest.mark.parametrize("comment", ["", "pods_10.1.0.0/24", "hostports4", "decided4", "decided5 13 0x1", "localhost6"])
 def test_other_rules_of_our_chains_are_told_apart(comment: str) -> None:
     """By their comments."""
-    assert not is_guard(comment)
-    assert is_guard("decided4 13 0x1000")
+    assert not guard_version(comment)
+    assert guard_version("decided4 13 0x1000")
 
 
 def test_a_transaction_reaches_into_another_table() -> None:

@@ -1,6 +1,6 @@
-"""Host ports by Go's portmap, or by ours where iptables is asked for: found, removed and collected.
+"""Host ports of Go's portmap, or of ours if iptables is asked for: found, removed and collected.
 
-iptables' form is a chain a container, which an entry rule of a chain that all share leads to::
+In iptables, each container has a chain; entry rules in a chain common to all containers jump to it::
 
     -A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT                   (and OUTPUT)
     -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \\"n\\" id: \\"c\\"" -m multiport --dports 8080 -j CNI-DN-…
@@ -9,8 +9,8 @@ iptables' form is a chain a container, which an entry rule of a chain that all s
     -A CNI-DN-… -p tcp --dport 8080 -j DNAT --to-destination 10.1.2.5:80
     -I POSTROUTING 1 … -j CNI-HOSTPORT-MASQ
 
-Since 1.6 there are tables ``ip cni_hostport`` and ``ip6 cni_hostport``, where the comment of each rule is the container's
-id, and names neither network nor interface. So GC leaves those rules to DEL.
+Since 1.6 Go's portmap has tables ``ip cni_hostport`` and ``ip6 cni_hostport``. The comment of their rules is the
+container id, without network and interface. So GC cannot remove these rules; DEL does.
 """
 
 from cni.address import PROTOCOL_NAMES, Address
@@ -33,36 +33,36 @@ if TYPE_CHECKING:
     from cni.kernel.nftables import Nftables
 
     R = TypeVar("R", bound=Rule)
-    # gets the translations that went
+    # gets the removed translations
     Gone = Callable[[Sequence[Rule]], None]
 
-# The tables' chains with translations, in the order in which packets meet them, and all with rules a container.
+# The chains with translations, in the order in which packets pass them, and all chains with rules of containers.
 _TRANSLATING = ("hostip_hostports", "hostports")
 _CHAINS = (*_TRANSLATING, "masquerading")
 
 
 def divide(part: Part, entries: "Sequence[R]", rules: "Sequence[R]") -> "tuple[list[R], list[R]]":
-    """Of the entry rules and the chain's rules those of one attachment.
+    """The entry rules and the chain's rules that belong to one attachment.
 
-    The entry rules' comments show which ports are whose container's, where the rules lead to which interface's.
+    The entry rules' comments show the container of each port; the address of a translation shows the interface.
     """
-    own = [entry for entry in entries if entry.comment == part.comment]
-    shared = len(own) < len(entries)
-    claimed = {(entry.protocol, port) for entry in own for port in entry.ports}
-    mine: list[R] = []
+    of_container = [entry for entry in entries if entry.comment == part.comment]
+    shared = len(of_container) < len(entries)
+    claimed = {(entry.protocol, port) for entry in of_container for port in entry.ports}
+    own: list[R] = []
     used = set()
     for group in by_mapping(rules):
         last = group[-1]
-        its = {(last.protocol, port) for port in last.ports}
-        if part.other({last.leads_to}) or (shared and claimed.isdisjoint(its)):
-            used |= its
+        ports = {(last.protocol, port) for port in last.ports}
+        if part.other({last.leads_to}) or (shared and claimed.isdisjoint(ports)):
+            used |= ports
         else:
-            mine += group
-    return [entry for entry in own if not any((entry.protocol, port) in used for port in entry.ports)], mine
+            own += group
+    return [each for each in of_container if not any((each.protocol, port) in used for port in each.ports)], own
 
 
 def by_mapping(rules: "Sequence[R]") -> "list[list[R]]":
-    """A container's own chain cut into mappings: each ends in its translation."""
+    """The rules of a container's chain in groups, one for each mapping; the translation is the last of a group."""
     groups: list[list[R]] = [[]]
     for rule in rules:
         groups[-1].append(rule)
@@ -75,7 +75,7 @@ def by_mapping(rules: "Sequence[R]") -> "list[list[R]]":
 
 
 def remove(kernel: "Nftables", part: Part, gone: "Gone") -> None:
-    """One attachment's part in every table, and the shared chains with the last of all; errors are raised together."""
+    """Remove one attachment's part in every table, and common chains that are empty then. Errors are raised together."""
     with iptables.lock(make=False):
         found = chains.tables(kernel, part.chain, names.old_ports_chain(part.chain))
         chains.each(found, lambda table: _remove(table, part, gone))
@@ -100,11 +100,11 @@ def _remove(table: "Nat", part: Part, gone: "Gone") -> None:
         try:
             table.change(tidy, "host ports")
         except CNIError:
-            pass  # a rule of somebody else leads there
+            pass  # a rule of somebody else jumps there
 
 
 def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]", gone: "Gone") -> list[Found]:
-    """Remove what the network's forgotten containers have there, known by the comments of their entry rules."""
+    """Remove the chains of the network's containers that are not valid, by the comments of their entry rules."""
     found = chains.stale(kernel, DNAT, network, map(names.ports_chain, valid))
     for chain, comment in found:
         remove(kernel, Part(chain, comment), gone)
@@ -115,7 +115,7 @@ def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]", gon
 
 
 def remove_from_tables(kernel: "Nftables", container: str, other: "Other") -> None:
-    """A container's rules, and a table with its last one: Go's plugin makes it whole again in each ADD."""
+    """Remove a container's rules, and a table without rules: Go's plugin makes the whole table in each ADD."""
     for family in iptables.FAMILIES.values():
         if kernel.has_table(family, PORTS_TABLE):
             kernel.repeatedly(lambda family=family: _remove_from(kernel, family, container, other))  # type: ignore[misc]
@@ -123,14 +123,14 @@ def remove_from_tables(kernel: "Nftables", container: str, other: "Other") -> No
 
 def _remove_from(kernel: "Nftables", family: int, container: str, other: "Other") -> None:
     generation, transaction = kernel.generation(), Transaction(family, PORTS_TABLE)
-    left = 0
+    kept = 0
     for rule in _of_tables(kernel, family, _CHAINS):
         if rule.comment == container and not other(rule.addresses | {rule.leads_to} - {b""}):
             transaction.delete_rule(rule.chain, rule.deletion)
         else:
-            left += 1
-    # without a generation Go's plugin may be adding a rule just now
-    if transaction and not left and generation:
+            kept += 1
+    # if the generation is not compared, Go's plugin may add a rule at the same time
+    if transaction and not kept and generation:
         transaction = Transaction(family, PORTS_TABLE)
         transaction.delete_table()
     kernel.commit(transaction, generation)
@@ -145,16 +145,16 @@ def _of_tables(kernel: "Nftables", family: int, wanted: "Sequence[str]") -> "lis
     ]
 
 
-# what is there
+# claims
 
 
 class Claim:
-    """A port of the node that a rule translates, its owner, and where it leads to."""
+    """A port of the node that a rule translates, its owner, and its target."""
 
     __slots__ = ("_hosts", "_protocol", "address", "name", "owner", "place", "port", "ports", "where")
 
     def __init__(self, where: str, entry: Rule, rule: Rule) -> None:
-        """``where`` is the table; ``entry`` leads to the container's chain, in nftables' tables it is the rule itself."""
+        """``where`` is the table; ``entry`` jumps to the container's chain, or in nftables' tables is the rule itself."""
         self.where = where
         # the container's chain, or its id
         self.place = entry.comment if where == PORTS_TABLE else entry.target
@@ -163,22 +163,22 @@ class Claim:
         self.name = f"container {self.place}" if where == PORTS_TABLE else "/".join(self.owner or ("?", self.place))
         self._protocol = rule.protocol or entry.protocol
         self.ports = rule.ports & entry.ports
-        # no address of the node stands for all
+        # empty: all addresses of the node
         self._hosts = rule.addresses
-        # the container's
+        # of the container
         self.address, self.port = Address(rule.leads_to), rule.port
 
     def is_of(self, attachment: "Attachment") -> bool:
-        """Whether it is the attachment's container's."""
+        """Whether the attachment's container owns it."""
         return self.place == (attachment.container if self.where == PORTS_TABLE else names.ports_chain(attachment))
 
     def is_of_container(self, container: str) -> bool:
-        """Whether it is this container's, in whatever network."""
+        """Whether this container owns it, in any network."""
         owner = self.place if self.where == PORTS_TABLE else (self.owner or ("", ""))[1]
         return owner == container
 
     def is_for(self, protocol: int, port: int) -> bool:
-        """Whether it is for a port, of some address at least."""
+        """Whether it is for a port, at any address."""
         return port in self.ports and PROTOCOL_NAMES.get(protocol) == self._protocol
 
     def serves(self, host: Address) -> bool:
@@ -186,13 +186,13 @@ class Claim:
         return not self._hosts or host.packed in self._hosts
 
     def texts(self) -> "list[str]":
-        """Its ports, and where they lead to."""
+        """Its ports and their target, as text."""
         hosts = [str(Address(host)) for host in sorted(self._hosts)] or [""]
         places = [f"{self._protocol} {host and host + ' '}{port}" for port in sorted(self.ports) for host in hosts]
         return [f"{place} to {self.address.with_port(self.port)}" for place in places]
 
     def remove(self, kernel: "Nftables", gone: "Gone") -> None:
-        """Take away what the container has; its owner is known to be dead."""
+        """Remove the rules of its container, which is known to be gone."""
         if self.where == PORTS_TABLE:
             remove_from_tables(kernel, self.place, chains.other_interfaces("", None, lambda: [self.address]))
         elif self.owner is not None:
@@ -200,7 +200,7 @@ class Claim:
 
 
 def claims(kernel: "Nftables", version: int, wanted: "Container[int]" = range(1 << 16)) -> "Iterator[Claim]":
-    """The containers that have one of these ports in one family, in the order in which packets meet them."""
+    """The claims on these ports in one family, in the order in which packets pass them."""
     seen, *legacy = chains.tables(kernel, versions=[version])
     yield from _claims(seen, wanted)
     for rule in _of_tables(kernel, iptables.FAMILIES[version], _TRANSLATING):
@@ -213,24 +213,24 @@ def claims(kernel: "Nftables", version: int, wanted: "Container[int]" = range(1 
 def _claims(table: "Nat", wanted: "Container[int]") -> "Iterator[Claim]":
     for entry in table.rules(DNAT):
         for rule in table.rules(entry.target) if any(port in wanted for port in entry.ports) else ():
-            # what an entry rule does not let in, its chain does not serve
+            # only packets that the entry rule matches reach the chain
             if rule.leads_to and (not entry.protocol or rule.protocol in ("", entry.protocol)):
                 yield Claim(table.where, entry, rule)
 
 
 def is_entered(kernel: "Nftables", version: int, where: str) -> bool:
-    """Whether packets get to the rules of such a table at all."""
+    """Whether packets reach the rules of a claim's table."""
     family = iptables.FAMILIES[version]
     if where == PORTS_TABLE:
         hooked = [chain for chain in ("prerouting", "output") if kernel.chain(family, where, chain) is not None]
         return bool(hooked) and all(kernel.rules(family, where, chain) for chain in hooked)
     found = [table for table in chains.tables(kernel, versions=[version]) if table.where == where]
     hooks = ("PREROUTING", "OUTPUT")
-    return any(all(any(rule.target == DNAT for rule in one.rules(hook)) for hook in hooks) for one in found)
+    return any(all(any(rule.target == DNAT for rule in table.rules(hook)) for hook in hooks) for table in found)
 
 
 def listed(kernel: "Nftables") -> list[Found]:
-    """What exists in the three forms: a container's chain, or its rules in the tables, with its ports."""
+    """The containers with host ports in any of the three forms, with their ports; for the inventory."""
     ports: dict[tuple[str, str, str], list[str]] = {}
     for claim in (claim for version in iptables.FAMILIES for claim in claims(kernel, version)):
         owner = f"/{claim.place}/" if claim.where == PORTS_TABLE else "/".join((*(claim.owner or ("", "")), ""))

@@ -1,4 +1,4 @@
-"""What Go's plugins leave, as kinds that the inventory walks. Ours in iptables look the same, and are among them."""
+"""Kinds for the inventory: things of Go's plugins, and our own in iptables, which look the same."""
 
 from cni.go import hostports, macspoof, masquerade
 from cni.plan import Found, Kind
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LeftByGo(Kind):
-    """Things of one kind; an owner is known as far as their names or comments hold it."""
+    """A kind of things of Go's plugins; their names or comments may hold only parts of the owner."""
 
     __slots__ = ("_listed", "noun")
 
@@ -21,12 +21,12 @@ class LeftByGo(Kind):
         self._listed = listed
 
     def present(self, network: str) -> "Iterable[Found]":
-        """Those whose owners are of the network, all of them for no name."""
+        """The things of a network, all things if the name is empty."""
         return [found for found in self._listed(self.site) if not network or found.owner.startswith(f"{network}/")]
 
 
 def _links(site: "Site") -> "Iterable[Found]":
-    """Host ends with names that Go's bridge and ptp draw. Nothing on them names an owner, but a guarded one's chains do."""
+    """Host links with names as Go's bridge and ptp make them. Only the chains of the MAC spoof check name an owner."""
     every = site.rtnl.links()
     owners = {found.facts["link"]: found.owner for found in macspoof.listed(site.nftables)}
     bridges = {link.index: link.name for link in every}
@@ -37,7 +37,7 @@ def _links(site: "Site") -> "Iterable[Found]":
 
 
 def kinds(site: "Site") -> "list[Kind]":
-    """All of them."""
+    """All kinds of things of Go's plugins."""
     return [
         LeftByGo(site, "veth pair of Go's plugins", _links),
         LeftByGo(site, "masquerade in Go's form", lambda site: masquerade.listed(site.nftables)),

@@ -31,12 +31,12 @@ _LAST, _MAC = "-mac", 6
 
 
 def can_have(attachment: "Attachment") -> bool:
-    """Whether the names of an attachment fit into those of the chains."""
+    """Whether an attachment's names fit into the chains' names."""
     return len(names.spoof_chain(attachment) + _LAST) <= names.SPOOF_NAME_MAX
 
 
 def remove(kernel: "Nftables", attachment: "Attachment") -> None:
-    """Both chains of a container's interface, and the jump to them."""
+    """Remove both chains of a container's interface, and the jump to them."""
     name = names.spoof_chain(attachment)
 
     def change() -> None:
@@ -50,7 +50,7 @@ def remove(kernel: "Nftables", attachment: "Attachment") -> None:
 
 
 def guards(kernel: "Nftables", attachment: "Attachment", mac: bytes) -> bool:
-    """Whether what comes from a link that exists goes through these chains, which drop all but this MAC's."""
+    """Whether frames of an existing link pass these chains, and the chains drop all frames with another MAC."""
     name = names.spoof_chain(attachment)
     base = kernel.chain(BRIDGE, _TABLE, _BASE)
     if not names.has_spoof_chain(kernel, attachment) or base is None or base.hook is None:
@@ -60,7 +60,7 @@ def guards(kernel: "Nftables", attachment: "Attachment", mac: bytes) -> bool:
     last = kernel.rules(BRIDGE, _TABLE, name + _LAST)
     if not passed_on or len(last) < 2 or mac not in compared(last[0]):
         return False
-    # Go's link has a random name; a jump for one that is gone may have stayed
+    # Go's link has a random name; the jump of a deleted link may still exist
     return any(_exists(link) for rule in entrances for link in compared(rule))
 
 
@@ -72,7 +72,7 @@ def _exists(link: bytes) -> bool:
 
 
 def listed(kernel: "Nftables") -> "list[Found]":
-    """What exists: the first chain of each interface, with its link and MAC."""
+    """The first chain of each interface, with its link and MAC; for the inventory."""
     found = []
     for rule in kernel.rules(BRIDGE, _TABLE, _BASE):
         for chain in rule.jumps_to():
@@ -86,7 +86,7 @@ def listed(kernel: "Nftables") -> "list[Found]":
 
 
 def make(kernel: "Nftables", attachment: "Attachment", link: str, mac: bytes) -> None:
-    """The chains for an interface with this host link; what was there under these names is replaced."""
+    """Make the chains for an interface with this host link; replaces chains with these names."""
     from cni.kernel import expressions as nft
 
     chain = names.spoof_chain(attachment)

@@ -1,6 +1,6 @@
-"""Host ports as Go's portmap has them in iptables: written where a configuration asks for that, and compared by CHECK.
+"""Host ports in the form of Go's portmap with iptables: made if a configuration asks for it, and compared by CHECK.
 
-Chains and rules are Go's to the letter, so that either finds what the other made (``hostports`` shows them).
+Chains and rules are exactly Go's, so that each plugin finds what the other made (``hostports`` shows them).
 """
 
 from cni.errors import CheckFailed, CNIError, Refused
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from cni.go.chains import Other
 
     class Target(Protocol):
-        """The container's address of one family, with its subnet, and portmap's mappings that lead there."""
+        """The container's address of one family, with its subnet, and the port mappings to it."""
 
         prefix: Prefix
         mappings: list[Any]
 
     class Settings(Protocol):
-        """What a configuration asks for."""
+        """The keys of the configuration that matter here."""
 
         snat: bool
         masq_all: bool
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
         @property
         def mark_bit(self) -> int:
-            """The bit of the mark that asks for masquerading."""
+            """``markMasqBit``."""
 
         @property
         def conditions(self) -> dict[int, list[str]]:
-            """iptables' words, by family."""
+            """Arguments of iptables, by family."""
 
-    # whether the owner of an entry rule and its translation is dead; raises ``Refused`` if it lives and must not wait
+    # whether the owner of an entry rule and its translation is gone; raises ``Refused`` if it is not
     Judge = Callable[[Prefix, Printed, Printed], bool]
 
 _PORTS_A_RULE = 15
@@ -59,7 +59,7 @@ def _rule(chain: str, *words: str) -> str:
 
 
 def marking(wanted: "Settings") -> "list[str]":
-    """The rules of the shared chains that mark and masquerade; none where another chain, or nothing, does."""
+    """The rules of the common chains that mark and masquerade; none without snat, or with setMarkChain."""
     if not wanted.snat or wanted.set_mark_chain is not None:
         return []
     mark = f"{1 << wanted.mark_bit:#x}/{1 << wanted.mark_bit:#x}"
@@ -71,20 +71,20 @@ def marking(wanted: "Settings") -> "list[str]":
 
 
 def _entrances() -> "list[str]":
-    """The jumps to the entry rules."""
+    """The jumps to the chain of entry rules."""
     return [_rule(chain, "-m", "addrtype", "--dst-type", "LOCAL", "-j", DNAT) for chain in ("PREROUTING", "OUTPUT")]
 
 
 def _masquerading() -> str:
-    """The jump that has to stand before those of bridge and ptp."""
+    """The jump for masquerading, which must be before those of bridge and ptp."""
     text = "CNI portfwd requiring masquerade"
     return _rule(names.POSTROUTING, "-m", "comment", "--comment", text, "-j", MASQ)
 
 
 def entries(attachment: "Attachment", wanted: "Settings", version: int) -> "list[str]":
-    """The entry rules of one container: per protocol in the order of their names, 15 ports each.
+    """The entry rules of one container: protocols in the order of their names, at most 15 ports in a rule.
 
-    Go lists the ports of the other family too, and its CHECK wants them there; the container's own chain has none.
+    Go lists the ports of the other family too, and its CHECK requires them; the container's chain has only its own.
     """
     found = []
     comment = names.ports_comment(attachment.network, attachment.container)
@@ -99,7 +99,7 @@ def entries(attachment: "Attachment", wanted: "Settings", version: int) -> "list
 
 
 def translations(attachment: "Attachment", target: "Target", wanted: "Settings") -> "list[str]":
-    """The rules of a container's own chain: per mapping the marks, then the translation."""
+    """The rules of a container's chain: for each mapping the marks, then the translation."""
     found = []
     chain, address = names.ports_chain(attachment), target.prefix.address
     for mapping in _specific_first(target.mappings):
@@ -113,7 +113,7 @@ def translations(attachment: "Attachment", target: "Target", wanted: "Settings")
 
 
 def _specific_first(mappings: "list[Any]") -> "list[Any]":
-    """Of a port's mappings that for all addresses comes last, or it would take the others'; else as they are, as in Go."""
+    """Sort a port's mapping for all addresses behind those for one address. Otherwise the order stays, as in Go."""
     place: dict[tuple[str, int], int] = {}
     for number, mapping in enumerate(mappings):
         place.setdefault((mapping.protocol, mapping.host_port), number)
@@ -132,12 +132,12 @@ def _marks(target: "Target", wanted: "Settings") -> "list[list[str]]":
 
 
 class HostPorts:
-    """The host ports of one attachment, in the tables that iptables shows."""
+    """The host ports of one attachment in iptables."""
 
     def __init__(
         self, attachment: "Attachment", targets: "Sequence[Target]", wanted: "Settings", other: "Other", judge: "Judge"
     ) -> None:
-        """``other`` finds the addresses of the container's other interfaces."""
+        """``other`` recognises addresses of the container's other interfaces."""
         self._attachment = attachment
         self._chain = names.ports_chain(attachment)
         self._targets = targets
@@ -146,9 +146,9 @@ class HostPorts:
         self._judge = judge
 
     def make(self) -> None:
-        """One restore a family; raises ``Refused`` for a port that another container has, ``CNIError``."""
+        """One iptables-restore for each family; raises ``Refused`` for a port of another container, ``CNIError``."""
         with iptables.lock():
-            # both families are looked at before the first is touched
+            # read both families before the first is changed
             planned = [(target, self._changes(target)) for target in self._targets]
             for number, (target, lines) in enumerate(planned):
                 try:
@@ -156,7 +156,7 @@ class HostPorts:
                 except Refused as error:
                     if not number:
                         raise
-                    # the first family was made, so there is something to take back
+                    # not Refused: the first family was made and must be undone
                     raise CNIError(error.msg, error.details, error.code) from None
 
     def _restore(self, target: "Target", lines: "list[str]") -> None:
@@ -165,7 +165,7 @@ class HostPorts:
             fault = iptables.restore(name, lines)
             if not fault:
                 return
-            # another program (Go's portmap) made a shared chain meanwhile, or took it away: look again
+            # another program, such as Go's portmap, made or removed a common chain meanwhile: read again
             if "exist" not in fault or turn == _TRIES - 1:
                 raise CNIError(f"failed to set up host ports with {name}: {fault}", f"the rules: {'; '.join(lines)}")
             lines = self._changes(target)
@@ -174,48 +174,48 @@ class HostPorts:
         return iptables.rules(name, [*names.BASE, DNAT, SETMARK, MASQ, self._chain])
 
     def _changes(self, target: "Target") -> "list[str]":
-        """What is missing, in one script; the remains of this attachment and of dead ones go."""
-        there = self._listed(iptables.to_make(target.prefix.version))
+        """The lines for iptables-restore: make what is missing; remove leftovers of this attachment and of others."""
+        existing = self._listed(iptables.to_make(target.prefix.version))
         outside = entries(self._attachment, self._wanted, target.prefix.version)
         inside = translations(self._attachment, target, self._wanted)
-        gone = [*self._room(target, there, outside), *self._replaced(there, outside, inside)]
-        left = {meaning(line) for lines in there.values() for line in lines}
-        left -= {meaning(f"-A{line[2:]}") for line in gone}
+        deletions = [*self._stale(target, existing, outside), *self._replaced(existing, outside, inside)]
+        kept = {meaning(line) for lines in existing.values() for line in lines}
+        kept -= {meaning(f"-A{line[2:]}") for line in deletions}
         marks = marking(self._wanted)
         shared = [*marks, *_entrances()]
-        needed = {*(line.split()[1] for line in shared), DNAT, self._chain} - {*names.BASE, *there}
+        needed = {*(line.split()[1] for line in shared), DNAT, self._chain} - {*names.BASE, *existing}
         lines = [f"-N {chain}" for chain in (SETMARK, MASQ, DNAT, self._chain) if chain in needed]
-        lines += [line for line in shared if meaning(line) not in left]
+        lines += [line for line in shared if meaning(line) not in kept]
         jump = _masquerading()
-        if marks and meaning(jump) not in left:
+        if marks and meaning(jump) not in kept:
             lines.append(jump.replace("-A POSTROUTING", "-I POSTROUTING 1", 1))
-        lines += gone
-        lines += inside if any(meaning(line) not in left for line in inside) else []
-        return lines + [line for line in outside if meaning(line) not in left]
+        lines += deletions
+        lines += inside if any(meaning(line) not in kept for line in inside) else []
+        return lines + [line for line in outside if meaning(line) not in kept]
 
-    def _replaced(self, there: "dict[str, list[str]]", outside: "list[str]", inside: "list[str]") -> "list[str]":
-        """Lines that take away what the attachment has and is not to have: what stays keeps its place before others'."""
-        if self._chain not in there:
+    def _replaced(self, existing: "dict[str, list[str]]", outside: "list[str]", inside: "list[str]") -> "list[str]":
+        """Deletions of the attachment's rules that are not wanted; wanted rules stay, so they keep their place."""
+        if self._chain not in existing:
             return []
-        leading = [rule for rule in map(Printed, there.get(DNAT, ())) if rule.target == self._chain]
+        jumps = [rule for rule in map(Printed, existing.get(DNAT, ())) if rule.target == self._chain]
         part = Part(self._chain, self._comment, self._other)
-        own, mine = divide(part, leading, [Printed(line) for line in there[self._chain]])
+        own_jumps, own_rules = divide(part, jumps, [Printed(line) for line in existing[self._chain]])
         wanted = {meaning(line) for line in outside}
-        going = [rule for rule in own if rule.meaning not in wanted]
-        if [rule.meaning for rule in mine] != [meaning(line) for line in inside]:
-            going += mine
-        return [rule.deletion for rule in going]
+        deleted = [rule for rule in own_jumps if rule.meaning not in wanted]
+        if [rule.meaning for rule in own_rules] != [meaning(line) for line in inside]:
+            deleted += own_rules
+        return [rule.deletion for rule in deleted]
 
     @property
     def _comment(self) -> str:
         return names.ports_comment(self._attachment.network, self._attachment.container)
 
-    def _room(self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]") -> "list[str]":
-        """Lines that take dead containers' mappings away; raises ``Refused`` if a living one has a port."""
+    def _stale(self, target: "Target", existing: "dict[str, list[str]]", lines: "list[str]") -> "list[str]":
+        """Deletions of mappings of containers that are gone; raises ``Refused`` if another container owns a port."""
         gone: list[str] = []
-        listed = [rule for rule in map(Printed, there.get(DNAT, ())) if rule.target.startswith(names.PORTS)]
+        listed = [rule for rule in map(Printed, existing.get(DNAT, ())) if rule.target.startswith(names.PORTS)]
         others = [rule for rule in listed if (rule.comment, rule.target) != (self._comment, self._chain)]
-        wanted = self._as_printed(target, there, lines, others)
+        wanted = self._as_printed(target, existing, lines, others)
         for held in others:
             ports = {
                 port
@@ -223,25 +223,25 @@ class HostPorts:
                 if (entry.protocol, entry.conditions) == (held.protocol, held.conditions)
                 for port in entry.ports & held.ports
             }
-            for group in by_mapping([Printed(line) for line in there.get(held.target, ())]) if ports else ():
+            for group in by_mapping([Printed(line) for line in existing.get(held.target, ())]) if ports else ():
                 if _overlaps(target, group[-1], ports) and self._judge(target.prefix, held, group[-1]):
                     gone += [rule.deletion for rule in group]
         return gone
 
     def _as_printed(
-        self, target: "Target", there: "dict[str, list[str]]", lines: "list[str]", others: "list[Printed]"
+        self, target: "Target", existing: "dict[str, list[str]]", lines: "list[str]", others: "list[Printed]"
     ) -> "list[Printed]":
-        """Our entry rules, to be compared with what iptables printed.
+        """Our entry rules as iptables prints them.
 
-        How it prints conditions is its own affair, so it is asked, where another's conditions may be the same: the
-        rules are put where they do nothing, at the end of our chain, and taken away.
+        We do not know how iptables prints conditions. If another rule may have the same conditions as ours, we add our
+        rules where they do nothing, at the end of our chain, list them, and remove them.
         """
         wanted = [Printed(line) for line in lines]
         if not any(_may_mean_the_same(entry, other) for entry in wanted for other in others):
             return wanted
         name, chain = iptables.to_make(target.prefix.version), self._chain
-        before = there.get(chain, [])
-        new = [] if chain in there else [f"-N {chain}"]
+        before = existing.get(chain, [])
+        new = [] if chain in existing else [f"-N {chain}"]
         tried = [f"-A {chain}{line.removeprefix(f'-A {DNAT}').removesuffix(chain)}RETURN" for line in lines]
         fault = iptables.restore(name, new + tried)
         if fault:
@@ -255,31 +255,31 @@ class HostPorts:
         return printed
 
     def compare(self, differ: "Callable[[CNIError], None]") -> None:
-        """Every rule is there; what is missing is passed to ``differ``."""
+        """Pass every missing rule to ``differ``."""
         for target in self._targets:
             name = iptables.to_make(target.prefix.version)
-            there = self._listed(name)
-            known = {chain: {meaning(line) for line in lines} for chain, lines in there.items()}
+            existing = self._listed(name)
+            known = {chain: {meaning(line) for line in lines} for chain, lines in existing.items()}
             outside = entries(self._attachment, self._wanted, target.prefix.version)
             conditional, marks = self._wanted.conditions[target.prefix.version], marking(self._wanted)
             needed = [*translations(self._attachment, target, self._wanted), *_entrances(), *marks]
             needed += [_masquerading()] if marks else []
             for line in needed if conditional else needed + outside:
                 chain = line.split()[1]
-                if chain not in there:
+                if chain not in existing:
                     differ(CheckFailed(f"{name}: chain {chain} not found in table nat"))
                 elif meaning(line) not in known[chain]:
                     differ(CheckFailed(f"{name}: rule {line} is missing in table nat"))
             for line in outside if conditional else ():
-                # how conditions are printed is iptables' own affair, so it is asked
+                # iptables itself compares them, because we do not know how it prints conditions
                 fault, _ = iptables.run(name, "-t", "nat", "-C", *split(line)[1:])
                 if fault:
                     differ(CheckFailed(f"{name}: rule {line} is missing in table nat"))
-            for line in self._overtaken(target, there.get(self._chain, [])):
+            for line in self._overridden(target, existing.get(self._chain, [])):
                 differ(CheckFailed(f"{name}: a rule before {line} leads elsewhere", f"in chain {self._chain}"))
 
-    def _overtaken(self, target: "Target", lines: "list[str]") -> "Iterator[str]":
-        """Of several translations of one port the first counts; it has to be ours, or another interface's of the container."""
+    def _overridden(self, target: "Target", lines: "list[str]") -> "Iterator[str]":
+        """Our translations that have no effect because a rule before, not of the container's, translates the port."""
         listed = [rule for rule in map(Printed, lines) if rule.target == "DNAT" and not self._other({rule.leads_to})]
         for ours in map(Printed, translations(self._attachment, target, self._wanted)):
             same = (
@@ -302,7 +302,7 @@ def _overlaps(target: "Target", held: Printed, ports: "set[int]") -> bool:
 
 
 def _may_mean_the_same(entry: Printed, other: Printed) -> bool:
-    """Whether two entry rules for one port have conditions whose words differ: their meaning may be one."""
+    """Whether two entry rules share a port and have conditions in different words, which may mean the same."""
     return bool(
         entry.protocol == other.protocol
         and entry.ports & other.ports

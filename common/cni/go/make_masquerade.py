@@ -1,4 +1,4 @@
-"""Masquerading as Go's bridge has it, written where a configuration asks for iptables, and compared by CHECK."""
+"""Masquerading in the form of Go's bridge: made if a configuration asks for iptables, and compared by CHECK."""
 
 from cni.address import MULTICAST, Prefix
 from cni.errors import CheckFailed, CNIError
@@ -21,37 +21,38 @@ if TYPE_CHECKING:
 
 
 def add(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
-    """One iptables-restore a family; what the attachment had before is removed first. Raises ``CNIError``."""
+    """One iptables-restore for each family, after removing what the attachment had. Raises ``CNIError``."""
     versions = sorted({prefix.version for prefix in prefixes})
     for version in versions:
         name = f"{iptables.to_make(version)}-restore"
         if not program.find(name):
             raise program.missing(name)
     chain = names.masquerade_chain(attachment)
-    former = Part(chain, names.masquerade_comment(attachment), {one.address.packed for one in prefixes}.isdisjoint)
+    addresses = {prefix.address.packed for prefix in prefixes}
+    former = Part(chain, names.masquerade_comment(attachment), addresses.isdisjoint)
     with iptables.lock():
         all_of((lambda: release(kernel, former), lambda: remove_newer(kernel, names.instance(attachment))))
         for version in versions:
-            mine = [prefix for prefix in prefixes if prefix.version == version]
             name = iptables.to_make(version)
             missing, text = iptables.run(name, "-t", "nat", "-S", chain)
-            script = _script(attachment, mine, None if missing else text.splitlines())
+            of_family = [prefix for prefix in prefixes if prefix.version == version]
+            script = _script(attachment, of_family, None if missing else text.splitlines())
             fault = iptables.restore(name, script)
             if fault:
                 raise CNIError(f"failed to set up masquerading with {name}: {fault}", f"the script was: {script}")
 
 
-def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", there: "list[str] | None") -> list[str]:
-    """For iptables-restore; ``there`` is the chain as it is, None where it is missing.
+def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", existing: "list[str] | None") -> list[str]:
+    """The lines for iptables-restore; ``existing`` are the chain's rules, None if it is missing.
 
-    Every ACCEPT stands before the MASQUERADE, also when another interface, or another's container, shares the chain.
+    Every ACCEPT must be before the MASQUERADE, even if another interface or container shares the chain.
     """
     chain, text = names.masquerade_chain(attachment), names.masquerade_comment(attachment)
     comment = f"-m comment --comment {quoted(text)}"
-    lines = [f":{chain} - [0:0]"] if there is None else []
+    lines = [f":{chain} - [0:0]"] if existing is None else []
     for subnet in dict.fromkeys(prefix.network for prefix in prefixes):
-        lines.append(f"-{f'A {chain}' if there is None else f'I {chain} 1'} -d {subnet} {comment} -j ACCEPT")
-    if not any(rule.target == "MASQUERADE" and rule.comment == text for rule in map(Printed, there or ())):
+        lines.append(f"-{f'A {chain}' if existing is None else f'I {chain} 1'} -d {subnet} {comment} -j ACCEPT")
+    if not any(rule.target == "MASQUERADE" and rule.comment == text for rule in map(Printed, existing or ())):
         lines.append(f"-A {chain} ! -d {MULTICAST[prefixes[0].version]} {comment} -j MASQUERADE")
     return lines + [f"-A {names.POSTROUTING} -s {prefix.address} {comment} -j {chain}" for prefix in prefixes]
 
@@ -59,20 +60,20 @@ def _script(attachment: "Attachment", prefixes: "Sequence[Prefix]", there: "list
 def check(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix]") -> None:
     """Each address jumps to the chain, and the chain masquerades; raises ``CheckFailed``.
 
-    iptables is only asked where there is something: iptables-legacy makes the tables that it is to list.
+    iptables runs only if the chain may exist, because iptables-legacy creates the tables that it lists.
     """
     chain = names.masquerade_chain(attachment)
     for prefix in prefixes:
         version = prefix.version
-        there = kernel.chain(iptables.FAMILIES[version], "nat", chain) is not None
-        programs = (iptables.PROGRAMS[version] if there else "", iptables.legacy(version))
+        exists = kernel.chain(iptables.FAMILIES[version], "nat", chain) is not None
+        programs = (iptables.PROGRAMS[version] if exists else "", iptables.legacy(version))
         faults = [_fault(name, attachment, prefix) for name in programs if name]
         if all(faults):
             raise CheckFailed(faults[0] if faults else f"{iptables.PROGRAMS[version]}: there is no chain {chain}")
 
 
 def _fault(name: str, attachment: "Attachment", prefix: Prefix) -> str:
-    """What an address lacks in the tables of one iptables."""
+    """What is missing for an address in the tables of one iptables."""
     chain, comment = names.masquerade_chain(attachment), names.masquerade_comment(attachment)
     fault, rules = iptables.run(name, "-t", "nat", "-S", chain)
     if fault or "-j MASQUERADE" not in rules or f"-d {prefix.network} " not in rules:

@@ -1,6 +1,6 @@
-"""Masquerading by Go's bridge and ptp, or by ours where iptables is asked for: removed and collected.
+"""Masquerading of Go's bridge and ptp, or of ours if iptables is asked for: removed and collected.
 
-iptables' form is a chain ``CNI-…`` a container, reached from POSTROUTING by source address::
+In iptables, each container has a chain ``CNI-…``; POSTROUTING jumps to it by source address::
 
     -A POSTROUTING -s 10.1.2.2/32 -m comment --comment "name: \\"n1\\" id: \\"c1\\"" -j CNI-c189d8b6a7b4d184c9f70d4a
     -A CNI-c189d8b6a7b4d184c9f70d4a -d 10.1.2.0/24 … -j ACCEPT
@@ -29,26 +29,27 @@ if TYPE_CHECKING:
 
 
 def _divide(part: Part, jumps: "Sequence[Rule]", inside: "Sequence[Rule]") -> "tuple[Sequence[Rule], Sequence[Rule]]":
-    """The jumps and the chain's rules that go: all if no jump is left. A jump whose comment names nobody may go too.
+    """The jumps and the chain's rules to delete: all rules if no jump remains.
 
-    An owner that stays without a MASQUERADE of its own keeps the one that is there.
+    A jump whose comment names no owner may belong to the attachment. If another owner remains and has no MASQUERADE of
+    its own, the existing one stays.
     """
-    of_it = [jump for jump in jumps if jump.comment == part.comment or names.owner_of(jump.comment) is None]
-    going = [jump for jump in of_it if not part.other(jump.addresses)]
-    if len(going) == len(jumps):
-        return going, inside
-    if len(going) < len(of_it):
-        return going, []
-    mine = [rule for rule in inside if rule.comment == part.comment]
-    if not any(rule.target == "MASQUERADE" for rule in inside if rule not in mine):
-        mine = [rule for rule in mine if rule.target != "MASQUERADE"]
-    return going, mine
+    of_container = [jump for jump in jumps if jump.comment == part.comment or names.owner_of(jump.comment) is None]
+    deleted = [jump for jump in of_container if not part.other(jump.addresses)]
+    if len(deleted) == len(jumps):
+        return deleted, inside
+    if len(deleted) < len(of_container):
+        return deleted, []
+    own = [rule for rule in inside if rule.comment == part.comment]
+    if not any(rule.target == "MASQUERADE" for rule in inside if rule not in own):
+        own = [rule for rule in own if rule.target != "MASQUERADE"]
+    return deleted, own
 
 
 def remove(kernel: "Nftables", attachment: "Attachment", other: "Other") -> None:
-    """Remove what the Go plugins, or ours in iptables, made for this attachment; errors are raised together.
+    """Remove what Go's plugins, or ours in iptables, made for this attachment; errors are raised together.
 
-    ``other`` finds the addresses of the container's other interfaces, which share its chain.
+    ``other`` recognises addresses of the container's other interfaces, which share its chain.
     """
     part = Part(names.masquerade_chain(attachment), names.masquerade_comment(attachment), other)
     with iptables.lock(make=False):
@@ -56,7 +57,7 @@ def remove(kernel: "Nftables", attachment: "Attachment", other: "Other") -> None
 
 
 def release(kernel: "Nftables", part: Part) -> None:
-    """Remove one attachment's part of its container's chain, in every table; under the lock of ``iptables.lock``."""
+    """Remove one attachment's part of its container's chain, in every table; the caller holds ``iptables.lock``."""
 
     def step(table: "Nat") -> None:
         table.change(lambda: chains.release(table, names.POSTROUTING, part, _divide), "masquerading")
@@ -65,7 +66,7 @@ def release(kernel: "Nftables", part: Part) -> None:
 
 
 def remove_newer(kernel: "Nftables", comment: str) -> None:
-    """The rules whose comment begins like this."""
+    """Remove the rules of the newer form whose comments begin with this text."""
 
     def change() -> None:
         generation, transaction = kernel.generation(), Transaction(INET, MASQUERADE_TABLE)
@@ -79,7 +80,7 @@ def remove_newer(kernel: "Nftables", comment: str) -> None:
 
 
 def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]") -> list[Found]:
-    """Remove what the network's forgotten containers have in either form: the names of what went."""
+    """Remove both forms of the network's containers that are not valid; returns the names of what it removed."""
     gone: list[Found] = []
     with iptables.lock(make=False):
         for chain, comment in chains.stale(kernel, names.POSTROUTING, network, map(names.masquerade_chain, valid)):
@@ -95,7 +96,7 @@ def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]") -> 
 
 
 def listed(kernel: "Nftables") -> "list[Found]":
-    """What exists in both forms: a container's chains by its comments, and an attachment's rules by their hash."""
+    """The containers' chains and, in the newer form, the attachments' hashes, with addresses; for the inventory."""
     addresses: dict[tuple[str, str, str], list[str]] = {}
     for table in chains.tables(kernel):
         for jump in table.rules(names.POSTROUTING):

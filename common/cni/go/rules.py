@@ -1,4 +1,4 @@
-"""One rule of a table that Go's plugins write to: of iptables-nft or nft, read over netlink, or as iptables prints it (pure)."""
+"""A rule of a table that Go's plugins write to, read over netlink or from iptables' output (pure)."""
 
 from cni.address import PROTOCOL_NAMES, Address
 from cni.kernel import compat
@@ -17,27 +17,26 @@ _ADDRESS_OPTIONS = ("-s", "-d")
 
 
 class Rule:
-    """What is asked of a rule, whoever shows it."""
+    """The parts of a rule that matter here."""
 
     __slots__ = ("addresses", "chain", "comment", "deletion", "leads_to", "port", "ports", "protocol", "target")
-    # the chain that it stands in
     chain: str
-    # by what its table deletes it: a handle, or a line for iptables-restore
+    # how to delete it: a handle, or a line for iptables-restore
     deletion: "Any"
     comment: str
-    # where it jumps to; DNAT or MASQUERADE for a translation
+    # the chain that it jumps to; DNAT or MASQUERADE for a translation
     target: str
-    # ``tcp`` and the like, or the empty text, and the destination ports that it is for
+    # a name such as ``tcp``, or empty, and the destination ports
     protocol: str
     ports: "frozenset[int]"
-    # the addresses that it compares with, and where a translation leads to, else nothing: bytes
+    # the packed addresses that it compares with; the target of a translation, or empty
     addresses: "set[bytes]"
     leads_to: bytes
     port: int
 
 
 class Seen(Rule):
-    """A rule over netlink."""
+    """A rule read over netlink."""
 
     __slots__ = ()
 
@@ -45,9 +44,8 @@ class Seen(Rule):
         self.chain, self.deletion = chain, rule.handle
         self.comment = compat.comment_of(rule) or rule.comment
         values, sizes = compat.compared(rule), _SIZES.get(rule.message["nfgen_family"], (4, 16))
-        self.protocol = next(
-            (PROTOCOL_NAMES[one[0]] for one in values if len(one) == 1 and one[0] in PROTOCOL_NAMES), ""
-        )
+        numbers = [value[0] for value in values if len(value) == 1]
+        self.protocol = next((PROTOCOL_NAMES[number] for number in numbers if number in PROTOCOL_NAMES), "")
         single = {int.from_bytes(value, "big") for value in values if len(value) == 2}
         self.ports = frozenset(single | compat.ports_of(rule))
         self.addresses = {value for value in values if len(value) in sizes}
@@ -56,7 +54,7 @@ class Seen(Rule):
     @staticmethod
     def _does(rule: "Message", sizes: "Sequence[int]") -> "tuple[str, bytes, int]":
         name, information = compat.target_of(rule)
-        if name == "DNAT":  # struct nf_nat_range2: flags, then the address, in the room of an IPv6 one each
+        if name == "DNAT":  # struct nf_nat_range2: flags, first and last address (16 bytes each), first port
             return name, information[4 : 4 + sizes[0]], int.from_bytes(information[36:38], "big")
         loaded = compat.loaded(rule)
         address = next((value for value in loaded if len(value) in sizes), b"")
@@ -77,7 +75,7 @@ class Printed(Rule):
         self.chain = words[1]
         self.meaning = meaning(line)
         self.options = dict(self.meaning)
-        # conditions may have another comment behind it
+        # the first comment: conditions may contain another one
         self.comment = words[words.index("--comment") + 1] if "--comment" in words[:-1] else ""
         self.target = self.options.get("-j", "")
         self.protocol = self.options.get("-p", "")
@@ -91,7 +89,7 @@ class Printed(Rule):
 
     @property
     def conditions(self) -> "frozenset[tuple[str, str]]":
-        """What an entry rule asks for besides protocol and ports."""
+        """The conditions of an entry rule besides protocol and ports."""
         usual = ("-A", "-j", "-p", "--dports", "--dport", "--comment")
         return frozenset((name, value) for name, value in self.meaning if name not in usual)
 
