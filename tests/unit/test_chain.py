@@ -65,7 +65,7 @@ def test_one_process_is_one_call(monkeypatch: pytest.MonkeyPatch, fault: CNIErro
     monkeypatch.setattr(skel, "answer", answer)
     monkeypatch.setattr("sys.path", [])
     with pytest.raises(CNIError) as caught:
-        delegate._here(call, "/x/loopback", "loopback", {"CNI_COMMAND": "DEL"}, b"{}")
+        delegate._run_in_process(call, "/x/loopback", "loopback", {"CNI_COMMAND": "DEL"}, b"{}")
     assert seen == [("loopback", "DEL", b"{}", call.watch, -1000.0, call.node)]
     assert log.text == "a line\n"
     assert type(caught.value) is kind

@@ -23,7 +23,7 @@ class LinkAddress:
     __slots__ = ("flags", "index", "prefix", "scope")
 
     def __init__(self, message: "Any") -> None:
-        # of a point-to-point link ADDRESS is the other end's
+        # on a point-to-point link IFA_ADDRESS is the other end's
         text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
         self.prefix = Prefix(Address.parse(text), message["prefixlen"])
         flags = message.get_attr("IFA_FLAGS")
@@ -33,12 +33,12 @@ class LinkAddress:
 
     @property
     def tentative(self) -> bool:
-        """Whether duplicate address detection goes on: it cannot be used yet."""
+        """Whether duplicate address detection still runs, so that it cannot be used yet."""
         return bool(self.flags & _TENTATIVE)
 
     @property
     def duplicate(self) -> bool:
-        """Whether duplicate address detection has found it elsewhere."""
+        """Whether duplicate address detection has found it on another host."""
         return bool(self.flags & _DADFAILED)
 
 
@@ -50,7 +50,7 @@ def of(rtnl: "Rtnl", index: int, family: int = AF_UNSPEC) -> list[LinkAddress]:
 
 
 def add(rtnl: "Rtnl", index: int, prefix: Prefix, detect_duplicates: bool = True) -> None:
-    """Put an address on a link, with the broadcast address that IPv4 expects; raises ``KernelError``."""
+    """Add an address to a link, with a broadcast address for IPv4; raises ``KernelError``."""
     flags = _NODAD if prefix.version == 6 and not detect_duplicates else 0
     broadcast = None
     if prefix.version == 4 and prefix.length < 31:
@@ -60,7 +60,7 @@ def add(rtnl: "Rtnl", index: int, prefix: Prefix, detect_duplicates: bool = True
 
 
 def delete(rtnl: "Rtnl", index: int, prefix: Prefix) -> None:
-    """Take an address away; that it is gone is success."""
+    """Remove an address, if it exists."""
     try:
         rtnl.request(_message(prefix, index=index), _DELADDR)
     except KernelError as error:

@@ -1,9 +1,8 @@
-"""Announcements: the neighbours learn at which MAC an address is now.
+"""Announcements: neighbours learn the MAC of an address.
 
-A gratuitous ARP request (RFC 5227) or an unsolicited neighbour advertisement (RFC 4861, 7.2.6). The kernel sends them
-itself when a link is given an address (its own, here) and ``arp_notify`` and ``ndisc_notify`` are set
-(ip-sysctl.rst). Where they are not, and cannot be, frames are sent on a packet socket (packet(7)), whose end costs an
-RCU grace period: 10 ms and more.
+The frames are a gratuitous ARP request (RFC 5227) or an unsolicited neighbour advertisement (RFC 4861, 7.2.6). With the
+sysctls ``arp_notify`` and ``ndisc_notify`` (ip-sysctl.rst), the kernel sends them when a link's MAC is set, even to the
+same value. Otherwise we use a packet socket (packet(7)); closing it waits for an RCU grace period, 10 ms or more.
 """
 
 import os
@@ -50,18 +49,18 @@ def _checksum(data: bytes) -> bytes:
 def announce(
     namespace: "Namespace", link: "Link", addresses: "list[Address]", sysctls: "Sysctls", later: "Later"
 ) -> None:
-    """Announce addresses at a link of a namespace. Failing is no fault: neighbours find out by themselves, later.
+    """Announce addresses of a link in a namespace. Errors are ignored: neighbours learn the MAC later by themselves.
 
     ``later`` closes the socket.
     """
     try:
         with namespace:
-            left = [address for address in addresses if not _by_kernel(sysctls, link.name, address.version)]
-        if len(left) < len(addresses):
+            ours = [address for address in addresses if not _by_kernel(sysctls, link.name, address.version)]
+        if len(ours) < len(addresses):
             namespace.rtnl.change(link.index, mac=link.mac)
-        if left:
+        if ours:
             with namespace:
-                later.add(send(link.name, link.mac, left))
+                later.add(send(link.name, link.mac, ours))
     except (OSError, KernelError):
         pass
 
@@ -74,13 +73,13 @@ def _by_kernel(sysctls: "Sysctls", ifname: str, version: int) -> bool:
 
 
 def send(ifname: str, mac: str, addresses: "list[Address]") -> socket:
-    """Send one frame an address through a link of the namespace that the process is in; raises ``OSError``.
+    """Send a frame for each address through a link of the namespace that the process is in; raises ``OSError``.
 
-    The answer is the socket: whoever closes it waits for a grace period.
+    Returns the socket, because closing it waits for a grace period.
     """
     hardware = bytes.fromhex(mac.replace(":", ""))
     packets = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
-    # a name's bytes may be no UTF-8
+    # the name may not be UTF-8
     packets.bind((os.fsencode(ifname).decode("utf-8", "surrogateescape"), htons(0)))
     for address in addresses:
         packets.send(frame(hardware, address))

@@ -1,8 +1,8 @@
-"""What of netfilter a node has: all parts of nftables that a table of ours needs, or iptables is used; iptables-legacy.
+"""What the node supports: the parts of nftables that a table of ours needs, otherwise iptables; and iptables-legacy.
 
-A table of ours that exists is proof, and costs one request. Else the kernel gets a batch that it drops at the end: it
-loads the modules that the batch needs, and changes nothing. The answer is kept as long as the socket, that of a call.
-STATUS has no such socket: it asks with one of its own, and imports nothing for that while the table exists.
+If our table exists, the kernel has all parts; the check is one request. Otherwise the kernel gets a batch without an
+end, which makes it load the modules and changes nothing. The result is kept with the call's nftables socket. STATUS has
+no such socket: it opens its own, and imports nothing more while the table exists.
 """
 
 from cni.errors import CNIError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # linux/netfilter/nf_tables.h
 _GETTABLE, _TABLE_NAME = 10 << 8 | 1, 1
 INET, _IPV4, _BRIDGE = 1, 2, 7
-# What a table of ours is made of: "nat" stands for chains and translations, the rest for kinds of rules.
+# The parts of nftables that a table may need: NAT chains, and kinds of rules.
 TABLES, NAT, FIB, CONNECTIONS, MASQUERADE = "tables", "nat", "fib", "connections", "masquerade"
 _MAIN = "CONFIG_NF_TABLES"
 _OPTIONS = {
@@ -35,7 +35,7 @@ _INSTALL_IPTABLES = "or install iptables-legacy, which is used then"
 
 
 class Needs:
-    """A table of ours, by family and name, and the parts that it needs: known to STATUS, which imports no maker of it."""
+    """The family and name of a table of ours and the parts that it needs, without the modules that make it."""
 
     __slots__ = ("family", "parts", "table")
 
@@ -51,9 +51,9 @@ _IPTABLES_NAT = Needs(_IPV4, "nat", (NAT,))
 
 
 def lacking(needs: Needs, kernel: "Nftables | None" = None) -> str:
-    """The kernel options that are missing for a table; empty if it exists, or could. ``kernel`` is None for STATUS."""
+    """The kernel options that a table needs and the kernel lacks; empty if none. ``kernel`` is None for STATUS."""
     if kernel is None:
-        return "" if _is_there(needs) else _asked_alone(needs)
+        return "" if _exists(needs) else _lacking_by_own_socket(needs)
     if kernel.has_table(needs.family, needs.table):
         return ""
     if kernel.absent:
@@ -64,8 +64,8 @@ def lacking(needs: Needs, kernel: "Nftables | None" = None) -> str:
     return known
 
 
-def _is_there(needs: Needs) -> bool:
-    """One request, on a socket of its own."""
+def _exists(needs: Needs) -> bool:
+    """Whether the table exists, by one request on a new socket."""
     try:
         kernel = Netlink(NETFILTER)
     except OSError:
@@ -81,7 +81,7 @@ def _is_there(needs: Needs) -> bool:
         kernel.close()
 
 
-def _asked_alone(needs: Needs) -> str:
+def _lacking_by_own_socket(needs: Needs) -> str:
     from cni.kernel.nftables import Nftables
 
     kernel = Nftables()
@@ -92,7 +92,7 @@ def _asked_alone(needs: Needs) -> str:
 
 
 def _add(part: str, trial: "Transaction") -> None:
-    """What the kernel refuses if it lacks a part."""
+    """Add to a transaction what the kernel refuses if it lacks a part."""
     from cni.kernel import expressions as nft
     from cni.kernel.transaction import PREROUTING
 
@@ -124,9 +124,9 @@ def _tried(needs: Needs, kernel: "Nftables") -> str:
 
 
 def chosen(asked: "str | None", needs: Needs, kernel: "Nftables | None" = None) -> str:
-    """The backend that was asked for, or else what the node has: nftables, or iptables where the kernel lacks that.
+    """The configured backend, by default nftables, or iptables if the kernel lacks nftables and the node has iptables.
 
-    Raises ``CNIError`` naming the kernel option if it is nftables, and cannot be.
+    Raises ``CNIError`` naming the kernel option if it is nftables and the kernel lacks that.
     """
     if asked == "iptables":
         return asked
@@ -139,7 +139,7 @@ def chosen(asked: "str | None", needs: Needs, kernel: "Nftables | None" = None) 
 
 
 def need(needs: Needs, remedy: str, kernel: "Nftables | None" = None) -> None:
-    """Raise ``CNIError`` naming the kernel option that is missing for a table of ours."""
+    """Raise ``CNIError`` naming the kernel option if the kernel lacks one for a table of ours."""
     lacks = lacking(needs, kernel)
     if lacks:
         raise _missing(lacks, remedy)
@@ -150,7 +150,7 @@ def _missing(lacks: str, remedy: str) -> CNIError:
 
 
 def iptables_lacks_nat() -> bool:
-    """Whether only iptables-legacy can translate addresses here: the other one makes its rules in nf_tables."""
+    """Whether only iptables-legacy can translate addresses on this node, because iptables-nft needs nf_tables."""
     return bool(lacking(_IPTABLES_NAT))
 
 
@@ -166,7 +166,7 @@ def _usable_iptables() -> bool:
 
 
 def has_legacy(version: int, table: str = "nat") -> bool:
-    """Whether this network namespace has that table."""
+    """Whether this network namespace has a table of iptables-legacy."""
     kind = "ip_tables_names" if version == 4 else "ip6_tables_names"
     try:
         with open(f"/proc/net/{kind}", "rb") as file:
@@ -176,7 +176,7 @@ def has_legacy(version: int, table: str = "nat") -> bool:
 
 
 def unmarkable() -> "list[str]":
-    """Nat tables of iptables-legacy that no program of the node can change."""
+    """The iptables-legacy programs that are missing although the kernel has a nat table of theirs."""
     versions = [version for version in (4, 6) if has_legacy(version)]
     if not versions:
         return []
@@ -186,7 +186,7 @@ def unmarkable() -> "list[str]":
 
 
 def complaint(name: str) -> str:
-    """The line for operators about such a table."""
+    """The message about a missing iptables-legacy program."""
     return (
         f"the node has a nat table of iptables-legacy, but no program {name}: its ACCEPT rules are ignored;"
         " install iptables"

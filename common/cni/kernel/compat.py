@@ -1,7 +1,4 @@
-"""iptables-nft's matches and targets, which are compat expressions: read from others' rules, made for our own (pure).
-
-The few matches that are looked at here are known by name.
-"""
+"""Matches and targets of iptables-nft, which are compat expressions: read from rules, and made for our own (pure)."""
 
 import struct
 import sys
@@ -15,12 +12,12 @@ if TYPE_CHECKING:
 # XT_MAX_COMMENT_LEN
 _COMMENT_ROOM = 256
 _RTN_LOCAL = 2
-# iptables' words for a rule have no counter
+# a rule as iptables prints it has no word for its counter
 COUNTER = Expression("", [("counter", [("NFTA_COUNTER_BYTES", 0), ("NFTA_COUNTER_PACKETS", 0)])])
 
 
 def _extension(text: str, name: str, revision: int, info: bytes) -> Expression:
-    """A match or a target, with iptables' words for it."""
+    """A match or a target; ``text`` is iptables' for it."""
     kind = "match" if text.startswith("-m") else "target"
     word = kind.upper()
     parts = [(f"NFTA_{word}_NAME", name), (f"NFTA_{word}_REV", revision), (f"NFTA_{word}_INFO", info)]
@@ -44,14 +41,14 @@ def set_mark(mark: int) -> Expression:
 
 
 def _value(attribute: "object") -> bytes:
-    """The bytes of an attribute; pyroute2 shows those of a kind it does not know as hexadecimal digits."""
+    """The bytes of an attribute; pyroute2 gives hexadecimal digits for a type that it does not know."""
     if isinstance(attribute, str):
         return bytes.fromhex(attribute.replace(":", ""))
     return bytes(attribute)  # type: ignore[call-overload, no-any-return]
 
 
 def _match(rule: "Rule", name: str) -> bytes:
-    """The information of a rule's compat match, empty where it has none of that name."""
+    """The data of a rule's match with this name, empty if it has none."""
     for match in rule.expressions("match"):
         if match.get_attr("NFTA_MATCH_NAME") == name:
             return _value(match.get_attr("NFTA_MATCH_INFO"))
@@ -59,12 +56,12 @@ def _match(rule: "Rule", name: str) -> bytes:
 
 
 def comment_of(rule: "Rule") -> str:
-    """The text of a rule's comment match, the empty text where it has none."""
+    """The text of a rule's comment match, empty if it has none."""
     return _match(rule, "comment").split(b"\0")[0].decode("utf-8", "replace")
 
 
 def _values(rule: "Rule", name: str, attribute: str) -> "set[bytes]":
-    """The values that expressions of one name hold in an attribute."""
+    """The values in an attribute of the rule's expressions with this name."""
     found = set()
     for expression in rule.expressions(name):
         data = expression.get_attr(attribute)
@@ -75,27 +72,27 @@ def _values(rule: "Rule", name: str, attribute: str) -> "set[bytes]":
 
 
 def compared(rule: "Rule") -> "set[bytes]":
-    """The values that a rule compares with: its source address is one of them."""
+    """The values that a rule compares with, such as a source address."""
     return _values(rule, "cmp", "NFTA_CMP_DATA")
 
 
 def loaded(rule: "Rule") -> "set[bytes]":
-    """The values that a rule loads: where a native translation leads to is one of them."""
+    """The values that a rule loads, such as the target of a native translation."""
     return _values(rule, "immediate", "NFTA_IMMEDIATE_DATA")
 
 
 def target_of(rule: "Rule") -> "tuple[str, bytes]":
-    """Name and information of a rule's compat target (``DNAT``), empty where it has none."""
+    """Name and data of a rule's target (such as ``DNAT``), empty if it has none."""
     for target in rule.expressions("target"):
         return str(target.get_attr("NFTA_TARGET_NAME")), _value(target.get_attr("NFTA_TARGET_INFO") or b"")
     return "", b""
 
 
 def ports_of(rule: "Rule") -> "set[int]":
-    """The destination ports that a rule is for by compat matches: multiport, and those that iptables has for a protocol.
+    """The destination ports in a rule's matches: multiport, tcp, udp, sctp and dccp.
 
-    struct xt_multiport_v1: flags, count, 15 ports; struct xt_tcp and xt_udp: first and last source port, then
-    destination port, xt_sctp_info and xt_dccp_info the other way round; all in the host's order.
+    struct xt_multiport_v1: flags, count, 15 ports. struct xt_tcp and xt_udp: first and last source port, then
+    destination ports; xt_sctp_info and xt_dccp_info: destination ports first. All are in the host's byte order.
     """
     listed = _match(rule, "multiport")
     count = listed[1] if len(listed) > 1 else 0

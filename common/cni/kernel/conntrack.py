@@ -1,8 +1,7 @@
-"""Connection tracking over netlink (linux/netfilter/nfnetlink_conntrack.h): UDP flows found by port, and removed.
+"""Connection tracking over netlink (linux/netfilter/nfnetlink_conntrack.h): finding UDP flows by port, and removing them.
 
-A node may track hundreds of thousands of flows. So the kernel filters the dump by all that is known of the flows that
-are wanted, and what it sends is compared as bytes at fixed places. A kernel before Linux 5.8 does not filter: it sends
-all flows of the family, and the others are dropped here.
+A node may track hundreds of thousands of flows. So the kernel filters the dump by port and addresses, and the messages
+are compared as bytes at fixed offsets. Before Linux 5.8 the kernel sends all flows of the family, and we filter them.
 """
 
 import struct
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from cni.address import Address
 
-    # Destination of a flow, address and port; source of its answers, address and port.
+    # Destination of a flow (address, port), and source of its replies (address, port).
     Ends = tuple[bytes, bytes, bytes, bytes]
 
 _NEW, _GET, _DELETE = 0x100, 0x101, 0x102
@@ -38,18 +37,18 @@ _ORIGINAL, _REPLY, _IDENTIFIER, _ZONE, _FILTER = 1, 2, 12, 18, 25
 _ADDRESSES, _PROTOCOL = 1, 2
 _SOURCE, _DESTINATION = {4: 1, 6: 3}, {4: 2, 6: 4}
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
-# Attributes in a filter, and the bits in them: which parts of a tuple are compared.
+# Attributes of a filter, and their bits: the parts of a tuple that are compared.
 _ORIGINAL_FLAGS, _REPLY_FLAGS = 1, 2
 _BY_SOURCE, _BY_DESTINATION, _BY_NUMBER, _BY_SOURCE_PORT, _BY_DESTINATION_PORT = 1, 2, 8, 16, 32
 _HEADER = struct.Struct("=IHHI4x")
-# The two headers in front of the attributes: netlink's and nfnetlink's.
+# The length of the two headers before the attributes, netlink's and nfnetlink's.
 _BODY = 20
-# Each filter is one walk through the kernel's table. For more than these the flows of all ports are read in one walk.
+# The most filters. Each is one walk through the kernel's table; for more, one walk reads the flows of all ports.
 _WALKS = 4
-# Removals that are sent as one datagram: the socket's buffer has room for as many errors.
+# The most removals in one datagram, so that the socket's buffer has room for their errors.
 _AT_ONCE = 64
-# How a message about a UDP flow begins, and what follows: the tuple that was sent and the tuple of the answers, each
-# with source, destination, protocol and two ports, every one of them behind an attribute's header of 4 bytes.
+# The beginning of a message about a UDP flow, and the fields behind it: the original tuple and the reply tuple, each with
+# source, destination, protocol and two ports; every value has an attribute header of 4 bytes.
 _BEGINNING = {
     version: struct.pack(
         "=HHHHHH", 44 + 2 * size, _ORIGINAL | _NESTED, 12 + 2 * size, _ADDRESSES | _NESTED, 4 + size, _SOURCE[version]
@@ -63,7 +62,7 @@ _FIELDS = {
 
 
 class Sought:
-    """What is known of flows that are wanted: the port that they were sent to, and more of their ends where given."""
+    """Flows to look for: their destination port and address, and address and port of the host that replies; None: any."""
 
     __slots__ = ("answerer", "answering_port", "port", "to")
 
@@ -80,7 +79,7 @@ class Sought:
         self.answering_port = answering_port
 
     def common(self, other: "Sought") -> "Sought":
-        """What is known of both."""
+        """The values that are equal in both."""
         return Sought(
             self.port if self.port == other.port else None,
             self.to if self.to == other.to else None,
@@ -89,9 +88,9 @@ class Sought:
         )
 
     def filter(self, version: int) -> bytes:
-        """The attributes of a request that asks the kernel for these flows alone, as far as it can filter.
+        """The attributes of a dump request by which the kernel filters.
 
-        IPv6 addresses are left out: Linux compares them the wrong way round, and sends every flow but those.
+        IPv6 addresses are left out, because Linux inverts their comparison and sends all other flows.
         """
         to, answerer = (self.to, self.answerer) if version == 4 else (None, None)
         original = _tuple(_DESTINATION[version], to, _DESTINATION_PORT, self.port)
@@ -116,7 +115,7 @@ def _tuple(end: int, address: "Address | None", port_kind: int, port: int | None
 
 
 def _unusual(data: bytes, version: int) -> "tuple[int, Ends] | None":
-    """Protocol and ends of a flow whose message begins in another way, such as one with a zone in its tuple."""
+    """Protocol and ends of a flow whose message has another beginning, such as one with a zone in its tuple."""
     ends: dict[int, tuple[int, bytes, bytes]] = {}
     for kind, payload in attributes(data, _BODY):
         if kind in (_ORIGINAL, _REPLY):
@@ -131,20 +130,20 @@ def _unusual(data: bytes, version: int) -> "tuple[int, Ends] | None":
 
 
 def _removal(data: bytes, version: int) -> bytes:
-    """The body of a request that removes the flow of this message: by its whole tuple, its number and its zone."""
+    """The body of a request that removes the flow of this message: its whole tuple, number and zone."""
     found = dict(attributes(data, _BODY))
     body = bytes([_FAMILIES[version], 0, 0, 0]) + attribute(_ORIGINAL | _NESTED, found[_ORIGINAL])
     return body + b"".join(attribute(kind, found[kind]) for kind in (_IDENTIFIER, _ZONE) if kind in found)
 
 
 class Conntrack(Netlink):
-    """A socket to the connection tracking of the namespace in which it is made."""
+    """A socket for connection tracking of the namespace in which it is made."""
 
     def __init__(self) -> None:
         super().__init__(NETFILTER)
 
     def forget(self, version: int, sought: "Sequence[Sought]", stale: "Callable[[Ends], bool]") -> int:
-        """Remove the UDP flows that are sought and ``stale``: how many there were."""
+        """Remove the ``sought`` UDP flows that are ``stale``; returns their number."""
         walks = list(sought)
         if len(walks) > _WALKS:
             shared = walks[0]
@@ -159,9 +158,9 @@ class Conntrack(Netlink):
         return len(removals)
 
     def _walk(self, version: int, sought: Sought, stale: "Callable[[Ends], bool]", removals: list[bytes]) -> bool:
-        """One dump: what removes the stale flows is added to ``removals``. False if the kernel does not filter.
+        """Read one dump, and add requests for the stale flows to ``removals``.
 
-        Then the dump had everything, and no other is needed.
+        Returns False if the kernel does not filter: then the dump had all flows, and no other is needed.
         """
         filters, asked = True, None if sought.port is None else sought.port.to_bytes(2, "big")
         beginning, fields = _BEGINNING[version], _FIELDS[version].unpack_from
@@ -185,7 +184,7 @@ class Conntrack(Netlink):
         return filters
 
     def _messages(self, body: bytes) -> "Iterator[tuple[bytes, int, int]]":
-        """The messages of a dump as they come: a datagram, where the message begins and ends in it."""
+        """The messages of a dump: a datagram, and the offsets of the message's beginning and end."""
         sequence, header = self.send(self.packed(body, _GET, F_DUMP)), _HEADER.unpack_from
         while True:
             data, offset = self.datagram(), 0
@@ -203,7 +202,7 @@ class Conntrack(Netlink):
                 offset = end + 3 & ~3
 
     def _remove(self, removals: list[bytes]) -> None:
-        """Remove flows, many at once: only the last of a datagram is acknowledged. One that is gone is no error."""
+        """Remove flows, many in a datagram, of which only the last is acknowledged. A missing flow is no error."""
         faults: list[KernelError] = []
         for start in range(0, len(removals), _AT_ONCE):
             *others, last = removals[start : start + _AT_ONCE]

@@ -1,9 +1,7 @@
-"""One of our processes at a time at something of the node, such as iptables: a flock(2) on a file of its own.
+"""Locks between our processes, for something of the node such as iptables: flock(2) on files of ours.
 
-``SharedLock`` is a lock that many hold at once, until one of them needs it alone.
-
-A program that is executed meanwhile inherits the descriptor: when a plugin is killed, the lock lasts as long as what it
-has started is still at work, so that DEL does not look before that has ended.
+Programs that are executed inherit the descriptor of an ``Exclusive``. When a plugin is killed, its lock lasts until the
+programs that it started have ended, so DEL waits for them.
 """
 
 import fcntl
@@ -17,10 +15,10 @@ _WAIT = 20.0
 
 
 class Exclusive:
-    """The lock of that name, held as a context. Where /run cannot be written there is none, and nothing is waited for."""
+    """A lock that one process holds at a time, as a context. If /run cannot be written, there is no lock and no wait."""
 
     def __init__(self, name: str, make: bool = True) -> None:
-        """Without ``make`` it is held only if somebody has made its file since the node was started."""
+        """Without ``make``, there is a lock only if a process has made its file since the node booted."""
         self._path = f"{_FOLDER}/{name}.lock"
         self._make = make
         self._fd = -1
@@ -51,10 +49,10 @@ class Exclusive:
 
 
 class SharedLock:
-    """A lock that many processes hold together, or one alone. Where /run cannot be written there is none.
+    """A lock that many processes hold at the same time, or one process alone. If /run cannot be written, there is none.
 
-    Two files: every process passes the gate; one that needs the lock alone keeps the gate shut until all others left.
-    A thread may have several of these; none is entered twice.
+    It has two files. Every process passes the gate; a process that needs the lock alone keeps the gate shut until all
+    others have left. A thread may have several such objects, but must not enter one twice.
     """
 
     __slots__ = ("_fds", "_name")
@@ -64,7 +62,7 @@ class SharedLock:
         self._fds: list[int] = []
 
     def enter(self, alone: bool) -> bool:
-        """Whether it is held now: not where /run cannot be written. Raises ``TryAgainLater``."""
+        """Take the lock; returns False if /run cannot be written. Raises ``TryAgainLater``."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             os.makedirs(_FOLDER, 0o755, exist_ok=True)
@@ -96,7 +94,7 @@ class SharedLock:
         )
 
     def leave(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()

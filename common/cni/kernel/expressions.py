@@ -1,8 +1,7 @@
-"""What the rules of nftables are made of: expressions that load parts of a packet, compare, look up, and decide.
+"""Expressions, the parts of nftables' rules: they load parts of a packet, compare, look up, and decide (pure).
 
-Each is encoded for the kernel, by linux/netfilter/nf_tables.h in pyroute2's words and with the registers that nft uses,
-and prints itself in nft's words. pyroute2 models some enumerations as sets of flags and the other way round; numbers are
-given to it there. (pure)
+Each is encoded for the kernel (linux/netfilter/nf_tables.h) with pyroute2's names and nft's registers, and printed in
+nft's words. pyroute2 treats some enumerations as sets of flags and vice versa; there we pass numbers.
 """
 
 import struct
@@ -14,11 +13,11 @@ if TYPE_CHECKING:
 
     from cni.address import Prefix
 
-    # its name, and its attributes
+    # name and attributes
     Encoded = tuple[str, list[tuple[str, Any]]]
 
 _REG_VERDICT, _REG_1, _REG32_00 = 0, 1, 8
-# registers of four bytes that a concatenated key may fill; a datum that is looked up goes behind them
+# registers of four bytes for a concatenated key; the result of a look-up goes behind them
 _KEY_ROOM = 8
 _LINK_HEADER, _NETWORK_HEADER, _TRANSPORT_HEADER = range(3)
 _FAMILIES, _WORDS = {4: 2, 6: 10}, {4: "ip", 6: "ip6"}
@@ -28,7 +27,7 @@ _ACCEPT, _DROP, _JUMP, _RETURN = 1, 0, -3, -5
 
 
 def _encoded(kind: str, **attributes: "Any") -> "Encoded":
-    """One of the kernel's expressions; the attributes by the rest of their names."""
+    """One of the kernel's expressions; attributes have pyroute2's names without ``NFTA_…_``."""
     return kind, [(f"NFTA_{kind.upper()}_{name}", value) for name, value in attributes.items()]
 
 
@@ -37,7 +36,7 @@ def _value(data: bytes) -> "dict[str, Any]":
 
 
 class Expression:
-    """One or several of the kernel's expressions that nft shows as one; ``version`` is that of the IP header it reads."""
+    """Expressions of the kernel that nft prints as one; ``version`` is 4 or 6 if they read an IP header."""
 
     __slots__ = ("encoded", "text", "version")
 
@@ -51,14 +50,14 @@ class Expression:
 
 
 class Field:
-    """A part of a packet, or of what is known about it: nft's name, its length in bytes, what loads it."""
+    """A field of a packet or of its metadata: nft's name, length in bytes, and the expression that loads it."""
 
     __slots__ = ("_load", "_mask", "length", "text", "version")
 
     def __init__(
         self, text: str, length: int, load: "tuple[str, dict[str, Any]]", version: int = 0, mask: bytes = b""
     ) -> None:
-        """``load`` is the expression without its register; ``mask`` keeps some bits of what it loads."""
+        """``load`` is the expression without its register; ``mask`` selects bits of the value."""
         self.text = text
         self.length = length
         self._load = load
@@ -66,7 +65,7 @@ class Field:
         self._mask = mask
 
     def masked(self, mask: bytes, text: str) -> "Field":
-        """The bits of the field that the mask keeps; ``text`` is nft's of the mask."""
+        """The field with only the bits of the mask; ``text`` is nft's text of the mask."""
         return Field(f"{self.text} & {text}", self.length, self._load, self.version, mask)
 
     def load(self, register: int = _REG_1) -> "list[Encoded]":
@@ -108,17 +107,17 @@ def _compared(data: bytes, equal: bool = True) -> "Encoded":
     return _encoded("cmp", SREG=_REG_1, OP=_EQUAL if equal else _NOT_EQUAL, DATA=_value(data))
 
 
-# conditions: the rule goes on only if they are met
+# conditions: the rule ends where one is false
 
 
 def compare(field: Field, data: bytes, text: str, equal: bool = True) -> Expression:
-    """The field has this value, or has not; ``text`` is nft's of the value."""
+    """The field has this value, or not; ``text`` is nft's text of the value."""
     operator = "" if equal else "!= "
     return Expression(f"{field.text} {operator}{text}", [*field.load(), _compared(data, equal)], field.version)
 
 
 def within(field: Field, network: "Prefix", inside: bool = True) -> Expression:
-    """The address is one of a network, or is not."""
+    """The address is in a network, or not."""
     whole = network.length == network.address.bits
     load = (field if whole else field.masked(network.netmask.packed, "")).load()
     text = f"{field.text} {'' if inside else '!= '}{network}"
@@ -134,7 +133,7 @@ def is_in(name: str, *fields: Field) -> Expression:
 
 
 def _key(fields: "Sequence[Field]") -> "tuple[str, list[Encoded]]":
-    """Fields side by side, each in registers of four bytes of its own."""
+    """Concatenated fields: each begins at a register of four bytes."""
     load: list[Encoded] = []
     register = _REG32_00 if len(fields) > 1 else _REG_1
     for field in fields:
@@ -144,7 +143,7 @@ def _key(fields: "Sequence[Field]") -> "tuple[str, list[Encoded]]":
 
 
 def of_family(version: int) -> Expression:
-    """The packet is of IPv4, or of IPv6, in a table of the inet family."""
+    """The packet is IPv4, or IPv6, in a table of the inet family."""
     return compare(_FAMILY, bytes([_FAMILIES[version]]), f"ipv{version}")
 
 
@@ -158,8 +157,8 @@ def _flag(field: Field, bit: int, text: str) -> Expression:
 REDIRECTED = _flag(_connection("ct status", 2, 4), 1 << 5, "dnat")
 # connection tracking cannot place the packet
 INVALID = _flag(_connection("ct state", 0, 4), 1, "invalid")
-# the destination is an address of the node; pyroute2 takes the result's number for a set of flags, and these two make
-# it 3, the type of the address
+# the destination is an address of the node; pyroute2 treats the result's number as flags: these two make 3, the type of
+# the address
 _RESULT = ("NFT_FIB_RESULT_UNSPEC", "NFT_FIB_RESULT_OIF")
 _KIND = Field("fib daddr type", 4, ("fib", {"RESULT": _RESULT, "FLAGS": 2}))
 TO_THIS_NODE = compare(_KIND, struct.pack("=I", _RTN_LOCAL), "local")
@@ -177,14 +176,14 @@ def marked(bits: int, all_of_them: bool) -> Expression:
 
 def unmark(bits: int) -> Expression:
     """Clear these bits of the packet's mark."""
-    left = ~bits & 0xFFFFFFFF
+    kept = ~bits & 0xFFFFFFFF
     store = _encoded("meta", KEY=_MARK, SREG=_REG_1)
-    field = MARK.masked(struct.pack("=I", left), f"{left:#010x}")
+    field = MARK.masked(struct.pack("=I", kept), f"{kept:#010x}")
     return Expression(f"{MARK.text} set {field.text}", [*field.load(), store])
 
 
 def dnat(version: int, name: str, *fields: Field) -> Expression:
-    """Translate the destination to the address and the port that the map has for these fields."""
+    """Translate the destination to the address and port that the map has for these fields."""
     text, load = _key(fields)
     into = _REG32_00 + _KEY_ROOM
     lookup = _encoded("lookup", SET=name, SREG=_REG32_00, DREG=into)
@@ -207,16 +206,16 @@ MASQUERADE = Expression("masquerade", [("masq", [])])
 
 
 def jump(chain: str) -> Expression:
-    """Go on in another chain, and come back."""
+    """Continue in another chain, and return."""
     return _verdict("jump", _JUMP, chain)
 
 
 def beginning_of_jump(chain: str) -> bytes:
-    """What a rule's message has where it jumps to a chain whose name begins so."""
+    """The bytes in a rule's message if it jumps to a chain whose name begins with this text."""
     return struct.pack("=H", 2) + chain.encode()
 
 
 def printed(expressions: "Sequence[Expression]") -> str:
-    """nft's text of a rule; it leaves a family out that follows from the rest."""
+    """nft's text of a rule; like nft, it omits a family that follows from other expressions."""
     implied = {of_family(each.version).text for each in expressions if each.version}
     return " ".join(each.text for each in expressions if each.text and each.text not in implied)

@@ -1,7 +1,7 @@
 """All base chains of nftables, for STATUS (linux/netfilter/nf_tables.h).
 
-STATUS is asked every few seconds, for each plugin of a list. So these messages are put together and read here, without
-pyroute2's classes, whose import costs more than all the rest.
+STATUS runs every few seconds for each plugin of a list. So messages are packed and read here by hand: importing
+pyroute2's classes would take longer than everything else.
 """
 
 import struct
@@ -12,7 +12,7 @@ from cni.kernel.netlink import F_DUMP, NETFILTER, KernelError, Netlink, attribut
 _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = (10 << 8 | kind for kind in (3, 4, 6, 7))
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _HOOK_NUMBER = 1, 3, 4, 5, 1
 _RULE_TABLE, _RULE_CHAIN = 1, 2
-# A kernel, or a namespace, without nf_tables.
+# Errors of a kernel, or namespace, without nf_tables.
 _NOTHING = (ENOENT, EINVAL, EOPNOTSUPP, EPROTONOSUPPORT)
 _BODY, _HEADER = 16, 4
 FORWARD = 2
@@ -40,13 +40,13 @@ def _number(payload: bytes) -> int:
 
 
 class Hooks(Netlink):
-    """A socket to nf_tables in the namespace in which it is made; it only reads."""
+    """A socket that reads nf_tables of the namespace in which it is made."""
 
     def __init__(self) -> None:
         super().__init__(NETFILTER)
 
     def base_chains(self) -> list[BaseChain]:
-        """The chains of all families that hang at a hook."""
+        """The chains with a hook, of all families."""
         found = []
         for data in self._dump(_GETCHAIN, _NEWCHAIN, 0, b""):
             parts = dict(attributes(data, _BODY + _HEADER))
@@ -55,7 +55,7 @@ class Hooks(Netlink):
         return found
 
     def rules(self, chain: BaseChain) -> int:
-        """How many rules a chain has."""
+        """The number of a chain's rules."""
         names = {_RULE_TABLE: chain.table.encode() + b"\0", _RULE_CHAIN: chain.name.encode() + b"\0"}
         asked = b"".join(attribute(kind, name) for kind, name in names.items())
         answers = [
@@ -64,7 +64,7 @@ class Hooks(Netlink):
         return sum(all(found.get(kind) == name for kind, name in names.items()) for found in answers)
 
     def _dump(self, kind: int, answered: int, family: int, body: bytes) -> list[bytes]:
-        """The messages of a dump, from their headers on; none where the kernel has no nf_tables."""
+        """The messages of a dump, with their headers; none if the kernel has no nf_tables."""
         try:
             answers = self.request(struct.pack("=BBH", family, 0, 0) + body, kind, F_DUMP)
         except KernelError as error:

@@ -1,6 +1,6 @@
-"""iptables, for those who ask for it and for what others made with it: rules listed, one restore a family, the lock.
+"""Running iptables: lists rules, and applies changes with iptables-restore, under a lock of ours.
 
-What iptables-nft made is also read and removed over netlink, without the program (``compat``).
+Rules of iptables-nft can also be read and removed over netlink, without the program (``compat``).
 """
 
 from cni.errors import CNIError
@@ -8,26 +8,26 @@ from cni.kernel import program
 from cni.kernel.backend import has_legacy
 from cni.kernel.exclusive import Exclusive
 
-# nf_tables' numbers, here too because STATUS does without the modules that change tables
+# nf_tables' numbers; also in ``transaction``, which STATUS does not import
 FAMILIES = {4: 2, 6: 10}
 PROGRAMS = {4: "iptables", 6: "ip6tables"}
 LEGACY = {4: "iptables-legacy", 6: "ip6tables-legacy"}
 # Seconds that iptables itself waits for its own lock.
 _WAIT = "5"
-# The error for a socket's buffer that is too small, and a number of rules that fits into every buffer.
+# The error for a socket's buffer that is too small, and a number of rules that fit into every buffer.
 _TOO_LONG, _A_PART = "Message too long", 200
 
 
 def lock(make: bool = True) -> Exclusive:
-    """Our own calls of iptables one after the other: two that both make a shared chain would fail or double its jumps.
+    """The lock for our use of iptables: two processes that make a common chain would fail, or add a jump twice.
 
-    Who only removes what may be there waits where any of ours has been at iptables (``make`` false).
+    Removals need it only if a process of ours has used iptables on this node (``make`` is False).
     """
     return Exclusive("iptables", make)
 
 
 def to_make(version: int) -> str:
-    """The iptables to make rules with, and to look at them: the legacy one where nf_tables cannot hold them."""
+    """The program to make and list rules with: the legacy one if nf_tables cannot hold NAT rules."""
     from cni.kernel import backend
 
     legacy = LEGACY[version]
@@ -35,14 +35,14 @@ def to_make(version: int) -> str:
 
 
 def run(name: str, *arguments: str) -> tuple[str, str]:
-    """iptables with a bounded wait for its lock: how it failed, and what it printed."""
+    """Run iptables, with a limited wait for its lock; returns the fault, empty on success, and the output."""
     return program.run(name, "--wait", _WAIT, *arguments)
 
 
 def restore(name: str, lines: "list[str]") -> str:
-    """Apply lines of the nat table as one change (``NAME-restore --noflush``): how it failed, empty if it did not.
+    """Apply lines to the nat table as one change (``NAME-restore --noflush``); returns the fault, empty on success.
 
-    In a user namespace iptables-nft cannot send many at once; then they go in parts, in order.
+    In a user namespace iptables-nft cannot send many lines at once; then they are sent in parts, in order.
     """
     for line in lines:
         if "\n" in line or "\0" in line:
@@ -60,9 +60,9 @@ def _restore(name: str, lines: "list[str]") -> str:
 
 
 def rules(name: str, wanted: "list[str]") -> "dict[str, list[str]]":
-    """The nat table's chains with their rules as ``-A CHAIN …``; those of ``wanted`` at least, where they exist.
+    """The nat table's chains with their rules as ``-A CHAIN …``; at least the existing chains of ``wanted``.
 
-    iptables-save passes over a table in which it meets a foreign rule; then the chains are asked for one by one.
+    iptables-save skips a table with a rule that it does not understand; then each wanted chain is listed by itself.
     """
     fault, text = program.run(f"{name}-save", "-t", "nat")
     found: dict[str, list[str]] = {}
@@ -81,9 +81,9 @@ def rules(name: str, wanted: "list[str]") -> "dict[str, list[str]]":
 
 
 def legacy(version: int, table: str = "nat") -> str:
-    """The program for iptables-legacy, if the kernel has that table of it; else nothing.
+    """The program for iptables-legacy, if the kernel has that table of it; empty otherwise.
 
-    A node without the programs cannot have rules there that a plugin on it made.
+    On a node without the programs, no plugin can have made rules there.
     """
     if not has_legacy(version, table):
         return ""
@@ -94,5 +94,5 @@ def legacy(version: int, table: str = "nat") -> str:
 
 
 def _needs_nf_tables(name: str) -> bool:
-    """Whether the usual name is that of iptables-nft, which does not show iptables-legacy's tables."""
+    """Whether ``iptables`` is iptables-nft, which does not show iptables-legacy's tables."""
     return name not in LEGACY.values() and "nf_tables" in program.run(name, "--version")[1]

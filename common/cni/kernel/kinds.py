@@ -1,8 +1,7 @@
-"""Kinds of links: what a link has by its kind, as it is wanted and as the kernel reports it (linux/if_link.h).
+"""Kinds of links, such as veth or macvlan, and their own values (linux/if_link.h).
 
-``TABLE`` has them all. A row of ``ROWS`` is one value: its name here, pyroute2's name, and for a choice that pyroute2
-has no words for its words. The same rows write and read, so an object that was read is equal to the one that the link
-was made from.
+``TABLE`` lists the kinds. A row of ``ROWS`` is one value: its name here, pyroute2's name, and the words for the numbers
+of a choice. The same rows write and read, so a kind read from a link is equal to the one it was made with.
 """
 
 from cni.kernel.netlink import attribute
@@ -18,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class LinkKind:
-    """What a link has by its kind. Two are equal if all that the kernel reports of them is equal."""
+    """A link's kind and its values. Two are equal if all values that the kernel reports are equal."""
 
     __slots__ = ()
     name = ""
     ROWS: "tuple[Row, ...]" = ()
-    # Values that not every kernel knows: sent only where they are not the default.
+    # Values that not every kernel knows: sent only if they are not the default.
     OPTIONAL: "tuple[str, ...]" = ()
-    # pyroute2's class for its values, None for a kind that has none.
+    # pyroute2's class for its values, None for a kind without values.
     described: "Callable[[], Any] | None" = None
 
     def encode(self) -> "list[tuple[str, Any]]":
-        """The values that a link is made or changed with, by pyroute2's names; a word that is no choice is an error."""
+        """The values by pyroute2's names; an unknown word for a choice is an error."""
         usual, found = type(self)(), []
         for field, name, *words in self.ROWS:
             value = getattr(self, field)
@@ -38,7 +37,7 @@ class LinkKind:
         return found
 
     def info(self) -> "dict[str, Any]":
-        """What a link's message says of its kind."""
+        """The part of a link's message about its kind."""
         found: list[tuple[str, Any]] = [("IFLA_INFO_KIND", self.name)]
         if self.described is not None:
             load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg.ifinfo.data_map[self.name] = self.described()
@@ -74,21 +73,21 @@ class Bridge(LinkKind):
 
 
 class Dummy(LinkKind):
-    """A link that drops what it is given."""
+    """A link that drops all packets sent to it."""
 
     __slots__ = ()
     name = "dummy"
 
 
 class Ifb(LinkKind):
-    """A link to which what another one receives is sent, to be queued (Intermediate Functional Block)."""
+    """A link (Intermediate Functional Block) that queues the packets that another link receives."""
 
     __slots__ = ()
     name = "ifb"
 
 
 class Ipvlan(LinkKind):
-    """A link with its parent's MAC; ``isolation`` is between those of one parent."""
+    """A link with its parent's MAC; ``isolation`` is between the links of one parent."""
 
     __slots__ = ("isolation", "mode")
     name = "ipvlan"
@@ -118,15 +117,15 @@ class Macvlan(LinkKind):
     )
 
     def __init__(self, mode: str = "vepa", broadcast_queue: int = 1000) -> None:
-        """The defaults are the kernel's; ``broadcast_queue`` is how many broadcasts wait at most (Linux 5.11)."""
+        """The defaults are the kernel's; ``broadcast_queue`` is the most broadcasts that wait (Linux 5.11)."""
         self.mode = mode
         self.broadcast_queue = broadcast_queue
 
 
 class Tun(LinkKind):
-    """A link whose other end is a program: ``cni.kernel.tun`` makes it, netlink only reports it.
+    """A link whose other end is a program: ``cni.kernel.tun`` makes it, netlink can only read it.
 
-    ``owner`` and ``group`` are ids of those who may open it, -1 for anybody with CAP_NET_ADMIN.
+    The user ``owner`` and the group ``group`` may open it; -1: any process with CAP_NET_ADMIN.
     """
 
     __slots__ = ("group", "mode", "multi_queue", "owner", "packet_information", "persistent", "vnet_header")
@@ -144,7 +143,7 @@ class Tun(LinkKind):
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.tun").tun)
 
     def __init__(self, mode: str = "tap", owner: int = -1, group: int = -1, multi_queue: bool = False) -> None:
-        """Made so, it is persistent, and frames come with neither packet information nor a header of virtio-net."""
+        """The link is persistent; frames have neither packet information nor a virtio-net header."""
         self.mode = mode
         self.owner = owner
         self.group = group
@@ -154,27 +153,27 @@ class Tun(LinkKind):
 
 
 class Veth(LinkKind):
-    """One end of a pair. The kernel takes the peer's values and does not report them: ``Link.peer`` is its index."""
+    """One end of a pair. The kernel does not report the peer's values; ``Link.peer`` is its index."""
 
     __slots__ = ("mac", "mtu", "namespace", "peer")
     name = "veth"
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg.ifinfo.veth_data)
 
     def __init__(self, peer: str = "", mac: str = "", mtu: int = 0, namespace: int = -1) -> None:
-        """The peer's name, MAC and MTU, and the descriptor of its namespace; without a name the kernel gives one."""
+        """The peer's name (by default the kernel's choice), MAC and MTU, and the descriptor of its namespace."""
         self.peer = peer
         self.mac = mac
         self.mtu = mtu
         self.namespace = namespace
 
     def encode(self) -> "list[tuple[str, Any]]":
-        """The peer: a link's message in an attribute."""
+        """The peer, as a link's message in an attribute."""
         found = common(self.peer, self.mac, self.mtu, self.namespace)
         return [("VETH_INFO_PEER", {"attrs": [(name, value) for name, value in found if value is not None]})]
 
 
 class Vlan(LinkKind):
-    """Frames of its parent with one VLAN's tag."""
+    """A link for the frames of its parent with one VLAN's tag."""
 
     __slots__ = ("id", "protocol")
     name = "vlan"
@@ -187,7 +186,7 @@ class Vlan(LinkKind):
 
 
 class Vrf(LinkKind):
-    """Links with a routing table of their own."""
+    """A link whose ports use a routing table of their own."""
 
     __slots__ = ("table",)
     name = "vrf"
@@ -204,7 +203,7 @@ TABLE: "dict[str, type[LinkKind]]" = {
 
 
 def decode(name: str, data: bytes) -> LinkKind | None:
-    """What a link of a kind has, from the kernel's attributes; None for a kind that is not in the table."""
+    """A link's kind with its values, from the kernel's attributes; None for a kind that is not in the table."""
     if name not in TABLE:
         return None
     kind = TABLE[name]()
@@ -214,8 +213,7 @@ def decode(name: str, data: bytes) -> LinkKind | None:
         for field, named, *words in kind.ROWS:
             value = read.get_attr(named)
             if value is not None:
-                numbers = {number: word for word, number in words[0].items()} if words else {}
-                setattr(
-                    kind, field, bool(value) if isinstance(getattr(kind, field), bool) else numbers.get(value, value)
-                )
+                names = {number: word for word, number in words[0].items()} if words else {}
+                flag = isinstance(getattr(kind, field), bool)
+                setattr(kind, field, bool(value) if flag else names.get(value, value))
     return kind

@@ -1,4 +1,4 @@
-"""A network namespace by its path (namespaces(7), setns(2), ioctl_ns(2)): opened, verified, entered and left."""
+"""A network namespace at a path (namespaces(7), setns(2), ioctl_ns(2)): opened, verified, entered and left."""
 
 import errno
 import os
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
-# What open(2) says where no namespace can be: a way through a file, links in a circle, a socket, too long a name.
+# Errors of open(2) for paths that cannot be a namespace: through a file, a loop of links, a socket, too long.
 _NONE = (errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG)
 
 
 def setns(fd: int, kind: int) -> None:
-    """Enter the namespace behind ``fd``, which must be of the ``kind`` (CLONE_NEW…); raises ``OSError``."""
+    """Enter the namespace of ``fd``, which must be of this kind (CLONE_NEW…); raises ``OSError``."""
     if hasattr(os, "setns"):  # CPython 3.12 and later
         os.setns(fd, kind)
         return
-    # ctypes itself takes 6 ms to import, the extension module under it half of one
+    # importing ctypes takes 6 ms, its extension module 0.5 ms
     import _ctypes
 
     libc = _ctypes.dlopen(None, 2)  # type: ignore[arg-type]  # None is the program itself
@@ -39,12 +39,12 @@ def _enter(fd: int) -> None:
 
 
 class Namespace:
-    """A network namespace other than the process's own. As a context it is entered, and left again."""
+    """A network namespace; as a context, the process (its thread) is in it."""
 
     def __init__(self, path: str) -> None:
-        """Raises ``NetnsGone`` when nothing is at ``path``, ``NoNetns`` when that is no network namespace.
+        """Raises ``NetnsGone`` if ``path`` does not exist, ``NoNetns`` if it is no network namespace.
 
-        ``InvalidNetns`` itself is raised when it cannot be opened now, so that it may be one.
+        Raises ``InvalidNetns`` itself if it cannot be opened now, but may be a network namespace.
         """
         import fcntl
 
@@ -53,7 +53,7 @@ class Namespace:
         self._homes: list[int] = []
         self._rtnl: Rtnl | None = None
         try:
-            # a pipe that nobody writes to would keep a blocking open for ever
+            # a blocking open of a pipe without a writer would never return
             self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise NetnsGone(
@@ -73,9 +73,9 @@ class Namespace:
 
     @classmethod
     def remaining(cls, path: str, say: "Callable[[str], None]") -> "Namespace | None":
-        """The container's namespace for who takes away: None where there is none any more, its links are gone with it.
+        """The container's namespace for cleanup; None if it is gone, and its links with it.
 
-        Raises ``InvalidNetns`` for one that cannot be opened now.
+        Raises ``InvalidNetns`` if it cannot be opened now.
         """
         if not path:
             return None
@@ -106,7 +106,7 @@ class Namespace:
 
     @property
     def rtnl(self) -> "Rtnl":
-        """A socket that works in the namespace; opened by entering it once."""
+        """An rtnetlink socket of the namespace, opened on first use."""
         if self._rtnl is None:
             from cni.kernel.rtnl import Rtnl
 
@@ -116,22 +116,22 @@ class Namespace:
 
     @property
     def inode(self) -> int:
-        """The number of the namespace in /proc; another one may have it later."""
+        """The inode number of the namespace in /proc; a later namespace may get the same."""
         return os.fstat(self.fd).st_ino
 
     @property
     def cookie(self) -> int:
-        """The number that no other namespace gets before the next boot; 0 before Linux 5.14."""
+        """A number that no other namespace gets before the next boot; 0 before Linux 5.14."""
         return self.rtnl.cookie
 
     @property
     def identity(self) -> str:
-        """A text for the namespace in notes: its cookie, or, before Linux 5.14, device and number of its file."""
+        """A text that identifies the namespace in files: its cookie, or before Linux 5.14 device and inode of its file."""
         found = os.fstat(self.fd)
         return str(self.cookie or f"{found.st_dev}:{found.st_ino}")
 
     def addresses_beside(self, ifname: str) -> "set[Address]":
-        """The addresses of the container's other interfaces, without loopback ones: other attachments'."""
+        """The addresses of the container's other interfaces, without loopback: those of other attachments."""
         from cni.kernel import addresses
 
         return {
@@ -142,7 +142,7 @@ class Namespace:
         }
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         if self._rtnl is not None:
             self._rtnl.close()
             self._rtnl = None
