@@ -1,7 +1,7 @@
-"""A netlink socket that asks one thing at a time and waits with a bound (netlink(7), linux/netlink.h).
+"""A netlink socket with one request at a time and a limited wait (netlink(7), linux/netlink.h).
 
-The socket is our own, because pyroute2's brings asyncio along; of pyroute2 are the messages. It
-belongs to the network namespace in which it was opened, wherever the process goes afterwards.
+Messages are pyroute2's; the socket is our own, because pyroute2's imports asyncio. It belongs to the network namespace
+in which it was opened.
 """
 
 import os
@@ -20,52 +20,52 @@ if TYPE_CHECKING:
 ROUTE, NETFILTER = 0, 12
 F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
 F_REPLACE, F_EXCL, F_CREATE, F_APPEND = 0x100, 0x200, 0x400, 0x800
-# of a request to delete: only what holds nothing
+# for deletions: only an empty object
 F_NONREC = 0x100
 _F_DUMP_INTR = 0x10
-# types of the messages that end an answer: an acknowledgement, and the end of a dump
+# types of the last message of an answer: an acknowledgement, or the end of a dump
 ERROR, DONE = 2, 3
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_NETNS_COOKIE = 32, 33, 71
-# Below what every kernel gives a socket (net.core.wmem_default is 212992).
+# Every kernel gives a socket more than this (net.core.wmem_default is 212992).
 _BUFFER = 1 << 16
-# The part of a buffer that the kernel keeps for itself.
+# The part of a buffer that the kernel uses itself.
 _BESIDE = 32
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ATTRIBUTE_MSG = 1
 _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 # Well below kubelet's two minutes; the kernel answers in milliseconds unless the rtnl lock is contended.
 TIMEOUT = 20.0
-# How long a dump is asked for again that others disturb; seconds.
+# Seconds for repeating a dump that changes disturb.
 _PATIENCE = 15.0
-# Sockets that wait for their end.
+# The most sockets that wait to be closed.
 _LATER_MAX = 16
 
 
 class Later:
-    """Sockets that are done, and are closed together, or when there are too many of them.
+    """Sockets that are no longer used, and are closed later, together.
 
-    The end of some waits until every processor has looked up (RCU), about 10 ms: of netfilter's, for what transactions
-    have removed, and of packet sockets. The process ends soon; the fork server's child has answered before it does.
+    Closing some sockets waits for an RCU grace period, about 10 ms: packet sockets, and netfilter's after removals. The
+    process ends soon anyway; a child of the fork server has answered before that.
     """
 
     def __init__(self) -> None:
         self._sockets: list[socket | Netlink] = []
 
     def add(self, done: "socket | Netlink") -> None:
-        """Close a socket, but not now."""
+        """Close a socket later, or the oldest one now if there are too many."""
         self._sockets.append(done)
         if len(self._sockets) > _LATER_MAX:
             self._sockets.pop(0).close()
 
     def close(self) -> None:
-        """Close them now."""
+        """Close all sockets now."""
         while self._sockets:
             self._sockets.pop().close()
 
 
 class KernelError(Exception):
-    """The kernel refused a request; the text is its own, with its extended acknowledgement if it gave one."""
+    """The kernel refused a request; the text is the kernel's, with its extended acknowledgement, if any."""
 
     def __init__(self, number: int, message: str = "") -> None:
         self.errno = number
@@ -74,7 +74,7 @@ class KernelError(Exception):
 
 
 def attributes(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]":
-    """Type and payload of each attribute from ``offset`` on; nested ones are payloads of the same make."""
+    """Type and payload of each attribute from ``offset`` on; the payload of a nested one has the same format."""
     while offset + 4 <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         if length < 4:
@@ -84,7 +84,7 @@ def attributes(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]":
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """An attribute, padded to 4 bytes; 0x8000 in ``kind`` marks one that holds others."""
+    """An attribute, padded to 4 bytes; 0x8000 in ``kind`` marks a nested one."""
     return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) & 3)
 
 
@@ -94,7 +94,7 @@ def integer(kind: int, value: int, size: int = 4) -> bytes:
 
 
 def number(payload: bytes | None) -> int:
-    """An integer of any width, in the host's order; 0 where there is none."""
+    """An integer of any width in the host's order; 0 for None."""
     return int.from_bytes(payload or b"", sys.byteorder)
 
 
@@ -104,12 +104,12 @@ def text(payload: bytes | None) -> str:
 
 
 def message_header(length: int, kind: int, flags: int, sequence: int) -> bytes:
-    """The header of a request whose body has this length."""
+    """The header of a request with a body of this length."""
     return _HEADER.pack(16 + length, kind, flags | F_REQUEST, sequence, 0)
 
 
 class Answer:
-    """One message from the kernel: its type, flags and the bytes from its header on."""
+    """One message from the kernel: its type, flags and bytes, with its header."""
 
     __slots__ = ("data", "flags", "kind", "sequence")
 
@@ -126,12 +126,12 @@ class Answer:
         return message
 
     def attributes(self, offset: int) -> "Iterator[tuple[int, bytes]]":
-        """Type and payload of the attributes that begin at ``offset``: where decoding all would cost too much."""
+        """Type and payload of the attributes from ``offset`` on, if decoding with pyroute2 would take too long."""
         return attributes(self.data, offset)
 
     @property
     def error(self) -> KernelError | None:
-        """What an acknowledgement, or the end of a dump, says; None for success and for messages of other kinds."""
+        """The error in an acknowledgement or at the end of a dump; None for success and for other messages."""
         if self.kind not in (ERROR, DONE) or len(self.data) < 20:
             return None
         (number,) = struct.unpack_from("=i", self.data, 16)
@@ -164,26 +164,26 @@ class Netlink:
 
     @property
     def cookie(self) -> int:
-        """The number of the socket's namespace that no other gets (SO_NETNS_COOKIE); 0 before Linux 5.14."""
+        """The cookie of the socket's namespace (SO_NETNS_COOKIE), unique until reboot; 0 before Linux 5.14."""
         try:
             return int(struct.unpack("=Q", self._socket.getsockopt(SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
         except OSError:
             return 0
 
     def close(self) -> None:
-        """Give the descriptor back. That of netfilter waits for the kernel after a removal (see ``Later``)."""
+        """Close the socket; may wait for the kernel (see ``Later``)."""
         self._socket.close()
 
     @property
     def namespace(self) -> int:
-        """A number of the socket's network namespace that no other one has had since the node was started.
+        """A number of the socket's network namespace, unique since the node booted.
 
-        Before Linux 5.14 that of the file by which the caller's is known, which may come again.
+        Before Linux 5.14 it is the inode of the caller's namespace, which a later namespace may get again.
         """
         return self.cookie or os.stat("/proc/thread-self/ns/net").st_ino
 
     def encode(self, message: "Any", kind: int, flags: int) -> bytearray:
-        """A message with its header filled in: type, flags and the next sequence number; pyroute2's, or a body as bytes."""
+        """Encode a message of pyroute2's, or a body in bytes, with type, flags and the next sequence number."""
         if isinstance(message, bytes):
             return bytearray(self.packed(message, kind, flags))
         self._sequence += 1
@@ -196,19 +196,19 @@ class Netlink:
         return data
 
     def packed(self, body: bytes, kind: int, flags: int) -> bytes:
-        """A message of our own making behind a header with type, flags and the next sequence number."""
+        """A body behind a header with type, flags and the next sequence number."""
         self._sequence += 1
         return message_header(len(body), kind, flags, self._sequence) + body
 
     def send(self, data: "bytes | bytearray") -> int:
-        """Send encoded messages as one datagram; the answer is the last sequence number used."""
+        """Send encoded messages as one datagram; returns the last sequence number used."""
         self._socket.send(data)
         return self._sequence
 
     def make_room(self, size: int) -> int:
-        """Let the socket hold a datagram of ``size`` bytes, and the answers to it: the size that it takes now.
+        """Enlarge the socket's buffers for a datagram of ``size`` bytes and its answers; returns the size that fits now.
 
-        More than net.core.wmem_max is granted in the first user namespace alone (socket(7), SO_SNDBUFFORCE).
+        More than net.core.wmem_max is possible only in the first user namespace (socket(7), SO_SNDBUFFORCE).
         """
         if size <= _BUFFER:
             return _BUFFER
@@ -216,7 +216,7 @@ class Netlink:
         return self._grow(SO_SNDBUF, _SO_SNDBUFFORCE, 2 * size) - _BESIDE
 
     def _grow(self, option: int, forced: int, size: int) -> int:
-        """Ask for a buffer of a size: the one that there is then."""
+        """Set the size of a buffer; returns the size that the kernel grants."""
         try:
             self._socket.setsockopt(SOL_SOCKET, forced, size)
         except OSError:
@@ -224,16 +224,15 @@ class Netlink:
         return self._socket.getsockopt(SOL_SOCKET, option)
 
     def datagram(self) -> bytes:
-        """One datagram from the kernel; raises ``TryAgainLater`` when none comes in time."""
+        """Receive one datagram; raises ``TryAgainLater`` if none comes in time."""
         try:
             return self._socket.recv(1 << 18)
         except TimeoutError:
-            raise TryAgainLater(
-                "the kernel does not answer over netlink", "the node is overloaded; try again"
-            ) from None
+            fault = "the kernel does not answer over netlink"
+            raise TryAgainLater(fault, "the node is overloaded; try again") from None
 
     def receive(self) -> "Iterator[Answer]":
-        """The messages of one datagram; raises ``TryAgainLater`` when none comes in time."""
+        """Receive the messages of one datagram; raises ``TryAgainLater`` if none comes in time."""
         data, offset = self.datagram(), 0
         while offset + 16 <= len(data):
             length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
@@ -243,11 +242,11 @@ class Netlink:
             offset += length + 3 & ~3
 
     def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
-        """Send one message and wait for its acknowledgement: the answers that came before it.
+        """Send one message and wait for its acknowledgement; returns the answers before that.
 
-        Raises ``KernelError``. A dump that changes disturbed is asked for again, for some seconds. Two equal dumps in a
-        row are an answer too: the changes were elsewhere, as in another table. (The removal of an object can make a
-        dump skip another one; but then the dump before still had the removed one.)
+        Raises ``KernelError``. A dump that changes disturbed is repeated for some seconds. Two equal dumps in a row are
+        accepted: the changes were elsewhere, as in another table. (The removal of an object can make a dump skip
+        another one, but then the dump before had the removed object.)
         """
         if flags & F_DUMP != F_DUMP:
             flags |= F_ACK
@@ -263,17 +262,17 @@ class Netlink:
         raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
 
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
-        """The parts of a dump that are compared."""
+        """The parts of a dump that ``request`` compares."""
         return [answer.data[_HEADER.size :] for answer in answers]
 
     def _once(self, data: bytearray) -> list[Answer]:
-        """The answers to one request, with the one that ends them, which may report a disturbance."""
+        """Send one request; returns all answers with the last one, which may report a disturbed dump."""
         sequence = self.send(data)
         answers: list[Answer] = []
         while True:
             for answer in self.receive():
                 if answer.sequence != sequence:
-                    continue  # the rest of a dump that was given up
+                    continue  # the rest of an earlier dump
                 error = answer.error
                 if error is not None:
                     raise error

@@ -1,7 +1,7 @@
-"""nftables over netlink, without the nft program: transactions committed, and single objects fetched by name.
+"""nftables over netlink, without the nft program: commits transactions, and reads single objects by name.
 
-The kernel interface is linux/netfilter/nf_tables.h; messages are pyroute2's (its socket is not used: it starts an
-event loop and has no batch of mixed messages).
+The kernel interface is linux/netfilter/nf_tables.h. Messages are pyroute2's; its socket is not used, because it starts
+an event loop and has no batch of mixed messages.
 """
 
 import os
@@ -45,37 +45,37 @@ if TYPE_CHECKING:
     from typing import Any
 
 _BATCH_BEGIN, _BATCH_END, _GENERATION = 16, 17, 1
-# A new generation, or a name that another writer made meanwhile: the caller looks again.
+# A new generation, or an object that another writer made or removed meanwhile: read and try again.
 _AGAIN = (ERESTART, EEXIST, EBUSY, ENOENT)
-# A kernel, or a sandbox that pretends to be one, without nfnetlink or without nf_tables.
+# Errors of a kernel, or of a sandbox that acts as one, without nfnetlink or nf_tables.
 _ABSENT = (EPROTONOSUPPORT, EAFNOSUPPORT, EOPNOTSUPP)
 _TRIES = 12
-# After so many changes by others a change is made alone, and not compared with a generation.
+# After so many changes by others, a change is made under an exclusive lock, and without comparing the generation.
 _DISTURBED = 4
-# Seconds; well below what a runtime gives a plugin.
+# Seconds; much less than a runtime allows a plugin.
 _PATIENCE = 15.0
 _REMEDY = (
     'load nf_tables, or do without it: "ipMasqBackend": "iptables" of bridge and "backend": "iptables" of portmap, '
     "with iptables-legacy"
 )
 _START = "the start of the batch"
-# A batch's first and last message, and where a message's header has its flags.
+# The length of a batch's first and last message, and the offset of the flags in a message's header.
 _BRACKETS = 28 + 20
 _FLAGS, _FLAGS_AT = struct.Struct("=H"), 6
-# where attributes begin, behind the headers of netlink and of nfnetlink
+# the length of the two headers before the attributes, netlink's and nfnetlink's
 _BODY = 20
 # linux/netfilter/nf_tables.h: a rule's attributes
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_USERDATA = 1, 2, 3, 7
-# the same of a set's elements: of the message, of an element, of its key and data
+# the attributes of a message with elements, of an element, and of its key and data
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEM_KEY, _ELEM_DATA, _ELEM_USERDATA, _DATA_VALUE = 1, 1, 2, 6, 1
 _NESTED = 0x8000
-# Keys a request for elements: their answers fit into a socket's receive buffer.
+# The most keys in a request for elements, so that their answers fit into a socket's receive buffer.
 _AT_ONCE = 24
 
 
 class Element:
-    """An element as the kernel has it."""
+    """An element of a set or map."""
 
     __slots__ = ("comment", "data", "key")
 
@@ -86,7 +86,7 @@ class Element:
 
 
 class Rule:
-    """A rule as the kernel has it: its handle, its comment, and pyroute2's message for what it is made of."""
+    """A rule: its handle, its comment, and pyroute2's message with its expressions."""
 
     __slots__ = ("comment", "handle", "message")
 
@@ -96,7 +96,7 @@ class Rule:
         self.message = message
 
     def expressions(self, name: str) -> "Iterator[Any]":
-        """The attributes of each expression of one kind, in pyroute2's words."""
+        """The attributes of each expression of one kind, as pyroute2 decodes them."""
         for expression in self.message.get_attr("NFTA_RULE_EXPRESSIONS") or ():
             if expression.get_attr("NFTA_EXPR_NAME") == name:
                 yield expression.get_attr("NFTA_EXPR_DATA")
@@ -114,7 +114,7 @@ class Rule:
 
 
 class Chain:
-    """A chain as the kernel has it: hook and priority, None where it hangs at no hook."""
+    """A chain: hook and priority, None if it has no hook."""
 
     __slots__ = ("hook", "priority")
 
@@ -124,9 +124,9 @@ class Chain:
 
 
 class NftablesError(CNIError):
-    """A transaction failed; the message names the first object at fault.
+    """A transaction failed; the message names the first faulty object.
 
-    ``partly``: the transaction was too large for one batch, and batches before this one are in force.
+    ``partly``: the transaction was too large for one batch, and earlier batches are in force.
     """
 
     def __init__(self, msg: str, number: int, details: str = "") -> None:
@@ -136,7 +136,7 @@ class NftablesError(CNIError):
 
 
 class _Batch:
-    """Encoded messages that are sent as one datagram, and the text of each by its sequence number."""
+    """Encoded messages for one datagram, and their texts by sequence number."""
 
     __slots__ = ("data", "last", "texts")
 
@@ -159,7 +159,7 @@ def _ask_for_acknowledgement(batch: _Batch) -> None:
 
 
 def _comment(data: bytes) -> str:
-    """The comment in user data, which libnftnl writes as type, length and value of each part."""
+    """The comment in user data, where each part has a type, a length and a value (as libnftnl writes it)."""
     while len(data) > 2:
         kind, length = data[0], data[1]
         if kind == 0:
@@ -178,23 +178,22 @@ def _text(data: bytes) -> str:
 
 
 class Nftables(Netlink):
-    """A socket to nf_tables of the namespace in which it is made.
+    """A socket for nf_tables of the namespace in which it is made.
 
-    A call has one of these, which its ``Node`` owns: who ends the process, or closes the ``Node``, waits once until the
-    kernel has freed what was removed, and not at all if other work has taken as long.
+    A call has one, which belongs to its ``Node``. Closing it waits until the kernel has freed what was removed.
 
-    Where the kernel has no nf_tables there is nothing to find and nothing to remove; only making something is an error.
+    If the kernel has no nf_tables, nothing is found and nothing must be removed; only making something is an error.
     """
 
     def __init__(self) -> None:
         self._dump: Netlink | None = None
-        # other netfilter sockets of the call, which are done
+        # other netfilter sockets of the call that are no longer used
         self.later = Later()
         self._absent = False
         self._together = SharedLock("nftables")
-        # whether ``repeatedly`` is at work, and whether no other process of ours is
+        # whether ``repeatedly`` is running, and whether it excludes our other processes
         self._within = self._alone = False
-        # by family and parts: the kernel options that are missing for them (``backend``)
+        # by family and parts: the kernel options that are missing (used by ``backend``)
         self.lacking: dict[tuple[int, tuple[str, ...]], str] = {}
         try:
             super().__init__(NETFILTER)
@@ -204,7 +203,7 @@ class Nftables(Netlink):
             self._absent = True
 
     def close(self) -> None:
-        """Give the descriptors back; waits for the kernel after a removal."""
+        """Close the sockets; waits for the kernel after a removal."""
         self.later.close()
         if self._dump is not None:
             self._dump.close()
@@ -212,7 +211,7 @@ class Nftables(Netlink):
             super().close()
 
     def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
-        """As ``Netlink``'s; a kernel that is known to have no nf_tables is not asked again."""
+        """The same as ``Netlink.request``, but fails at once if the kernel is known to have no nf_tables."""
         if self._absent:
             raise KernelError(EOPNOTSUPP)
         return super().request(message, kind, flags)
@@ -224,20 +223,17 @@ class Nftables(Netlink):
         return self._absent
 
     def _nothing(self, error: KernelError) -> bool:
-        """Whether a refusal means that the object, or its family, does not exist.
-
-        Without nf_tables nfnetlink answers EINVAL.
-        """
+        """Whether an error means that the object, or its family, does not exist; EINVAL also means no nf_tables."""
         return error.errno in (ENOENT, *_ABSENT) or (error.errno == EINVAL and self.absent)
 
     # transactions
 
     def commit(self, transaction: Transaction, generation: int | None = None) -> None:
-        """Send the batch, and read its faults and the last message's acknowledgement; raises ``NftablesError`` for the first.
+        """Send a transaction and wait for its acknowledgement; raises ``NftablesError`` for the first fault.
 
-        With a ``generation`` other than 0 it fails with ERESTART if anything has changed since that was read. A
-        transaction that one datagram cannot hold goes in several, in its order, and each is all or nothing: so the
-        record of an owner stands before what it owns when that is made, and behind it when it is removed.
+        With a ``generation`` other than 0, it fails with ERESTART if the ruleset has changed since. A transaction that
+        is too large for one datagram is sent in several, in order; each is all or nothing. So callers make an owner's
+        record before what it owns, and remove it afterwards.
         """
         if not transaction:
             return
@@ -249,13 +245,13 @@ class Nftables(Netlink):
             except NftablesError as error:
                 error.partly = number > 0
                 raise
-            if generation:  # that of our own commit; the kernel passes over 0
+            if generation:  # the generation after our own commit; the kernel skips 0
                 generation = (generation + 1) % (1 << 32) or 1
 
     def _batches(self, transaction: Transaction) -> "list[_Batch]":
-        """The transaction's messages in as few datagrams as the socket takes."""
+        """The transaction's messages in as few datagrams as the socket allows."""
         encoded = []
-        self._sequence += 1  # that of the first batch's beginning
+        self._sequence += 1  # for the first batch's beginning
         for kind, flags, made, text in transaction.steps():
             data = self.encode(made, SUBSYSTEM << 8 | kind, flags)
             encoded.append((data, self._sequence, text))
@@ -268,7 +264,7 @@ class Nftables(Netlink):
         return batches
 
     def _send(self, batch: _Batch, generation: int | None) -> None:
-        """One datagram: the last message's acknowledgement is asked for."""
+        """Send one datagram, with an acknowledgement of its last message."""
         first, last = min(batch.texts), max(batch.texts)
         begin = self._bracket(_BATCH_BEGIN, first - 1, generation)
         end = self._bracket(_BATCH_END, self._sequence + 1)
@@ -283,7 +279,7 @@ class Nftables(Netlink):
         return message_header(len(body), kind, 0, sequence) + body
 
     def _acknowledge(self, texts: "dict[int, str]", last: int) -> None:
-        """The last message is answered, and those with a fault, unless the whole batch is refused at once."""
+        """Read the answers: the kernel answers the last message and faulty ones, or refuses the whole batch at once."""
         fault: NftablesError | None = None
         while True:
             for answer in self.receive():
@@ -300,7 +296,7 @@ class Nftables(Netlink):
                     return
 
     def refused(self, transaction: Transaction) -> "dict[int, int]":
-        """The steps that the kernel refuses, by number, and why. The batch has no end, so the kernel drops it."""
+        """The numbers of the steps that the kernel refuses, with errno. The batch has no end, so the kernel drops it."""
         (batch,) = self._batches(transaction)
         first, last = min(batch.texts), max(batch.texts)
         _ask_for_acknowledgement(batch)
@@ -316,7 +312,7 @@ class Nftables(Netlink):
                     return refused
 
     def _drain(self) -> None:
-        """Drop what the kernel may still have to say about a failed batch."""
+        """Drop further answers to a failed batch."""
         self._socket.setblocking(False)
         try:
             while self._socket.recv(1 << 16):
@@ -327,16 +323,15 @@ class Nftables(Netlink):
             self._socket.settimeout(TIMEOUT)
 
     def repeatedly(self, change: "Callable[[], None]") -> None:
-        """Run ``change`` again while others get in its way, for some seconds, with growing pauses.
+        """Run ``change`` again while others interfere, for some seconds, with growing random pauses.
 
-        A new generation means that other writers make progress, perhaps in other tables: keep retrying. After a few of
-        them ``change`` runs alone among our processes, and compares no generation: only ours change our tables, and an
-        object that exists already, or is gone, is an error of its own. Other errors that another writer may have caused
-        get a few tries. The pauses differ from process to process. A caller takes an ``Exclusive`` lock before, not
-        within.
+        A new generation means that other writers make progress, perhaps in other tables: keep retrying. After a few
+        retries, ``change`` runs alone among our processes and compares no generation: only our processes change our
+        tables, and an object that already exists, or is missing, is an error anyway. Other errors that another writer
+        may have caused get a few tries. A caller that needs an ``Exclusive`` lock takes it before, not inside.
         """
-        odd, faults, disturbed = 0.5 + os.urandom(1)[0] / 256, 0, 0
-        for _ in attempts(_PATIENCE, first=0.0005 * odd, longest=0.01 * odd):
+        factor, faults, disturbed = 0.5 + os.urandom(1)[0] / 256, 0, 0
+        for _ in attempts(_PATIENCE, first=0.0005 * factor, longest=0.01 * factor):
             try:
                 self._turn(change, disturbed >= _DISTURBED)
             except NftablesError as error:
@@ -349,7 +344,7 @@ class Nftables(Netlink):
         raise TryAgainLater("nftables is changed by others all the time", "try again")
 
     def _turn(self, change: "Callable[[], None]", alone: bool) -> None:
-        """One attempt: together with our other processes, or alone. Within another attempt the lock is held already."""
+        """One attempt, together with our other processes or alone. Inside another attempt the lock is already held."""
         if self._within:
             change()
             return
@@ -365,7 +360,7 @@ class Nftables(Netlink):
     # single objects
 
     def generation(self) -> int:
-        """The number of the ruleset's present state; 0, which is compared with nothing, where we are alone."""
+        """The generation of the ruleset; 0, which is never compared, if we hold the lock alone."""
         return 0 if self._alone else self._generation()
 
     def _generation(self) -> int:
@@ -380,13 +375,13 @@ class Nftables(Netlink):
         return int(answers[0].decode(type(asked)).get_attr("NFTA_GEN_ID"))
 
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
-        """A rule's handle, because its counters change; of others all behind the header with the generation."""
+        """The handle of a rule, because its counters change; for other objects, all after the header."""
         if answers and answers[0].kind == SUBSYSTEM << 8 | NEWRULE:
             return [_parts(answer).get(_RULE_HANDLE, b"") for answer in answers]
         return [answer.data[_BODY:] for answer in answers]
 
     def _answers(self, asked: "Any", kind: int, flags: int = 0) -> list[Answer]:
-        """What the kernel answers; nothing where the object, or what it is in, does not exist."""
+        """The kernel's answers; empty if the object, or its table, does not exist."""
         try:
             return self.request(asked, SUBSYSTEM << 8 | kind, flags)
         except KernelError as error:
@@ -395,7 +390,7 @@ class Nftables(Netlink):
             raise
 
     def _get(self, what: str, kind: int, family: int, flags: int = 0, **attributes: str) -> "list[Any]":
-        """The same of a TABLE, CHAIN or SET, decoded; attributes as ``message`` has them."""
+        """The decoded answers about a TABLE, CHAIN or SET; attributes have the names that ``message`` uses."""
         asked = message(what, family, attributes.items())
         return [answer.decode(type(asked)) for answer in self._answers(asked, kind, flags)]
 
@@ -404,7 +399,7 @@ class Nftables(Netlink):
         return bool(self._get("TABLE", GETTABLE, family, NAME=table))
 
     def tables(self) -> "set[tuple[int, str]]":
-        """Family and name of every table; there are few."""
+        """Family and name of every table."""
         found = self._get("TABLE", GETTABLE, 0, F_DUMP)
         return {(table["nfgen_family"], table.get_attr("NFTA_TABLE_NAME")) for table in found}
 
@@ -415,22 +410,17 @@ class Nftables(Netlink):
         at = [hook.get_attr(f"NFTA_HOOK_{part}") if hook is not None else None for part in ("HOOKNUM", "PRIORITY")]
         return Chain(*at) if found else None
 
-    def chains(self, family: int) -> list[tuple[str, str]]:
-        """Table and name of every chain of a family; for GC."""
-        found = self._get("CHAIN", GETCHAIN, family, F_DUMP)
-        return [(chain.get_attr("NFTA_CHAIN_TABLE"), chain.get_attr("NFTA_CHAIN_NAME")) for chain in found]
-
     def has_set(self, family: int, table: str, name: str) -> bool:
         """Whether the set or map exists."""
         return bool(self._get("SET", GETSET, family, TABLE=table, NAME=name))
 
     def sets(self, family: int, table: str) -> list[str]:
-        """The names of a table's sets and maps, of which our tables have one a subnet."""
+        """The names of a table's sets and maps."""
         found = self._get("SET", GETSET, family, F_DUMP, TABLE=table)
         return [each.get_attr("NFTA_SET_NAME") for each in found if each.get_attr("NFTA_SET_TABLE") == table]
 
     def _rules(self, family: int, **wanted: str) -> "Iterator[tuple[Answer, dict[int, bytes]]]":
-        """Messages and attributes of the rules of a TABLE, or of a CHAIN in it: then the kernel looks at no other."""
+        """Messages and attributes of the rules of a TABLE, or of a CHAIN in it, which the kernel filters."""
         for answer in self._answers(message("RULE", family, wanted.items()), GETRULE, F_DUMP):
             parts = _parts(answer)
             last = _RULE_CHAIN if "CHAIN" in wanted else _RULE_TABLE
@@ -443,26 +433,23 @@ class Nftables(Netlink):
         return [Rule(answer.decode(kind), parts) for answer, parts in self._rules(family, TABLE=table, CHAIN=chain)]
 
     def rule_bytes(self, family: int, table: str, chain: str) -> "list[tuple[int, bytes]]":
-        """Handle and undecoded message of the rules of one chain: where others' rules are only counted and searched."""
+        """Handle and undecoded message of each rule of a chain, which is faster."""
         found = self._rules(family, TABLE=table, CHAIN=chain)
         return [(int.from_bytes(parts[_RULE_HANDLE], "big"), answer.data) for answer, parts in found]
 
     def rule_comments(self, family: int, table: str) -> "list[tuple[str, str]]":
-        """Chain and comment of every rule of a table, in order; of ours, whose rules are few, in every ADD.
-
-        Nothing else of a rule is decoded. Empty where the table does not exist.
-        """
+        """Chain and comment of every rule of a table, in order; empty if the table does not exist."""
         found = self._rules(family, TABLE=table)
         return [(_text(parts.get(_RULE_CHAIN, b"")), _comment(parts.get(_RULE_USERDATA, b""))) for _, parts in found]
 
     def remove_chains(self, transaction: Transaction, chains: "Sequence[str]", entrances: "Sequence[str]") -> None:
-        """Add to a transaction what takes chains of its table away, with the jumps to them that stand in ``entrances``."""
+        """Add to a transaction the removal of chains, and of the jumps to them in the chains ``entrances``."""
         for entrance in entrances:
             for rule in self.rules(transaction.family, transaction.table, entrance):
                 if not set(chains).isdisjoint(rule.jumps_to()):
                     transaction.delete_rule(entrance, rule.handle)
         for chain in chains:
-            # not flushed: a rule that another writer adds meanwhile must keep the chain
+            # no flush: if another writer adds a rule meanwhile, the chain must stay
             for rule in self.rules(transaction.family, transaction.table, chain):
                 transaction.delete_rule(chain, rule.handle)
         for chain in chains:
@@ -475,16 +462,13 @@ class Nftables(Netlink):
     def elements_of(
         self, family: int, table: str, set_name: str, keys: "Sequence[bytes]", until_missing: bool = False
     ) -> "list[Element | None]":
-        """The elements with these keys, None where there is none; some dozen keys a request.
-
-        ``until_missing`` ends the list with the first None.
-        """
+        """The elements with these keys, None for a missing one; ``until_missing`` ends the list at the first None."""
         found: list[Element | None] = []
         while len(found) < len(keys):
             asked = keys[len(found) : len(found) + _AT_ONCE]
             answers = self._asked(family, table, set_name, asked)
             found += answers
-            if len(answers) < len(asked):  # the kernel stops at the first key that it does not find
+            if len(answers) < len(asked):  # the kernel stops at the first missing key
                 found.append(None)
                 if until_missing:
                     break
@@ -508,21 +492,21 @@ class Nftables(Netlink):
                 found += _elements(answer)
 
     def elements(self, family: int, table: str, set_name: str) -> list[Element]:
-        """Every element of a set; for GC, and where an ADD has met another's port."""
+        """Every element of a set."""
         answers = self._answers(_of_set(family, table, set_name), GETSETELEM, F_DUMP)
         return [found for answer in answers for found in _elements(answer)]
 
     def holds_beside(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> bool:
-        """Whether a set has an element with another key than these."""
+        """Whether a set has an element with a key that is not among these."""
         known = set(keys)
         return self.holds(family, table, set_name, lambda found: found.key not in known)
 
     def holds(self, family: int, table: str, set_name: str, wanted: "Callable[[Element], bool]") -> bool:
-        """Whether a set has an element that is ``wanted``: the dump is read until one comes, and dropped then."""
+        """Whether a set has an element that is ``wanted``; reads the dump only up to the first one."""
         if self._absent:
             return False
         body = _of_set(family, table, set_name)
-        # a socket whose dump was given up answers no other
+        # a socket with an unfinished dump cannot start another one
         dump = self._dump or Netlink(NETFILTER)
         self._dump = None
         sequence = dump.send(dump.packed(body, SUBSYSTEM << 8 | GETSETELEM, F_DUMP))
@@ -539,7 +523,7 @@ class Nftables(Netlink):
 
 
 def _of_set(family: int, table: str, set_name: str, keys: "Sequence[bytes]" = ()) -> bytes:
-    """A set by its name, and elements of it by their keys: pyroute2 would take a tenth of a millisecond for each key."""
+    """The body of a request for a set's elements, by keys; packed by hand because pyroute2 takes 0.1 ms for each key."""
     listed = b"".join(
         attribute(_NESTED | _ITEM, attribute(_NESTED | _ELEM_KEY, attribute(_DATA_VALUE, key))) for key in keys
     )
@@ -549,7 +533,7 @@ def _of_set(family: int, table: str, set_name: str, keys: "Sequence[bytes]" = ()
 
 
 def _elements(answer: Answer) -> list[Element]:
-    """The elements that a message holds, read here for the same reason."""
+    """The elements in a message, decoded by hand for the same reason."""
     found = []
     for kind, listed in answer.attributes(_BODY):
         for _, item in attributes(listed) if kind == _LIST_ELEMENTS else ():

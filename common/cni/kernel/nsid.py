@@ -1,7 +1,7 @@
-"""Whether another network namespace still exists, where no link of this one shows it.
+"""Whether another network namespace still exists.
 
-The kernel numbers, in each namespace, the others that it has to do with (ip-netns(8), ``list-id``), and forgets a number
-when the namespace is no more. A number that was forgotten may be given again, so the namespace's own are recorded too.
+In each namespace, the kernel has numbers for other namespaces (ip-netns(8), ``list-id``), and drops a number when its
+namespace is gone. It may give the number to another one later, so an identity also has the namespace's inode and cookie.
 """
 
 import errno
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 _NEWNSID, _GETNSID = 88, 90
 _NSID, _FD = 1, 3
 _UNKNOWN = -1
-# Its number here and one, so that 0 stands for none; its number in /proc; its cookie.
+# Its number here plus one (0: none), its inode, its cookie.
 _IDENTITY = struct.Struct(">IIQ")
 
 
 class Peers(Netlink):
-    """The other namespaces, as the one in which this is made numbers them."""
+    """A socket for the numbers of other namespaces, in the namespace in which it is made."""
 
     def __init__(self) -> None:
         super().__init__(ROUTE)
 
     def identity(self, namespace: "Namespace") -> bytes:
-        """What ``is_gone`` takes; a number is given where there is none yet."""
+        """The identity of a namespace, for ``is_gone``. The namespace gets a number here if it has none."""
         try:
             number = self.number(namespace.fd)
             if number == _UNKNOWN:
@@ -41,7 +41,7 @@ class Peers(Netlink):
         return _IDENTITY.pack(number + 1, inode if inode < 1 << 32 else 0, namespace.cookie)
 
     def is_gone(self, identity: bytes, asking: bytes = b"") -> bool:
-        """Whether the namespace with this identity is gone for certain; ``asking`` is that of one that exists."""
+        """Whether the namespace with this identity is certainly gone; ``asking`` is the identity of an existing one."""
         number, inode, cookie = _IDENTITY.unpack(identity)
         if number and not self._is_known(number - 1):
             return True
@@ -49,7 +49,7 @@ class Peers(Netlink):
             taken, _, other = _IDENTITY.unpack(asking)
             if taken == number and cookie and other and other != cookie:
                 return True
-        return bool(inode) and _is_held_by_nobody(inode)
+        return bool(inode) and _is_unused(inode)
 
     def number(self, fd: int) -> int:
         """The number of the namespace behind a descriptor; -1 if it has none. Raises ``KernelError``."""
@@ -75,14 +75,14 @@ def _of(fd: int) -> bytes:
     return attribute(_FD, struct.pack("=I", fd))
 
 
-# PROC_PID_INIT_INO of linux/proc_ns.h: the namespace in which all processes have numbers.
+# PROC_PID_INIT_INO of linux/proc_ns.h: the PID namespace in which all processes are visible.
 _ALL_PROCESSES = "pid:[4026531836]"
 
 
-def _is_held_by_nobody(inode: int) -> bool:
-    """Whether no process, no open descriptor and no mount holds the network namespace with this number any more.
+def _is_unused(inode: int) -> bool:
+    """Whether no process, open descriptor or mount uses the network namespace with this inode.
 
-    False where that cannot be known: not all processes can be seen, or read.
+    False if not all processes are visible, or one cannot be read.
     """
     name = f"net:[{inode}]"
     try:
@@ -95,9 +95,9 @@ def _is_held_by_nobody(inode: int) -> bool:
 
 
 def _holds(process: str, name: str, mounts: "set[str]") -> bool:
-    """Whether a process keeps a namespace; raises ``OSError`` where that cannot be read.
+    """Whether a process uses a namespace; raises ``OSError`` if that cannot be read.
 
-    ``mounts`` are the namespaces of mounts that were looked at already.
+    ``mounts`` are the mount namespaces that were already read.
     """
     try:
         if any(_leads_to(f"{process}/task/{task}/ns/net", name) for task in os.listdir(f"{process}/task")):
@@ -111,7 +111,7 @@ def _holds(process: str, name: str, mounts: "set[str]") -> bool:
         with open(f"{process}/mountinfo", encoding="utf-8", errors="replace") as listed:
             return any(name in line.split() for line in listed)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESRCH, errno.EINVAL) and not _is_there(process):
+        if error.errno in (errno.ENOENT, errno.ESRCH, errno.EINVAL) and not _is_running(process):
             return False
         raise
 
@@ -123,8 +123,7 @@ def _leads_to(link: str, name: str) -> bool:
         return False
 
 
-def _is_there(process: str) -> bool:
-    """Whether a process still runs: one that has ended holds nothing."""
+def _is_running(process: str) -> bool:
     try:
         os.readlink(f"{process}/ns/net")
     except OSError:

@@ -1,4 +1,4 @@
-"""A program executed with a bound on its time and on what it prints: another maker's plugin, iptables."""
+"""Executing a program, such as another plugin or iptables, with limits on its time and output."""
 
 import errno
 import os
@@ -8,21 +8,20 @@ from cni.errors import CNIError, TryAgainLater
 from cni.patience import attempts
 
 _OUTPUT_MAX = 1 << 24
-# Seconds between looks at whether a child has ended whose output goes on.
+# Seconds between checks whether a child has ended, while its output is still open.
 _LOOK = 0.1
 _BUSY_TRIES, _BUSY_PAUSE = 5, 1.0
-# SIGPIPE and SIGXFSZ: a program that Python starts would ignore them too.
+# SIGPIPE and SIGXFSZ: Python ignores them, and a child would inherit that.
 _IGNORED_BY_PYTHON = (13, 25)
-# What is told of a process whose exit status the kernel kept for nobody.
 UNKNOWN = "its exit status is unknown, this process ignores SIGCHLD or waits for every child"
 
 
 def execute(
     path: str, environ: dict[str, str], stdin: bytes, timeout: float, arguments: tuple[str, ...] = ()
 ) -> tuple[str, bytes, bytes]:
-    """Execute a file with ``stdin``: how it failed (empty text: it did not), its standard output and standard error.
+    """Execute a file with ``stdin``; returns its failure (empty: none), standard output and standard error.
 
-    It is killed when it takes longer than ``timeout`` seconds (raises ``TryAgainLater``) or prints without end.
+    It is killed if it takes longer than ``timeout`` seconds (raises ``TryAgainLater``), or prints too much.
     """
     deadline = monotonic() + timeout
     opened: list[int] = []
@@ -53,11 +52,11 @@ def execute(
     finally:
         for fd in opened:
             os.close(fd)
-    return _told(status), output, noise
+    return _failure(status), output, noise
 
 
 def _spawn(command: list[str], environ: dict[str, str], streams: tuple[int, int, int], deadline: float) -> int:
-    """Start a file; one that is being written just now is tried again, as libcni does. Raises ``OSError``."""
+    """Start a file; retries while it is being written, as libcni does. Raises ``OSError``."""
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
     for _ in range(_BUSY_TRIES):
         try:
@@ -70,7 +69,7 @@ def _spawn(command: list[str], environ: dict[str, str], streams: tuple[int, int,
 
 
 def _collect(child: int, path: str, out: int, err: int, deadline: float, timeout: float) -> tuple[bytes, bytes]:
-    """What a child prints until it closes both streams or ends (a grandchild may hold them open for ever)."""
+    """The output of a child until it closes both streams or ends (a grandchild may keep them open)."""
     import select
 
     collected = {out: bytearray(), err: bytearray()}
@@ -94,7 +93,7 @@ def _collect(child: int, path: str, out: int, err: int, deadline: float, timeout
         if monotonic() >= look:
             look += _LOOK
             if _has_ended(child):
-                for fd, _ in poll.poll(0):  # what it printed last: a pipe holds no more than this
+                for fd, _ in poll.poll(0):  # its last output; a pipe holds no more than 1 MiB
                     collected[fd] += os.read(fd, 1 << 20)
                 break
     return bytes(collected[out]), bytes(collected[err])
@@ -110,7 +109,7 @@ def _has_ended(child: int) -> bool:
 def _reap(child: int, path: str, deadline: float, timeout: float) -> "int | None":
     """The wait status of a child that has closed its streams, or has ended.
 
-    None if nobody kept it: a program that runs plugins in its own process ignores SIGCHLD, or waits for every child.
+    None if it is lost, because this process ignores SIGCHLD, or waits for every child elsewhere.
     """
     for _ in attempts(deadline - monotonic(), first=0.0002, longest=0.05):
         try:
@@ -123,21 +122,21 @@ def _reap(child: int, path: str, deadline: float, timeout: float) -> "int | None
 
 
 def _kill(child: int) -> None:
-    """Kill it, and wait a moment for its end: one that hangs in the kernel is left to init."""
+    """Kill a child, and wait a moment for its end; init reaps it if it hangs in the kernel."""
     try:
         os.kill(child, 9)
         for _ in attempts(1.0):
             if os.waitpid(child, os.WNOHANG)[0]:
                 return
     except (ProcessLookupError, ChildProcessError):
-        pass  # it has ended, and nobody kept its status
+        pass  # it has ended, and its status is lost
 
 
 def _late(path: str, timeout: float) -> TryAgainLater:
     return TryAgainLater(f"{path} did not end within {timeout:g} s and was killed")
 
 
-def _told(status: "int | None") -> str:
+def _failure(status: "int | None") -> str:
     if status is None:
         return UNKNOWN
     if os.WIFSIGNALED(status):

@@ -1,6 +1,6 @@
-"""A program of the node, where a configuration asks for what only that can do: iptables, and nft's match words.
+"""Programs of the node, iptables and nft, for keys of the configuration that need them.
 
-Found by its name in fixed folders, run with a bare environment and a bound on its time; no shell.
+They are found by name in PATH and in fixed folders, and run without a shell, with an empty environment and a time limit.
 """
 
 import os
@@ -10,13 +10,12 @@ from cni.kernel.process import execute
 
 _FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 _TIMEOUT = 15.0
-# What else one can do than install it.
 _REMEDIES = {"nft": "install nftables, or drop conditionsV4 and conditionsV6"}
 _REMEDY = "install iptables, or drop ipMasqBackend or backend: nftables, the default, needs no program"
 
 
 def find(name: str) -> str:
-    """The program's path, the empty text where the node has none: in PATH first, then where such programs are."""
+    """The program's path, empty if the node has none."""
     for folder in (*os.environ.get("PATH", "").split(":"), *_FOLDERS):
         if folder.startswith("/") and os.access(f"{folder}/{name}", os.X_OK):
             return f"{folder}/{name}"
@@ -24,13 +23,13 @@ def find(name: str) -> str:
 
 
 def missing(name: str) -> CNIError:
-    """The error for a program that the configuration wants and the node does not have."""
+    """The error for a missing program."""
     text = f"there is no program {name} on this node, and the configuration needs it"
     return CNIError(text, _REMEDIES.get(name, _REMEDY))
 
 
 def run(name: str, *arguments: str, stdin: str = "") -> tuple[str, str]:
-    """How the program failed (empty text: it did not) and what it printed; raises ``CNIError``."""
+    """Run a program; returns its failure (empty: none) and its output. Raises ``CNIError`` if it is missing."""
     path = find(name)
     if not path:
         raise missing(name)

@@ -1,7 +1,7 @@
-"""pyroute2's message classes without what importing pyroute2 drags in (see ``cni.lean``).
+"""pyroute2's message classes, imported without the rest of pyroute2 (see ``cni.lean``).
 
-``import pyroute2`` executes its ``__init__`` (ndb, asyncio, multiprocessing, ssl): 120 ms. Of the modules with message
-classes alone two thirds are ``logging``, ``typing`` and ``multiprocessing``: 30 ms. What is left is 10 ms.
+``import pyroute2`` takes 120 ms, because its ``__init__`` imports ndb, asyncio, multiprocessing and ssl. The modules with
+message classes take 30 ms, of which two thirds are ``logging``, ``typing`` and ``multiprocessing``. Here it takes 10 ms.
 """
 
 from cni.lean import Library, Placeholder
@@ -11,27 +11,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    # An attribute is its name and its value; None stands for none.
+    # Names and values of attributes; those with None are left out.
     Attributes = Iterable[tuple[str, Any]]
 
 KNOWN = ("0.9.7",)
 _LINKS, _TC = "pyroute2.netlink.rtnl.ifinfmsg", "pyroute2.netlink.rtnl.tcmsg"
-# Modules with one kind of link each, which that of links imports: those that are wanted are loaded by their names.
+# Modules for single kinds of links, which the module for links imports. ``kinds`` loads those that it needs by name.
 _KINDS = (
     "bond", "can", "geneve", "gtp", "ipoib", "ipvlan", "team", "tun", "tuntap", "vlan", "vrf", "vti", "vti6", "vxlan", "xfrm",
 )  # fmt: skip
-# Queues, filters and actions that no plugin makes.
+# Queues, filters and actions that no plugin uses.
 _NOT_MADE = (
     "act_bpf", "act_connmark", "act_gact", "act_skbedit", "act_vlan", "cls_basic", "cls_flow", "cls_fw", "cls_matchall",
     "sched_bpf", "sched_cake", "sched_choke", "sched_clsact", "sched_codel", "sched_drr", "sched_fq_codel", "sched_hfsc",
     "sched_htb", "sched_netem", "sched_pfifo", "sched_pfifo_fast", "sched_plug", "sched_sfq",
 )  # fmt: skip
-# Of its hundreds of constants those that the messages want.
+# The constants that the message modules use.
 _PARENTS = {"TC_H_ROOT": 0xFFFFFFFF, "TC_H_INGRESS": 0xFFFFFFF1}
 
 
 class _Members(type):
-    """Metaclass of the stand-in for ``enum.IntEnum``: members are ints with a name, in order."""
+    """Metaclass of the placeholder for ``enum.IntEnum``: members are ints with a name, in order."""
 
     _members: "list[Any]"
 
@@ -52,7 +52,7 @@ class _Members(type):
 
 
 def _placeholders() -> "dict[str, dict[str, Any]]":
-    """Names that the message modules want from modules that are dear to import."""
+    """The names that the message modules use from modules that are slow to import."""
     import _collections  # type: ignore[import-not-found]
     import _functools  # type: ignore[import-not-found]
     import _socket
@@ -106,12 +106,12 @@ _LIBRARY = Library("pyroute2", _placeholders, _known)
 
 
 def load(name: str) -> "Any":
-    """The module ``name`` of pyroute2, one that holds message classes."""
+    """Import the module ``name`` of pyroute2, which has message classes."""
     return _LIBRARY.load(name)
 
 
 def message(cls: "Any", attributes: "Attributes", **fields: int) -> "Any":
-    """A message of a class, with attributes by their names; those that are None are left out."""
+    """A message of a class with these attributes; those that are None are left out."""
     made = cls()
     made.update(fields)
     made["attrs"] = [(name, value) for name, value in attributes if value is not None]
@@ -119,7 +119,7 @@ def message(cls: "Any", attributes: "Attributes", **fields: int) -> "Any":
 
 
 def complete(cls: "Any", name: str, kind: str) -> "Any":
-    """A class with the attribute that comes after the last one that pyroute2 knows."""
+    """The class, with one more attribute after the last one that pyroute2 knows."""
     if (name, kind) not in cls.nla_map:
         cls.nla_map = (*cls.nla_map, (name, kind))
     return cls

@@ -20,25 +20,22 @@ _HEADER = struct.Struct("=BBBBBBBBI")
 _DST, _TABLE = 1, 15
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 TABLE_MAIN, _TABLE_LOCAL = 254, 255
-# what the header says where the table's number does not fit into a byte
+# in the header, if the table's number does not fit into a byte
 _TABLE_COMPAT = 252
 _PROTO_BOOT, _RTN_UNICAST, RTN_LOCAL = 3, 1, 2
 
 
 class LinkRoute:
-    """A route as the kernel has it; a multipath route comes as one object a hop."""
+    """A route of the kernel; a multipath route has one object for each hop."""
 
     __slots__ = ("advmss", "dst", "gw", "index", "kind", "mtu", "priority", "protocol", "scope", "src", "table")
 
     def __init__(self, message: "Any", hop: "Any") -> None:
         """``hop`` is the message itself, or one hop of several."""
         get = message.get_attr
-        nowhere, gw, src = (
-            ANY[6 if message["family"] == AF_INET6 else 4],
-            hop.get_attr("RTA_GATEWAY"),
-            get("RTA_PREFSRC"),
-        )
-        self.dst = Prefix(Address.parse(get("RTA_DST") or str(nowhere.address)), message["dst_len"])
+        unspecified = ANY[6 if message["family"] == AF_INET6 else 4].address
+        gw, src = hop.get_attr("RTA_GATEWAY"), get("RTA_PREFSRC")
+        self.dst = Prefix(Address.parse(get("RTA_DST") or str(unspecified)), message["dst_len"])
         self.gw = Address.parse(gw) if gw else None
         self.src = Address.parse(src) if src else None
         self.index: int = (get("RTA_OIF") or 0) if hop is message else hop["oif"]
@@ -65,10 +62,10 @@ def add(
     src: Address | None = None,
     replace: bool = False,
 ) -> None:
-    """Add a route through a link; an equal one raises ``KernelError`` with EEXIST, another hop is added beside.
+    """Add a route through a link. An equal route raises ``KernelError`` with EEXIST; another hop is added to it.
 
-    ``src`` is the source address that packets get. ``replace`` takes the place of the first route to that destination
-    with that priority in the table, if there is one.
+    ``src`` is the source address of packets. ``replace`` replaces the first route with the same destination, priority
+    and table, if there is one.
     """
     metrics = [(name, value) for name, value in (("RTAX_MTU", mtu), ("RTAX_ADVMSS", advmss)) if value]
     message = _message(index, dst, gw, priority, table, proto=_PROTO_BOOT, type=_RTN_UNICAST, scope=scope)
@@ -80,7 +77,7 @@ def add(
 
 
 def delete(rtnl: "Rtnl", route: LinkRoute) -> None:
-    """Remove a route that was read; that it is gone is success."""
+    """Remove a route that was read, if it still exists."""
     which = (route.index, route.dst, route.gw, route.priority, route.table)
     try:
         rtnl.request(_message(*which, proto=route.protocol, type=route.kind, scope=route.scope), _DELROUTE)
@@ -105,7 +102,7 @@ def _message(
 
 
 def every(rtnl: "Rtnl", family: int) -> list[LinkRoute]:
-    """Every route of a family in all tables; for CHECK, inside a container."""
+    """Every route of a family in all tables."""
     message = _message(0, ANY[6 if family == AF_INET6 else 4])
     found = []
     for answer in rtnl.request(message, _GETROUTE, F_DUMP):
@@ -116,7 +113,7 @@ def every(rtnl: "Rtnl", family: int) -> list[LinkRoute]:
 
 
 def to(rtnl: "Rtnl", address: Address) -> LinkRoute | None:
-    """The route that the kernel takes to an address, None if there is none; its kind is 2 for one of the node's own."""
+    """The route that the kernel takes to an address, or None; its kind is ``RTN_LOCAL`` for the node's own addresses."""
     message = _message(0, Prefix(address, address.bits))
     try:
         answers = rtnl.request(message, _GETROUTE)
@@ -131,23 +128,23 @@ def to(rtnl: "Rtnl", address: Address) -> LinkRoute | None:
 
 
 def local_prefixes(rtnl: "Rtnl", version: int) -> list[Prefix]:
-    """What is the node's own, as the local table has it: addresses of a family, and networks such as 127.0.0.0/8.
+    """The node's own addresses of a family, and networks such as 127.0.0.0/8, from the local routing table.
 
-    Read without pyroute2, which takes 0.03 ms each: a node may have hundreds.
+    Decoded by hand, because a node may have hundreds, and pyroute2 takes 0.03 ms for each.
     """
     family = AF_INET if version == 4 else AF_INET6
     message = _HEADER.pack(family, 0, 0, 0, _TABLE_LOCAL, 0, 0, RTN_LOCAL, 0) + integer(_TABLE, _TABLE_LOCAL)
     try:
         answers = rtnl.request(message, _GETROUTE, F_DUMP)
     except KernelError as error:
-        if error.errno == ENOENT:  # no such table: no address either
+        if error.errno == ENOENT:  # without a table there are no addresses
             return []
         raise
     return [prefix for answer in answers if (prefix := _local_prefix(answer, family)) is not None]
 
 
 def _local_prefix(answer: Answer, family: int) -> Prefix | None:
-    """The destination of a route of a dump if it is a local one; a kernel before Linux 4.20 sends others beside."""
+    """The destination of a local route in a dump, None for another route (before Linux 4.20 the kernel sends all)."""
     found, length, _, _, _, _, _, kind, _ = _HEADER.unpack_from(answer.data, 16)
     if (answer.kind, found, kind) != (_NEWROUTE, family, RTN_LOCAL):
         return None

@@ -1,10 +1,10 @@
-"""The rtnetlink socket (rtnetlink(7)), and links: whoever holds the socket asks for links.
+"""The rtnetlink socket (rtnetlink(7)), and links.
 
-Other concerns are modules of functions that take the socket: ``addresses``, ``routes``, ``vlans`` (of bridge ports),
-``rules`` (policy routing), ``tc`` (traffic control). ``kinds`` has what a link has by its kind.
+The modules ``addresses``, ``routes``, ``vlans`` (of bridge ports), ``rules`` (policy routing) and ``tc`` (traffic
+control) have functions that take the socket. ``kinds`` has the kinds of links.
 
-One object a request: nothing of the node is listed in ADD or DEL. Messages are pyroute2's, but a link is asked for and
-read without it: an ADD does that seven times, and pyroute2 takes 0.4 ms each, this 0.02.
+Every request in ADD and DEL is for one object; they list nothing of the node. Messages are pyroute2's, but links are
+read by hand: an ADD reads seven, and pyroute2 takes 0.4 ms for each instead of 0.02.
 """
 
 import os
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 _NEWLINK, _DELLINK, _GETLINK, _NEWLINKPROP = 16, 17, 18, 108
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 _UP, _LOOPBACK, _PROMISC, _ALLMULTI, _LOWER_UP = 0x1, 0x8, 0x100, 0x200, 0x10000
-# States of a bridge's port (BR_STATE_…): the spanning tree has it listen and learn, for half a minute, before it forwards.
+# States of a bridge's port (BR_STATE_…): with the spanning tree it listens and learns for half a minute, then forwards.
 FORWARDING, HELD_BACK = 3, (1, 2)
-# Flags of a VLAN on a port (PVID, UNTAGGED): frames without a tag belong to it, and its frames leave without one.
+# Flags of a VLAN on a port (PVID, UNTAGGED): frames without a tag belong to it, and its frames leave without a tag.
 NATIVE_VLAN = 1 << 1 | 1 << 2
 _VF_SKIP = 1 << 3
 # linux/if_link.h, linux/if.h
@@ -56,9 +56,9 @@ OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dor
 
 
 def random_mac() -> str:
-    """A locally administered unicast MAC for a link that is to be made.
+    """A locally administered unicast MAC for a new link.
 
-    One that the kernel draws is replaced by udev (MACAddressPolicy=persistent) at some later moment.
+    udev would later replace a MAC that the kernel chose (MACAddressPolicy=persistent).
     """
     octets = bytearray(os.urandom(6))
     octets[0] = octets[0] & 0xFC | 0x02
@@ -66,42 +66,23 @@ def random_mac() -> str:
 
 
 def missing(kind: str) -> str:
-    """The remedy where the kernel has no links of a kind."""
+    """The remedy if the kernel has no links of a kind."""
     return f"the kernel of this node has no {kind} (CONFIG_{kind.upper()})"
 
 
 class Link:
-    """A link as the kernel has it: what all links have, what the bridge set for a port of its, and its kind's own data.
+    """A link of the kernel: the values of every link, those of a bridge's port, and those of its kind.
 
-    ``other`` is the index of the link that it belongs with: a veth's peer, or what a macvlan, ipvlan or vlan is on.
-    ``other_namespace`` is the number of the namespace in which that index counts; -1 stands for the link's own.
-    ``permanent`` is the MAC that the hardware came with, empty if the kernel knows of none.
+    ``other`` is the index of a veth's peer, or of the parent of a macvlan, ipvlan or vlan. ``other_namespace`` is the
+    number of the namespace of that index; -1: the link's own. ``permanent`` is the hardware's MAC, empty if unknown.
     """
 
     __slots__ = (
-        "_info",
-        "_properties",
-        "alias",
-        "flags",
-        "hairpin",
-        "index",
-        "isolated",
-        "kind",
-        "mac",
-        "master",
-        "mtu",
-        "name",
-        "operstate",
-        "other",
-        "other_namespace",
-        "permanent",
-        "port_state",
-        "promiscuity",
-        "tx_queue_length",
-    )
+        "_info", "_properties", "alias", "flags", "hairpin", "index", "isolated", "kind", "mac", "master", "mtu", "name",
+        "operstate", "other", "other_namespace", "permanent", "port_state", "promiscuity", "tx_queue_length",
+    )  # fmt: skip
 
     def __init__(self, answer: Answer) -> None:
-        """Read an answer of the kernel."""
         self.index: int
         self.flags: int
         _, _, self.index, self.flags, _ = _HEADER.unpack_from(answer.data, 16)
@@ -131,7 +112,7 @@ class Link:
 
     @property
     def up(self) -> bool:
-        """Whether it is set up (it may still have no carrier)."""
+        """Whether it is set up; it may have no carrier."""
         return bool(self.flags & _UP)
 
     @property
@@ -146,7 +127,7 @@ class Link:
 
     @property
     def promisc(self) -> bool:
-        """Whether it was set promiscuous; ``promiscuity`` counts programs that want that too."""
+        """Whether it was set promiscuous; ``promiscuity`` also counts programs that need that."""
         return bool(self.flags & _PROMISC)
 
     @property
@@ -171,7 +152,7 @@ class Link:
 
     @property
     def data(self) -> "LinkKind | None":
-        """What it has by its kind, None for a kind that ``kinds`` does not know."""
+        """Its kind with the kind's values, None for a kind that ``kinds`` does not know."""
         from cni.kernel import kinds
 
         return kinds.decode(self.kind, self._info)
@@ -184,11 +165,11 @@ class Rtnl(Netlink):
         super().__init__(ROUTE)
         try:
             self._socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
-        except OSError:  # before Linux 4.20: dumps come unfiltered, and are filtered here
+        except OSError:  # before Linux 4.20; dumps are not filtered by the kernel then
             pass
 
     def link(self, name: str = "", index: int = 0) -> Link | None:
-        """The link of that name, alternative name, or index; None if there is none."""
+        """The link with this name, alternative name, or index; None if there is none."""
         if not is_text(name):
             return None
         message = _HEADER.pack(AF_UNSPEC, 0, index, 0, 0) + integer(_EXT_MASK, _VF_SKIP)
@@ -205,7 +186,7 @@ class Rtnl(Netlink):
         return Link(answers[0])
 
     def links(self) -> list[Link]:
-        """Every link of the namespace; for GC and CHECK, and where an ADD or DEL has met what may be another's."""
+        """Every link of the namespace; not used in an ordinary ADD or DEL."""
         message = _HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + integer(_EXT_MASK, _VF_SKIP)
         return [Link(answer) for answer in self.request(message, _GETLINK, F_DUMP)]
 
@@ -220,10 +201,10 @@ class Rtnl(Netlink):
         master: int = 0,
         namespace: int = -1,
     ) -> None:
-        """Make a link; raises ``KernelError``, with EEXIST for a name that is taken.
+        """Make a link; raises ``KernelError``, with EEXIST if the name is in use.
 
-        ``parent`` and ``master`` are indexes in the socket's namespace; ``namespace`` is the descriptor of another one
-        in which the link comes to be.
+        ``parent`` and ``master`` are indexes in the socket's namespace; ``namespace`` is the descriptor of another
+        namespace to make the link in.
         """
         found = (
             *common(name, mac, mtu, namespace),
@@ -265,9 +246,9 @@ class Rtnl(Netlink):
         allmulti: bool | None = None,
         kind: "LinkKind | None" = None,
     ) -> None:
-        """Change what is given and leave the rest; ``master`` 0 takes a port away from its bridge.
+        """Change the given values; ``master`` 0 removes a port from its bridge.
 
-        With ``namespace`` it is moved, and gets its name and the rest there.
+        With ``namespace``, the link is moved there, and changed there.
         """
         flags = change = 0
         for flag, wanted in ((_UP, up), (_PROMISC, promisc), (_ALLMULTI, allmulti)):
@@ -283,20 +264,20 @@ class Rtnl(Netlink):
         self.request(link_message(found, index=index, flags=flags, change=change), _NEWLINK)
 
     def change_port(self, index: int, *, hairpin: bool | None = None, isolated: bool | None = None) -> None:
-        """Change what a bridge does with one of its ports."""
+        """Change a bridge's settings for a port."""
         named = (("IFLA_BRPORT_MODE", hairpin), ("IFLA_BRPORT_ISOLATED", isolated))
         data = [(name, int(value)) for name, value in named if value is not None]
         info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": data})]}
         self.request(link_message([("IFLA_LINKINFO", info)], index=index), _NEWLINK)
 
     def add_altname(self, index: int, name: str) -> None:
-        """Give a link one more name."""
+        """Add an alternative name to a link."""
         names = {"attrs": [("IFLA_ALT_IFNAME", name)]}
         message = link_message([("IFLA_PROP_LIST", names)], index=index)
         self.request(message, _NEWLINKPROP, F_CREATE | F_EXCL | F_APPEND)
 
     def delete(self, index: int) -> None:
-        """Remove a link; that it is gone is success."""
+        """Remove a link, if it exists."""
         try:
             self.request(link_message(index=index), _DELLINK)
         except KernelError as error:
@@ -310,7 +291,7 @@ def link_message(attributes: "Attributes" = (), **fields: int) -> "Any":
 
 
 def common(name: str, mac: str, mtu: int, namespace: int) -> "tuple[tuple[str, Any], ...]":
-    """The attributes that a link and a veth's peer are made with; an empty text, 0 and -1 stand for none."""
+    """The attributes for making a link or a veth's peer; an empty text, 0 and -1 mean none."""
     return (
         ("IFLA_IFNAME", name or None),
         ("IFLA_ADDRESS", mac or None),

@@ -1,4 +1,4 @@
-"""Policy routing rules (ip-rule(8), linux/fib_rules.h): which routing table decides about which packets."""
+"""Policy routing rules (ip-rule(8), linux/fib_rules.h), which choose the routing table for a packet."""
 
 from _socket import AF_INET, AF_INET6
 from errno import ENOENT
@@ -19,23 +19,23 @@ _NAMED = {
 }  # fmt: skip
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 TO_TABLE = 1
-# what the header says where the table's number does not fit into a byte
+# in the header, if the table's number does not fit into a byte
 _TABLE_COMPAT = 252
 _FAMILIES = {4: int(AF_INET), 6: int(AF_INET6)}
 
 
 class Rule:
-    """Packets from ``src`` to ``dst`` are routed by ``table``. Two are equal if all is equal, priorities included.
+    """Packets from ``src`` to ``dst`` are routed by ``table``. Two rules are equal if all values are.
 
-    Of rules that others made there are more: ``iif`` and ``oif`` are the links that a packet came by and would leave
-    by, ``mark`` and ``mask`` are for its mark, ``l3mdev`` is the kernel's rule for all VRFs, ``action`` may be another
-    than a table, and ``flags`` may invert the rule.
+    Rules of others may have more values: ``iif`` and ``oif`` are a packet's incoming and outgoing links, ``mark`` and
+    ``mask`` compare its mark, ``l3mdev`` is the kernel's rule for all VRFs, ``action`` may be something other than a
+    table, and ``flags`` may invert the rule.
     """
 
     __slots__ = ("action", "dst", "flags", "iif", "l3mdev", "mark", "mask", "oif", "priority", "src", "table", "tos")
 
     def __init__(self, table: int, src: Prefix, dst: Prefix | None = None, priority: int | None = None) -> None:
-        """Without a priority the kernel gives one: it is one less than that of the second rule of the list."""
+        """Without a priority, the kernel takes one less than that of the second rule in the list."""
         self.table = table
         self.src = src
         self.dst = dst or ANY[src.version]
@@ -61,19 +61,19 @@ class Rule:
 
 
 def every(rtnl: "Rtnl", version: int) -> list[Rule]:
-    """Every rule of a family, in the order in which the kernel asks them."""
+    """Every rule of a family, in the order in which the kernel applies them."""
     message = _message((), family=_FAMILIES[version])
     found = [answer.decode(type(message)) for answer in rtnl.request(message, _GETRULE, F_DUMP)]
     return [_read(rule, version) for rule in found if rule["family"] == _FAMILIES[version]]
 
 
 def add(rtnl: "Rtnl", rule: Rule) -> None:
-    """Add a rule; an equal one raises ``KernelError`` with EEXIST."""
+    """Add a rule; raises ``KernelError`` with EEXIST if an equal rule exists."""
     rtnl.request(_written(rule), _NEWRULE, F_CREATE | F_EXCL)
 
 
 def delete(rtnl: "Rtnl", rule: Rule) -> None:
-    """Remove a rule; that it is gone is success. Of one without a priority the first that fits goes."""
+    """Remove a rule, if it exists; without a priority, the first matching rule."""
     try:
         rtnl.request(_written(rule), _DELRULE)
     except KernelError as error:
@@ -100,9 +100,9 @@ def _written(rule: Rule) -> "Any":
 
 
 def _read(message: "Any", version: int) -> Rule:
-    get, nowhere = message.get_attr, str(ANY[version].address)
-    src = Prefix(Address.parse(get("FRA_SRC") or nowhere), message["src_len"])
-    dst = Prefix(Address.parse(get("FRA_DST") or nowhere), message["dst_len"])
+    get, unspecified = message.get_attr, str(ANY[version].address)
+    src = Prefix(Address.parse(get("FRA_SRC") or unspecified), message["src_len"])
+    dst = Prefix(Address.parse(get("FRA_DST") or unspecified), message["dst_len"])
     rule = Rule(message["table"], src, dst, 0)
     for name, field in _NAMED.items():
         setattr(rule, field, get(name) or getattr(rule, field))

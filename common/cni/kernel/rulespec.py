@@ -1,4 +1,4 @@
-"""Rules as iptables prints and reads them: quoting, words, and what a rule says whatever its spelling (pure)."""
+"""Rules as iptables prints and reads them: quoting, splitting, and comparing (pure)."""
 
 from cni.address import Prefix
 
@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The spellings that iptables prints otherwise.
+# Options, and the form in which iptables prints them.
 _SPELT = {
     "--destination-ports": "--dports",
     "--destination-port": "--dport",
@@ -20,7 +20,7 @@ _SPELT = {
 
 
 def quoted(word: str) -> str:
-    """A word as iptables-restore reads it."""
+    """A word, quoted for iptables-restore if needed."""
     if word and not any(letter in " \t\"\\'" for letter in word):
         return word
     escaped = word.replace("\\", "\\\\").replace('"', '\\"')
@@ -28,7 +28,7 @@ def quoted(word: str) -> str:
 
 
 def split(line: str) -> list[str]:
-    """The words of a line as iptables prints it: double quotes around, backslashes inside."""
+    """The words of a line of iptables, which may have double quotes and backslashes."""
     words: list[str] = []
     word, quoting, escaped, begun = "", False, False, False
     for letter in line:
@@ -50,7 +50,7 @@ def split(line: str) -> list[str]:
 
 
 def meaning(line: str) -> "frozenset[tuple[str, str]]":
-    """What a rule says, whatever the order and the spelling: its options with their values, without ``-m NAME``.
+    """A rule's options with their values, without ``-m NAME``: equal for rules that differ only in order and spelling.
 
     A negated option has ``!`` before its name.
     """
@@ -58,7 +58,7 @@ def meaning(line: str) -> "frozenset[tuple[str, str]]":
 
 
 def _options(words: "list[str]") -> "Iterator[tuple[str, str]]":
-    """Each option with its values, of which it may have none or several: all words up to the next option."""
+    """Each option with its values, which are all words up to the next option."""
     place, negated = 0, ""
     while place < len(words):
         word = words[place]

@@ -4,7 +4,7 @@ import os
 
 
 class Sysctls:
-    """The sysctls below one /proc. Names are paths, ``net/…``: dots in interface names survive."""
+    """The sysctls below one /proc. Names are paths, ``net/…``, because interface names may have dots."""
 
     __slots__ = ("_folder",)
 
@@ -28,12 +28,12 @@ class Sysctls:
             os.close(fd)
 
     def ensure(self, path: str, value: str) -> None:
-        """Write a value unless it reads so already (a read-only /proc/sys may hold the right one); raises ``OSError``."""
+        """Write a value unless it is already set, since /proc/sys may be read-only; raises ``OSError``."""
         if self.read(path) != value:
             self.write(path, value)
 
     def attempt(self, path: str, value: str) -> None:
-        """Write a value where the kernel has that sysctl and lets us."""
+        """Write a value, and ignore errors."""
         try:
             self.write(path, value)
         except OSError:

@@ -1,7 +1,7 @@
-"""Traffic control, as far as a limit of a link's rate needs it (tc(8), linux/pkt_sched.h, linux/pkt_cls.h).
+"""Traffic control for limits of a link's rate (tc(8), linux/pkt_sched.h, linux/pkt_cls.h).
 
-What a link sends is limited by a queue of its own, a token bucket (tc-tbf(8)). What it receives cannot be queued: all of
-it is sent on to another link, an ``ifb``, and limited there.
+A queue on the link, a token bucket (tc-tbf(8)), limits what it sends. Received packets cannot be queued: they are all
+redirected to another link, an ``ifb``, and limited there.
 """
 
 from _socket import htons
@@ -25,15 +25,15 @@ _FOR_ALL = 1 << 16 | htons(3)
 _ETHERNET = 1
 # A tick of the scheduler in nanoseconds, and the largest number in a message.
 _TICK, _MAX = 64, (1 << 32) - 1
-# no bit of the first word must be set
+# a filter that compares no bit
 _EVERYTHING = "0/0+0"
 _STOLEN, _REDIRECT = 4, 1
 
 
 class Tbf:
-    """A token bucket: bytes a second, bytes at once, and bytes that wait at most.
+    """A token bucket: bytes per second, bytes at once, and the most bytes that wait.
 
-    The kernel keeps ``buffer``, the time that a burst takes, in ticks; it is cut to microseconds as Go's plugin does.
+    The kernel stores ``buffer``, the duration of a burst in ticks. As in Go's plugin, it has whole microseconds.
     """
 
     __slots__ = ("buffer", "limit", "rate")
@@ -45,12 +45,12 @@ class Tbf:
 
     @property
     def burst(self) -> int:
-        """Bytes at once, as far as ``buffer`` shows them."""
+        """Bytes at once, computed from ``buffer``."""
         return self.buffer * _TICK * self.rate // 1_000_000_000
 
     def __eq__(self, other: object) -> bool:
-        mine = (self.rate, self.limit, self.buffer)
-        return isinstance(other, Tbf) and mine == (other.rate, other.limit, other.buffer)
+        own = (self.rate, self.limit, self.buffer)
+        return isinstance(other, Tbf) and own == (other.rate, other.limit, other.buffer)
 
     def __hash__(self) -> int:
         return hash((self.rate, self.limit, self.buffer))
@@ -60,7 +60,7 @@ class Tbf:
 
 
 def add_tbf(rtnl: "Rtnl", index: int, tbf: Tbf) -> None:
-    """Limit what a link sends; raises ``KernelError``, with EEXIST where somebody gave it a queue."""
+    """Limit what a link sends; raises ``KernelError``, with EEXIST if the link has another queue."""
     limits = {"rate": min(tbf.rate, _MAX), "limit": tbf.limit, "buffer": tbf.buffer, "rate___reserved": _ETHERNET}
     options = [("TCA_TBF_PARMS", limits), ("TCA_TBF_RATE64", tbf.rate if tbf.rate > _MAX else None)]
     message = _message("tbf", options, index=index, handle=_FIRST, parent=_ROOT)
@@ -68,7 +68,7 @@ def add_tbf(rtnl: "Rtnl", index: int, tbf: Tbf) -> None:
 
 
 def tbf(rtnl: "Rtnl", index: int) -> Tbf | None:
-    """The limit of what a link sends, None where its first queue is another or the kernel's own."""
+    """The limit of what a link sends, None if its first queue is no token bucket."""
     message = _message(index=index)
     for answer in rtnl.request(message, _GETQDISC, F_DUMP):  # of all links
         queue = answer.decode(type(message))
@@ -82,12 +82,12 @@ def tbf(rtnl: "Rtnl", index: int) -> Tbf | None:
 
 
 def delete_tbf(rtnl: "Rtnl", index: int) -> None:
-    """Remove the limit: the kernel's own queue comes back. That it is gone is success."""
+    """Remove the limit, if it exists; the link gets the kernel's default queue."""
     _delete(rtnl, _message(index=index, handle=_FIRST, parent=_ROOT))
 
 
 def add_redirect(rtnl: "Rtnl", index: int, to: int) -> None:
-    """Send all that a link receives to another one; raises ``KernelError``, with EEXIST where that is done already."""
+    """Redirect all packets that a link receives to another; raises ``KernelError``, with EEXIST if that is already done."""
     message = _message("ingress", index=index, handle=_OF_INGRESS, parent=_INGRESS)
     rtnl.request(message, _NEWQDISC, F_CREATE | F_EXCL)
     where = {"action": _STOLEN, "eaction": _REDIRECT, "ifindex": to}
@@ -105,7 +105,7 @@ def add_redirect(rtnl: "Rtnl", index: int, to: int) -> None:
 
 
 def redirect(rtnl: "Rtnl", index: int) -> int:
-    """The link to which all that a link receives is sent, 0 where there is none."""
+    """The index of the link that gets all packets that this link receives; 0 if none does."""
     message = _message(index=index, parent=_OF_INGRESS)
     try:
         answers = rtnl.request(message, _GETTFILTER, F_DUMP)
@@ -117,7 +117,7 @@ def redirect(rtnl: "Rtnl", index: int) -> int:
         found = answer.decode(type(message))
         options = found.get_attr("TCA_OPTIONS") if found.get_attr("TCA_KIND") == "u32" else None
         select, actions = (options.get_attr(name) if options else None for name in ("TCA_U32_SEL", "TCA_U32_ACT"))
-        # pyroute2 reads keys at the wrong place: this is the first one's mask
+        # pyroute2 reads keys at a wrong offset; this is the first key's mask
         if select and actions and select.data[select.offset + 20 : select.offset + 24] == bytes(4):
             for _, action in actions["attrs"]:
                 to = _redirected(action)
@@ -127,12 +127,12 @@ def redirect(rtnl: "Rtnl", index: int) -> int:
 
 
 def delete_redirect(rtnl: "Rtnl", index: int) -> None:
-    """What a link receives is its own again. That it was is success."""
+    """Remove the redirection, if it exists."""
     _delete(rtnl, _message(index=index, handle=_OF_INGRESS, parent=_INGRESS))
 
 
 def _redirected(action: "Any") -> int:
-    """The link to which an action sends a packet, 0 for another action."""
+    """The index of the link that an action redirects to, 0 for another action."""
     if action.get_attr("TCA_ACT_KIND") != "mirred":
         return 0
     where = action.get_attr("TCA_ACT_OPTIONS").get_attr("TCA_MIRRED_PARMS")

@@ -1,7 +1,7 @@
-"""A transaction of nftables: changes of one table, and of others beside it, that all come into force, or none.
+"""A transaction of nftables: changes of one table, and perhaps of others, that take effect together or not at all.
 
-It prints itself as the script that one would give to ``nft -f``; a test holds the kernel's state against that text.
-Messages are pyroute2's, by linux/netfilter/nf_tables.h. Nothing here talks to the kernel: ``nftables`` commits it.
+It can be printed as a script for ``nft -f``; a test compares the kernel's state with that script. Messages are
+pyroute2's (linux/netfilter/nf_tables.h). Nothing here talks to the kernel; ``nftables`` commits it.
 """
 
 import struct
@@ -23,7 +23,7 @@ SUBSYSTEM = 10
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE = range(9)
 NEWSET, GETSET, DELSET, NEWSETELEM, GETSETELEM, DELSETELEM = range(9, 15)
 GETGEN = 16
-# Elements a message: an attribute has 64 KiB.
+# The most elements in a message, because an attribute has at most 64 KiB.
 _A_MESSAGE = 150
 
 # hook numbers of the inet, ip and bridge families
@@ -43,18 +43,18 @@ class Type:
 
     @property
     def in_host_order(self) -> bool:
-        """Whether nft takes a single field of this type for a number of the host's byte order."""
+        """Whether nft reads a single field of this type in the host's byte order."""
         return self.number in (19, 20, 41)
 
     def pack(self, value: bytes) -> bytes:
-        """A value, padded as fields of a concatenation are (to 4 bytes)."""
+        """A value, padded to 4 bytes as in a concatenation."""
         return value.ljust(self.length + 3 & ~3, b"\0")
 
 
 IPV4_ADDR, IPV6_ADDR = Type("ipv4_addr", 7, 4), Type("ipv6_addr", 8, 16)
 ETHER_ADDR, INET_PROTO, INET_SERVICE = Type("ether_addr", 9, 6), Type("inet_proto", 12, 1), Type("inet_service", 13, 2)
 MARK, IFINDEX, IFNAME = Type("mark", 19, 4), Type("iface_index", 20, 4), Type("ifname", 41, 16)
-# by IP version: an address's type, and nft's word for the header that it is in
+# by IP version: the type of an address, and nft's word for the header
 ADDRESS, WORD = {4: IPV4_ADDR, 6: IPV6_ADDR}, {4: "ip", 6: "ip6"}
 
 
@@ -63,7 +63,7 @@ _HOST_ORDER = struct.pack("=I", 1)
 
 
 def _number(types: "Sequence[Type]") -> int:
-    """A concatenation's type: six bits a field."""
+    """The type number of a concatenation: six bits for each field."""
     number = 0
     for each in types:
         number = number << 6 | each.number
@@ -75,14 +75,14 @@ def _length(types: "Sequence[Type]") -> int:
 
 
 def pack(types: "Sequence[Type]", values: "Sequence[bytes]") -> bytes:
-    """A key or a datum from the bytes of its fields."""
+    """A key or value of an element from the bytes of its fields."""
     if len(types) == 1:
         return values[0].ljust(types[0].length, b"\0")
     return b"".join(each.pack(value) for each, value in zip(types, values, strict=True))
 
 
 def unpack(types: "Sequence[Type]", data: bytes) -> list[bytes]:
-    """The bytes of the fields of a key or a datum."""
+    """The bytes of the fields of an element's key or value."""
     fields, offset = [], 0
     for each in types:
         fields.append(data[offset : offset + each.length])
@@ -91,7 +91,7 @@ def unpack(types: "Sequence[Type]", data: bytes) -> list[bytes]:
 
 
 class SetType:
-    """What a set or map holds."""
+    """The types of the keys of a set, and of the values of a map."""
 
     __slots__ = ("data", "key")
 
@@ -101,7 +101,7 @@ class SetType:
 
     @property
     def user_data(self) -> bytes:
-        """What nft wants to know to print it: the byte order of a key or a datum that is a single field."""
+        """User data for nft, which it needs for printing: the byte order of keys and values with a single field."""
         sides = enumerate((self.key, self.data))
         single = [number for number, types in sides if len(types) == 1 and types[0].in_host_order]
         return b"".join(bytes([number, 4]) + _HOST_ORDER for number in single)
@@ -112,7 +112,7 @@ class SetType:
 
 
 def message(what: str, family: int, attributes: "Iterable[tuple[str, Any]]") -> "Any":
-    """A message of pyroute2's about a TABLE, CHAIN, RULE, SET or SET_ELEM_LIST; attributes by the rest of their names."""
+    """A message of pyroute2's about a TABLE, CHAIN, RULE, SET or SET_ELEM_LIST; attributes without ``NFTA_<what>_``."""
     classes = pyroute.load("pyroute2.netlink.nfnetlink.nftsocket")
     made = getattr(classes, f"nft_{what.lower()}_msg")()
     made["nfgen_family"] = family
@@ -121,7 +121,7 @@ def message(what: str, family: int, attributes: "Iterable[tuple[str, Any]]") -> 
 
 
 class Transaction:
-    """Changes of one table, in order; nothing happens before ``commit``. ``of`` gives another table's share in it."""
+    """Changes of one table, in order, for ``Nftables.commit``; ``of`` is for other tables in the same transaction."""
 
     def __init__(self, family: int, table: str) -> None:
         self.family = family
@@ -132,7 +132,7 @@ class Transaction:
         return bool(self._steps)
 
     def of(self, family: int, table: str) -> "Transaction":
-        """The same transaction for another table: what is added there is a step of this one."""
+        """This transaction for another table: steps added there are steps of this one."""
         other = Transaction(family, table)
         other._steps = self._steps
         return other
@@ -155,11 +155,11 @@ class Transaction:
         self._step(NEWTABLE, F_CREATE, "TABLE", attributes, text)
 
     def delete_table(self) -> None:
-        """Remove the table with all that is in it."""
+        """Remove the table with its content."""
         self._step(DELTABLE, 0, "TABLE", [], f"delete table {self._where}")
 
     def add_chain(self, name: str, type: str = "", hook: int = 0, priority: int = 0) -> None:
-        """Make a chain unless it exists; a base chain if it has a type."""
+        """Make a chain unless it exists; with a ``type``, a base chain."""
         attributes: list[tuple[str, Any]] = [("NAME", name)]
         text = f"add chain {self._where} {name}"
         if type:
@@ -169,7 +169,7 @@ class Transaction:
         self._step(NEWCHAIN, F_CREATE, "CHAIN", attributes, text)
 
     def delete_chain(self, name: str) -> None:
-        """Remove an empty chain; one with a rule, or that a rule jumps to, is an error."""
+        """Remove an empty chain; fails if it has a rule, or a rule jumps to it."""
         self._step(DELCHAIN, F_NONREC, "CHAIN", [("NAME", name)], f"delete chain {self._where} {name}")
 
     def flush_chain(self, name: str) -> None:
@@ -177,7 +177,7 @@ class Transaction:
         self._step(DELRULE, 0, "RULE", [("CHAIN", name)], f"flush chain {self._where} {name}")
 
     def add_rule(self, chain: str, expressions: "Sequence[Expression]", comment: str = "", first: bool = False) -> None:
-        """Append a rule, or put it ``first``."""
+        """Append a rule, or insert it ``first``."""
         listed = [
             {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", {"attrs": attributes})]}
             for expression in expressions
@@ -196,7 +196,7 @@ class Transaction:
         self._step(DELRULE, 0, "RULE", [("CHAIN", chain), ("HANDLE", handle)], text)
 
     def add_set(self, name: str, type: SetType, exclusive: bool = False) -> None:
-        """Make a set or map; one that exists is an error if ``exclusive``."""
+        """Make a set or map; ``exclusive``: fails if it exists."""
         attributes: list[tuple[str, Any]] = [("NAME", name), ("FLAGS", ("NFT_SET_MAP",) if type.data else ())]
         attributes += [("KEY_TYPE", _number(type.key)), ("KEY_LEN", _length(type.key)), ("ID", len(self._steps) + 1)]
         if type.data:
@@ -211,7 +211,7 @@ class Transaction:
         self._step(DELSET, 0, "SET", [("NAME", name)], f"delete set {self._where} {name}")
 
     def _element(self, kind: int, flags: int, set_name: str, parts: "list[tuple[str, Any]]", text: str) -> None:
-        """One more element; those of one set that follow each other share a message."""
+        """Add or remove an element; consecutive ones of one set share a message."""
         if self._steps:
             last_kind, _, last, before = self._steps[-1]
             if last_kind == kind and last["attrs"][1][1] == set_name and before.count("\n") < _A_MESSAGE:
@@ -221,7 +221,7 @@ class Transaction:
         self._step(kind, flags, "SET_ELEM_LIST", [("SET", set_name), ("ELEMENTS", [{"attrs": parts}])], text)
 
     def add_element(self, set_name: str, key: bytes, data: bytes = b"", comment: str = "") -> None:
-        """Make an element; one that has the key already is an error."""
+        """Make an element; fails if the key exists."""
         parts: list[tuple[str, Any]] = [("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]})]
         if data:
             parts.append(("NFTA_SET_ELEM_DATA", {"attrs": [("NFTA_DATA_VALUE", data)]}))
@@ -238,7 +238,7 @@ class Transaction:
         self._element(DELSETELEM, 0, set_name, parts, text)
 
     def describe(self) -> str:
-        """The transaction as a script for nft; keys and data of elements in hexadecimal."""
+        """The transaction as a script for nft; keys and values of elements are hexadecimal."""
         return "\n".join(text for _, _, _, text in self._steps)
 
     def texts(self) -> list[str]:

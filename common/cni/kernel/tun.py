@@ -17,7 +17,7 @@ _REQUEST = struct.Struct("=16sH22x")
 
 
 def make(name: str, kind: "Tun") -> None:
-    """Make a link in the namespace that the process is in; raises ``OSError``, with EBUSY for a name that is taken."""
+    """Make a link in the namespace that the process is in; raises ``OSError``, with EBUSY if the name is in use."""
     flags = _MODES[kind.mode] | _EXCLUSIVE
     for flag, wanted in (
         (_MULTI_QUEUE, kind.multi_queue),
@@ -31,7 +31,7 @@ def make(name: str, kind: "Tun") -> None:
         for request, number in ((_SET_OWNER, kind.owner), (_SET_GROUP, kind.group)):
             if number >= 0:
                 fcntl.ioctl(device, request, number)
-        # it would go with the descriptor
+        # otherwise closing the descriptor would remove it
         fcntl.ioctl(device, _SET_PERSISTENT, int(kind.persistent))
     finally:
         os.close(device)

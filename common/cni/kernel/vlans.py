@@ -16,7 +16,7 @@ _TO_THE_MASTER, _OF_THE_MASTER = 1, 1 << 0
 
 
 def of(rtnl: "Rtnl", index: int) -> dict[int, int]:
-    """VLAN ids on a bridge port with their flags; empty on a bridge that does not filter."""
+    """The VLAN ids of a bridge port with their flags; empty if the bridge does not filter."""
     message = link_message([("IFLA_EXT_MASK", _FILTER_VLANS)], family=_AF_BRIDGE)
     found: dict[int, int] = {}
     for answer in rtnl.request(message, _GETLINK, F_DUMP):
@@ -28,12 +28,12 @@ def of(rtnl: "Rtnl", index: int) -> dict[int, int]:
 
 
 def add(rtnl: "Rtnl", index: int, vid: int, flags: int = 0) -> None:
-    """Put a VLAN on a port."""
+    """Add a VLAN to a port."""
     rtnl.request(_message(index, vid, flags), _SETLINK)
 
 
 def delete(rtnl: "Rtnl", index: int, vid: int) -> None:
-    """Take a VLAN away from a port."""
+    """Remove a VLAN from a port."""
     rtnl.request(_message(index, vid, 0), _DELLINK)
 
 
