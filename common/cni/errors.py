@@ -4,22 +4,33 @@ The codes are those of the CNI specification, section "Error"; it reserves 0 to 
 """
 
 INCOMPATIBLE_VERSION = 1
-# The container is unknown, and the runtime need not send a DEL; no plugin of ours returns it.
+"""The plugin, or the verb, does not support the configuration's version."""
+UNSUPPORTED_FIELD = 2
+"""A field of the network configuration is not supported; no plugin of ours returns it."""
 UNKNOWN_CONTAINER = 3
+"""The container is unknown, and the runtime need not send a DEL; no plugin of ours returns it."""
 INVALID_ENVIRONMENT = 4
+"""A ``CNI_*`` variable is missing or malformed."""
 IO_FAILURE = 5
+"""Standard input or output failed."""
 DECODING_FAILURE = 6
+"""The configuration is not JSON, or a key has the wrong type."""
 INVALID_CONFIG = 7
+"""A key of the configuration has an invalid value."""
 INVALID_NETNS = 8
+"""``CNI_NETNS`` is no network namespace, or is the plugin's own."""
 TRY_AGAIN_LATER = 11
+"""Something is busy for longer than a call may wait: the runtime should try again."""
 NOT_AVAILABLE = 50
+"""STATUS: an ADD would fail now."""
 LIMITED_CONNECTIVITY = 51
-# No address is free in a range set.
+"""STATUS: an ADD would fail now, and attached containers may have lost connectivity."""
 ADDRESSES_EXHAUSTED = 100
-# A requested address, or a host port, belongs to another container.
+"""No address is free in a range set."""
 ADDRESS_TAKEN = 101
-# Anything else: CHECK found a difference, the kernel refused, or a program failed.
+"""A requested address, or a host port, belongs to another container."""
 INTERNAL = 999
+"""Anything else: CHECK found a difference, the kernel refused, or a program failed."""
 
 
 TYPE_CHECKING = False

@@ -45,7 +45,7 @@ def test_every_file_that_is_kept_is_told() -> None:
         for source in (ROOT / room).rglob("*.py"):
             text = source.read_text()
             kept.update(re.findall(r'"/run/cni/pycni/([\w./-]+)"', text))
-            kept.update(re.findall(r"{(?:run|self.roots.run|self.site.node.roots.run)}/([\w-]+)", text))
+            kept.update(re.findall(r"{(?:[\w.]+\.)?run}/([\w-]+)", text))
             kept.update(re.findall(r'^    folder = "([\w-]+)"', text, re.M))
             kept.update(f"{name}.lock" for name in re.findall(r'(?:Exclusive|SharedLock)\("(\w+)"', text))
             kept.update(f"{name}.gate" for name in re.findall(r'SharedLock\("(\w+)"', text))
