@@ -34,10 +34,8 @@ def find(name: str, folders: list[str]) -> str:
         path = f"{folder}/{name}"
         if os.path.isfile(path):
             return path
-    raise CNIError(
-        f'failed to find plugin "{name}" in path [{" ".join(folders)}]',
-        "install it there, or add its folder to CNI_PATH",
-    )
+    fault = f'failed to find plugin "{name}" in path [{" ".join(folders)}]'
+    raise CNIError(fault, "install it there, or add its folder to CNI_PATH")
 
 
 def run(call: "Call", name: str, verb: str, stdin: bytes | None = None) -> "Any":

@@ -90,10 +90,8 @@ class AttachmentLock:
                 self._locked = True
                 self._locks.held.add(self._place)
                 return self
-        raise TryAgainLater(
-            f"{self._plugin}: another call for {self._attachment} has not ended within {self._timeout:g} s",
-            f"process {holder(file, self._place)} still serves it; try again when it has ended",
-        )
+        fault = f"{self._plugin}: another call for {self._attachment} has not ended within {self._timeout:g} s"
+        raise TryAgainLater(fault, f"process {holder(file, self._place)} still serves it; try again when it has ended")
 
     def __exit__(self, *exception: object) -> None:
         if self._locked:

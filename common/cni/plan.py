@@ -283,11 +283,7 @@ class _Unknown(Exception):
 def differences(plan: "Plan[Any]") -> list[CNIError]:
     """All differences. If an effect has no value because of one, the effects that follow are not compared."""
     found: list[CNIError] = []
-
-    def step(effect: "Effect[Any]") -> "Any":
-        return _compared(effect, found)
-
-    _walk_while_known(plan, step)
+    _walk_while_known(plan, lambda effect: _compared(effect, found))
     return found
 
 

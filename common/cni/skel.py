@@ -94,9 +94,8 @@ class Call:
 
         self.attachment = Attachment(name, environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", ""))
         if self.verb not in _VERBS:
-            raise InvalidEnvironment(
-                f"unknown CNI_COMMAND: {self.verb}", "the verbs are ADD, DEL, CHECK, GC, STATUS, VERSION"
-            )
+            fault = f"unknown CNI_COMMAND: {self.verb}"
+            raise InvalidEnvironment(fault, "the verbs are ADD, DEL, CHECK, GC, STATUS, VERSION")
         self.version = _member(self.config, "cniVersion", "decoding version from network config") or "0.1.0"
         versions.gate(self.verb, self.version)
 
@@ -231,10 +230,8 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
         return _served(plugin, call)
     if _is_own_namespace(call.environ):
         if call.verb == "ADD":
-            raise InvalidNetns(
-                "plugin's netns and netns from CNI_NETNS should not be the same",
-                "nothing was changed; set CNI_NETNS_OVERRIDE=1 if this is meant",
-            )
+            fault = "plugin's netns and netns from CNI_NETNS should not be the same"
+            raise InvalidNetns(fault, "nothing was changed; set CNI_NETNS_OVERRIDE=1 if this is meant")
         # for example /proc/PID/ns/net, where another process has the PID now: DEL must still clean up the node
         call.say(f"{plugin.type}: CNI_NETNS is the plugin's own namespace and not the container's: taken for gone")
         call.without_namespace()

@@ -38,9 +38,8 @@ def gate(verb: str, version: str) -> None:
     """
     if verb in SINCE:
         if number(version) < number(SINCE[verb]):
-            raise IncompatibleVersion(
-                f"config version does not allow {verb}", f'cniVersion is "{version}", {verb} exists since {SINCE[verb]}'
-            )
+            fault = f"config version does not allow {verb}"
+            raise IncompatibleVersion(fault, f'cniVersion is "{version}", {verb} exists since {SINCE[verb]}')
         if number(version) > number(CURRENT):
             raise IncompatibleVersion(f"plugin version does not allow {verb}")
     if version not in KNOWN:

@@ -49,6 +49,12 @@ def _constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
+# Arguments for the module ``json``.
+_HOOKS: "dict[str, Any]" = {
+    "object_pairs_hook": _members, "parse_float": _float, "parse_int": _integer, "parse_constant": _constant
+}  # fmt: skip
+
+
 class _Context:
     """The attributes that CPython's scanner reads."""
 
@@ -67,9 +73,7 @@ def _scanner() -> "Any":
     except ImportError:  # another Python than CPython
         import json
 
-        return json.JSONDecoder(
-            object_pairs_hook=_members, parse_float=_float, parse_int=_integer, parse_constant=_constant
-        ).raw_decode
+        return json.JSONDecoder(**_HOOKS).raw_decode
     return make_scanner(_Context)  # type: ignore[arg-type]
 
 
@@ -78,7 +82,7 @@ def _fault(text: str) -> str:
     import json
 
     try:
-        json.loads(text, object_pairs_hook=_members, parse_float=_float, parse_int=_integer, parse_constant=_constant)
+        json.loads(text, **_HOOKS)
     except RecursionError:
         return "nested too deeply"
     except ValueError as error:  # json.JSONDecodeError is one

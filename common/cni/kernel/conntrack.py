@@ -80,12 +80,8 @@ class Sought:
 
     def common(self, other: "Sought") -> "Sought":
         """The values that are equal in both."""
-        return Sought(
-            self.port if self.port == other.port else None,
-            self.to if self.to == other.to else None,
-            self.answerer if self.answerer == other.answerer else None,
-            self.answering_port if self.answering_port == other.answering_port else None,
-        )
+        pairs = [(getattr(self, name), getattr(other, name)) for name in ("port", "to", "answerer", "answering_port")]
+        return Sought(*(one if one == two else None for one, two in pairs))
 
     def filter(self, version: int) -> bytes:
         """The attributes of a dump request by which the kernel filters.

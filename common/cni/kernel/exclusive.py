@@ -14,6 +14,16 @@ _FOLDER = "/run/cni/pycni"
 _WAIT = 20.0
 
 
+def _lock(fd: int, kind: int, path: str, longest: float) -> None:
+    """Lock a file; ``longest`` is the longest pause between attempts."""
+    for _ in attempts(_WAIT, longest=longest):
+        try:
+            return fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+    raise TryAgainLater(f"{path} was held for {_WAIT:g} s", "another plugin is at work (fuser shows which); try again")
+
+
 class Exclusive:
     """A lock that one process holds at a time, as a context. If /run cannot be written, there is no lock and no wait."""
 
@@ -32,16 +42,12 @@ class Exclusive:
         except OSError:
             return self
         os.set_inheritable(self._fd, True)
-        for _ in attempts(_WAIT, longest=0.05):
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            return self
-        os.close(self._fd)
-        raise TryAgainLater(
-            f"{self._path} was held for {_WAIT:g} s", "another plugin is at it (fuser tells); try again"
-        )
+        try:
+            _lock(self._fd, fcntl.LOCK_EX, self._path, 0.05)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        return self
 
     def __exit__(self, *exception: object) -> None:
         if self._fd >= 0:
@@ -73,25 +79,13 @@ class SharedLock:
             return False
         try:
             for fd in self._fds:
-                self._lock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+                _lock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, f"{_FOLDER}/{self._name}.lock", 0.01)
         except BaseException:
             self.leave()
             raise
         if not alone:
             os.close(self._fds.pop(0))
         return True
-
-    def _lock(self, fd: int, kind: int) -> None:
-        for _ in attempts(_WAIT, longest=0.01):
-            try:
-                fcntl.flock(fd, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            return
-        raise TryAgainLater(
-            f"{_FOLDER}/{self._name}.lock was held for {_WAIT:g} s",
-            "another plugin is at work (fuser shows which); try again",
-        )
 
     def leave(self) -> None:
         """Release the lock."""
