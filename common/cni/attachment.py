@@ -91,7 +91,7 @@ class Attachment:
 
     @property
     def comment(self) -> str:
-        """The same text for an nftables comment."""
+        """The text for an nftables comment."""
         return shortened(str(self), COMMENT_MAX)
 
 

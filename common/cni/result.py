@@ -221,7 +221,7 @@ class Result(Record):
         self.dns = dns if dns is not None else DNS()
 
     def of(self, ifname: str) -> "Result":
-        """The result without interfaces, and without the addresses that it puts on others than this one."""
+        """The result without interfaces, and without the addresses of other interfaces than this one."""
 
         def is_own(index: int | None) -> bool:
             if index is None or not 0 <= index < len(self.interfaces):

@@ -179,7 +179,7 @@ class Site:
             self._container = None
 
     def known(self) -> "list[Prefix]":
-        """The attachment's addresses as far as prevResult has them: they help DEL to tell leftovers of Go's plugins apart."""
+        """The attachment's addresses in prevResult, if it can be read: DEL recognises leftovers of Go's plugins by them."""
         try:
             previous = self.previous
         except CNIError:

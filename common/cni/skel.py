@@ -5,7 +5,7 @@ standard input, its JSON, the network's name, the verb, the version, a namespace
 plugin's. This module imports nothing that VERSION does not need.
 """
 
-import _signal  # type: ignore[import-not-found]  # `signal` drags in enum
+import _signal  # type: ignore[import-not-found]  # `signal` imports enum
 import os
 from time import monotonic
 

@@ -52,7 +52,7 @@ class Peers(Netlink):
         return bool(inode) and _is_unused(inode)
 
     def number(self, fd: int) -> int:
-        """The number of the namespace behind a descriptor; -1 if it has none. Raises ``KernelError``."""
+        """The number of the namespace of a descriptor; -1 if it has none. Raises ``KernelError``."""
         return self._ask(_GETNSID, 0, _of(fd))
 
     def _is_known(self, number: int) -> bool:

@@ -117,7 +117,7 @@ class Link:
 
     @property
     def carrier(self) -> bool:
-        """Whether it is connected to something that is up."""
+        """Whether it has a carrier."""
         return bool(self.flags & _LOWER_UP)
 
     @property
@@ -215,11 +215,11 @@ class Rtnl(Netlink):
         self.request(link_message(found), _NEWLINK, F_CREATE | F_EXCL)
 
     def makes(self, kind: str) -> bool:
-        """Whether the kernel can make a link of this kind; its module is loaded by that. Raises ``KernelError``.
+        """Whether the kernel can make a link of this kind; loads its module. Raises ``KernelError``.
 
         For STATUS, which does without pyroute2.
         """
-        # no link can have this MAC, so none is made
+        # no link can have this MAC, so the kernel makes none
         mac = attribute(_ADDRESS, bytes.fromhex("010000000000"))
         info = attribute(_LINKINFO, attribute(_INFO_KIND, kind.encode()))
         try:
