@@ -70,8 +70,9 @@ def _gc(plugin: "Plugin", call: "Call") -> None:
     from cni import plan
     from cni.valid_attachments import valid_attachments
 
-    valid = valid_attachments(call)
-    left = [kind for kind in _part(plugin, "wanted").left(call) if valid is not None or kind.reads_list]
+    kinds = _part(plugin, "wanted").left(call)
+    valid = valid_attachments(call) if kinds else []
+    left = [kind for kind in kinds if valid is not None or kind.reads_list]
     for kind, found in plan.collect(left, call.network, valid or [], call.observe):
         owner = f" of {found.owner}" if found.owner else ""
         if kind.reported:

@@ -154,6 +154,13 @@ def test_gc_and_status_have_nothing_to_do(pod: NamedNetns) -> None:
         assert call(verb, "", "1.1.0", **keys).ok
 
 
+@pytest.mark.parametrize("keys", [{}, {"cni.dev/valid-attachments": "none"}])
+def test_gc_does_not_need_the_list(keys: Object) -> None:
+    """Nothing would be removed by it, so nothing is reported either."""
+    outcome = call("GC", "", "1.1.0", **keys)
+    assert outcome.ok and outcome.stderr == ""
+
+
 def test_the_observer_sees_the_effect(pod: NamedNetns) -> None:
     seen: list[tuple[str, str]] = []
 

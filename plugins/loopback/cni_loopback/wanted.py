@@ -74,5 +74,5 @@ def wanted(call: "Call", settings: None) -> "Plan[Result]":  # noqa: ARG001
 
 
 def left(call: "Call") -> list[Kind]:
-    """``lo`` may be up. On the node itself this plugin makes nothing."""
-    return [LoopbackUp(call.site)]
+    """``lo`` may be up. On the node this plugin makes nothing, so GC has nothing to look for."""
+    return [] if call.verb == "GC" else [LoopbackUp(call.site)]
