@@ -193,14 +193,18 @@ def _unobserved(step: str, part: Part, moment: str) -> None:
 
 
 def walk(plan: "Plan[R]", step: "Callable[[Effect[Any]], Any]") -> "R":
-    """Run a plan; ``step`` gives the value of each effect. Returns the plan's result."""
+    """Run a plan; ``step`` gives the value of each effect. Returns the plan's result, and closes the plan in any case."""
+    value: Any = None
     try:
-        effect = next(plan)
         while True:
-            effect = plan.send(step(effect))
-    except StopIteration as end:
-        result: R = end.value
-        return result
+            try:
+                effect = plan.send(value)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            value = step(effect)  # outside: a StopIteration of an effect is a fault, and not the plan's end
+    finally:
+        plan.close()
 
 
 # ADD
@@ -323,7 +327,7 @@ def _walk_while_known(plan: "Plan[Any]", step: "Callable[[Effect[Any]], Any]") -
     try:
         walk(plan, step)
     except _Unknown:
-        plan.close()
+        pass
 
 
 # DEL

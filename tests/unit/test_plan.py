@@ -204,12 +204,30 @@ def test_what_is_refused_is_an_error_like_others_once_something_is_left(world: W
     assert not isinstance(left.value, Refused) and left.value.code == 11
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), ZeroDivisionError()])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), ZeroDivisionError(), StopIteration()])
 def test_any_exception_is_undone(world: World, error: BaseException) -> None:
+    """A StopIteration too: an effect that fails so does not end the plan, as if all were made."""
     world.faults["make b"] = error  # type: ignore[assignment]
     with pytest.raises(type(error)):
         make(three(world))
     assert world.things == set()
+
+
+@pytest.mark.parametrize("verb", ["make", "compare"])
+def test_a_plan_that_ends_early_gives_back_what_it_holds_before_anything_is_removed(world: World, verb: str) -> None:
+    def holding() -> Any:
+        try:
+            yield from Thing(world, "a")
+            yield from Thing(world, "b")
+        finally:
+            world.deed("given back")
+
+    world.faults[f"{verb} b"] = CNIError("no")
+    world.things.add(f"a of {WHO}")
+    with pytest.raises(CNIError, match="^no$"):
+        plan.make(holding, list) if verb == "make" else plan.compare(holding())
+    after = [f"discard b of {WHO}", f"discard a of {WHO}"] if verb == "make" else []
+    assert world.deeds[world.deeds.index(f"{verb} b") + 1 :] == ["given back", *after]
 
 
 def test_a_fault_between_stages_is_undone(world: World) -> None:
