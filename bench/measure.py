@@ -95,7 +95,7 @@ def leases(side: Plugins, store: Path, count: int, runs: int) -> Row:
         for kind, values in sides.items():
             side.members[0]["ipam"]["dataDir"] = str(store / f"leases-{kind}")
             took = side.ipam("ADD", GUEST) + side.ipam("DEL", GUEST)
-            if number:  # the first call makes the hint for a new store
+            if number:  # the first call makes the index for a new store
                 values.append(took * 1000)
     side.members[0]["ipam"]["dataDir"] = base
     empty, full = Series("0 leases", sides["empty"]), Series(f"{count} leases", sides["full"])

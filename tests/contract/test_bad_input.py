@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cni_host_local import hint
+from cni_host_local import index
 from contract.subject import SUBJECTS, Subject, lacking, previous
 from node.plugin import Object, Outcome
 from node.served import plugin, serve
@@ -156,7 +156,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     patched = pytest.MonkeyPatch()
     try:
         patched.chdir(folder)
-        patched.setattr(hint, "ROOT", str(folder / "hint"))
+        patched.setattr(index, "ROOT", str(folder / "index"))
         pod = node.pod("c1")
         with node.inside():
             yield Ground(node, pod)

@@ -14,7 +14,7 @@ from node.plugin import DIST, SUBJECT, Object, Outcome
 from node.served import plugin, serve
 from node.topology import Node, Pod
 
-# Folders below /run/cni/pycni whose files belong to attachments; host-local's hints and the locks stay.
+# Folders below /run/cni/pycni whose files belong to attachments; host-local's indexes and the locks stay.
 NOTES = ("chain", "chain-whole", "localnet")
 
 # Of the network. Notes in /run are the machine's, and GC of a network removes those of every run.

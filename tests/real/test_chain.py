@@ -15,7 +15,7 @@ import pytest
 
 from cni import site as surroundings
 from cni.attachment import Attachment
-from cni_chain.underway import UnderWay, Whole
+from cni_chain.underway import Complete, UnderWay
 from libcni import CNIConfig, NetworkConfigList, ProcessExec, RuntimeConf, network_conf_from_bytes
 from node.configuration import bridge, host_local
 from node.deadline import eventually
@@ -307,7 +307,7 @@ def test_what_could_not_be_taken_back_is_told_and_met_again(
 
 def whole(pod: Pod) -> bool:
     """Whether the pod is noted as attached."""
-    return os.path.exists(Whole(surroundings.Site(Attachment("net1", pod.container, "eth0"))).path)
+    return os.path.exists(Complete(surroundings.Site(Attachment("net1", pod.container, "eth0"))).path)
 
 
 @pytest.mark.parametrize("what", ["ours", "go's", "behind another"])

@@ -67,7 +67,7 @@ def test_the_first_add_of_a_node_may_die_too(node: Node, first: tuple[Object, De
             break
         whole = any(link.get("ifalias") for link in node.links().values())
         again = pod.add()
-        if (whole and conf["type"] == "bridge") or where == "make Whole after":
+        if (whole and conf["type"] == "bridge") or where == "make Complete after":
             assert "already exists" in again.error["msg"], where
         else:
             assert again.ok, f"{where}: {again.stdout}"

@@ -1,4 +1,4 @@
-"""The leases on disk: whole or not there, whatever dies when; the hint that may be lost or damaged at any time."""
+"""The leases on disk: whole or not there, whatever dies when; the index that may be lost or damaged at any time."""
 
 import errno
 import io
@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from cni import skel
 from cni.address import Address
 from cni.errors import TryAgainLater
-from cni_host_local import hint, store
+from cni_host_local import index, store
 from cni_host_local.plugin import PLUGIN
 from cni_host_local.store import Store
 from node.deadline import interrupted
@@ -77,8 +77,8 @@ def leases(data_dir: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of stores, with a folder of hints of its own."""
-    monkeypatch.setattr(hint, "ROOT", str(tmp_path / "hint"))
+    """A folder of stores, with a folder of indexs of its own."""
+    monkeypatch.setattr(index, "ROOT", str(tmp_path / "index"))
     return tmp_path / "leases"
 
 
@@ -102,11 +102,11 @@ def test_the_files_are_gos_byte_for_byte(data_dir: Path) -> None:
     assert (data_dir / NET).stat().st_mode & 0o777 == 0o755 & ~umask
 
 
-def test_the_hint_lies_outside_of_the_store(data_dir: Path, tmp_path: Path) -> None:
+def test_the_index_lies_outside_of_the_store(data_dir: Path, tmp_path: Path) -> None:
     """Go walks the store's folder and deletes by content."""
     add("c1", configuration(data_dir))
-    assert {path.name for path in tmp_path.iterdir()} == {"leases", "hint"}
-    assert any((tmp_path / "hint").rglob("stamp"))
+    assert {path.name for path in tmp_path.iterdir()} == {"leases", "index"}
+    assert any((tmp_path / "index").rglob("stamp"))
 
 
 @pytest.mark.parametrize(
@@ -147,13 +147,13 @@ def test_one_del_is_one_release(data_dir: Path) -> None:
     assert leases(data_dir) == {}
 
 
-@pytest.mark.parametrize("hinted", [True, False], ids=["with a hint", "without"])
-def test_the_note_of_the_last_address_is_no_lease(data_dir: Path, hinted: bool) -> None:
+@pytest.mark.parametrize("indexed", [True, False], ids=["with an index", "without"])
+def test_the_note_of_the_last_address_is_no_lease(data_dir: Path, indexed: bool) -> None:
     """A container may have an id that reads like an address: Go's DEL of it removes the note."""
     conf = configuration(data_dir)
     assert add("c1", conf) == "10.1.2.2"
-    if not hinted:
-        shutil.rmtree(hint.ROOT)
+    if not indexed:
+        shutil.rmtree(index.ROOT)
     note = data_dir / NET / "last_reserved_ip.0"
     assert call("CHECK", "10.1.2.2", conf)[0] == 1
     assert call("DEL", "10.1.2.2", conf)[0] == 0
@@ -231,16 +231,16 @@ UNREADABLE = [errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO, errno.ESTALE]
 
 
 @pytest.mark.parametrize("number", UNREADABLE)
-@pytest.mark.parametrize("hinted", [True, False], ids=["with a hint", "without"])
+@pytest.mark.parametrize("indexed", [True, False], ids=["with an index", "without"])
 @pytest.mark.parametrize("verb", ["ADD", "CHECK", "DEL", "GC"])
 def test_a_lease_that_cannot_be_read_is_an_error_and_stays(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int, hinted: bool, verb: str
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int, indexed: bool, verb: str
 ) -> None:
-    """It may be the one that is looked for; where the hint knows that it is not, it is not read."""
+    """It may be the one that is looked for; where the index knows that it is not, it is not read."""
     conf = configuration(data_dir)
     at = f"{data_dir}/{NET}/{add('c1', conf)}"
-    if not hinted:
-        shutil.rmtree(hint.ROOT)
+    if not indexed:
+        shutil.rmtree(index.ROOT)
     opens = os.open
 
     def refuse(path: Any, *rest: Any, **more: Any) -> int:
@@ -422,7 +422,7 @@ def _mortal(step: int) -> Callable[[], None]:
         tick()
         real_sync(fd)
 
-    for module in (hint, store):
+    for module in (index, store):
         module.open = opened  # type: ignore[attr-defined]
     os.write, os.fdatasync = write, sync
     return tick
@@ -450,17 +450,17 @@ def _fresh(data_dir: Path, conf: bytes) -> None:
 
 
 def _used(data_dir: Path, conf: bytes) -> None:
-    """Others' leases, and a hint that is complete."""
+    """Others' leases, and an index that is complete."""
     add("other", conf)
     assert call("CHECK", "other", conf)[0] == 0
 
 
-def _without_hint(data_dir: Path, conf: bytes) -> None:
+def _without_index(data_dir: Path, conf: bytes) -> None:
     add("other", conf)
-    shutil.rmtree(hint.ROOT)
+    shutil.rmtree(index.ROOT)
 
 
-@pytest.mark.parametrize("prepare", [_fresh, _used, _without_hint])
+@pytest.mark.parametrize("prepare", [_fresh, _used, _without_index])
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
 def test_killed_at_any_step_nothing_is_half_there_and_nothing_lost(
     data_dir: Path, way: str, verb: str, prepare: Callable[[Path, bytes], None]
@@ -472,7 +472,7 @@ def test_killed_at_any_step_nothing_is_half_there_and_nothing_lost(
     step = 0
     while True:
         shutil.rmtree(data_dir, ignore_errors=True)
-        shutil.rmtree(hint.ROOT, ignore_errors=True)
+        shutil.rmtree(index.ROOT, ignore_errors=True)
         prepare(data_dir, conf)
         others = leases(data_dir)
         if verb == "DEL":
@@ -484,7 +484,7 @@ def test_killed_at_any_step_nothing_is_half_there_and_nothing_lost(
             assert content or way == "O_EXCL", f"step {step}: {name} is empty"
             assert content in (b"", b"c1\r\neth0", b"other\r\neth0"), f"step {step}: {name} is half written"
         held = [name for name, content in found.items() if content == b"c1\r\neth0"]
-        # CHECK tells what the files say, whatever the hint has come to
+        # CHECK tells what the files say, whatever the index has come to
         assert (call("CHECK", "c1", conf)[0] == 0) == bool(held), f"step {step}"
         assert call("DEL", "c1", conf)[0] == 0
         assert b"c1\r\neth0" not in leases(data_dir).values(), f"step {step}"
@@ -498,17 +498,17 @@ def test_killed_at_any_step_nothing_is_half_there_and_nothing_lost(
     assert step > 8, "nothing died"
 
 
-# the hint
+# the index
 
 
-class Hints(RuleBasedStateMachine):
-    """Calls of ours, files that others make and remove, and every damage to the hint: the files alone count."""
+class Indexes(RuleBasedStateMachine):
+    """Calls of ours, files that others make and remove, and every damage to the index: the files alone count."""
 
     @initialize()
     def begin(self) -> None:
         self.folder = Path(os.environ["PYCNI_TEST_FOLDER"]) / str(time.monotonic_ns())
-        self.root = self.folder / "hint"
-        hint.ROOT = str(self.root)
+        self.root = self.folder / "index"
+        index.ROOT = str(self.root)
         self.data_dir = self.folder / "leases"
         self.conf = configuration(self.data_dir, "10.1.2.0/26")
         self.model: dict[str, bytes] = {}
@@ -573,14 +573,14 @@ class Hints(RuleBasedStateMachine):
         return sorted(path for path in self.root.rglob("*") if path.is_file())
 
     @rule(whole=st.booleans(), data=st.data())
-    def the_hint_is_lost(self, whole: bool, data: st.DataObject) -> None:
+    def the_index_is_lost(self, whole: bool, data: st.DataObject) -> None:
         if whole:
             shutil.rmtree(self.root, ignore_errors=True)
         elif files := self.files():
             data.draw(st.sampled_from(files)).unlink()
 
     @rule(data=st.data(), content=st.binary(max_size=40), how=st.sampled_from(["replace", "cut", "append", "flip"]))
-    def the_hint_is_damaged(self, data: st.DataObject, content: bytes, how: str) -> None:
+    def the_index_is_damaged(self, data: st.DataObject, content: bytes, how: str) -> None:
         files = self.files()
         if not files:
             return
@@ -596,7 +596,7 @@ class Hints(RuleBasedStateMachine):
         os.utime(file.parent, ns=times)  # even if the folder's time does not tell
 
     @rule()
-    def the_hint_is_an_older_one(self) -> None:
+    def the_index_is_an_older_one(self) -> None:
         """As after a restored backup: of an earlier state, with times of its own."""
         saved = self.folder / "saved"
         if saved.exists():
@@ -612,16 +612,16 @@ class Hints(RuleBasedStateMachine):
             assert leases(self.data_dir) == self.model
 
 
-class TestHints:
+class TestIndexes:
     """The state machine above, with a folder of its own."""
 
     def test_the_files_alone_count(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hint, "ROOT", "")
+        monkeypatch.setattr(index, "ROOT", "")
         monkeypatch.setenv("PYCNI_TEST_FOLDER", str(tmp_path))
         from hypothesis.stateful import run_state_machine_as_test
 
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            Hints, settings=settings(max_examples=60, stateful_step_count=25, deadline=None)
+            Indexes, settings=settings(max_examples=60, stateful_step_count=25, deadline=None)
         )
 
 
@@ -630,7 +630,7 @@ def test_the_stamp_is_a_time_that_no_change_would_leave(data_dir: Path) -> None:
     conf = configuration(data_dir)
     for verb in ("ADD", "DEL"):
         assert call(verb, "c1", conf)[0] == 0
-        folders = [data_dir / NET, *Path(hint.ROOT).glob("*/entries-*")]
+        folders = [data_dir / NET, *Path(index.ROOT).glob("*/entries-*")]
         assert len(folders) == 2
         for folder in folders:
             assert folder.stat().st_mtime_ns < time.time_ns() - 1_000_000_000
@@ -641,7 +641,7 @@ def test_an_index_that_is_made_anew_replaces_the_old_one(data_dir: Path) -> None
     conf = configuration(data_dir)
     for number in range(5):
         add(f"c{number}", conf)
-        (folder,) = Path(hint.ROOT).iterdir()
+        (folder,) = Path(index.ROOT).iterdir()
         (folder / "stamp").write_bytes(b"damaged")
         (folder / f"stamp.{number}").write_bytes(b"left of a call that died")
     assert call("DEL", "c0", conf)[0] == 0
@@ -651,14 +651,14 @@ def test_an_index_that_is_made_anew_replaces_the_old_one(data_dir: Path) -> None
 
 
 @pytest.mark.parametrize("spoil", ["a file in its place", "not writable"])
-def test_where_no_hint_can_be_written_there_is_none(
+def test_where_no_index_can_be_written_there_is_none(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
 ) -> None:
     """The store is walked then: slower, and right."""
     if spoil == "not writable":
-        monkeypatch.setattr(hint, "ROOT", "/proc/sys/pycni")
+        monkeypatch.setattr(index, "ROOT", "/proc/sys/pycni")
     else:
-        (tmp_path / "hint").write_text("")
+        (tmp_path / "index").write_text("")
     conf = configuration(data_dir, "10.1.2.0/29")
     assert [add(name, conf) for name in "ab"] == ["10.1.2.2", "10.1.2.3"]
     assert call("ADD", "a", conf)[1]["code"] == 101
@@ -668,7 +668,7 @@ def test_where_no_hint_can_be_written_there_is_none(
 
 
 def test_what_changes_in_a_sub_folder_is_seen(data_dir: Path) -> None:
-    """The store's own folder does not tell of it, so there is no hint as long as it has sub-folders."""
+    """The store's own folder does not tell of it, so there is no index as long as it has sub-folders."""
     conf = configuration(data_dir)
     add("c1", conf)
     inner = data_dir / NET / "inner"
@@ -679,7 +679,7 @@ def test_what_changes_in_a_sub_folder_is_seen(data_dir: Path) -> None:
     assert call("DEL", "c2", conf)[0] == 0 and list(inner.iterdir()) == []
 
 
-def test_two_stores_of_one_name_have_hints_of_their_own(data_dir: Path, tmp_path: Path) -> None:
+def test_two_stores_of_one_name_have_indexs_of_their_own(data_dir: Path, tmp_path: Path) -> None:
     other = tmp_path / "others"
     for folder in (data_dir, other):
         assert add("c1", configuration(folder)) == "10.1.2.2"
@@ -751,8 +751,8 @@ def test_add_and_del_cost_the_same_at_30_000_leases_as_at_none(data_dir: Path) -
 DRIVER = f"""
 import sys
 sys.path[:0] = {[str(ROOT / "common"), str(ROOT / "plugins/host-local"), SITE]!r}
-import cni_host_local.hint
-cni_host_local.hint.ROOT = sys.argv[1]
+import cni_host_local.index
+cni_host_local.index.ROOT = sys.argv[1]
 from cni import skel
 from cni_host_local.plugin import PLUGIN
 import os
@@ -767,7 +767,7 @@ def _system_calls(verb: str, conf: bytes, folder: Path) -> dict[str, int]:
     trace = folder / "trace"
     command = ["strace", "-o", str(trace), "-e", "trace=%file,getdents64,read,write,flock,fdatasync,lseek"]
     done = subprocess.run(
-        [*command, "/usr/bin/python3", "-I", "-S", "-c", DRIVER, hint.ROOT],
+        [*command, "/usr/bin/python3", "-I", "-S", "-c", DRIVER, index.ROOT],
         input=conf,
         env=environment(verb, "traced"),
         capture_output=True,
@@ -869,8 +869,8 @@ import json, os, random, subprocess, sys
 sys.path[:0] = {[str(ROOT / "common"), str(ROOT / "plugins/host-local"), SITE]!r}
 root, claims, name, program = sys.argv[1:5]
 conf = sys.stdin.buffer.read()
-import cni_host_local.hint
-cni_host_local.hint.ROOT = root
+import cni_host_local.index
+cni_host_local.index.ROOT = root
 from cni import skel
 from cni_host_local.plugin import PLUGIN
 
@@ -908,7 +908,7 @@ def test_many_processes_of_ours_and_gos_allocate_at_once(data_dir: Path, tmp_pat
     go = [f"{GO}/host-local"] if Path(GO, "host-local").is_file() else []
     workers = []
     for number, program in enumerate(["", "", "", *go, *go]):
-        command = ["/usr/bin/python3", "-I", "-c", WORKER, hint.ROOT, str(tmp_path / "claims"), f"w{number}", program]
+        command = ["/usr/bin/python3", "-I", "-c", WORKER, index.ROOT, str(tmp_path / "claims"), f"w{number}", program]
         process = subprocess.Popen(
             [*command, "60"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cni_host_local import hint
+from cni_host_local import index
 from cni_host_local import store as store_module
 from node.plugin import Outcome
 from node.served import plugin, serve
@@ -58,7 +58,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    monkeypatch.setattr(hint, "ROOT", str(tmp_path / "hint"))
+    monkeypatch.setattr(index, "ROOT", str(tmp_path / "index"))
     yield Host(tmp_path)
 
 

@@ -24,7 +24,7 @@ from cni.site import Site
 from cni_portmap import settings
 from cni_portmap.go_ports import IptablesPorts
 from cni_portmap.hostports import HostPorts
-from cni_portmap.owned import Owned
+from cni_portmap.published import Published
 from cni_portmap.settings import Mapping, Settings, Target
 from node.effects import beside, raising
 from node.namespace import Netns
@@ -205,7 +205,7 @@ def test_conditions_whose_last_pod_goes_just_now(empty: Netns, monkeypatch: pyte
     """Their jumps were there when they were looked for and are gone when the ports are: they are made again."""
     said = {4: "ip saddr 10.0.0.0/8"}
     first, second = (
-        HostPorts(Site(who), Owned.wanted([target], False, False, "", said))
+        HostPorts(Site(who), Published.wanted([target], False, False, "", said))
         for who, target in ((ONE, _target()), (SECOND, Target(_target().prefix, [Mapping("tcp", 8081, 80)])))
     )
     first.make()

@@ -60,8 +60,8 @@ def test_a_whole_call_of_host_local_loads_nothing_dear(verb: str, tmp_path: Path
         "ipam": {"type": "host-local", "dataDir": str(tmp_path), "subnet": "10.1.0.0/24"},
     }
     body = f"""
-import cni_host_local.hint
-cni_host_local.hint.ROOT = {str(tmp_path / "hint")!r}
+import cni_host_local.index
+cni_host_local.index.ROOT = {str(tmp_path / "index")!r}
 from cni import skel, wire
 from cni_host_local.plugin import PLUGIN
 environ = {{"CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_NETNS": "/x", "CNI_PATH": "/x"}}

@@ -13,7 +13,7 @@ from cni.kernel import transaction
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.site import Site
 from cni_portmap.hostports import HostPorts
-from cni_portmap.owned import Owned
+from cni_portmap.published import Published
 from cni_portmap.settings import Mapping, Target
 from node.effects import raising
 from node.namespace import Netns
@@ -31,8 +31,8 @@ def _ports(container: str, first: int, count: int, address: str = "10.1.2.5", *,
         Target(Prefix.parse(f"{address}/24"), mappings),
         Target(Prefix.parse(f"fd00::{address[-1]}/64"), mappings),
     ]
-    owned = Owned.wanted(targets, True, False, "lo")
-    return HostPorts(Site(Attachment("net1", container, "eth0")), owned, refuse=refuse)
+    published = Published.wanted(targets, True, False, "lo")
+    return HostPorts(Site(Attachment("net1", container, "eth0")), published, refuse=refuse)
 
 
 @pytest.fixture

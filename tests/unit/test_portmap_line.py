@@ -6,7 +6,7 @@ import pytest
 
 from cni.address import Address
 from cni_portmap.line import Claim, Place
-from cni_portmap.owned import Entry
+from cni_portmap.published import Entry
 
 ALL, ONE, TWO = "0.0.0.0", "192.0.2.1", "192.0.2.2"
 

@@ -14,7 +14,7 @@ from cni.kernel import rulespec
 from cni.ledger import Change
 from cni.skel import Call
 from cni_portmap import layout, settings
-from cni_portmap.owned import Entry, Owned, group_of
+from cni_portmap.published import Entry, Published, group_of
 from cni_portmap.wanted import left, wanted
 
 Object = dict[str, Any]
@@ -291,16 +291,16 @@ def test_records_come_back_as_they_were_written() -> None:
     )
     again = Entry.parse(entry.record(), entry.group)
     assert (str(again), again.key, again.data, again.map) == (str(entry), entry.key, entry.data, entry.map)
-    owned = Owned([entry], [Prefix.parse("10.1.2.0/24")], "vethx")
-    assert Owned.parsed(owned.record()) == ("vethx", {4: entry.group, 6: ""})
+    published = Published([entry], [Prefix.parse("10.1.2.0/24")], "vethx")
+    assert Published.parsed(published.record()) == ("vethx", {4: entry.group, 6: ""})
 
 
 def test_conditions_have_a_group_of_their_own() -> None:
     """The same words the same, others another, none none; a group is part of the names of maps and chain."""
     one, other = group_of("ip saddr 10.0.0.0/8"), group_of("ip saddr 10.0.0.0/9")
     assert len({one, other, ""}) == 3 and group_of("") == ""
-    owned = Owned.wanted(_targets(_call(BOTH)), True, False, "", {4: "ip saddr 10.0.0.0/8"})
-    assert set(owned.mapped()) == {f"hostports4_{one}", f"hostips4_{one}", "hostports6"}
+    published = Published.wanted(_targets(_call(BOTH)), True, False, "", {4: "ip saddr 10.0.0.0/8"})
+    assert set(published.mapped()) == {f"hostports4_{one}", f"hostips4_{one}", "hostports6"}
 
 
 class NoTable:
@@ -335,14 +335,14 @@ def test_the_table_as_nft_would_be_told() -> None:
 def test_what_check_needs_are_rules_that_add_makes() -> None:
     """Those of an attachment's own families, groups and source networks; the jumps with conditions are nft's."""
     group = group_of("ip saddr 10.0.0.0/8")
-    four = Owned.wanted(_targets(_call([port(8080, hostIP="0.0.0.0")])), False, False)
+    four = Published.wanted(_targets(_call([port(8080, hostIP="0.0.0.0")])), False, False)
     assert layout.needed_rules(four) == {
         ("prerouting", "hostports4"),
         ("output", "hostports4"),
         ("hostports4", "hostips4"),
         ("hostports4", "hostports4"),
     }
-    both = Owned.wanted(_targets(_call(BOTH)), True, True, "", {4: "ip saddr 10.0.0.0/8"})
+    both = Published.wanted(_targets(_call(BOTH)), True, True, "", {4: "ip saddr 10.0.0.0/8"})
     shared = {(chain.name, comment) for chain in layout.LAYOUT.chains for comment, _ in (*chain.front, *chain.rules)}
     assert layout.needed_rules(both) - shared == {
         ("postrouting", "from4_0"),

@@ -117,7 +117,7 @@ class Member(Effect[None], Kind):
         return f"plugin {self.entry.type}"
 
 
-class Standing(Member):
+class ExistingMember(Member):
     """A member of an attachment that existed before this ADD: only DEL removes what it has, so an error says so."""
 
     __slots__ = ()

@@ -3,7 +3,7 @@
 ``UnderWay`` is there while an ADD is under way: the first member may be done when the second one dies. The frame lets
 one ADD or DEL at a time work for an attachment, so an ADD that finds the note knows that the last one died.
 
-``Whole`` is there from the end of an ADD to the beginning of DEL: a second ADD that finds it, and the namespace of then,
+``Complete`` is there from the end of an ADD to the beginning of DEL: a second ADD that finds it, and the namespace of then,
 has met a live attachment, and takes nothing back when a member refuses.
 
 Both are safeguards: where /run cannot be written, everything works without them.
@@ -71,7 +71,7 @@ class UnderWay(Effect[None], Kind):
 
     def make(self) -> None:
         """Raises ``Remains`` when there was an ADD of this attachment that did not end."""
-        Whole(self.site).remove()
+        Complete(self.site).remove()
         try:
             os.makedirs(self.root, 0o700, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -95,7 +95,7 @@ class UnderWay(Effect[None], Kind):
         return "an ADD is under way"
 
 
-class Whole(UnderWay):
+class Complete(UnderWay):
     """All members have done their part for this attachment, in a namespace that the note names."""
 
     __slots__ = ()

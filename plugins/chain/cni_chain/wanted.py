@@ -3,8 +3,8 @@
 from cni.errors import CNIError
 from cni.settings import chosen, member
 from cni_chain import settings
-from cni_chain.member import Latest, Member, Standing, Unreadable, find_all
-from cni_chain.underway import UnderWay, Whole
+from cni_chain.member import ExistingMember, Latest, Member, Unreadable, find_all
+from cni_chain.underway import Complete, UnderWay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def wanted(call: "Call", entries: "Sequence[Entry]") -> "Plan[Result]":
         for entry in entries:
             yield from Member(call, entry, latest)
         return latest.answer()
-    lives = Whole(call.site).lives()
+    lives = Complete(call.site).lives()
     if not lives:
         yield from UnderWay(call.site)
     for entry in entries:
-        yield from Standing(call, entry, latest) if lives else Member(call, entry, latest)
+        yield from ExistingMember(call, entry, latest) if lives else Member(call, entry, latest)
     latest.answer().document(call.version)  # what cannot be printed in the caller's version is taken back
     if not lives:
-        yield from Whole(call.site)
+        yield from Complete(call.site)
     return latest.answer()
 
 
@@ -56,4 +56,4 @@ def left(call: "Call") -> "list[Kind]":
             first.append(Unreadable(call, error))
     unreadable = [Unreadable(call, error) for error in reversed(errors)]
     members = [Member(call, entry, latest) for entry in entries]
-    return [*first, UnderWay(call.site), *members, *unreadable, Whole(call.site)]
+    return [*first, UnderWay(call.site), *members, *unreadable, Complete(call.site)]

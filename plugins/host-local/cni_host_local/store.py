@@ -14,7 +14,7 @@ from cni import file_content
 from cni.address import Address
 from cni.errors import CNIError, TryAgainLater
 from cni.patience import attempts
-from cni_host_local.hint import Hint
+from cni_host_local.index import Index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Store:
         self._timeout = timeout
         self._lock = -1
         self._dirty = False
-        self._hint = Hint(self.folder)
+        self._index = Index(self.folder)
         self._taken: set[str] | None = None
 
     def exists(self) -> bool:
@@ -76,7 +76,7 @@ class Store:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            self._dirty = not self._hint.load()
+            self._dirty = not self._index.load()
             return self
         holder = self._holder()
         os.close(self._lock)
@@ -84,7 +84,7 @@ class Store:
 
     def __exit__(self, *exception: object) -> None:
         if self._dirty:
-            self._hint.seal()
+            self._index.seal()
         os.close(self._lock)
 
     def _holder(self) -> str:
@@ -130,13 +130,13 @@ class Store:
             raise _unreadable(error, f"{self.folder}/{path}") from None
 
     def _find(self, content: bytes) -> list[str]:
-        """The files that hold this content: from the hint where that is complete, and then verified; else from a walk."""
-        found = self._hint.find(content)
+        """The files that hold this content: from the index where that is complete, and then verified; else from a walk."""
+        found = self._index.find(content)
         if found is not None and all(self._read(path) == content for path in found):
             return found
-        self._hint.rebuild(self.walk())
+        self._index.rebuild(self.walk())
         self._dirty = True
-        found = self._hint.find(content)
+        found = self._index.find(content)
         if found is None:  # the index cannot be written here
             found = [path for other, path in self.walk() if other == content]
         return found
@@ -182,7 +182,7 @@ class Store:
         except OSError:
             os.unlink(f"{self.folder}/{name}")
             raise
-        self._hint.note(content, [*held, name])
+        self._index.note(content, [*held, name])
         return True
 
     def _create(self, name: str, content: bytes) -> bool:
@@ -286,7 +286,7 @@ class Store:
             except OSError as error:
                 left.append(path)
                 errors.append(error)
-        self._hint.note(content, left)
+        self._index.note(content, left)
         if errors:
             raise errors[0]
 

@@ -8,11 +8,11 @@ from cni import ledger
 from cni.address import Address, Prefix
 from cni.undecided import Undecided
 from cni_portmap import flows, layout
-from cni_portmap.holder import Lives, refusal, taken_over, waits
+from cni_portmap.holder import Liveness, refusal, taken_over, waits
 from cni_portmap.layout import ATTACHMENTS, FAMILIES, MAPPINGS, MASQUERADING, NAMESPACES, SOURCES
 from cni_portmap.line import Claim, Place
-from cni_portmap.owned import Entry, Owned, named, number, source_set, two_bytes
 from cni_portmap.places import key_of, line_data, line_key, load
+from cni_portmap.published import Entry, Published, named, number, source_set, two_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ _MIXED = (
 )
 
 
-def held(table: ledger.Ledger, link: str) -> "tuple[str, Owned]":
+def held(table: ledger.Ledger, link: str) -> "tuple[str, Published]":
     """What the records say of an attachment, behind the comment that names it."""
     found = table.recorded(ATTACHMENTS, link)
     if not found:
-        return "", Owned()
-    name, groups = Owned.parsed(table.unpacked(ATTACHMENTS, found[0]))
+        return "", Published()
+    name, groups = Published.parsed(table.unpacked(ATTACHMENTS, found[0]))
     entries = [
         Entry.parse(fields, groups[version]) for version in FAMILIES for fields in table.fields(MAPPINGS[version], link)
     ]
@@ -44,20 +44,20 @@ def held(table: ledger.Ledger, link: str) -> "tuple[str, Owned]":
         for version in FAMILIES
         for address, length in table.fields(SOURCES[version], link)
     ]
-    return found[0].comment, Owned(entries, sources, name)
+    return found[0].comment, Published(entries, sources, name)
 
 
 class Request:
     """What an attachment asks for; ``refuse`` a port that another container has."""
 
-    __slots__ = ("attachment", "given", "owned", "refuse")
+    __slots__ = ("attachment", "given", "published", "refuse")
 
-    def __init__(self, attachment: "Attachment", owned: Owned, refuse: bool = False) -> None:
+    def __init__(self, attachment: "Attachment", published: Published, refuse: bool = False) -> None:
         self.attachment = attachment
-        self.owned = owned
+        self.published = published
         self.refuse = refuse
         # the addresses that it was given
-        self.given = {entry.address.packed for entry in owned.entries}
+        self.given = {entry.address.packed for entry in published.entries}
 
 
 class Change(ledger.Change):
@@ -68,7 +68,7 @@ class Change(ledger.Change):
     ) -> None:
         """``asking`` is the identity of the namespace of the container that asks for ports, where that is known."""
         super().__init__(kernel, layout.described(groups or {}))
-        self.lives = Lives(self, rtnl, asking)
+        self.liveness = Liveness(self, rtnl, asking)
         # what attachments that go had in the end; another one may have taken over the rest
         self.released: list[Entry] = []
         # what the attachment that asks has now, behind other owners of the same ports on single addresses
@@ -98,9 +98,9 @@ class Change(ledger.Change):
             earlier.move_behind(self.kernel)
         thorough = thorough and self.exists
         self.restore(*(chain.name for chain in layout.ENTRANCES if misplaced))
-        self._restore_masquerading({source_set(source) for source in request.owned.masqueraded()})
+        self._restore_masquerading({source_set(source) for source in request.published.masqueraded()})
         Undecided(self, layout.FOLLOWED, bit, legacy).write(self)
-        before = Owned()
+        before = Published()
         if thorough:
             for name, kind in self.table.sets.items():  # a table of an earlier version has not all
                 self.transaction.add_set(name, kind)
@@ -111,7 +111,7 @@ class Change(ledger.Change):
         self._write_counts()
         for key, old, new in changes:
             self._write_place(key, old, new)
-        for source, keys in request.owned.masqueraded().items():
+        for source, keys in request.published.masqueraded().items():
             self._add_sources(request.attachment, source_set(source), list(keys), thorough)
 
     def _restore_masquerading(self, names: "set[str]") -> None:
@@ -127,15 +127,15 @@ class Change(ledger.Change):
         An owner of a port here answers after those rules, so it would lose the port while it lives.
         """
         claims, attachment = self._claims(request), request.attachment
-        places = load(self, request.owned.entries, whole=True)
+        places = load(self, request.published.entries, whole=True)
         for key, place in places.items():
             before = place.copy()
             place.take_out(attachment.comment)
             for claim in claims.get(key, ()):
                 while any(self._take_out_dead(request, place, claim)):
-                    place.settle(lambda other: bool(self.lives.death(other)))
+                    place.settle(lambda other: bool(self.liveness.death(other)))
                 for rival in place.rivals(claim):
-                    if not self.lives.is_of(rival.comment, attachment.container):
+                    if not self.liveness.is_of(rival.comment, attachment.container):
                         raise refusal(claim.entry, rival.comment, attachment, "" if request.refuse else _MIXED)
                     self.lines.append(f"portmap: {claim.entry} leads to {attachment} first, then to {rival.comment}")
             self._count_place(key, before, place)
@@ -148,12 +148,12 @@ class Change(ledger.Change):
         """What is asked for at each place: single addresses first, which the one for all would take otherwise."""
         claims: dict[Key, list[Claim]] = {}
         attachment = request.attachment
-        for elements in request.owned.mapped().values():
+        for elements in request.published.mapped().values():
             for entry in elements.values():
                 claims.setdefault(key_of(entry), []).append(Claim(attachment.comment, entry, attachment.link))
         return {key: sorted(asked, key=lambda claim: not claim.host) for key, asked in claims.items()}
 
-    def _ask(self, request: Request, before: Owned, thorough: bool) -> "list[tuple[Key, Place, Place]]":
+    def _ask(self, request: Request, before: Published, thorough: bool) -> "list[tuple[Key, Place, Place]]":
         """Claim every port: at once where nobody has it, in line elsewhere. Places, each before and after it.
 
         Two elements with one key are the kernel's to refuse, so an attempt that is not thorough does not look for them.
@@ -200,7 +200,7 @@ class Change(ledger.Change):
             place.ask(claim)
         place.settle(
             lambda claim: (
-                claim.comment != attachment.comment and bool(self.lives.death(claim, attachment, request.given))
+                claim.comment != attachment.comment and bool(self.liveness.death(claim, attachment, request.given))
             )
         )
         for claim, owner, why in dead:
@@ -218,8 +218,8 @@ class Change(ledger.Change):
         """Raise ``Refused`` for a claim in whose place another container answers or waits, and lives."""
         attachment = request.attachment
         for other in (*place.rivals(claim), *place.waiting(claim)):
-            of_it = self.lives.is_of(other.comment, attachment.container)
-            if of_it or self.lives.death(other, attachment, request.given):
+            of_it = self.liveness.is_of(other.comment, attachment.container)
+            if of_it or self.liveness.death(other, attachment, request.given):
                 continue
             raise refusal(claim.entry, other.comment, attachment)
 
@@ -243,7 +243,7 @@ class Change(ledger.Change):
         """Remove those who answer in the claim's place and are dead: who they were, and how that is known."""
         found = []
         for rival in list(place.rivals(claim)):
-            why = self.lives.death(rival, request.attachment, request.given)
+            why = self.liveness.death(rival, request.attachment, request.given)
             if why:
                 place.take_out(rival.comment)
                 self.released.append(rival.entry)
@@ -283,15 +283,15 @@ class Change(ledger.Change):
             self.add(name, key, comment=attachment.comment)
 
     def _write_records(self, request: Request) -> None:
-        attachment, owned = request.attachment, request.owned
-        self.record(ATTACHMENTS, attachment, [owned.record()])
-        identity = [owned.namespace[at : at + 4] for at in range(0, len(owned.namespace), 4)]
+        attachment, published = request.attachment, request.published
+        self.record(ATTACHMENTS, attachment, [published.record()])
+        identity = [published.namespace[at : at + 4] for at in range(0, len(published.namespace), 4)]
         self.record(NAMESPACES, attachment, [identity] if identity else [])
         for version in FAMILIES:
-            sources = [source for source in owned.sources if source.version == version]
+            sources = [source for source in published.sources if source.version == version]
             fields = [[source.network.address.packed, two_bytes(source.length)] for source in sources]
             self.record(SOURCES[version], attachment, fields)
-            self.record(MAPPINGS[version], attachment, owned.records(version))
+            self.record(MAPPINGS[version], attachment, published.records(version))
 
     # remove
 
@@ -313,21 +313,21 @@ class Change(ledger.Change):
             self._tidy_group(version, group)
         return False
 
-    def _release(self, link: str) -> Owned:
+    def _release(self, link: str) -> Published:
         """Take an attachment's claims and records away: what it had. The next in line answer instead."""
         owner, before = held(self, link)
         for key, place in load(self, before.entries).items():
             old = place.copy()
             place.take_out(owner)
             self.released += [claim.entry for claim in old.answering.values() if claim.comment == owner]
-            place.settle(lambda claim: bool(self.lives.death(claim)))
+            place.settle(lambda claim: bool(self.liveness.death(claim)))
             self._count_place(key, old, place)
             self._write_place(key, old, place)
         # last: a batch that fails half-way is taken up again from the records
         self._forget_records(link)
         return before
 
-    def _forget_records(self, link: str) -> Owned:
+    def _forget_records(self, link: str) -> Published:
         """Take an attachment's records and masquerading away: what it had."""
         owner, before = held(self, link)
         if not owner:

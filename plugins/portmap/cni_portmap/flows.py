@@ -8,7 +8,7 @@ else's port 53 has nothing to do with a hostPort 53.
 from cni.address import PROTOCOLS, Address
 from cni.errors import CNIError
 from cni.kernel.netlink import KernelError
-from cni_portmap.owned import two_bytes
+from cni_portmap.published import two_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cni.kernel.conntrack import Ends
     from cni.kernel.rtnl import Rtnl
     from cni.site import Site
-    from cni_portmap.owned import Entry
+    from cni_portmap.published import Entry
 
     # The entries of one family by their port on the node.
     Ports = dict[bytes, list[Entry]]

@@ -17,7 +17,7 @@ from cni.plan import Effect, Found, Kind
 from cni_portmap import flows
 from cni_portmap.change import Change, Request
 from cni_portmap.holder import go_death, refusal, taken_over, waits
-from cni_portmap.owned import Entry, Owned
+from cni_portmap.published import Entry, Published
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class IptablesPorts(Effect[None], Kind):
         self.make_way()
         self._wanted().make()
         entries = []
-        for entry in self._owned().entries:
+        for entry in self._published().entries:
             owners = self.behind.get((entry.version, PROTOCOL_NAMES[entry.protocol], entry.host_port))
             if owners:
                 self.lines[waits(entry, owners[0], self.attachment, len(owners))] = None
@@ -107,12 +107,12 @@ class IptablesPorts(Effect[None], Kind):
             self.site.say(line)
         flows.after_add(entries, self.site)
 
-    def _owned(self) -> Owned:
-        return Owned.wanted(self.targets, False, False)
+    def _published(self) -> Published:
+        return Published.wanted(self.targets, False, False)
 
     def make_way(self) -> None:
         """Our table of nftables comes after these rules: a port's owner there is dead, or the ADD is refused."""
-        request = Request(self.attachment, self._owned(), self.said is not None and self.said.refuse)
+        request = Request(self.attachment, self._published(), self.said is not None and self.said.refuse)
 
         def work(change: Change) -> Change:
             change.make_way(request)

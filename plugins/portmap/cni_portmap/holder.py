@@ -4,7 +4,7 @@ from cni.address import Address
 from cni.attachment import ALIAS_MAX, COMMENT_MAX, Attachment, beginning, is_alias
 from cni.errors import ADDRESS_TAKEN, Refused
 from cni_portmap import layout
-from cni_portmap.owned import Owned
+from cni_portmap.published import Published
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Addre
     return True
 
 
-class Lives:
+class Liveness:
     """Which attachments of our table are dead: each is looked at once."""
 
     def __init__(self, ledger: "Ledger", rtnl: "Rtnl", asking: bytes = b"") -> None:
@@ -137,7 +137,7 @@ class Lives:
         if not link:
             return "there is no record of it"
         records = self._ledger.fields(layout.ATTACHMENTS, link)
-        name = Owned.parsed(records[0])[0] if records else ""
+        name = Published.parsed(records[0])[0] if records else ""
         if not name:
             return self._namespace_gone(link)
         found = self._rtnl.link(name)

@@ -13,8 +13,8 @@ from cni_portmap import flows, go_ports, layout
 from cni_portmap.change import Change, Request, held
 from cni_portmap.layout import TABLE, WHERE
 from cni_portmap.line import Claim
-from cni_portmap.owned import PLAIN, Owned, group_of, named, source_set
 from cni_portmap.places import key_of, load
+from cni_portmap.published import PLAIN, Published, group_of, named, source_set
 from cni_portmap.settings import MASQ_BIT
 
 TYPE_CHECKING = False
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 class HostPorts(Effect[None], Kind):
     """The host ports of one attachment, in nftables."""
 
-    __slots__ = ("bit", "owned", "refuse")
+    __slots__ = ("bit", "published", "refuse")
     noun = "host ports"
     repairable = True
 
-    def __init__(self, site: "Site", owned: Owned | None = None, bit: int = MASQ_BIT, refuse: bool = False) -> None:
-        """``owned`` is what is wanted; None on DEL and GC. ``bit`` is markMasqBit, see ``cni.undecided``.
+    def __init__(
+        self, site: "Site", published: Published | None = None, bit: int = MASQ_BIT, refuse: bool = False
+    ) -> None:
+        """``published`` is what is wanted; None on DEL and GC. ``bit`` is markMasqBit, see ``cni.undecided``.
 
         ``refuse`` a port that another container has.
         """
         super().__init__(site)
         self.bit = bit
-        self.owned = owned or Owned()
+        self.published = published or Published()
         self.refuse = refuse
 
     def identify(self, attachment: "Attachment") -> str:
@@ -48,14 +50,14 @@ class HostPorts(Effect[None], Kind):
     def make(self) -> None:
         """Repeatable: what the attachment had is replaced in the same transaction. Raises ``Refused`` for a taken port."""
         kernel, thorough, partly = self.site.nftables, False, False
-        request = Request(self.attachment, self.owned, self.refuse)
+        request = Request(self.attachment, self.published, self.refuse)
 
         def begin(kernel: Nftables) -> Change:
             if partly:  # elements of that attempt are found by its records, which the next one replaces
                 attempt = Change(kernel, self.site.rtnl)
                 attempt.remove(self.identity)
                 attempt.commit()
-            return Change(kernel, self.site.rtnl, self.owned.groups(), self.owned.namespace)
+            return Change(kernel, self.site.rtnl, self.published.groups(), self.published.namespace)
 
         def work(change: Change) -> Change:
             nonlocal thorough, partly
@@ -68,7 +70,7 @@ class HostPorts(Effect[None], Kind):
                 raise
             return change
 
-        held = go_ports.held(self.site, self.owned.entries, self.refuse)
+        held = go_ports.held(self.site, self.published.entries, self.refuse)
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _judge(unknown)
@@ -84,10 +86,10 @@ class HostPorts(Effect[None], Kind):
 
     def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
         """Family, group and words of the conditions that no jump has yet."""
-        groups = self.owned.groups()
+        groups = self.published.groups()
         there = set(kernel.rule_comments(INET, TABLE)) if groups else set()
         return [
-            (version, group, self.owned.conditions[version])
+            (version, group, self.published.conditions[version])
             for version, group in groups.items()
             if not there.issuperset(layout.jumps(version, group))
         ]
@@ -97,8 +99,8 @@ class HostPorts(Effect[None], Kind):
         ledger = Ledger(self.site.nftables, layout.LAYOUT)
         recorded = bool(ledger.recorded(layout.ATTACHMENTS, self.attachment.link))
         try:
-            if recorded or not go_ports.compare(ledger.kernel, self.attachment, self.owned.entries):
-                _compare(ledger, self.attachment, self.owned)
+            if recorded or not go_ports.compare(ledger.kernel, self.attachment, self.published.entries):
+                _compare(ledger, self.attachment, self.published)
         except CheckFailed as error:
             differ(error)
 
@@ -122,22 +124,24 @@ class HostPorts(Effect[None], Kind):
     def describe(self) -> str:
         """The rules in nft's words, without the parts that all attachments share."""
         lines = []
-        for entry in self.owned.entries:
-            said = self.owned.conditions.get(entry.version, "")
+        for entry in self.published.entries:
+            said = self.published.conditions.get(entry.version, "")
             lines.append(f"{said + ' ' if said else ''}{entry.describe()} of {self.attachment}")
-        for source in self.owned.sources:
+        for source in self.published.sources:
             word = WORD[source.version]
-            pods = dict.fromkeys(str(entry.address) for entry in self.owned.entries if entry.version == source.version)
+            pods = dict.fromkeys(
+                str(entry.address) for entry in self.published.entries if entry.version == source.version
+            )
             lines += [f"ct status dnat {word} saddr {source.network} {word} daddr {pod} masquerade" for pod in pods]
         return "\n".join(lines)
 
 
 def _ports(ledger: Ledger, link: str) -> list[str]:
     """The ports of an attachment, where they lead to, and which of them wait for another owner."""
-    comment, owned = held(ledger, link)
-    places = load(ledger, owned.entries)
+    comment, published = held(ledger, link)
+    places = load(ledger, published.entries)
     found = []
-    for entry in owned.entries:
+    for entry in published.entries:
         name, host = (
             PROTOCOL_NAMES.get(entry.protocol, str(entry.protocol)),
             "" if entry.everywhere else f"{entry.host} ",
@@ -196,7 +200,7 @@ def _add_with_nft(kernel: Nftables, unknown: "list[tuple[int, str, str]]") -> No
 # CHECK
 
 
-def _compare(ledger: Ledger, attachment: "Attachment", wanted: Owned) -> None:
+def _compare(ledger: Ledger, attachment: "Attachment", wanted: Published) -> None:
     _compare_chains(ledger, wanted)
     _compare_claims(ledger, attachment, wanted)
     for source, keys in wanted.masqueraded().items():
@@ -208,7 +212,7 @@ def _compare(ledger: Ledger, attachment: "Attachment", wanted: Owned) -> None:
             raise CheckFailed(f"{WHERE}: {fault}", "DEL and ADD repair it")
 
 
-def _compare_claims(ledger: Ledger, attachment: "Attachment", wanted: Owned) -> None:
+def _compare_claims(ledger: Ledger, attachment: "Attachment", wanted: Published) -> None:
     """Each port answers, or waits in line behind its owner."""
     places = load(ledger, wanted.entries)
     for entry in (entry for elements in wanted.mapped().values() for entry in elements.values()):
@@ -228,7 +232,7 @@ def _compare_claims(ledger: Ledger, attachment: "Attachment", wanted: Owned) -> 
             raise CheckFailed(f"{WHERE}: {entry} of {attachment} leads elsewhere", f"in map {entry.map}")
 
 
-def _compare_chains(ledger: Ledger, wanted: Owned) -> None:
+def _compare_chains(ledger: Ledger, wanted: Published) -> None:
     """The rules that lead to the maps and sets: by the name of what they lead to, which is their comment."""
     needed = layout.needed_rules(wanted)
     for version, group in wanted.groups().items():

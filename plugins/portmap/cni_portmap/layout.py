@@ -72,14 +72,14 @@ from cni.kernel.transaction import (
 )
 from cni.ledger import Chain, Ledger, Table, record_map
 from cni.undecided import LAST
-from cni_portmap.owned import EVERYWHERE, PLAIN, named, source_set
+from cni_portmap.published import EVERYWHERE, PLAIN, named, source_set
 from cni_portmap.settings import HOST_PORTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.expressions import Expression
     from cni.ledger import Line
-    from cni_portmap.owned import Owned
+    from cni_portmap.published import Published
 
 TABLE = HOST_PORTS.table
 WHERE = f"nftables table inet {TABLE}"
@@ -194,7 +194,7 @@ def leaving() -> "set[tuple[str, str]]":
     return {(chain.name, comment) for chain in ENTRANCES for comment, _ in chain.front}
 
 
-def needed_rules(wanted: "Owned") -> "set[tuple[str, str]]":
+def needed_rules(wanted: "Published") -> "set[tuple[str, str]]":
     """The rules that what is wanted needs, without the jumps with conditions, which nft makes."""
     needed = {(MASQUERADING.name, source_set(source)) for source in wanted.masqueraded()}
     for version, group in {(entry.version, entry.group) for entry in wanted.entries}:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cni_portmap.owned import Entry
+    from cni_portmap.published import Entry
 
 
 class Claim:

@@ -7,7 +7,7 @@ from cni.address import Address
 from cni.kernel.transaction import INET_PROTO, INET_SERVICE, pack, unpack
 from cni_portmap.layout import line_type
 from cni_portmap.line import Claim, Place
-from cni_portmap.owned import Entry, named, number, two_bytes
+from cni_portmap.published import Entry, named, number, two_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

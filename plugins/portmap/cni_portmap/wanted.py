@@ -4,7 +4,7 @@ from cni_portmap import settings
 from cni_portmap.go_ports import GoTables, IptablesPorts
 from cni_portmap.hostports import HostPorts
 from cni_portmap.localnet import Localnet
-from cni_portmap.owned import Owned
+from cni_portmap.published import Published
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def wanted(call: "Call", said: "Settings") -> "Plan[Result]":
     else:
         words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
         link, identity = _owner(call, previous)
-        owned = Owned.wanted(targets, said.snat, said.masq_all, link, words, identity)
-        yield from HostPorts(site, owned, said.mark_bit, said.refuse)
+        published = Published.wanted(targets, said.snat, said.masq_all, link, words, identity)
+        yield from HostPorts(site, published, said.mark_bit, said.refuse)
         yield from _localnet(site, said, targets)
     return previous
 

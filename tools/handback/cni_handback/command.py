@@ -1,8 +1,8 @@
-"""``cni-handback``: write what our plugins made for running pods in Go's layout, and remove our tables.
+"""``cni-handback``: write the rules of running pods in the layout of Go's plugins, and remove our tables.
 
-Run it in the node's network namespace, then put Go's plugins in place: their DEL finds all. Host ports and masquerading
-go to iptables' chains, the MAC spoof check to Go's chains in ``bridge nat``. Nothing is removed unless everything could
-be written, and running it again changes nothing more.
+Run it in the node's network namespace, then install Go's plugins: their DEL finds everything. Host ports and
+masquerading go to iptables' chains, the MAC spoof check to Go's chains in ``bridge nat``. Our tables are removed only
+after everything is written. A second run changes nothing.
 """
 
 import json
@@ -22,51 +22,51 @@ from cni.kernel.transaction import BRIDGE
 from cni.site import Site
 from cni.undecided import Undecided, unmark_legacy
 from cni_handback.kinds import DATA_DIR, kinds
-from cni_handback.living import Living, living
+from cni_handback.pods import Pod, pods
 from cni_portmap import guard, layout
 from cni_portmap.shares import Shares
 
 USAGE = """usage: cni-handback --dry-run | --write | --list [FOLDER]
 
-Writes what pycni's plugins made for running pods as the Go plugins would have it (iptables), and removes pycni's
-nftables tables. Run it in the node's network namespace, as root, when no pod is being started or stopped; then put the
-Go plugins in place. --dry-run only shows it. --list prints as JSON what ours and Go's plugins have on the node, with
-host-local's leases in FOLDER (/var/lib/cni/networks), and changes nothing. One of the three is needed: some runtimes run
-every file in the plugins' folder without arguments, to find its version."""
+Writes the rules of running pods in the layout of the Go plugins (iptables), and removes pycni's nftables tables. Run it
+in the node's network namespace, as root, while no pod is started or stopped. Then install the Go plugins. --dry-run
+only shows the rules. --list prints as JSON what pycni's and Go's plugins have on the node, with host-local's leases in
+FOLDER (/var/lib/cni/networks), and changes nothing. One of the three is required, because some runtimes run every file
+in the plugins' folder without arguments to find its version."""
 
 
-def _write(kernel: Nftables, one: Living, every: list[Living]) -> None:
-    who = one.attachment
-    assert who is not None  # noqa: S101
-    if one.owned.entries:
-        # what leads to the container's other interfaces is kept; it is ours that has the port, until our table goes
+def _write(kernel: Nftables, pod: Pod, every: list[Pod]) -> None:
+    owner = pod.attachment
+    assert owner is not None  # noqa: S101
+    if pod.published.entries:
+        # rules for the container's other interfaces stay; no rule is taken for a dead owner's, because ours has the port
         kept: set[bytes] = set()
         for other in every:
-            whose = other.attachment
-            if other is not one and whose and (whose.network, whose.container) == (who.network, who.container):
+            beside = other.attachment
+            if other is not pod and beside and (beside.network, beside.container) == (owner.network, owner.container):
                 kept |= {address.packed for address in other.addresses}
         HostPorts(
-            who, one.targets(), one.settings(), lambda found: not kept.isdisjoint(found), lambda *of: False
+            owner, pod.targets(), pod.settings(), lambda found: not kept.isdisjoint(found), lambda *of: False
         ).make()
-    if one.masqueraded:
-        add(kernel, who, one.masqueraded)
-    if one.mac:
-        go_macspoof.make(kernel, who, one.link, one.mac)
+    if pod.masqueraded:
+        add(kernel, owner, pod.masqueraded)
+    if pod.mac:
+        go_macspoof.make(kernel, owner, pod.link, pod.mac)
 
 
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _report(one: Living) -> list[str]:
-    """A line for what goes to iptables, and one for the MAC spoof check."""
+def _report(pod: Pod) -> list[str]:
+    """One line for the rules in iptables, and one for the MAC spoof check."""
     parts = []
-    if one.owned.entries:
-        ports = sorted({f"{mapping.protocol}/{mapping.host_port}" for mapping in one.settings().mappings})
+    if pod.published.entries:
+        ports = sorted({f"{mapping.protocol}/{mapping.host_port}" for mapping in pod.settings().mappings})
         parts.append(f"host ports {' '.join(ports)}")
-    if one.masqueraded:
-        parts.append(f"masquerading of {' '.join(str(prefix.address) for prefix in one.masqueraded)}")
-    return [f"{one.attachment}: {what}" for what in (", ".join(parts), "MAC spoof check" if one.mac else "") if what]
+    if pod.masqueraded:
+        parts.append(f"masquerading of {' '.join(str(prefix.address) for prefix in pod.masqueraded)}")
+    return [f"{pod.attachment}: {what}" for what in (", ".join(parts), "MAC spoof check" if pod.mac else "") if what]
 
 
 def _remove_tables(site: Site) -> None:
@@ -91,7 +91,7 @@ def _remove_tables(site: Site) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The command; 0 when all was handed back, 1 when nothing was removed, 2 for missing or unknown words."""
+    """The command. 0: everything is handed back. 1: nothing was removed. 2: missing or unknown arguments."""
     if arguments in (["-h"], ["--help"]):
         print(USAGE)
         return 0
@@ -119,24 +119,24 @@ def _list(site: Site, data_dir: str = DATA_DIR) -> int:
 
 
 def _hand_back(site: Site, dry: bool) -> int:
-    found = living(site)
-    every = [one for one in found if not one.death]
-    for one in found:
-        if one.death:
-            _say(f"cni-handback: {one.comment}: {one.death}: it is dead, and not handed back")
-    faults = [fault for fault in map(Living.fault, every) if fault]
-    for one in every:
-        if one.overtakes:
-            _say(f"cni-handback: {one.attachment} gets the port that {one.overtakes} has: each waits for the other")
+    found = pods(site)
+    every = [pod for pod in found if not pod.death]
+    for pod in found:
+        if pod.death:
+            _say(f"cni-handback: {pod.comment}: {pod.death}: it is dead, and not handed back")
+    faults = [fault for fault in map(Pod.fault, every) if fault]
+    for pod in every:
+        if pod.overtakes:
+            _say(f"cni-handback: {pod.attachment} gets the port that {pod.overtakes} has: each waits for the other")
     for fault in faults:
         _say(f"cni-handback: {fault}")
     if faults:
         _say("cni-handback: nothing was changed; remove these pods first, or wait for their end")
         return 1
-    for one in every:
+    for pod in every:
         if not dry:
-            _write(site.nftables, one, every)
-        for line in _report(one):
+            _write(site.nftables, pod, every)
+        for line in _report(pod):
             print(line)
     if not dry:
         _remove_tables(site)

@@ -7,7 +7,7 @@ from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.plan import Kind
 from cni.site import Site
-from cni_chain.underway import UnderWay, Whole
+from cni_chain.underway import Complete, UnderWay
 from cni_host_local.leases import Leases
 from cni_portmap.hostports import HostPorts
 from cni_portmap.localnet import Localnet
@@ -20,4 +20,4 @@ def kinds(site: Site, data_dir: str = DATA_DIR) -> list[Kind]:
     """All kinds, links and leases first."""
     links: list[Kind] = [PodLink(site), MovedLink(site)]
     rules: list[Kind] = [Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site)]
-    return [*links, Leases(site, data_dir), *rules, UnderWay(site), Whole(site), *of_go(site)]
+    return [*links, Leases(site, data_dir), *rules, UnderWay(site), Complete(site), *of_go(site)]

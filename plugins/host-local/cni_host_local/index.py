@@ -1,6 +1,6 @@
-"""A hint where an attachment's leases are, so that no call has to read every lease: an index outside the store.
+"""An index where an attachment's leases are, so that no call has to read every lease: an index outside the store.
 
-The store's files decide, always. The hint is believed only when it is provably complete: its stamp holds the times of
+The store's files decide, always. The index is believed only when it is provably complete: its stamp holds the times of
 change of the store's folder and of the index's own, and both were set by us to a moment in the past that no other
 change would leave there. Whatever else touches either folder (a Go host-local, an administrator, a crash of ours
 half-way) leaves another time, and then the index is made anew from a walk of the store. It may be deleted or damaged
@@ -51,7 +51,7 @@ def _replace(path: str, data: bytes) -> None:
     os.rename(temporary, path)
 
 
-class Hint:
+class Index:
     """The index of one store: which files hold which content. Used under the store's lock."""
 
     def __init__(self, store: str, root: str = "") -> None:

@@ -112,7 +112,7 @@ def source_set(source: Prefix) -> str:
     return f"from{source.version}_{source.length}"
 
 
-class Owned:
+class Published:
     """What one attachment has, or is to have."""
 
     __slots__ = ("conditions", "entries", "link", "namespace", "sources")
@@ -146,7 +146,7 @@ class Owned:
         link: str = "",
         conditions: "dict[int, str] | None" = None,
         namespace: bytes = b"",
-    ) -> "Owned":
+    ) -> "Published":
         """What a configuration asks for."""
         said = conditions or {}
         entries, sources = [], []
