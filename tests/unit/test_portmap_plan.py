@@ -42,7 +42,7 @@ def _call(mappings: object = None, prev: Object | None = PREV, **keys: Any) -> C
 
 
 def _targets(call: Call) -> list[settings.Target]:
-    return settings.targets(settings.read(call), settings.previous(call), "eth0")
+    return settings.targets(settings.read(call), settings.previous_result(call), "eth0")
 
 
 def _described(mappings: object, **keys: Any) -> str:
@@ -272,7 +272,7 @@ def test_a_mapping_that_comes_twice_counts_once() -> None:
 def test_it_has_to_be_chained() -> None:
     """Without prevResult there is nobody to publish ports for."""
     with pytest.raises(CNIError, match="must be called as chained plugin"):
-        settings.previous(_call(prev=None))
+        settings.previous_result(_call(prev=None))
 
 
 def test_del_looks_for_all_that_may_be_there() -> None:

@@ -1,7 +1,8 @@
-"""One attempt at a change of the table of host ports.
+"""One attempt to change the table of host ports.
 
-A first attempt is bold: it takes the table for whole and the attachment for new, and adds elements exclusively, so
-that the kernel refuses it if either is not so. The next one is thorough: it looks at all that may be in the way.
+The first attempt is fast: it assumes that the table is complete and the attachment is new. It adds elements
+exclusively, so the kernel refuses them if the assumption is wrong. The next attempt is thorough: it reads all elements
+that may conflict.
 """
 
 from cni import ledger
@@ -31,7 +32,7 @@ _MIXED = (
 
 
 def held(table: ledger.Ledger, link: str) -> "tuple[str, Published]":
-    """What the records say of an attachment, behind the comment that names it."""
+    """An attachment's comment, and its ports from the records."""
     found = table.recorded(ATTACHMENTS, link)
     if not found:
         return "", Published()
@@ -48,7 +49,7 @@ def held(table: ledger.Ledger, link: str) -> "tuple[str, Published]":
 
 
 class Request:
-    """What an attachment asks for; ``refuse`` a port that another container has."""
+    """The ports that an attachment asks for. With ``refuse``, a port of another container is an error."""
 
     __slots__ = ("attachment", "given", "published", "refuse")
 
@@ -56,29 +57,29 @@ class Request:
         self.attachment = attachment
         self.published = published
         self.refuse = refuse
-        # the addresses that it was given
+        # the attachment's addresses
         self.given = {entry.address.packed for entry in published.entries}
 
 
 class Change(ledger.Change):
-    """An attempt."""
+    """An attempt to change the table."""
 
     def __init__(
         self, kernel: "Nftables", rtnl: "Rtnl", groups: "dict[int, str] | None" = None, asking: bytes = b""
     ) -> None:
-        """``asking`` is the identity of the namespace of the container that asks for ports, where that is known."""
+        """``asking`` is the identity of the namespace of the container that asks for ports, if known."""
         super().__init__(kernel, layout.described(groups or {}))
         self.liveness = Liveness(self, rtnl, asking)
-        # what attachments that go had in the end; another one may have taken over the rest
+        # entries that removed attachments still had; others may have taken over the rest
         self.released: list[Entry] = []
-        # what the attachment that asks has now, behind other owners of the same ports on single addresses
+        # entries that the asking attachment has now, after those of other owners of the ports on single addresses
         self.answered: list[Entry] = []
-        # lines for operators, once the change is made
+        # lines for operators, printed after the change is made
         self.lines: list[str] = []
         self._counted: dict[Key, int] = {}
 
     def report(self, site: "Site") -> None:
-        """Once the change is made: its lines, and the end of the flows to ports that are released."""
+        """After the change is made: print its lines, and remove UDP flows to released ports."""
         for line in dict.fromkeys(self.lines):
             site.say(line)
         flows.after_delete(self.released, site)
@@ -86,10 +87,10 @@ class Change(ledger.Change):
     # make
 
     def make(self, request: Request, thorough: bool, bit: int, legacy: "Mapping[tuple[int, str], bool]") -> None:
-        """Add what is wanted; ``thorough`` replaces what the attachment had, and looks at the owners of its ports.
+        """Add the ports. ``thorough`` replaces the attachment's old ports, and looks at the owners of its ports.
 
-        A port that another attachment has is waited for, or raises ``Refused`` where the request says so. Rules that
-        are missing are restored. ``bit`` and ``legacy`` are ``Undecided``'s.
+        The attachment waits in line for a port that another one has, or ``Refused`` is raised if the request asks for
+        that. Missing rules are restored. ``bit`` and ``legacy`` are for ``Undecided``.
         """
         misplaced = layout.misplaced(self)
         if misplaced and layout.has_conditions(self):
@@ -102,10 +103,10 @@ class Change(ledger.Change):
         Undecided(self, layout.FOLLOWED, bit, legacy).write(self)
         before = Published()
         if thorough:
-            for name, kind in self.table.sets.items():  # a table of an earlier version has not all
+            for name, kind in self.table.sets.items():  # a table of an earlier version lacks some
                 self.transaction.add_set(name, kind)
             before = self._forget_records(request.attachment.link)
-        # first: what is too large for one batch and fails half-way is found by its records, and counted at least
+        # records and counts first: if several batches are needed and one fails, the records name the elements
         self._write_records(request)
         changes = self._ask(request, before, thorough)
         self._write_counts()
@@ -115,16 +116,16 @@ class Change(ledger.Change):
             self._add_sources(request.attachment, source_set(source), list(keys), thorough)
 
     def _restore_masquerading(self, names: "set[str]") -> None:
-        """The sets of source networks with their rules; of others too where one of these has no rule."""
+        """Restore the sets of source networks and their rules; if one of these has no rule, restore all such rules."""
         if self.exists and not names.issubset(self.comments(MASQUERADING.name)):
             names = {*names, *self.kernel.sets(*self.at)}
         for name in sorted(names):
             self.need(MASQUERADING, name)
 
     def make_way(self, request: Request) -> None:
-        """Only make room, for rules that are made elsewhere. Raises ``Refused``.
+        """Remove dead owners of ports that get rules outside of this table. Raises ``Refused`` for a live owner.
 
-        An owner of a port here answers after those rules, so it would lose the port while it lives.
+        Packets meet those rules first, so a live owner would lose its port.
         """
         claims, attachment = self._claims(request), request.attachment
         places = load(self, request.published.entries, whole=True)
@@ -145,7 +146,7 @@ class Change(ledger.Change):
     # owners and lines
 
     def _claims(self, request: Request) -> "dict[Key, list[Claim]]":
-        """What is asked for at each place: single addresses first, which the one for all would take otherwise."""
+        """The request's claims by place. Claims for single addresses come first, or the one for all would take them."""
         claims: dict[Key, list[Claim]] = {}
         attachment = request.attachment
         for elements in request.published.mapped().values():
@@ -154,9 +155,9 @@ class Change(ledger.Change):
         return {key: sorted(asked, key=lambda claim: not claim.host) for key, asked in claims.items()}
 
     def _ask(self, request: Request, before: Published, thorough: bool) -> "list[tuple[Key, Place, Place]]":
-        """Claim every port: at once where nobody has it, in line elsewhere. Places, each before and after it.
+        """Claim every port: a free one is taken, for others the claim waits. Returns each place before and after.
 
-        Two elements with one key are the kernel's to refuse, so an attempt that is not thorough does not look for them.
+        An attempt that is not thorough does not look for elements with the same key: the kernel refuses them.
         """
         claims = self._claims(request)
         every = [claim.entry for asked in claims.values() for claim in asked]
@@ -176,20 +177,20 @@ class Change(ledger.Change):
         return changes
 
     def _contested(self, entries: "list[Entry]") -> "list[Entry]":
-        """Those whose port somebody has on other addresses."""
+        """The entries whose port has an owner on other addresses."""
         kinds: dict[tuple[str, int, str], list[Entry]] = {}
         for entry in entries:
             kind = "hostip_ports" if entry.everywhere else "hostports"
             kinds.setdefault((kind, entry.version, entry.group), []).append(entry)
         found = []
         for at, members in kinds.items():
-            there = self.elements(named(*at), [entry.plain_key for entry in members])
-            found += [entry for entry, element in zip(members, there, strict=True) if element is not None]
+            elements = self.elements(named(*at), [entry.plain_key for entry in members])
+            found += [entry for entry, element in zip(members, elements, strict=True) if element is not None]
         ports = {key_of(entry) for entry in found}
         return [entry for entry in entries if key_of(entry) in ports]
 
     def _ask_at(self, request: Request, place: Place, asked: "list[Claim]") -> None:
-        """The attachment's claims of one place: those that it has stay, further ones go to the end of the line."""
+        """Put the attachment's claims into a place: those that it has stay, new ones go to the end of the line."""
         hosts, attachment = {claim.host for claim in asked}, request.attachment
         place.take_out(attachment.comment, lambda claim: claim.host in hosts)
         dead: list[tuple[Claim, Claim, str]] = []
@@ -204,7 +205,7 @@ class Change(ledger.Change):
             )
         )
         for claim, owner, why in dead:
-            # the oldest in line may come before the one that asks
+            # an older claim in line may get the port instead
             has = place.has(claim)
             text = taken_over(claim.entry, owner.comment, attachment, why)
             self.lines.append(text if has else f"portmap: {owner.comment} loses {owner.entry}: {why}")
@@ -215,16 +216,15 @@ class Change(ledger.Change):
             self._report(attachment, place, claim)
 
     def _refuse(self, request: Request, place: Place, claim: Claim) -> None:
-        """Raise ``Refused`` for a claim in whose place another container answers or waits, and lives."""
+        """Raise ``Refused`` if another live container answers or waits in the claim's place."""
         attachment = request.attachment
         for other in (*place.rivals(claim), *place.waiting(claim)):
-            of_it = self.liveness.is_of(other.comment, attachment.container)
-            if of_it or self.liveness.death(other, attachment, request.given):
-                continue
-            raise refusal(claim.entry, other.comment, attachment)
+            same_container = self.liveness.is_of(other.comment, attachment.container)
+            if not same_container and not self.liveness.death(other, attachment, request.given):
+                raise refusal(claim.entry, other.comment, attachment)
 
     def _report(self, attachment: "Attachment", place: Place, claim: Claim) -> None:
-        """Lines for operators about a port that the attachment has to wait for, or has not on all addresses."""
+        """Lines for operators if the attachment waits for the port, or does not have it on all addresses."""
         rivals = list(place.rivals(claim))
         if not rivals:
             return
@@ -240,7 +240,7 @@ class Change(ledger.Change):
             )
 
     def _take_out_dead(self, request: Request, place: Place, claim: Claim) -> "list[tuple[Claim, str]]":
-        """Remove those who answer in the claim's place and are dead: who they were, and how that is known."""
+        """Remove dead owners from the claim's place. Returns their claims, each with the reason why it is dead."""
         found = []
         for rival in list(place.rivals(claim)):
             why = self.liveness.death(rival, request.attachment, request.given)
@@ -251,7 +251,7 @@ class Change(ledger.Change):
         return found
 
     def _write_place(self, key: "Key", before: Place, after: Place) -> None:
-        """The difference in the maps: an element whose key goes and comes again is replaced."""
+        """Write the difference between two states of a place into the maps."""
         version, group, port = key
         for host in dict.fromkeys([*before.answering, *after.answering]):
             old, new = before.answering.get(host), after.answering.get(host)
@@ -274,7 +274,7 @@ class Change(ledger.Change):
                 self.add(name, line_key(port, place), line_data(now), now.comment)
 
     def _add_sources(self, attachment: "Attachment", name: str, keys: "list[bytes]", thorough: bool) -> None:
-        """Elements of a set of source networks; what a dead attachment left there goes."""
+        """Add elements to a set of source networks; elements of a dead attachment are replaced."""
         if thorough:
             for key, element in zip(keys, self.elements(name, keys), strict=True):
                 if element is not None and not self.deletes(name, key):
@@ -296,7 +296,7 @@ class Change(ledger.Change):
     # remove
 
     def remove(self, link: str) -> bool:
-        """Remove what the attachment with this link name has. Whether nothing is left after that."""
+        """Remove all that the attachment with this link name has. Returns whether the table is removed or did not exist."""
         before = self._release(link)
         if self.exists and not self.transaction:
             return False
@@ -304,7 +304,7 @@ class Change(ledger.Change):
         if not self.exists or self.drop_if_last():
             order.withdraw(self)
             return True
-        # chains of an earlier version come before iptables': there no mark is to be found yet
+        # chains of an earlier version come before iptables' chains, so packets have no mark there
         if not layout.misplaced(self):
             order.write(self)
         self._write_counts()
@@ -314,7 +314,7 @@ class Change(ledger.Change):
         return False
 
     def _release(self, link: str) -> Published:
-        """Take an attachment's claims and records away: what it had. The next in line answer instead."""
+        """Remove an attachment's claims and records, and return its ports. The next in line answer instead."""
         owner, before = held(self, link)
         for key, place in load(self, before.entries).items():
             old = place.copy()
@@ -323,12 +323,12 @@ class Change(ledger.Change):
             place.settle(lambda claim: bool(self.liveness.death(claim)))
             self._count_place(key, old, place)
             self._write_place(key, old, place)
-        # last: a batch that fails half-way is taken up again from the records
+        # records last: if a batch fails, the next attempt needs them
         self._forget_records(link)
         return before
 
     def _forget_records(self, link: str) -> Published:
-        """Take an attachment's records and masquerading away: what it had."""
+        """Remove an attachment's records and masquerading, and return its ports."""
         owner, before = held(self, link)
         if not owner:
             return before
@@ -345,7 +345,7 @@ class Change(ledger.Change):
         return before
 
     def _tidy_group(self, version: int, group: str) -> None:
-        """A group of conditions whose last attachment goes loses its jumps, its chain and its maps."""
+        """Remove a group's jumps, chain and maps if it has no ports any more."""
         if not all(self.empties(named(kind, version, group)) for kind in ("hostips", "hostports")):
             return
         for entrance, chain in layout.jumps(version, group):
@@ -359,7 +359,7 @@ class Change(ledger.Change):
     # counts
 
     def _count_place(self, key: "Key", before: Place, after: Place) -> None:
-        """How many single addresses of the port are answered for."""
+        """Count the change in the number of single addresses of the port that have an owner."""
         change = sum(map(bool, after.answering)) - sum(map(bool, before.answering))
         if change:
             self._counted[key] = self._counted.get(key, 0) + change

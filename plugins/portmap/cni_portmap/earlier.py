@@ -1,7 +1,7 @@
-"""What earlier builds made, taken over while pods live.
+"""Take over tables of earlier builds while their pods run.
 
-Their chains came before everybody's. Jumps with conditions move by nft, which alone knows what they mean. What they
-noted of localhost is written into files (``shares``)::
+Their chains came before the chains of others. Jumps with conditions are moved by nft, because only nft understands the
+conditions. The records about localhost are written into files (``shares``)::
 
     table inet pycni_localnet {
         map attachments { type ifname . inet_service : ifname }     # attachment's link name . 0 : link to the pods
@@ -34,9 +34,9 @@ _LAYOUT = Table(INET, guard.TABLE, {guard.EARLIER: record_map(IFNAME)}, [], [gua
 
 
 def move_behind(kernel: Nftables) -> None:
-    """Put the entrances with their jumps behind everybody's, all or none; raises ``NftablesError`` to look again.
+    """Move the chains with a hook, and their jumps, behind the chains of others. Raises ``NftablesError`` for a retry.
 
-    One process at a time: what another one adds after it has looked would be lost.
+    Only one process moves them at a time: a jump that another one adds meanwhile would be lost.
     """
     with Exclusive("hostports"):
         if layout.misplaced(Ledger(kernel, layout.LAYOUT)):
@@ -60,21 +60,21 @@ def _move() -> str:
 
 
 def is_guarded(kernel: Nftables, link: "Link") -> bool:
-    """Whether that table keeps neighbours behind a link from the node's 127.0.0.0/8."""
+    """Whether the earlier table guards a link."""
     return kernel.element(INET, guard.TABLE, "guarded", pack(_NAME.key, [link.name.encode()])) is not None
 
 
 def fault(kernel: Nftables, link: "Link") -> str:
-    """What is missing there for a link; empty if it is guarded."""
+    """The missing part of the guard in the earlier table; empty if the link is guarded."""
     if is_guarded(kernel, link) and kernel.rules(INET, guard.TABLE, "prerouting"):
         return ""
     return f"nftables table inet {guard.TABLE}: neighbours behind {link.name} reach the node's {guard.LOOPBACK}"
 
 
 def take_over(kernel: Nftables, shares: "Shares", rtnl: "Rtnl", say: "Callable[[str], None]") -> None:
-    """Write the records into files, and put the guard of today in that table's place; under the lock ``localnet``.
+    """Write the records into files, and replace the table by the present guard. Under the lock ``localnet``.
 
-    Files first: after an interruption the table is still there, and the next call writes the same files again.
+    The files are first: after an interruption the table still exists, and the next call writes the same files.
     """
     changed(kernel, guard.LAYOUT.change, lambda change: _take_over(change, shares, rtnl, say))
 
@@ -84,8 +84,8 @@ def _take_over(change: Change, shares: "Shares", rtnl: "Rtnl", say: "Callable[[s
     if not guard.is_earlier(table.kernel):
         return
     guarded: set[int] = set()
-    for mine, comment in table.owners().items():
-        name = table.fields(guard.EARLIER, mine)[0][0].rstrip(b"\0").decode("utf-8", "replace")
+    for identity, comment in table.owners().items():
+        name = table.fields(guard.EARLIER, identity)[0][0].rstrip(b"\0").decode("utf-8", "replace")
         link = rtnl.link(name)
         if link is None:
             continue
@@ -94,7 +94,7 @@ def _take_over(change: Change, shares: "Shares", rtnl: "Rtnl", say: "Callable[[s
         opened = table.element("opened", pack(_NAME.key, [name.encode()]))
         was = int.from_bytes(opened.data[:2], "big") if opened is not None else 0
         try:
-            shares.note(link.index, mine, comment, was, link.index in guarded)
+            shares.note(link.index, identity, comment, was, link.index in guarded)
         except OSError as error:
             say(f"portmap: route_localnet of {name} will stay on: {error}")
     change.drop()

@@ -1,8 +1,8 @@
-"""UDP flows that outlive a change of host ports: found precisely, and removed.
+"""Remove UDP flows from connection tracking that a change of host ports makes stale.
 
-UDP has no end that the kernel sees: a flow tracked before a port was mapped, or one that goes to a pod which is gone,
-keeps its translation as long as packets come. What is not ours to judge stays: a flow through the node to somebody
-else's port 53 has nothing to do with a hostPort 53.
+The kernel does not see the end of a UDP flow. A flow keeps its old translation as long as packets come, also if a port
+was mapped in the meantime or its pod is gone. Other flows stay: a flow through the node to another host's port 53 has
+nothing to do with a hostPort 53.
 """
 
 from cni.address import PROTOCOLS, Address
@@ -28,7 +28,7 @@ _UDP = PROTOCOLS["udp"]
 
 
 class _OwnAddresses(dict[bytes, bool]):
-    """Whether an address is one of the node's own: looked up once a family, and only when there is a flow to judge."""
+    """Whether an address is the node's own. Read once per family, when the first flow needs it."""
 
     def __init__(self, rtnl: "Rtnl", version: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _OwnAddresses(dict[bytes, bool]):
             from cni.kernel import routes
 
             prefixes = routes.local_prefixes(self._rtnl, self._version)
-            # single addresses, of which a node may have thousands, and networks that are local as a whole
+            # a node may have thousands of single addresses; networks can be local as a whole
             self.update((each.address.packed, True) for each in prefixes if each.length == each.address.bits)
             self._networks = [each for each in prefixes if each.length < each.address.bits]
             return self[address]
@@ -50,7 +50,7 @@ class _OwnAddresses(dict[bytes, bool]):
 
 
 def after_add(entries: "Iterable[Entry]", site: "Site") -> None:
-    """Remove flows to a mapped port of this node that somebody else than the new pod answers."""
+    """Remove flows to a mapped port of this node that do not go to the new pod."""
 
     def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":
         own = _OwnAddresses(site.rtnl, version)
@@ -72,7 +72,7 @@ def after_add(entries: "Iterable[Entry]", site: "Site") -> None:
 
 
 def after_delete(entries: "Iterable[Entry]", site: "Site") -> None:
-    """Remove flows to a port that was mapped which the pod that goes answers."""
+    """Remove flows to a port that is no longer mapped, if the removed pod answers them."""
 
     def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":  # noqa: ARG001 -- as the other judge
         pods = {port: {_pod(entry) for entry in group} for port, group in ports.items()}
@@ -82,7 +82,7 @@ def after_delete(entries: "Iterable[Entry]", site: "Site") -> None:
 
 
 def _pod(entry: "Entry") -> tuple[bytes, bytes]:
-    """Who answers the flows of an entry: the pod's address and port."""
+    """The pod's address and port."""
     return entry.address.packed, two_bytes(entry.port)
 
 
@@ -92,9 +92,9 @@ def _forget(
     judge: "Callable[[int, Ports], Callable[[Ends], bool]]",
     site: "Site",
 ) -> None:
-    """Look for the flows of which something is ``known`` and remove those that are judged stale.
+    """Look for flows with the ``known`` fields of an entry, and remove each flow that ``judge`` finds stale.
 
-    A fault is reported and is no error, as in Go: the ports themselves are in order.
+    A failure is only reported, as in Go: the ports themselves work.
     """
     by_family: dict[int, Ports] = {}
     for entry in entries:

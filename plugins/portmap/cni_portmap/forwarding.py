@@ -1,6 +1,6 @@
-"""What stands between a mapped port and its container on the node: missing programs, chains that drop what is forwarded.
+"""What can keep packets from a mapped port's container: missing programs, and chains that drop forwarded packets.
 
-No accept of ours could help: a packet has to be accepted by every base chain of the hook (nft(8), "Verdict statement").
+A rule of ours cannot help: every base chain of the hook has to accept a packet (nft(8), "Verdict statement").
 """
 
 from cni.errors import CNIError, NotAvailable
@@ -29,18 +29,18 @@ class Dropping:
         self.rules = rules
 
 
-def need_programs(said: "Settings") -> None:
-    """Raise ``NotAvailable`` if the configuration asks for a program, or for what a kernel can do, that is missing."""
+def need_programs(settings: "Settings") -> None:
+    """Raise ``NotAvailable`` if the configuration needs a program or a part of the kernel that is missing."""
     try:
-        said.settle()
+        settings.settle()
     except CNIError as fault:
         raise NotAvailable(fault.msg, fault.details) from None
     wanted = []
-    if said.backend == "iptables":
+    if settings.backend == "iptables":
         from cni.kernel import iptables
 
         wanted = [f"{iptables.to_make(4)}{part}" for part in ("", "-save", "-restore")]
-    elif any(said.conditions.values()):
+    elif any(settings.conditions.values()):
         wanted = ["nft"]
     for name in wanted:
         if not program.find(name):
@@ -49,7 +49,7 @@ def need_programs(said: "Settings") -> None:
 
 
 def chains_that_drop() -> "Iterator[Dropping]":
-    """Those of nftables (iptables-nft's among them), then those of iptables-legacy."""
+    """Chains of nftables (and iptables-nft) with policy drop, then those of iptables-legacy."""
     try:
         kernel = Hooks()
     except OSError:  # a kernel without netfilter's netlink

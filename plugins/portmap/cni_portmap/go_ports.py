@@ -1,11 +1,11 @@
-"""Host ports in Go's forms: as effects of one attachment, and those of other containers that ours meet.
+"""Host ports in the layouts of Go's plugin: as effects of one attachment, and as rivals of ours.
 
-iptables' chains are made where a configuration asks for iptables. What Go's own plugin made looks the same, so DEL and GC
-look there for every attachment.
+ADD makes iptables' chains if the configuration asks for iptables. Go's plugin makes the same chains, so DEL and GC look
+for them for every attachment.
 
-Go's rules come first in the packet's path: a container of ours that asks for such a port waits behind them, and answers
-when they go. Leftovers of a dead one would take its packets for ever, so they are removed. CHECK finds what a container
-has there. Nothing is listed unless one of Go's chains or tables exists.
+A packet meets Go's rules first. So a container of ours that asks for the same port waits, and answers when Go's rules
+are gone. Rules of a dead container would take the packets for ever, so they are removed. CHECK also accepts ports in
+Go's layouts. Rules are listed only if one of Go's chains or tables exists.
 """
 
 from cni.address import PROTOCOL_NAMES, PROTOCOLS, Address
@@ -18,6 +18,7 @@ from cni_portmap import flows
 from cni_portmap.change import Change, Request
 from cni_portmap.holder import go_death, refusal, taken_over, waits
 from cni_portmap.published import Entry, Published
+from cni_portmap.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from cni.kernel.nftables import Nftables
     from cni.plan import Differ
     from cni.site import Site
-    from cni_portmap.settings import Settings, Target
+    from cni_portmap.settings import Target
 
 
 def forget_flows(site: "Site") -> "Callable[[Sequence[Rule]], None]":
-    """What removes the flows of translations that went."""
+    """A function that removes the flows of removed translations."""
 
     def gone(translations: "Sequence[Rule]") -> None:
         entries = []
@@ -52,7 +53,7 @@ def forget_flows(site: "Site") -> "Callable[[Sequence[Rule]], None]":
 class IptablesPorts(Effect[None], Kind):
     """The host ports of one attachment, in iptables."""
 
-    __slots__ = ("behind", "known", "lines", "said", "targets")
+    __slots__ = ("behind", "known", "lines", "settings", "targets")
     noun = "host ports in iptables"
     repairable = True
 
@@ -60,20 +61,20 @@ class IptablesPorts(Effect[None], Kind):
         self,
         site: "Site",
         targets: "Sequence[Target]" = (),
-        said: "Settings | None" = None,
+        settings: "Settings | None" = None,
         known: "Callable[[], Sequence[Address]]" = tuple,
     ) -> None:
-        """``known`` returns the attachment's addresses, if any: used where the container's namespace is gone.
+        """``known`` returns the attachment's addresses, if any; used when the container's namespace is gone.
 
-        Without ``said`` (DEL, GC) nothing can be made.
+        DEL and GC give no ``targets`` and no ``settings``.
         """
         super().__init__(site)
         self.targets = list(targets)
-        self.said = said
+        self.settings = settings or Settings({})
         self.known = known
-        # whose rules stand first, by family, protocol and number of the port
+        # owners whose rules come first, by family, protocol and port
         self.behind: dict[tuple[int, str, int], list[str]] = {}
-        # lines for operators, once the rules are made; each one once
+        # lines for operators, printed after the rules are made
         self.lines: dict[str, None] = {}
 
     def identify(self, attachment: "Attachment") -> str:
@@ -81,7 +82,7 @@ class IptablesPorts(Effect[None], Kind):
         return names.ports_chain(attachment)
 
     def other(self) -> "Other":
-        """Which addresses are those of the container's other interfaces."""
+        """Tells whether addresses belong to another interface of the container."""
         from cni.go import chains
 
         return chains.other_interfaces(self.attachment.ifname, self.site.remaining, self.known)
@@ -89,8 +90,7 @@ class IptablesPorts(Effect[None], Kind):
     def _wanted(self) -> "HostPorts":
         from cni.go.make_hostports import HostPorts
 
-        assert self.said is not None  # noqa: S101
-        return HostPorts(self.attachment, self.targets, self.said, self.other(), self._is_dead)
+        return HostPorts(self.attachment, self.targets, self.settings, self.other(), self._is_dead)
 
     def make(self) -> None:
         """Raises ``Refused`` for a port that another container has, ``CNIError``."""
@@ -111,8 +111,8 @@ class IptablesPorts(Effect[None], Kind):
         return Published.wanted(self.targets, False, False)
 
     def make_way(self) -> None:
-        """Our table of nftables comes after these rules: a port's owner there is dead, or the ADD is refused."""
-        request = Request(self.attachment, self._published(), self.said is not None and self.said.refuse)
+        """Free the ports in our nftables table, where packets come later: dead owners are removed, others refuse the ADD."""
+        request = Request(self.attachment, self._published(), self.settings.refuse)
 
         def work(change: Change) -> Change:
             change.make_way(request)
@@ -121,7 +121,7 @@ class IptablesPorts(Effect[None], Kind):
         changed(self.site.nftables, lambda kernel: Change(kernel, self.site.rtnl), work).report(self.site)
 
     def _is_dead(self, prefix: "Prefix", entry: "Printed", rule: "Printed") -> bool:
-        """Whether a mapping's owner is dead; one that lives stands first, so ours waits: or raises ``Refused``."""
+        """Whether a mapping's owner is dead. A live owner comes first and ours waits, or ``Refused`` is raised."""
         owner = names.owner_of(entry.comment)
         name = "/".join(owner or ("?", entry.target))
         port = f"{rule.protocol} port {', '.join(map(str, sorted(rule.ports)))}"
@@ -129,8 +129,7 @@ class IptablesPorts(Effect[None], Kind):
         if why:
             self.lines[taken_over(port, name, self.attachment, why)] = None
             return True
-        assert self.said is not None  # noqa: S101
-        if self.said.refuse and (owner is None or owner[1] != self.attachment.container):
+        if self.settings.refuse and (owner is None or owner[1] != self.attachment.container):
             raise refusal(port, name, self.attachment)
         for number in rule.ports:
             owners = self.behind.setdefault((prefix.version, rule.protocol, number), [])
@@ -138,11 +137,11 @@ class IptablesPorts(Effect[None], Kind):
         return False
 
     def compare(self, differ: "Differ") -> None:
-        """Every rule is there."""
+        """Every rule exists."""
         self._wanted().compare(differ)
 
     def remove(self) -> None:
-        """This attachment's rules, and the shared chains with the last of all."""
+        """Remove this attachment's rules; after the last attachment, also the shared chains."""
         kernel, chain = self.site.nftables, self.identity
         if names.may_exist(kernel, chain, names.old_ports_chain(chain)):
             from cni.go import chains, hostports
@@ -151,7 +150,7 @@ class IptablesPorts(Effect[None], Kind):
             hostports.remove(kernel, chains.Part(chain, comment, self.other()), forget_flows(self.site))
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
-        """What the network's containers have, of which none is valid."""
+        """Remove the rules of containers of the network that have no valid attachment."""
         kernel = self.site.nftables
         if not names.may_exist(kernel, names.DNAT):
             return []
@@ -163,34 +162,30 @@ class IptablesPorts(Effect[None], Kind):
         """The rules in iptables' words."""
         from cni.go import make_hostports as made
 
-        assert self.said is not None  # noqa: S101
-        return "\n".join(
-            line
-            for target in self.targets
-            for line in (
-                *made.translations(self.attachment, target, self.said),
-                *made.entries(self.attachment, self.said, target.version),
-            )
-        )
+        lines: list[str] = []
+        for target in self.targets:
+            lines += made.translations(self.attachment, target, self.settings)
+            lines += made.entries(self.attachment, self.settings, target.version)
+        return "\n".join(lines)
 
 
 class GoTables(Kind):
-    """The rules of one container in the tables of newer versions; GC cannot know their network, so it leaves them to DEL."""
+    """One container's rules in the tables of Go's newer versions. They name no network, so only DEL removes them."""
 
     __slots__ = ("known",)
     noun = "host ports of Go's portmap"
 
     def __init__(self, site: "Site", known: "Callable[[], Sequence[Address]]" = tuple) -> None:
-        """``known`` returns the attachment's addresses, if any: used where the container's namespace is gone."""
+        """``known`` returns the attachment's addresses, if any; used when the container's namespace is gone."""
         super().__init__(site)
         self.known = known
 
     def identify(self, attachment: "Attachment") -> str:
-        """The comment that the rules bear."""
+        """The comment of the rules."""
         return attachment.container
 
     def remove(self) -> None:
-        """The rules, and a table with its last one."""
+        """Remove the rules, and each table without other rules."""
         kernel = self.site.nftables
         if any(kernel.has_table(family, names.PORTS_TABLE) for family in (IPV4, IPV6)):
             from cni.go import chains, hostports
@@ -199,11 +194,11 @@ class GoTables(Kind):
             hostports.remove_from_tables(kernel, self.identity, other)
 
 
-# what of ours meets theirs
+# ports that containers have in Go's layouts
 
 
 def _claims(kernel: "Nftables", entries: "list[Entry]") -> "list[Claim]":
-    """The containers that have one of these ports, those of one family in the order in which packets meet them."""
+    """The claims on these ports in Go's layouts. In each family they are in the order in which packets meet them."""
     if not names.may_have_ports(kernel):
         return []
     from cni.go import hostports
@@ -215,14 +210,14 @@ def _claims(kernel: "Nftables", entries: "list[Entry]") -> "list[Claim]":
 
 
 def _is_for(claim: "Claim", entry: "Entry") -> bool:
-    """Whether both are for the same port, of whatever address of the node."""
+    """Whether both are for the same port, on any address of the node."""
     return claim.address.version == entry.version and claim.is_for(entry.protocol, entry.host_port)
 
 
 def held(site: "Site", entries: "list[Entry]", refuse: bool) -> "list[Entry]":
-    """The entries whose port another container holds there that is not known to be dead; with ``refuse`` raises ``Refused``.
+    """The entries whose port another live container holds in Go's layouts; with ``refuse`` raises ``Refused``.
 
-    What dead ones have of these ports is removed.
+    Rules of dead containers for these ports are removed.
     """
     found: list[Entry] = []
     lines: dict[str, None] = {}
@@ -248,7 +243,7 @@ def held(site: "Site", entries: "list[Entry]", refuse: bool) -> "list[Entry]":
 
 
 def compare(kernel: "Nftables", attachment: "Attachment", entries: "list[Entry]") -> bool:
-    """Whether the container has its ports there: False where it has nothing, ``CheckFailed`` where a part is missing."""
+    """Whether the container has its ports in Go's layouts. Raises ``CheckFailed`` if it has only a part of them."""
     own = [claim for claim in _claims(kernel, entries) if claim.is_of(attachment)]
     if not own:
         return False

@@ -1,11 +1,10 @@
-"""What keeps neighbours behind a link from the 127.0.0.0/8 of the node: one rule for all links, in nftables.
+"""The guard: neighbours behind a link cannot reach 127.0.0.0/8 of the node. In nftables one rule guards all links.
 
-Where the kernel has no nftables it is a rule a link in the table ``raw`` of iptables::
+Without nftables in the kernel, each link has a rule in iptables' table ``raw``::
 
     -A PREROUTING -d 127.0.0.0/8 -i cni0 -m comment --comment "pycni_localnet 7" -j DROP
 
-The comment has the link's index, for a rule does not follow a link that is renamed. All calls are made under the lock
-``localnet``.
+The comment has the index of the link, because the link can be renamed. All calls are under the lock ``localnet``.
 """
 
 import sys
@@ -37,7 +36,7 @@ LAYOUT = Table(INET, TABLE, {"guarded": SetType((IFINDEX,))}, [_CHAIN], ["guarde
 
 
 def close(site: "Site", indices: "Iterable[int]") -> None:
-    """Neighbours behind these links are kept out; what is missing of the guard is restored."""
+    """Guard these links, and restore missing parts of the guard."""
     wanted = sorted(indices)
     if not wanted:
         return
@@ -49,7 +48,7 @@ def close(site: "Site", indices: "Iterable[int]") -> None:
 
 
 def open_again(kernel: "Nftables", index: int) -> None:
-    """Nothing is kept from this link any more; with the last one the table goes."""
+    """End the guard of a link; with the last link, remove the table."""
     if _by_iptables(kernel):
         for words in _rules(index):
             _iptables("-D", *words[1:])
@@ -58,7 +57,7 @@ def open_again(kernel: "Nftables", index: int) -> None:
 
 
 def fault(kernel: "Nftables", link: "Link") -> str:
-    """What is missing for a link; empty if it is guarded."""
+    """The missing part of a link's guard; empty if it is guarded."""
     if _by_iptables(kernel):
         from cni.kernel import iptables
 
@@ -94,7 +93,7 @@ def _add(change: Change, indices: list[int]) -> None:
 
 
 def fill(change: Change, indices: list[int]) -> None:
-    """The table, with these links too."""
+    """Make the table if needed, and add these links."""
     change.restore()
     for index in indices:
         change.add("guarded", _key(index))
@@ -132,7 +131,7 @@ def _rule(link: "Link") -> list[str]:
 
 
 def _rules(index: int) -> list[list[str]]:
-    """The words of the rules that there are for a link."""
+    """The rules of a link, as words."""
     from cni.kernel.rulespec import split
 
     rules = map(split, _iptables("-S", "PREROUTING").splitlines())

@@ -1,4 +1,4 @@
-"""Who holds a host port, and whether that attachment still lives: a dead one's port is taken over."""
+"""The owner of a host port, and whether it is still alive: the port of a dead owner is taken over."""
 
 from cni.address import Address
 from cni.attachment import ALIAS_MAX, COMMENT_MAX, Attachment, beginning, is_alias
@@ -20,7 +20,7 @@ _REUSED = "its address was given to the new one"
 
 
 def refusal(port: object, owner: str, attachment: Attachment, remedy: str = "") -> Refused:
-    """The error for a port of an owner that lives, naming both."""
+    """The error for a port of a live owner; it names both attachments."""
     return Refused(
         f"{port} is held by {owner}, and asked for by {attachment}",
         remedy or "remove the other container, or choose another port",
@@ -29,12 +29,12 @@ def refusal(port: object, owner: str, attachment: Attachment, remedy: str = "") 
 
 
 def taken_over(port: object, owner: str, attachment: Attachment, why: str) -> str:
-    """The line for operators about a port of an owner that is dead; ``why`` says how that is known."""
+    """The line for operators about a port of a dead owner. ``why`` is the reason why it counts as dead."""
     return f"portmap: {attachment} takes {port} over from {owner}: {why}"
 
 
 def waits(port: object, owner: str, attachment: Attachment, position: int) -> str:
-    """The line for operators about a port of an owner that lives."""
+    """The line for operators about a port of a live owner."""
     place = "is next in line" if position == 1 else f"is number {position} in line"
     return f"portmap: {port} is held by {owner}; {attachment} {place}, and answers when that one is gone"
 
@@ -42,9 +42,9 @@ def waits(port: object, owner: str, attachment: Attachment, position: int) -> st
 def go_death(
     rtnl: "Rtnl", owner: "tuple[str, str] | None", address: Address, attachment: Attachment, new: Address
 ) -> str:
-    """Why a container in Go's layouts does not live any more; empty if it does, or may.
+    """Why a container in Go's layouts counts as dead; empty if it is or may be alive.
 
-    ``owner`` is its network and id, None where they are not known; ``attachment`` asks for its port, and has ``new``.
+    ``owner`` is its network and id, None if not known. ``attachment`` asks for its port and has the address ``new``.
     """
     if address == new:
         if owner is not None and owner[0] == attachment.network:
@@ -55,21 +55,21 @@ def go_death(
 
 
 def _links_to(rtnl: "Rtnl", address: Address) -> int:
-    """How many of the node's links have the subnet of an address: of two each may be another network's."""
+    """The number of links of the node with the subnet of an address. Two links may be of two networks."""
     return sum(any(address in subnet for subnet in _subnets(rtnl, link, address)) for link in rtnl.links())
 
 
 def _subnets(rtnl: "Rtnl", link: "Link", address: Address) -> "list[Prefix]":
-    """The subnets of an address's family that a link is in; those stay, in IPv4, while the link is down."""
+    """The subnets of a link, in the family of an address. IPv4 subnets stay while the link is down."""
     from cni.kernel import addresses
 
     return [each.prefix.network for each in addresses.of(rtnl, link.index, address.family) if not each.scope]
 
 
 def _container_gone(rtnl: "Rtnl", network: str, container: str, address: Address) -> str:
-    """Only behind a bridge, if no link has the container's name, and no link without a name may be its.
+    """Why the container counts as gone: it was behind a bridge, and no link has its name or may be its link.
 
-    Routes are not asked: a bridge that is down has none, and the containers behind it live.
+    Routes do not count: a bridge that is down has none, but its containers are alive.
     """
     links = rtnl.links()
     bridges = [link for link in links if link.kind == "bridge"]
@@ -83,9 +83,9 @@ def _container_gone(rtnl: "Rtnl", network: str, container: str, address: Address
 
 
 def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Address) -> bool:
-    """Whether a link may be that of a container with this address: those of Go's plugins have no name in them.
+    """Whether a link may belong to a container with this address. Links of Go's plugins do not name their owner.
 
-    A bridge that is in other subnets alone has it not, unless VLANs keep several networks apart there.
+    A port of a bridge with only other subnets does not, unless the bridge separates networks with VLANs.
     """
     from cni.kernel.kinds import Bridge
 
@@ -99,7 +99,7 @@ def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Addre
 
 
 class Liveness:
-    """Which attachments of our table are dead: each is looked at once."""
+    """Tells which attachments of our table are dead. Each is looked up once."""
 
     def __init__(self, ledger: "Ledger", rtnl: "Rtnl", asking: bytes = b"") -> None:
         """``asking`` is the identity of the namespace of the container that asks for a port."""
@@ -109,10 +109,10 @@ class Liveness:
         self._known: dict[str, str] = {}
 
     def death(self, claim: "Claim", attachment: Attachment | None = None, given: "Set[bytes]" = frozenset()) -> str:
-        """Why the owner of a claim does not live any more; the empty text if it does, or may.
+        """Why the owner of a claim counts as dead; empty if it is or may be alive.
 
-        ``given`` are the addresses of the ``attachment`` that asks: its network's IPAM gave them, so nobody else there
-        has them.
+        ``given`` are the addresses of the ``attachment`` that asks. Its network's IPAM gave them, so no other
+        attachment of that network has them.
         """
         network = claim.comment.partition("/")[0]
         if attachment is not None and claim.entry.address.packed in given and network == attachment.network:
@@ -122,11 +122,11 @@ class Liveness:
         return self._known[claim.comment]
 
     def is_of(self, comment: str, container: str) -> bool:
-        """Whether an attachment is of this container, in whatever network."""
+        """Whether an attachment belongs to this container, in any network."""
         parts = comment.split("/")
         if len(parts) == 3 and len(comment.encode()) < COMMENT_MAX:
             return parts[1] == container
-        # a comment that may have been cut: the link's alias is longer
+        # the comment may be shortened: the alias of the link has the longer name
         name = self._owner(comment, "")[0]
         link = self._rtnl.link(name) if name else None
         parts = (link.alias if link is not None else "").split("/")
@@ -148,7 +148,7 @@ class Liveness:
         return ""
 
     def _namespace_gone(self, link: str) -> str:
-        """Why the container's network namespace counts as gone; for a container without a link on the node."""
+        """Why the namespace of a container without a link on the node counts as gone; empty if it does not."""
         records = self._ledger.fields(layout.NAMESPACES, link)
         if not records:
             return ""
@@ -161,7 +161,7 @@ class Liveness:
             peers.close()
 
     def _owner(self, comment: str, link: str) -> tuple[str, str]:
-        """Link name and alias of the attachment that a comment names; empty where it has no record."""
+        """Link name and alias of the attachment that a comment names; empty if it has no record."""
         parts = comment.split("/")
         if len(parts) == 3:
             owner = Attachment(*parts)
@@ -169,7 +169,7 @@ class Liveness:
                 return owner.link, owner.alias
         if link and self._is_recorded(link):
             return link, ""
-        # a comment that was too long to name its attachment: only its record does
+        # the comment was shortened: find the record that has it
         return next((name for name, named in self._ledger.owners(*_MAPPINGS).items() if named == comment), ""), ""
 
     def _is_recorded(self, link: str) -> bool:

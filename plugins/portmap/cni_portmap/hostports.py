@@ -1,4 +1,4 @@
-"""The host ports of one attachment in nftables, as an effect; the table's layout is ``layout``'s."""
+"""The host ports of one attachment in nftables, as an effect. ``layout`` describes the table."""
 
 from errno import EEXIST, ENOENT
 
@@ -34,9 +34,9 @@ class HostPorts(Effect[None], Kind):
     def __init__(
         self, site: "Site", published: Published | None = None, bit: int = MASQ_BIT, refuse: bool = False
     ) -> None:
-        """``published`` is what is wanted; None on DEL and GC. ``bit`` is markMasqBit, see ``cni.undecided``.
+        """``published`` is None on DEL and GC. ``bit`` is markMasqBit, see ``cni.undecided``.
 
-        ``refuse`` a port that another container has.
+        With ``refuse`` ADD fails if another container has a port.
         """
         super().__init__(site)
         self.bit = bit
@@ -48,12 +48,12 @@ class HostPorts(Effect[None], Kind):
         return attachment.link
 
     def make(self) -> None:
-        """Repeatable: what the attachment had is replaced in the same transaction. Raises ``Refused`` for a taken port."""
+        """Can be repeated: the attachment's old ports are replaced in the same transaction. Raises ``Refused``."""
         kernel, thorough, partly = self.site.nftables, False, False
         request = Request(self.attachment, self.published, self.refuse)
 
         def begin(kernel: Nftables) -> Change:
-            if partly:  # elements of that attempt are found by its records, which the next one replaces
+            if partly:  # the records of that attempt name its elements; the next attempt would replace the records
                 attempt = Change(kernel, self.site.rtnl)
                 attempt.remove(self.identity)
                 attempt.commit()
@@ -77,7 +77,7 @@ class HostPorts(Effect[None], Kind):
         with legacy_lock():
             legacy = mark_legacy(kernel, layout.FOLLOWED, self.bit, self.site.say)
             change = changed(kernel, begin, work)
-        # looked at again: the group stays now, because it has an element of ours
+        # look again: now the group has an element of ours, so nobody removes it
         unknown = self._unknown_conditions(kernel)
         if unknown:
             _add_with_nft(kernel, unknown)
@@ -85,17 +85,17 @@ class HostPorts(Effect[None], Kind):
         flows.after_add([entry for entry in change.answered if entry not in held], self.site)
 
     def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
-        """Family, group and words of the conditions that no jump has yet."""
+        """Family, group and words of the conditions that have no jump yet."""
         groups = self.published.groups()
-        there = set(kernel.rule_comments(INET, TABLE)) if groups else set()
+        comments = set(kernel.rule_comments(INET, TABLE)) if groups else set()
         return [
             (version, group, self.published.conditions[version])
             for version, group in groups.items()
-            if not there.issuperset(layout.jumps(version, group))
+            if not comments.issuperset(layout.jumps(version, group))
         ]
 
     def compare(self, differ: "Differ") -> None:
-        """Rules, elements and records exist, and are this attachment's; or Go's, from before ours took its place."""
+        """This attachment's rules, elements and records exist. Without a record, ports in Go's layouts also pass."""
         ledger = Ledger(self.site.nftables, layout.LAYOUT)
         recorded = bool(ledger.recorded(layout.ATTACHMENTS, self.attachment.link))
         try:
@@ -110,7 +110,7 @@ class HostPorts(Effect[None], Kind):
         return ledger.found(network, lambda link: {"ports": _ports(ledger, link)})
 
     def discard(self, identity: str) -> None:
-        """Remove what the attachment with this link name has; what is another's by now stays."""
+        """Remove all that the attachment with this link name has. Ports that another one took over stay."""
 
         def begin(kernel: Nftables) -> Change:
             return Change(kernel, self.site.rtnl)
@@ -125,8 +125,8 @@ class HostPorts(Effect[None], Kind):
         """The rules in nft's words, without the parts that all attachments share."""
         lines = []
         for entry in self.published.entries:
-            said = self.published.conditions.get(entry.version, "")
-            lines.append(f"{said + ' ' if said else ''}{entry.describe()} of {self.attachment}")
+            words = self.published.conditions.get(entry.version, "")
+            lines.append(f"{words + ' ' if words else ''}{entry.describe()} of {self.attachment}")
         for source in self.published.sources:
             word = WORD[source.version]
             pods = dict.fromkeys(
@@ -137,15 +137,13 @@ class HostPorts(Effect[None], Kind):
 
 
 def _ports(ledger: Ledger, link: str) -> list[str]:
-    """The ports of an attachment, where they lead to, and which of them wait for another owner."""
+    """The ports of an attachment with their targets; ``in line`` marks a port that another attachment has."""
     comment, published = held(ledger, link)
     places = load(ledger, published.entries)
     found = []
     for entry in published.entries:
-        name, host = (
-            PROTOCOL_NAMES.get(entry.protocol, str(entry.protocol)),
-            "" if entry.everywhere else f"{entry.host} ",
-        )
+        name = PROTOCOL_NAMES.get(entry.protocol, str(entry.protocol))
+        host = "" if entry.everywhere else f"{entry.host} "
         waits = "" if places[key_of(entry)].has(Claim(comment, entry)) else ", in line"
         found.append(f"{name} {host}{entry.host_port} to {entry.address.with_port(entry.port)}{waits}")
     return found
@@ -155,13 +153,13 @@ def _ports(ledger: Ledger, link: str) -> list[str]:
 
 
 def judge(conditions: "dict[int, list[str]]") -> None:
-    """STATUS: let nft read the match words of each family; raises ``InvalidConfig`` as ADD does."""
-    words = {version: " ".join(said) for version, said in conditions.items() if said}
-    _judge([(version, group_of(text), text) for version, text in words.items() if text])
+    """STATUS: let nft parse the conditions of each family. Raises the same ``InvalidConfig`` as ADD."""
+    texts = {version: " ".join(words) for version, words in conditions.items()}
+    _judge([(version, group_of(text), text) for version, text in texts.items() if text])
 
 
 def _judge(unknown: "list[tuple[int, str, str]]") -> None:
-    """Let nft read conditions before anything is touched; raises ``InvalidConfig`` with its words."""
+    """Let nft parse conditions before anything is changed. Raises ``InvalidConfig`` with nft's error."""
     from cni.kernel import program
 
     for version, group, conditions in unknown:
@@ -177,12 +175,12 @@ def _judge(unknown: "list[tuple[int, str, str]]") -> None:
 
 
 def _add_with_nft(kernel: Nftables, unknown: "list[tuple[int, str, str]]") -> None:
-    """The jumps with conditions, in front of those without; raises ``CNIError``."""
+    """Add the jumps with conditions before the jumps without. Raises ``CNIError``."""
     from cni.errors import CNIError
     from cni.kernel import program
 
     plain = {comment for version in layout.FAMILIES for _, comment in layout.jumps(version, PLAIN)}
-    # behind the rules that everybody's packets pass first, in front of the jumps without conditions
+    # after the rules that all packets pass first, and before the jumps without conditions
     places = {
         entrance: next(rule.handle for rule in kernel.rules(INET, TABLE, entrance) if rule.comment in plain)
         for entrance in layout.FOLLOWED.values()
@@ -213,7 +211,7 @@ def _compare(ledger: Ledger, attachment: "Attachment", wanted: Published) -> Non
 
 
 def _compare_claims(ledger: Ledger, attachment: "Attachment", wanted: Published) -> None:
-    """Each port answers, or waits in line behind its owner."""
+    """Each port answers, or waits in line behind its owner. A difference raises ``CheckFailed``."""
     places = load(ledger, wanted.entries)
     for entry in (entry for elements in wanted.mapped().values() for entry in elements.values()):
         claim, place = Claim(attachment.comment, entry), places[key_of(entry)]
@@ -233,11 +231,11 @@ def _compare_claims(ledger: Ledger, attachment: "Attachment", wanted: Published)
 
 
 def _compare_chains(ledger: Ledger, wanted: Published) -> None:
-    """The rules that lead to the maps and sets: by the name of what they lead to, which is their comment."""
+    """The rules that use the maps and sets. A rule's comment is the name of its map, set or chain."""
     needed = layout.needed_rules(wanted)
     for version, group in wanted.groups().items():
         needed.update(layout.jumps(version, group))
-    # chains of an earlier version answer as they did; the next ADD moves them behind everybody's
+    # chains of an earlier version still work; the next ADD moves them behind the chains of others
     earlier = layout.misplaced(ledger)
     missing = needed.difference(ledger.rules, layout.leaving() if earlier else ())
     hooked = [*layout.FOLLOWED.values(), layout.MASQUERADING.name]

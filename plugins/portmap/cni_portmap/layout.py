@@ -1,21 +1,21 @@
-"""The table of host ports: one of our own, in which a packet costs a few look-ups however many pods there are.
+"""Our table of host ports. A packet costs a few look-ups, however many pods the node has.
 
 ::
 
     table inet pycni_hostports {
-        map mappings4 {                     # what each attachment owns, found by its link name
+        map mappings4 {                     # ports of each attachment, by its link name
             type ifname . inet_service : inet_proto . ipv4_addr . inet_service . ipv4_addr . inet_service
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : tcp . 0.0.0.0 . 8080 . 10.1.2.5 . 80 }
         }
-        map sources4 {                      # whose connections are masqueraded: network . length
+        map sources4 {                      # networks whose connections are masqueraded: network . prefix length
             type ifname . inet_service : ipv4_addr . inet_service
             elements = { "vethabcdefghijk" . 0 : 10.1.2.0 . 24, "vethabcdefghijk" . 1 : 127.0.0.0 . 8 }
         }
-        map attachments {                   # the link that shows that it lives, its groups of conditions
+        map attachments {                   # its link, which exists while it is alive, and its groups of conditions
             type ifname . inet_service : ifname . mark . mark
             elements = { "vethabcdefghijk" . 0 comment "mynet/ctr1/eth0" : "vethabcdefghijk" . 0x00000000 . 0x00000000 }
         }
-        map namespaces {                    # the identity of the namespace of a container that has no link on the node
+        map namespaces {                    # identity of the namespace of a container without a link on the node
             type ifname . inet_service : mark . mark . mark . mark
         }
         map line4 {                         # containers that wait for a port, in order
@@ -27,7 +27,7 @@
             type inet_proto . inet_service : ipv4_addr . inet_service
             elements = { tcp . 8080 comment "mynet/ctr1/eth0" : 10.1.2.5 . 80 }
         }
-        map hostip_ports4 { type inet_proto . inet_service : inet_service }      # how many of hostips4 have a port
+        map hostip_ports4 { type inet_proto . inet_service : inet_service }      # number of elements of hostips4 by port
         set from4_24 {                      # source network . pod . protocol . host port
             type ipv4_addr . ipv4_addr . inet_proto . inet_service
             elements = { 10.1.2.0 . 10.1.2.5 . tcp . 8080 comment "mynet/ctr1/eth0" }
@@ -48,12 +48,12 @@
         }
     }
 
-and the same with a 6. Translations come after everybody's, so a decision that others have made stays
-(``cni.undecided``). The masquerading of what was translated comes one before iptables' POSTROUTING, where Go inserts
-its own at the front. The kernel lets nothing out of the node that comes from ``::1``, so that is left to the node.
+and the same for IPv6, with a 6. Translations come after the chains of others, so decisions of others stay
+(``cni.undecided``). Masquerading of mapped connections comes just before iptables' POSTROUTING; Go inserts its rule at
+the front of that chain. Packets to ``::1`` are not translated: the kernel sends no packets from ``::1`` out of the node.
 
-Attachments with conditions are in groups, one for all that have the same: a group has chain and maps of its own
-(``hostports4_1a2b3c4d``), and its jumps stand before the others, with the conditions in front.
+Attachments with the same conditions are one group. A group has its own chain and maps (``hostports4_1a2b3c4d``). Its
+jumps come before the others and begin with the conditions.
 """
 
 from cni.address import Address, Prefix
@@ -84,26 +84,26 @@ if TYPE_CHECKING:
 TABLE = HOST_PORTS.table
 WHERE = f"nftables table inet {TABLE}"
 FAMILIES = (4, 6)
-# our chain by iptables'
+# our chains, by the chain of iptables that they come after
 FOLLOWED = {"PREROUTING": "prerouting", "OUTPUT": "output"}
 _BEFORE_SRCNAT = 99
 _LOCALHOST = Address(bytes(15) + b"\1")
 _PORT = (INET_PROTO, INET_SERVICE)
-# one record an attachment: the link whose presence shows that it lives, and its groups of both families
+# one record for each attachment: its link, which exists while it is alive, and its groups in both families
 ATTACHMENTS = "attachments"
-# the identity of the container's namespace, for an attachment that no link of the node stands for
+# the identity of the container's namespace, for an attachment without a link on the node
 NAMESPACES = "namespaces"
 # ports; networks whose connections are masqueraded
 MAPPINGS, SOURCES = {4: "mappings4", 6: "mappings6"}, {4: "sources4", 6: "sources6"}
 
 
 def line_type(version: int) -> SetType:
-    """The line of a port: number there; link name, address of the node, address and port of the container that waits."""
+    """The line of a port: place in line; link name, node's address, container's address and port."""
     return SetType((*_PORT, INET_SERVICE), (IFNAME, ADDRESS[version], ADDRESS[version], INET_SERVICE))
 
 
 def _maps(version: int, group: str) -> "dict[str, SetType]":
-    """The maps of all that have the same conditions."""
+    """The maps of a group."""
     data = (ADDRESS[version], INET_SERVICE)
     kinds = {
         "hostips": SetType((ADDRESS[version], *_PORT), data),
@@ -115,7 +115,7 @@ def _maps(version: int, group: str) -> "dict[str, SetType]":
 
 
 def _translations(version: int, group: str) -> Chain:
-    """Their chain: the specific map before the general one."""
+    """The chain of a group: the map of single addresses comes before the map of all addresses."""
     port = (nft.PROTOCOL, nft.DESTINATION_PORT)
     keys = {"hostips": (nft.DESTINATION[version], *port), "hostports": port}
     maps = {named(kind, version, group): key for kind, key in keys.items()}
@@ -129,13 +129,13 @@ def _jump(version: int) -> "Line":
 
 
 def _localhost() -> "Line":
-    """IPv6's localhost is left alone."""
-    there = nft.compare(nft.DESTINATION[6], _LOCALHOST.packed, str(_LOCALHOST))
-    return "localhost6", [nft.of_family(6), there, nft.RETURN]
+    """Packets to IPv6's localhost are not translated."""
+    to_localhost = nft.compare(nft.DESTINATION[6], _LOCALHOST.packed, str(_LOCALHOST))
+    return "localhost6", [nft.of_family(6), to_localhost, nft.RETURN]
 
 
 def _masqueraded(name: str) -> "tuple[SetType, list[Expression]] | None":
-    """The set of source networks of one length, and the rule that masquerades what comes from them."""
+    """The set of source networks with one prefix length, and the rule that masquerades their connections."""
     version, _, length = name.removeprefix("from").partition("_")
     if not name.startswith("from") or version not in ("4", "6") or not length.isdigit():
         return None
@@ -155,7 +155,7 @@ MASQUERADING = Chain("postrouting", ("nat", POSTROUTING, _BEFORE_SRCNAT), each=_
 
 
 def described(groups: "dict[int, str]") -> Table:
-    """The table with what stands there whoever is attached, and with these groups of conditions by family."""
+    """The table with the parts that always exist, and with these groups of conditions by family."""
     sets = {ATTACHMENTS: record_map(IFNAME, MARK, MARK), NAMESPACES: record_map(*(MARK,) * 4)}
     chains = []
     for version in FAMILIES:
@@ -172,30 +172,30 @@ LAYOUT = described({})
 
 
 def misplaced(ledger: Ledger) -> bool:
-    """Whether the entrances are those of an earlier version, which came first; looked at where a rule is missing."""
+    """Whether the chains with a hook are those of an earlier version, which came first. Checked if a rule is missing."""
     if all(map(ledger.is_whole, LAYOUT.chains)):
         return False
     return any(ledger.place_of(chain) is False for chain in ENTRANCES)
 
 
 def has_conditions(ledger: Ledger) -> bool:
-    """Whether there are jumps with conditions, which only nft can make again."""
+    """Whether the table has jumps with conditions. Only nft can make these again."""
     comments = [comment for chain in ENTRANCES for comment in ledger.comments(chain.name)]
     return any(comment.startswith("hostports") and "_" in comment for comment in comments)
 
 
 def jumps(version: int, group: str) -> "set[tuple[str, str]]":
-    """The rules that lead to a group's chain: their chain, and their comment."""
+    """The jumps to a group's chain, each as (chain of the jump, comment)."""
     return {(chain.name, named("hostports", version, group)) for chain in ENTRANCES}
 
 
 def leaving() -> "set[tuple[str, str]]":
-    """The rules that leave IPv6's localhost alone."""
+    """The rules that skip IPv6's localhost, each as (chain, comment)."""
     return {(chain.name, comment) for chain in ENTRANCES for comment, _ in chain.front}
 
 
 def needed_rules(wanted: "Published") -> "set[tuple[str, str]]":
-    """The rules that what is wanted needs, without the jumps with conditions, which nft makes."""
+    """The rules that an attachment needs, as (chain, comment). Jumps with conditions are not included: nft makes them."""
     needed = {(MASQUERADING.name, source_set(source)) for source in wanted.masqueraded()}
     for version, group in {(entry.version, entry.group) for entry in wanted.entries}:
         chain = _translations(version, group)
@@ -206,6 +206,6 @@ def needed_rules(wanted: "Published") -> "set[tuple[str, str]]":
 
 
 def conditional_jump(version: int, group: str, conditions: str) -> str:
-    """A group's jump in nft's words: only nft knows what its conditions mean."""
+    """The jump to a group's chain in nft's syntax, for nft, because only nft understands the conditions."""
     chain = named("hostports", version, group)
     return f'meta nfproto ipv{version} {conditions} fib daddr type local jump {chain} comment "{chain}"'

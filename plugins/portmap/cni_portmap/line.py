@@ -1,13 +1,13 @@
-"""The line of a host port: its owner, those that wait, and the next (pure).
+"""The line of a host port: the claim that answers, and the claims that wait (pure).
 
-A *claim* is one entry of an attachment. A *place* is one port of one protocol, family and group, on whatever addresses.
-There a claim for all addresses waits while another attachment has all of them. A claim for one address waits while
-another attachment has that address, or has all of them and was there first. So the oldest claim always answers, as with
-Go's plugin, where the oldest rule stands first. When a claim goes, those in line that nothing blocks any more answer,
-in their order.
+A *claim* is one entry of an attachment. A *place* is one port of one protocol, family and group, on any address of the
+node. A claim for all addresses waits while another attachment has all addresses. A claim for one address waits while
+another attachment has that address, or has all addresses and is older. So the oldest claim always answers, as with Go's
+plugin, where the oldest rule comes first. When a claim is removed, the waiting claims that nothing blocks any more
+answer, in the order of the line.
 
-A claim for all addresses that answers is younger than those which wait for one address since before it came. Then it
-also stands in the line, behind those.
+A claim for all addresses can answer while an older claim still waits for one address. Then the claim for all addresses
+is also in the line, behind the older one.
 """
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Claim:
-    """An entry and its owner: the comment that names the attachment, and the attachment's link name if it is known."""
+    """An entry and its owner: the comment that names the attachment, and its link name if known."""
 
     __slots__ = ("comment", "entry", "link")
 
@@ -38,7 +38,7 @@ class Claim:
 
 
 class Place:
-    """The claims of one port: ``answering`` by address, the empty one for all; ``line`` in order."""
+    """The claims of one port. ``answering`` has them by address; the empty address means all. ``line`` is in order."""
 
     __slots__ = ("answering", "line")
 
@@ -55,22 +55,22 @@ class Place:
         return claim.is_same(self.answering.get(claim.host))
 
     def rivals(self, claim: Claim) -> "Iterator[Claim]":
-        """Others' claims that answer at an address of this one."""
+        """Claims of other attachments that answer at an address of this claim."""
         for other in self.answering.values():
             if other.comment != claim.comment and _overlap(claim, other):
                 yield other
 
     def position(self, claim: Claim) -> int:
-        """The claim's number among those that wait for the same address; 0 where it does not wait."""
+        """The claim's number among the claims that wait for the same address; 0 if it does not wait."""
         waiting = self.waiting(claim)
         return next((number for number, other in enumerate(waiting, 1) if claim.is_same(other)), 0)
 
     def waiting(self, claim: Claim) -> "list[Claim]":
-        """The claims that wait for an address of this one, in order."""
+        """The claims that wait for an address of this claim, in order."""
         return [other for other in self.line if not self.has(other) and _overlap(claim, other)]
 
     def in_order(self) -> "list[Claim]":
-        """All claims, an older one before every younger one that it blocks."""
+        """All claims. An older claim comes before each younger claim that it blocks."""
         general = self.answering.get(b"")
         specific = [claim for host, claim in self.answering.items() if host]
         marked = general is not None and any(general.is_same(claim) for claim in self.line)
@@ -79,7 +79,7 @@ class Place:
     # changes
 
     def take_out(self, comment: str, keep: "Callable[[Claim], bool]" = lambda claim: False) -> None:
-        """Remove the claims of one attachment, but for those to ``keep``."""
+        """Remove the claims of one attachment, except the ones that ``keep`` returns True for."""
 
         def stays(claim: Claim) -> bool:
             return claim.comment != comment or keep(claim)
@@ -88,7 +88,7 @@ class Place:
         self.line = [claim for claim in self.line if stays(claim)]
 
     def ask(self, claim: Claim) -> None:
-        """Put a claim in line; one that is here keeps its place, and leads where the new one says."""
+        """Put a claim in line. If the attachment has this claim already, it keeps its place and gets the new target."""
         if self.has(claim):
             self.answering[claim.host] = _newer(self.answering[claim.host], claim)
         for number, other in enumerate(self.line):
@@ -99,9 +99,9 @@ class Place:
             self.line.append(claim)
 
     def settle(self, is_dead: "Callable[[Claim], bool]" = lambda claim: False) -> None:
-        """Let all in line that nothing blocks answer, in order; one that is dead is dropped instead."""
+        """Let each waiting claim that nothing blocks answer, in order. A dead claim is dropped instead."""
         general = self.answering.get(b"")
-        # whether those that follow in line are younger than the claim for all addresses
+        # whether the next claims in line are younger than the claim for all addresses
         younger = general is not None and not any(general.is_same(claim) for claim in self.line)
         waiting: list[Claim] = []
         for claim in self.line:
@@ -119,7 +119,7 @@ class Place:
         self.line = waiting
 
     def _blocker(self, claim: Claim, younger: bool) -> "Claim | None":
-        """Another's claim that this one has to wait for."""
+        """The claim of another attachment that this claim has to wait for."""
         own = self.answering.get(claim.host)
         if own is not None and own.comment != claim.comment:
             return own
@@ -127,16 +127,16 @@ class Place:
         return general if younger and general is not None and general.comment != claim.comment else None
 
     def waits_for_nobody(self, claim: Claim) -> bool:
-        """Whether a claim in line could answer: then something was changed that should not have been."""
+        """Whether a claim in line could answer now: then somebody changed the table."""
         settled = self.copy()
         settled.settle()
         return settled.has(claim)
 
 
-def _overlap(one: Claim, other: Claim) -> bool:
-    return one.host == other.host or not one.host or not other.host
+def _overlap(claim: Claim, other: Claim) -> bool:
+    return claim.host == other.host or not claim.host or not other.host
 
 
 def _newer(old: Claim, new: Claim) -> Claim:
-    """The new one, unless both lead to the same."""
+    """The new claim, or the old one if both have the same target."""
     return old if old.entry.data == new.entry.data else new

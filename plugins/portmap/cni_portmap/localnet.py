@@ -1,7 +1,7 @@
-"""The node's 127.0.0.1 leads to the pods' ports: ``route_localnet`` on the link to them, and the node is not opened by it.
+"""Make 127.0.0.1 of the node lead to the pods' ports: ``route_localnet`` on the link to the pods, with a guard.
 
-route_localnet (ip-sysctl.rst) lets packets between 127.0.0.0/8 and that link through, also those that neighbours send
-to services which listen on 127.0.0.1 alone. So a rule in a table of our own keeps those out (``guard``)::
+route_localnet (ip-sysctl.rst) allows packets between 127.0.0.0/8 and the link. That includes packets from neighbours to
+services that listen only on 127.0.0.1. A rule in our own table drops these packets (``guard``)::
 
     table inet pycni_localnet {
         set guarded { type iface_index; elements = { "cni0" } }
@@ -11,8 +11,9 @@ to services which listen on 127.0.0.1 alone. So a rule in a table of our own kee
         }
     }
 
-With the last attachment behind a link the sysctl is put back to what it was, and the guard goes. What it was, and the
-attachments that need it, are in files (``shares``): after a flush of the ruleset the next ADD puts the guard back.
+When the last attachment behind a link is removed, the sysctl gets its old value and the guard is removed. The old value
+and the attachments that need the sysctl are in files (``shares``). So the next ADD restores the guard after a flush of
+the ruleset.
 """
 
 from cni.address import Address
@@ -38,14 +39,14 @@ def _sysctl(link: str) -> str:
 
 
 class Localnet(Effect[None], Kind):
-    """One attachment's share in a link that 127.0.0.1 leads to."""
+    """One attachment's share in a link with ``route_localnet``: 127.0.0.1 of the node leads to its ports."""
 
     __slots__ = ("address", "guard")
     noun = "share in route_localnet"
     repairable = True
 
     def __init__(self, site: "Site", address: "Address | None" = None, guard: bool = True) -> None:
-        """``address`` is the container's IPv4 address, None on DEL and GC; ``guard`` keeps neighbours out."""
+        """``address`` is the container's IPv4 address, None on DEL and GC. ``guard``: neighbours are kept out."""
         super().__init__(site)
         self.address = address
         self.guard = guard
@@ -55,7 +56,7 @@ class Localnet(Effect[None], Kind):
         return attachment.link
 
     def _link(self) -> "Link | None":
-        """The link that packets to the container leave by; None where there is no route to it."""
+        """The link of the route to the container; None without a route."""
         from cni.kernel import routes
 
         route = routes.to(self.site.rtnl, self.address) if self.address is not None else None
@@ -66,7 +67,7 @@ class Localnet(Effect[None], Kind):
         return Shares(self.site.rtnl.namespace, self.site.node.roots.run)
 
     def _shares(self) -> Shares:
-        """Those of this namespace, with what an earlier build noted in nftables."""
+        """The shares of this namespace, including those that an earlier build noted in nftables."""
         shares, kernel = self._own_shares(), self.site.nftables
         if guard.is_earlier(kernel):
             from cni_portmap import earlier
@@ -78,19 +79,19 @@ class Localnet(Effect[None], Kind):
     # make
 
     def make(self) -> None:
-        """First the share and the guard, then the sysctl. Where there is no route there is nothing to open, as in Go.
+        """First the share and the guard, then the sysctl. Without a route nothing is done, as in Go.
 
-        Under a lock: the last attachment behind a link may put the sysctl back while the next one comes.
+        The lock is needed because a DEL may restore the sysctl at the same time.
         """
         link = self._link()
         if link is None:
             self.site.say(f"portmap: no route to {self.address}: 127.0.0.1 will not lead there")
             return
-        shares, mine = self._shares(), self.identity
+        shares = self._shares()
         with Exclusive("localnet"):
-            for index in shares.of(mine):
-                if index != link.index:  # the container came back elsewhere
-                    _release(self.site, shares, index, mine)
+            for index in shares.of(self.identity):
+                if index != link.index:  # an earlier ADD was behind another link
+                    _release(self.site, shares, index, self.identity)
             try:
                 was = int(self.site.sysctls.read(_sysctl(link.name)) or "0")
                 self._note(shares, link, was)
@@ -101,7 +102,7 @@ class Localnet(Effect[None], Kind):
                 raise CNIError(f"unable to enable route_localnet: {error}", remedy) from None
 
     def _note(self, shares: Shares, link: "Link", was: int) -> None:
-        """Before anything is changed; where /run cannot be written the link stays open, and guarded."""
+        """Write the share before anything is changed. If /run cannot be written, the link stays open and guarded."""
         try:
             shares.add(link.index, self.attachment, was, self.guard)
         except OSError as error:
@@ -110,7 +111,7 @@ class Localnet(Effect[None], Kind):
     # compare
 
     def compare(self, differ: "Differ") -> None:
-        """The sysctl is on, and neighbours are kept out; Go's portmap, of whose containers we have no record, did not."""
+        """The sysctl is on, and the guard exists. Go's portmap makes no guard, so pods without a record need none."""
         link = self._link()
         if link is None:
             return
@@ -119,18 +120,17 @@ class Localnet(Effect[None], Kind):
             differ(CheckFailed(fault, "127.0.0.1 does not lead to the container's ports"))
         if not self.guard:
             return
-        kernel, mine = self.site.nftables, self.identity
-        recorded = Ledger(kernel, layout.LAYOUT).recorded
-        if not self._own_shares().of(mine) and not recorded(layout.ATTACHMENTS, mine):
+        recorded = Ledger(self.site.nftables, layout.LAYOUT).recorded
+        if not self._own_shares().of(self.identity) and not recorded(layout.ATTACHMENTS, self.identity):
             return
-        fault = _unguarded(kernel, link)
+        fault = _unguarded(self.site.nftables, link)
         if fault:
             differ(CheckFailed(fault, "another ADD on the node, or DEL and ADD, makes it again"))
 
     # remove
 
     def discard(self, identity: str) -> None:
-        """Give this attachment's share back; the last one behind a link puts the sysctl back before the guard goes."""
+        """Remove this attachment's share. With the last share in a link the sysctl is restored, then the guard removed."""
         shares = self._shares()
         if shares.of(identity):
             with Exclusive("localnet"):
@@ -138,7 +138,7 @@ class Localnet(Effect[None], Kind):
                     _release(self.site, shares, index, identity)
 
     def present(self, network: str) -> list[Found]:
-        """The attachments of the network that have a share; of all of them, with the links' names, for no name."""
+        """The attachments of the network that have a share. Without a network: all, with the names of the links."""
         if network:
             return self._shares().present(network)
         links = {str(link.index): link.name for link in self.site.rtnl.links()}
@@ -152,7 +152,7 @@ class Localnet(Effect[None], Kind):
 
 
 def _unguarded(kernel: Nftables, link: "Link") -> str:
-    """What is missing of the guard for a link, be it one that an earlier build made."""
+    """The missing part of the guard for a link, also of a guard that an earlier build made."""
     if not guard.is_earlier(kernel):
         return guard.fault(kernel, link)
     from cni_portmap import earlier
@@ -161,7 +161,7 @@ def _unguarded(kernel: Nftables, link: "Link") -> str:
 
 
 def _release(site: "Site", shares: Shares, index: int, identity: str) -> None:
-    """Of one link; its name is what it is called now."""
+    """Remove an attachment's share in one link. The link may have been renamed."""
     if not shares.beside(index, identity):
         link, was = site.rtnl.link(index=index), shares.was(index)
         if link is not None and was is not None and not _go_needs_it(site.nftables, site.rtnl, index):
@@ -171,11 +171,8 @@ def _release(site: "Site", shares: Shares, index: int, identity: str) -> None:
     shares.remove(index, identity)
 
 
-# containers of Go's
-
-
 def _go_needs_it(kernel: Nftables, rtnl: "Rtnl", index: int) -> bool:
-    """Whether a container behind the link has ports in Go's layouts: then route_localnet stays on, as Go leaves it."""
+    """Whether a container behind the link has ports in Go's layouts. Then route_localnet stays on, as in Go."""
     if not names.may_have_ports(kernel):
         return False
     from cni.go import hostports

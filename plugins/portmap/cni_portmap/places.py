@@ -1,6 +1,6 @@
-"""The claims of host ports as the table holds them: single elements fetched, and what changed written.
+"""Read the claims of host ports from the table, element by element.
 
-A port costs one look-up while nothing waits for it. Its line is fetched by number until one is missing.
+A port costs one look-up while no claim waits for it. The line of a port is read by number until an element is missing.
 """
 
 from cni.address import Address
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     # family, group, and the port's key without an address
     Key = tuple[int, str, bytes]
 
-# Ports that are looked up without asking first whether anybody waits at all.
+# With more ports than this, first find out whether any line exists.
 _FEW = 8
-# Claims of a line asked for at once.
+# Claims of a line that are read at once.
 _MORE = 24
 _ADDRESS_LENGTH = {4: 4, 6: 16}
 
@@ -34,7 +34,7 @@ def key_of(entry: Entry) -> "Key":
 def load(ledger: "Ledger", entries: "Iterable[Entry]", whole: bool = False) -> "dict[Key, Place]":
     """The places of entries: the claims at their addresses, the line, and the claims that the line waits for.
 
-    ``whole`` fetches the claims of all other addresses too, for a claim of all addresses.
+    ``whole`` also reads the claims of all other addresses, which a claim for all addresses needs.
     """
     groups: dict[tuple[int, str], list[Entry]] = {}
     for entry in entries:
@@ -71,7 +71,7 @@ class _Group:
         return {(self._version, self._group, port): place for port, place in places.items()}
 
     def _elsewhere(self, ports: "set[bytes]") -> "list[Element]":
-        """The claims of single addresses of ports, in the whole map: only where somebody has one."""
+        """The claims on these ports at single addresses. The whole map is read only if a port has such claims."""
         counted = {element.key for element in self._elements("hostip_ports", list(ports))}
         if not counted:
             return []
@@ -123,7 +123,7 @@ def line_key(port: bytes, place: int) -> bytes:
 
 
 def line_data(claim: Claim) -> bytes:
-    """What the line holds of a claim."""
+    """A claim as the line's data."""
     entry = claim.entry
     fields = [claim.link.encode(), entry.host.packed, entry.address.packed, two_bytes(entry.port)]
     return pack(line_type(entry.version).data, fields)

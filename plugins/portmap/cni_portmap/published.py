@@ -1,4 +1,4 @@
-"""What one attachment has in the table of host ports, or is to have: entries, sources, records (pure)."""
+"""The ports that one attachment publishes: entries, source networks and records of the table (pure)."""
 
 from cni.address import PROTOCOL_NAMES, PROTOCOLS, Address, Prefix
 from cni.kernel.transaction import ADDRESS, INET_PROTO, INET_SERVICE, WORD, pack
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     End = tuple[Address, int]
 
 _ANY = {4: Address(bytes(4)), 6: Address(bytes(16))}
-# The kernel lets nothing out of the node that comes from ::1, so IPv6 has no counterpart.
+# IPv6 has none: the kernel sends no packets from ::1 out of the node.
 _LOOPBACK: "dict[int, list[Prefix]]" = {4: [Prefix.parse("127.0.0.0/8")], 6: []}
 EVERYWHERE = {4: Prefix(_ANY[4], 0), 6: Prefix(_ANY[6], 0)}
 
-# The group of those without conditions.
+# The group of attachments without conditions.
 PLAIN = ""
 
 
 class Entry:
-    """One mapping of one family as the table has it."""
+    """One mapping in one family, as in the table."""
 
     __slots__ = ("address", "group", "host", "host_port", "port", "protocol")
 
     def __init__(self, protocol: int, node: "End", container: "End", group: str = PLAIN) -> None:
-        """The node's address is the unspecified one for all; ``group`` those with the same conditions."""
+        """``node`` has the unspecified address for all addresses. Entries with the same conditions are one ``group``."""
         self.protocol = protocol
         self.host, self.host_port = node
         self.address, self.port = container
@@ -35,7 +35,7 @@ class Entry:
 
     @classmethod
     def parse(cls, fields: "Sequence[bytes]", group: str) -> "Entry":
-        """From a record's fields."""
+        """The entry of a record."""
         protocol, host, host_port, address, port = fields
         node, container = (Address(host), number(host_port)), (Address(address), number(port))
         return cls(protocol[0], node, container, group)
@@ -52,12 +52,12 @@ class Entry:
 
     @property
     def everywhere(self) -> bool:
-        """Whether it is for all addresses of the node."""
+        """Whether the entry is for all addresses of the node."""
         return not any(self.host.packed)
 
     @property
     def map(self) -> str:
-        """The map that it is in."""
+        """The name of its map."""
         return named("hostports" if self.everywhere else "hostips", self.version, self.group)
 
     @property
@@ -72,11 +72,11 @@ class Entry:
 
     @property
     def data(self) -> bytes:
-        """Where it leads to."""
+        """Its target, as the map's data."""
         return pack((ADDRESS[self.version], INET_SERVICE), [self.address.packed, two_bytes(self.port)])
 
     def source_key(self, source: Prefix) -> bytes:
-        """Its key in a source network's set."""
+        """Its key in the set of a source network."""
         return source.network.address.packed + self.address.packed + self.plain_key
 
     def __str__(self) -> str:
@@ -93,27 +93,27 @@ class Entry:
 
 
 def two_bytes(value: int) -> bytes:
-    """A port, or a count, as the table has it."""
+    """A port or a count, as in the table."""
     return value.to_bytes(2, "big")
 
 
 def number(data: bytes) -> int:
-    """The same read back."""
+    """A port or a count, read from the table."""
     return int.from_bytes(data[:2], "big")
 
 
 def named(kind: str, version: int, group: str) -> str:
-    """A group's map or chain of one family."""
+    """The name of a group's map or chain for one family."""
     return f"{kind}{version}{f'_{group}' if group else ''}"
 
 
 def source_set(source: Prefix) -> str:
-    """The set for source networks of this family and length."""
+    """The name of the set for source networks of this family and prefix length."""
     return f"from{source.version}_{source.length}"
 
 
 class Published:
-    """What one attachment has, or is to have."""
+    """All that one attachment has in the table, or should have."""
 
     __slots__ = ("conditions", "entries", "link", "namespace", "sources")
 
@@ -125,11 +125,10 @@ class Published:
         conditions: "dict[int, str] | None" = None,
         namespace: bytes = b"",
     ) -> None:
-        """``sources`` are networks whose connections are masqueraded; ``link`` is the host end of the container's.
+        """``sources`` are networks whose connections are masqueraded. ``link`` is the host end of the container's link.
 
-        ``namespace`` is the identity of the container's, for a container without a link on the node.
-
-        ``conditions`` are nft's match words, by family; an entry's group is made of them.
+        ``namespace`` identifies the namespace of a container that has no link on the node. ``conditions`` are nft's
+        match words by family; the group of an entry is derived from them.
         """
         self.entries = list(entries)
         self.sources = list(sources)
@@ -147,21 +146,21 @@ class Published:
         conditions: "dict[int, str] | None" = None,
         namespace: bytes = b"",
     ) -> "Published":
-        """What a configuration asks for."""
-        said = conditions or {}
+        """The ports that a configuration asks for."""
+        words = conditions or {}
         entries, sources = [], []
         for target in targets:
-            version, group = target.version, group_of(said.get(target.version, ""))
+            version, group = target.version, group_of(words.get(target.version, ""))
             for each in target.mappings:
                 host = each.host or _ANY[version]
                 node, container = (host, each.host_port), (target.prefix.address, each.port)
                 entries.append(Entry(PROTOCOLS[each.protocol], node, container, group))
             if snat:
                 sources += [EVERYWHERE[version]] if masq_all else [target.prefix.network, *_LOOPBACK[version]]
-        return cls(entries, sources, link, said, namespace)
+        return cls(entries, sources, link, words, namespace)
 
     def masqueraded(self) -> "dict[Prefix, dict[bytes, None]]":
-        """The keys that the sets are to have, by source network."""
+        """The keys of the sets, by source network."""
         keys: dict[Prefix, dict[bytes, None]] = {}
         for source in self.sources:
             for entry in self.entries:
@@ -170,7 +169,7 @@ class Published:
         return keys
 
     def mapped(self) -> "dict[str, dict[bytes, Entry]]":
-        """The elements that the maps are to have."""
+        """The elements of the maps."""
         elements: dict[str, dict[bytes, Entry]] = {}
         for entry in self.entries:
             elements.setdefault(entry.map, {})[entry.key] = entry
@@ -185,22 +184,20 @@ class Published:
         return {entry.version: entry.group for entry in self.entries if entry.group}
 
     def record(self) -> list[bytes]:
-        """The fields of the attachment's one record beside its entries' and sources'."""
+        """The fields of the attachment's record: its link, and its groups in both families."""
         groups = self.groups()
         return [self.link.encode(), *(bytes.fromhex(groups.get(version, PLAIN)) or bytes(4) for version in (4, 6))]
 
     @staticmethod
     def parsed(fields: "Sequence[bytes]") -> "tuple[str, dict[int, str]]":
-        """Link and groups out of that record."""
+        """The link and the groups of a record."""
         link, *groups = fields
-        named_groups = {
-            version: group.hex() if any(group) else PLAIN for version, group in zip((4, 6), groups, strict=True)
-        }
-        return link.rstrip(b"\0").decode("utf-8", "replace"), named_groups
+        names = [group.hex() if any(group) else PLAIN for group in groups]
+        return link.rstrip(b"\0").decode("utf-8", "replace"), dict(zip((4, 6), names, strict=True))
 
 
 def group_of(conditions: str) -> str:
-    """The group of all that have these conditions: 8 hexadecimal digits, empty for none."""
+    """The group for these conditions: 8 hexadecimal digits, empty without conditions."""
     if not conditions:
         return PLAIN
     from cni.names import sha512

@@ -1,4 +1,4 @@
-"""portmap's configuration: the table of its keys, and what is made of them (pure)."""
+"""portmap's configuration: its keys and checks (pure)."""
 
 from cni.address import PROTOCOLS, Address, Prefix
 from cni.errors import CNIError, InvalidConfig, LimitedConnectivity
@@ -18,18 +18,18 @@ MASQ_BIT = 13
 # The table of host ports, and the parts of nftables that it needs.
 _PARTS = (backend.NAT, backend.FIB, backend.CONNECTIONS, backend.MASQUERADE)
 HOST_PORTS = backend.Needs(backend.INET, "pycni_hostports", _PARTS)
-# What iptables takes for a chain's name (XT_EXTENSION_MAXNAMELEN), less what would need quotes.
+# The names of chains that iptables accepts (XT_EXTENSION_MAXNAMELEN), without characters that need quotes.
 _CHAIN_MAX = 28
 _CHAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\"'\\")
 
 
 class Mapping:
-    """One port of the node that leads to a port of the container; ``host`` None stands for all addresses."""
+    """One port of the node that leads to a port of the container. ``host`` None means all addresses of the node."""
 
     __slots__ = ("host", "host_port", "port", "protocol", "version")
 
     def __init__(self, protocol: str, host_port: int, port: int, host: Address | None = None, version: int = 0) -> None:
-        """``version`` is the only family that it is for, 0 for both."""
+        """``version`` is the family of the mapping, 0 for both."""
         self.protocol = protocol
         self.host_port = host_port
         self.port = port
@@ -42,7 +42,7 @@ class Mapping:
 
 
 class Target:
-    """The container's address of one family, with its subnet, and the mappings that lead there."""
+    """The container's address in one family, with its prefix length, and the mappings to it."""
 
     __slots__ = ("mappings", "prefix")
 
@@ -91,12 +91,12 @@ class Port(Section):
 
 
 class Settings(Section):
-    """What the user set, checked."""
+    """The keys of the configuration, checked."""
 
     # fmt: off
     asked_backend: str | None = key(
         "backend", string, None, "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables,"
-        " unless externalSetMarkChain is there, the words of a condition are iptables', or the kernel lacks nftables")
+        " unless externalSetMarkChain is set, a condition is in iptables' syntax, or the kernel lacks nftables")
     snat: bool = key(
         "snat", boolean, True,
         "masquerade connections whose replies would otherwise bypass the node: the container itself, neighbours,"
@@ -105,8 +105,8 @@ class Settings(Section):
         "masqAll", boolean, False, "with snat: masquerade every mapped connection, whatever its source")
     given_bit: int | None = key(
         "markMasqBit", integer, None,
-        f"iptables: bit of the mark that asks for masquerading, 0 to 31, else {MASQ_BIT}; nftables: the two bits below it"
-        " mark what iptables' own rules leave undecided")
+        f"iptables: bit of the mark that asks for masquerading, 0 to 31, by default {MASQ_BIT}; nftables: the two bits"
+        " below it mark packets that no rule of iptables decided about")
     set_mark_chain: str | None = key(
         "externalSetMarkChain", string, None,
         "iptables only: chain of nat that sets such a mark; not with markMasqBit")
@@ -116,10 +116,10 @@ class Settings(Section):
     conditions_v6: list[str] = key("conditionsV6", listing(string), list, "the same for IPv6")
     guard: bool = key(
         "guardLocalnet", boolean, True,
-        "with snat: keep neighbours from the 127.0.0.0/8 that route_localnet would open")
+        "with snat: neighbours cannot reach the node's 127.0.0.0/8, which route_localnet would open")
     conflict: str = key(
         "conflict", string, "queue",
-        "a port that another container has: `queue` gets in line and answers when that one goes, `refuse` fails ADD")
+        "if another container has the port: `queue` waits and answers when that container is gone, `refuse` fails ADD")
     # fmt: on
 
     backend: str
@@ -143,7 +143,7 @@ class Settings(Section):
         self.mappings = _mappings(document)
 
     def _backend(self) -> str:
-        """The backend that the configuration asks for: by its key, by other keys, or by the words of its conditions."""
+        """The backend that the configuration asks for: with its key, with other keys, or by the syntax of conditions."""
         foreign: dict[str, list[str]] = {
             "nftables": ["externalSetMarkChain"] if self.set_mark_chain is not None else [],
             "iptables": [],
@@ -172,7 +172,7 @@ class Settings(Section):
 
     @property
     def mark_bit(self) -> int:
-        """The bit of the mark that asks for masquerading."""
+        """The bit of the packet mark that asks for masquerading."""
         return MASQ_BIT if self.given_bit is None else self.given_bit
 
     @property
@@ -187,16 +187,16 @@ class Settings(Section):
 
     @property
     def free(self) -> bool:
-        """Whether the node may choose another backend."""
+        """Whether the backend depends on the node: the configuration does not fix it."""
         return self.backend == "nftables" and self.asked_backend is None and not any(self.conditions.values())
 
     def settle(self, kernel: "Nftables | None" = None) -> None:
-        """Choose the backend that the configuration leaves to the node; raises ``CNIError`` if the kernel lacks parts."""
+        """Choose the backend. Raises ``CNIError`` if the kernel lacks a part that the configuration needs."""
         self.backend = backend.chosen(None if self.free else self.backend, HOST_PORTS, kernel)
 
 
 def _mappings(document: "dict[str, Any]") -> list[Mapping]:
-    """``runtimeConfig.portMappings``, checked: all types first; raises ``InvalidConfig`` naming the entry."""
+    """``runtimeConfig.portMappings``; all types are checked first. Raises ``InvalidConfig`` that names the entry."""
     where = "runtimeConfig.portMappings"
     entries = chosen(part(document, "runtimeConfig", member), "portMappings")
     ports = [] if entries is None else listing(Port)(entries, where)
@@ -204,30 +204,29 @@ def _mappings(document: "dict[str, Any]") -> list[Mapping]:
 
 
 def read(call: "Call") -> Settings:
-    """Raises ``DecodingFailure`` and ``InvalidConfig``; nothing was touched then."""
+    """Raises ``DecodingFailure`` and ``InvalidConfig``, before anything is changed."""
     return Settings(call.config)
 
 
 def targets(settings: Settings, previous: "Result", ifname: str) -> list[Target]:
-    """The container's first address of each family that has mappings; a mapping that comes twice counts once."""
+    """The container's first address in each family that has mappings. A repeated mapping counts once."""
     found, ips = [], previous.of(ifname).ips
     for version in (4, 6):
         prefix = next((ip.address for ip in ips if ip.version == version), None)
-        mine: dict[tuple[str, int, Address | None], Mapping] = {}
+        mappings: dict[tuple[str, int, Address | None], Mapping] = {}
         for mapping in settings.mappings:
             if mapping.version in (0, version):
-                mine.setdefault((mapping.protocol, mapping.host_port, mapping.host), mapping)
-        if len(mine) > _PORT_MAX:
-            raise InvalidConfig(
-                f"{len(mine)} host ports are more than {_PORT_MAX}", f"of IPv{version}, in portMappings"
-            )
-        if prefix is not None and mine:
-            found.append(Target(prefix, list(mine.values())))
+                mappings.setdefault((mapping.protocol, mapping.host_port, mapping.host), mapping)
+        if len(mappings) > _PORT_MAX:
+            fault = f"{len(mappings)} host ports are more than {_PORT_MAX}"
+            raise InvalidConfig(fault, f"of IPv{version}, in portMappings")
+        if prefix is not None and mappings:
+            found.append(Target(prefix, list(mappings.values())))
     return found
 
 
-def previous(call: "Call") -> "Result":
-    """prevResult; raises ``CNIError`` where there is none: the plugin has to come after one that gives addresses."""
+def previous_result(call: "Call") -> "Result":
+    """prevResult. Raises ``CNIError`` if there is none: portmap must come after a plugin that gives addresses."""
     found = call.site.previous
     if found is None:
         text = "must be called as chained plugin" if call.verb == "ADD" else "Required prevResult missing"
@@ -235,21 +234,21 @@ def previous(call: "Call") -> "Result":
     return found
 
 
-def ready(call: "Call", said: Settings) -> None:
-    """STATUS: the programs are there, and packets for containers are not all thrown away.
+def ready(call: "Call", settings: Settings) -> None:
+    """STATUS: the programs exist, and no chain drops all packets to containers.
 
     Raises ``NotAvailable``, ``LimitedConnectivity``.
     """
     from cni_portmap import forwarding
 
-    forwarding.need_programs(said)
-    if said.backend == "nftables":
+    forwarding.need_programs(settings)
+    if settings.backend == "nftables":
         for name in backend.unmarkable():
             call.say(f"portmap: {backend.complaint(name)}")
-    if said.backend == "nftables" and any(said.conditions.values()):
+    if settings.backend == "nftables" and any(settings.conditions.values()):
         from cni_portmap import hostports
 
-        hostports.judge(said.conditions)
+        hostports.judge(settings.conditions)
     for chain in forwarding.chains_that_drop():
         what = f"{chain.where} drops what no rule accepts"
         if not chain.rules:

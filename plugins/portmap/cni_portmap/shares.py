@@ -1,4 +1,6 @@
-"""The attachments that need ``route_localnet`` of a link, and its value before: files, which outlive a flushed ruleset.
+"""Files that note which attachments need ``route_localnet`` on a link, and the sysctl's value before.
+
+They are files because a flush of the ruleset must not lose them.
 
 ::
 
@@ -6,8 +8,7 @@
                                            /guarded     exists if neighbours are to be kept out
                                            /vethabc...  one for each attachment, by its link name; holds its owner
 
-A link keeps its index when it is renamed. All is written, and read before something is decided, under one lock
-(``localnet``).
+A link keeps its index when it is renamed. All writes, and all reads before a change, are under the lock ``localnet``.
 """
 
 import os
@@ -31,7 +32,7 @@ def _names(folder: str) -> list[str]:
 
 
 def _text(path: str) -> str:
-    """What a file holds; empty where there is none."""
+    """A file's content; empty if there is no file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -51,42 +52,42 @@ def _write(path: str, text: str = "") -> None:
 
 
 class Shares:
-    """Those of one network namespace."""
+    """The shares of one network namespace."""
 
     def __init__(self, namespace: int, run: str) -> None:
-        """``namespace`` is a number that no other namespace has had since the node was started; ``run`` a folder."""
+        """``namespace`` is a number that no other namespace has had since boot. ``run`` is a folder."""
         self._folder = f"{run}/localnet/{namespace}"
 
     def _at(self, index: int) -> str:
         return f"{self._folder}/{index}"
 
     def links(self) -> list[int]:
-        """The indices of the links that somebody has a share in."""
+        """The indices of the links in which an attachment has a share."""
         return [int(name) for name in _names(self._folder) if name.isdigit()]
 
     def guarded(self) -> list[int]:
-        """Those of them that are to be guarded."""
+        """The indices of the links that need the guard."""
         return [index for index in self.links() if os.path.exists(f"{self._at(index)}/{_GUARDED}")]
 
     def of(self, link: str) -> list[int]:
-        """The indices of the links that an attachment has a share in, by the attachment's link name: one, or none."""
+        """The indices of the links in which the attachment with this link name has a share: one or none."""
         return [index for index in self.links() if os.path.exists(f"{self._at(index)}/{link}")]
 
     def beside(self, index: int, link: str) -> bool:
-        """Whether another attachment has a share in a link."""
+        """Whether another attachment has a share in the link."""
         return any(name not in (_WAS, _GUARDED, link) for name in _names(self._at(index)))
 
     def was(self, index: int) -> "int | None":
-        """What route_localnet of a link was before the first share in it."""
+        """The value of route_localnet before the first share in the link."""
         text = _text(f"{self._at(index)}/{_WAS}")
         return int(text) if text.isdigit() else None
 
     def add(self, index: int, attachment: "Attachment", was: int, guard: bool) -> None:
-        """An attachment's share, and what the link was unless that is known; raises ``OSError``."""
+        """Write an attachment's share, and the sysctl's old value if it is not known yet. Raises ``OSError``."""
         self.note(index, attachment.link, attachment.comment, was, guard)
 
     def note(self, index: int, link: str, comment: str, was: int, guard: bool) -> None:
-        """The same for the attachment with this link name and comment."""
+        """The same, for the attachment with this link name and comment."""
         at = self._at(index)
         os.makedirs(at, 0o755, exist_ok=True)
         _write(f"{at}/{link}", comment)
@@ -96,10 +97,10 @@ class Shares:
             _write(f"{at}/{_GUARDED}")
 
     def remove(self, index: int, link: str) -> None:
-        """An attachment's share; with the last one all that is known of the link."""
+        """Remove an attachment's share; with the last share, remove everything about the link."""
         at = self._at(index)
         last = not self.beside(index, link)
-        # its own file at the end: with it the rest is found again
+        # the attachment's own file goes last: if this stops half-way, the next DEL finds the rest by it
         for name in (_GUARDED, _WAS, link) if last else (link,):
             if os.path.exists(f"{at}/{name}"):
                 os.unlink(f"{at}/{name}")
@@ -110,23 +111,20 @@ class Shares:
                 return
 
     def forget(self) -> None:
-        """Forget all links and leave them as they are: another plugin takes them over."""
+        """Remove all files without changing the links: another plugin takes them over."""
         for index in self.links():
             for name in _names(self._at(index)):
                 if name not in (_WAS, _GUARDED):
                     self.remove(index, name)
 
     def present(self, network: str) -> list[Found]:
-        """The attachments of a network, or of all, that have a share: their link names and owners."""
+        """The attachments with a share, of one network or of all: their link names and owners."""
         prefix = network_prefix(network) if network else ""
         found = []
         for index in self.links():
             for name in _names(self._at(index)):
                 owner = _text(f"{self._at(index)}/{name}")
-                if (
-                    name not in (_WAS, _GUARDED)
-                    and name.startswith(prefix)
-                    and is_of_network(owner, network, COMMENT_MAX)
-                ):
+                is_share = name not in (_WAS, _GUARDED) and name.startswith(prefix)
+                if is_share and is_of_network(owner, network, COMMENT_MAX):
                     found.append(Found(name, owner, link=str(index)))
         return found

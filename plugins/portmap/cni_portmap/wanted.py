@@ -1,10 +1,10 @@
-"""What should be for one attachment's host ports: the one description that every verb follows."""
+"""The plan of one attachment's host ports, for ADD and CHECK, and the kinds that DEL and GC remove."""
 
-from cni_portmap import settings
 from cni_portmap.go_ports import GoTables, IptablesPorts
 from cni_portmap.hostports import HostPorts
 from cni_portmap.localnet import Localnet
 from cni_portmap.published import Published
+from cni_portmap.settings import previous_result, targets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,37 +18,36 @@ if TYPE_CHECKING:
     from cni_portmap.settings import Settings, Target
 
 
-def wanted(call: "Call", said: "Settings") -> "Plan[Result]":
-    """Ports, and with IPv4 localhost; the result is prevResult. Without ports nothing is touched."""
-    previous = settings.previous(call)
-    targets = settings.targets(said, previous, call.attachment.ifname)
-    if not targets:
+def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
+    """The ports, and for IPv4 also localhost. The result is prevResult. Without ports nothing changes."""
+    previous, site = previous_result(call), call.site
+    found = targets(settings, previous, call.attachment.ifname)
+    if not found:
         return previous
-    said.settle(call.site.nftables)
-    site = call.site
-    if said.backend == "iptables":
-        # the share in the link first: one that has ports in Go's chains and no share is taken for Go's
-        yield from _localnet(site, said, targets)
-        yield from IptablesPorts(site, targets, said)
+    settings.settle(site.nftables)
+    if settings.backend == "iptables":
+        # the share first: a pod with ports in Go's chains and without a share counts as Go's
+        yield from _localnet(site, settings, found)
+        yield from IptablesPorts(site, found, settings)
     else:
-        words = {version: " ".join(conditions) for version, conditions in said.conditions.items()}
+        words = {version: " ".join(conditions) for version, conditions in settings.conditions.items()}
         link, identity = _owner(call, previous)
-        published = Published.wanted(targets, said.snat, said.masq_all, link, words, identity)
-        yield from HostPorts(site, published, said.mark_bit, said.refuse)
-        yield from _localnet(site, said, targets)
+        published = Published.wanted(found, settings.snat, settings.masq_all, link, words, identity)
+        yield from HostPorts(site, published, settings.mark_bit, settings.refuse)
+        yield from _localnet(site, settings, found)
     return previous
 
 
-def _localnet(site: "Site", said: "Settings", targets: "Sequence[Target]") -> "Plan[None]":
+def _localnet(site: "Site", settings: "Settings", targets: "Sequence[Target]") -> "Plan[None]":
     for target in targets:
-        if target.version == 4 and said.snat:
-            yield from Localnet(site, target.prefix.address, said.guard)
+        if target.version == 4 and settings.snat:
+            yield from Localnet(site, target.prefix.address, settings.guard)
 
 
 def _owner(call: "Call", previous: "Result") -> tuple[str, bytes]:
-    """By what the container is known to live: the host end of its link, or, where there is none, its namespace.
+    """What shows that the container is alive: the host end of its link. Without a link, its namespace's identity.
 
-    CHECK does not ask for the namespace, because that may give it a number, and CHECK writes nothing.
+    CHECK does not look up the namespace: that may give it a number, and CHECK must not change anything.
     """
     from cni.links import named_host_end
 
@@ -66,11 +65,11 @@ def _owner(call: "Call", previous: "Result") -> tuple[str, bytes]:
 
 
 def left(call: "Call") -> "list[Kind]":
-    """All that an ADD may have left, whatever the configuration says by now, and whoever made it."""
+    """All that an ADD may have made, with any configuration, by our plugin or Go's."""
     site = call.site
 
     def addresses() -> "list[Address]":
         return [prefix.address for prefix in site.known()]
 
-    # removed in reverse: when the ports are gone it is known whether anybody needs localhost
+    # removed in reverse order: Localnet can see who still needs localhost only after the ports are gone
     return [Localnet(site), HostPorts(site), IptablesPorts(site, known=addresses), GoTables(site, addresses)]
