@@ -1,15 +1,15 @@
-# Everything that is done to this tree. `make help` lists it.
+# `make help` lists the targets.
 PYTHON ?= /usr/bin/python3
 CNI_BIN_DIR ?= /opt/cni/bin
 CNI_CONF_DIR ?= /etc/cni/net.d
-# /etc/systemd/system, where the units of the fork server are wanted
+# /etc/systemd/system, to install the units of the fork server
 UNIT_DIR ?=
 DESTDIR ?=
 
 BUILD := .venv/build
 TESTS := .venv/test
 SOURCES := $(shell find common plugins runtime build tools -name '*.py' -not -path '*/__pycache__/*' -not -path 'build/lib/*')
-# A package and the program by which it is known to be there.
+# Each package with a program of it, which shows whether the package is installed.
 BUILD_PACKAGES = python3-venv=$(shell $(PYTHON) -c 'import os; print(os.path.dirname(os.__file__))')/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
@@ -38,82 +38,82 @@ $(TESTS)/done: pyproject.toml setup.py
 	@$(TESTS)/bin/pip -q install --disable-pip-version-check -e '.[test]'
 	@touch $@
 
-venv: $(TESTS)/done ## .venv/test, with what the tests need
+venv: $(TESTS)/done ## make .venv/test, with the packages that the tests need
 
 dist/.done: $(BUILD)/done $(SOURCES)
 	@$(BUILD)/bin/python build/dist.py
 	@touch $@
 
-dist: dist/.done ## the single files
+dist: dist/.done ## build the single files
 
-install: dist/.done ## put them into $(CNI_BIN_DIR); existing configuration stays
+install: dist/.done ## install them to $(CNI_BIN_DIR); existing configuration does not change
 	@$(PYTHON) -E -s -S build/install.py install dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
 		$(if $(UNIT_DIR),'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
 
-uninstall: ## take them away again
+uninstall: ## remove the installed files
 	@$(PYTHON) -E -s -S build/install.py uninstall dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
 		$(if $(UNIT_DIR),'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
 
-demo: dist/.done ## two pods on a pretended node, shown and removed
+demo: dist/.done ## attach two pods on a simulated node, show them, remove them
 	@$(PYTHON) build/system-packages $(DEMO_PACKAGES)
 	@$(PYTHON) deploy/demo
 
-plugin: $(TESTS)/done ## NAME=x: begin a new plugin (docs/new-plugin.md)
+plugin: $(TESTS)/done ## NAME=x: begin a new plugin x (docs/new-plugin.md)
 	@$(TESTS)/bin/python build/newplugin.py '$(NAME)'
 	@$(TESTS)/bin/pip -q install --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-lint: $(TESTS)/done ## ruff and mypy
+lint: $(TESTS)/done ## run ruff and mypy
 	@$(TESTS)/bin/ruff check .
 	@$(TESTS)/bin/ruff format --check .
 	@$(TESTS)/bin/mypy
 
-docs: $(TESTS)/done ## the pages as a site, in .site; a warning fails it
+docs: $(TESTS)/done ## build the pages as a site in .site; a warning is an error
 	@$(TESTS)/bin/mkdocs build --strict
 
-pages: $(TESTS)/done ## the parts of pages that the code knows, written into them
+pages: $(TESTS)/done ## update the parts of the pages that are made from the code
 	@$(TESTS)/bin/python build/pages.py
 
 ifdef T
 test: $(TESTS)/done dist/.done
 	@$(TESTS)/bin/python -m pytest $(T)
 else
-test: $(TESTS)/done dist/.done lint ## everything; T=tests/real/test_bridge.py::name: one test
+test: $(TESTS)/done dist/.done lint ## run all tests; T=tests/real/test_bridge.py::name: one test
 	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory test-unit
 	@$(TESTS)/bin/python -m pytest -m 'not unit and not kubernetes'
 	@$(MAKE) --no-print-directory test-guest
 endif
 
-# Called by root they run as nobody, in a user namespace of their own: so what needs root is seen here.
-test-unit: $(TESTS)/done ## tests that need neither root nor dist/ nor a daemon; half a minute
+# Root runs these tests as nobody, in a new user namespace, so a test that needs root fails.
+test-unit: $(TESTS)/done ## run the tests that need neither root nor dist/ nor a daemon; half a minute
 	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(or $(T),tests/unit tests/runtime tests/contract)
 
-# Tests of plugins whose links this kernel may not have are in tests/contract.
+# tests/contract has tests of plugins whose kinds of links this kernel may lack.
 GUEST_TESTS := tests/guest $(addprefix tests/contract/test_,subjects.py delete.py gc.py plan.py swap.py)
-test-guest: $(TESTS)/done dist/.done ## the tests that need Debian's own kernel, in a guest
+test-guest: $(TESTS)/done dist/.done ## run the tests that need Debian's own kernel, in a virtual machine
 	@mkdir -p reports
 	@tests/guest/run -t 900 -o reports $(TESTS)/bin/python -m pytest -m guest $(GUEST_TESTS)
 
-test-kubernetes: $(TESTS)/done dist/.done ## a whole Kubernetes of one node, with containerd and dockershim; not part of `make test`
+test-kubernetes: $(TESTS)/done dist/.done ## test with Kubernetes on one node, with containerd and dockershim; not part of `make test`
 	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)
 	@$(PYTHON) tests/kubernetes/programs.py '$(KUBERNETES)'
 	@PYCNI_KUBERNETES='$(KUBERNETES)/bin' $(TESTS)/bin/python -m pytest -m kubernetes tests/kubernetes $(T)
 
-kubernetes-table: $(TESTS)/done dist/.done ## the table of docs/kubernetes.md: ours beside Go's
+kubernetes-table: $(TESTS)/done dist/.done ## measure the table of docs/kubernetes.md: ours and Go's
 	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)
 	@$(PYTHON) tests/kubernetes/programs.py '$(KUBERNETES)'
 	@PYCNI_KUBERNETES='$(KUBERNETES)/bin' PYTHONPATH=tests $(TESTS)/bin/python -m kubernetes.table
 
-bench: dist/.done ## ours beside Debian's Go plugins and netavark: one table
+bench: dist/.done ## compare the speed with Debian's Go plugins and netavark
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
 	@$(PYTHON) bench/run.py
 
-bench-readme: dist/.done ## the same, put into README.md and docs/bench.svg
+bench-readme: dist/.done ## the same, written into README.md and docs/bench.svg
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
 	@$(PYTHON) bench/run.py --readme
 
-bench-imports: dist/.done ## what each verb of each plugin imports, and what that costs
+bench-imports: dist/.done ## list the imports of each verb of each plugin, and their cost
 	@$(PYTHON) bench/imports.py
 
-clean: ## what the build made
+clean: ## remove everything that the build made
 	@rm -rf dist .site .venv reports .setuptools

@@ -1,6 +1,6 @@
-"""The packages of a checkout, found by their folders; everything else is in pyproject.toml.
+"""Find the packages of a checkout by their folders. Everything else is in pyproject.toml.
 
-``pip install -e`` takes all of them. A wheel has libcni alone (build/packing.py).
+``pip install -e`` installs all packages. A wheel contains only libcni (build/packing.py).
 """
 
 import sys

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Print which modules of the libraries go into a single file: those that our sources load, and what these import.
+"""Print the modules of the libraries that go into a single file: the ones that our sources load, and their imports.
 
-Python reads an archive's whole directory at every start, so nothing else is bundled. Each name in a
-``load("library.module")`` is loaded here as a call would load it (``cni.lean``). Needs an interpreter of its own, in
+Nothing else is bundled, because Python reads the whole directory of an archive at every start. Each name in a
+``load("library.module")`` is loaded here in the same way as in a call (``cni.lean``). Run this in a new interpreter, in
 which no library is imported yet.
 """
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _calls(source: Path, function: str) -> Iterator[str]:
-    """The first argument of each call of ``function``, if it is a text."""
+    """The first argument of each call of ``function``, if it is a string."""
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
@@ -25,7 +25,7 @@ def _calls(source: Path, function: str) -> Iterator[str]:
 
 
 def modules() -> dict[str, ModuleType]:
-    """The modules, by name. Exits if a source loads a module that its library does not have."""
+    """The modules by name. Exits if a source loads a module that does not exist."""
     common = ROOT / "common"
     sys.path.insert(0, str(common))
     sources = [at for folder in (common, ROOT / "plugins", ROOT / "tools") for at in sorted(folder.rglob("*.py"))]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Begin a new plugin: ``build/newplugin.py NAME`` (``make plugin NAME=x``) copies build/skeleton under that name.
+"""Begin a new plugin: ``build/newplugin.py NAME`` (``make plugin NAME=x``) copies build/skeleton and renames it.
 
-The copy is a plugin that works: it passes `make lint` and the contract tests, and docs/new-plugin.md goes on from there.
+The copy is a working plugin. It passes `make lint` and the contract tests. docs/new-plugin.md describes the next steps.
 """
 
 import re
@@ -12,25 +12,25 @@ from pathlib import Path
 from roots import ROOT, package_of
 
 SKELETON = ROOT / "build/skeleton"
-# Where the files of the skeleton that are not the plugin's own go.
+# The targets of the skeleton's files that are not in the folder of the plugin.
 APART = {"compatibility.md": "docs/compatibility/{name}.md", "subject.py": "tests/contract/subjects/{module}.py"}
 
 
 def renamed(text: str, name: str) -> str:
-    """A text of the skeleton for a plugin of this name."""
+    """A text of the skeleton, changed to this name."""
     words = {"cni_skeleton": package_of(name), "Skeleton": name.title().replace("-", ""), "skeleton": name}
     return re.sub("|".join(words), lambda found: words[found[0]], text)
 
 
 def target(file: Path, name: str) -> Path:
-    """Where a file of the skeleton goes."""
+    """The target of a file of the skeleton."""
     inside = file.relative_to(SKELETON).as_posix()
     apart = APART.get(inside, "").format(name=name, module=name.replace("-", "_"))
     return ROOT / (apart or f"plugins/{name}/{renamed(inside, name)}")
 
 
 def main(name: str) -> None:
-    """Write the files; nothing that exists is overwritten."""
+    """Write the files. Existing files are not overwritten."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         sys.exit("usage: make plugin NAME=x, where x has lower-case letters, digits and hyphens, as in host-local")
     files = [file for file in sorted(SKELETON.rglob("*")) if file.is_file() and file.suffix != ".pyc"]

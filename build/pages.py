@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Fill in the parts of the pages that the code knows: ``build/pages.py`` writes them (``make pages``).
+"""Write the parts of the pages that are made from the code: ``build/pages.py`` (``make pages``).
 
-A part stands between two comments, ``<!-- made: PART -->`` and ``<!-- end -->``. PART is a function below, or
-``source PATH [NAME]``: a file, or one class or function of it. tests/unit/test_pages.py holds that all parts are current.
+A part is between two comments, ``<!-- made: PART -->`` and ``<!-- end -->``. PART is a function below, or
+``source PATH [NAME]``: a file, or one class or function of it. tests/unit/test_pages.py checks that all are up to date.
 """
 
 import ast
@@ -22,19 +22,19 @@ PART = re.compile(r"(^<!-- made: (.+?) -->\n).*?(^<!-- end -->$)", re.MULTILINE 
 
 
 def pages(root: Path = ROOT) -> list[Path]:
-    """Every page of the repository; those of build/skeleton are pages once they are somewhere else."""
+    """Every page of the repository. The files in build/skeleton are only templates of pages."""
     folders = [at for at in root.iterdir() if at.is_dir() and not at.name.startswith(".") and at.name != "build"]
     return sorted([*root.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))])
 
 
 def table(head: str, rows: list[list[str]]) -> str:
-    """A table; ``head`` has the names of the columns between bars."""
+    """A table. ``head`` has the names of the columns, separated by bars."""
     lines = [f"| {head} |", "|---" * (head.count("|") + 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)
 
 
 def summary(plugin: str) -> str:
-    """What a plugin does: the docstring of its package behind ``NAME: ``."""
+    """What a plugin does: the docstring of its package, without ``NAME: ``."""
     package = ROOT / "plugins" / plugin / package_of(plugin) / "__init__.py"
     name, _, words = (ast.get_docstring(ast.parse(package.read_text())) or "").partition(": ")
     if name != plugin or not words:
@@ -44,9 +44,8 @@ def summary(plugin: str) -> str:
 
 def plugin_table() -> str:
     """README.md: a row for each plugin."""
-    return table(
-        "plugin | what it does", [[f"[{name}](plugins/{name}/README.md)", summary(name)] for name in plugins()]
-    )
+    rows = [[f"[{name}](plugins/{name}/README.md)", summary(name)] for name in plugins()]
+    return table("plugin | what it does", rows)
 
 
 def compatibility() -> str:
@@ -66,7 +65,7 @@ def variables() -> str:
 
 
 def verbs() -> str:
-    """The verbs, and the version of the specification from which on each exists."""
+    """The verbs, and the first version of the specification that has each."""
     oldest = versions.KNOWN[0]
     return table("verb | since", [[verb, versions.SINCE.get(verb, oldest)] for verb in environment.VERBS])
 
@@ -77,7 +76,7 @@ def known_versions() -> str:
 
 
 def _documented(source: Path) -> Iterator[tuple[str, object, str]]:
-    """Name, value and docstring of each constant of a module that has one."""
+    """Name, value and docstring of each constant of a module that has a docstring."""
     body = ast.parse(source.read_text()).body
     for node, after in itertools.pairwise(body):
         if isinstance(node, ast.Assign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
@@ -91,14 +90,14 @@ def errors() -> str:
 
 
 def keys(name: str) -> str:
-    """The keys of a configuration, from the rows of a class: its module and its name."""
+    """The keys of a configuration. ``name`` is the module and name of its class."""
     module, _, section = name.rpartition(".")
     rows: str = getattr(importlib.import_module(module), section).TABLE.markdown()
     return table("key | type | default | meaning", []) + "\n" + rows
 
 
 def effects() -> str:
-    """Every effect and kind that a plan may have: where it is, what should be, and what removes it."""
+    """Every effect and kind that a plan may have: its module, its state, and what removes it."""
     for package, folder in packages().items():
         if package.partition(".")[0] in ("cni", *map(package_of, plugins())):
             for module in folder.glob("*.py"):
@@ -108,7 +107,7 @@ def effects() -> str:
         if kind.__module__ != "cni.plan" and kind.__module__.startswith(("cni.", "cni_")):
             words = (kind.__doc__ or "").partition("\n")[0].rstrip(".").replace("``", "`").replace("|", "\\|")
             rows.append([f"`{kind.__name__}`", kind.__module__, words, _end(kind)])
-    return table("effect | module | what should be | removed by", rows)
+    return table("effect | module | state | removed by", rows)
 
 
 def _subclasses(kind: type) -> Iterator[type]:
@@ -119,11 +118,11 @@ def _subclasses(kind: type) -> Iterator[type]:
 
 
 def _end(kind: type) -> str:
-    """What ends a thing of this kind."""
+    """What removes a thing of this kind."""
     if issubclass(kind, plan.Effect) and kind.shared:
         return "stays"
     if not issubclass(kind, plan.Kind):
-        return "goes with another one"
+        return "goes with another"
     own = any(getattr(kind, name) is not getattr(plan.Kind, name) for name in ("remove", "discard", "collect"))
     return "DEL and GC" if own else "only reported"
 
@@ -152,7 +151,7 @@ PARTS: dict[str, Callable[..., str]] = {
 
 
 def filled(page: str) -> str:
-    """A page's text with its parts as they should be."""
+    """A page's text with current parts."""
 
     def made(part: re.Match[str]) -> str:
         name, *words = part[2].split()
@@ -162,7 +161,7 @@ def filled(page: str) -> str:
 
 
 def main() -> None:
-    """Write the pages whose parts are not current."""
+    """Write the pages with outdated parts."""
     for page in pages():
         text = page.read_text()
         if filled(text) != text:

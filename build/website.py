@@ -1,4 +1,4 @@
-"""A hook of mkdocs (mkdocs.yml): the menu, pages that lie outside of docs/, and links that lead out of the site."""
+"""A hook of mkdocs (mkdocs.yml): the menu, pages from other folders than docs/, and links to files of the repository."""
 
 import posixpath
 import re
@@ -9,7 +9,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-# Where a page of the repository is on the site; one of docs/ keeps its place there.
+# The place on the site of each page that is not in docs/.
 ELSEWHERE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
@@ -47,13 +47,13 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """The pages that lie elsewhere."""
+    """Add the pages from other folders."""
     for source, page in ELSEWHERE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
 
 
 def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: Files) -> str:
-    """Links as the page has them in the repository become links of the site, or of the repository there."""
+    """Change relative links: to pages of the site, or to the repository's address for other files."""
     place = page.file.src_uri
     source = next((known for known, to in ELSEWHERE.items() if to == place), f"docs/{place}")
 

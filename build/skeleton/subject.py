@@ -11,13 +11,13 @@ class Skeleton(Subject):
 
     type = "skeleton"
     keys = {"promisc": True}
-    # bad input is tried in a container without an interface
+    # tests of bad input have a container without an interface
     working = {"promisc": None}
     of_the_node = ("failed to lookup",)
     in_container = True
 
     def networks(self, store: Path) -> dict[str, Network]:
-        """Behind the usual bridge; what that leaves is the bridge's."""
+        """After the usual bridge. The things that stay on the node are the bridge's."""
         below = {"type": "bridge", "bridge": "br0", "ipam": host_local(store, "10.1.2.0/24")}
         return {"usual": Network(below, {"type": "skeleton", "promisc": True}, leaves=())}
 

@@ -1,1 +1,1 @@
-"""skeleton: what it does, in a few words for the table of plugins."""
+"""skeleton: a few words about what it does, for the table of plugins."""

@@ -1,4 +1,4 @@
-"""skeleton's configuration: one row a key."""
+"""skeleton's configuration: one row for each key."""
 
 from cni.settings import Section, boolean, key
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 class Settings(Section):
     """The keys."""
 
-    promisc: bool = key("promisc", boolean, False, "the container's interface receives what is not for it, too")
+    promisc: bool = key("promisc", boolean, False, "the container's interface also receives frames for others")
 
 
 def read(call: "Call") -> Settings:
-    """Raises ``DecodingFailure`` and ``InvalidConfig``; nothing was touched then."""
+    """Raises ``DecodingFailure`` and ``InvalidConfig``, before anything is changed."""
     return Settings(call.config)

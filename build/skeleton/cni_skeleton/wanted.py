@@ -1,4 +1,4 @@
-"""skeleton: the container's interface, which a plugin before this one made, is promiscuous."""
+"""skeleton: the container's interface, which an earlier plugin made, is promiscuous."""
 
 from cni.errors import CheckFailed, CNIError, InvalidConfig
 from cni.plan import Effect, Kind
@@ -20,17 +20,17 @@ class Promiscuous(Effect[None], Kind):
     repairable = True
 
     def make(self) -> None:
-        """Set it so."""
+        """Make it promiscuous."""
         self.site.container.rtnl.change(self._link().index, promisc=True)
 
     def compare(self, differ: "Differ") -> None:
-        """It is so."""
+        """It is promiscuous."""
         link = self._link()
         if not link.promisc:
             differ(CheckFailed(f"{link.name} is not promiscuous", f"in {self.site.netns}"))
 
     def remove(self) -> None:
-        """Set it back. Without the namespace or the interface there is nothing to do."""
+        """Make it not promiscuous. Without the namespace or the interface there is nothing to do."""
         namespace = self.site.remaining
         link = namespace.rtnl.link(self.attachment.ifname) if namespace is not None else None
         if namespace is not None and link is not None:
@@ -59,5 +59,5 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
 
 
 def left(call: "Call") -> list[Kind]:
-    """The interface may be promiscuous. It is in the container alone, so GC leaves it to the container's end."""
+    """The interface may be promiscuous. It goes with the container, so GC has nothing to do."""
     return [Promiscuous(call.site)]

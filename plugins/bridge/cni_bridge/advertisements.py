@@ -1,7 +1,7 @@
-"""The node's interfaces that depend on router advertisements, kept working when the node forwards IPv6.
+"""Keep the node's interfaces that depend on router advertisements working when IPv6 forwarding is turned on.
 
-A node that forwards ignores advertisements on an interface unless ``accept_ra`` is 2 there, and the kernel removes
-the default routes that it learnt there at the moment when forwarding is turned on (ip-sysctl.rst).
+A node that forwards ignores advertisements on an interface unless its ``accept_ra`` is 2. When forwarding is turned on,
+the kernel removes the default routes that it learnt from advertisements (ip-sysctl.rst).
 """
 
 from cni.errors import CNIError
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 # linux/ipv6_route.h: a route that came with an advertisement
 _RTF_ADDRCONF = 0x40000
-# Kinds of link to the node's own network; advertisements on others (of containers, say) count only where they were used.
+# Kinds of links to the node's own network. Other links, such as those of containers, count only if they have such a route.
 _UPLINKS = ("", "bond", "team", "vlan")
 
 
 def learnt(table: str) -> set[str]:
-    """The interfaces that have a route from an advertisement, from the text of ``/proc/net/ipv6_route`` (pure)."""
+    """The interfaces with a route from an advertisement. ``table`` is the text of ``/proc/net/ipv6_route`` (pure)."""
     rows = (line.split() for line in table.splitlines())
     return {row[9] for row in rows if len(row) > 9 and int(row[8], 16) & _RTF_ADDRCONF}
 
 
 def depends(link: "Link", routed: set[str]) -> bool:
-    """Whether advertisements on a link are the node's: it has a route from one, or is an uplink that waits for one."""
+    """Whether the node needs advertisements on a link: it has a route from one, or is an uplink that may get one."""
     return not link.loopback and (link.name in routed or (link.up and not link.master and link.kind in _UPLINKS))
 
 
 def keep(site: "Site") -> None:
     """Let these interfaces accept advertisements although the node forwards.
 
-    Only where they do now: one with ``accept_ra`` 0 (as bridges of ours have it) or 2, or that forwards already, is
-    not touched. Raises ``CNIError`` when it cannot be set, before anything is lost.
+    An interface that has ``accept_ra`` 0 (as our bridges) or 2, or forwards already, does not change. Raises
+    ``CNIError`` if a sysctl cannot be set; no route is lost then.
     """
     with open(f"{site.node.roots.proc}/net/ipv6_route", "rb") as file:
         routed = learnt(file.read().decode("utf-8", "surrogateescape"))
@@ -45,7 +45,7 @@ def keep(site: "Site") -> None:
             if (site.sysctls.read(f"{folder}/accept_ra"), site.sysctls.read(f"{folder}/forwarding")) != ("1", "0"):
                 continue
             site.sysctls.write(f"{folder}/accept_ra", "2")
-        except FileNotFoundError:  # it has no IPv6, or is gone
+        except FileNotFoundError:  # the link has no IPv6 or is gone
             continue
         except OSError as error:
             raise CNIError(

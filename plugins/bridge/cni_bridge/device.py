@@ -1,4 +1,4 @@
-"""The bridge itself, as an effect that stands for the node: other attachments rely on it, so nothing removes it."""
+"""The bridge itself, as an effect. Other attachments use it too, so nothing removes it."""
 
 from errno import EEXIST, EOPNOTSUPP, EPERM
 
@@ -34,7 +34,7 @@ class BridgeDevice(Effect[Link]):
 
     @property
     def index(self) -> int:
-        """The bridge's index once it is made or compared, 0 before."""
+        """The bridge's index after ``make`` or ``compare``, 0 before."""
         return self.found.index if self.found is not None else 0
 
     @property
@@ -44,7 +44,7 @@ class BridgeDevice(Effect[Link]):
         return Bridge(self.settings.vlan_filtering)
 
     def make(self) -> Link:
-        """Make it if it is missing, with a MAC of its own; a link of another kind is refused."""
+        """Make the bridge if it is missing, with a fixed MAC. A link of another kind is refused."""
         settings = self.settings
         link = self.site.rtnl.link(settings.bridge) or self._create()
         if link.kind != "bridge":
@@ -62,10 +62,9 @@ class BridgeDevice(Effect[Link]):
             try:
                 self.site.rtnl.change(link.index, mac=mac if floating else "", up=True, promisc=promisc or None)
             except KernelError as error:
-                what = (
-                    f'could not set promiscuous mode on "{link.name}"' if promisc else f'failed to set "{link.name}" up'
-                )
-                raise CNIError(f"{what}: {error}") from None
+                name = f'"{link.name}"'
+                step = f"could not set promiscuous mode on {name}" if promisc else f"failed to set {name} up"
+                raise CNIError(f"{step}: {error}") from None
             link.mac = mac if floating else link.mac
         self.found = link
         return link
@@ -81,7 +80,7 @@ class BridgeDevice(Effect[Link]):
                 remedy = _REFUSALS.get(error.errno, "")
                 raise Refused(f'failed to create bridge "{settings.bridge}": {error}', remedy) from None
         self.site.sysctls.attempt(f"net/ipv6/conf/{settings.bridge}/accept_ra", "0")
-        # its link-local address is usable at once: the node asks for the containers' MACs from it
+        # its link-local address can be used at once: the node needs it to find the containers' MACs
         self.site.sysctls.attempt(f"net/ipv6/conf/{settings.bridge}/accept_dad", "0")
         link = self.site.rtnl.link(settings.bridge)
         if link is None:
@@ -89,7 +88,7 @@ class BridgeDevice(Effect[Link]):
         return link
 
     def _filter(self, link: Link) -> None:
-        """Turn VLAN filtering on: Go accepts VLANs on a bridge without it, and they have no effect."""
+        """Turn VLAN filtering on. Go accepts VLANs on a bridge without it, where they have no effect."""
         try:
             self.site.rtnl.change(link.index, kind=self._kind)
         except KernelError as error:
@@ -97,7 +96,7 @@ class BridgeDevice(Effect[Link]):
             raise InvalidConfig(f'cannot filter VLANs on "{link.name}": {text}', "drop vlan and vlanTrunk") from None
 
     def compare(self, differ: "Differ") -> Link:
-        """It is a bridge, up, filters VLANs and is promiscuous where that is wanted, and has prevResult's MAC."""
+        """It is a bridge, is up, has prevResult's MAC, and filters VLANs and is promiscuous if configured."""
         settings, name = self.settings, self.settings.bridge
         link = self.site.rtnl.link(name)
         if link is None:

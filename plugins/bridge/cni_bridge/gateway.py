@@ -27,10 +27,10 @@ _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
 
 def with_gateways(result: Result, settings: "Settings") -> Result:
-    """IPAM's result with the gateways and default routes that this configuration adds (pure).
+    """IPAM's result, with the gateways and default routes of this configuration (pure).
 
-    A missing gateway is the first address of the network. A default route is added once a family, at its first
-    address, unless IPAM gave one; one that IPAM gave without a gateway gets ours.
+    A missing gateway becomes the first address of the network. Each family gets one default route, through the gateway
+    of its first address. If IPAM gave a default route, that one is used, and gets the gateway if it has none.
     """
     ips = []
     routes = [Route(r.dst, r.gw, r.mtu, r.advmss, r.priority, r.table, r.scope) for r in result.routes]
@@ -39,7 +39,7 @@ def with_gateways(result: Result, settings: "Settings") -> Result:
         if gateway is None and settings.is_gateway:
             gateway = _first_host(ip.address.network)
         ips.append(IPConfig(ip.address, gateway, 2))
-        first = not any(one.version == ip.version for one in ips[:-1])
+        first = not any(other.version == ip.version for other in ips[:-1])
         if settings.is_default_gateway and first and gateway is not None:
             defaults = [route for route in routes if route.dst == ANY[ip.version] and route.table in _MAIN]
             for route in defaults:
@@ -57,17 +57,17 @@ def _first_host(network: Prefix) -> Address:
 
 
 def gateway_addresses(result: Result) -> list[Prefix]:
-    """What the bridge gets: each gateway with its address's prefix length; ``0.0.0.0`` and ``::`` are no gateway."""
+    """The bridge's addresses: each gateway with the prefix length of its network. ``0.0.0.0`` and ``::`` do not count."""
     gateways = [(ip.gateway, ip.address.length) for ip in result.ips if ip.gateway is not None]
     return list(dict.fromkeys(Prefix(address, length) for address, length in gateways if any(address.packed)))
 
 
-def _conflicts(there: Prefix, wanted: Prefix) -> bool:
-    """IPv4 has one subnet a bridge; IPv6 as many as do not overlap, and link-local addresses beside each other."""
-    if there.version != wanted.version:
+def _conflicts(existing: Prefix, wanted: Prefix) -> bool:
+    """A bridge has one IPv4 subnet. IPv6 subnets must not overlap, except link-local addresses."""
+    if existing.version != wanted.version:
         return False
-    beside = _link_local(there.address) and there.address != wanted.address
-    return wanted.version == 4 or (there.overlaps(wanted) and not beside)
+    beside = _link_local(existing.address) and existing.address != wanted.address
+    return wanted.version == 4 or (existing.overlaps(wanted) and not beside)
 
 
 def _link_local(address: Address) -> bool:
@@ -75,7 +75,7 @@ def _link_local(address: Address) -> bool:
 
 
 class GatewayAddresses(Effect[None]):
-    """The gateways' addresses on the bridge (or its VLAN leg). They stand for the node, so nothing removes them."""
+    """The gateways' addresses on the bridge or its VLAN leg. Other attachments use them too, so nothing removes them."""
 
     __slots__ = ("prefixes", "settings")
     shared = True
@@ -91,13 +91,11 @@ class GatewayAddresses(Effect[None]):
         return [address.prefix for address in found]
 
     def make(self) -> None:
-        """Add what is missing; a conflicting address is replaced with ``forceAddress`` and an error without."""
+        """Add missing addresses. A conflicting address is an error, or is replaced with ``forceAddress``."""
         link = self.site.rtnl.link(self.settings.gateway_device)
         if link is None:
-            raise CNIError(
-                f'failed to set bridge addr: could not lookup "{self.settings.gateway_device}"',
-                "did something remove it?",
-            )
+            text = f'failed to set bridge addr: could not lookup "{self.settings.gateway_device}"'
+            raise CNIError(text, "did something remove it?")
         for prefix in self.prefixes:
             self._add(link, prefix)
 
@@ -124,7 +122,7 @@ class GatewayAddresses(Effect[None]):
             raise CNIError(f'could not add IP address {prefix} to "{link.name}": {error}', reason) from None
 
     def compare(self, differ: "Differ") -> None:
-        """Each gateway's address is there."""
+        """Each gateway's address exists."""
         link = self.site.rtnl.link(self.settings.gateway_device)
         for prefix in self.prefixes:
             if link is None or prefix not in self._existing(prefix, link):
@@ -139,14 +137,14 @@ class GatewayAddresses(Effect[None]):
 
 
 class Forwarding(Effect[None]):
-    """The node forwards the families that have a gateway, on our link too. Shared, so nothing turns it off."""
+    """The node and the gateways' link forward the families that have a gateway. It is shared: nothing turns it off."""
 
     __slots__ = ("device", "versions")
     shared = True
     repairable = True
 
     def __init__(self, site: "Site", device: str, versions: "Sequence[int]") -> None:
-        """``device`` is the link that the gateways are on: its own switch may be off where the node's is on."""
+        """``device`` is the link with the gateways. Its own sysctl may be off although the node's is on."""
         super().__init__(site)
         self.device = device
         self.versions = versions
@@ -155,9 +153,9 @@ class Forwarding(Effect[None]):
         return _FORWARDING[version], f"net/ipv{version}/conf/{self.device}/forwarding"
 
     def make(self) -> None:
-        """Written only where it does not read 1: /proc/sys may be read-only and right.
+        """Write only the sysctls that are not 1, because /proc/sys may be read-only.
 
-        The kernel forwards IPv6 by the node's switch alone, so our link's own may stay off there.
+        For IPv6 only the node's sysctl decides in the kernel, so a failure on the link itself is no error.
         """
         for version in self.versions:
             node, own = self._switches(version)
@@ -181,7 +179,7 @@ class Forwarding(Effect[None]):
             raise CNIError(f"failed to enable forwarding: {error}", remedy) from None
 
     def compare(self, differ: "Differ") -> None:
-        """Those on which forwarding depends read 1: the node's, and our link's own for IPv4."""
+        """The sysctls that forwarding needs are 1: the node's, and for IPv4 also the link's own."""
         for version in self.versions:
             node, own = self._switches(version)
             for switch in (node, own) if version == 4 else (node,):
@@ -194,7 +192,7 @@ class Forwarding(Effect[None]):
 
 
 class VlanLeg(Effect[Link]):
-    """The node's leg in a VLAN of the bridge: a pair ``BRIDGE.VLAN`` and a port. It stands for the node."""
+    """The node's leg in a VLAN of the bridge: a pair ``BRIDGE.VLAN`` and a port. Nothing removes it."""
 
     __slots__ = ("bridge", "settings")
     shared = True
@@ -207,12 +205,12 @@ class VlanLeg(Effect[Link]):
 
     @property
     def port(self) -> str:
-        """The port's name, derived from the bridge's and the VLAN; never one that an attachment's link has."""
+        """The port's name, derived from the bridge and the VLAN. Links of attachments never have such a name."""
         settings = self.settings
         return "vleg" + sha512("vlan", settings.bridge, str(settings.vlan)).hex()[:11]
 
     def make(self) -> Link:
-        """Make the pair if it is missing, finish one of ours; another link of that name is used as it is."""
+        """Make the pair if it is missing, or finish a pair of ours. Another link with that name is used unchanged."""
         name = self.settings.gateway_device
         leg = self.site.rtnl.link(name)
         made = leg is None
@@ -238,13 +236,13 @@ class VlanLeg(Effect[Link]):
                 raise CNIError(f'failed to create vlan interface "{name}": {error}', refusal(error)) from None
 
     def _finish(self, port: Link, leg: Link) -> None:
-        """What a whole pair has. Done each time: whoever made the pair may have died before."""
+        """Configure the pair. Done at each ADD, because the ADD that made the pair may have died before this."""
         if port.master != self.bridge.index:  # the bridge is a new one
             self._set(port, leg, master=self.bridge.index)
         set_vlans(self.site.rtnl, port, self.settings, {self.settings.vlan: NATIVE_VLAN})
         for link in (port, leg):
             self.site.sysctls.attempt(f"net/ipv6/conf/{link.name}/accept_ra", "0")
-        # its own address is usable at once: the node asks for its neighbours from it
+        # its link-local address can be used at once: the node needs it to find its neighbours
         self.site.sysctls.attempt(f"net/ipv6/conf/{leg.name}/accept_dad", "0")
         for link in (port, leg):
             self._set(link, leg, up=True)
@@ -256,7 +254,7 @@ class VlanLeg(Effect[Link]):
             raise CNIError(f'failed to create vlan interface "{leg.name}": {error}', refusal(error)) from None
 
     def compare(self, differ: "Differ") -> Link:
-        """Both ends are there, up, and the port is in the VLAN."""
+        """Both ends exist and are up, and the port is in the VLAN."""
         leg = self.site.rtnl.link(self.settings.gateway_device)
         if leg is None:
             raise CheckFailed(f"{self.settings.gateway_device} is missing")

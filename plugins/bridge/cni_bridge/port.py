@@ -1,4 +1,4 @@
-"""What the bridge does with one port: hairpin, isolation, VLANs, and that it comes up, forwards and is announced."""
+"""A port of the bridge: hairpin, isolation, VLANs; it comes up, forwards, and its addresses are announced."""
 
 from cni.errors import CheckFailed, CNIError
 from cni.interface import Announced
@@ -22,7 +22,7 @@ _PORT_TIMEOUT = 2.5
 
 
 def wanted_vlans(settings: "Settings") -> dict[int, int]:
-    """The port's VLAN ids and their flags; a trunk without a VLAN has 1 as its native one."""
+    """The port's VLAN ids and their flags. A trunk without ``vlan`` has the native VLAN 1."""
     wanted = dict.fromkeys(settings.trunk, 0)
     native = settings.vlan or (1 if settings.trunk else 0)
     if native:
@@ -42,7 +42,7 @@ class PortSettings(Effect[None]):
         self.settings = settings
 
     def make(self) -> None:
-        """A new port has neither, so most ADDs have nothing to say."""
+        """Set them. A new port has neither, so without these keys there is nothing to do."""
         settings = self.settings
         if not (settings.hairpin or settings.isolated):
             return
@@ -80,7 +80,7 @@ class PortVlans(Effect[None]):
         self.settings = settings
 
     def make(self) -> None:
-        """The VLANs that the port got by itself go, unless they are to be kept; the configured ones come."""
+        """Remove the VLANs that the kernel gave the port, unless they are to be kept, and add the configured ones."""
         set_vlans(self.site.rtnl, self.port, self.settings, wanted_vlans(self.settings))
 
     def compare(self, differ: "Differ") -> None:
@@ -123,7 +123,7 @@ def set_vlans(rtnl: Rtnl, port: Link, settings: "Settings", wanted: dict[int, in
 
 
 class PortUp(Effect[None]):
-    """The host end is set up; it goes down with the link."""
+    """The host end is up. It goes with the link."""
 
     __slots__ = ("port",)
     repairable = True
@@ -140,7 +140,7 @@ class PortUp(Effect[None]):
             raise CNIError(f'failed to set "{self.port.name}" UP: {error}') from None
 
     def compare(self, differ: "Differ") -> None:
-        """That it is set up has been compared with the pair."""
+        """Nothing to do: ``PodLink`` compares that both ends are up."""
 
     def describe(self) -> str:
         """The ``ip`` command for it."""
@@ -148,7 +148,7 @@ class PortUp(Effect[None]):
 
 
 class PortForwards(Effect[bool]):
-    """The port is up and forwards, both ends being up; the value is whether it forwards."""
+    """The port is up and forwards, because both ends are up. The value is whether it forwards."""
 
     __slots__ = ("port",)
     # it only waits
@@ -159,7 +159,7 @@ class PortForwards(Effect[bool]):
         self.port = port
 
     def make(self) -> bool:
-        """Wait until it forwards: a frame sent earlier reaches nobody. One that STP holds back is up for Go too."""
+        """Wait until the port forwards: earlier frames are lost. A port that STP holds back is enough, as in Go."""
         state = ""
         for _ in attempts(_PORT_TIMEOUT, longest=0.05):
             link = self.site.rtnl.link(index=self.port.index)
@@ -182,12 +182,12 @@ class PortForwards(Effect[bool]):
         return True
 
     def describe(self) -> str:
-        """What is waited for."""
+        """The condition."""
         return f"wait until {self.attachment.link} forwards"
 
 
 def announced(site: "Site", pair: "Pair", ips: "Sequence[IPConfig]", forwarded: bool) -> Announced:
-    """Addresses announced through a port that forwards. One that did not before IPAM was asked may do so now."""
+    """Announce the addresses if the port forwards. It may have begun to forward since ``PortForwards`` looked."""
     return Announced(site, pair.container, ips, lambda: forwarded or _forwards(site, pair.host))
 
 

@@ -1,4 +1,4 @@
-"""bridge's settings: a row for each key of its configuration, and the checks that take several (pure)."""
+"""bridge's configuration: its keys, and the checks of several keys together (pure)."""
 
 from cni.errors import CNIError, InvalidConfig, NotAvailable
 from cni.linksettings import LinkSettings, link_dns, link_mtu
@@ -25,7 +25,7 @@ def _bridge_name(name: str) -> str:
 
 
 class _Span(Section):
-    """An item of ``vlanTrunk``: from one id to another, or a single id, or both."""
+    """An item of ``vlanTrunk``: a range of ids, a single id, or both."""
 
     low: int | None = key("minID", integer, None)
     high: int | None = key("maxID", integer, None)
@@ -33,7 +33,7 @@ class _Span(Section):
 
 
 class Settings(LinkSettings):
-    """What the user set, checked."""
+    """The keys of the configuration, checked."""
 
     # fmt: off
     bridge: str = key("bridge", string, "cni0", "name of the bridge, made when it is missing", _bridge_name)
@@ -102,7 +102,7 @@ class Settings(LinkSettings):
                 )
 
     def settle(self, kernel: "Nftables | None" = None) -> None:
-        """Choose the backends that the configuration leaves to the node; raises ``CNIError`` if the kernel lacks parts."""
+        """Choose the backends. Raises ``CNIError`` if the kernel lacks a part that the configuration needs."""
         from cni.kernel import backend
 
         if self.mac_spoof_check:
@@ -112,17 +112,17 @@ class Settings(LinkSettings):
 
     @property
     def vlan_filtering(self) -> bool:
-        """Whether the bridge tells VLANs apart."""
+        """Whether the bridge filters VLANs."""
         return bool(self.vlan) or self.spans is not None
 
     @property
     def gateway_device(self) -> str:
-        """The link that has the gateways' addresses: the bridge, or the node's leg in the VLAN."""
+        """The link with the gateways' addresses: the bridge, or the node's leg in the VLAN."""
         return f"{self.bridge}.{self.vlan}" if self.vlan else self.bridge
 
 
 def _trunk(spans: list[_Span]) -> list[int]:
-    """The ids, each once and in order; raises ``InvalidConfig`` with Go's texts."""
+    """The ids, sorted and without duplicates. Raises ``InvalidConfig`` with Go's texts."""
     ids: set[int] = set()
     for span in spans:
         for value, name in ((span.low, "minID"), (span.high, "maxID"), (span.single, "id")):
@@ -143,12 +143,12 @@ def _trunk(spans: list[_Span]) -> list[int]:
 
 
 def read(call: "Call") -> Settings:
-    """Raises ``InvalidEnvironment`` (CNI_ARGS), ``DecodingFailure`` and ``InvalidConfig``; nothing was touched then."""
+    """Raises ``InvalidEnvironment`` (CNI_ARGS), ``DecodingFailure`` and ``InvalidConfig``, before anything is changed."""
     return Settings(call)
 
 
 def ready(call: "Call", settings: Settings) -> None:
-    """STATUS: the node's kernel has what is wanted, the bridge's name is free or a bridge's, and the delegate is ready."""
+    """STATUS: the kernel has all needed parts, the bridge's name is free or is a bridge, and the delegate is ready."""
     try:
         settings.settle()
     except CNIError as error:

@@ -1,4 +1,4 @@
-"""What should be for one attachment to a bridge: the one description that every verb follows."""
+"""The plan of one attachment to a bridge, for ADD and CHECK, and the kinds that DEL and GC remove."""
 
 from cni import mainlink
 from cni.interface import ConfiguredInterface, InterfaceUp
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from cni.skel import Call
     from cni_bridge.settings import Settings
 
-# What the kernel reads before the first IPv6 address, and when the interface comes up: without and with duplicate
-# address detection.
+# Sysctls that the kernel reads before the first IPv6 address, and those that it reads when the interface comes up:
+# without and with duplicate address detection.
 _IPV6 = {"net/ipv6/conf/IF/ndisc_notify": "1"}
 _SYSCTLS = {"net/ipv6/conf/IF/accept_dad": "0", "net/ipv4/conf/IF/arp_notify": "1"}
 _DETECTING = {"net/ipv6/conf/IF/enhanced_dad": "1", **_SYSCTLS, "net/ipv6/conf/IF/accept_dad": "1"}
 
 
 def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
-    """A port of the bridge, up at both ends before IPAM is asked: a DHCP client sends through it."""
+    """A port of the bridge. Both ends are up before the IPAM plugin runs, because a DHCP client sends through them."""
     if settings.masquerade or settings.mac_spoof_check:
         settings.settle(call.site.nftables)
     site = call.site
@@ -54,14 +54,14 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
             yield from announced(site, pair, layer3.ips, forwards)
     yield from Labelled(site, pair.host)
 
-    if call.version == CURRENT and call.verb == "ADD":  # its results have MTUs, and the bridge's follows its ports
+    if call.version == CURRENT and call.verb == "ADD":  # these results have MTUs, and ports change the bridge's MTU
         bridge = site.rtnl.link(settings.bridge) or bridge
     links = [(bridge, ""), (pair.host, ""), (pair.container, call.netns), *([(leg, "")] if leg is not None else [])]
     return mainlink.result(mainlink.interfaces(call, links), layer3, settings.dns)
 
 
 def _layer3(call: "Call", settings: "Settings", bridge: "Link") -> "Plan[tuple[Result, Link | None]]":
-    """Addresses, routes, the node as gateway, masquerade: the result of IPAM completed, and the leg in a VLAN."""
+    """Addresses, routes, gateway and masquerade. Returns IPAM's result, completed, and the leg in a VLAN if any."""
     site, leg = call.site, None
     result = with_gateways((yield from mainlink.addresses(call, settings)), settings)
     if settings.is_gateway and settings.vlan:
@@ -81,7 +81,7 @@ def _layer3(call: "Call", settings: "Settings", bridge: "Link") -> "Plan[tuple[R
 
 
 def left(call: "Call") -> "list[Kind]":
-    """All that an ADD may have left of an attachment, whatever the configuration says by now."""
+    """All that an ADD may have made for an attachment, with any configuration."""
     from cni.macspoof import MacSpoofCheck
     from cni.masquerade import Masquerade
 

@@ -1,4 +1,4 @@
-"""A member of the chain as an effect: its ADD, CHECK, DEL and GC are the plugin's own."""
+"""A member of the chain as an effect. Its ADD, CHECK, DEL and GC are the calls of the plugin."""
 
 from cni import delegate
 from cni.errors import CNIError, InvalidConfig, Refused
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Latest:
-    """What the members have answered so far: the prevResult of the next one, and of all on CHECK and DEL."""
+    """The last result: the prevResult of the next member on ADD, and of all members on CHECK and DEL."""
 
     __slots__ = ("document", "result")
 
@@ -28,18 +28,18 @@ class Latest:
         self.result: Result | None = None
 
     def answer(self) -> "Result":
-        """The last member's result; of CHECK none is used."""
+        """The last member's result; an empty one on CHECK, which prints none."""
         from cni.result import Result
 
         return Result() if self.result is None else self.result
 
 
-# How libcni words the verb in the error of a plugin of a conflist.
+# libcni's words for the verbs, in the error of a plugin of a conflist.
 _WORDS = {"ADD": "add", "DEL": "delete", "CHECK": "check", "GC": "gc", "STATUS": "status"}
 
 
 def find_all(call: "Call", entries: "Sequence[Entry]", kind: type[CNIError] = InvalidConfig) -> None:
-    """Raise ``kind`` unless each member's file is there: nothing was touched then."""
+    """Raise ``kind`` if a member's file is missing, before anything is changed."""
     for place, entry in enumerate(entries):
         try:
             delegate.find(entry.type, call.path)
@@ -48,11 +48,11 @@ def find_all(call: "Call", entries: "Sequence[Entry]", kind: type[CNIError] = In
 
 
 class Member(Effect[None], Kind):
-    """A plugin that has done its part for the attachment."""
+    """A plugin of the chain has done its part for the attachment."""
 
     __slots__ = ("call", "entry", "latest")
     noun = "plugin"
-    # only the member knows how
+    # only the plugin itself could repair
     repairable = False
     reads_list = True
 
@@ -63,7 +63,7 @@ class Member(Effect[None], Kind):
         self.latest = latest
 
     def run(self, verb: str) -> "Any":
-        """The member's answer; its error as it is, with its name and the verb in front."""
+        """Run a verb and return the plugin's output. An error gets the plugin's name and the verb in front."""
         request = self.entry.request(self.call, self.latest.document)
         if verb == "STATUS":
             return self._named(verb, lambda: delegate.ready(self.call, self.entry.type, request))
@@ -77,12 +77,12 @@ class Member(Effect[None], Kind):
             raise (Refused if isinstance(error, Refused) else CNIError)(text, error.details, error.code) from None
 
     def make(self) -> None:
-        """ADD; the result is the prevResult of the member after."""
+        """ADD. The result is the prevResult of the next member."""
         document = self.run("ADD")
         stated = document.get("cniVersion")
         version = stated if isinstance(stated, str) and stated else self.call.version
         result = self._named("ADD", lambda: parse_delegated(document, self.call.version))
-        # as libcni passes it on: of its own version, with the members that this version has
+        # as in libcni: the next member gets the result in the version of the plugin that printed it
         empty = version in FAMILIES[0] and not result.ips
         self.latest.document = {"cniVersion": version} if empty else result.document(version)
         self.latest.result = result
@@ -99,12 +99,12 @@ class Member(Effect[None], Kind):
         self.run("DEL")
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":  # noqa: ARG002
-        """GC; the member is sent the list that the chain was sent."""
+        """GC. The member gets the same list of valid attachments as the chain."""
         self.attempt("GC")
         return []
 
     def attempt(self, verb: str) -> None:
-        """A verb that came with 1.1.0: a member that does not know it is reported on standard error, and is not an error."""
+        """Run a verb of version 1.1.0. A member that does not know it is reported on standard error, without an error."""
         try:
             self.run(verb)
         except CNIError as error:
@@ -118,13 +118,13 @@ class Member(Effect[None], Kind):
 
 
 class ExistingMember(Member):
-    """A member of an attachment that existed before this ADD: only DEL removes what it has, so an error says so."""
+    """A member of an attachment that existed before this ADD. Undo does not remove it; the error says so."""
 
     __slots__ = ()
     shared = True
 
     def make(self) -> None:
-        """ADD; the member judges a second one, as in a conflist."""
+        """ADD. The member decides about a second ADD, as in a conflist."""
         try:
             super().make()
         except CNIError as error:
@@ -134,7 +134,7 @@ class ExistingMember(Member):
 
 
 class Unreadable(Kind):
-    """A member whose configuration cannot be read: nobody removes what it made, and DEL and GC report that."""
+    """A member whose configuration cannot be read. Nothing removes what it made; DEL and GC report that."""
 
     __slots__ = ("error",)
     reads_list = True

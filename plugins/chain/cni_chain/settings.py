@@ -1,4 +1,4 @@
-"""chain's configuration: the members as a conflist holds them, and the configuration that each of them is sent."""
+"""chain's configuration: the members, as in a conflist, and the configuration that each member gets."""
 
 from cni import wire
 from cni.errors import CNIError, InvalidConfig
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Object = dict[str, Any]
 
 _EMPTY = "no plugins in list"
-# What the runtime writes into each plugin's configuration of a conflist, beside ``runtimeConfig``.
+# Keys, besides ``runtimeConfig``, that the runtime adds to the configuration of each plugin of a conflist.
 _PASSED_ON = ("args",)
 _RESERVED = "cni.dev/"
 
@@ -23,10 +23,10 @@ class Settings(Section):
 
     # fmt: off
     plugins: "list[Any]" = key(
-        "plugins", listing(anything), Required(_EMPTY), "plugins as a conflist holds them, in the order of ADD",
+        "plugins", listing(anything), Required(_EMPTY), "the plugins, as in a conflist, in the order of ADD",
         lambda plugins: "" if plugins else _EMPTY)
     capabilities: dict[str, bool] | None = key(
-        "capabilities", mapping(boolean), None, "what the members ask for together, so that the runtime sends it")
+        "capabilities", mapping(boolean), None, "all capabilities that members ask for, so that the runtime sends them")
     # fmt: on
 
 
@@ -41,13 +41,13 @@ class Entry(Section):
         super().__init__(value, where)
         self.config: Object = value
         if self.type == "chain":
-            raise InvalidConfig("a chain cannot be a member of a chain", f"put what {where} holds in its place")
+            raise InvalidConfig("a chain cannot be a member of a chain", f"replace {where} by its plugins")
         self.capabilities = [name for name, wanted in self.declared.items() if wanted]
 
     def request(self, call: "Call", previous: "Object | None") -> bytes:
-        """The configuration that the member is sent, made as libcni makes it for a plugin of a conflist.
+        """The configuration for the member, made as libcni makes it for a plugin of a conflist.
 
-        ``previous`` is the prevResult; what the runtime wrote into the chain's configuration is passed on.
+        ``previous`` is the prevResult. Keys that the runtime added to the chain's configuration are passed on.
         """
         injected: Object = {"cniVersion": call.version, "name": call.network}
         arguments = part(call.config, "runtimeConfig", member)
@@ -65,7 +65,7 @@ class Entry(Section):
 
 
 def read(call: "Call") -> list[Entry]:
-    """All members, or the first fault: ``DecodingFailure``, ``InvalidConfig``."""
+    """All members. Raises the first fault: ``DecodingFailure``, ``InvalidConfig``."""
     settings = Settings(call.config)
     entries = [Entry(value, f"plugins[{place}]") for place, value in enumerate(settings.plugins)]
     _agree(call, settings.capabilities, entries)
@@ -73,9 +73,9 @@ def read(call: "Call") -> list[Entry]:
 
 
 def _agree(call: "Call", declared: "dict[str, bool] | None", entries: list[Entry]) -> None:
-    """What a member asks for and the chain does not would never arrive: refused, where that can be seen.
+    """Refuse a capability that a member asks for and the chain does not: the runtime would not send it.
 
-    A runtime may have taken ``capabilities`` away, as the specification has it; libcni leaves them.
+    The specification lets a runtime remove ``capabilities``, though libcni keeps them. Then there is only a message.
     """
     if declared is None:
         asked = [name for entry in entries for name in entry.capabilities]
@@ -92,7 +92,7 @@ def _agree(call: "Call", declared: "dict[str, bool] | None", entries: list[Entry
 
 
 def readable(call: "Call") -> tuple[list[Entry], list[CNIError]]:
-    """The members that can be read, and what is wrong with the others: for DEL and GC, which do what they can."""
+    """The members that can be read, and the errors of the others: for DEL and GC, which go on after errors."""
     entries: list[Entry] = []
     errors: list[CNIError] = []
     for place, value in enumerate(Settings({**call.config, "capabilities": None}).plugins):
@@ -104,7 +104,7 @@ def readable(call: "Call") -> tuple[list[Entry], list[CNIError]]:
 
 
 def ready(call: "Call", entries: list[Entry]) -> None:
-    """STATUS of each member in order; the error of the first that is not ready is raised."""
+    """STATUS of each member in order. Raises the error of the first member that is not ready."""
     from cni.errors import NotAvailable
     from cni_chain.member import Latest, Member, find_all
 

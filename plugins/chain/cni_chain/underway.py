@@ -1,12 +1,12 @@
-"""How far an attachment is, which no member alone can know: notes in files, one of them at a time.
+"""Notes in files about the progress of an attachment, which no member alone knows.
 
-``UnderWay`` is there while an ADD is under way: the first member may be done when the second one dies. The frame lets
-one ADD or DEL at a time work for an attachment, so an ADD that finds the note knows that the last one died.
+``UnderWay`` exists during an ADD: the second member may die when the first one is done. Only one ADD or DEL at a time
+runs for an attachment. So if an ADD finds this note, the last ADD died.
 
-``Complete`` is there from the end of an ADD to the beginning of DEL: a second ADD that finds it, and the namespace of then,
-has met a live attachment, and takes nothing back when a member refuses.
+``Complete`` exists from the end of ADD to the beginning of DEL. If a second ADD finds it, and its namespace still
+exists, the attachment is live. Then nothing is undone if a member refuses the second ADD.
 
-Both are safeguards: where /run cannot be written, everything works without them.
+Both are safeguards. If /run cannot be written, everything else works without them.
 """
 
 import os
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class UnderWay(Effect[None], Kind):
-    """An ADD of this attachment is under way, or ended without taking back all that it had made."""
+    """An ADD of this attachment is under way, or failed and could not undo everything."""
 
     __slots__ = ()
     noun = "note of an unfinished ADD"
     repairable = False
     reported = False
-    # as long as a member's DEL fails the attachment is neither whole nor gone
+    # it stays while a member's DEL fails: the attachment is neither complete nor gone
     marker = True
     folder = "chain"
 
@@ -40,11 +40,11 @@ class UnderWay(Effect[None], Kind):
 
     @property
     def path(self) -> str:
-        """The file."""
+        """The note's path."""
         return f"{self.root}/{self.identity}"
 
     def identify(self, attachment: Attachment) -> str:
-        """The file's name."""
+        """The note's file name."""
         return sha512(attachment.network, attachment.container, attachment.ifname).hex()[:32]
 
     def discard(self, identity: str) -> None:
@@ -55,7 +55,7 @@ class UnderWay(Effect[None], Kind):
             pass
 
     def present(self, network: str) -> "Iterable[Found]":
-        """The files of a network's attachments, which their contents name."""
+        """The notes of a network's attachments. A note's content names its attachment."""
         try:
             names = os.listdir(self.root)
         except OSError:
@@ -70,7 +70,7 @@ class UnderWay(Effect[None], Kind):
                 yield Found(name, owner, file=f"{self.root}/{name}")
 
     def make(self) -> None:
-        """Raises ``Remains`` when there was an ADD of this attachment that did not end."""
+        """Write the note. Raises ``Remains`` if an earlier ADD of this attachment died."""
         Complete(self.site).remove()
         try:
             os.makedirs(self.root, 0o700, exist_ok=True)
@@ -88,15 +88,15 @@ class UnderWay(Effect[None], Kind):
             os.close(fd)
 
     def compare(self, differ: "Differ") -> None:
-        """A note is a safeguard that may be lost, so nothing is compared."""
+        """Nothing is compared: the note is a safeguard that may be lost."""
 
     def describe(self) -> str:
-        """What it is."""
+        """The state."""
         return "an ADD is under way"
 
 
 class Complete(UnderWay):
-    """All members have done their part for this attachment, in a namespace that the note names."""
+    """All members have done their part for this attachment. The note names the namespace."""
 
     __slots__ = ()
     noun = "note of a whole attachment"
@@ -104,9 +104,9 @@ class Complete(UnderWay):
     folder = "chain-whole"
 
     def make(self) -> None:
-        """Write the note, also over one of a namespace that is gone, and end ``UnderWay``.
+        """Write the note, or replace that of an earlier namespace, and remove ``UnderWay``.
 
-        There is none for a namespace that cannot be seen.
+        Without access to the namespace no note is written.
         """
         seen = _seen(self.site.netns)
         if seen:
@@ -122,10 +122,10 @@ class Complete(UnderWay):
             finally:
                 os.close(fd)
         except OSError:
-            self.remove()  # half of it would say something else
+            self.remove()  # an incomplete note would be wrong
 
-    def lives(self) -> bool:
-        """Whether there is a note, its ADD has ended, and the namespace that it names is still the one at its path."""
+    def is_live(self) -> bool:
+        """Whether the attachment is live: the note exists, its ADD ended, and its namespace is still at its path."""
         if os.path.exists(UnderWay(self.site).path):
             return False
         try:
@@ -136,12 +136,12 @@ class Complete(UnderWay):
         return len(parts) == 3 and parts[0] == str(self.attachment) and _seen(parts[2]) == parts[1]
 
     def describe(self) -> str:
-        """What it is."""
+        """The state."""
         return "an ADD has ended"
 
 
 def _seen(netns: str) -> str:
-    """The namespace at a path, by its number; empty where none can be seen."""
+    """The device and inode of the namespace at a path; empty if there is none."""
     try:
         found = os.stat(netns)
     except (OSError, ValueError):

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def _previous(call: "Call") -> Latest:
-    """What the runtime sent; the members judge it."""
+    """The prevResult from the runtime, unchecked: the members check it."""
     document = chosen(call.config, "prevResult")
     return Latest(None if document is None else member(document, "prevResult"))
 
 
 def wanted(call: "Call", entries: "Sequence[Entry]") -> "Plan[Result]":
-    """The members in order; each gets the result of the one before. CHECK gives all of them the result of the whole.
+    """The members in order. On ADD each gets the result of the one before, on CHECK all get the chain's prevResult.
 
-    Of an attachment that existed before, nothing is taken back when a member refuses.
+    If the attachment existed before, nothing is undone when a member fails.
     """
     find_all(call, entries)
     latest = _previous(call)
@@ -33,19 +33,19 @@ def wanted(call: "Call", entries: "Sequence[Entry]") -> "Plan[Result]":
         for entry in entries:
             yield from Member(call, entry, latest)
         return latest.answer()
-    lives = Complete(call.site).lives()
-    if not lives:
+    live = Complete(call.site).is_live()
+    if not live:
         yield from UnderWay(call.site)
     for entry in entries:
-        yield from ExistingMember(call, entry, latest) if lives else Member(call, entry, latest)
-    latest.answer().document(call.version)  # what cannot be printed in the caller's version is taken back
-    if not lives:
+        yield from ExistingMember(call, entry, latest) if live else Member(call, entry, latest)
+    latest.answer().document(call.version)  # raises, and so undoes, if the caller's version cannot hold the result
+    if not live:
         yield from Complete(call.site)
     return latest.answer()
 
 
 def left(call: "Call") -> "list[Kind]":
-    """The members between the notes: a DEL that dies leaves no whole attachment."""
+    """The members between the notes. DEL removes ``Complete`` first, so a DEL that dies leaves no live attachment."""
     entries, errors = settings.readable(call)
     latest = Latest()
     first: list[Kind] = []

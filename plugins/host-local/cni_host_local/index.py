@@ -1,10 +1,10 @@
 """An index where an attachment's leases are, so that no call has to read every lease: an index outside the store.
 
-The store's files decide, always. The index is believed only when it is provably complete: its stamp holds the times of
-change of the store's folder and of the index's own, and both were set by us to a moment in the past that no other
-change would leave there. Whatever else touches either folder (a Go host-local, an administrator, a crash of ours
-half-way) leaves another time, and then the index is made anew from a walk of the store. It may be deleted or damaged
-at any time. All of this happens under the store's lock.
+Only the store's files count. The index is used only if it is certainly complete: its stamp has the modification times
+of the store's folder and of the index's folder, and we set both to a time in the past that no other change would leave.
+Any other change of a folder (by a Go host-local, an administrator, or a crash of ours) leaves another time. Then the
+index is made again from a walk of the store. It may be deleted or damaged at any time. All of this is under the store's
+lock.
 """
 
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = "/run/cni/pycni/host-local"
 _PAST = 2_000_000_000
-# Links to a folder without sub-folders; file systems that do not count have 1.
+# The number of hard links of a folder without sub-folders. File systems that do not count them have 1.
 _FLAT = 2
 
 
@@ -44,7 +44,7 @@ def _read(path: str) -> bytes:
 
 
 def _replace(path: str, data: bytes) -> None:
-    """Write a whole file by rename; in /run, where nothing survives a power cut anyway."""
+    """Write a file and rename it. It is in /run, so it need not survive a power cut."""
     temporary = f"{path}.{os.getpid()}"
     with open(temporary, "wb") as file:
         file.write(data)
@@ -55,26 +55,26 @@ class Index:
     """The index of one store: which files hold which content. Used under the store's lock."""
 
     def __init__(self, store: str, root: str = "") -> None:
-        """``store`` is the folder of the leases; ``root`` where indexes live."""
+        """``store`` is the folder of the leases, ``root`` the folder of all indexes."""
         self.store = store
         try:
             store = os.path.realpath(store)
         except ValueError:
-            pass  # a path that cannot be, which whoever opens it will say
+            pass  # an impossible path: opening the store reports it
         self.folder = f"{root or ROOT}/{_digest(store.encode('utf-8', 'surrogateescape'))}"
         self._entries = ""
         self._trusted = False
 
     def _state(self) -> "list[str]":
-        """What tells that neither the store nor the index was touched since."""
+        """The state of both folders, which shows whether one was changed."""
         store, entries = os.stat(self.store), os.stat(f"{self.folder}/{self._entries}")
         if store.st_nlink > _FLAT:
-            raise OSError("what changes in a sub-folder cannot be seen from here")
+            raise OSError("a change in a sub-folder does not change this folder's time")
         identity = [str(store.st_dev), str(store.st_ino), str(store.st_mtime_ns)]
         return [self._entries, *identity, str(entries.st_mtime_ns)]
 
     def load(self) -> bool:
-        """Whether the index is there and complete."""
+        """Whether the index exists and is complete."""
         try:
             stamp = _unsealed(_read(f"{self.folder}/stamp"))
             self._entries = stamp[0]
@@ -84,7 +84,7 @@ class Index:
         return self._trusted
 
     def find(self, content: bytes) -> "list[str] | None":
-        """The files with this content, paths relative to the store; None when the index cannot tell."""
+        """The files with this content, as paths relative to the store; None if the index is not usable."""
         if not self._trusted:
             return None
         try:
@@ -96,7 +96,7 @@ class Index:
             return None
 
     def rebuild(self, contents: "Iterable[tuple[bytes, str]]") -> None:
-        """Make the index from (content, path) of every lease; where that cannot be written there is none."""
+        """Make the index from (content, path) of every lease. If it cannot be written, there is no index."""
         paths: dict[bytes, list[str]] = {}
         for content, path in contents:
             paths.setdefault(content, []).append(path)
@@ -122,7 +122,7 @@ class Index:
                 os.unlink(path)
 
     def note(self, content: bytes, paths: "list[str]") -> None:
-        """From now on these files hold this content; no files: nobody does."""
+        """Note that these files, or no files, have this content now."""
         if not self._trusted:
             return
         path = f"{self.folder}/{self._entries}/{_digest(content)}"
@@ -135,7 +135,7 @@ class Index:
             self._trusted = False
 
     def seal(self) -> None:
-        """Stamp both folders after a change of the store, the last thing under the lock."""
+        """Stamp both folders after a change of the store, as the last step under the lock."""
         if not self._trusted:
             return
         past = time_ns() - _PAST

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class Leases(Effect["list[tuple[Range, Address]]"], Kind):
-    """One address of each set; the value is the list of (range, address). DEL and GC give no sets."""
+    """One address of each range set is leased. The value is the list of (range, address). DEL and GC give no sets."""
 
     __slots__ = ("requested", "sets", "store")
     noun = "lease"
-    # the address may be of another container by now
+    # the address may belong to another container by now
     repairable = False
 
     def __init__(
@@ -44,11 +44,11 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         return f"{attachment.container}\r\n{attachment.ifname}"
 
     def make(self) -> "list[tuple[Range, Address]]":
-        """Lease all or nothing: what this call took is given back if a later set fails, and nothing else."""
+        """Lease from all sets or none: if a later set fails, the leases that this call made are removed, and no others."""
         try:
             with self.store:
                 return self._make()
-        # what the attachment holds from before is not this call's to undo, and a lock is not waited for twice
+        # Refused: undo must not remove older leases of the attachment, nor wait for the lock again
         except CNIError as error:
             raise Refused(error.msg, error.details, error.code) from None
         except OSError as error:
@@ -67,7 +67,7 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         return got
 
     def compare(self, differ: "Differ") -> "list[tuple[Range, Address]]":
-        """Some lease of the attachment exists, and one of each address of the ranges that prevResult gives it."""
+        """The attachment has a lease, and a lease of each address of prevResult that is in the ranges."""
         who, expected = self.attachment, self._expected()
         with self.store:
             holds = self.store.holds(who.container, who.ifname)
@@ -77,12 +77,8 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         if not holds:
             differ(CheckFailed(fault, f"{who} has no lease in {self.store.folder}"))
         elif lost:
-            differ(
-                CheckFailed(
-                    f"{fault}: {', '.join(lost)}",
-                    f"prevResult has it, and {who} has no lease of it in {self.store.folder}",
-                )
-            )
+            details = f"prevResult has it, and {who} has no lease of it in {self.store.folder}"
+            differ(CheckFailed(f"{fault}: {', '.join(lost)}", details))
         return []
 
     def _expected(self) -> "list[Address]":
@@ -91,16 +87,16 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
             return []
         others = {place for place, each in enumerate(previous.interfaces) if each.name != self.attachment.ifname}
         addresses = [ip.address.address for ip in previous.ips if ip.interface not in others]
-        return [address for address in addresses if any(one.holding(address) for one in self.sets)]
+        return [address for address in addresses if any(each.holding(address) for each in self.sets)]
 
     def remove(self) -> None:
-        """Release by id and interface, whatever the ranges say today."""
+        """Release the leases of the container and interface. The ranges do not matter."""
         if self.store.exists():
             with self.store:
                 self.store.release(self.attachment.container, self.attachment.ifname)
 
     def present(self, network: str) -> "Iterable[Found]":
-        """The leases of a network, or of all in the folder of data; without the lock, for nothing is decided by them."""
+        """The leases of a network, or of all networks. Read without the lock, because nothing is changed."""
         folder = self.store.folder.rpartition("/")[0]
         for name in [network] if network else sorted(os.listdir(folder) if os.path.isdir(folder) else ()):
             store = Store(folder, name)
@@ -111,7 +107,7 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
                     yield Found(file, f"{name}/{container}/{ifname}", address=path, file=file)
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":  # noqa: ARG002
-        """Release every lease whose attachment is not valid; one in the oldest format belongs to its container."""
+        """Release every lease whose attachment is not valid. A lease in the oldest format names only the container."""
         if not self.store.exists():
             return []
         kept = set()
@@ -129,14 +125,14 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         return gone
 
     def describe(self) -> str:
-        """What is asked of each set."""
-        lines = [f"lease of {one} in {self.store.folder} for {self.attachment}" for one in self.sets]
+        """The lease of each set."""
+        lines = [f"lease of {each} in {self.store.folder} for {self.attachment}" for each in self.sets]
         lines += [f"  requested: {address}" for address in self.requested]
         return "\n".join(lines) or f"leases in {self.store.folder} for {self.attachment}"
 
 
 def _is_lease(content: bytes, path: str) -> bool:
-    """Whether a file is a container id with an interface, or, where an address is its name, alone: others' files stay."""
+    """Whether a file is a lease: a container id and an interface, or, if its name is an address, only an id."""
     container, separator, ifname = content.partition(b"\r\n")
     if not is_identifier(container.decode("utf-8", "replace")):
         return False

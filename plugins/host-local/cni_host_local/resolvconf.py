@@ -4,7 +4,7 @@ from cni.result import DNS
 
 
 def parse(text: str) -> DNS:
-    """Lines of ``nameserver``, ``domain`` (the last wins), ``search`` and ``options``; all others are skipped."""
+    """Read the lines ``nameserver``, ``domain`` (the last one wins), ``search`` and ``options``; skip all others."""
     dns = DNS()
     for line in text.split("\n"):
         words = line.split()

@@ -1,4 +1,4 @@
-"""host-local's settings: a row for each key of its configuration, and what is made of them (pure)."""
+"""host-local's configuration: its keys and checks (pure, except ``dns`` and ``ready``)."""
 
 import os
 
@@ -22,24 +22,24 @@ _CAPABILITIES = Table(Key("ipRanges", RANGES, list))
 
 
 def _path(name: str) -> "Callable[[str], str]":
-    """A check of a path: no file has a zero byte in its name."""
+    """A check of a path: it must not contain a zero byte."""
     return lambda text: f"{name}: a path cannot contain a zero byte" if "\0" in text else ""
 
 
 class Settings(Section):
-    """The section ``ipam``, checked; with the range sets of all sources, and the addresses that are requested."""
+    """The section ``ipam``, checked, with the range sets of all sources and the requested addresses."""
 
     # fmt: off
     ranges: list[list[StatedRange]] = key(
-        "ranges", RANGES, list, "list of range sets; one address is handed out of each set")
+        "ranges", RANGES, list, "list of range sets; a container gets one address of each set")
     subnet: str | None = key(
-        "subnet", string, None, "with rangeStart, rangeEnd and gateway: a single range, put before `ranges`")
+        "subnet", string, None, "with rangeStart, rangeEnd and gateway: a single range, which comes before `ranges`")
     routes: list[Route] = key("routes", listing(Route.parse), list, "routes for the result")
     data_dir: str = key(
-        "dataDir", string, DATA_DIR, "folder of the leases; a relative one is relative to the process's folder",
+        "dataDir", string, DATA_DIR, "folder of the leases; a relative path is relative to the process's folder",
         _path("dataDir"))
     resolv_conf: str = key(
-        "resolvConf", string, "", "file in resolv.conf's format that the result's DNS is read from",
+        "resolvConf", string, "", "file in the format of resolv.conf, from which the result's DNS is read",
         _path("resolvConf"))
     # fmt: on
 
@@ -48,7 +48,7 @@ class Settings(Section):
 
 
 def data_dir(call: "Call") -> str:
-    """``ipam.dataDir`` alone: DEL and GC need nothing else, so nothing else can make them fail."""
+    """``ipam.dataDir``. DEL and GC read no other key, so no other key can make them fail."""
     found = chosen(call.config, "ipam", "dataDir")
     return found if isinstance(found, str) and found and "\0" not in found else DATA_DIR
 
@@ -76,7 +76,7 @@ def read(call: "Call") -> Settings:
 
 
 def dns(path: str) -> DNS | None:
-    """What a resolv.conf says; None without a path. Raises ``CNIError``."""
+    """The DNS of a resolv.conf; None without a path. Raises ``CNIError``."""
     if not path:
         return None
     from cni import file_content
@@ -95,7 +95,7 @@ def dns(path: str) -> DNS | None:
 def ready(call: "Call", settings: Settings) -> None:
     """STATUS: the store must be writable and ``resolvConf`` readable.
 
-    That addresses may run out is no fault of the node: a full range must not make kubelet evict what runs.
+    A full range is no fault of the node: it must not make kubelet evict running pods.
     """
     try:
         dns(settings.resolv_conf)
@@ -105,6 +105,5 @@ def ready(call: "Call", settings: Settings) -> None:
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
-        raise NotAvailable(
-            f"{folder} is not a folder that can be written", "leases are files there; change ipam.dataDir or mend it"
-        )
+        fault = f"{folder} is not a folder that can be written"
+        raise NotAvailable(fault, "leases are files in it; change ipam.dataDir or repair the folder")

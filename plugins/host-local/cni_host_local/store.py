@@ -1,8 +1,8 @@
-"""The leases on disk: Go's files, names, contents and locks, so that a Go host-local on the same folder agrees.
+"""The leases on disk. Files, names, contents and locks are Go's, so a Go host-local can use the same folder.
 
-A lease is a file named as the address, whose content is ``ID CR LF IFNAME``; the oldest format is ``ID`` alone.
-It is made with its content in it and then linked to its name, so it is there whole or not at all; that the link fails
-when the name is taken is what makes an address unique. ``flock`` on the file ``lock`` keeps callers apart.
+A lease is a file. Its name is the address, its content ``ID CR LF IFNAME``; in the oldest format only ``ID``. The file
+is written without a name and then linked to its name, so it is never incomplete. The link fails if the name is taken,
+so an address is leased only once. Callers lock the file ``lock`` with ``flock``.
 """
 
 import errno
@@ -20,15 +20,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Seconds to wait for the lock: longer than a queue of a hundred pods, shorter than kubelet's patience.
+# Seconds to wait for the lock: longer than a queue of a hundred pods, shorter than kubelet's timeout.
 LOCK_TIMEOUT = 60.0
 _LAST = "last_reserved_ip."
-# More than any lease has: execve(2) passes no variable, so no container's id, of more than 128 KiB.
+# Larger than any lease: execve(2) passes no variable of more than 128 KiB, so no longer container id.
 _LEASE_MAX = 1 << 18
 _LAST_MAX = 64
-# What these say of a lease file is that there is none: it is gone, or something else has its name.
+# Errors that mean that there is no lease: the file is gone, or is no regular file.
 _NO_LEASE = (errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EFBIG)
-# After so many taken addresses in a row one look at the folder is cheaper than further attempts.
+# After this number of taken addresses in a row, reading the folder is cheaper than more attempts.
 _PATIENCE = 32
 
 
@@ -41,10 +41,10 @@ def _legacy(container: str) -> bytes:
 
 
 class Store:
-    """The leases of one network. As a context it is locked; every method but ``exists`` and ``walk`` wants that."""
+    """The leases of one network. ``with`` locks it; all methods except ``exists`` and ``walk`` need the lock."""
 
     def __init__(self, data_dir: str, network: str, timeout: float = LOCK_TIMEOUT) -> None:
-        """Nothing is touched yet; ``network`` has been checked to be a name without slashes."""
+        """Does not access the folder. The caller has checked that ``network`` has no slashes."""
         self.folder = f"{data_dir}/{network}"
         self._timeout = timeout
         self._lock = -1
@@ -53,7 +53,7 @@ class Store:
         self._taken: set[str] | None = None
 
     def exists(self) -> bool:
-        """Whether the network ever had a lease here; raises ``CNIError`` when that cannot be found out."""
+        """Whether the network has a folder. Raises ``CNIError`` if that cannot be found out."""
         try:
             return S_ISDIR(os.stat(self.folder).st_mode)
         except ValueError:
@@ -88,7 +88,7 @@ class Store:
         os.close(self._lock)
 
     def _holder(self) -> str:
-        """Who holds the lock, by /proc/locks."""
+        """The process that holds the lock, from /proc/locks."""
         inode = str(os.fstat(self._lock).st_ino)
         try:
             with open("/proc/locks", encoding="ascii", errors="replace") as locks:
@@ -104,11 +104,11 @@ class Store:
     # reading
 
     def walk(self) -> "Iterator[tuple[bytes, str]]":
-        """Content and relative path of every lease, sub-folders included.
+        """Content and relative path of every lease, also in sub-folders.
 
-        What is no regular file is skipped. Raises ``CNIError`` for what cannot be read: it may be the lease looked for.
+        Only regular files count. Raises ``CNIError`` for a file that cannot be read: it may be the wanted lease.
         """
-        for folder, _, files in os.walk(self.folder, onerror=_told):
+        for folder, _, files in os.walk(self.folder, onerror=_raise_unreadable):
             inside = folder[len(self.folder) + 1 :]
             for name in files:
                 if not inside and (name == "lock" or name.startswith(_LAST)):
@@ -119,7 +119,7 @@ class Store:
                     yield content, path
 
     def _read(self, path: str) -> bytes:
-        """A lease's content without white space around it; empty when there is none of that name."""
+        """A lease's content without surrounding white space; empty if there is no such lease."""
         try:
             return file_content.read(f"{self.folder}/{path}", _LEASE_MAX, os.O_NOFOLLOW).strip()
         except file_content.NotRegular:
@@ -130,7 +130,7 @@ class Store:
             raise _unreadable(error, f"{self.folder}/{path}") from None
 
     def _find(self, content: bytes) -> list[str]:
-        """The files that hold this content: from the index where that is complete, and then verified; else from a walk."""
+        """The files with this content, from the index (and verified) if it is complete, otherwise from a walk."""
         found = self._index.find(content)
         if found is not None and all(self._read(path) == content for path in found):
             return found
@@ -142,21 +142,21 @@ class Store:
         return found
 
     def leases(self, container: str, ifname: str) -> list[Address]:
-        """The addresses that the attachment, or in the oldest format the container, holds."""
+        """The addresses of the attachment, and those of its container in the oldest format."""
         found = []
         for path in self._find(_content(container, ifname)) + self._find(_legacy(container)):
             try:
                 found.append(Address.parse(path))
             except ValueError:
-                pass  # a match by content that is no address: released with the others, never handed out
+                pass  # the file's name is no address: DEL removes the file, but it is no lease of an address
         return found
 
     def holds(self, container: str, ifname: str) -> bool:
-        """Whether there is any lease of the attachment, whatever its file is called."""
+        """Whether the attachment has a lease, with any file name."""
         return bool(self._find(_content(container, ifname)) or self._find(_legacy(container)))
 
     def last_reserved(self, number: int) -> Address | None:
-        """The address that set ``number`` handed out last; None where that is not known."""
+        """The last address that set ``number`` gave; None if not known."""
         try:
             text = file_content.read(f"{self.folder}/{_LAST}{number}", _LAST_MAX, os.O_NOFOLLOW)
             return Address.parse(text.decode("ascii", "replace"))
@@ -164,13 +164,13 @@ class Store:
             return None
 
     def where(self, address: Address | None = None) -> str:
-        """Where the lease of an address, or all of them, are; for people."""
+        """A text for people: the path of an address's lease, or the folder of all leases."""
         return f"leases are files in {self.folder}" if address is None else f"its lease is {self.folder}/{address}"
 
     # writing
 
     def reserve(self, address: Address, container: str, ifname: str, number: int) -> bool:
-        """Lease an address for the attachment and note it as the last of set ``number``; False if it is taken."""
+        """Lease an address for the attachment, and note it as the last one of set ``number``. False if it is taken."""
         name, content = str(address), _content(container, ifname)
         held = self._find(content)
         if not self._create(name, content):
@@ -194,13 +194,13 @@ class Store:
         return self._exclusively(name, content)
 
     def _link(self, name: str, content: bytes) -> bool:
-        """Make the file without a name, whole and on disk, then give it its name if that is free."""
+        """Write the file without a name and flush it, then link it to its name if that is free."""
         file = os.open(self.folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.write(file, content)
             os.fdatasync(file)
-            # both folders must be given: CPython 3.11 calls link() instead of linkat() otherwise
+            # both folders must be given, otherwise CPython 3.11 calls link() instead of linkat()
             source = f"/proc/self/fd/{file}"
             while True:
                 try:
@@ -215,7 +215,7 @@ class Store:
             os.close(folder)
 
     def _exclusively(self, name: str, content: bytes) -> bool:
-        """Where files without a name cannot be had (NFS, old overlayfs)."""
+        """For file systems without nameless files (NFS, old overlayfs)."""
         while True:
             try:
                 file = os.open(f"{self.folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -235,9 +235,9 @@ class Store:
         return True
 
     def _abandoned(self, name: str) -> bool:
-        """Remove the empty file that a Go host-local leaves when it dies between creating and writing a lease.
+        """Remove an empty file: a Go host-local that dies between creating and writing a lease leaves one.
 
-        Under the lock nobody is between the two. The answer is whether the name is free now.
+        Nobody else is between the two, because we have the lock. Returns whether the name is free now.
         """
         path = f"{self.folder}/{name}"
         try:
@@ -250,7 +250,7 @@ class Store:
         return True
 
     def is_taken(self, address: Address, tries: int) -> bool:
-        """Whether a lease is certainly there; after many tries the folder is read once, so that no file is made in vain."""
+        """Whether an address certainly has a lease. After many tries the folder is read once, so tries cost no files."""
         if tries < _PATIENCE:
             return False
         if self._taken is None:
@@ -260,7 +260,7 @@ class Store:
         return str(address) in self._taken
 
     def release(self, container: str, ifname: str) -> list[str]:
-        """Remove the attachment's leases, or those in the oldest format if it has none: the files removed."""
+        """Remove the attachment's leases, or if it has none, those in the oldest format. Returns the removed files."""
         for content in (_content(container, ifname), _legacy(container)):
             found = self._find(content)
             if found:
@@ -269,7 +269,7 @@ class Store:
         return []
 
     def give_back(self, container: str, ifname: str, addresses: "list[Address]") -> None:
-        """Remove these leases alone: what this call reserved before it failed."""
+        """Remove only these leases, which this call made before it failed."""
         content = _content(container, ifname)
         names = {str(address) for address in addresses}
         held = self._find(content)
@@ -277,23 +277,23 @@ class Store:
 
     def _discard(self, content: bytes, paths: "list[str]", kept: "list[str] | None" = None) -> None:
         self._dirty = True
-        left, errors = list(kept or ()), []
+        remaining, errors = list(kept or ()), []
         for path in paths:
             try:
                 os.unlink(f"{self.folder}/{path}")
             except FileNotFoundError:
                 pass
             except OSError as error:
-                left.append(path)
+                remaining.append(path)
                 errors.append(error)
-        self._index.note(content, left)
+        self._index.note(content, remaining)
         if errors:
             raise errors[0]
 
     def contents(self) -> "list[tuple[bytes, str]]":
-        """Every lease and its file, for GC, which also removes the empty files that a crash left.
+        """Every lease and its file, for GC. Also removes empty files of crashed processes.
 
-        Sub-folders are left out: below them are the stores of other networks, if anything.
+        Sub-folders are skipped, because they may be stores of other networks.
         """
         for name in os.listdir(self.folder):
             try:
@@ -306,7 +306,7 @@ class Store:
         return [(content, path) for content, path in self.walk() if "/" not in path]
 
     def discard(self, content: bytes) -> None:
-        """Remove every lease with this content that ``contents`` tells."""
+        """Remove every lease with this content that ``contents`` returns."""
         found = self._find(content)
         self._discard(content, [path for path in found if "/" not in path], [path for path in found if "/" in path])
 
@@ -317,14 +317,14 @@ def _unreadable(error: OSError, path: str) -> CNIError:
     )
 
 
-def _told(error: OSError) -> None:
-    """A folder that cannot be read; one that is gone has no leases."""
+def _raise_unreadable(error: OSError) -> None:
+    """Raise for a folder that cannot be read. A missing folder has no leases."""
     if error.errno not in _NO_LEASE:
         raise _unreadable(error, error.filename)
 
 
 def _opened_lock(path: str) -> int:
-    """Go's lock file, made where it is missing; raises ``OSError`` where a link or a pipe has its name."""
+    """Open Go's lock file, or make it. Raises ``OSError`` if it is a link or a pipe."""
     fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o750)
     if not S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

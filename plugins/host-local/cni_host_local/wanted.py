@@ -1,4 +1,4 @@
-"""host-local: one address of each range set is leased. The container's namespace is not entered."""
+"""host-local: one address of each range set is leased. The container's namespace is not used."""
 
 from cni.address import Prefix
 from cni.result import IPConfig, Result
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
-    """One lease of each range set; CHECK compares with the addresses that prevResult gives this interface."""
+    """One lease of each range set. CHECK compares the leases with the addresses of prevResult."""
     found = dns(settings.resolv_conf) if call.verb == "ADD" else None
     got = yield from Leases(call.site, data_dir(call), settings.sets, settings.requested)
     ips = [IPConfig(Prefix(address, member.subnet.length), member.gateway) for member, address in got]
@@ -21,5 +21,5 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
 
 
 def left(call: "Call") -> "list[Kind]":
-    """The attachment's leases. Only the folder is read from the configuration, so nothing else in it can prevent DEL."""
+    """The attachment's leases. Only ``dataDir`` is read from the configuration, so other keys cannot prevent DEL."""
     return [Leases(call.site, data_dir(call))]

@@ -6,4 +6,4 @@ if TYPE_CHECKING:
 
 
 def read(call: "Call") -> None:
-    """Nothing to read, and nothing that could be missing on the node."""
+    """There is nothing to read."""

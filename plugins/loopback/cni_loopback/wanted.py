@@ -16,14 +16,14 @@ _LOOPBACK = (Prefix.parse("127.0.0.0/8"), Prefix.parse("::1/128"))
 
 
 class LoopbackUp(Effect["tuple[int, list[Prefix]]"], Kind):
-    """``lo`` is up in the container's namespace; the value is its MTU and its addresses."""
+    """``lo`` is up in the container's namespace. The value is its MTU and its addresses."""
 
     __slots__ = ()
     noun = "lo"
     repairable = True
 
     def make(self) -> "tuple[int, list[Prefix]]":
-        """Refuse a ``lo`` that has other than loopback addresses, before it is touched."""
+        """Set it up. A ``lo`` with other addresses than loopback addresses is refused before it is changed."""
         from cni.kernel import addresses
 
         rtnl, link = self.site.container.rtnl, _lo(self.site.container)
@@ -38,14 +38,14 @@ class LoopbackUp(Effect["tuple[int, list[Prefix]]"], Kind):
         return link.mtu, [address.prefix for address in addresses.of(rtnl, link.index)]
 
     def compare(self, differ: "Differ") -> "tuple[int, list[Prefix]]":
-        """It is up; nothing else is compared."""
+        """It is up. Nothing else is compared."""
         link = _lo(self.site.container)
         if not link.up:
             differ(CheckFailed("loopback interface is down", f"lo in {self.site.netns}"))
         return link.mtu, []
 
     def remove(self) -> None:
-        """Set it down; without a namespace there is nothing to do."""
+        """Set it down. Without a namespace there is nothing to do."""
         namespace = self.site.remaining
         if namespace is not None:
             namespace.rtnl.change(_lo(namespace).index, up=False)
@@ -63,7 +63,7 @@ def _lo(namespace: "Namespace") -> "Link":
 
 
 def wanted(call: "Call", settings: None) -> "Plan[Result]":  # noqa: ARG001
-    """``lo`` is up; a prevResult is passed through."""
+    """``lo`` is up. A prevResult is passed through."""
     previous = call.site.previous if call.verb == "ADD" else None
     mtu, addresses = yield from LoopbackUp(call.site)
     if previous is not None:
