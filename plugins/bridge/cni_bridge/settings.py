@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cni.skel import Call
 
 _VLAN_MAX = 4094
+_REMOVE_ONE = "drop one of the two keys"
 
 
 def _bridge_name(name: str) -> str:
@@ -79,21 +80,15 @@ class Settings(LinkSettings):
         self.masquerade = self.masquerade and bool(self.ipam)
         self.trunk = _trunk(self.spans or [])
         if self.hairpin and self.promisc:
-            raise InvalidConfig(
-                "cannot set hairpin mode and promiscuous mode at the same time", "drop one of the two keys"
-            )
+            raise InvalidConfig("cannot set hairpin mode and promiscuous mode at the same time", _REMOVE_ONE)
         if self.disabled and self.ipam:
-            raise InvalidConfig(
-                "cannot use IPAM when DisableContainerInterface flag is set", "drop one of the two keys"
-            )
+            raise InvalidConfig("cannot use IPAM when DisableContainerInterface flag is set", _REMOVE_ONE)
         if self.masquerade and self.masquerade_backend not in (None, "nftables", "iptables"):
-            raise InvalidConfig(
-                f'unknown ipmasq backend "{self.masquerade_backend}"', "ipMasqBackend is nftables or iptables"
-            )
+            fault = f'unknown ipmasq backend "{self.masquerade_backend}"'
+            raise InvalidConfig(fault, "ipMasqBackend is nftables or iptables")
         if self.masquerade and self.drop_invalid and self.masquerade_backend == "iptables":
-            raise InvalidConfig(
-                "dropInvalid needs the nftables backend of ipMasq", "remove dropInvalid or ipMasqBackend"
-            )
+            fault = "dropInvalid needs the nftables backend of ipMasq"
+            raise InvalidConfig(fault, "remove dropInvalid or ipMasqBackend")
         if self.is_gateway and self.vlan and self.ipam:
             fault = interface_fault(self.gateway_device)
             if fault:

@@ -94,7 +94,7 @@ def _take_over(change: Change, shares: "Shares", rtnl: "Rtnl", say: "Callable[[s
         opened = table.element("opened", pack(_NAME.key, [name.encode()]))
         was = int.from_bytes(opened.data[:2], "big") if opened is not None else 0
         try:
-            shares.note(link.index, identity, comment, was, link.index in guarded)
+            shares.add(link.index, identity, comment, was, link.index in guarded)
         except OSError as error:
             say(f"portmap: route_localnet of {name} will stay on: {error}")
     change.drop()

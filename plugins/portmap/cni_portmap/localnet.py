@@ -104,7 +104,7 @@ class Localnet(Effect[None], Kind):
     def _note(self, shares: Shares, link: "Link", was: int) -> None:
         """Write the share before anything is changed. If /run cannot be written, the link stays open and guarded."""
         try:
-            shares.add(link.index, self.attachment, was, self.guard)
+            shares.add(link.index, self.identity, self.attachment.comment, was, self.guard)
         except OSError as error:
             self.site.say(f"portmap: route_localnet of {link.name} will stay on: {error}")
 

@@ -74,9 +74,8 @@ class Port(Section):
             ("host", "hostPort", self.host_port),
         ):
             if not 0 < port <= _PORT_MAX:
-                raise InvalidConfig(
-                    f"Invalid {name} port number: {port}", f"{given} in {where} is to be 1 to {_PORT_MAX}"
-                )
+                fault = f"Invalid {name} port number: {port}"
+                raise InvalidConfig(fault, f"{given} in {where} must be 1 to {_PORT_MAX}")
         protocol = self.protocol.lower()
         if protocol not in PROTOCOLS:
             raise InvalidConfig(f'unknown protocol "{self.protocol}"', f"in {where}; known are {', '.join(PROTOCOLS)}")
@@ -85,7 +84,7 @@ class Port(Section):
         try:
             host = Address.parse(self.host_ip)
         except ValueError:
-            raise InvalidConfig(f'invalid hostIP "{self.host_ip}"', f"in {where}; it is to be an IP address") from None
+            raise InvalidConfig(f'invalid hostIP "{self.host_ip}"', f"in {where}; it must be an IP address") from None
         specific = host if any(host.packed) else None
         return Mapping(protocol, self.host_port, self.container_port, specific, host.version)
 
@@ -132,9 +131,8 @@ class Settings(Section):
         if chain is not None and bit is not None:
             raise InvalidConfig("Cannot specify externalSetMarkChain and markMasqBit", "drop one of the two keys")
         if chain and (not _CHAIN.issuperset(chain) or len(chain) > _CHAIN_MAX or chain[0] in "-!"):
-            raise InvalidConfig(
-                f"externalSetMarkChain {chain!r} is no name of a chain", f"up to {_CHAIN_MAX} letters, no blanks"
-            )
+            fault = f"externalSetMarkChain {chain!r} is no name of a chain"
+            raise InvalidConfig(fault, f"up to {_CHAIN_MAX} letters, no blanks")
         if bit is not None and not 0 <= bit <= 31:
             raise InvalidConfig("MasqMarkBit must be between 0 and 31", f"markMasqBit is {bit}")
         if self.conflict not in ("queue", "refuse"):

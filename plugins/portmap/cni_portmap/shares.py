@@ -16,10 +16,6 @@ import os
 from cni.attachment import COMMENT_MAX, is_of_network, network_prefix
 from cni.plan import Found
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from cni.attachment import Attachment
-
 _WAS, _GUARDED = "was", "guarded"
 _COMMENT_MAX = 4096
 
@@ -82,12 +78,11 @@ class Shares:
         text = _text(f"{self._at(index)}/{_WAS}")
         return int(text) if text.isdigit() else None
 
-    def add(self, index: int, attachment: "Attachment", was: int, guard: bool) -> None:
-        """Write an attachment's share, and the sysctl's old value if it is not known yet. Raises ``OSError``."""
-        self.note(index, attachment.link, attachment.comment, was, guard)
+    def add(self, index: int, link: str, comment: str, was: int, guard: bool) -> None:
+        """Write the share of the attachment with this link name and comment, and the sysctl's old value if not known.
 
-    def note(self, index: int, link: str, comment: str, was: int, guard: bool) -> None:
-        """The same, for the attachment with this link name and comment."""
+        Raises ``OSError``.
+        """
         at = self._at(index)
         os.makedirs(at, 0o755, exist_ok=True)
         _write(f"{at}/{link}", comment)
