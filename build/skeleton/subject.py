@@ -1,4 +1,4 @@
-"""skeleton: behind a bridge, whose interface it changes."""
+"""skeleton: it comes after a bridge, and changes the interface."""
 
 from pathlib import Path
 

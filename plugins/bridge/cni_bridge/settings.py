@@ -37,37 +37,36 @@ class Settings(LinkSettings):
     """The keys of the configuration, checked."""
 
     # fmt: off
-    bridge: str = key("bridge", string, "cni0", "name of the bridge, made when it is missing", _bridge_name)
+    bridge: str = key("bridge", string, "cni0", "name of the bridge, which is made if it is missing", _bridge_name)
     is_gateway: bool = key("isGateway", boolean, False, "the bridge gets the gateways' addresses, and the node forwards")
     is_default_gateway: bool = key(
         "isDefaultGateway", boolean, False, "as isGateway, and containers get a default route for each family")
     force_address: bool = key(
         "forceAddress", boolean, False, "replace an address of the bridge that conflicts with a gateway's")
     masquerade: bool = key(
-        "ipMasq", boolean, False, "masquerade what containers send out of their subnet; only with ipam")
+        "ipMasq", boolean, False, "masquerade connections of containers to addresses outside of their subnet; only with ipam")
     masquerade_backend: str | None = key(
         "ipMasqBackend", string, None, "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables,"
-        " or iptables where the kernel lacks it")
+        " or iptables if the kernel lacks it")
     drop_invalid: bool = key(
         "dropInvalid", boolean, False, "with ipMasq over nftables: drop INVALID packets, which nothing masquerades")
     mtu: int = link_mtu(
-        "MTU of both ends of the pair, and of the bridge when it is made: 68 to 65535, with IPv6 from 1280;"
-        " 0: the kernel's")
-    hairpin: bool = key("hairpinMode", boolean, False, "the port sends back to where it received from")
+        "MTU of both ends of the pair, and of a new bridge: 68 to 65535, with IPv6 from 1280; 0: the kernel's")
+    hairpin: bool = key("hairpinMode", boolean, False, "the port may send a frame back through the port that it came from")
     promisc: bool = key("promiscMode", boolean, False, "the bridge is promiscuous")
     vlan: int = key(
         "vlan", integer, 0, "VLAN of the port, untagged",
         within(0, _VLAN_MAX, "invalid VLAN ID %d (must be between 0 and 4094)"))
     spans: list[_Span] | None = key("vlanTrunk", listing(_Span), None, "tagged VLANs: `{minID, maxID}`, `{id}`")
     preserve_default_vlan: bool = key(
-        "preserveDefaultVlan", boolean, False, "keep the VLAN that a new port gets by itself; matters only with a VLAN")
+        "preserveDefaultVlan", boolean, False, "keep the default VLAN of a new port; only with `vlan` or `vlanTrunk`")
     mac_spoof_check: bool = key(
-        "macspoofchk", boolean, False, "drop what a container sends from another MAC than its own")
+        "macspoofchk", boolean, False, "drop frames of a container from another MAC than its own")
     detect_duplicates: bool = key(
         "enabledad", boolean, False, "detect duplicate IPv6 addresses, which takes a second or two")
     disabled: bool = key(
         "disableContainerInterface", boolean, False, "leave the container's interface down; not with ipam")
-    isolated: bool = key("portIsolation", boolean, False, "isolated ports do not reach each other")
+    isolated: bool = key("portIsolation", boolean, False, "isolated ports cannot reach each other")
     dns: DNS | None = link_dns()
     # fmt: on
 

@@ -5,7 +5,7 @@ conditions. The records about localhost are written into files (``shares``)::
 
     table inet pycni_localnet {
         map attachments { type ifname . inet_service : ifname }     # attachment's link name . 0 : link to the pods
-        map opened { type ifname : inet_service }                   # link : what route_localnet was before
+        map opened { type ifname : inet_service }                   # link : old value of route_localnet
         set guarded { type ifname; elements = { "cni0" } }
         chain prerouting { … iifname @guarded ip daddr 127.0.0.0/8 drop }
     }

@@ -4,9 +4,9 @@ They are files because a flush of the ruleset must not lose them.
 
 ::
 
-    /run/cni/pycni/localnet/NAMESPACE/INDEX/was         what route_localnet of the link with this index was
-                                           /guarded     exists if neighbours are to be kept out
-                                           /vethabc...  one for each attachment, by its link name; holds its owner
+    /run/cni/pycni/localnet/NAMESPACE/INDEX/was         old value of route_localnet on the link with this index
+                                           /guarded     exists if the link needs the guard
+                                           /vethabc...  one file for each attachment, by its link name; its content is the owner
 
 A link keeps its index when it is renamed. All writes, and all reads before a change, are under the lock ``localnet``.
 """

@@ -1,1 +1,1 @@
-"""The way back to Go's plugins: what ours made in tables of their own, written as Go's plugins would have it."""
+"""The way back to Go's plugins: rules of our own tables, written in the layout of Go's plugins."""

@@ -1,4 +1,4 @@
-"""The kinds of things that the plugins leave on a node, ours and Go's: what the inventory walks."""
+"""All kinds of things that our plugins and Go's leave on a node. The inventory lists them."""
 
 from cni.go.kinds import kinds as of_go
 from cni.links.moved_link import MovedLink
@@ -12,7 +12,7 @@ from cni_host_local.leases import Leases
 from cni_portmap.hostports import HostPorts
 from cni_portmap.localnet import Localnet
 
-# host-local's folder, unless a configuration names another one
+# host-local's default folder
 DATA_DIR = "/var/lib/cni/networks"
 
 

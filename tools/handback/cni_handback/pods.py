@@ -1,4 +1,4 @@
-"""What our tables hold for each attachment: ports, masqueraded addresses, MAC; in the form that Go's plugins need."""
+"""The ports, masqueraded addresses and MAC of each attachment, from our tables, in the form that Go's plugins need."""
 
 from itertools import pairwise
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Pod:
-    """One attachment and what it has in our tables. ``link`` is the name of its host link."""
+    """One attachment with its elements in our tables. ``link`` is the name of its host link."""
 
     def __init__(self, link: str, comment: str, attachment: Attachment | None) -> None:
         self.link = link
