@@ -49,7 +49,7 @@ class Settings(LinkSettings):
         "ipMasqBackend", string, None, "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables,"
         " or iptables if the kernel lacks it")
     drop_invalid: bool = key(
-        "dropInvalid", boolean, False, "with ipMasq over nftables: drop INVALID packets, which nothing masquerades")
+        "dropInvalid", boolean, False, "with ipMasq over nftables: drop INVALID packets, which the kernel does not masquerade")
     mtu: int = link_mtu(
         "MTU of both ends of the pair, and of a new bridge: 68 to 65535, with IPv6 from 1280; 0: the kernel's")
     hairpin: bool = key("hairpinMode", boolean, False, "the port may send a frame back through the port that it came from")
