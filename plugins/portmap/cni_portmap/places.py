@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _FEW = 8
 # Claims of a line that are read at once.
 _MORE = 24
-_ADDRESS_LENGTH = {4: 4, 6: 16}
 
 
 def key_of(entry: Entry) -> "Key":
@@ -52,6 +51,7 @@ class _Group:
         self._ledger = ledger
         self._version = version
         self._group = group
+        self._length = 16 if version == 6 else 4
 
     def load(self, entries: "list[Entry]", whole: bool) -> "dict[Key, Place]":
         ports = list(dict.fromkeys(entry.plain_key for entry in entries))
@@ -66,8 +66,7 @@ class _Group:
         if whole:
             specific += self._elsewhere(general)
         for element in specific:
-            length = _ADDRESS_LENGTH[self._version]
-            places[element.key[length:]].answering[element.key[:length]] = self._claim(element)
+            places[element.key[self._length :]].answering[element.key[: self._length]] = self._claim(element)
         return {(self._version, self._group, port): place for port, place in places.items()}
 
     def _elsewhere(self, ports: "set[bytes]") -> "list[Element]":
@@ -75,16 +74,15 @@ class _Group:
         counted = {element.key for element in self._elements("hostip_ports", list(ports))}
         if not counted:
             return []
-        length = _ADDRESS_LENGTH[self._version]
         listed = self._ledger.every(named("hostips", self._version, self._group))
-        return [element for element in listed if element.key[length:] in counted]
+        return [element for element in listed if element.key[self._length :] in counted]
 
     def _elements(self, kind: str, keys: "Sequence[bytes]") -> "list[Element]":
         name = named(kind, self._version, self._group)
         return [found for found in self._ledger.elements(name, keys) if found is not None]
 
     def _claim(self, element: "Element") -> Claim:
-        length = _ADDRESS_LENGTH[self._version]
+        length = self._length
         host, port = (element.key[:-8], element.key[-8:]) if len(element.key) > 8 else (bytes(length), element.key)
         address, inside = Address(element.data[:length]), number(element.data[length:])
         return Claim(element.comment, self._entry(port, Address(host), address, inside))
