@@ -25,9 +25,9 @@ def folder(tmp_path: Path) -> Path:
 def test_a_share_is_known_until_it_is_removed(folder: Path) -> None:
     """What a link was is that of the first share; with the last one nothing is left."""
     here = Shares(7, str(folder))
-    here.add(3, ONE, 0, False)
-    here.add(3, TWO, 1, True)
-    here.add(5, TWO, 1, False)
+    here.add(3, ONE.link, ONE.comment, 0, False)
+    here.add(3, TWO.link, TWO.comment, 1, True)
+    here.add(5, TWO.link, TWO.comment, 1, False)
     assert (here.links(), here.guarded(), here.was(3), here.was(5)) == ([3, 5], [3], 0, 1)
     assert (here.of(ONE.link), here.of(TWO.link)) == ([3], [3, 5])
     assert here.present("net1") == [ONE.link] and here.present("net") == []
@@ -40,10 +40,10 @@ def test_a_share_is_known_until_it_is_removed(folder: Path) -> None:
 
 
 def test_another_namespace_knows_nothing_of_it(folder: Path) -> None:
-    Shares(7, str(folder)).add(3, ONE, 1, True)
+    Shares(7, str(folder)).add(3, ONE.link, ONE.comment, 1, True)
     other = Shares(8, str(folder))
     assert (other.links(), other.of(ONE.link), other.was(3), other.present("net1")) == ([], [], None, [])
-    other.add(3, ONE, 0, True)
+    other.add(3, ONE.link, ONE.comment, 0, True)
     other.remove(3, ONE.link)
     assert Shares(7, str(folder)).was(3) == 1
     Shares(7, str(folder)).forget()
@@ -58,7 +58,7 @@ def test_an_add_that_was_cut_is_found_by_its_share(folder: Path) -> None:
     (at / ONE.link).touch()
     (at / "was").touch()
     assert (here.of(ONE.link), here.was(3)) == ([3], None)
-    here.add(3, TWO, 0, False)
+    here.add(3, TWO.link, TWO.comment, 0, False)
     assert here.was(3) == 0
     for one in (ONE, TWO):
         here.remove(3, one.link)
@@ -69,7 +69,7 @@ def test_where_nothing_can_be_written_nothing_is_there(folder: Path) -> None:
     (folder / "localnet").touch()
     here = Shares(7, str(folder))
     with pytest.raises(OSError, match="localnet"):
-        here.add(3, ONE, 0, False)
+        here.add(3, ONE.link, ONE.comment, 0, False)
     assert (here.links(), here.of(ONE.link), here.present("net1")) == ([], [], [])
 
 
