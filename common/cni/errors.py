@@ -3,6 +3,8 @@
 The codes are those of the CNI specification, section "Error"; it reserves 0 to 99, and 100 and above are a plugin's own.
 """
 
+import os
+
 INCOMPATIBLE_VERSION = 1
 """The plugin, or the verb, does not support the configuration's version."""
 UNSUPPORTED_FIELD = 2
@@ -133,6 +135,15 @@ class Refused(CNIError):
     """An effect was not made because something of another owner exists. There is nothing to undo."""
 
 
+class KernelError(Exception):
+    """The kernel refused a request; the text is the kernel's, with its extended acknowledgement, if any."""
+
+    def __init__(self, number: int, message: str = "") -> None:
+        self.errno = number
+        self.text = message
+        super().__init__(f"{os.strerror(number).lower()}{f' ({message})' if message else ''}")
+
+
 class Step:
     """``with Step('failed to set "eth0" UP'):`` makes an error of the kernel one of ours, which names the step."""
 
@@ -152,7 +163,5 @@ class Step:
     ) -> None:
         if error is None:
             return
-        from cni.kernel.netlink import KernelError
-
         if isinstance(error, KernelError | OSError):
             raise self.error(f"{self.text}: {error}", self.remedies.get(error.errno or 0, "")) from None

@@ -3,9 +3,8 @@
 from errno import EEXIST
 
 from cni.address import Address
-from cni.errors import CheckFailed, CNIError, InvalidConfig, Step
+from cni.errors import CheckFailed, CNIError, InvalidConfig, KernelError, Step
 from cni.kernel import addresses, routes
-from cni.kernel.netlink import KernelError
 from cni.kernel.routes import SCOPE_LINK, TABLE_MAIN
 from cni.patience import attempts
 from cni.plan import Effect

@@ -2,9 +2,9 @@
 
 import errno
 
+from cni.errors import KernelError
 from cni.kernel import tun
 from cni.kernel.kinds import Bridge, Dummy, Ifb, Ipvlan, LinkKind, Macvlan, Tun, Veth, Vlan, Vrf
-from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl
 
 from .namespace import Netns, Object

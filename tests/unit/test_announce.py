@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from cni.address import Address
+from cni.errors import KernelError
 from cni.kernel import announce
 from cni.kernel.announce import frame
-from cni.kernel.netlink import KernelError, Later
+from cni.kernel.netlink import Later
 
 MAC = bytes.fromhex("020000000001")
 

@@ -8,8 +8,8 @@ from errno import ENOENT, EPERM
 import pytest
 
 from cni.address import Address
+from cni.errors import KernelError
 from cni.kernel.conntrack import Conntrack, Sought
-from cni.kernel.netlink import KernelError
 from node.flows import Tracked, body, track, tracked
 from node.topology import NamedNetns
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cni.errors import KernelError
 from cni.kernel import kinds, tun
 from cni.kernel.kinds import Bridge, Dummy, Ipvlan, LinkKind, Macvlan, Tun, Veth, Vlan, Vrf
 from cni.kernel.namespace import Namespace
-from cni.kernel.netlink import Answer, KernelError, attribute
+from cni.kernel.netlink import Answer, attribute
 from cni.kernel.rtnl import Link, Rtnl, link_message
 from node import linkkinds
 from node.namespace import Netns

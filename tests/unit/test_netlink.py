@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni.errors import TryAgainLater
+from cni.errors import KernelError, TryAgainLater
 from cni.kernel import netlink
 from cni.kernel.kinds import Bridge
-from cni.kernel.netlink import Answer, KernelError, Netlink
+from cni.kernel.netlink import Answer, Netlink
 from cni.kernel.rtnl import Rtnl
 from node.topology import NamedNetns
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from cni.address import Prefix
 from cni.attachment import Attachment
-from cni.errors import TryAgainLater
+from cni.errors import KernelError, TryAgainLater
 from cni.kernel import expressions as nft
 from cni.kernel import nftables
-from cni.kernel.netlink import Answer, KernelError, Netlink, attribute
+from cni.kernel.netlink import Answer, Netlink, attribute
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import (
     BRIDGE,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cni.address import ANY, Address, Prefix
+from cni.errors import KernelError
 from cni.kernel import routes
-from cni.kernel.netlink import KernelError
 from cni.kernel.routes import SCOPE_LINK, TABLE_MAIN, LinkRoute
 from cni.kernel.rtnl import Rtnl
 from node.namespace import Netns

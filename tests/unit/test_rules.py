@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cni.address import ANY, Prefix
+from cni.errors import KernelError
 from cni.kernel import rules
-from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.rules import Rule
 from node.namespace import Netns

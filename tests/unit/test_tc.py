@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cni.errors import KernelError
 from cni.kernel import tc
 from cni.kernel.kinds import Ifb
-from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.tc import Tbf
 from node.deadline import eventually

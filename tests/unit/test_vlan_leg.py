@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from cni.attachment import Attachment
-from cni.errors import CheckFailed, CNIError
+from cni.errors import CheckFailed, CNIError, KernelError
 from cni.kernel import vlans
 from cni.kernel.kinds import Veth
-from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import NATIVE_VLAN
 from cni_bridge.gateway import VlanLeg
 from node.effects import raising

@@ -4,8 +4,9 @@ from _socket import AF_UNSPEC
 from errno import EADDRNOTAVAIL
 
 from cni.address import Address, Prefix
+from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, KernelError
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

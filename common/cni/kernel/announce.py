@@ -9,7 +9,7 @@ import os
 from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, htons, socket
 
 from cni.address import Address
-from cni.kernel.netlink import KernelError
+from cni.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,18 +7,8 @@ are compared as bytes at fixed offsets. Before Linux 5.8 the kernel sends all fl
 import struct
 from errno import ENOENT
 
-from cni.kernel.netlink import (
-    DONE,
-    ERROR,
-    F_ACK,
-    F_DUMP,
-    NETFILTER,
-    Answer,
-    KernelError,
-    Netlink,
-    attribute,
-    attributes,
-)
+from cni.errors import KernelError
+from cni.kernel.netlink import DONE, ERROR, F_ACK, F_DUMP, NETFILTER, Answer, Netlink, attribute, attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ pyroute2's classes would take longer than everything else.
 import struct
 from errno import EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT
 
-from cni.kernel.netlink import F_DUMP, NETFILTER, KernelError, Netlink, attribute, attributes
+from cni.errors import KernelError
+from cni.kernel.netlink import F_DUMP, NETFILTER, Netlink, attribute, attributes
 
 _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = (10 << 8 | kind for kind in (3, 4, 6, 7))
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _HOOK_NUMBER = 1, 3, 4, 5, 1

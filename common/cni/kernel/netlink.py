@@ -9,7 +9,7 @@ import struct
 import sys
 from _socket import AF_NETLINK, SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
-from cni.errors import TryAgainLater
+from cni.errors import KernelError, TryAgainLater
 from cni.patience import attempts
 
 TYPE_CHECKING = False
@@ -62,15 +62,6 @@ class Later:
         """Close all sockets now."""
         while self._sockets:
             self._sockets.pop().close()
-
-
-class KernelError(Exception):
-    """The kernel refused a request; the text is the kernel's, with its extended acknowledgement, if any."""
-
-    def __init__(self, number: int, message: str = "") -> None:
-        self.errno = number
-        self.text = message
-        super().__init__(f"{os.strerror(number).lower()}{f' ({message})' if message else ''}")
 
 
 def attributes(data: bytes, offset: int = 0) -> "Iterator[tuple[int, bytes]]":

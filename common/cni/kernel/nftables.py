@@ -8,7 +8,7 @@ import os
 import struct
 from errno import EAFNOSUPPORT, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, ERESTART
 
-from cni.errors import CNIError, TryAgainLater
+from cni.errors import CNIError, KernelError, TryAgainLater
 from cni.kernel.exclusive import SharedLock
 from cni.kernel.netlink import (
     DONE,
@@ -18,7 +18,6 @@ from cni.kernel.netlink import (
     NETFILTER,
     TIMEOUT,
     Answer,
-    KernelError,
     Later,
     Netlink,
     attribute,

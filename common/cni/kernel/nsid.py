@@ -8,7 +8,8 @@ import errno
 import os
 import struct
 
-from cni.kernel.netlink import F_ACK, ROUTE, KernelError, Netlink, attribute, attributes
+from cni.errors import KernelError
+from cni.kernel.netlink import F_ACK, ROUTE, Netlink, attribute, attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from _socket import AF_INET, AF_INET6
 from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH
 
 from cni.address import ANY, Address, Prefix
+from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_REPLACE, Answer, KernelError, integer, number
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_REPLACE, Answer, integer, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

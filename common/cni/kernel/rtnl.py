@@ -12,6 +12,7 @@ import struct
 from _socket import AF_UNSPEC
 from errno import EADDRNOTAVAIL, EINVAL, ENODEV, EOPNOTSUPP
 
+from cni.errors import KernelError
 from cni.kernel import pyroute
 from cni.kernel.netlink import (
     F_APPEND,
@@ -20,7 +21,6 @@ from cni.kernel.netlink import (
     F_EXCL,
     ROUTE,
     Answer,
-    KernelError,
     Netlink,
     attribute,
     attributes,

@@ -4,8 +4,9 @@ from _socket import AF_INET, AF_INET6
 from errno import ENOENT
 
 from cni.address import ANY, Address, Prefix
+from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, KernelError
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ redirected to another link, an ``ifb``, and limited there.
 from _socket import htons
 from errno import EINVAL, ENODEV, ENOENT
 
+from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, KernelError
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

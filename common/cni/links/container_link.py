@@ -8,8 +8,7 @@ whose alias is ``Attachment.unfinished``. (Made from the node under ``CNI_IFNAME
 
 from errno import EBUSY, EEXIST, EINVAL, EOPNOTSUPP, EPERM
 
-from cni.errors import CheckFailed, CNIError, Refused
-from cni.kernel.netlink import KernelError
+from cni.errors import CheckFailed, CNIError, KernelError, Refused
 from cni.kernel.rtnl import missing
 from cni.links import compare_previous, in_go_words, of_container, owner
 from cni.plan import Effect, Kind, Remains

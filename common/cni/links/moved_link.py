@@ -9,8 +9,7 @@ is found if the pod has renamed it or the kernel has put it back, and gets its s
 import os
 
 from cni.attachment import Attachment
-from cni.errors import CheckFailed, CNIError, Refused
-from cni.kernel.netlink import KernelError
+from cni.errors import CheckFailed, CNIError, KernelError, Refused
 from cni.names import interface_fault
 from cni.plan import Effect, Found, Kind, Remains
 from cni.saved import Saved

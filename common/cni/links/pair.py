@@ -7,8 +7,7 @@ Its alias names the attachment, and is written last: a pair without one is a lef
 from errno import EACCES, EEXIST, EOPNOTSUPP, EPERM, EXFULL
 
 from cni.attachment import ALIAS_MAX, is_derived, is_of_network, network_prefix
-from cni.errors import CheckFailed, CNIError, Refused
-from cni.kernel.netlink import KernelError
+from cni.errors import CheckFailed, CNIError, KernelError, Refused
 from cni.kernel.rtnl import random_mac
 from cni.links import compare_previous, host_end, of_container, owner
 from cni.names import check_made

@@ -2,9 +2,8 @@
 
 from errno import EEXIST, EOPNOTSUPP, EPERM
 
-from cni.errors import CheckFailed, CNIError, InvalidConfig, Refused
+from cni.errors import CheckFailed, CNIError, InvalidConfig, KernelError, Refused
 from cni.kernel import sysfs
-from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import Link, random_mac
 from cni.plan import Effect
 

@@ -3,9 +3,8 @@
 from errno import EEXIST
 
 from cni.address import ANY, Address, Prefix
-from cni.errors import CheckFailed, CNIError
+from cni.errors import CheckFailed, CNIError, KernelError
 from cni.kernel import addresses
-from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import NATIVE_VLAN, Link, random_mac
 from cni.links.pair import refusal
 from cni.linksettings import MTU_MIN_IPV6

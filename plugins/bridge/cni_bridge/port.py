@@ -1,8 +1,7 @@
 """A port of the bridge: hairpin, isolation, VLANs; it comes up, forwards, and its addresses are announced."""
 
-from cni.errors import CheckFailed, CNIError
+from cni.errors import CheckFailed, CNIError, KernelError
 from cni.interface import Announced
-from cni.kernel.netlink import KernelError
 from cni.kernel.rtnl import FORWARDING, HELD_BACK, NATIVE_VLAN, Link, Rtnl
 from cni.patience import attempts
 from cni.plan import Effect

@@ -6,8 +6,7 @@ nothing to do with a hostPort 53.
 """
 
 from cni.address import PROTOCOLS, Address
-from cni.errors import CNIError
-from cni.kernel.netlink import KernelError
+from cni.errors import CNIError, KernelError
 from cni_portmap.published import two_bytes
 
 TYPE_CHECKING = False

@@ -11,12 +11,11 @@ import sys
 
 from cni import macspoof, masquerade
 from cni.attachment import Attachment
-from cni.errors import CNIError
+from cni.errors import CNIError, KernelError
 from cni.go import macspoof as go_macspoof
 from cni.go.make_hostports import HostPorts
 from cni.go.make_masquerade import add
 from cni.inventory import walk
-from cni.kernel.netlink import KernelError
 from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import BRIDGE
 from cni.site import Site
