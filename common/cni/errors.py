@@ -149,10 +149,12 @@ class Step:
 
     __slots__ = ("error", "remedies", "text")
 
-    def __init__(self, text: str, remedies: "Mapping[int, str]" = {}, error: type[CNIError] = CNIError) -> None:  # noqa: B006
+    def __init__(
+        self, text: str, remedies: "Mapping[int, str] | None" = None, error: type[CNIError] = CNIError
+    ) -> None:
         """``remedies`` are the details for an error number of the kernel; ``error`` is the class that is raised."""
         self.text = text
-        self.remedies = remedies
+        self.remedies = remedies or {}
         self.error = error
 
     def __enter__(self) -> "Step":
@@ -161,7 +163,5 @@ class Step:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: "TracebackType | None"
     ) -> None:
-        if error is None:
-            return
         if isinstance(error, KernelError | OSError):
             raise self.error(f"{self.text}: {error}", self.remedies.get(error.errno or 0, "")) from None

@@ -194,7 +194,7 @@ def _make(
     legacy: "Mapping[tuple[int, str], bool]",
     drop_invalid: bool,
 ) -> None:
-    """Replace what the attachment had by what is wanted."""
+    """Remove the attachment's old elements and add the wanted ones."""
     prefixes = list(dict.fromkeys(prefixes))
     if change.exists:
         _forget(change, attachment.link)
@@ -314,7 +314,7 @@ class Masquerade(Effect[None], Kind):
             if changed(self.site.nftables, LAYOUT.change, lambda change: _remove(change, identity)):
                 unmark_legacy(FOLLOWED, self.site.say)
 
-    def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
+    def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:
         """Collect ours by their records, and Go's by the network's name in their comments."""
         ours = super().collect
         gone = all_of((lambda: ours(network, valid), lambda: self._collect_go(network, valid)))

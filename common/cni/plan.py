@@ -131,7 +131,7 @@ class Kind(Part):
         """The things of this kind in a network, in all networks if the name is empty."""
         return ()
 
-    def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":
+    def collect(self, network: str, valid: "Sequence[Attachment]") -> "list[Found]":
         """Remove the things in a network that no valid attachment owns; returns them. Errors are raised together."""
         kept = {self.identify(attachment) for attachment in valid}
         gone, errors = [], []

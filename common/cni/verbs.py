@@ -40,11 +40,17 @@ def _open_namespace(plugin: "Plugin", call: "Call") -> None:
         call.site.remaining  # noqa: B018 -- opened
 
 
+def _begin(plugin: "Plugin", call: "Call") -> "tuple[Any, Any]":
+    """What ADD and CHECK start from: the settings, and the module with the plan."""
+    settings, wanted = _part(plugin, "settings").read(call), _part(plugin, "wanted")
+    _open_namespace(plugin, call)
+    return settings, wanted
+
+
 def _add(plugin: "Plugin", call: "Call") -> "Result":
     from cni import plan
 
-    settings, wanted = _part(plugin, "settings").read(call), _part(plugin, "wanted")
-    _open_namespace(plugin, call)
+    settings, wanted = _begin(plugin, call)
     result: Result = plan.make(lambda: wanted.wanted(call, settings), lambda: wanted.left(call), call.observe)
     return result
 
@@ -52,8 +58,7 @@ def _add(plugin: "Plugin", call: "Call") -> "Result":
 def _check(plugin: "Plugin", call: "Call") -> None:
     from cni import plan
 
-    settings, wanted = _part(plugin, "settings").read(call), _part(plugin, "wanted")
-    _open_namespace(plugin, call)
+    settings, wanted = _begin(plugin, call)
     plan.compare(wanted.wanted(call, settings), call.observe)
 
 
@@ -87,7 +92,6 @@ def _status(plugin: "Plugin", call: "Call") -> None:
 
 
 _VERBS = {"ADD": _add, "CHECK": _check, "DEL": _delete, "GC": _gc, "STATUS": _status}
-KNOWN = tuple(_VERBS)
 
 
 def serve(plugin: "Plugin", call: "Call") -> "Result | None":

@@ -1,4 +1,4 @@
-"""An error in one effect of a call: the observer that the executor tells of each deed puts it there."""
+"""An error in one effect of a call. An observer, which the executor calls before and after each effect, raises it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from cni.errors import CNIError
 
 
 class Injected(CNIError):
-    """The error that a test put there."""
+    """The error that a test raises in an effect."""
 
     def __init__(self) -> None:
         super().__init__("put there by a test")

@@ -53,20 +53,25 @@ def test_add_that_died_is_cleared_away_by_del(node: Node, subject: Subject, netw
         deleted(trial, where)
 
 
+def dies_and_is_deleted(node: Node, settled: Settled, trial: Trial, verb: str, step: int) -> bool:
+    """A verb that dies at a step, the namespace gone, DEL without a result: nothing left. Returns whether it came to the step."""
+    died, where = die(trial, verb, step)
+    trial.pod.close()
+    outcome = trial.serve("DEL", netns="", prevResult=None, runtimeConfig=None)
+    assert outcome.ok, f"{where}: {outcome.stdout}"
+    trial.finish()
+    assert differences(settled.snapshot, snapshot(node)) == {}, where
+    assert died or step > 1, "the plan has no steps"
+    return died
+
+
 @each_distinct_network
 def test_add_that_died_is_cleared_away_by_del_without_namespace(node: Node, subject: Subject, network: str) -> None:
     """SIGKILL before and after each effect of ADD, the namespace gone, DEL without a result: nothing left."""
     settled = Settled(node, subject, network)
     for step in range(200):
         trial = settled.trial()
-        died, where = die(trial, "ADD", step)
-        trial.pod.close()
-        outcome = trial.serve("DEL", netns="", prevResult=None, runtimeConfig=None)
-        assert outcome.ok, f"{where}: {outcome.stdout}"
-        trial.finish()
-        assert differences(settled.snapshot, snapshot(node)) == {}, where
-        if not died:
-            assert step > 1, "the plan has no steps"
+        if not dies_and_is_deleted(node, settled, trial, "ADD", step):
             return
     raise AssertionError("no end of steps")
 
@@ -97,13 +102,6 @@ def test_del_that_died_is_completed_by_the_next(node: Node, subject: Subject, ne
         trial = settled.trial()
         added = trial.serve("ADD")
         assert added.ok, added.stdout
-        died, where = die(trial, "DEL", step)
-        trial.pod.close()
-        outcome = trial.serve("DEL", netns="", prevResult=None, runtimeConfig=None)
-        assert outcome.ok, f"{where}: {outcome.stdout}"
-        trial.finish()
-        assert differences(settled.snapshot, snapshot(node)) == {}, where
-        if not died:
-            assert step > 1, "the plan has no steps"
+        if not dies_and_is_deleted(node, settled, trial, "DEL", step):
             return
     raise AssertionError("no end of steps")

@@ -116,7 +116,11 @@ def tables(kernel: "Nftables", *wanted: str, versions: "Sequence[int]" = (4, 6))
 
 def each(found: "Iterable[Nat]", step: "Callable[[Nat], object]") -> None:
     """Run a step for every table; errors are raised together."""
-    all_of([lambda table=table: step(table) for table in found])  # type: ignore[misc]
+
+    def bound(table: Nat) -> "Callable[[], object]":
+        return lambda: step(table)
+
+    all_of(map(bound, found))
 
 
 def other_interfaces(ifname: str, namespace: "Namespace | None", known: "Callable[[], Iterable[Address]]") -> "Other":

@@ -118,22 +118,25 @@ def remove_from_tables(kernel: "Nftables", container: str, other: "Other") -> No
     """Remove a container's rules, and a table without rules: Go's plugin makes the whole table in each ADD."""
     for family in iptables.FAMILIES.values():
         if kernel.has_table(family, PORTS_TABLE):
-            kernel.repeatedly(lambda family=family: _remove_from(kernel, family, container, other))  # type: ignore[misc]
+            _remove_from(kernel, family, container, other)
 
 
 def _remove_from(kernel: "Nftables", family: int, container: str, other: "Other") -> None:
-    generation, transaction = kernel.generation(), Transaction(family, PORTS_TABLE)
-    kept = 0
-    for rule in _of_tables(kernel, family, _CHAINS):
-        if rule.comment == container and not other(rule.addresses | {rule.leads_to} - {b""}):
-            transaction.delete_rule(rule.chain, rule.deletion)
-        else:
-            kept += 1
-    # if the generation is not compared, Go's plugin may add a rule at the same time
-    if transaction and not kept and generation:
-        transaction = Transaction(family, PORTS_TABLE)
-        transaction.delete_table()
-    kernel.commit(transaction, generation)
+    def attempt() -> None:
+        generation, transaction = kernel.generation(), Transaction(family, PORTS_TABLE)
+        kept = 0
+        for rule in _of_tables(kernel, family, _CHAINS):
+            if rule.comment == container and not other(rule.addresses | {rule.leads_to} - {b""}):
+                transaction.delete_rule(rule.chain, rule.deletion)
+            else:
+                kept += 1
+        # if the generation is not compared, Go's plugin may add a rule at the same time
+        if transaction and not kept and generation:
+            transaction = Transaction(family, PORTS_TABLE)
+            transaction.delete_table()
+        kernel.commit(transaction, generation)
+
+    kernel.repeatedly(attempt)
 
 
 def _of_tables(kernel: "Nftables", family: int, wanted: "Sequence[str]") -> "list[Seen]":

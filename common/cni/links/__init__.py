@@ -1,7 +1,7 @@
-"""The links of containers: what the rooms of this package share.
+"""The links of containers: what the modules of this package share.
 
-``pair`` is a veth pair, ``container_link`` a link of another kind. Whose a link is, its alias says: that of the link
-itself, or of a pair's end on the node. Go's plugins write none.
+``pair`` is a veth pair, ``container_link`` a link of another kind. An alias names the owner of a link: the alias of the
+link itself, or that of a pair's end on the node. Go's plugins write no alias.
 """
 
 from cni.attachment import is_alias
@@ -29,13 +29,13 @@ def host_end(rtnl: "Rtnl", inside: "Link") -> "Link | None":
 def named_host_end(rtnl: "Rtnl", interfaces: "Sequence[Interface]", attachment: "Attachment") -> str:
     """The name of the node's end of an attachment's link, from the interfaces of a result; empty if there is none.
 
-    Our plugins derive the name from the attachment; Go's draw one, and the first veth of the node is it.
+    Our plugins derive the name from the attachment. Go's choose a random name; then it is the first veth of the node.
     """
     names = [interface.name for interface in interfaces if not interface.sandbox]
     if attachment.link in names:
         return attachment.link
     for name in names:
-        # a result may name what is no link of the kernel's, such as a socket
+        # a result may name something else than a link of the kernel, such as a socket
         link = None if interface_fault(name) else rtnl.link(name)
         if link is not None and link.kind == "veth":
             return name
@@ -53,7 +53,7 @@ def owner(rtnl: "Rtnl", inside: "Link") -> str:
 
 
 def in_go_words(kind: str, text: str) -> str:
-    """A message as Go's plugin for links of this kind begins it."""
+    """A message as Go's plugin for this kind of link prints it: macvlan's begin with a small letter."""
     return text[0].lower() + text[1:] if kind == "macvlan" else text
 
 
@@ -72,8 +72,8 @@ def of_container(site: "Site", kind: str) -> "Link":
 def compare_previous(site: "Site", link: "Link", differ: "Differ") -> None:
     """Compare the link ``CNI_IFNAME`` with prevResult: it is there, in this sandbox, and has this MAC.
 
-    A plugin that comes later may have given it another MAC, and has written that. The MTU is not compared: Go's tuning
-    changes it, and leaves that of the result as it was.
+    A later plugin may have changed the MAC; then it has written the new one into the result. The MTU is not compared:
+    Go's tuning changes it, and does not write it into the result.
     """
     previous, netns = site.previous, site.netns
     if previous is None:
@@ -92,7 +92,7 @@ def compare_previous(site: "Site", link: "Link", differ: "Differ") -> None:
 
 
 class Labelled(Effect[None]):
-    """The link names its attachment: the last effect of an ADD, by which a whole one is known."""
+    """The link's alias names its attachment. This is the last effect of an ADD: it shows that the ADD was complete."""
 
     __slots__ = ("inside", "link")
     # nothing is compared

@@ -1,7 +1,7 @@
 """A link in the container as ``CNI_IFNAME``, of any kind that netlink makes: macvlan, dummy and others.
 
 It is made in the container under a name that is derived from the attachment, and then renamed and given an alias in one
-step. So whatever it was that ended an ADD, DEL and the next ADD know its leftovers: a link of the derived name, or one
+step. So DEL and the next ADD recognise leftovers, wherever an ADD died: a link with the derived name, or a link
 whose alias is ``Attachment.unfinished``. (Made from the node under ``CNI_IFNAME``, it would be refused by Linux before
 6.15 if the node has a link of that name.) The last effect writes the final alias.
 """

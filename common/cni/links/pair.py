@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cni.site import Site
 
 
-# Why the kernel makes no pair. Names, MACs and MTUs that it refuses were refused before, by their keys.
+# Remedies for the kernel's refusals. Names, MACs and MTUs that it would refuse are refused earlier, with their keys.
 _REFUSALS = {
     EPERM: "this needs CAP_NET_ADMIN",
     EACCES: "this needs CAP_NET_ADMIN",
@@ -33,7 +33,7 @@ _REFUSALS = {
 
 
 def refusal(error: KernelError) -> str:
-    """What a refused pair wants, as far as the kernel's error number shows it."""
+    """The remedy for a pair that the kernel refused, empty if its error number shows none."""
     return _REFUSALS.get(error.errno, "")
 
 
@@ -69,7 +69,7 @@ class PodLink(Effect[Pair], Kind):
     # make
 
     def make(self) -> Pair:
-        """Both ends in one message, each born where it belongs."""
+        """Make both ends with one message, each in its namespace."""
         from cni.kernel.kinds import Veth
 
         ifname = self.attachment.ifname
@@ -89,7 +89,7 @@ class PodLink(Effect[Pair], Kind):
         return Pair(host, container)
 
     def _taken(self) -> CNIError:
-        """Why a name was taken: another's link, this attachment's own, or the remains of an ADD that died."""
+        """The error for a name in use: by another owner, by this attachment, or by leftovers of an ADD that died."""
         ifname, ours = self.attachment.ifname, self.site.rtnl.link(self.identity)
         inside = self.site.container.rtnl.link(ifname)
         taken = f'container veth name ("{ifname}") peer provided ("{self.identity}") already exists'
@@ -167,7 +167,6 @@ class PodLink(Effect[Pair], Kind):
 
     def describe(self) -> str:
         """The ``ip`` command for it."""
-        words = f"ip link add {self.identity}{f' mtu {self.mtu}' if self.mtu > 0 else ''} type veth"
         mac = f" address {self.mac}" if self.mac else ""
         mtu = f" mtu {self.mtu}" if self.mtu > 0 else ""
-        return f"{words} peer {self.attachment.ifname}{mac}{mtu} netns CONTAINER"
+        return f"ip link add {self.identity}{mtu} type veth peer {self.attachment.ifname}{mac}{mtu} netns CONTAINER"

@@ -149,7 +149,7 @@ class IptablesPorts(Effect[None], Kind):
             comment = names.ports_comment(self.attachment.network, self.attachment.container)
             hostports.remove(kernel, chains.Part(chain, comment, self.other()), forget_flows(self.site))
 
-    def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:  # type: ignore[override]
+    def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:
         """Remove the rules of containers of the network that have no valid attachment."""
         kernel = self.site.nftables
         if not names.may_exist(kernel, names.DNAT):
