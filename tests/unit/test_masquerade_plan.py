@@ -17,7 +17,7 @@ from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError
 from cni.go import names
 from cni.kernel import iptables, netlink, program, rulespec
-from cni.kernel.transaction import GETGEN, SUBSYSTEM
+from cni.kernel.transaction import GET, SUBSYSTEM, message_type
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.site import Site
@@ -391,7 +391,7 @@ class NoFamily(NoTables):
     def recv(self, size: int) -> bytes:  # type: ignore[override]
         """A generation before success, or the refusal."""
         _, kind, _, sequence, port = struct.unpack("=IHHII", self.header or bytes(16))
-        if kind != SUBSYSTEM << 8 | GETGEN:
+        if kind != message_type(GET, "GEN"):
             return super().recv(size)
         generation = struct.pack("=IHHII4xHH", 28, SUBSYSTEM << 8 | 15, 0, sequence, port, 8, 1) + b"\0\0\0\1"
         return generation + struct.pack("=IHHIIi", 36, 2, 0, sequence, port, 0) + self.header

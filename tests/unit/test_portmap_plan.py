@@ -321,7 +321,7 @@ def test_the_table_as_nft_would_be_told() -> None:
     change = Change(NoTable(), layout.LAYOUT)  # type: ignore[arg-type]
     change.restore()
     change.need(layout.MASQUERADING, "from4_24")
-    rules = [line for line in change.transaction.texts() if " rule " in line]
+    rules = [line for line in change.transaction.describe().splitlines() if " rule " in line]
     told = [line for line in rules if line.split()[4] in ("hostports4", "postrouting")]
     chain = "add rule inet pycni_hostports hostports4"
     assert told == [

@@ -50,7 +50,7 @@ def steps(rules: Sequence[bytes], guards: Sequence[tuple[str, str]], **more: Any
     """What ADD does."""
     change = Change(Kernel(rules, guards), Table(INET, "ours", {}, [], []))  # type: ignore[arg-type]
     Undecided(change, BASE, **{"legacy": {}, **more}).write(change)
-    return change.transaction.texts()
+    return change.transaction.describe().splitlines()
 
 
 GUARDS_GO = [f"delete rule inet ours postrouting handle {n}" for n in (7, 8)]
@@ -115,5 +115,5 @@ def test_a_transaction_reaches_into_another_table() -> None:
     assert not transaction.of(IPV4, "nat")
     transaction.delete_table()
     transaction.of(IPV4, "nat").delete_rule("POSTROUTING", 9)
-    assert transaction.texts() == ["delete table inet ours", "delete rule ip nat POSTROUTING handle 9"]
+    assert transaction.describe().splitlines() == ["delete table inet ours", "delete rule ip nat POSTROUTING handle 9"]
     assert [message["nfgen_family"] for _, _, message, _ in transaction.steps()] == [INET, IPV4]

@@ -89,14 +89,14 @@ def number(payload: bytes | None) -> int:
     return int.from_bytes(payload or b"", sys.byteorder)
 
 
-def text(payload: bytes | None) -> str:
+def text(payload: bytes | None, errors: str = "surrogateescape") -> str:
     """A text that may end in a zero byte."""
-    return (payload or b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+    return (payload or b"").rstrip(b"\0").decode("utf-8", errors)
 
 
-def message_header(length: int, kind: int, flags: int, sequence: int) -> bytes:
-    """The header of a request with a body of this length."""
-    return _HEADER.pack(16 + length, kind, flags | F_REQUEST, sequence, 0)
+def framed(body: bytes, kind: int, flags: int, sequence: int) -> bytes:
+    """A request: its body behind a header."""
+    return _HEADER.pack(16 + len(body), kind, flags | F_REQUEST, sequence, 0) + body
 
 
 class Answer:
@@ -116,14 +116,15 @@ class Answer:
         message.decode()
         return message
 
-    def attributes(self, offset: int) -> "Iterator[tuple[int, bytes]]":
-        """Type and payload of the attributes from ``offset`` on, if decoding with pyroute2 would take too long."""
-        return attributes(self.data, offset)
+    @property
+    def last(self) -> bool:
+        """Whether it ends the answers to a request: an acknowledgement, or the end of a dump."""
+        return self.kind in (ERROR, DONE)
 
     @property
     def error(self) -> KernelError | None:
         """The error in an acknowledgement or at the end of a dump; None for success and for other messages."""
-        if self.kind not in (ERROR, DONE) or len(self.data) < 20:
+        if not self.last or len(self.data) < 20:
             return None
         (number,) = struct.unpack_from("=i", self.data, 16)
         return KernelError(-number, self._extended()) if number else None
@@ -135,10 +136,7 @@ class Answer:
         if self.kind == ERROR and not self.flags & _F_CAPPED:
             (length,) = struct.unpack_from("=I", self.data, 20)
             offset += length - 16
-        for kind, payload in self.attributes(offset):
-            if kind == _ATTRIBUTE_MSG:
-                return payload.rstrip(b"\0").decode("utf-8", "replace")
-        return ""
+        return text(dict(attributes(self.data, offset)).get(_ATTRIBUTE_MSG), "replace")
 
 
 class Netlink:
@@ -155,7 +153,7 @@ class Netlink:
 
     @property
     def cookie(self) -> int:
-        """The cookie of the socket's namespace (SO_NETNS_COOKIE), unique until reboot; 0 before Linux 5.14."""
+        """The cookie of the socket's namespace (SO_NETNS_COOKIE), which no other has since boot; 0 before Linux 5.14."""
         try:
             return int(struct.unpack("=Q", self._socket.getsockopt(SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
         except OSError:
@@ -167,10 +165,7 @@ class Netlink:
 
     @property
     def namespace(self) -> int:
-        """A number of the socket's network namespace, unique since the node booted.
-
-        Before Linux 5.14 it is the inode of the caller's namespace, which a later namespace may get again.
-        """
+        """The cookie, or before Linux 5.14 the inode of the caller's namespace, which a later namespace may get again."""
         return self.cookie or os.stat("/proc/thread-self/ns/net").st_ino
 
     def encode(self, message: "Any", kind: int, flags: int) -> bytearray:
@@ -189,7 +184,7 @@ class Netlink:
     def packed(self, body: bytes, kind: int, flags: int) -> bytes:
         """A body behind a header with type, flags and the next sequence number."""
         self._sequence += 1
-        return message_header(len(body), kind, flags, self._sequence) + body
+        return framed(body, kind, flags, self._sequence)
 
     def send(self, data: "bytes | bytearray") -> int:
         """Send encoded messages as one datagram; returns the last sequence number used."""
@@ -232,6 +227,13 @@ class Netlink:
             yield Answer(kind, flags, sequence, data[offset : offset + length])
             offset += length + 3 & ~3
 
+    def answers(self, first: int, last: int) -> "Iterator[Answer]":
+        """The answers to these sequence numbers, without end; what is left of earlier requests is skipped."""
+        while True:
+            for answer in self.receive():
+                if first <= answer.sequence <= last:
+                    yield answer
+
     def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
         """Send one message and wait for its acknowledgement; returns the answers before that.
 
@@ -260,13 +262,11 @@ class Netlink:
         """Send one request; returns all answers with the last one, which may report a disturbed dump."""
         sequence = self.send(data)
         answers: list[Answer] = []
-        while True:
-            for answer in self.receive():
-                if answer.sequence != sequence:
-                    continue  # the rest of an earlier dump
-                error = answer.error
-                if error is not None:
-                    raise error
-                answers.append(answer)
-                if answer.kind in (DONE, ERROR):
-                    return answers
+        for answer in self.answers(sequence, sequence):
+            error = answer.error
+            if error is not None:
+                raise error
+            answers.append(answer)
+            if answer.last:
+                break
+        return answers

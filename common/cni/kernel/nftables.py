@@ -10,38 +10,17 @@ from errno import EAFNOSUPPORT, EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPROT
 
 from cni.errors import CNIError, KernelError, TryAgainLater
 from cni.kernel.exclusive import SharedLock
-from cni.kernel.netlink import (
-    DONE,
-    ERROR,
-    F_ACK,
-    F_DUMP,
-    NETFILTER,
-    TIMEOUT,
-    Answer,
-    Later,
-    Netlink,
-    attribute,
-    attributes,
-    message_header,
-)
-from cni.kernel.transaction import (
-    GETCHAIN,
-    GETGEN,
-    GETRULE,
-    GETSET,
-    GETSETELEM,
-    GETTABLE,
-    NEWRULE,
-    SUBSYSTEM,
-    Transaction,
-    message,
-)
+from cni.kernel.netlink import F_ACK, F_DUMP, NETFILTER, Answer, Later, Netlink, attribute, attributes, framed, text
+from cni.kernel.transaction import GET, NEW, SUBSYSTEM, Transaction, message, message_type
 from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
+
+    # Sequence number, encoded message and text of each step in a datagram.
+    Batch = list[tuple[int, bytearray, str]]
 
 _BATCH_BEGIN, _BATCH_END, _GENERATION = 16, 17, 1
 # A new generation, or an object that another writer made or removed meanwhile: read and try again.
@@ -57,8 +36,7 @@ _REMEDY = (
     'load nf_tables, or do without it: "ipMasqBackend": "iptables" of bridge and "backend": "iptables" of portmap, '
     "with iptables-legacy"
 )
-_START = "the start of the batch"
-# The length of a batch's first and last message, and the offset of the flags in a message's header.
+# The length of a batch's first and last message, and the offset of the flags in a message's header
 _BRACKETS = 28 + 20
 _FLAGS, _FLAGS_AT = struct.Struct("=H"), 6
 # the length of the two headers before the attributes, netlink's and nfnetlink's
@@ -85,14 +63,25 @@ class Element:
 
 
 class Rule:
-    """A rule: its handle, its comment, and pyroute2's message with its expressions."""
+    """A rule: where it is, its comment, and its expressions, which are decoded on first use."""
 
-    __slots__ = ("comment", "handle", "message")
+    __slots__ = ("_decoded", "answer", "chain", "comment", "handle", "table")
 
-    def __init__(self, message: "Any", parts: "dict[int, bytes]") -> None:
+    def __init__(self, answer: Answer) -> None:
+        parts = dict(attributes(answer.data, _BODY))
+        self.answer = answer
         self.handle = int.from_bytes(parts[_RULE_HANDLE], "big")
+        self.table = text(parts.get(_RULE_TABLE), "replace")
+        self.chain = text(parts.get(_RULE_CHAIN), "replace")
         self.comment = _comment(parts.get(_RULE_USERDATA, b""))
-        self.message = message
+        self._decoded: Any = None
+
+    @property
+    def message(self) -> "Any":
+        """pyroute2's message."""
+        if self._decoded is None:
+            self._decoded = self.answer.decode(type(message("RULE", 0, ())))
+        return self._decoded
 
     def expressions(self, name: str) -> "Iterator[Any]":
         """The attributes of each expression of one kind, as pyroute2 decodes them."""
@@ -134,46 +123,14 @@ class NftablesError(CNIError):
         self.partly = False
 
 
-class _Batch:
-    """Encoded messages for one datagram, and their texts by sequence number."""
-
-    __slots__ = ("data", "last", "texts")
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.texts: dict[int, str] = {}
-        # where the last message begins
-        self.last = 0
-
-    def add(self, message: bytearray, sequence: int, text: str) -> None:
-        first, *others = text.split("\n")
-        self.texts[sequence] = f"{first} (or one of {len(others)} more)" if others else first
-        self.last = len(self.data)
-        self.data += message
-
-
-def _ask_for_acknowledgement(batch: _Batch) -> None:
-    (flags,) = _FLAGS.unpack_from(batch.data, batch.last + _FLAGS_AT)
-    _FLAGS.pack_into(batch.data, batch.last + _FLAGS_AT, flags | F_ACK)
-
-
 def _comment(data: bytes) -> str:
     """The comment in user data, where each part has a type, a length and a value (as libnftnl writes it)."""
     while len(data) > 2:
         kind, length = data[0], data[1]
         if kind == 0:
-            return data[2 : 2 + length].rstrip(b"\0").decode("utf-8", "replace")
+            return text(data[2 : 2 + length], "replace")
         data = data[2 + length :]
     return ""
-
-
-def _parts(answer: Answer) -> "dict[int, bytes]":
-    """The attributes of a message."""
-    return dict(answer.attributes(_BODY))
-
-
-def _text(data: bytes) -> str:
-    return data.rstrip(b"\0").decode("utf-8", "replace")
 
 
 class Nftables(Netlink):
@@ -247,79 +204,60 @@ class Nftables(Netlink):
             if generation:  # the generation after our own commit; the kernel skips 0
                 generation = (generation + 1) % (1 << 32) or 1
 
-    def _batches(self, transaction: Transaction) -> "list[_Batch]":
+    def _batches(self, transaction: Transaction) -> "list[Batch]":
         """The transaction's messages in as few datagrams as the socket allows."""
-        encoded = []
+        encoded: Batch = []
         self._sequence += 1  # for the first batch's beginning
-        for kind, flags, made, text in transaction.steps():
-            data = self.encode(made, SUBSYSTEM << 8 | kind, flags)
-            encoded.append((data, self._sequence, text))
-        room = self.make_room(sum(len(data) for data, _, _ in encoded) + _BRACKETS) - _BRACKETS
-        batches = [_Batch()]
-        for data, sequence, text in encoded:
-            if batches[-1].data and len(batches[-1].data) + len(data) > room:
-                batches.append(_Batch())
-            batches[-1].add(data, sequence, text)
+        for kind, flags, made, script in transaction.steps():
+            line, *others = script.split("\n")
+            data = self.encode(made, kind, flags)
+            encoded.append((self._sequence, data, f"{line} (or one of {len(others)} more)" if others else line))
+        left = room = self.make_room(sum(len(data) for _, data, _ in encoded) + _BRACKETS) - _BRACKETS
+        batches: list[Batch] = [[]]
+        for step in encoded:
+            if batches[-1] and len(step[1]) > left:
+                batches.append([])
+                left = room
+            batches[-1].append(step)
+            left -= len(step[1])
         return batches
 
-    def _send(self, batch: _Batch, generation: int | None) -> None:
-        """Send one datagram, with an acknowledgement of its last message."""
-        first, last = min(batch.texts), max(batch.texts)
-        begin = self._bracket(_BATCH_BEGIN, first - 1, generation)
-        end = self._bracket(_BATCH_END, self._sequence + 1)
-        _ask_for_acknowledgement(batch)
-        self._sequence += 1
-        self.send(begin + batch.data + end)
-        self._acknowledge({**batch.texts, first - 1: _START}, last)
+    def _send(self, batch: "Batch", generation: int | None) -> None:
+        """Send one datagram; raises the first error among its answers."""
+        for step, error in self._faults(batch, generation).items():
+            line = "the start of the batch" if step < 0 else batch[step][2]
+            raise NftablesError(f"nftables: {line}: {error}", error.errno, _REMEDY if error.errno in _ABSENT else "")
+
+    def _faults(self, batch: "Batch", generation: int | None, ended: bool = True) -> "dict[int, KernelError]":
+        """Send one datagram; returns the errors of its steps by their numbers, in order; -1 is the start of the batch.
+
+        The kernel answers the last message, which asks for that, and faulty ones, or refuses the whole batch at once.
+        """
+        start, (last, message, _) = batch[0][0] - 1, batch[-1]
+        (flags,) = _FLAGS.unpack_from(message, _FLAGS_AT)
+        _FLAGS.pack_into(message, _FLAGS_AT, flags | F_ACK)
+        data = self._bracket(_BATCH_BEGIN, start, generation) + b"".join(message for _, message, _ in batch)
+        if ended:
+            self._sequence += 1
+            data += self._bracket(_BATCH_END, self._sequence)
+        self.send(data)
+        faults: dict[int, KernelError] = {}
+        for answer in self.answers(start, last):
+            if answer.error is not None:
+                faults[answer.sequence - start - 1] = answer.error
+            if answer.last and answer.sequence in (start, last):
+                break
+        return faults
 
     def _bracket(self, kind: int, sequence: int, generation: int | None = None) -> bytes:
         expected = attribute(_GENERATION, generation.to_bytes(4, "big")) if generation else b""
         body = bytes(2) + SUBSYSTEM.to_bytes(2, "big") + expected
-        return message_header(len(body), kind, 0, sequence) + body
-
-    def _acknowledge(self, texts: "dict[int, str]", last: int) -> None:
-        """Read the answers: the kernel answers the last message and faulty ones, or refuses the whole batch at once."""
-        fault: NftablesError | None = None
-        while True:
-            for answer in self.receive():
-                if answer.sequence not in texts or answer.kind != ERROR:
-                    continue
-                error = answer.error
-                if error is not None and fault is None:
-                    remedy = _REMEDY if error.errno in _ABSENT else ""
-                    fault = NftablesError(f"nftables: {texts[answer.sequence]}: {error}", error.errno, remedy)
-                if answer.sequence == last or texts[answer.sequence] == _START:
-                    if fault is not None:
-                        self._drain()
-                        raise fault
-                    return
+        return framed(body, kind, 0, sequence)
 
     def refused(self, transaction: Transaction) -> "dict[int, int]":
         """The numbers of the steps that the kernel refuses, with errno. The batch has no end, so the kernel drops it."""
         (batch,) = self._batches(transaction)
-        first, last = min(batch.texts), max(batch.texts)
-        _ask_for_acknowledgement(batch)
-        self.send(self._bracket(_BATCH_BEGIN, first - 1) + batch.data)
-        refused: dict[int, int] = {}
-        while True:
-            for answer in self.receive():
-                if answer.kind != ERROR or not first - 1 <= answer.sequence <= last:
-                    continue
-                if answer.error is not None:
-                    refused[answer.sequence - first] = answer.error.errno
-                if answer.sequence in (first - 1, last):
-                    return refused
-
-    def _drain(self) -> None:
-        """Drop further answers to a failed batch."""
-        self._socket.setblocking(False)
-        try:
-            while self._socket.recv(1 << 16):
-                pass
-        except OSError:
-            pass
-        finally:
-            self._socket.settimeout(TIMEOUT)
+        return {step: error.errno for step, error in self._faults(batch, None, ended=False).items()}
 
     def repeatedly(self, change: "Callable[[], None]") -> None:
         """Run ``change`` again while others interfere, for some seconds, with growing random pauses.
@@ -365,7 +303,7 @@ class Nftables(Netlink):
     def _generation(self) -> int:
         asked = message("GEN", 0, ())
         try:
-            answers = self.request(asked, SUBSYSTEM << 8 | GETGEN)
+            answers = self.request(asked, message_type(GET, "GEN"))
         except KernelError as error:
             self._absent = self._absent or error.errno in (*_ABSENT, EINVAL)
             if self._absent:
@@ -375,71 +313,62 @@ class Nftables(Netlink):
 
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
         """The handle of a rule, because its counters change; for other objects, all after the header."""
-        if answers and answers[0].kind == SUBSYSTEM << 8 | NEWRULE:
-            return [_parts(answer).get(_RULE_HANDLE, b"") for answer in answers]
+        if answers and answers[0].kind == message_type(NEW, "RULE"):
+            return [dict(attributes(answer.data, _BODY)).get(_RULE_HANDLE, b"") for answer in answers]
         return [answer.data[_BODY:] for answer in answers]
 
-    def _answers(self, asked: "Any", kind: int, flags: int = 0) -> list[Answer]:
+    def _answers(self, what: str, asked: "Any", flags: int = 0) -> list[Answer]:
         """The kernel's answers; empty if the object, or its table, does not exist."""
         try:
-            return self.request(asked, SUBSYSTEM << 8 | kind, flags)
+            return self.request(asked, message_type(GET, what), flags)
         except KernelError as error:
             if self._nothing(error):
                 return []
             raise
 
-    def _get(self, what: str, kind: int, family: int, flags: int = 0, **attributes: str) -> "list[Any]":
+    def _get(self, what: str, family: int, flags: int = 0, **attributes: str) -> "list[Any]":
         """The decoded answers about a TABLE, CHAIN or SET; attributes have the names that ``message`` uses."""
         asked = message(what, family, attributes.items())
-        return [answer.decode(type(asked)) for answer in self._answers(asked, kind, flags)]
+        return [answer.decode(type(asked)) for answer in self._answers(what, asked, flags)]
 
     def has_table(self, family: int, table: str) -> bool:
         """Whether the table exists."""
-        return bool(self._get("TABLE", GETTABLE, family, NAME=table))
+        return bool(self._get("TABLE", family, NAME=table))
 
     def tables(self) -> "set[tuple[int, str]]":
         """Family and name of every table."""
-        found = self._get("TABLE", GETTABLE, 0, F_DUMP)
+        found = self._get("TABLE", 0, F_DUMP)
         return {(table["nfgen_family"], table.get_attr("NFTA_TABLE_NAME")) for table in found}
 
     def chain(self, family: int, table: str, name: str) -> Chain | None:
         """The chain of that name, None if it does not exist."""
-        found = self._get("CHAIN", GETCHAIN, family, TABLE=table, NAME=name)
+        found = self._get("CHAIN", family, TABLE=table, NAME=name)
         hook = found[0].get_attr("NFTA_CHAIN_HOOK") if found else None
         at = [hook.get_attr(f"NFTA_HOOK_{part}") if hook is not None else None for part in ("HOOKNUM", "PRIORITY")]
         return Chain(*at) if found else None
 
     def has_set(self, family: int, table: str, name: str) -> bool:
         """Whether the set or map exists."""
-        return bool(self._get("SET", GETSET, family, TABLE=table, NAME=name))
+        return bool(self._get("SET", family, TABLE=table, NAME=name))
 
     def sets(self, family: int, table: str) -> list[str]:
         """The names of a table's sets and maps."""
-        found = self._get("SET", GETSET, family, F_DUMP, TABLE=table)
+        found = self._get("SET", family, F_DUMP, TABLE=table)
         return [each.get_attr("NFTA_SET_NAME") for each in found if each.get_attr("NFTA_SET_TABLE") == table]
 
-    def _rules(self, family: int, **wanted: str) -> "Iterator[tuple[Answer, dict[int, bytes]]]":
-        """Messages and attributes of the rules of a TABLE, or of a CHAIN in it, which the kernel filters."""
-        for answer in self._answers(message("RULE", family, wanted.items()), GETRULE, F_DUMP):
-            parts = _parts(answer)
-            last = _RULE_CHAIN if "CHAIN" in wanted else _RULE_TABLE
-            if _text(parts.get(last, b"")) == [*wanted.values()][-1]:
-                yield answer, parts
-
-    def rules(self, family: int, table: str, chain: str) -> list[Rule]:
-        """The rules of one chain."""
-        kind = type(message("RULE", family, ()))
-        return [Rule(answer.decode(kind), parts) for answer, parts in self._rules(family, TABLE=table, CHAIN=chain)]
+    def rules(self, family: int, table: str, chain: str = "") -> list[Rule]:
+        """The rules of one chain, or of the whole table, in order; the kernel filters them."""
+        wanted = {"TABLE": table, "CHAIN": chain} if chain else {"TABLE": table}
+        answers = self._answers("RULE", message("RULE", family, wanted.items()), F_DUMP)
+        return [rule for rule in map(Rule, answers) if (rule.chain if chain else rule.table) == (chain or table)]
 
     def rule_bytes(self, family: int, table: str, chain: str) -> "list[tuple[int, bytes]]":
         """Handle and undecoded message of each rule of a chain, which is faster."""
-        found = self._rules(family, TABLE=table, CHAIN=chain)
-        return [(int.from_bytes(parts[_RULE_HANDLE], "big"), answer.data) for answer, parts in found]
+        return [(rule.handle, rule.answer.data) for rule in self.rules(family, table, chain)]
 
     def rule_comments(self, family: int, table: str) -> "list[tuple[str, str]]":
         """Chain and comment of every rule of a table, in order; empty if the table does not exist."""
-        found = self._rules(family, TABLE=table)
-        return [(_text(parts.get(_RULE_CHAIN, b"")), _comment(parts.get(_RULE_USERDATA, b""))) for _, parts in found]
+        return [(rule.chain, rule.comment) for rule in self.rules(family, table)]
 
     def remove_chains(self, transaction: Transaction, chains: "Sequence[str]", entrances: "Sequence[str]") -> None:
         """Add to a transaction the removal of chains, and of the jumps to them in the chains ``entrances``."""
@@ -477,22 +406,20 @@ class Nftables(Netlink):
         if self._absent:
             return []
         body = _of_set(family, table, set_name, keys)
-        sequence = self.send(self.packed(body, SUBSYSTEM << 8 | GETSETELEM, F_ACK))
+        sequence = self.send(self.packed(body, message_type(GET, "SET_ELEM_LIST"), F_ACK))
         found: list[Element] = []
-        while True:
-            for answer in self.receive():
-                if answer.sequence != sequence:
-                    continue
-                if answer.kind == ERROR:
-                    error = answer.error
-                    if error is not None and not self._nothing(error):
-                        raise error
-                    return found
-                found += _elements(answer)
+        for answer in self.answers(sequence, sequence):
+            if answer.last:
+                error = answer.error
+                if error is not None and not self._nothing(error):
+                    raise error
+                break
+            found += _elements(answer)
+        return found
 
     def elements(self, family: int, table: str, set_name: str) -> list[Element]:
         """Every element of a set."""
-        answers = self._answers(_of_set(family, table, set_name), GETSETELEM, F_DUMP)
+        answers = self._answers("SET_ELEM_LIST", _of_set(family, table, set_name), F_DUMP)
         return [found for answer in answers for found in _elements(answer)]
 
     def holds_beside(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> bool:
@@ -508,17 +435,15 @@ class Nftables(Netlink):
         # a socket with an unfinished dump cannot start another one
         dump = self._dump or Netlink(NETFILTER)
         self._dump = None
-        sequence = dump.send(dump.packed(body, SUBSYSTEM << 8 | GETSETELEM, F_DUMP))
-        while True:
-            for answer in dump.receive():
-                if answer.sequence != sequence:
-                    continue
-                if answer.kind in (DONE, ERROR):
-                    self._dump = dump
-                    return False
-                if any(wanted(found) for found in _elements(answer)):
-                    self.later.add(dump)
-                    return True
+        sequence = dump.send(dump.packed(body, message_type(GET, "SET_ELEM_LIST"), F_DUMP))
+        for answer in dump.answers(sequence, sequence):
+            if answer.last:
+                self._dump = dump
+                break
+            if any(wanted(found) for found in _elements(answer)):
+                self.later.add(dump)
+                return True
+        return False
 
 
 def _of_set(family: int, table: str, set_name: str, keys: "Sequence[bytes]" = ()) -> bytes:
@@ -534,7 +459,7 @@ def _of_set(family: int, table: str, set_name: str, keys: "Sequence[bytes]" = ()
 def _elements(answer: Answer) -> list[Element]:
     """The elements in a message, decoded by hand for the same reason."""
     found = []
-    for kind, listed in answer.attributes(_BODY):
+    for kind, listed in attributes(answer.data, _BODY):
         for _, item in attributes(listed) if kind == _LIST_ELEMENTS else ():
             parts = dict(attributes(item))
             key, data = (

@@ -7,7 +7,7 @@ from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH
 from cni.address import ANY, Address, Prefix
 from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_REPLACE, Answer, integer, number
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_REPLACE, Answer, attributes, integer, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _local_prefix(answer: Answer, family: int) -> Prefix | None:
     found, length, _, _, _, _, _, kind, _ = _HEADER.unpack_from(answer.data, 16)
     if (answer.kind, found, kind) != (_NEWROUTE, family, RTN_LOCAL):
         return None
-    named = dict(answer.attributes(16 + _HEADER.size))
+    named = dict(attributes(answer.data, 16 + _HEADER.size))
     if number(named.get(_TABLE)) != _TABLE_LOCAL:
         return None
     return Prefix(Address(named.get(_DST, bytes(4 if family == AF_INET else 16))), length)

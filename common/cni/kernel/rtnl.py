@@ -86,7 +86,7 @@ class Link:
         self.index: int
         self.flags: int
         _, _, self.index, self.flags, _ = _HEADER.unpack_from(answer.data, 16)
-        found = dict(answer.attributes(32))
+        found = dict(attributes(answer.data, 32))
         self.name = text(found.get(_IFNAME))
         self.mac = found.get(_ADDRESS, b"").hex(":")
         self.permanent = found.get(_PERM_ADDRESS, b"").hex(":")

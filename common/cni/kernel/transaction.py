@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 INET, IPV4, BRIDGE, IPV6 = 1, 2, 7, 10
 _FAMILY_NAMES = {INET: "inet", IPV4: "ip", BRIDGE: "bridge", IPV6: "ip6"}
 SUBSYSTEM = 10
-NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE = range(9)
-NEWSET, GETSET, DELSET, NEWSETELEM, GETSETELEM, DELSETELEM = range(9, 15)
-GETGEN = 16
+# What messages are about, in the order of their types: each has a type for NEW, one for GET and one for DELETE.
+_OBJECTS = ("TABLE", "CHAIN", "RULE", "SET", "SET_ELEM_LIST", "GEN")
+NEW, GET, DELETE = range(3)
 # The most elements in a message, because an attribute has at most 64 KiB.
 _A_MESSAGE = 150
 
@@ -111,6 +111,11 @@ class SetType:
         return f"{key} : {' . '.join(each.name for each in self.data)}" if self.data else key
 
 
+def message_type(action: int, what: str) -> int:
+    """The type of a message that makes (NEW), reads or removes an object."""
+    return SUBSYSTEM << 8 | 3 * _OBJECTS.index(what) + action
+
+
 def message(what: str, family: int, attributes: "Iterable[tuple[str, Any]]") -> "Any":
     """A message of pyroute2's about a TABLE, CHAIN, RULE, SET or SET_ELEM_LIST; attributes without ``NFTA_<what>_``."""
     classes = pyroute.load("pyroute2.netlink.nfnetlink.nftsocket")
@@ -141,9 +146,9 @@ class Transaction:
     def _where(self) -> str:
         return f"{_FAMILY_NAMES[self.family]} {self.table}"
 
-    def _step(self, kind: int, flags: int, what: str, attributes: "Sequence[tuple[str, Any]]", text: str) -> None:
+    def _step(self, action: int, flags: int, what: str, attributes: "Sequence[tuple[str, Any]]", text: str) -> None:
         named = [("NAME" if what == "TABLE" else "TABLE", self.table), *attributes]
-        self._steps.append((kind, flags, message(what, self.family, named), text))
+        self._steps.append((message_type(action, what), flags, message(what, self.family, named), text))
 
     def add_table(self, comment: str = "") -> None:
         """Make the table unless it exists."""
@@ -152,11 +157,11 @@ class Transaction:
         if comment:
             attributes.append(("USERDATA", {"value": comment}))
             text += f' {{ comment "{comment}" ; }}'
-        self._step(NEWTABLE, F_CREATE, "TABLE", attributes, text)
+        self._step(NEW, F_CREATE, "TABLE", attributes, text)
 
     def delete_table(self) -> None:
         """Remove the table with its content."""
-        self._step(DELTABLE, 0, "TABLE", [], f"delete table {self._where}")
+        self._step(DELETE, 0, "TABLE", [], f"delete table {self._where}")
 
     def add_chain(self, name: str, type: str = "", hook: int = 0, priority: int = 0) -> None:
         """Make a chain unless it exists; with a ``type``, a base chain."""
@@ -166,15 +171,15 @@ class Transaction:
             at = [("NFTA_HOOK_HOOKNUM", hook), ("NFTA_HOOK_PRIORITY", priority)]
             attributes += [("HOOK", {"attrs": at}), ("TYPE", type)]
             text += f" {{ type {type} hook {_HOOK_NAMES[hook]} priority {priority} ; }}"
-        self._step(NEWCHAIN, F_CREATE, "CHAIN", attributes, text)
+        self._step(NEW, F_CREATE, "CHAIN", attributes, text)
 
     def delete_chain(self, name: str) -> None:
         """Remove an empty chain; fails if it has a rule, or a rule jumps to it."""
-        self._step(DELCHAIN, F_NONREC, "CHAIN", [("NAME", name)], f"delete chain {self._where} {name}")
+        self._step(DELETE, F_NONREC, "CHAIN", [("NAME", name)], f"delete chain {self._where} {name}")
 
     def flush_chain(self, name: str) -> None:
         """Remove the chain's rules."""
-        self._step(DELRULE, 0, "RULE", [("CHAIN", name)], f"flush chain {self._where} {name}")
+        self._step(DELETE, 0, "RULE", [("CHAIN", name)], f"flush chain {self._where} {name}")
 
     def add_rule(self, chain: str, expressions: "Sequence[Expression]", comment: str = "", first: bool = False) -> None:
         """Append a rule, or insert it ``first``."""
@@ -188,15 +193,15 @@ class Transaction:
         if comment:
             attributes.append(("USERDATA", {"value": comment}))
             text += f' comment "{comment}"'
-        self._step(NEWRULE, F_CREATE | (0 if first else F_APPEND), "RULE", attributes, text)
+        self._step(NEW, F_CREATE | (0 if first else F_APPEND), "RULE", attributes, text)
 
     def delete_rule(self, chain: str, handle: int) -> None:
         """Remove a rule by its handle."""
         text = f"delete rule {self._where} {chain} handle {handle}"
-        self._step(DELRULE, 0, "RULE", [("CHAIN", chain), ("HANDLE", handle)], text)
+        self._step(DELETE, 0, "RULE", [("CHAIN", chain), ("HANDLE", handle)], text)
 
-    def add_set(self, name: str, type: SetType, exclusive: bool = False) -> None:
-        """Make a set or map; ``exclusive``: fails if it exists."""
+    def add_set(self, name: str, type: SetType) -> None:
+        """Make a set or map unless it exists."""
         attributes: list[tuple[str, Any]] = [("NAME", name), ("FLAGS", ("NFT_SET_MAP",) if type.data else ())]
         attributes += [("KEY_TYPE", _number(type.key)), ("KEY_LEN", _length(type.key)), ("ID", len(self._steps) + 1)]
         if type.data:
@@ -204,21 +209,22 @@ class Transaction:
         if type.user_data:
             attributes.append(("USERDATA", type.user_data))
         text = f"add {'map' if type.data else 'set'} {self._where} {name} {{ type {type} ; }}"
-        self._step(NEWSET, F_CREATE | (F_EXCL if exclusive else 0), "SET", attributes, text)
+        self._step(NEW, F_CREATE, "SET", attributes, text)
 
     def delete_set(self, name: str) -> None:
         """Remove a set or map that no rule uses."""
-        self._step(DELSET, 0, "SET", [("NAME", name)], f"delete set {self._where} {name}")
+        self._step(DELETE, 0, "SET", [("NAME", name)], f"delete set {self._where} {name}")
 
-    def _element(self, kind: int, flags: int, set_name: str, parts: "list[tuple[str, Any]]", text: str) -> None:
+    def _element(self, action: int, flags: int, set_name: str, parts: "list[tuple[str, Any]]", text: str) -> None:
         """Add or remove an element; consecutive ones of one set share a message."""
         if self._steps:
-            last_kind, _, last, before = self._steps[-1]
-            if last_kind == kind and last["attrs"][1][1] == set_name and before.count("\n") < _A_MESSAGE:
+            kind, _, last, before = self._steps[-1]
+            same = kind == message_type(action, "SET_ELEM_LIST") and last["attrs"][1][1] == set_name
+            if same and before.count("\n") < _A_MESSAGE:
                 last["attrs"][2][1].append({"attrs": parts})
                 self._steps[-1] = (kind, flags, last, f"{before}\n{text}")
                 return
-        self._step(kind, flags, "SET_ELEM_LIST", [("SET", set_name), ("ELEMENTS", [{"attrs": parts}])], text)
+        self._step(action, flags, "SET_ELEM_LIST", [("SET", set_name), ("ELEMENTS", [{"attrs": parts}])], text)
 
     def add_element(self, set_name: str, key: bytes, data: bytes = b"", comment: str = "") -> None:
         """Make an element; fails if the key exists."""
@@ -229,21 +235,17 @@ class Transaction:
             words = comment.encode() + b"\0"
             parts.append(("NFTA_SET_ELEM_USERDATA", bytes([0, len(words)]) + words))
         text = f"add element {self._where} {set_name} {{ {key.hex()}{f' : {data.hex()}' if data else ''} }}"
-        self._element(NEWSETELEM, F_CREATE | F_EXCL, set_name, parts, text)
+        self._element(NEW, F_CREATE | F_EXCL, set_name, parts, text)
 
     def delete_element(self, set_name: str, key: bytes) -> None:
         """Remove the element with this key."""
         parts: list[tuple[str, Any]] = [("NFTA_SET_ELEM_KEY", {"attrs": [("NFTA_DATA_VALUE", key)]})]
         text = f"delete element {self._where} {set_name} {{ {key.hex()} }}"
-        self._element(DELSETELEM, 0, set_name, parts, text)
+        self._element(DELETE, 0, set_name, parts, text)
 
     def describe(self) -> str:
         """The transaction as a script for nft; keys and values of elements are hexadecimal."""
         return "\n".join(text for _, _, _, text in self._steps)
-
-    def texts(self) -> list[str]:
-        """The lines of that script."""
-        return self.describe().splitlines()
 
     def steps(self) -> "list[tuple[int, int, Any, str]]":
         """Message type, flags, message and text of each step."""
