@@ -4,9 +4,8 @@ from _socket import AF_UNSPEC
 from errno import EADDRNOTAVAIL
 
 from cni.address import Address, Prefix
-from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL
+from cni.kernel.netlink import F_DUMP, F_NEW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,16 +56,12 @@ def add(rtnl: "Rtnl", index: int, prefix: Prefix, detect_duplicates: bool = True
     if prefix.version == 4 and prefix.length < 31:
         last = int(prefix.address) | (1 << 32 - prefix.length) - 1
         broadcast = str(Address(last.to_bytes(4, "big")))
-    rtnl.request(_message(prefix, broadcast, index=index, flags=flags), _NEWADDR, F_CREATE | F_EXCL)
+    rtnl.request(_message(prefix, broadcast, index=index, flags=flags), _NEWADDR, F_NEW)
 
 
 def delete(rtnl: "Rtnl", index: int, prefix: Prefix) -> None:
     """Remove an address, if it exists."""
-    try:
-        rtnl.request(_message(prefix, index=index), _DELADDR)
-    except KernelError as error:
-        if error.errno != EADDRNOTAVAIL:
-            raise
+    rtnl.request(_message(prefix, index=index), _DELADDR, absent=(EADDRNOTAVAIL,))
 
 
 def _message(prefix: Prefix | None = None, broadcast: str | None = None, **fields: int) -> "Any":

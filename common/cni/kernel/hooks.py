@@ -4,18 +4,17 @@ STATUS runs every few seconds for each plugin of a list. So messages are packed 
 pyroute2's classes would take longer than everything else.
 """
 
-import struct
 from errno import EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT
 
-from cni.errors import KernelError
-from cni.kernel.netlink import F_DUMP, NETFILTER, Netlink, attribute, attributes
+from cni.kernel.netlink import F_DUMP, NETFILTER, Netlink, attribute, attributes, text
 
-_NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = (10 << 8 | kind for kind in (3, 4, 6, 7))
+_GETCHAIN, _GETRULE = 10 << 8 | 4, 10 << 8 | 7
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _HOOK_NUMBER = 1, 3, 4, 5, 1
 _RULE_TABLE, _RULE_CHAIN = 1, 2
 # Errors of a kernel, or namespace, without nf_tables.
 _NOTHING = (ENOENT, EINVAL, EOPNOTSUPP, EPROTONOSUPPORT)
-_BODY, _HEADER = 16, 4
+# The lengths of the two headers before the attributes.
+_NETLINK, _NFNETLINK = 16, 4
 FORWARD = 2
 
 
@@ -26,18 +25,10 @@ class BaseChain:
 
     def __init__(self, family: int, found: dict[int, bytes]) -> None:
         self.family = family
-        self.table = _text(found[_CHAIN_TABLE])
-        self.name = _text(found[_CHAIN_NAME])
-        self.hook = _number(dict(attributes(found[_CHAIN_HOOK])).get(_HOOK_NUMBER, b""))
-        self.policy = _number(found[_CHAIN_POLICY]) if _CHAIN_POLICY in found else 1
-
-
-def _text(payload: bytes) -> str:
-    return payload.rstrip(b"\0").decode("utf-8", "replace")
-
-
-def _number(payload: bytes) -> int:
-    return int.from_bytes(payload, "big")
+        self.table = text(found[_CHAIN_TABLE], "replace")
+        self.name = text(found[_CHAIN_NAME], "replace")
+        self.hook = int.from_bytes(dict(attributes(found[_CHAIN_HOOK])).get(_HOOK_NUMBER, b""), "big")
+        self.policy = int.from_bytes(found.get(_CHAIN_POLICY, b"\1"), "big")
 
 
 class Hooks(Netlink):
@@ -48,28 +39,16 @@ class Hooks(Netlink):
 
     def base_chains(self) -> list[BaseChain]:
         """The chains with a hook, of all families."""
-        found = []
-        for data in self._dump(_GETCHAIN, _NEWCHAIN, 0, b""):
-            parts = dict(attributes(data, _BODY + _HEADER))
-            if _CHAIN_HOOK in parts:
-                found.append(BaseChain(data[_BODY], parts))
-        return found
+        return [BaseChain(family, found) for family, found in self._dump(_GETCHAIN) if _CHAIN_HOOK in found]
 
     def rules(self, chain: BaseChain) -> int:
         """The number of a chain's rules."""
         names = {_RULE_TABLE: chain.table.encode() + b"\0", _RULE_CHAIN: chain.name.encode() + b"\0"}
         asked = b"".join(attribute(kind, name) for kind, name in names.items())
-        answers = [
-            dict(attributes(data, _BODY + _HEADER)) for data in self._dump(_GETRULE, _NEWRULE, chain.family, asked)
-        ]
-        return sum(all(found.get(kind) == name for kind, name in names.items()) for found in answers)
+        answers = self._dump(_GETRULE, chain.family, asked)
+        return sum(all(found.get(kind) == name for kind, name in names.items()) for _, found in answers)
 
-    def _dump(self, kind: int, answered: int, family: int, body: bytes) -> list[bytes]:
-        """The messages of a dump, with their headers; none if the kernel has no nf_tables."""
-        try:
-            answers = self.request(struct.pack("=BBH", family, 0, 0) + body, kind, F_DUMP)
-        except KernelError as error:
-            if error.errno in _NOTHING:
-                return []
-            raise
-        return [answer.data for answer in answers if answer.kind == answered]
+    def _dump(self, kind: int, family: int = 0, asked: bytes = b"") -> "list[tuple[int, dict[int, bytes]]]":
+        """Family and attributes of each message of a dump; none if the kernel has no nf_tables."""
+        answers = self.request(bytes((family, 0, 0, 0)) + asked, kind, F_DUMP, absent=_NOTHING)
+        return [(answer.data[_NETLINK], dict(attributes(answer.data, _NETLINK + _NFNETLINK))) for answer in answers]

@@ -5,8 +5,7 @@ of a choice. The same rows write and read, so a kind read from a link is equal t
 """
 
 from cni.kernel.netlink import attribute
-from cni.kernel.pyroute import complete, load
-from cni.kernel.rtnl import common
+from cni.kernel.pyroute import complete, load, new_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ class Veth(LinkKind):
 
     def encode(self) -> "list[tuple[str, Any]]":
         """The peer, as a link's message in an attribute."""
-        found = common(self.peer, self.mac, self.mtu, self.namespace)
+        found = new_link(self.peer, self.mac, self.mtu, self.namespace)
         return [("VETH_INFO_PEER", {"attrs": [(name, value) for name, value in found if value is not None]})]
 
 

@@ -14,12 +14,14 @@ from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from typing import Any
 
 ROUTE, NETFILTER = 0, 12
 F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
 F_REPLACE, F_EXCL, F_CREATE, F_APPEND = 0x100, 0x200, 0x400, 0x800
+# make an object; an error if it exists
+F_NEW = F_CREATE | F_EXCL
 # for deletions: only an empty object
 F_NONREC = 0x100
 _F_DUMP_INTR = 0x10
@@ -142,7 +144,7 @@ class Answer:
 class Netlink:
     """A socket of one protocol (``ROUTE``, ``NETFILTER``) in the namespace in which it was made."""
 
-    def __init__(self, protocol: int, timeout: float = TIMEOUT) -> None:
+    def __init__(self, protocol: int = ROUTE, timeout: float = TIMEOUT) -> None:
         self._protocol = protocol
         self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
         self._socket.bind((0, 0))
@@ -234,18 +236,24 @@ class Netlink:
                 if first <= answer.sequence <= last:
                     yield answer
 
-    def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
+    def request(self, message: "Any", kind: int, flags: int = 0, absent: "Container[int]" = ()) -> list[Answer]:
         """Send one message and wait for its acknowledgement; returns the answers before that.
 
-        Raises ``KernelError``. A dump that changes disturbed is repeated for some seconds. Two equal dumps in a row are
-        accepted: the changes were elsewhere, as in another table. (The removal of an object can make a dump skip
-        another one, but then the dump before had the removed object.)
+        Raises ``KernelError``; errors in ``absent`` mean that nothing exists, so there are no answers. A dump that
+        changes disturbed is repeated for some seconds. Two equal dumps in a row are accepted: the changes were
+        elsewhere, as in another table. (The removal of an object can make a dump skip another one, but then the dump
+        before had the removed object.)
         """
         if flags & F_DUMP != F_DUMP:
             flags |= F_ACK
         before: list[bytes] | None = None
         for _ in attempts(_PATIENCE):
-            *answers, last = self._once(self.encode(message, kind, flags))
+            try:
+                *answers, last = self._once(self.encode(message, kind, flags))
+            except KernelError as error:
+                if error.errno in absent:
+                    return []
+                raise
             if not any(answer.flags & _F_DUMP_INTR for answer in (*answers, last)):
                 return answers
             seen = self.essence(answers)

@@ -16,7 +16,7 @@ from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
     from typing import Any
 
     # Sequence number, encoded message and text of each step in a datagram.
@@ -166,11 +166,11 @@ class Nftables(Netlink):
         if hasattr(self, "_socket"):
             super().close()
 
-    def request(self, message: "Any", kind: int, flags: int = 0) -> list[Answer]:
+    def request(self, message: "Any", kind: int, flags: int = 0, absent: "Container[int]" = ()) -> list[Answer]:
         """The same as ``Netlink.request``, but fails at once if the kernel is known to have no nf_tables."""
         if self._absent:
             raise KernelError(EOPNOTSUPP)
-        return super().request(message, kind, flags)
+        return super().request(message, kind, flags, absent)
 
     @property
     def absent(self) -> bool:

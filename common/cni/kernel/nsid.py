@@ -9,7 +9,7 @@ import os
 import struct
 
 from cni.errors import KernelError
-from cni.kernel.netlink import F_ACK, ROUTE, Netlink, attribute, attributes
+from cni.kernel.netlink import Netlink, attribute, attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,17 +24,14 @@ _IDENTITY = struct.Struct(">IIQ")
 
 
 class Peers(Netlink):
-    """A socket for the numbers of other namespaces, in the namespace in which it is made."""
-
-    def __init__(self) -> None:
-        super().__init__(ROUTE)
+    """An rtnetlink socket for the numbers of other namespaces, in the namespace in which it is made."""
 
     def identity(self, namespace: "Namespace") -> bytes:
         """The identity of a namespace, for ``is_gone``. The namespace gets a number here if it has none."""
         try:
             number = self.number(namespace.fd)
             if number == _UNKNOWN:
-                self._ask(_NEWNSID, F_ACK, attribute(_NSID, struct.pack("=i", _UNKNOWN)) + _of(namespace.fd))
+                self._ask(_NEWNSID, attribute(_NSID, struct.pack("=i", _UNKNOWN)) + _of(namespace.fd))
                 number = self.number(namespace.fd)
         except KernelError:
             number = _UNKNOWN
@@ -54,21 +51,20 @@ class Peers(Netlink):
 
     def number(self, fd: int) -> int:
         """The number of the namespace of a descriptor; -1 if it has none. Raises ``KernelError``."""
-        return self._ask(_GETNSID, 0, _of(fd))
+        return self._ask(_GETNSID, _of(fd))
 
     def _is_known(self, number: int) -> bool:
         try:
-            self._ask(_GETNSID, 0, attribute(_NSID, struct.pack("=i", number)))
+            self._ask(_GETNSID, attribute(_NSID, struct.pack("=i", number)))
         except KernelError as error:
             return error.errno != errno.ENOENT
         return True
 
-    def _ask(self, kind: int, flags: int, attributed: bytes) -> int:
-        """The number in the answer."""
-        for answer in self._once(bytearray(self.packed(bytes(4) + attributed, kind, flags | F_ACK))):
-            if answer.kind == _NEWNSID:
-                # behind the headers of netlink and of rtnetlink
-                return int(struct.unpack("=i", dict(attributes(answer.data, 20))[_NSID])[0])
+    def _ask(self, kind: int, attributed: bytes) -> int:
+        """The number in the answer, -1 if there is none."""
+        for answer in self.request(bytes(4) + attributed, kind):
+            # behind the headers of netlink and of rtnetlink
+            return int(struct.unpack("=i", dict(attributes(answer.data, 20))[_NSID])[0])
         return _UNKNOWN
 
 

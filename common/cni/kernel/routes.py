@@ -5,7 +5,6 @@ from _socket import AF_INET, AF_INET6
 from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH
 
 from cni.address import ANY, Address, Prefix
-from cni.errors import KernelError
 from cni.kernel import pyroute
 from cni.kernel.netlink import F_CREATE, F_DUMP, F_REPLACE, Answer, attributes, integer, number
 
@@ -80,11 +79,8 @@ def add(
 def delete(rtnl: "Rtnl", route: LinkRoute) -> None:
     """Remove a route that was read, if it still exists."""
     which = (route.index, route.dst, route.gw, route.priority, route.table)
-    try:
-        rtnl.request(_message(*which, proto=route.protocol, type=route.kind, scope=route.scope), _DELROUTE)
-    except KernelError as error:
-        if error.errno != ESRCH:
-            raise
+    message = _message(*which, proto=route.protocol, type=route.kind, scope=route.scope)
+    rtnl.request(message, _DELROUTE, absent=(ESRCH,))
 
 
 def _message(
@@ -116,16 +112,10 @@ def every(rtnl: "Rtnl", family: int) -> list[LinkRoute]:
 def to(rtnl: "Rtnl", address: Address) -> LinkRoute | None:
     """The route that the kernel takes to an address, or None; its kind is ``RTN_LOCAL`` for the node's own addresses."""
     message = _message(0, Prefix(address, address.bits))
-    try:
-        answers = rtnl.request(message, _GETROUTE)
-    except KernelError as error:
-        if error.errno in (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL):
-            return None
-        raise
-    if not answers:
-        return None
-    route = answers[0].decode(type(message))
-    return LinkRoute(route, route)
+    for answer in rtnl.request(message, _GETROUTE, absent=(ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL)):
+        route = answer.decode(type(message))
+        return LinkRoute(route, route)
+    return None
 
 
 def local_prefixes(rtnl: "Rtnl", version: int) -> list[Prefix]:
@@ -135,12 +125,8 @@ def local_prefixes(rtnl: "Rtnl", version: int) -> list[Prefix]:
     """
     family = AF_INET if version == 4 else AF_INET6
     message = _HEADER.pack(family, 0, 0, 0, _TABLE_LOCAL, 0, 0, RTN_LOCAL, 0) + integer(_TABLE, _TABLE_LOCAL)
-    try:
-        answers = rtnl.request(message, _GETROUTE, F_DUMP)
-    except KernelError as error:
-        if error.errno == ENOENT:  # without a table there are no addresses
-            return []
-        raise
+    # without a table there are no addresses
+    answers = rtnl.request(message, _GETROUTE, F_DUMP, absent=(ENOENT,))
     return [prefix for answer in answers if (prefix := _local_prefix(answer, family)) is not None]
 
 

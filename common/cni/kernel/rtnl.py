@@ -14,20 +14,7 @@ from errno import EADDRNOTAVAIL, EINVAL, ENODEV, EOPNOTSUPP
 
 from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import (
-    F_APPEND,
-    F_CREATE,
-    F_DUMP,
-    F_EXCL,
-    ROUTE,
-    Answer,
-    Netlink,
-    attribute,
-    attributes,
-    integer,
-    number,
-    text,
-)
+from cni.kernel.netlink import F_APPEND, F_DUMP, F_NEW, Answer, Netlink, attribute, attributes, integer, number, text
 from cni.names import is_text
 
 TYPE_CHECKING = False
@@ -73,19 +60,25 @@ def missing(kind: str) -> str:
 class Link:
     """A link of the kernel: the values of every link, those of a bridge's port, and those of its kind.
 
-    ``other`` is the index of a veth's peer, or of the parent of a macvlan, ipvlan or vlan. ``other_namespace`` is the
-    number of the namespace of that index; -1: the link's own. ``permanent`` is the hardware's MAC, empty if unknown.
+    A link that is ``up`` may have no carrier. ``promisc`` and ``allmulti`` were set; ``promiscuity`` also counts programs
+    that need that. ``altnames`` are its other names (Linux 5.5). ``permanent`` is the hardware's MAC, empty if unknown.
+
+    ``peer`` is the index of a veth's other end, ``parent`` of the link that a macvlan, ipvlan or vlan is on; 0 for other
+    kinds. ``other`` is either; ``other_namespace`` is the number of the namespace of that index, -1: the link's own.
     """
 
     __slots__ = (
-        "_info", "_properties", "alias", "flags", "hairpin", "index", "isolated", "kind", "mac", "master", "mtu", "name",
-        "operstate", "other", "other_namespace", "permanent", "port_state", "promiscuity", "tx_queue_length",
+        "_info", "alias", "allmulti", "altnames", "carrier", "hairpin", "index", "isolated", "kind", "loopback", "mac",
+        "master", "mtu", "name", "operstate", "other", "other_namespace", "parent", "peer", "permanent", "port_state",
+        "promisc", "promiscuity", "tx_queue_length", "up",
     )  # fmt: skip
 
     def __init__(self, answer: Answer) -> None:
         self.index: int
-        self.flags: int
-        _, _, self.index, self.flags, _ = _HEADER.unpack_from(answer.data, 16)
+        _, _, self.index, flags, _ = _HEADER.unpack_from(answer.data, 16)
+        self.up, self.carrier, self.loopback, self.promisc, self.allmulti = (
+            bool(flags & flag) for flag in (_UP, _LOWER_UP, _LOOPBACK, _PROMISC, _ALLMULTI)
+        )
         found = dict(attributes(answer.data, 32))
         self.name = text(found.get(_IFNAME))
         self.mac = found.get(_ADDRESS, b"").hex(":")
@@ -98,9 +91,11 @@ class Link:
         self.operstate = OPERSTATES[min(number(found.get(_OPERSTATE)), 6)]
         self.promiscuity = number(found.get(_PROMISCUITY))
         self.tx_queue_length = number(found.get(_TXQLEN))
-        self._properties = found.get(_PROP_LIST, b"")
+        self.altnames = [text(payload) for _, payload in attributes(found.get(_PROP_LIST, b""))]
         info = dict(attributes(found.get(_LINKINFO, b"")))
         self.kind = text(info.get(_INFO_KIND))
+        self.peer = self.other if self.kind == "veth" else 0
+        self.parent = self.other if self.kind in ("macvlan", "ipvlan", "vlan") else 0
         self._info = info.get(_INFO_DATA, b"")
         self.hairpin = self.isolated = False
         self.port_state = -1
@@ -109,46 +104,6 @@ class Link:
             self.hairpin = bool(number(port.get(_PORT_MODE)))
             self.isolated = bool(number(port.get(_PORT_ISOLATED)))
             self.port_state = number(port.get(_PORT_STATE))
-
-    @property
-    def up(self) -> bool:
-        """Whether it is set up; it may have no carrier."""
-        return bool(self.flags & _UP)
-
-    @property
-    def carrier(self) -> bool:
-        """Whether it has a carrier."""
-        return bool(self.flags & _LOWER_UP)
-
-    @property
-    def loopback(self) -> bool:
-        """Whether it is ``lo``."""
-        return bool(self.flags & _LOOPBACK)
-
-    @property
-    def promisc(self) -> bool:
-        """Whether it was set promiscuous; ``promiscuity`` also counts programs that need that."""
-        return bool(self.flags & _PROMISC)
-
-    @property
-    def allmulti(self) -> bool:
-        """Whether it was set to receive all multicast frames."""
-        return bool(self.flags & _ALLMULTI)
-
-    @property
-    def altnames(self) -> list[str]:
-        """Its other names (Linux 5.5)."""
-        return [text(payload) for _, payload in attributes(self._properties)]
-
-    @property
-    def peer(self) -> int:
-        """The index of a veth's other end; 0 for other kinds."""
-        return self.other if self.kind == "veth" else 0
-
-    @property
-    def parent(self) -> int:
-        """The index of the link that a macvlan, ipvlan or vlan is on; 0 for other kinds."""
-        return self.other if self.kind in ("macvlan", "ipvlan", "vlan") else 0
 
     @property
     def data(self) -> "LinkKind | None":
@@ -162,7 +117,7 @@ class Rtnl(Netlink):
     """An rtnetlink socket of the namespace in which it is made, and requests about links."""
 
     def __init__(self) -> None:
-        super().__init__(ROUTE)
+        super().__init__()
         try:
             self._socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
         except OSError:  # before Linux 4.20; dumps are not filtered by the kernel then
@@ -177,13 +132,8 @@ class Rtnl(Netlink):
             # an alternative name may be longer than a name
             number = _IFNAME if len(name.encode()) < 16 else _ALT_IFNAME
             message += attribute(number, name.encode() + b"\0")
-        try:
-            answers = self.request(message, _GETLINK)
-        except KernelError as error:
-            if error.errno == ENODEV:
-                return None
-            raise
-        return Link(answers[0])
+        answers = self.request(message, _GETLINK, absent=(ENODEV,))
+        return Link(answers[0]) if answers else None
 
     def links(self) -> list[Link]:
         """Every link of the namespace; not used in an ordinary ADD or DEL."""
@@ -207,12 +157,12 @@ class Rtnl(Netlink):
         namespace to make the link in.
         """
         found = (
-            *common(name, mac, mtu, namespace),
+            *pyroute.new_link(name, mac, mtu, namespace),
             ("IFLA_LINK", parent or None),
             ("IFLA_MASTER", master or None),
             ("IFLA_LINKINFO", kind.info()),
         )
-        self.request(link_message(found), _NEWLINK, F_CREATE | F_EXCL)
+        self.request(link_message(found), _NEWLINK, F_NEW)
 
     def makes(self, kind: str) -> bool:
         """Whether the kernel can make a link of this kind; loads its module. Raises ``KernelError``.
@@ -223,7 +173,7 @@ class Rtnl(Netlink):
         mac = attribute(_ADDRESS, bytes.fromhex("010000000000"))
         info = attribute(_LINKINFO, attribute(_INFO_KIND, kind.encode()))
         try:
-            self.request(_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + mac + info, _NEWLINK, F_CREATE | F_EXCL)
+            self.request(_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + mac + info, _NEWLINK, F_NEW)
         except KernelError as error:
             if error.errno not in (EADDRNOTAVAIL, EINVAL, EOPNOTSUPP):
                 raise
@@ -255,7 +205,7 @@ class Rtnl(Netlink):
             if wanted is not None:
                 flags, change = flags | (flag if wanted else 0), change | flag
         found = (
-            *common(name, mac, mtu, namespace),
+            *pyroute.new_link(name, mac, mtu, namespace),
             ("IFLA_MASTER", master),
             ("IFLA_IFALIAS", alias),
             ("IFLA_TXQLEN", tx_queue_length),
@@ -274,27 +224,13 @@ class Rtnl(Netlink):
         """Add an alternative name to a link."""
         names = {"attrs": [("IFLA_ALT_IFNAME", name)]}
         message = link_message([("IFLA_PROP_LIST", names)], index=index)
-        self.request(message, _NEWLINKPROP, F_CREATE | F_EXCL | F_APPEND)
+        self.request(message, _NEWLINKPROP, F_NEW | F_APPEND)
 
     def delete(self, index: int) -> None:
         """Remove a link, if it exists."""
-        try:
-            self.request(link_message(index=index), _DELLINK)
-        except KernelError as error:
-            if error.errno != ENODEV:
-                raise
+        self.request(link_message(index=index), _DELLINK, absent=(ENODEV,))
 
 
 def link_message(attributes: "Attributes" = (), **fields: int) -> "Any":
     """A message about a link."""
     return pyroute.message(pyroute.load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg, attributes, **fields)
-
-
-def common(name: str, mac: str, mtu: int, namespace: int) -> "tuple[tuple[str, Any], ...]":
-    """The attributes for making a link or a veth's peer; an empty text, 0 and -1 mean none."""
-    return (
-        ("IFLA_IFNAME", name or None),
-        ("IFLA_ADDRESS", mac or None),
-        ("IFLA_MTU", mtu if mtu > 0 else None),
-        ("IFLA_NET_NS_FD", namespace if namespace >= 0 else None),
-    )

@@ -4,9 +4,8 @@ from _socket import AF_INET, AF_INET6
 from errno import ENOENT
 
 from cni.address import ANY, Address, Prefix
-from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL
+from cni.kernel.netlink import F_DUMP, F_NEW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,16 +69,12 @@ def every(rtnl: "Rtnl", version: int) -> list[Rule]:
 
 def add(rtnl: "Rtnl", rule: Rule) -> None:
     """Add a rule; raises ``KernelError`` with EEXIST if an equal rule exists."""
-    rtnl.request(_written(rule), _NEWRULE, F_CREATE | F_EXCL)
+    rtnl.request(_written(rule), _NEWRULE, F_NEW)
 
 
 def delete(rtnl: "Rtnl", rule: Rule) -> None:
     """Remove a rule, if it exists; without a priority, the first matching rule."""
-    try:
-        rtnl.request(_written(rule), _DELRULE)
-    except KernelError as error:
-        if error.errno != ENOENT:
-            raise
+    rtnl.request(_written(rule), _DELRULE, absent=(ENOENT,))
 
 
 def _message(attributes: "pyroute.Attributes", **fields: int) -> "Any":

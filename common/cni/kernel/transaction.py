@@ -8,7 +8,7 @@ import struct
 
 from cni.kernel import pyroute
 from cni.kernel.expressions import printed
-from cni.kernel.netlink import F_APPEND, F_CREATE, F_EXCL, F_NONREC
+from cni.kernel.netlink import F_APPEND, F_CREATE, F_NEW, F_NONREC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ class Transaction:
             words = comment.encode() + b"\0"
             parts.append(("NFTA_SET_ELEM_USERDATA", bytes([0, len(words)]) + words))
         text = f"add element {self._where} {set_name} {{ {key.hex()}{f' : {data.hex()}' if data else ''} }}"
-        self._element(NEW, F_CREATE | F_EXCL, set_name, parts, text)
+        self._element(NEW, F_NEW, set_name, parts, text)
 
     def delete_element(self, set_name: str, key: bytes) -> None:
         """Remove the element with this key."""
