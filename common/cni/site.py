@@ -99,11 +99,12 @@ class Node:
         return self._sysctls
 
     def close(self) -> None:
-        """Close the sockets. After a removal, closing that of nftables takes some 10 ms."""
-        for each in (self._rtnl, self._nftables, self._locks, self._later):
-            if each is not None:
-                each.close()
+        """Close the sockets, all even if one fails. After a removal, closing that of nftables takes some 10 ms."""
+        from cni.plan import all_of
+
+        opened = self._rtnl, self._nftables, self._locks, self._later
         self._rtnl = self._nftables = self._locks = self._later = None
+        all_of(each.close for each in opened if each is not None)
 
 
 def _silent(line: str) -> None:

@@ -11,7 +11,7 @@ from cni import plan
 from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.plan import Effect, Found, Kind, Part, Remains
-from cni.site import Site
+from cni.site import Node, Site
 
 if TYPE_CHECKING:
     from cni.plan import Differ, Plan
@@ -497,6 +497,26 @@ def test_all_of_the_steps_have_their_turn_and_their_errors_are_raised_together()
 def test_details_are_among_the_texts() -> None:
     with pytest.raises(CNIError, match="^a; remedy; b$"):
         plan.raise_together([CNIError("a", "remedy"), CNIError("b")])
+
+
+def test_a_node_closes_all_that_it_opened_even_if_one_fails() -> None:
+    """And has nothing open afterwards."""
+    closed: list[str] = []
+
+    class Opened:
+        def close(self) -> None:
+            closed.append("it")
+            if len(closed) == 1:
+                raise OSError("not this one")
+
+    node = Node()
+    for name in ("_rtnl", "_nftables", "_later"):
+        setattr(node, name, Opened())
+    with pytest.raises(OSError, match="not this one"):
+        node.close()
+    assert len(closed) == 3 and not node.used_nftables
+    node.close()
+    assert len(closed) == 3
 
 
 # observers, descriptions, an effect's own parts
