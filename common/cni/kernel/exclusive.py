@@ -10,18 +10,30 @@ import os
 from cni.errors import TryAgainLater
 from cni.patience import attempts
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _FOLDER = "/run/cni/pycni"
 _WAIT = 20.0
 
 
-def _lock(fd: int, kind: int, path: str, longest: float) -> None:
+def _lock(fd: int, kind: int, name: str, longest: float) -> None:
     """Lock a file; ``longest`` is the longest pause between attempts."""
     for _ in attempts(_WAIT, longest=longest):
         try:
             return fcntl.flock(fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             pass
-    raise TryAgainLater(f"{path} was held for {_WAIT:g} s", "another plugin is at work (fuser shows which); try again")
+    fault = f"{_FOLDER}/{name} was held for {_WAIT:g} s"
+    raise TryAgainLater(fault, "another plugin is at work (fuser shows which); try again")
+
+
+def _opened(name: str, flags: int = os.O_CREAT) -> int:
+    """The descriptor of a file of ours; raises ``OSError`` if /run cannot be written."""
+    if flags:
+        os.makedirs(_FOLDER, 0o755, exist_ok=True)
+    return os.open(f"{_FOLDER}/{name}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
 
 
 class Exclusive:
@@ -29,21 +41,19 @@ class Exclusive:
 
     def __init__(self, name: str, make: bool = True) -> None:
         """Without ``make``, there is a lock only if a process has made its file since the node booted."""
-        self._path = f"{_FOLDER}/{name}.lock"
-        self._make = make
+        self._name = f"{name}.lock"
+        self._flags = os.O_CREAT if make else 0
         self._fd = -1
 
     def __enter__(self) -> "Exclusive":
         """Raises ``TryAgainLater``."""
         try:
-            if self._make:
-                os.makedirs(_FOLDER, 0o755, exist_ok=True)
-            self._fd = os.open(self._path, os.O_RDWR | (os.O_CREAT if self._make else 0) | os.O_NOFOLLOW, 0o600)
+            self._fd = _opened(self._name, self._flags)
         except OSError:
             return self
         os.set_inheritable(self._fd, True)
         try:
-            _lock(self._fd, fcntl.LOCK_EX, self._path, 0.05)
+            _lock(self._fd, fcntl.LOCK_EX, self._name, 0.05)
         except BaseException:
             os.close(self._fd)
             raise
@@ -58,37 +68,39 @@ class SharedLock:
     """A lock that many processes hold at the same time, or one process alone. If /run cannot be written, there is none.
 
     It has two files. Every process passes the gate; a process that needs the lock alone keeps the gate shut until all
-    others have left. A thread may have several such objects, but must not enter one twice.
+    others have left. ``alone``: this process holds it so.
     """
 
-    __slots__ = ("_fds", "_name")
+    __slots__ = ("_name", "_within", "alone")
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._fds: list[int] = []
+        self._within = self.alone = False
 
-    def enter(self, alone: bool) -> bool:
-        """Take the lock; returns False if /run cannot be written. Raises ``TryAgainLater``."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    def hold(self, work: "Callable[[], None]", alone: bool) -> None:
+        """Run ``work`` with the lock. Inside other work the lock is already held. Raises ``TryAgainLater``."""
+        if self._within:
+            work()
+            return
+        fds: list[int] = []
+        self._within = True
         try:
-            os.makedirs(_FOLDER, 0o755, exist_ok=True)
+            self.alone = self._take(fds, alone) and alone
+            work()
+        finally:
+            self._within = self.alone = False
+            for fd in fds:
+                os.close(fd)
+
+    def _take(self, fds: list[int], alone: bool) -> bool:
+        """Add the locked descriptors; returns False if /run cannot be written."""
+        try:
             for part in ("gate", "lock"):
-                self._fds.append(os.open(f"{_FOLDER}/{self._name}.{part}", flags, 0o600))
+                fds.append(_opened(f"{self._name}.{part}"))
         except OSError:
-            self.leave()
             return False
-        try:
-            for fd in self._fds:
-                _lock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, f"{_FOLDER}/{self._name}.lock", 0.01)
-        except BaseException:
-            self.leave()
-            raise
+        for fd in fds:
+            _lock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, f"{self._name}.lock", 0.01)
         if not alone:
-            os.close(self._fds.pop(0))
+            os.close(fds.pop(0))
         return True
-
-    def leave(self) -> None:
-        """Release the lock."""
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()

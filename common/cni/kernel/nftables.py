@@ -147,8 +147,6 @@ class Nftables(Netlink):
         self.later = Later()
         self._absent = False
         self._together = SharedLock("nftables")
-        # whether ``repeatedly`` is running, and whether it excludes our other processes
-        self._within = self._alone = False
         # by family and parts: the kernel options that are missing (used by ``backend``)
         self.lacking: dict[tuple[int, tuple[str, ...]], str] = {}
         try:
@@ -270,7 +268,7 @@ class Nftables(Netlink):
         factor, faults, disturbed = 0.5 + os.urandom(1)[0] / 256, 0, 0
         for _ in attempts(_PATIENCE, first=0.0005 * factor, longest=0.01 * factor):
             try:
-                self._turn(change, disturbed >= _DISTURBED)
+                self._together.hold(change, disturbed >= _DISTURBED)
             except NftablesError as error:
                 disturbed += error.errno == ERESTART
                 faults += error.errno != ERESTART
@@ -280,25 +278,11 @@ class Nftables(Netlink):
                 return
         raise TryAgainLater("nftables is changed by others all the time", "try again")
 
-    def _turn(self, change: "Callable[[], None]", alone: bool) -> None:
-        """One attempt, together with our other processes or alone. Inside another attempt the lock is already held."""
-        if self._within:
-            change()
-            return
-        held = self._together.enter(alone)
-        self._within, self._alone = True, held and alone
-        try:
-            change()
-        finally:
-            self._within = self._alone = False
-            if held:
-                self._together.leave()
-
     # single objects
 
     def generation(self) -> int:
         """The generation of the ruleset; 0, which is never compared, if we hold the lock alone."""
-        return 0 if self._alone else self._generation()
+        return 0 if self._together.alone else self._generation()
 
     def _generation(self) -> int:
         asked = message("GEN", 0, ())
