@@ -248,16 +248,19 @@ class Netlink:
             flags |= F_ACK
         before: list[bytes] | None = None
         for _ in attempts(_PATIENCE):
-            try:
-                *answers, last = self._once(self.encode(message, kind, flags))
-            except KernelError as error:
-                if error.errno in absent:
-                    return []
-                raise
-            if not any(answer.flags & _F_DUMP_INTR for answer in (*answers, last)):
-                return answers
-            seen = self.essence(answers)
-            if seen == before:
+            answers: list[Answer] = []
+            disturbed, sequence = 0, self.send(self.encode(message, kind, flags))
+            for answer in self.answers(sequence, sequence):
+                error = answer.error
+                if error is not None:
+                    if error.errno in absent:
+                        return []
+                    raise error
+                disturbed |= answer.flags & _F_DUMP_INTR
+                if answer.last:
+                    break
+                answers.append(answer)
+            if not disturbed or (seen := self.essence(answers)) == before:
                 return answers
             before = seen
         raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
@@ -265,16 +268,3 @@ class Netlink:
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
         """The parts of a dump that ``request`` compares."""
         return [answer.data[_HEADER.size :] for answer in answers]
-
-    def _once(self, data: bytearray) -> list[Answer]:
-        """Send one request; returns all answers with the last one, which may report a disturbed dump."""
-        sequence = self.send(data)
-        answers: list[Answer] = []
-        for answer in self.answers(sequence, sequence):
-            error = answer.error
-            if error is not None:
-                raise error
-            answers.append(answer)
-            if answer.last:
-                break
-        return answers

@@ -356,14 +356,11 @@ class Nftables(Netlink):
 
     def remove_chains(self, transaction: Transaction, chains: "Sequence[str]", entrances: "Sequence[str]") -> None:
         """Add to a transaction the removal of chains, and of the jumps to them in the chains ``entrances``."""
-        for entrance in entrances:
-            for rule in self.rules(transaction.family, transaction.table, entrance):
-                if not set(chains).isdisjoint(rule.jumps_to()):
-                    transaction.delete_rule(entrance, rule.handle)
-        for chain in chains:
+        for chain in (*entrances, *chains):
             # no flush: if another writer adds a rule meanwhile, the chain must stay
             for rule in self.rules(transaction.family, transaction.table, chain):
-                transaction.delete_rule(chain, rule.handle)
+                if chain in chains or not set(chains).isdisjoint(rule.jumps_to()):
+                    transaction.delete_rule(chain, rule.handle)
         for chain in chains:
             transaction.delete_chain(chain)
 

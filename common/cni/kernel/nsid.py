@@ -9,7 +9,7 @@ import os
 import struct
 
 from cni.errors import KernelError
-from cni.kernel.netlink import Netlink, attribute, attributes
+from cni.kernel.netlink import Netlink, attribute, attributes, integer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Peers(Netlink):
         try:
             number = self.number(namespace.fd)
             if number == _UNKNOWN:
-                self._ask(_NEWNSID, attribute(_NSID, struct.pack("=i", _UNKNOWN)) + _of(namespace.fd))
+                self._ask(_NEWNSID, attribute(_NSID, struct.pack("=i", _UNKNOWN)) + integer(_FD, namespace.fd))
                 number = self.number(namespace.fd)
         except KernelError:
             number = _UNKNOWN
@@ -51,7 +51,7 @@ class Peers(Netlink):
 
     def number(self, fd: int) -> int:
         """The number of the namespace of a descriptor; -1 if it has none. Raises ``KernelError``."""
-        return self._ask(_GETNSID, _of(fd))
+        return self._ask(_GETNSID, integer(_FD, fd))
 
     def _is_known(self, number: int) -> bool:
         try:
@@ -66,10 +66,6 @@ class Peers(Netlink):
             # behind the headers of netlink and of rtnetlink
             return int(struct.unpack("=i", dict(attributes(answer.data, 20))[_NSID])[0])
         return _UNKNOWN
-
-
-def _of(fd: int) -> bytes:
-    return attribute(_FD, struct.pack("=I", fd))
 
 
 # PROC_PID_INIT_INO of linux/proc_ns.h: the PID namespace in which all processes are visible.

@@ -4,6 +4,8 @@
 message classes take 30 ms, of which two thirds are ``logging``, ``typing`` and ``multiprocessing``. Here it takes 10 ms.
 """
 
+import sys
+
 from cni.lean import Library, Placeholder
 
 TYPE_CHECKING = False
@@ -30,25 +32,12 @@ _NOT_MADE = (
 _PARENTS = {"TC_H_ROOT": 0xFFFFFFFF, "TC_H_INGRESS": 0xFFFFFFF1}
 
 
-class _Members(type):
-    """Metaclass of the placeholder for ``enum.IntEnum``: members are ints with a name, in order."""
-
-    _members: "list[Any]"
-
-    def __new__(cls, name: str, bases: tuple[type, ...], namespace: "dict[str, Any]") -> "_Members":
-        made = super().__new__(cls, name, bases, {})
-        number: Any = int.__new__
-        made._members = []
-        for member, value in namespace.items():
-            if not member.startswith("_"):
-                item: Any = number(made, value)
-                item.name, item.value = member, value
-                setattr(made, member, item)
-                made._members.append(item)
-        return made
+class _Enumeration(type):
+    """Metaclass of the placeholder for ``enum.IntEnum``: a class gives name and value of its members, in order."""
 
     def __iter__(cls) -> "Any":
-        return iter(cls._members)
+        namespace: Any = type(sys.implementation)  # types.SimpleNamespace
+        return (namespace(name=name, value=value) for name, value in vars(cls).items() if not name.startswith("_"))
 
 
 def _placeholders() -> "dict[str, dict[str, Any]]":
@@ -72,7 +61,7 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
         "functools": {"partial": _functools.partial},
         "weakref": {"proxy": _weakref.proxy},
         "threading": {"local": _thread._local, "Lock": _thread.allocate_lock, "RLock": _thread.RLock},
-        "enum": {"IntEnum": _Members("IntEnum", (int,), {})},
+        "enum": {"IntEnum": _Enumeration("IntEnum", (), {})},
         "socket": {**socket, "AddressFamily": int},
         "pyroute2.config": {"AF_BRIDGE": 7, "data_plugins_pkgs": (), "data_plugins_path": ()},
         "pyroute2.netlink.exceptions": dict.fromkeys(
@@ -91,8 +80,6 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
 
 
 def _known() -> bool:
-    import sys
-
     config = type(sys)("pyroute2.config")
     config.__path__ = [f"{sys.modules['pyroute2'].__path__[0]}/config"]
     sys.modules["pyroute2.config"] = config

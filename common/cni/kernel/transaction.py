@@ -41,15 +41,6 @@ class Type:
         self.number = number
         self.length = length
 
-    @property
-    def in_host_order(self) -> bool:
-        """Whether nft reads a single field of this type in the host's byte order."""
-        return self.number in (19, 20, 41)
-
-    def pack(self, value: bytes) -> bytes:
-        """A value, padded to 4 bytes as in a concatenation."""
-        return value.ljust(self.length + 3 & ~3, b"\0")
-
 
 IPV4_ADDR, IPV6_ADDR = Type("ipv4_addr", 7, 4), Type("ipv6_addr", 8, 16)
 ETHER_ADDR, INET_PROTO, INET_SERVICE = Type("ether_addr", 9, 6), Type("inet_proto", 12, 1), Type("inet_service", 13, 2)
@@ -58,8 +49,8 @@ MARK, IFINDEX, IFNAME = Type("mark", 19, 4), Type("iface_index", 20, 4), Type("i
 ADDRESS, WORD = {4: IPV4_ADDR, 6: IPV6_ADDR}, {4: "ip", 6: "ip6"}
 
 
-# libnftnl's user data of a set: BYTEORDER_HOST_ENDIAN
-_HOST_ORDER = struct.pack("=I", 1)
+# types that nft reads in the host's byte order if they are a single field; libnftnl's user data for that
+_IN_HOST_ORDER, _BYTEORDER_HOST_ENDIAN = (MARK, IFINDEX, IFNAME), struct.pack("=I", 1)
 
 
 def _number(types: "Sequence[Type]") -> int:
@@ -78,7 +69,7 @@ def pack(types: "Sequence[Type]", values: "Sequence[bytes]") -> bytes:
     """A key or value of an element from the bytes of its fields."""
     if len(types) == 1:
         return values[0].ljust(types[0].length, b"\0")
-    return b"".join(each.pack(value) for each, value in zip(types, values, strict=True))
+    return b"".join(value.ljust(each.length + 3 & ~3, b"\0") for each, value in zip(types, values, strict=True))
 
 
 def unpack(types: "Sequence[Type]", data: bytes) -> list[bytes]:
@@ -103,8 +94,8 @@ class SetType:
     def user_data(self) -> bytes:
         """User data for nft, which it needs for printing: the byte order of keys and values with a single field."""
         sides = enumerate((self.key, self.data))
-        single = [number for number, types in sides if len(types) == 1 and types[0].in_host_order]
-        return b"".join(bytes([number, 4]) + _HOST_ORDER for number in single)
+        single = [number for number, types in sides if len(types) == 1 and types[0] in _IN_HOST_ORDER]
+        return b"".join(bytes([number, 4]) + _BYTEORDER_HOST_ENDIAN for number in single)
 
     def __str__(self) -> str:
         key = " . ".join(each.name for each in self.key)

@@ -3,8 +3,8 @@
 from errno import EEXIST, EOPNOTSUPP, EPERM
 
 from cni.errors import CheckFailed, CNIError, InvalidConfig, KernelError, Refused
-from cni.kernel import sysfs
 from cni.kernel.rtnl import Link, random_mac
+from cni.kernel.sysctl import mac_was_set
 from cni.plan import Effect
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ class BridgeDevice(Effect[Link]):
         if settings.vlan_filtering and link.data != self._kind:
             self._filter(link)
         # the MAC of a bridge that Go's plugin or a user made may follow its ports
-        floating = not sysfs.mac_was_set(self.site.node.roots.sys, link.name, link.index)
+        floating = not mac_was_set(self.site.node.roots.sys, link.name, link.index)
         promisc = settings.promisc and not link.promisc
         if floating or promisc or not link.up:
             mac = link.mac if link.mac.strip("0:") else random_mac()
