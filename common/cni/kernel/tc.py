@@ -9,7 +9,7 @@ from errno import EINVAL, ENODEV, ENOENT
 
 from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_DUMP, F_NEW
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ _FOR_ALL = 1 << 16 | htons(3)
 _ETHERNET = 1
 # A tick of the scheduler in nanoseconds, and the largest number in a message.
 _TICK, _MAX = 64, (1 << 32) - 1
-# Errors for what does not exist, or cannot exist on that link.
-_NOTHING = (EINVAL, ENOENT, ENODEV)
 # a filter that compares no bit
 _EVERYTHING = "0/0+0"
 _STOLEN, _REDIRECT = 4, 1
@@ -67,7 +65,7 @@ def add_tbf(rtnl: "Rtnl", index: int, tbf: Tbf) -> None:
     limits = {"rate": min(tbf.rate, _MAX), "limit": tbf.limit, "buffer": tbf.buffer, "rate___reserved": _ETHERNET}
     options = [("TCA_TBF_PARMS", limits), ("TCA_TBF_RATE64", tbf.rate if tbf.rate > _MAX else None)]
     message = _message("tbf", options, index=index, handle=_FIRST, parent=_ROOT)
-    rtnl.request(message, _NEWQDISC, F_NEW)
+    rtnl.request(message, _NEWQDISC, F_CREATE | F_EXCL)
 
 
 def tbf(rtnl: "Rtnl", index: int) -> Tbf | None:
@@ -86,13 +84,13 @@ def tbf(rtnl: "Rtnl", index: int) -> Tbf | None:
 
 def delete_tbf(rtnl: "Rtnl", index: int) -> None:
     """Remove the limit, if it exists; the link gets the kernel's default queue."""
-    rtnl.request(_message(index=index, handle=_FIRST, parent=_ROOT), _DELQDISC, absent=_NOTHING)
+    _delete(rtnl, _message(index=index, handle=_FIRST, parent=_ROOT))
 
 
 def add_redirect(rtnl: "Rtnl", index: int, to: int) -> None:
     """Redirect all packets that a link receives to another; raises ``KernelError``, with EEXIST if that is already done."""
     message = _message("ingress", index=index, handle=_OF_INGRESS, parent=_INGRESS)
-    rtnl.request(message, _NEWQDISC, F_NEW)
+    rtnl.request(message, _NEWQDISC, F_CREATE | F_EXCL)
     where = {"action": _STOLEN, "eaction": _REDIRECT, "ifindex": to}
     action = [("TCA_ACT_KIND", "mirred"), ("TCA_ACT_OPTIONS", {"attrs": [("TCA_MIRRED_PARMS", where)]})]
     options = [
@@ -101,7 +99,7 @@ def add_redirect(rtnl: "Rtnl", index: int, to: int) -> None:
     ]
     try:
         message = _message("u32", options, index=index, parent=_OF_INGRESS, info=_FOR_ALL)
-        rtnl.request(message, _NEWTFILTER, F_NEW)
+        rtnl.request(message, _NEWTFILTER, F_CREATE | F_EXCL)
     except KernelError:
         delete_redirect(rtnl, index)
         raise
@@ -110,7 +108,13 @@ def add_redirect(rtnl: "Rtnl", index: int, to: int) -> None:
 def redirect(rtnl: "Rtnl", index: int) -> int:
     """The index of the link that gets all packets that this link receives; 0 if none does."""
     message = _message(index=index, parent=_OF_INGRESS)
-    for answer in rtnl.request(message, _GETTFILTER, F_DUMP, absent=_NOTHING):
+    try:
+        answers = rtnl.request(message, _GETTFILTER, F_DUMP)
+    except KernelError as error:
+        if error.errno in (EINVAL, ENOENT, ENODEV):  # nothing can be attached there
+            return 0
+        raise
+    for answer in answers:
         found = answer.decode(type(message))
         options = found.get_attr("TCA_OPTIONS") if found.get_attr("TCA_KIND") == "u32" else None
         select, actions = (options.get_attr(name) if options else None for name in ("TCA_U32_SEL", "TCA_U32_ACT"))
@@ -125,7 +129,7 @@ def redirect(rtnl: "Rtnl", index: int) -> int:
 
 def delete_redirect(rtnl: "Rtnl", index: int) -> None:
     """Remove the redirection, if it exists."""
-    rtnl.request(_message(index=index, handle=_OF_INGRESS, parent=_INGRESS), _DELQDISC, absent=_NOTHING)
+    _delete(rtnl, _message(index=index, handle=_OF_INGRESS, parent=_INGRESS))
 
 
 def _redirected(action: "Any") -> int:
@@ -134,6 +138,14 @@ def _redirected(action: "Any") -> int:
         return 0
     where = action.get_attr("TCA_ACT_OPTIONS").get_attr("TCA_MIRRED_PARMS")
     return int(where["ifindex"]) if where["eaction"] == _REDIRECT else 0
+
+
+def _delete(rtnl: "Rtnl", message: "Any") -> None:
+    try:
+        rtnl.request(message, _DELQDISC)
+    except KernelError as error:
+        if error.errno not in (EINVAL, ENOENT, ENODEV):
+            raise
 
 
 def _message(kind: str = "", options: "pyroute.Attributes" = (), **fields: int) -> "Any":
