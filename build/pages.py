@@ -75,18 +75,15 @@ def known_versions() -> str:
     return ", ".join(versions.KNOWN)
 
 
-def _documented(source: Path) -> Iterator[tuple[str, object, str]]:
-    """Name, value and docstring of each constant of a module that has a docstring."""
-    body = ast.parse(source.read_text()).body
-    for node, after in itertools.pairwise(body):
-        if isinstance(node, ast.Assign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            yield ast.unparse(node.targets[0]), ast.literal_eval(node.value), str(after.value.value)
-
-
 def errors() -> str:
-    """The codes of errors."""
-    found = _documented(ROOT / "common/cni/errors.py")
-    return table("code | meaning", [[str(code), words.rstrip(".").replace("``", "`")] for _, code, words in found])
+    """The codes of errors, from the constants and classes that have one and a docstring."""
+    body = ast.parse((ROOT / "common/cni/errors.py").read_text()).body
+    found: dict[int, str] = {}
+    for pair in [*itertools.pairwise(body), *(node.body[1::-1] for node in body if isinstance(node, ast.ClassDef))]:
+        match pair:
+            case ast.Assign(value=ast.Constant(value=int(code))), ast.Expr(value=ast.Constant(value=str(words))):
+                found[code] = words
+    return table("code | meaning", [[str(code), found[code].rstrip(".").replace("``", "`")] for code in sorted(found)])
 
 
 def keys(name: str) -> str:

@@ -5,35 +5,17 @@ The codes are those of the CNI specification, section "Error"; it reserves 0 to 
 
 import os
 
-INCOMPATIBLE_VERSION = 1
-"""The plugin, or the verb, does not support the configuration's version."""
+# Codes without a class of their own.
 UNSUPPORTED_FIELD = 2
 """A field of the network configuration is not supported; no plugin of ours returns it."""
 UNKNOWN_CONTAINER = 3
 """The container is unknown, and the runtime need not send a DEL; no plugin of ours returns it."""
-INVALID_ENVIRONMENT = 4
-"""A ``CNI_*`` variable is missing or malformed."""
-IO_FAILURE = 5
-"""Standard input or output failed."""
-DECODING_FAILURE = 6
-"""The configuration is not JSON, or a key has the wrong type."""
-INVALID_CONFIG = 7
-"""A key of the configuration has an invalid value."""
-INVALID_NETNS = 8
-"""``CNI_NETNS`` is no network namespace, or is the plugin's own."""
-TRY_AGAIN_LATER = 11
-"""Something is busy for longer than a call may wait: the runtime should try again."""
-NOT_AVAILABLE = 50
-"""STATUS: an ADD would fail now."""
-LIMITED_CONNECTIVITY = 51
-"""STATUS: an ADD would fail now, and attached containers may have lost connectivity."""
 ADDRESSES_EXHAUSTED = 100
 """No address is free in a range set."""
 ADDRESS_TAKEN = 101
 """A requested address, or a host port, belongs to another container."""
 INTERNAL = 999
 """Anything else: CHECK found a difference, the kernel refused, or a program failed."""
-
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,37 +50,37 @@ class CNIError(Exception):
 class IncompatibleVersion(CNIError):
     """The plugin, or the verb, does not support the configuration's version."""
 
-    code = INCOMPATIBLE_VERSION
+    code = 1
 
 
 class InvalidEnvironment(CNIError):
     """A ``CNI_*`` variable is missing or malformed."""
 
-    code = INVALID_ENVIRONMENT
+    code = 4
 
 
 class IOFailure(CNIError):
     """Standard input or output failed."""
 
-    code = IO_FAILURE
+    code = 5
 
 
 class DecodingFailure(CNIError):
     """The configuration is not JSON, or a key has the wrong type."""
 
-    code = DECODING_FAILURE
+    code = 6
 
 
 class InvalidConfig(CNIError):
     """A key of the configuration has an invalid value."""
 
-    code = INVALID_CONFIG
+    code = 7
 
 
 class InvalidNetns(CNIError):
-    """``CNI_NETNS`` is no network namespace, or the plugin's own."""
+    """``CNI_NETNS`` is no network namespace, or is the plugin's own."""
 
-    code = INVALID_NETNS
+    code = 8
 
 
 class NetnsGone(InvalidNetns):
@@ -110,21 +92,25 @@ class NoNetns(InvalidNetns):
 
 
 class TryAgainLater(CNIError):
-    """Something is busy for longer than this call may wait; the runtime should try again."""
+    """Something is busy for longer than a call may wait: the runtime should try again."""
 
-    code = TRY_AGAIN_LATER
+    code = 11
 
 
 class NotAvailable(CNIError):
     """STATUS: an ADD would fail now."""
 
-    code = NOT_AVAILABLE
+    code = 50
 
 
 class LimitedConnectivity(CNIError):
     """STATUS: an ADD would fail now, and attached containers may have lost connectivity."""
 
-    code = LIMITED_CONNECTIVITY
+    code = 51
+
+
+# libcni's names for two of the codes.
+INVALID_ENVIRONMENT, INVALID_CONFIG = InvalidEnvironment.code, InvalidConfig.code
 
 
 class CheckFailed(CNIError):
@@ -147,21 +133,27 @@ class KernelError(Exception):
 class Step:
     """``with Step('failed to set "eth0" UP'):`` makes an error of the kernel one of ours, which names the step."""
 
-    __slots__ = ("error", "remedies", "text")
+    __slots__ = ("error", "passed", "remedy", "text")
 
     def __init__(
-        self, text: str, remedies: "Mapping[int, str] | None" = None, error: type[CNIError] = CNIError
+        self, text: str, remedy: "str | Mapping[int, str]" = "", error: type[CNIError] = CNIError, passed: int = 0
     ) -> None:
-        """``remedies`` are the details for an error number of the kernel; ``error`` is the class that is raised."""
+        """``remedy`` becomes the details, or has them for some error numbers. The number ``passed`` is no error here."""
         self.text = text
-        self.remedies = remedies or {}
+        self.remedy = remedy
         self.error = error
+        self.passed = passed
 
     def __enter__(self) -> "Step":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: "TracebackType | None"
-    ) -> None:
-        if isinstance(error, KernelError | OSError):
-            raise self.error(f"{self.text}: {error}", self.remedies.get(error.errno or 0, "")) from None
+    ) -> "bool | None":
+        if not isinstance(error, KernelError | OSError):
+            return None
+        number = error.errno or 0
+        if self.passed and number == self.passed:
+            return True
+        details = self.remedy if isinstance(self.remedy, str) else self.remedy.get(number, "")
+        raise self.error(f"{self.text}: {error}", details) from None

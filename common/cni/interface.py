@@ -1,9 +1,9 @@
 """The interface inside the container: brought up, then configured from an IPAM result with addresses and routes."""
 
-from errno import EEXIST
+from errno import EEXIST, ENOENT
 
 from cni.address import Address
-from cni.errors import CheckFailed, CNIError, InvalidConfig, KernelError, Step
+from cni.errors import CheckFailed, CNIError, InvalidConfig, Step
 from cni.kernel import addresses, routes
 from cni.kernel.routes import SCOPE_LINK, TABLE_MAIN
 from cni.patience import attempts
@@ -133,12 +133,9 @@ class ConfiguredInterface(Effect[None]):
         """IPv6's, as Go's plugins set them, in the namespace that the process is in."""
         ifname = self.attachment.ifname
         for name in ("lo", ifname):
-            try:
+            # ENOENT: the kernel has no IPv6, and adding the address will say so
+            with Step(f'failed to enable IPv6 for interface "{name}"', passed=ENOENT):
                 self.site.sysctls.ensure(f"net/ipv6/conf/{name}/disable_ipv6", "0")
-            except FileNotFoundError:
-                pass  # the kernel has no IPv6: adding the address will say so
-            except OSError as error:
-                raise CNIError(f'failed to enable IPv6 for interface "{name}": {error}') from None
         self.site.sysctls.attempt(f"net/ipv6/conf/{ifname}/keep_addr_on_down", "1")
         _attempt(self.site, self.sysctls)
 
@@ -172,25 +169,10 @@ class ConfiguredInterface(Effect[None]):
             if fault:
                 raise InvalidConfig(f"route {route.dst}: {fault}", "correct the routes in ipam")
             gw = hop(route, defaults)
-            try:
-                routes.add(
-                    self.site.container.rtnl,
-                    link.index,
-                    route.dst,
-                    gw,
-                    route.mtu,
-                    route.advmss,
-                    route.priority,
-                    route.table or TABLE_MAIN,
-                    route.scope or 0,
-                )
-            except KernelError as error:
-                if error.errno == EEXIST:
-                    continue  # the very same route is there
-                raise CNIError(
-                    f"failed to add route '{route.dst} via {gw} dev {link.name}': {error}",
-                    "its gateway must lie in the network of one of the addresses",
-                ) from None
+            attributes = (route.mtu, route.advmss, route.priority, route.table or TABLE_MAIN, route.scope or 0)
+            step = f"failed to add route '{route.dst} via {gw} dev {link.name}'"
+            with Step(step, "its gateway must lie in the network of one of the addresses", passed=EEXIST):
+                routes.add(self.site.container.rtnl, link.index, route.dst, gw, *attributes)
 
     # compare
 

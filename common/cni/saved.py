@@ -10,7 +10,7 @@ The file also names the network namespace, so that a new container with the same
 import os
 
 from cni import wire
-from cni.errors import CNIError
+from cni.errors import CNIError, Step
 from cni.file_content import read
 
 TYPE_CHECKING = False
@@ -70,7 +70,8 @@ class Saved:
         kept = {**values, **self.values(namespace)}
         document = {**kept, _NAMESPACE: namespace} if namespace else kept
         temporary = f"{self.path}.{os.getpid()}"
-        try:
+        remedy = "nothing was changed; the folder must be writable"
+        with Step(f"cannot save what {self.path} is to hold", remedy):
             os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
@@ -78,9 +79,6 @@ class Saved:
             finally:
                 os.close(fd)
             os.rename(temporary, self.path)
-        except OSError as error:
-            fault = f"cannot save what {self.path} is to hold: {error}"
-            raise CNIError(fault, "nothing was changed; the folder must be writable") from None
 
     def forget(self) -> None:
         """Remove the file, if it exists, and temporary files of writers that died. Raises ``CNIError``."""

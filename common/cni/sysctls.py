@@ -1,6 +1,6 @@
 """Sysctls of the container's network namespace as an effect; the original values can be restored."""
 
-from cni.errors import CheckFailed, CNIError
+from cni.errors import CheckFailed, Step
 from cni.plan import Effect, Kind, all_of
 
 TYPE_CHECKING = False
@@ -58,20 +58,15 @@ class Sysctls(Effect[None], Kind):
                 all_of(self._writer(path, str(value)) for path, value in old.items())
 
     def _read(self, path: str) -> str:
-        try:
+        with Step(f"failed to read sysctl {path}", "the kernel of this node may not have it"):
             return self.site.sysctls.read(path)
-        except OSError as error:
-            fault = f"failed to read sysctl {path}: {error}"
-            raise CNIError(fault, "the kernel of this node may not have it") from None
 
     def _writer(self, path: str, value: str) -> "Callable[[], None]":
         return lambda: self._write(path, value)
 
     def _write(self, path: str, value: str) -> None:
-        try:
+        with Step(f"failed to set sysctl {path} to {value!r}", "it may be read-only"):
             self.site.sysctls.write(path, value)
-        except OSError as error:
-            raise CNIError(f"failed to set sysctl {path} to {value!r}: {error}", "it may be read-only") from None
 
     def describe(self) -> str:
         """The ``sysctl`` commands for it."""

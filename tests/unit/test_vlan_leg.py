@@ -49,7 +49,7 @@ class Kernel:
         self.place(name, index + 1, master)
         self.place(kind.peer, index)
 
-    def change(self, index: int, master: int | None, up: bool | None) -> None:
+    def change(self, index: int, master: int | None = None, up: bool | None = None) -> None:
         self.live()
         link = self.link(index=index)
         link.up = link.up if up is None else up

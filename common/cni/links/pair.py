@@ -24,17 +24,12 @@ if TYPE_CHECKING:
 
 
 # Remedies for the kernel's refusals. Names, MACs and MTUs that it would refuse are refused earlier, with their keys.
-_REFUSALS = {
+REFUSALS = {
     EPERM: "this needs CAP_NET_ADMIN",
     EACCES: "this needs CAP_NET_ADMIN",
     EOPNOTSUPP: "the kernel of this node has no veth (CONFIG_VETH)",
     EXFULL: "the bridge has as many ports as the kernel allows, 1023; use another bridge",
 }
-
-
-def refusal(error: KernelError) -> str:
-    """The remedy for a pair that the kernel refused, empty if its error number shows none."""
-    return _REFUSALS.get(error.errno, "")
 
 
 class Pair:
@@ -81,7 +76,7 @@ class PodLink(Effect[Pair], Kind):
         except KernelError as error:
             if error.errno == EEXIST:
                 raise self._taken() from None
-            raise Refused(f"failed to make veth pair: {error}", refusal(error)) from None
+            raise Refused(f"failed to make veth pair: {error}", REFUSALS.get(error.errno, "")) from None
         self.site.sysctls.attempt(f"net/ipv6/conf/{self.identity}/accept_ra", "0")
         host, container = self.site.rtnl.link(self.identity), self.site.container.rtnl.link(ifname)
         if host is None or container is None:

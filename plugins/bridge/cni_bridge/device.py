@@ -2,7 +2,7 @@
 
 from errno import EEXIST, EOPNOTSUPP, EPERM
 
-from cni.errors import CheckFailed, CNIError, InvalidConfig, KernelError, Refused
+from cni.errors import CheckFailed, CNIError, InvalidConfig, KernelError, Refused, Step
 from cni.kernel.rtnl import Link, random_mac
 from cni.kernel.sysctl import mac_was_set
 from cni.plan import Effect
@@ -58,12 +58,9 @@ class BridgeDevice(Effect[Link]):
         promisc = settings.promisc and not link.promisc
         if floating or promisc or not link.up:
             mac = link.mac if link.mac.strip("0:") else random_mac()
-            try:
+            name = f'"{link.name}"'
+            with Step(f"could not set promiscuous mode on {name}" if promisc else f"failed to set {name} up"):
                 self.site.rtnl.change(link.index, mac=mac if floating else "", up=True, promisc=promisc or None)
-            except KernelError as error:
-                name = f'"{link.name}"'
-                step = f"could not set promiscuous mode on {name}" if promisc else f"failed to set {name} up"
-                raise CNIError(f"{step}: {error}") from None
             link.mac = mac if floating else link.mac
         self.found = link
         return link

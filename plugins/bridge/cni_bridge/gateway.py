@@ -3,10 +3,10 @@
 from errno import EEXIST
 
 from cni.address import ANY, Address, Prefix
-from cni.errors import CheckFailed, CNIError, KernelError
+from cni.errors import CheckFailed, CNIError, Step
 from cni.kernel import addresses
 from cni.kernel.rtnl import NATIVE_VLAN, Link, random_mac
-from cni.links.pair import refusal
+from cni.links.pair import REFUSALS
 from cni.linksettings import MTU_MIN_IPV6
 from cni.names import sha512
 from cni.plan import Effect
@@ -111,14 +111,10 @@ class GatewayAddresses(Effect[None]):
                     f"it has {other}; set forceAddress to replace it, or use another bridge",
                 )
             addresses.delete(self.site.rtnl, link.index, other)
-        try:
+        small = prefix.version == 6 and link.mtu < MTU_MIN_IPV6
+        reason = f"its MTU is {link.mtu}, and IPv6 needs {MTU_MIN_IPV6}: a port has a smaller one" if small else ""
+        with Step(f'could not add IP address {prefix} to "{link.name}"', reason, passed=EEXIST):  # by another ADD
             addresses.add(self.site.rtnl, link.index, prefix, detect_duplicates=False)
-        except KernelError as error:
-            if error.errno == EEXIST:  # another ADD was faster
-                return
-            small = prefix.version == 6 and link.mtu < MTU_MIN_IPV6
-            reason = f"its MTU is {link.mtu}, and IPv6 needs {MTU_MIN_IPV6}: a port has a smaller one" if small else ""
-            raise CNIError(f'could not add IP address {prefix} to "{link.name}": {error}', reason) from None
 
     def compare(self, differ: "Differ") -> None:
         """Each gateway's address exists."""
@@ -166,7 +162,7 @@ class Forwarding(Effect[None]):
                     raise
 
     def _switch_on(self, version: int, switch: str, remedy: str) -> None:
-        try:
+        with Step("failed to enable forwarding", remedy):
             if self.site.sysctls.read(switch) == "1":
                 return
             if version == 6:
@@ -174,8 +170,6 @@ class Forwarding(Effect[None]):
 
                 advertisements.keep(self.site)
             self.site.sysctls.write(switch, "1")
-        except OSError as error:
-            raise CNIError(f"failed to enable forwarding: {error}", remedy) from None
 
     def compare(self, differ: "Differ") -> None:
         """The sysctls that forwarding needs are 1: the node's, and for IPv4 also the link's own."""
@@ -211,46 +205,40 @@ class VlanLeg(Effect[Link]):
     def make(self) -> Link:
         """Make the pair if it is missing, or finish a pair of ours. Another link with that name is used unchanged."""
         name = self.settings.gateway_device
+        step = f'failed to create vlan interface "{name}"'
         leg = self.site.rtnl.link(name)
         made = leg is None
         if made:
-            self._create(name)
+            with Step(step, REFUSALS, passed=EEXIST):  # another ADD was faster
+                self._create(name)
             leg = self.site.rtnl.link(name)
         port = self.site.rtnl.link(self.port)
         whole = leg is not None and port is not None and (port.peer, leg.peer) == (leg.index, port.index)
         if leg is None or (made and not whole):
-            raise CNIError(f'failed to create vlan interface "{name}": {self.port} or {name} is missing or another\'s')
+            raise CNIError(f"{step}: {self.port} or {name} is missing or another's")
         if whole and port is not None:
-            self._finish(port, leg)
+            with Step(step, REFUSALS):
+                self._finish(port, leg)
         return leg
 
     def _create(self, name: str) -> None:
         from cni.kernel.kinds import Veth
 
         bridge, kind = self.bridge, Veth(name, random_mac(), self.bridge.mtu)
-        try:
-            self.site.rtnl.add(self.port, kind, mac=random_mac(), mtu=bridge.mtu, master=bridge.index)
-        except KernelError as error:
-            if error.errno != EEXIST:  # another ADD was faster
-                raise CNIError(f'failed to create vlan interface "{name}": {error}', refusal(error)) from None
+        self.site.rtnl.add(self.port, kind, mac=random_mac(), mtu=bridge.mtu, master=bridge.index)
 
     def _finish(self, port: Link, leg: Link) -> None:
         """Configure the pair. Done at each ADD, because the ADD that made the pair may have died before this."""
+        rtnl, sysctls = self.site.rtnl, self.site.sysctls
         if port.master != self.bridge.index:  # the bridge is a new one
-            self._set(port, leg, master=self.bridge.index)
-        set_vlans(self.site.rtnl, port, self.settings, {self.settings.vlan: NATIVE_VLAN})
+            rtnl.change(port.index, master=self.bridge.index)
+        set_vlans(rtnl, port, self.settings, {self.settings.vlan: NATIVE_VLAN})
         for link in (port, leg):
-            self.site.sysctls.attempt(f"net/ipv6/conf/{link.name}/accept_ra", "0")
+            sysctls.attempt(f"net/ipv6/conf/{link.name}/accept_ra", "0")
         # its link-local address can be used at once: the node needs it to find its neighbours
-        self.site.sysctls.attempt(f"net/ipv6/conf/{leg.name}/accept_dad", "0")
+        sysctls.attempt(f"net/ipv6/conf/{leg.name}/accept_dad", "0")
         for link in (port, leg):
-            self._set(link, leg, up=True)
-
-    def _set(self, link: Link, leg: Link, master: int | None = None, up: bool | None = None) -> None:
-        try:
-            self.site.rtnl.change(link.index, master=master, up=up)
-        except KernelError as error:
-            raise CNIError(f'failed to create vlan interface "{leg.name}": {error}', refusal(error)) from None
+            rtnl.change(link.index, up=True)
 
     def compare(self, differ: "Differ") -> Link:
         """Both ends exist and are up, and the port is in the VLAN."""

@@ -1,6 +1,6 @@
 """A port of the bridge: hairpin, isolation, VLANs; it comes up, forwards, and its addresses are announced."""
 
-from cni.errors import CheckFailed, CNIError, KernelError
+from cni.errors import CheckFailed, CNIError, Step
 from cni.interface import Announced
 from cni.kernel.rtnl import FORWARDING, HELD_BACK, NATIVE_VLAN, Link, Rtnl
 from cni.patience import attempts
@@ -45,11 +45,9 @@ class PortSettings(Effect[None]):
         settings = self.settings
         if not (settings.hairpin or settings.isolated):
             return
-        try:
+        what = "set isolated on" if settings.isolated else "setup hairpin mode"
+        with Step(f"failed to {what} for {self.port.name}"):
             self.site.rtnl.change_port(self.port.index, hairpin=settings.hairpin, isolated=settings.isolated or None)
-        except KernelError as error:
-            what = "set isolated on" if settings.isolated else "setup hairpin mode"
-            raise CNIError(f"failed to {what} for {self.port.name}: {error}") from None
 
     def compare(self, differ: "Differ") -> None:
         """Both are as configured."""
@@ -108,17 +106,14 @@ def set_vlans(rtnl: Rtnl, port: Link, settings: "Settings", wanted: dict[int, in
     """Put VLANs on a port; raises ``CNIError`` with the port's name."""
     from cni.kernel import vlans
 
-    step = f'failed to remove default vlan on interface "{port.name}"'
-    try:
-        if wanted and not settings.preserve_default_vlan:
+    if wanted and not settings.preserve_default_vlan:
+        with Step(f'failed to remove default vlan on interface "{port.name}"'):
             for vid in vlans.of(rtnl, port.index):
                 if vid not in wanted:
                     vlans.delete(rtnl, port.index, vid)
-        step = f'failed to setup vlan tag on interface "{port.name}"'
+    with Step(f'failed to setup vlan tag on interface "{port.name}"'):
         for vid, flags in wanted.items():
             vlans.add(rtnl, port.index, vid, flags)
-    except KernelError as error:
-        raise CNIError(f"{step}: {error}") from None
 
 
 class PortUp(Effect[None]):
@@ -133,10 +128,8 @@ class PortUp(Effect[None]):
 
     def make(self) -> None:
         """Set it up."""
-        try:
+        with Step(f'failed to set "{self.port.name}" UP'):
             self.site.rtnl.change(self.port.index, up=True)
-        except KernelError as error:
-            raise CNIError(f'failed to set "{self.port.name}" UP: {error}') from None
 
     def compare(self, differ: "Differ") -> None:
         """Nothing to do: ``PodLink`` compares that both ends are up."""
