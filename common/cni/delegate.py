@@ -9,7 +9,7 @@ import sys
 from cni import build, wire
 from cni.errors import CNIError, NotAvailable, Refused
 from cni.identity import build_of
-from cni.settings import chosen
+from cni.settings import PREFIX, Key, Table, integer, member, part, string, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # Seconds. DHCP is slow, and kubelet waits two minutes for the whole call. A delegate that follows a slow one (DEL after
 # a failed ADD) gets the rest of the call's time, but at least the minimum.
 TIMEOUT, CALL_TIME, TIMEOUT_MIN = 90.0, 100.0, 10.0
+# The error object of the specification.
+_ERROR = Table(
+    Key("code", integer, 0, "", within(0, 1 << 63, "code is %d")), Key("msg", string, ""), Key("details", string, "")
+)
 
 
 def find(name: str, folders: list[str]) -> str:
@@ -54,13 +58,10 @@ def run(call: "Call", name: str, verb: str, stdin: bytes | None = None) -> "Any"
     if verb != "ADD":
         return None
     try:
-        document = wire.decode(output)
+        return part({"result": wire.decode(output)}, "result", member)
     except CNIError as error:
-        reason = error.msg.removeprefix("error unmarshall network config: ")
+        reason = error.msg.removeprefix("error unmarshall network config: ").removeprefix(PREFIX)
         raise CNIError(f"failed to unmarshal raw result: {reason}", f"{path} printed {_quoted(output)}") from None
-    if document is not None and not isinstance(document, dict):
-        raise CNIError("failed to unmarshal raw result: not an object", f"{path} printed {_quoted(output)}")
-    return document or {}
 
 
 def ready(call: "Call", name: str, stdin: bytes | None = None) -> None:
@@ -110,34 +111,15 @@ def _failure(status: str, output: bytes, noise: bytes) -> CNIError:
             return CNIError(f"netplugin failed: {_quoted(noise)}: {status}", code=0)
         return CNIError(f"netplugin failed with no error message: {status}", code=0)
     try:
-        document = wire.decode(output)
-        if document is not None and not isinstance(document, dict):
-            raise ValueError("it is no object")
-        code, msg, details = (chosen(document or {}, name) for name in ("code", "msg", "details"))
-        code, msg, details = (
-            default if value is None else value for value, default in ((code, 0), (msg, ""), (details, ""))
-        )
-        if not (type(code) is int and code >= 0 and isinstance(msg, str) and isinstance(details, str)):
-            raise ValueError("code, msg or details has the wrong type")
-    except (CNIError, ValueError) as error:
+        return CNIError(**part({"error": wire.decode(output)}, "error", _ERROR))
+    except CNIError as error:
         text = f"netplugin failed but error parsing its diagnostic message {_quoted(output)}: {error}"
         return CNIError(text, code=0)
-    return CNIError(msg, details, code)
 
 
 def _same_build(path: str) -> bool:
     own = build.encode() or build_of(getattr(globals().get("__loader__"), "archive", ""))
     return bool(own) and build_of(path) == own
-
-
-class _Lines:
-    """The standard error of a plugin that runs in this process: goes to the call's."""
-
-    def __init__(self, call: "Call") -> None:
-        self._call = call
-
-    def write(self, text: str, /) -> None:
-        self._call.say(text.rstrip("\n"))
 
 
 def _importable(module: str, path: str = "") -> bool:
@@ -161,7 +143,7 @@ def _run_in_process(call: "Call", path: str, name: str, environ: dict[str, str],
     if not (_importable(module) or _importable(module, os.path.abspath(path))):
         return None
     plugin = sys.modules[module].PLUGIN
-    answered = skel.answer(plugin, environ, stdin, _Lines(call), part_of=call)
+    answered = skel.answer(plugin, environ, stdin, call.log, part_of=call)
     answered.close()
     fault = answered.error
     if fault is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cni.plan import Observer, Part
     from cni.result import Result
-    from cni.site import Node, Site
+    from cni.site import Site
 
     class Log(Protocol):
         """The output for people."""
@@ -58,8 +58,8 @@ class Call:
     """One call of one verb, after the checks of the frame."""
 
     __slots__ = (
-        "_log", "_node", "_part_of", "_site", "_steps", "attachment", "began", "config", "environ", "netns", "stdin",
-        "verb", "version", "watch",
+        "_part_of", "_site", "_steps", "attachment", "began", "config", "environ", "log", "netns", "stdin", "verb",
+        "version", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -74,12 +74,11 @@ class Call:
 
         ``part_of`` is the call of a plugin that runs this one in its process; both share time, observer and node.
         """
-        self._log = log
+        self.log = log
         self._steps: list[tuple[str, float]] = [("start", monotonic())]
         # monotonic time
         self.began: float = self._steps[0][1] if part_of is None else part_of.began
         self.watch: Observer | None = watch if part_of is None else part_of.watch
-        self._node: Node | None = None
         self._part_of = part_of
         self._site: Site | None = None
         self.environ = environ
@@ -115,31 +114,21 @@ class Call:
         return [folder for folder in self.environ.get("CNI_PATH", "").split(":") if folder]
 
     @property
-    def node(self) -> "Node":
-        """The node; a call that is part of another one shares its node."""
-        if self._part_of is not None:
-            return self._part_of.node
-        if self._node is None:
-            from cni.site import Node
-
-            self._node = Node()
-        return self._node
-
-    @property
     def site(self) -> "Site":
-        """The attachment, node and container that the call works on."""
+        """The attachment, node and container that the call works on; a part of another call shares its node."""
         if self._site is None:
             from cni.site import Site
 
-            self._site = Site(self.attachment, self.netns, self.node, self.say, self.previous)
+            node = None if self._part_of is None else self._part_of.site.node
+            self._site = Site(self.attachment, self.netns, node, self.say, self.previous)
         return self._site
 
     def close(self) -> None:
         """Close what the call has opened; not the node of another call."""
         if self._site is not None:
             self._site.close()
-        if self._node is not None:
-            self._node.close()
+            if self._part_of is None:
+                self._site.node.close()
 
     @property
     def elapsed(self) -> float:
@@ -148,7 +137,7 @@ class Call:
 
     def say(self, line: str) -> None:
         """Print a line on standard error."""
-        self._log.write(f"{line}\n")
+        self.log.write(f"{line}\n")
 
     def step(self, name: str) -> None:
         """Record the end of a step, for CNI_DEBUG."""
@@ -216,15 +205,6 @@ def _is_own_namespace(environ: "Mapping[str, str]") -> bool:
     return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
 
 
-def _version_document() -> bytes:
-    document = {"cniVersion": versions.CURRENT, "supportedVersions": list(versions.KNOWN)}
-    return wire.encode(document).encode() + b"\n"
-
-
-def _error_document(error: CNIError, version: str) -> bytes:
-    return wire.encode({"cniVersion": version or versions.CURRENT, **error.document()}, 4).encode()
-
-
 def _dispatch(plugin: Plugin, call: Call) -> bytes:
     if call.verb not in ("ADD", "DEL"):
         return _served(plugin, call)
@@ -235,7 +215,7 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
         # for example /proc/PID/ns/net, where another process has the PID now: DEL must still clean up the node
         call.say(f"{plugin.type}: CNI_NETNS is the plugin's own namespace and not the container's: taken for gone")
         call.without_namespace()
-    with AttachmentLock(call.node.locks, plugin.type, call.attachment):
+    with AttachmentLock(call.site.node.locks, plugin.type, call.attachment):
         return _served(plugin, call)
 
 
@@ -274,23 +254,6 @@ def _explained(error: BaseException, plugin: Plugin, debug: bool, log: "Log") ->
     return CNIError(f"{plugin.type}: {type(error).__name__}: {error}", details)
 
 
-def call(
-    plugin: Plugin,
-    environ: "Mapping[str, str]",
-    stdin: "bytes | Callable[[], bytes]",
-    log: "Log",
-    watch: "Observer | None" = None,
-) -> tuple[int, bytes]:
-    """Serve one call; returns the exit status and the standard output. Never raises because of its input.
-
-    ``stdin`` is the configuration, or a function that reads it (VERSION does not); ``log`` is standard error; ``watch``
-    is called before and after each effect.
-    """
-    answered = answer(plugin, environ, stdin, log, watch)
-    answered.close()
-    return answered.status, answered.output
-
-
 class Answer:
     """A call's output, and the error that it was made of. Closing it may wait for the kernel (``Later``)."""
 
@@ -309,7 +272,7 @@ class Answer:
     @property
     def lingers(self) -> bool:
         """Whether closing may wait for the kernel."""
-        return self.call is not None and self.call.node.used_nftables
+        return self.call is not None and self.call.site.node.used_nftables
 
     def close(self) -> None:
         """Close what the call has opened."""
@@ -325,7 +288,11 @@ def answer(
     watch: "Observer | None" = None,
     part_of: Call | None = None,
 ) -> Answer:
-    """The same as ``call``, not closed; ``part_of`` as for ``Call``."""
+    """Serve one call; the answer is to be closed. Never raises because of its input.
+
+    ``stdin`` is the configuration, or a function that reads it (VERSION does not); ``log`` is standard error; ``watch``
+    is called before and after each effect; ``part_of`` as for ``Call``.
+    """
     if not environ.get("CNI_COMMAND"):
         log.write(f"CNI {plugin.type} plugin v{REFERENCE}+pycni.{VERSION}\n")
         log.write(f"CNI protocol versions supported: {', '.join(versions.KNOWN)}\n")
@@ -335,13 +302,15 @@ def answer(
     try:
         environment.check(environ)
         if environ["CNI_COMMAND"] == "VERSION":
-            return Answer(_version_document())
+            known = {"cniVersion": versions.CURRENT, "supportedVersions": list(versions.KNOWN)}
+            return Answer(wire.encode(known).encode() + b"\n")
         served = Call(environ, stdin if isinstance(stdin, bytes) else stdin(), log, watch, part_of)
         version = served.version
         return Answer(_dispatch(plugin, served), None, served)
     except (Exception, KeyboardInterrupt) as error:
         explained = _explained(error, plugin, debug, log)
-        return Answer(_error_document(explained, version), explained, served)
+        document = {"cniVersion": version or versions.CURRENT, **explained.document()}
+        return Answer(wire.encode(document, 4).encode(), explained, served)
     finally:
         if debug and served is not None:
             served.trace(plugin.type)
@@ -378,9 +347,8 @@ def _occupy_streams() -> None:
 def served(plugin: Plugin) -> Answer:
     """Serve the process's own call."""
     _occupy_streams()
-    if (
-        _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN
-    ):  # inherited; the kernel would drop delegates' exit statuses
+    # inherited; the kernel would drop delegates' exit statuses
+    if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     return answer(plugin, os.environ, _read_stdin, _StandardError())
 

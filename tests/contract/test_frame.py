@@ -32,7 +32,8 @@ def answer(subject: Subject, verb: str, version: str = "1.1.0", **environ: str) 
 def about(type: str) -> str:
     """What a plugin says without a verb."""
     log = io.StringIO()
-    assert skel.call(skel.Plugin(type, "none"), {}, b"", log) == (0, b"")
+    answered = skel.answer(skel.Plugin(type, "none"), {}, b"", log)
+    assert (answered.status, answered.output) == (0, b"")
     return log.getvalue()
 
 

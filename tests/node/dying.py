@@ -21,9 +21,10 @@ def watch(deed, effect, moment):
         os.write(2, f"{deed} {type(effect).__name__} {moment}".encode())
         os.kill(os.getpid(), 9)
     seen += 1
-status, output = skel.call(plugin, os.environ, sys.stdin.buffer.read(), sys.stderr, watch)
-sys.stdout.write(output.decode())
-sys.exit(status)
+answered = skel.answer(plugin, os.environ, sys.stdin.buffer.read(), sys.stderr, watch)
+answered.close()
+sys.stdout.write(answered.output.decode())
+sys.exit(answered.status)
 """
 
 

@@ -45,9 +45,16 @@ def serve(
         conf = json.dumps(conf)
     stdin = conf.encode() if isinstance(conf, str) else conf
     log = io.StringIO()
-    status, output = skel.call(plugin, variables, stdin, log, watch)
+    status, output = answer(plugin, variables, stdin, log, watch)
     text = stdin.decode("utf-8", "replace") if isinstance(stdin, bytes) else "{}"
     return held(plugin.type, variables["CNI_COMMAND"], text, status, output.decode(), log.getvalue())
+
+
+def answer(plugin: skel.Plugin, environ: Any, stdin: Any, log: Any, watch: Any = None) -> tuple[int, bytes]:
+    """Serve a call and close it; returns the exit status and the standard output."""
+    answered = skel.answer(plugin, environ, stdin, log, watch)
+    answered.close()
+    return answered.status, answered.output
 
 
 class Probe(skel.Plugin):

@@ -434,9 +434,10 @@ for verb in sys.argv[2:]:
         conf["prevResult"] = json.loads(answers[0])
     states.append(state())
     environ, stdin_now = {**os.environ, "CNI_COMMAND": verb}, json.dumps(conf).encode()
-    status, output = skel.call(cni_chain.plugin.PLUGIN, environ, stdin_now, sys.stderr)
-    answers.append(output.decode())
-    assert status == 0, output
+    answered = skel.answer(cni_chain.plugin.PLUGIN, environ, stdin_now, sys.stderr)
+    answered.close()
+    answers.append(answered.output.decode())
+    assert answered.status == 0, answered.output
     states.append(state())
 json.dump([states, answers], sys.stdout)
 """

@@ -59,14 +59,14 @@ def test_one_process_is_one_call(monkeypatch: pytest.MonkeyPatch, fault: CNIErro
     ) -> skel.Answer:
         log.write("a line\n")
         inner = skel.Call({**call.environ, **environ}, call.stdin, log, part_of=part_of)
-        seen.append((plugin.type, environ["CNI_COMMAND"], stdin, inner.watch, inner.began, inner.node))
+        seen.append((plugin.type, environ["CNI_COMMAND"], stdin, inner.watch, inner.began, inner.site.node))
         return skel.Answer(b"", fault)
 
     monkeypatch.setattr(skel, "answer", answer)
     monkeypatch.setattr("sys.path", [])
     with pytest.raises(CNIError) as caught:
         delegate._run_in_process(call, "/x/loopback", "loopback", {"CNI_COMMAND": "DEL"}, b"{}")
-    assert seen == [("loopback", "DEL", b"{}", call.watch, -1000.0, call.node)]
+    assert seen == [("loopback", "DEL", b"{}", call.watch, -1000.0, call.site.node)]
     assert log.text == "a line\n"
     assert type(caught.value) is kind
     assert caught.value.document() == fault.document()

@@ -20,7 +20,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cni import skel
 from cni.address import Address
 from cni.errors import TryAgainLater
 from cni_host_local import index, store
@@ -28,6 +27,7 @@ from cni_host_local.plugin import PLUGIN
 from cni_host_local.store import Store
 from node.deadline import interrupted
 from node.plugin import GO
+from node.served import answer
 
 ROOT = Path(__file__).parents[2]
 SITE = sysconfig.get_paths()["purelib"]
@@ -53,7 +53,7 @@ def configuration(data_dir: Path, *subnets: str) -> bytes:
 
 def call(verb: str, container: str, conf: bytes, ifname: str = "eth0") -> tuple[int, Object]:
     """One call in this process: exit status and document."""
-    status, output = skel.call(PLUGIN, environment(verb, container, ifname), conf, io.StringIO())
+    status, output = answer(PLUGIN, environment(verb, container, ifname), conf, io.StringIO())
     return status, json.loads(output or b"{}")
 
 
@@ -879,7 +879,9 @@ def serve(verb, container):
     if program:
         done = subprocess.run([program], input=conf, env=environ, capture_output=True)
         return done.returncode, done.stdout
-    return skel.call(PLUGIN, environ, conf, sys.stderr)
+    answered = skel.answer(PLUGIN, environ, conf, sys.stderr)
+    answered.close()
+    return answered.status, answered.output
 
 rng = random.Random(name)
 held = {{}}

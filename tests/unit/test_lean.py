@@ -67,8 +67,9 @@ from cni_host_local.plugin import PLUGIN
 environ = {{"CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0", "CNI_NETNS": "/x", "CNI_PATH": "/x"}}
 conf = wire.encode({conf!r}).encode()
 for verb in ("ADD", {verb!r}):
-    status, output = skel.call(PLUGIN, {{**environ, "CNI_COMMAND": verb}}, conf, sys.stderr)
-assert status == {int(verb == "ADD")}, output
+    answered = skel.answer(PLUGIN, {{**environ, "CNI_COMMAND": verb}}, conf, sys.stderr)
+    answered.close()
+assert answered.status == {int(verb == "ADD")}, answered.output
 """
     assert loaded(body) == set()
 
