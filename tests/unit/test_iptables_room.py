@@ -10,7 +10,6 @@ from cni.address import Prefix
 from cni.attachment import Attachment
 from cni.errors import CNIError, Refused, TryAgainLater
 from cni.go import chains, hostports, names
-from cni.go.make_hostports import HostPorts as WrittenPorts
 from cni.go.rules import Printed
 from cni.kernel import exclusive, iptables, nftables, program
 from cni.kernel.exclusive import Exclusive
@@ -24,8 +23,9 @@ from cni.site import Site
 from cni_portmap import settings
 from cni_portmap.go_ports import IptablesPorts
 from cni_portmap.hostports import HostPorts
+from cni_portmap.iptables_rules import HostPorts as WrittenPorts
 from cni_portmap.published import Published
-from cni_portmap.settings import Mapping, Settings, Target
+from cni_portmap.settings import Settings
 from node.effects import beside, raising
 from node.namespace import Netns
 
@@ -170,27 +170,25 @@ def test_without_a_writable_folder_there_is_no_lock(monkeypatch: pytest.MonkeyPa
 # portmap
 
 
-def _target(version: int = 4) -> Target:
-    prefix = Prefix.parse("10.1.0.2/24" if version == 4 else "2001:db8::2/64")
-    return Target(prefix, [Mapping("tcp", 8080, 80)])
+def _said(port: int = 8080, **keys: object) -> Settings:
+    mapping = {"hostPort": port, "containerPort": 80, "protocol": "tcp"}
+    return Settings({"snat": False, "guardLocalnet": False, "runtimeConfig": {"portMappings": [mapping]}, **keys})
 
 
-def _said() -> Settings:
-    mapping = {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}
-    keys = {"snat": False, "guardLocalnet": False, "runtimeConfig": {"portMappings": [mapping]}}
-    return Settings({"backend": "iptables", **keys})
+PREFIXES = [Prefix.parse("10.1.0.2/24"), Prefix.parse("2001:db8::2/64")]
 
 
 @root
 def test_a_refusal_after_the_first_family_is_taken_back(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no refusal any more that made nothing: the executor has to undo."""
-    ports = IptablesPorts(Site(ONE), [_target(4), _target(6)], _said())
+    said = _said(backend="iptables")
+    ports = IptablesPorts(Site(ONE), Published.wanted(said, PREFIXES), said)
     real = WrittenPorts._restore
 
-    def restore(self: WrittenPorts, target: Target, lines: list[str]) -> None:
-        if target.version == 6:
+    def restore(self: WrittenPorts, version: int, lines: list[str]) -> None:
+        if version == 6:
             raise Refused("held by another", "", 101)
-        real(self, target, lines)
+        real(self, version, lines)
 
     monkeypatch.setattr(WrittenPorts, "_restore", restore)
     with pytest.raises(CNIError) as caught:
@@ -203,10 +201,9 @@ def test_a_refusal_after_the_first_family_is_taken_back(empty: Netns, monkeypatc
 @root
 def test_conditions_whose_last_pod_goes_just_now(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their jumps were there when they were looked for and are gone when the ports are: they are made again."""
-    said = {4: "ip saddr 10.0.0.0/8"}
     first, second = (
-        HostPorts(Site(who), Published.wanted([target], False, False, "", said))
-        for who, target in ((ONE, _target()), (SECOND, Target(_target().prefix, [Mapping("tcp", 8081, 80)])))
+        HostPorts(Site(who), Published.wanted(_said(port, conditionsV4=["ip saddr 10.0.0.0/8"]), PREFIXES[:1]))
+        for who, port in ((ONE, 8080), (SECOND, 8081))
     )
     first.make()
     real = nftables.Nftables.repeatedly

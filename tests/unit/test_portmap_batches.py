@@ -14,7 +14,7 @@ from cni.kernel.nftables import Nftables, NftablesError
 from cni.site import Site
 from cni_portmap.hostports import HostPorts
 from cni_portmap.published import Published
-from cni_portmap.settings import Mapping, Target
+from cni_portmap.settings import Mapping, Settings
 from node.effects import raising
 from node.namespace import Netns
 
@@ -26,12 +26,11 @@ class Cut(Exception):
 
 
 def _ports(container: str, first: int, count: int, address: str = "10.1.2.5", *, refuse: bool = False) -> HostPorts:
-    mappings = [Mapping("tcp", first + number, 80) for number in range(count)]
-    targets = [
-        Target(Prefix.parse(f"{address}/24"), mappings),
-        Target(Prefix.parse(f"fd00::{address[-1]}/64"), mappings),
-    ]
-    published = Published.wanted(targets, True, False, "lo")
+    settings = Settings({})
+    settings.mappings = [Mapping("tcp", first + number, 80) for number in range(count)]
+    prefixes = [Prefix.parse(text) for text in (f"{address}/24", f"fd00::{address[-1]}/64")]
+    published = Published.wanted(settings, prefixes)
+    published.link = "lo"
     return HostPorts(Site(Attachment("net1", container, "eth0")), published, refuse=refuse)
 
 

@@ -9,11 +9,10 @@ from cni import plan
 from cni.address import Address, Prefix
 from cni.attachment import Attachment
 from cni.errors import CNIError
-from cni.go import make_hostports
 from cni.kernel import rulespec
 from cni.ledger import Change
 from cni.skel import Call
-from cni_portmap import layout, settings
+from cni_portmap import iptables_rules, layout, settings
 from cni_portmap.published import Entry, Published, group_of
 from cni_portmap.wanted import left, wanted
 
@@ -41,8 +40,9 @@ def _call(mappings: object = None, prev: Object | None = PREV, **keys: Any) -> C
     return Call(environ, json.dumps(conf).encode(), _Lines())
 
 
-def _targets(call: Call) -> list[settings.Target]:
-    return settings.targets(settings.read(call), settings.previous_result(call), "eth0")
+def _published(call: Call) -> Published:
+    ips = settings.previous_result(call).of("eth0").ips
+    return Published.wanted(settings.read(call), [ip.address for ip in ips])
 
 
 def _described(mappings: object, **keys: Any) -> str:
@@ -123,7 +123,7 @@ def test_iptables_rules_are_gos() -> None:
 def test_entry_rules_hold_fifteen_ports() -> None:
     """The sixteenth goes to a further rule; protocols come in the order of their names."""
     call = _call([port(number, protocol="udp") for number in range(1, 17)] + [port(99)], backend="iptables")
-    lines = make_hostports.entries(WHO, settings.read(call), 4)
+    lines = iptables_rules.entries(WHO, settings.read(call), 4)
     assert [line.split("--destination-ports ")[1].split()[0].count(",") for line in lines] == [0, 14, 0]
     assert "-p tcp" in lines[0]
 
@@ -133,9 +133,9 @@ def test_conditions_stand_in_the_entry_rules() -> None:
     call = _call([port(8080)], conditionsV4=["-m", "comment", "--comment", 'two "words"', "!", "-s", "10.0.0.0/8"])
     said = settings.read(call)
     assert said.backend == "iptables"
-    (line,) = make_hostports.entries(WHO, said, 4)
+    (line,) = iptables_rules.entries(WHO, said, 4)
     assert r'--comment "two \"words\"" ! -s 10.0.0.0/8 -j CNI-DN-' in line
-    assert "10.0.0.0" not in make_hostports.entries(WHO, said, 6)[0]
+    assert "10.0.0.0" not in iptables_rules.entries(WHO, said, 6)[0]
 
 
 @pytest.mark.parametrize(
@@ -144,15 +144,15 @@ def test_conditions_stand_in_the_entry_rules() -> None:
 )
 def test_the_mark_is_one_bit(keys: Object, mark: str) -> None:
     """In the rule that sets it and in the one that looks for it."""
-    rules = make_hostports.marking(settings.read(_call([port(1)], backend="iptables", **keys)))
+    rules = iptables_rules.marking(settings.read(_call([port(1)], backend="iptables", **keys)))
     assert [rule.split()[-1 if "xmark" in rule else -3] for rule in rules] == [mark, mark]
 
 
 def test_a_foreign_chain_sets_the_mark() -> None:
     """Then ours are not made."""
     said = settings.read(_call([port(1)], externalSetMarkChain="KUBE-MARK-MASQ"))
-    assert (said.backend, make_hostports.marking(said)) == ("iptables", [])
-    assert "-j KUBE-MARK-MASQ" in make_hostports.translations(WHO, _targets(_call([port(1)]))[0], said)[0]
+    assert (said.backend, iptables_rules.marking(said)) == ("iptables", [])
+    assert "-j KUBE-MARK-MASQ" in iptables_rules.translations(WHO, _published(_call([port(1)])), said, 4)[0]
 
 
 @pytest.mark.parametrize(
@@ -235,17 +235,15 @@ def test_entries_that_are_refused_are_named(entry: Object, code: int, text: str)
 def test_wildcards_choose_the_family() -> None:
     """0.0.0.0 is for IPv4 and :: for IPv6, neither with an address of the node; a mapped address is IPv4."""
     mappings = [port(1, hostIP="0.0.0.0"), port(2, hostIP="::"), port(3, hostIP="::ffff:192.0.2.1")]
-    four, six = _targets(_call(mappings))
-    assert [(one.host_port, str(one.host) if one.host else None) for one in four.mappings] == [
-        (1, None),
-        (3, "192.0.2.1"),
-    ]
-    assert [one.host_port for one in six.mappings] == [2]
+    published = _published(_call(mappings))
+    assert [(one.host_port, str(one.host)) for one in published.of(4)] == [(1, "0.0.0.0"), (3, "192.0.2.1")]
+    assert [(one.host_port, one.everywhere) for one in published.of(6)] == [(2, True)]
 
 
-def test_a_family_without_mappings_has_no_target() -> None:
+def test_a_family_without_mappings_has_no_ports() -> None:
     """Nothing is made for it."""
-    assert [target.version for target in _targets(_call([port(1, hostIP="::1")]))] == [6]
+    published = _published(_call([port(1, hostIP="::1")]))
+    assert list(published.addresses) == [6] and {source.version for source in published.sources} == {6}
 
 
 @pytest.mark.parametrize(
@@ -259,14 +257,14 @@ def test_a_family_without_mappings_has_no_target() -> None:
 )
 def test_the_first_address_that_is_the_containers(ips: list[Object], taken: str) -> None:
     """As Go: of the container's interface, or of none that is in the list."""
-    (target,) = _targets(_call([port(1, hostIP="0.0.0.0")], {**PREV, "ips": ips}))
-    assert str(target.prefix.address) == taken
+    published = _published(_call([port(1, hostIP="0.0.0.0")], {**PREV, "ips": ips}))
+    assert {version: str(address) for version, address in published.addresses.items()} == {4: taken}
 
 
 def test_a_mapping_that_comes_twice_counts_once() -> None:
     """Two elements with one key would be refused by the kernel."""
-    (four, _) = _targets(_call([port(80), port(80, 81), port(80, protocol="udp")]))
-    assert [(one.protocol, one.port) for one in four.mappings] == [("tcp", 80), ("udp", 80)]
+    published = _published(_call([port(80), port(80, 81), port(80, protocol="udp")]))
+    assert [(one.protocol, one.port) for one in published.of(4)] == [(6, 80), (17, 80)]
 
 
 def test_it_has_to_be_chained() -> None:
@@ -299,7 +297,7 @@ def test_conditions_have_a_group_of_their_own() -> None:
     """The same words the same, others another, none none; a group is part of the names of maps and chain."""
     one, other = group_of("ip saddr 10.0.0.0/8"), group_of("ip saddr 10.0.0.0/9")
     assert len({one, other, ""}) == 3 and group_of("") == ""
-    published = Published.wanted(_targets(_call(BOTH)), True, False, "", {4: "ip saddr 10.0.0.0/8"})
+    published = _published(_call(BOTH, conditionsV4=["ip saddr 10.0.0.0/8"]))
     assert set(published.mapped()) == {f"hostports4_{one}", f"hostips4_{one}", "hostports6"}
 
 
@@ -335,14 +333,14 @@ def test_the_table_as_nft_would_be_told() -> None:
 def test_what_check_needs_are_rules_that_add_makes() -> None:
     """Those of an attachment's own families, groups and source networks; the jumps with conditions are nft's."""
     group = group_of("ip saddr 10.0.0.0/8")
-    four = Published.wanted(_targets(_call([port(8080, hostIP="0.0.0.0")])), False, False)
+    four = _published(_call([port(8080, hostIP="0.0.0.0")], snat=False))
     assert layout.needed_rules(four) == {
         ("prerouting", "hostports4"),
         ("output", "hostports4"),
         ("hostports4", "hostips4"),
         ("hostports4", "hostports4"),
     }
-    both = Published.wanted(_targets(_call(BOTH)), True, True, "", {4: "ip saddr 10.0.0.0/8"})
+    both = _published(_call(BOTH, masqAll=True, conditionsV4=["ip saddr 10.0.0.0/8"]))
     shared = {(chain.name, comment) for chain in layout.LAYOUT.chains for comment, _ in (*chain.front, *chain.rules)}
     assert layout.needed_rules(both) - shared == {
         ("postrouting", "from4_0"),
@@ -391,6 +389,6 @@ def test_more_ports_than_records_are_refused() -> None:
     ports = [port(number, protocol=protocol) for protocol in ("tcp", "udp") for number in range(1, 32769)]
     call = _call(ports)
     with pytest.raises(CNIError, match="65536 host ports are more than 65535") as caught:
-        _targets(call)
+        _published(call)
     assert caught.value.code == 7
-    assert len(_targets(_call(ports[:-1]))[0].mappings) == 65535
+    assert len(_published(_call(ports[:-1])).of(4)) == 65535

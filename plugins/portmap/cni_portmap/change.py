@@ -57,8 +57,7 @@ class Request:
         self.attachment = attachment
         self.published = published
         self.refuse = refuse
-        # the attachment's addresses
-        self.given = {entry.address.packed for entry in published.entries}
+        self.given = {address.packed for address in published.addresses.values()}
 
 
 class Change(ledger.Change):

@@ -24,16 +24,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cni.address import Prefix
     from cni.attachment import Attachment
     from cni.go.chains import Other
     from cni.go.hostports import Claim
-    from cni.go.make_hostports import HostPorts
     from cni.go.rules import Printed, Rule
     from cni.kernel.nftables import Nftables
     from cni.plan import Differ
     from cni.site import Site
-    from cni_portmap.settings import Target
+    from cni_portmap.iptables_rules import HostPorts
 
 
 def forget_flows(site: "Site") -> "Callable[[Sequence[Rule]], None]":
@@ -53,23 +51,23 @@ def forget_flows(site: "Site") -> "Callable[[Sequence[Rule]], None]":
 class IptablesPorts(Effect[None], Kind):
     """The host ports of one attachment, in iptables."""
 
-    __slots__ = ("behind", "known", "lines", "settings", "targets")
+    __slots__ = ("behind", "known", "lines", "published", "settings")
     noun = "host ports in iptables"
     repairable = True
 
     def __init__(
         self,
         site: "Site",
-        targets: "Sequence[Target]" = (),
+        published: "Published | None" = None,
         settings: "Settings | None" = None,
         known: "Callable[[], Sequence[Address]]" = tuple,
     ) -> None:
         """``known`` returns the attachment's addresses, if any; used when the container's namespace is gone.
 
-        DEL and GC give no ``targets`` and no ``settings``.
+        DEL and GC give no ``published`` ports and no ``settings``.
         """
         super().__init__(site)
-        self.targets = list(targets)
+        self.published = published or Published()
         self.settings = settings or Settings({})
         self.known = known
         # owners whose rules come first, by family, protocol and port
@@ -88,16 +86,16 @@ class IptablesPorts(Effect[None], Kind):
         return chains.other_interfaces(self.attachment.ifname, self.site.remaining, self.known)
 
     def _wanted(self) -> "HostPorts":
-        from cni.go.make_hostports import HostPorts
+        from cni_portmap.iptables_rules import HostPorts
 
-        return HostPorts(self.attachment, self.targets, self.settings, self.other(), self._is_dead)
+        return HostPorts(self.attachment, self.published, self.settings, self.other(), self._is_dead)
 
     def make(self) -> None:
         """Raises ``Refused`` for a port that another container has, ``CNIError``."""
         self.make_way()
         self._wanted().make()
         entries = []
-        for entry in self._published().entries:
+        for entry in self.published.entries:
             owners = self.behind.get((entry.version, PROTOCOL_NAMES[entry.protocol], entry.host_port))
             if owners:
                 self.lines[waits(entry, owners[0], self.attachment, len(owners))] = None
@@ -107,12 +105,9 @@ class IptablesPorts(Effect[None], Kind):
             self.site.say(line)
         flows.after_add(entries, self.site)
 
-    def _published(self) -> Published:
-        return Published.wanted(self.targets, False, False)
-
     def make_way(self) -> None:
         """Free the ports in our nftables table, where packets come later: dead owners are removed, others refuse the ADD."""
-        request = Request(self.attachment, self._published(), self.settings.refuse)
+        request = Request(self.attachment, self.published, self.settings.refuse)
 
         def work(change: Change) -> Change:
             change.make_way(request)
@@ -120,19 +115,22 @@ class IptablesPorts(Effect[None], Kind):
 
         changed(self.site.nftables, lambda kernel: Change(kernel, self.site.rtnl), work).report(self.site)
 
-    def _is_dead(self, prefix: "Prefix", entry: "Printed", rule: "Printed") -> bool:
-        """Whether a mapping's owner is dead. A live owner comes first and ours waits, or ``Refused`` is raised."""
+    def _is_dead(self, address: Address, entry: "Printed", rule: "Printed") -> bool:
+        """Whether a mapping's owner is dead. A live owner comes first and ours waits, or ``Refused`` is raised.
+
+        ``address`` is the new container's.
+        """
         owner = names.owner_of(entry.comment)
         name = "/".join(owner or ("?", entry.target))
         port = f"{rule.protocol} port {', '.join(map(str, sorted(rule.ports)))}"
-        why = go_death(self.site.rtnl, owner, Address(rule.leads_to), self.attachment, prefix.address)
+        why = go_death(self.site.rtnl, owner, Address(rule.leads_to), self.attachment, address)
         if why:
             self.lines[taken_over(port, name, self.attachment, why)] = None
             return True
         if self.settings.refuse and (owner is None or owner[1] != self.attachment.container):
             raise refusal(port, name, self.attachment)
         for number in rule.ports:
-            owners = self.behind.setdefault((prefix.version, rule.protocol, number), [])
+            owners = self.behind.setdefault((address.version, rule.protocol, number), [])
             owners += [] if name in owners else [name]
         return False
 
@@ -160,12 +158,12 @@ class IptablesPorts(Effect[None], Kind):
 
     def describe(self) -> str:
         """The rules in iptables' words."""
-        from cni.go import make_hostports as made
+        from cni_portmap import iptables_rules as made
 
         lines: list[str] = []
-        for target in self.targets:
-            lines += made.translations(self.attachment, target, self.settings)
-            lines += made.entries(self.attachment, self.settings, target.version)
+        for version in self.published.addresses:
+            lines += made.translations(self.attachment, self.published, self.settings, version)
+            lines += made.entries(self.attachment, self.settings, version)
         return "\n".join(lines)
 
 

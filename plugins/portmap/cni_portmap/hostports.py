@@ -128,11 +128,8 @@ class HostPorts(Effect[None], Kind):
             words = self.published.conditions.get(entry.version, "")
             lines.append(f"{words + ' ' if words else ''}{entry.describe()} of {self.attachment}")
         for source in self.published.sources:
-            word = WORD[source.version]
-            pods = dict.fromkeys(
-                str(entry.address) for entry in self.published.entries if entry.version == source.version
-            )
-            lines += [f"ct status dnat {word} saddr {source.network} {word} daddr {pod} masquerade" for pod in pods]
+            word, pod = WORD[source.version], self.published.addresses[source.version]
+            lines.append(f"ct status dnat {word} saddr {source.network} {word} daddr {pod} masquerade")
         return "\n".join(lines)
 
 
@@ -152,10 +149,9 @@ def _ports(ledger: Ledger, link: str) -> list[str]:
 # conditions
 
 
-def judge(conditions: "dict[int, list[str]]") -> None:
+def judge(conditions: "dict[int, str]") -> None:
     """STATUS: let nft parse the conditions of each family. Raises the same ``InvalidConfig`` as ADD."""
-    texts = {version: " ".join(words) for version, words in conditions.items()}
-    _judge([(version, group_of(text), text) for version, text in texts.items() if text])
+    _judge([(version, group_of(text), text) for version, text in conditions.items() if text])
 
 
 def _judge(unknown: "list[tuple[int, str, str]]") -> None:

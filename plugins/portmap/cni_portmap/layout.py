@@ -56,7 +56,7 @@ Attachments with the same conditions are one group. A group has its own chain an
 jumps come before the others and begin with the conditions.
 """
 
-from cni.address import Address, Prefix
+from cni.address import ANY, Address, Prefix
 from cni.kernel import expressions as nft
 from cni.kernel.transaction import (
     ADDRESS,
@@ -72,7 +72,7 @@ from cni.kernel.transaction import (
 )
 from cni.ledger import Chain, Ledger, Table, record_map
 from cni.undecided import LAST
-from cni_portmap.published import EVERYWHERE, PLAIN, named, source_set
+from cni_portmap.published import PLAIN, named, source_set
 from cni_portmap.settings import HOST_PORTS
 
 TYPE_CHECKING = False
@@ -140,7 +140,7 @@ def _masqueraded(name: str) -> "tuple[SetType, list[Expression]] | None":
     if not name.startswith("from") or version not in ("4", "6") or not length.isdigit():
         return None
     family = int(version)
-    mask = Prefix(EVERYWHERE[family].address, int(length)).netmask
+    mask = Prefix(ANY[family].address, int(length)).netmask
     source = nft.SOURCE[family].masked(mask.packed, str(mask))
     key = source, nft.DESTINATION[family], nft.PROTOCOL, nft.ORIGINAL_PORT
     rule = [nft.REDIRECTED, nft.of_family(family), nft.is_in(name, *key), nft.MASQUERADE]

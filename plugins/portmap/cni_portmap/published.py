@@ -1,21 +1,19 @@
 """The ports that one attachment publishes: entries, source networks and records of the table (pure)."""
 
-from cni.address import PROTOCOL_NAMES, PROTOCOLS, Address, Prefix
+from cni.address import ANY, PROTOCOL_NAMES, PROTOCOLS, Address, Prefix
 from cni.kernel.transaction import ADDRESS, INET_PROTO, INET_SERVICE, WORD, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cni_portmap.settings import Target
+    from cni_portmap.settings import Settings
 
     # address and port
     End = tuple[Address, int]
 
-_ANY = {4: Address(bytes(4)), 6: Address(bytes(16))}
 # IPv6 has none: the kernel sends no packets from ::1 out of the node.
-_LOOPBACK: "dict[int, list[Prefix]]" = {4: [Prefix.parse("127.0.0.0/8")], 6: []}
-EVERYWHERE = {4: Prefix(_ANY[4], 0), 6: Prefix(_ANY[6], 0)}
+LOOPBACK: "dict[int, list[Prefix]]" = {4: [Prefix.parse("127.0.0.0/8")], 6: []}
 
 # The group of attachments without conditions.
 PLAIN = ""
@@ -137,27 +135,33 @@ class Published:
         self.conditions = conditions or {}
 
     @classmethod
-    def wanted(
-        cls,
-        targets: "Sequence[Target]",
-        snat: bool,
-        masq_all: bool,
-        link: str = "",
-        conditions: "dict[int, str] | None" = None,
-        namespace: bytes = b"",
-    ) -> "Published":
-        """The ports that a configuration asks for."""
-        words = conditions or {}
-        entries, sources = [], []
-        for target in targets:
-            version, group = target.version, group_of(words.get(target.version, ""))
-            for each in target.mappings:
-                host = each.host or _ANY[version]
-                node, container = (host, each.host_port), (target.prefix.address, each.port)
-                entries.append(Entry(PROTOCOLS[each.protocol], node, container, group))
-            if snat:
-                sources += [EVERYWHERE[version]] if masq_all else [target.prefix.network, *_LOOPBACK[version]]
-        return cls(entries, sources, link, words, namespace)
+    def wanted(cls, settings: "Settings", prefixes: "Sequence[Prefix]") -> "Published":
+        """The ports that a configuration asks for, at the container's first address in each family.
+
+        Raises ``InvalidConfig`` for too many ports.
+        """
+        found = cls(conditions=settings.expressions)
+        for version, everywhere in ANY.items():
+            mappings = settings.mappings_of(version)
+            prefix = next((each for each in prefixes if each.version == version), None)
+            if prefix is None or not mappings:
+                continue
+            group = group_of(found.conditions.get(version, ""))
+            for each in mappings:
+                node, container = (each.host or everywhere.address, each.host_port), (prefix.address, each.port)
+                found.entries.append(Entry(PROTOCOLS[each.protocol], node, container, group))
+            if settings.snat:
+                found.sources += [everywhere] if settings.masq_all else [prefix.network, *LOOPBACK[version]]
+        return found
+
+    def of(self, version: int) -> "list[Entry]":
+        """The entries of one family."""
+        return [entry for entry in self.entries if entry.version == version]
+
+    @property
+    def addresses(self) -> "dict[int, Address]":
+        """The container's address by family."""
+        return {entry.version: entry.address for entry in self.entries}
 
     def masqueraded(self) -> "dict[Prefix, dict[bytes, None]]":
         """The keys of the sets, by source network."""
@@ -177,7 +181,7 @@ class Published:
 
     def records(self, version: int) -> "list[list[bytes]]":
         """The records of the entries of one family."""
-        return [entry.record() for entry in self.entries if entry.version == version]
+        return [entry.record() for entry in self.of(version)]
 
     def groups(self) -> "dict[int, str]":
         """Family and group of the entries with conditions."""

@@ -1,6 +1,6 @@
 """portmap's configuration: its keys and checks (pure)."""
 
-from cni.address import PROTOCOLS, Address, Prefix
+from cni.address import PROTOCOLS, Address
 from cni.errors import CNIError, InvalidConfig, LimitedConnectivity
 from cni.kernel import backend
 from cni.settings import Section, boolean, chosen, integer, key, listing, member, part, string
@@ -39,21 +39,6 @@ class Mapping:
     def __str__(self) -> str:
         host = "" if self.host is None else f" on {self.host}"
         return f"{self.protocol} port {self.host_port}{host}"
-
-
-class Target:
-    """The container's address in one family, with its prefix length, and the mappings to it."""
-
-    __slots__ = ("mappings", "prefix")
-
-    def __init__(self, prefix: Prefix, mappings: list[Mapping]) -> None:
-        self.prefix = prefix
-        self.mappings = mappings
-
-    @property
-    def version(self) -> int:
-        """4 or 6."""
-        return self.prefix.version
 
 
 class Port(Section):
@@ -179,6 +164,23 @@ class Settings(Section):
         return {4: self.conditions_v4, 6: self.conditions_v6}
 
     @property
+    def expressions(self) -> dict[int, str]:
+        """nft's conditions by family; none for iptables."""
+        conditions = self.conditions if self.backend == "nftables" else {}
+        return {version: " ".join(words) for version, words in conditions.items()}
+
+    def mappings_of(self, version: int) -> list[Mapping]:
+        """The mappings of one family. A repeated mapping counts once. Raises ``InvalidConfig`` for too many."""
+        found: dict[tuple[str, int, Address | None], Mapping] = {}
+        for mapping in self.mappings:
+            if mapping.version in (0, version):
+                found.setdefault((mapping.protocol, mapping.host_port, mapping.host), mapping)
+        if len(found) > _PORT_MAX:
+            fault = f"{len(found)} host ports are more than {_PORT_MAX}"
+            raise InvalidConfig(fault, f"of IPv{version}, in portMappings")
+        return list(found.values())
+
+    @property
     def refuse(self) -> bool:
         """Whether ADD fails for a port that another container has."""
         return self.conflict == "refuse"
@@ -206,23 +208,6 @@ def read(call: "Call") -> Settings:
     return Settings(call.config)
 
 
-def targets(settings: Settings, previous: "Result", ifname: str) -> list[Target]:
-    """The container's first address in each family that has mappings. A repeated mapping counts once."""
-    found, ips = [], previous.of(ifname).ips
-    for version in (4, 6):
-        prefix = next((ip.address for ip in ips if ip.version == version), None)
-        mappings: dict[tuple[str, int, Address | None], Mapping] = {}
-        for mapping in settings.mappings:
-            if mapping.version in (0, version):
-                mappings.setdefault((mapping.protocol, mapping.host_port, mapping.host), mapping)
-        if len(mappings) > _PORT_MAX:
-            fault = f"{len(mappings)} host ports are more than {_PORT_MAX}"
-            raise InvalidConfig(fault, f"of IPv{version}, in portMappings")
-        if prefix is not None and mappings:
-            found.append(Target(prefix, list(mappings.values())))
-    return found
-
-
 def previous_result(call: "Call") -> "Result":
     """prevResult. Raises ``CNIError`` if there is none: portmap must come after a plugin that gives addresses."""
     found = call.site.previous
@@ -246,7 +231,7 @@ def ready(call: "Call", settings: Settings) -> None:
     if settings.backend == "nftables" and any(settings.conditions.values()):
         from cni_portmap import hostports
 
-        hostports.judge(settings.conditions)
+        hostports.judge(settings.expressions)
     for chain in forwarding.chains_that_drop():
         what = f"{chain.where} drops what no rule accepts"
         if not chain.rules:

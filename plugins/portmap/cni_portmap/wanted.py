@@ -4,44 +4,35 @@ from cni_portmap.go_ports import GoTables, IptablesPorts
 from cni_portmap.hostports import HostPorts
 from cni_portmap.localnet import Localnet
 from cni_portmap.published import Published
-from cni_portmap.settings import previous_result, targets
+from cni_portmap.settings import previous_result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cni.address import Address
-    from cni.plan import Kind, Plan
+    from cni.plan import Effect, Kind, Plan
     from cni.result import Result
-    from cni.site import Site
     from cni.skel import Call
-    from cni_portmap.settings import Settings, Target
+    from cni_portmap.settings import Settings
 
 
 def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
     """The ports, and for IPv4 also localhost. The result is prevResult. Without ports nothing changes."""
     previous, site = previous_result(call), call.site
-    found = targets(settings, previous, call.attachment.ifname)
-    if not found:
+    published = Published.wanted(settings, [ip.address for ip in previous.of(call.attachment.ifname).ips])
+    if not published.entries:
         return previous
     settings.settle(site.nftables)
+    address = published.addresses.get(4) if settings.snat else None
+    effects: list[Effect[None]] = [] if address is None else [Localnet(site, address, settings.guard)]
     if settings.backend == "iptables":
         # the share first: a pod with ports in Go's chains and without a share counts as Go's
-        yield from _localnet(site, settings, found)
-        yield from IptablesPorts(site, found, settings)
+        effects.append(IptablesPorts(site, published, settings))
     else:
-        words = {version: " ".join(conditions) for version, conditions in settings.conditions.items()}
-        link, identity = _owner(call, previous)
-        published = Published.wanted(found, settings.snat, settings.masq_all, link, words, identity)
-        yield from HostPorts(site, published, settings.mark_bit, settings.refuse)
-        yield from _localnet(site, settings, found)
+        published.link, published.namespace = _owner(call, previous)
+        effects.insert(0, HostPorts(site, published, settings.mark_bit, settings.refuse))
+    for effect in effects:
+        yield from effect
     return previous
-
-
-def _localnet(site: "Site", settings: "Settings", targets: "Sequence[Target]") -> "Plan[None]":
-    for target in targets:
-        if target.version == 4 and settings.snat:
-            yield from Localnet(site, target.prefix.address, settings.guard)
 
 
 def _owner(call: "Call", previous: "Result") -> tuple[str, bytes]:

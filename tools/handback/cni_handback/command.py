@@ -13,7 +13,6 @@ from cni import macspoof, masquerade
 from cni.attachment import Attachment
 from cni.errors import CNIError, KernelError
 from cni.go import macspoof as go_macspoof
-from cni.go.make_hostports import HostPorts
 from cni.go.make_masquerade import add
 from cni.inventory import walk
 from cni.kernel.nftables import Nftables
@@ -23,6 +22,7 @@ from cni.undecided import Undecided, unmark_legacy
 from cni_handback.kinds import DATA_DIR, kinds
 from cni_handback.pods import Pod, pods
 from cni_portmap import guard, layout
+from cni_portmap.iptables_rules import HostPorts
 from cni_portmap.shares import Shares
 
 USAGE = """usage: cni-handback --dry-run | --write | --list [FOLDER]
@@ -43,9 +43,9 @@ def _write(kernel: Nftables, pod: Pod, every: list[Pod]) -> None:
         for other in every:
             beside = other.attachment
             if other is not pod and beside and (beside.network, beside.container) == (owner.network, owner.container):
-                kept |= {address.packed for address in other.addresses}
+                kept |= {address.packed for address in other.published.addresses.values()}
         HostPorts(
-            owner, pod.targets(), pod.settings(), lambda found: not kept.isdisjoint(found), lambda *of: False
+            owner, pod.published, pod.settings(), lambda found: not kept.isdisjoint(found), lambda *of: False
         ).make()
     if pod.masqueraded:
         add(kernel, owner, pod.masqueraded)

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from cni import macspoof, masquerade
-from cni.address import PROTOCOL_NAMES, Address, Prefix
+from cni.address import ANY, PROTOCOL_NAMES, Prefix
 from cni.attachment import Attachment
 from cni.go.macspoof import can_have
 from cni.inventory import walk
@@ -16,8 +16,8 @@ from cni_portmap import layout
 from cni_portmap.change import held
 from cni_portmap.hostports import HostPorts
 from cni_portmap.places import key_of, load
-from cni_portmap.published import EVERYWHERE, Entry, Published
-from cni_portmap.settings import Mapping, Settings, Target
+from cni_portmap.published import Entry, Published
+from cni_portmap.settings import Mapping, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,11 +48,6 @@ class Pod:
         if (self.published.link or not self.published.entries) and link not in links:
             self.death = f"its link {link} is gone"
 
-    @property
-    def addresses(self) -> set[Address]:
-        """The container's addresses that have published ports."""
-        return {entry.address for entry in self.published.entries}
-
     def fault(self) -> str:
         """Why Go's plugins cannot take this pod over; empty if they can."""
         if self.attachment is None:
@@ -65,25 +60,13 @@ class Pod:
 
     def settings(self) -> Settings:
         """A configuration of portmap with the same ports and options."""
-        masq_all = any(source in EVERYWHERE.values() for source in self.published.sources)
+        masq_all = any(source in ANY.values() for source in self.published.sources)
         keys = {"snat": bool(self.published.sources), "masqAll": masq_all, "guardLocalnet": False}
         settings = Settings({**keys, "backend": "iptables"})
         # a mapping of both families has two entries
         mappings = map(_mapping, self.published.entries)
         settings.mappings = list({(str(mapping), mapping.port): mapping for mapping in mappings}.values())
         return settings
-
-    def targets(self) -> list[Target]:
-        """The container's address in each family, with the prefix length of its masqueraded subnet."""
-        found = []
-        for version in layout.FAMILIES:
-            entries = [entry for entry in self.published.entries if entry.version == version]
-            if entries:
-                address = entries[0].address
-                lengths = [source.length for source in self.published.sources if source.length and address in source]
-                length = max(lengths, default=address.bits)
-                found.append(Target(Prefix(address, length), [_mapping(entry) for entry in entries]))
-        return found
 
 
 def _mapping(entry: Entry) -> Mapping:
