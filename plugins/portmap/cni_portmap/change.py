@@ -17,11 +17,8 @@ from cni_portmap.published import Entry, Published, named, number, source_set, t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from cni.attachment import Attachment
-    from cni.kernel.nftables import Nftables
-    from cni.kernel.rtnl import Rtnl
     from cni.site import Site
     from cni_portmap.places import Key
 
@@ -48,27 +45,17 @@ def held(table: ledger.Ledger, link: str) -> "tuple[str, Published]":
     return found[0].comment, Published(entries, sources, name)
 
 
-class Request:
-    """The ports that an attachment asks for. With ``refuse``, a port of another container is an error."""
-
-    __slots__ = ("attachment", "given", "published", "refuse")
-
-    def __init__(self, attachment: "Attachment", published: Published, refuse: bool = False) -> None:
-        self.attachment = attachment
-        self.published = published
-        self.refuse = refuse
-        self.given = {address.packed for address in published.addresses.values()}
-
-
 class Change(ledger.Change):
     """An attempt to change the table."""
 
-    def __init__(
-        self, kernel: "Nftables", rtnl: "Rtnl", groups: "dict[int, str] | None" = None, asking: bytes = b""
-    ) -> None:
-        """``asking`` is the identity of the namespace of the container that asks for ports, if known."""
-        super().__init__(kernel, layout.described(groups or {}))
-        self.liveness = Liveness(self, rtnl, asking)
+    def __init__(self, site: "Site", published: Published | None = None, refuse: bool = False) -> None:
+        """``published`` are the ports that the attachment asks for. With ``refuse``, another's port is an error."""
+        self.published = published or Published()
+        super().__init__(site.nftables, layout.described(self.published.groups()))
+        self.site = site
+        self.attachment = site.attachment
+        self.refuse = refuse
+        self.liveness = Liveness(self, site, self.published)
         # entries that removed attachments still had; others may have taken over the rest
         self.released: list[Entry] = []
         # entries that the asking attachment has now, after those of other owners of the ports on single addresses
@@ -77,19 +64,19 @@ class Change(ledger.Change):
         self.lines: list[str] = []
         self._counted: dict[Key, int] = {}
 
-    def report(self, site: "Site") -> None:
+    def report(self) -> None:
         """After the change is made: print its lines, and remove UDP flows to released ports."""
         for line in dict.fromkeys(self.lines):
-            site.say(line)
-        flows.after_delete(self.released, site)
+            self.site.say(line)
+        flows.after_delete(self.released, self.site)
 
     # make
 
-    def make(self, request: Request, thorough: bool, bit: int, legacy: "Mapping[tuple[int, str], bool]") -> None:
+    def make(self, thorough: bool, bit: int, legacy: "Mapping[tuple[int, str], bool]") -> None:
         """Add the ports. ``thorough`` replaces the attachment's old ports, and looks at the owners of its ports.
 
-        The attachment waits in line for a port that another one has, or ``Refused`` is raised if the request asks for
-        that. Missing rules are restored. ``bit`` and ``legacy`` are for ``Undecided``.
+        The attachment waits in line for a port that another one has, or ``Refused`` is raised with ``refuse``. Missing
+        rules are restored. ``bit`` and ``legacy`` are for ``Undecided``.
         """
         misplaced = layout.misplaced(self)
         if misplaced and layout.has_conditions(self):
@@ -98,21 +85,22 @@ class Change(ledger.Change):
             earlier.move_behind(self.kernel)
         thorough = thorough and self.exists
         self.restore(*(chain.name for chain in layout.ENTRANCES if misplaced))
-        self._restore_masquerading({source_set(source) for source in request.published.masqueraded()})
+        sources = self.published.masqueraded()
+        self._restore_masquerading({source_set(source) for source in sources})
         Undecided(self, layout.FOLLOWED, bit, legacy).write(self)
         before = Published()
         if thorough:
             for name, kind in self.table.sets.items():  # a table of an earlier version lacks some
                 self.transaction.add_set(name, kind)
-            before = self._forget_records(request.attachment.link)
+            before = self._forget_records(self.attachment.link)
         # records and counts first: if several batches are needed and one fails, the records name the elements
-        self._write_records(request)
-        changes = self._ask(request, before, thorough)
+        self._write_records()
+        places = self._ask(before, thorough)
         self._write_counts()
-        for key, old, new in changes:
-            self._write_place(key, old, new)
-        for source, keys in request.published.masqueraded().items():
-            self._add_sources(request.attachment, source_set(source), list(keys), thorough)
+        for key, place in places.items():
+            self._write_place(key, place)
+        for source, keys in sources.items():
+            self._add_sources(source_set(source), list(keys), thorough)
 
     def _restore_masquerading(self, names: "set[str]") -> None:
         """Restore the sets of source networks and their rules; if one of these has no rule, restore all such rules."""
@@ -121,59 +109,50 @@ class Change(ledger.Change):
         for name in sorted(names):
             self.need(MASQUERADING, name)
 
-    def make_way(self, request: Request) -> None:
+    def make_way(self) -> None:
         """Remove dead owners of ports that get rules outside of this table. Raises ``Refused`` for a live owner.
 
         Packets meet those rules first, so a live owner would lose its port.
         """
-        claims, attachment = self._claims(request), request.attachment
-        places = load(self, request.published.entries, whole=True)
-        for key, place in places.items():
-            before = place.copy()
+        claims, attachment = self._claims(), self.attachment
+        for key, place in load(self, self.published.entries, whole=True).items():
             place.take_out(attachment.comment)
             for claim in claims.get(key, ()):
-                while any(self._take_out_dead(request, place, claim)):
-                    place.settle(lambda other: bool(self.liveness.death(other)))
+                while self._take_out_dead(place, claim):
+                    place.settle(self.liveness.death)
                 for rival in place.rivals(claim):
                     if not self.liveness.is_of(rival.comment, attachment.container):
-                        raise refusal(claim.entry, rival.comment, attachment, "" if request.refuse else _MIXED)
+                        raise refusal(claim.entry, rival.comment, attachment, "" if self.refuse else _MIXED)
                     self.lines.append(f"portmap: {claim.entry} leads to {attachment} first, then to {rival.comment}")
-            self._count_place(key, before, place)
-            self._write_place(key, before, place)
+            self._count_place(key, place)
+            self._write_place(key, place)
         self._write_counts()
 
     # owners and lines
 
-    def _claims(self, request: Request) -> "dict[Key, list[Claim]]":
-        """The request's claims by place. Claims for single addresses come first, or the one for all would take them."""
+    def _claims(self) -> "dict[Key, list[Claim]]":
+        """The new claims by place. Claims for single addresses come first, or the one for all would take them."""
         claims: dict[Key, list[Claim]] = {}
-        attachment = request.attachment
-        for elements in request.published.mapped().values():
+        for elements in self.published.mapped().values():
             for entry in elements.values():
-                claims.setdefault(key_of(entry), []).append(Claim(attachment.comment, entry, attachment.link))
+                claim = Claim(self.attachment.comment, entry, self.attachment.link)
+                claims.setdefault(key_of(entry), []).append(claim)
         return {key: sorted(asked, key=lambda claim: not claim.host) for key, asked in claims.items()}
 
-    def _ask(self, request: Request, before: Published, thorough: bool) -> "list[tuple[Key, Place, Place]]":
-        """Claim every port: a free one is taken, for others the claim waits. Returns each place before and after.
+    def _ask(self, before: Published, thorough: bool) -> "dict[Key, Place]":
+        """Claim every port: a free one is taken, for others the claim waits. Returns the changed places.
 
         An attempt that is not thorough does not look for elements with the same key: the kernel refuses them.
         """
-        claims = self._claims(request)
+        claims = self._claims()
         every = [claim.entry for asked in claims.values() for claim in asked]
         contested = [*every, *before.entries] if thorough else self._contested(every) if self.exists else []
-        places = load(self, contested, whole=True)
-        changes = []
-        for key, asked in claims.items():
-            if key not in places:
-                self.answered += [claim.entry for claim in asked]
-                changes.append((key, Place(), Place({claim.host: claim for claim in asked})))
+        read = load(self, contested, whole=True)
+        places = {**{key: Place() for key in claims if key not in read}, **read}
         for key, place in places.items():
-            old = place.copy()
-            self._ask_at(request, place, claims.get(key, []))
-            changes.append((key, old, place))
-        for key, old, new in changes:
-            self._count_place(key, old, new)
-        return changes
+            self._ask_at(place, claims.get(key, []))
+            self._count_place(key, place)
+        return places
 
     def _contested(self, entries: "list[Entry]") -> "list[Entry]":
         """The entries whose port has an owner on other addresses."""
@@ -188,21 +167,17 @@ class Change(ledger.Change):
         ports = {key_of(entry) for entry in found}
         return [entry for entry in entries if key_of(entry) in ports]
 
-    def _ask_at(self, request: Request, place: Place, asked: "list[Claim]") -> None:
+    def _ask_at(self, place: Place, asked: "list[Claim]") -> None:
         """Put the attachment's claims into a place: those that it has stay, new ones go to the end of the line."""
-        hosts, attachment = {claim.host for claim in asked}, request.attachment
+        hosts, attachment = {claim.host for claim in asked}, self.attachment
         place.take_out(attachment.comment, lambda claim: claim.host in hosts)
         dead: list[tuple[Claim, Claim, str]] = []
         for claim in asked:
-            dead += [(claim, *found) for found in self._take_out_dead(request, place, claim)]
-            if request.refuse and not place.has(claim) and not place.position(claim):
-                self._refuse(request, place, claim)
+            dead += [(claim, *found) for found in self._take_out_dead(place, claim)]
+            if self.refuse and not place.has(claim) and not place.position(claim):
+                self._refuse(place, claim)
             place.ask(claim)
-        place.settle(
-            lambda claim: (
-                claim.comment != attachment.comment and bool(self.liveness.death(claim, attachment, request.given))
-            )
-        )
+        place.settle(self.liveness.death)
         for claim, owner, why in dead:
             # an older claim in line may get the port instead
             has = place.has(claim)
@@ -212,77 +187,67 @@ class Change(ledger.Change):
             if place.has(claim):
                 self.answered += [rival.entry for rival in place.rivals(claim) if rival.host]
                 self.answered.append(claim.entry)
-            self._report(attachment, place, claim)
+            self._report(place, claim)
 
-    def _refuse(self, request: Request, place: Place, claim: Claim) -> None:
+    def _refuse(self, place: Place, claim: Claim) -> None:
         """Raise ``Refused`` if another live container answers or waits in the claim's place."""
-        attachment = request.attachment
         for other in (*place.rivals(claim), *place.waiting(claim)):
-            same_container = self.liveness.is_of(other.comment, attachment.container)
-            if not same_container and not self.liveness.death(other, attachment, request.given):
-                raise refusal(claim.entry, other.comment, attachment)
+            same_container = self.liveness.is_of(other.comment, self.attachment.container)
+            if not same_container and not self.liveness.death(other):
+                raise refusal(claim.entry, other.comment, self.attachment)
 
-    def _report(self, attachment: "Attachment", place: Place, claim: Claim) -> None:
+    def _report(self, place: Place, claim: Claim) -> None:
         """Lines for operators if the attachment waits for the port, or does not have it on all addresses."""
-        rivals = list(place.rivals(claim))
-        if not rivals:
-            return
-        position = place.position(claim)
-        if position:
+        rivals, position = list(place.rivals(claim)), place.position(claim)
+        if rivals and position:
             first = next((each for each in rivals if each.host == claim.host), rivals[0])
-            self.lines.append(waits(claim.entry, first.comment, attachment, position))
+            self.lines.append(waits(claim.entry, first.comment, self.attachment, position))
             return
         for rival in rivals if not claim.host else ():
             self.lines.append(
                 f"portmap: {rival.entry} is held by {rival.comment};"
-                f" {attachment} has the port on all other addresses, and there too when that one is gone"
+                f" {self.attachment} has the port on all other addresses, and there too when that one is gone"
             )
 
-    def _take_out_dead(self, request: Request, place: Place, claim: Claim) -> "list[tuple[Claim, str]]":
+    def _take_out_dead(self, place: Place, claim: Claim) -> "list[tuple[Claim, str]]":
         """Remove dead owners from the claim's place. Returns their claims, each with the reason why it is dead."""
-        found = []
-        for rival in list(place.rivals(claim)):
-            why = self.liveness.death(rival, request.attachment, request.given)
-            if why:
-                place.take_out(rival.comment)
-                self.released.append(rival.entry)
-                found.append((rival, why))
+        found = [(rival, why) for rival in place.rivals(claim) if (why := self.liveness.death(rival))]
+        for rival, _ in found:
+            place.take_out(rival.comment)
+            self.released.append(rival.entry)
         return found
 
-    def _write_place(self, key: "Key", before: Place, after: Place) -> None:
-        """Write the difference between two states of a place into the maps."""
+    def _write_place(self, key: "Key", place: Place) -> None:
+        """Write the changes of a place into the maps."""
         version, group, port = key
-        for host in dict.fromkeys([*before.answering, *after.answering]):
-            old, new = before.answering.get(host), after.answering.get(host)
-            if old is new:
-                continue
+        answering, line = place.before
+        for host in dict.fromkeys([*answering, *place.answering]):
             name = named("hostips" if host else "hostports", version, group)
-            if old is not None:
-                self.delete(name, host + port)
-            if new is not None:
-                self.add(name, host + port, new.entry.data, new.comment)
+            self._replace(name, host + port, answering.get(host), place.answering.get(host), lambda new: new.entry.data)
         name = named("line", version, group)
-        for place in range(max(len(before.line), len(after.line))):
-            was = before.line[place] if place < len(before.line) else None
-            now = after.line[place] if place < len(after.line) else None
-            if was is now:
-                continue
-            if was is not None:
-                self.delete(name, line_key(port, place))
-            if now is not None:
-                self.add(name, line_key(port, place), line_data(now), now.comment)
+        for at in range(max(len(line), len(place.line))):
+            old, new = (claims[at] if at < len(claims) else None for claims in (line, place.line))
+            self._replace(name, line_key(port, at), old, new, line_data)
 
-    def _add_sources(self, attachment: "Attachment", name: str, keys: "list[bytes]", thorough: bool) -> None:
+    def _replace(
+        self, name: str, key: bytes, old: "Claim | None", new: "Claim | None", data: "Callable[[Claim], bytes]"
+    ) -> None:
+        if old is not None and old is not new:
+            self.delete(name, key)
+        if new is not None and old is not new:
+            self.add(name, key, data(new), new.comment)
+
+    def _add_sources(self, name: str, keys: "list[bytes]", thorough: bool) -> None:
         """Add elements to a set of source networks; elements of a dead attachment are replaced."""
         if thorough:
             for key, element in zip(keys, self.elements(name, keys), strict=True):
                 if element is not None and not self.deletes(name, key):
                     self.delete(name, key)
         for key in keys:
-            self.add(name, key, comment=attachment.comment)
+            self.add(name, key, comment=self.attachment.comment)
 
-    def _write_records(self, request: Request) -> None:
-        attachment, published = request.attachment, request.published
+    def _write_records(self) -> None:
+        attachment, published = self.attachment, self.published
         self.record(ATTACHMENTS, attachment, [published.record()])
         identity = [published.namespace[at : at + 4] for at in range(0, len(published.namespace), 4)]
         self.record(NAMESPACES, attachment, [identity] if identity else [])
@@ -316,12 +281,11 @@ class Change(ledger.Change):
         """Remove an attachment's claims and records, and return its ports. The next in line answer instead."""
         owner, before = held(self, link)
         for key, place in load(self, before.entries).items():
-            old = place.copy()
+            self.released += [claim.entry for claim in place.answering.values() if claim.comment == owner]
             place.take_out(owner)
-            self.released += [claim.entry for claim in old.answering.values() if claim.comment == owner]
-            place.settle(lambda claim: bool(self.liveness.death(claim)))
-            self._count_place(key, old, place)
-            self._write_place(key, old, place)
+            place.settle(self.liveness.death)
+            self._count_place(key, place)
+            self._write_place(key, place)
         # records last: if a batch fails, the next attempt needs them
         self._forget_records(link)
         return before
@@ -357,9 +321,9 @@ class Change(ledger.Change):
 
     # counts
 
-    def _count_place(self, key: "Key", before: Place, after: Place) -> None:
+    def _count_place(self, key: "Key", place: Place) -> None:
         """Count the change in the number of single addresses of the port that have an owner."""
-        change = sum(map(bool, after.answering)) - sum(map(bool, before.answering))
+        change = sum(map(bool, place.answering)) - sum(map(bool, place.before[0]))
         if change:
             self._counted[key] = self._counted.get(key, 0) + change
 

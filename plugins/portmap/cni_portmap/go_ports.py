@@ -15,7 +15,7 @@ from cni.kernel.transaction import IPV4, IPV6
 from cni.ledger import changed
 from cni.plan import Effect, Found, Kind
 from cni_portmap import flows
-from cni_portmap.change import Change, Request
+from cni_portmap.change import Change
 from cni_portmap.holder import go_death, refusal, taken_over, waits
 from cni_portmap.published import Entry, Published
 from cni_portmap.settings import Settings
@@ -107,13 +107,12 @@ class IptablesPorts(Effect[None], Kind):
 
     def make_way(self) -> None:
         """Free the ports in our nftables table, where packets come later: dead owners are removed, others refuse the ADD."""
-        request = Request(self.attachment, self.published, self.settings.refuse)
 
         def work(change: Change) -> Change:
-            change.make_way(request)
+            change.make_way()
             return change
 
-        changed(self.site.nftables, lambda kernel: Change(kernel, self.site.rtnl), work).report(self.site)
+        changed(self.site.nftables, lambda _: Change(self.site, self.published, self.settings.refuse), work).report()
 
     def _is_dead(self, address: Address, entry: "Printed", rule: "Printed") -> bool:
         """Whether a mapping's owner is dead. A live owner comes first and ours waits, or ``Refused`` is raised.

@@ -8,11 +8,10 @@ from cni_portmap.published import Published
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Set
-
     from cni.address import Prefix
     from cni.kernel.rtnl import Link, Rtnl
     from cni.ledger import Ledger
+    from cni.site import Site
     from cni_portmap.line import Claim
 
 _MAPPINGS = tuple(layout.MAPPINGS.values())
@@ -101,21 +100,21 @@ def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Addre
 class Liveness:
     """Tells which attachments of our table are dead. Each is looked up once."""
 
-    def __init__(self, ledger: "Ledger", rtnl: "Rtnl", asking: bytes = b"") -> None:
-        """``asking`` is the identity of the namespace of the container that asks for a port."""
+    def __init__(self, ledger: "Ledger", site: "Site", asking: Published) -> None:
+        """``asking`` are the ports that the site's attachment asks for."""
         self._ledger = ledger
-        self._rtnl = rtnl
-        self._asking = asking
+        self._rtnl = site.rtnl
+        self._attachment = site.attachment
+        # its network's IPAM gave it these addresses, so no other attachment of that network has them
+        self._given = set(asking.addresses.values())
+        self._namespace = asking.namespace
         self._known: dict[str, str] = {}
 
-    def death(self, claim: "Claim", attachment: Attachment | None = None, given: "Set[bytes]" = frozenset()) -> str:
-        """Why the owner of a claim counts as dead; empty if it is or may be alive.
-
-        ``given`` are the addresses of the ``attachment`` that asks. Its network's IPAM gave them, so no other
-        attachment of that network has them.
-        """
-        network = claim.comment.partition("/")[0]
-        if attachment is not None and claim.entry.address.packed in given and network == attachment.network:
+    def death(self, claim: "Claim") -> str:
+        """Why the owner of a claim counts as dead; empty if it is or may be alive, or is the asking attachment."""
+        if claim.comment == self._attachment.comment:
+            return ""
+        if claim.entry.address in self._given and claim.comment.partition("/")[0] == self._attachment.network:
             return _REUSED
         if claim.comment not in self._known:
             self._known[claim.comment] = self._look(claim)
@@ -156,7 +155,7 @@ class Liveness:
 
         peers = Peers()
         try:
-            return "its network namespace is gone" if peers.is_gone(b"".join(records[0]), self._asking) else ""
+            return "its network namespace is gone" if peers.is_gone(b"".join(records[0]), self._namespace) else ""
         finally:
             peers.close()
 

@@ -3,14 +3,14 @@
 from errno import EEXIST, ENOENT
 
 from cni.address import PROTOCOL_NAMES
-from cni.errors import CheckFailed, InvalidConfig
+from cni.errors import CheckFailed, CNIError, InvalidConfig
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
 from cni.ledger import Ledger, changed
 from cni.plan import Effect, Found, Kind
 from cni.undecided import compared, legacy_lock, mark_legacy, unmark_legacy
 from cni_portmap import flows, go_ports, layout
-from cni_portmap.change import Change, Request, held
+from cni_portmap.change import Change, held
 from cni_portmap.layout import TABLE, WHERE
 from cni_portmap.line import Claim
 from cni_portmap.places import key_of, load
@@ -49,19 +49,18 @@ class HostPorts(Effect[None], Kind):
 
     def make(self) -> None:
         """Can be repeated: the attachment's old ports are replaced in the same transaction. Raises ``Refused``."""
-        kernel, thorough, partly = self.site.nftables, False, False
-        request = Request(self.attachment, self.published, self.refuse)
+        thorough = partly = False
 
-        def begin(kernel: Nftables) -> Change:
+        def begin(_: Nftables) -> Change:
             if partly:  # the records of that attempt name its elements; the next attempt would replace the records
-                attempt = Change(kernel, self.site.rtnl)
+                attempt = Change(self.site)
                 attempt.remove(self.identity)
                 attempt.commit()
-            return Change(kernel, self.site.rtnl, self.published.groups(), self.published.namespace)
+            return Change(self.site, self.published, self.refuse)
 
         def work(change: Change) -> Change:
             nonlocal thorough, partly
-            change.make(request, thorough, self.bit, legacy)
+            change.make(thorough, self.bit, legacy)
             try:
                 change.commit()
             except NftablesError as error:
@@ -71,28 +70,24 @@ class HostPorts(Effect[None], Kind):
             return change
 
         held = go_ports.held(self.site, self.published.entries, self.refuse)
-        unknown = self._unknown_conditions(kernel)
-        if unknown:
-            _judge(unknown)
+        judge(self._unknown_conditions())
         with legacy_lock():
-            legacy = mark_legacy(kernel, layout.FOLLOWED, self.bit, self.site.say)
-            change = changed(kernel, begin, work)
+            legacy = mark_legacy(self.site.nftables, layout.FOLLOWED, self.bit, self.site.say)
+            change = changed(self.site.nftables, begin, work)
         # look again: now the group has an element of ours, so nobody removes it
-        unknown = self._unknown_conditions(kernel)
-        if unknown:
-            _add_with_nft(kernel, unknown)
-        change.report(self.site)
+        _add_with_nft(self.site.nftables, self._unknown_conditions())
+        change.report()
         flows.after_add([entry for entry in change.answered if entry not in held], self.site)
 
-    def _unknown_conditions(self, kernel: Nftables) -> "list[tuple[int, str, str]]":
-        """Family, group and words of the conditions that have no jump yet."""
+    def _unknown_conditions(self) -> "dict[int, str]":
+        """The conditions that have no jump yet."""
         groups = self.published.groups()
-        comments = set(kernel.rule_comments(INET, TABLE)) if groups else set()
-        return [
-            (version, group, self.published.conditions[version])
+        comments = set(self.site.nftables.rule_comments(INET, TABLE)) if groups else set()
+        return {
+            version: self.published.conditions[version]
             for version, group in groups.items()
             if not comments.issuperset(layout.jumps(version, group))
-        ]
+        }
 
     def compare(self, differ: "Differ") -> None:
         """This attachment's rules, elements and records exist. Without a record, ports in Go's layouts also pass."""
@@ -112,14 +107,12 @@ class HostPorts(Effect[None], Kind):
     def discard(self, identity: str) -> None:
         """Remove all that the attachment with this link name has. Ports that another one took over stay."""
 
-        def begin(kernel: Nftables) -> Change:
-            return Change(kernel, self.site.rtnl)
-
         with legacy_lock():
-            change, last = changed(self.site.nftables, begin, lambda change: (change, change.remove(identity)))
+            begin, work = lambda _: Change(self.site), lambda change: (change, change.remove(identity))
+            change, last = changed(self.site.nftables, begin, work)
             if last:
                 unmark_legacy(layout.FOLLOWED, self.site.say)
-        change.report(self.site)
+        change.report()
 
     def describe(self) -> str:
         """The rules in nft's words, without the parts that all attachments share."""
@@ -150,29 +143,27 @@ def _ports(ledger: Ledger, link: str) -> list[str]:
 
 
 def judge(conditions: "dict[int, str]") -> None:
-    """STATUS: let nft parse the conditions of each family. Raises the same ``InvalidConfig`` as ADD."""
-    _judge([(version, group_of(text), text) for version, text in conditions.items() if text])
+    """Let nft parse conditions by family, before anything is changed. Raises ``InvalidConfig`` with nft's error."""
+    for version, text in conditions.items():
+        if not text:
+            continue
+        from cni.kernel import program
 
-
-def _judge(unknown: "list[tuple[int, str, str]]") -> None:
-    """Let nft parse conditions before anything is changed. Raises ``InvalidConfig`` with nft's error."""
-    from cni.kernel import program
-
-    for version, group, conditions in unknown:
-        chain = named("hostports", version, group)
+        chain = named("hostports", version, group_of(text))
         lines = [
             f"add table inet {TABLE}",
             f"add chain inet {TABLE} {chain}",
-            f"add rule inet {TABLE} {chain} meta nfproto ipv{version} {conditions} return",
+            f"add rule inet {TABLE} {chain} meta nfproto ipv{version} {text} return",
         ]
         fault, _ = program.run("nft", "-c", "-f", "-", stdin="\n".join([*lines, ""]))
         if fault:
-            raise InvalidConfig(f"conditionsV{version} is nothing that nft understands: {conditions}", fault)
+            raise InvalidConfig(f"conditionsV{version} is nothing that nft understands: {text}", fault)
 
 
-def _add_with_nft(kernel: Nftables, unknown: "list[tuple[int, str, str]]") -> None:
+def _add_with_nft(kernel: Nftables, conditions: "dict[int, str]") -> None:
     """Add the jumps with conditions before the jumps without. Raises ``CNIError``."""
-    from cni.errors import CNIError
+    if not conditions:
+        return
     from cni.kernel import program
 
     plain = {comment for version in layout.FAMILIES for _, comment in layout.jumps(version, PLAIN)}
@@ -182,8 +173,8 @@ def _add_with_nft(kernel: Nftables, unknown: "list[tuple[int, str, str]]") -> No
         for entrance in layout.FOLLOWED.values()
     }
     lines = [
-        f"insert rule inet {TABLE} {entrance} position {place} {layout.conditional_jump(version, group, conditions)}"
-        for version, group, conditions in unknown
+        f"insert rule inet {TABLE} {entrance} position {place} {layout.conditional_jump(version, text)}"
+        for version, text in conditions.items()
         for entrance, place in places.items()
     ]
     fault, _ = program.run("nft", "-f", "-", stdin="\n".join([*lines, ""]))

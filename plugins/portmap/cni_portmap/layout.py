@@ -72,7 +72,7 @@ from cni.kernel.transaction import (
 )
 from cni.ledger import Chain, Ledger, Table, record_map
 from cni.undecided import LAST
-from cni_portmap.published import PLAIN, named, source_set
+from cni_portmap.published import PLAIN, group_of, named, source_set
 from cni_portmap.settings import HOST_PORTS
 
 TYPE_CHECKING = False
@@ -205,7 +205,7 @@ def needed_rules(wanted: "Published") -> "set[tuple[str, str]]":
     return needed
 
 
-def conditional_jump(version: int, group: str, conditions: str) -> str:
-    """The jump to a group's chain in nft's syntax, for nft, because only nft understands the conditions."""
-    chain = named("hostports", version, group)
+def conditional_jump(version: int, conditions: str) -> str:
+    """The jump to the chain of a group in nft's syntax, for nft, because only nft understands the conditions."""
+    chain = named("hostports", version, group_of(conditions))
     return f'meta nfproto ipv{version} {conditions} fib daddr type local jump {chain} comment "{chain}"'

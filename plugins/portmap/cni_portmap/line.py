@@ -40,11 +40,13 @@ class Claim:
 class Place:
     """The claims of one port. ``answering`` has them by address; the empty address means all. ``line`` is in order."""
 
-    __slots__ = ("answering", "line")
+    __slots__ = ("answering", "before", "line")
 
     def __init__(self, answering: "dict[bytes, Claim] | None" = None, line: "list[Claim] | None" = None) -> None:
         self.answering = dict(answering or {})
         self.line = list(line or ())
+        # both as they were read
+        self.before = dict(self.answering), list(self.line)
 
     def copy(self) -> "Place":
         """An independent copy."""
@@ -98,7 +100,7 @@ class Place:
         if not self.has(claim):
             self.line.append(claim)
 
-    def settle(self, is_dead: "Callable[[Claim], bool]" = lambda claim: False) -> None:
+    def settle(self, is_dead: "Callable[[Claim], object]" = lambda claim: False) -> None:
         """Let each waiting claim that nothing blocks answer, in order. A dead claim is dropped instead."""
         general = self.answering.get(b"")
         # whether the next claims in line are younger than the claim for all addresses

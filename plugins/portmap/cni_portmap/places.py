@@ -55,19 +55,20 @@ class _Group:
 
     def load(self, entries: "list[Entry]", whole: bool) -> "dict[Key, Place]":
         ports = list(dict.fromkeys(entry.plain_key for entry in entries))
-        places = {port: Place(line=line) for port, line in self._lines(ports).items()}
+        lines = self._lines(ports)
+        answering: dict[bytes, dict[bytes, Claim]] = {port: {} for port in ports}
         general = {entry.plain_key for entry in entries if entry.everywhere}
-        wanted = [port for port in ports if whole or port in general or places[port].line]
+        wanted = [port for port in ports if whole or port in general or lines[port]]
         for element in self._elements("hostports", wanted):
-            places[element.key].answering[b""] = self._claim(element)
+            answering[element.key][b""] = self._claim(element)
         hosts = [entry.key for entry in entries if not entry.everywhere]
-        hosts += [claim.entry.key for place in places.values() for claim in place.line if claim.host]
+        hosts += [claim.entry.key for line in lines.values() for claim in line if claim.host]
         specific = self._elements("hostips", list(dict.fromkeys(hosts)))
         if whole:
             specific += self._elsewhere(general)
         for element in specific:
-            places[element.key[self._length :]].answering[element.key[: self._length]] = self._claim(element)
-        return {(self._version, self._group, port): place for port, place in places.items()}
+            answering[element.key[self._length :]][element.key[: self._length]] = self._claim(element)
+        return {(self._version, self._group, port): Place(answering[port], lines[port]) for port in ports}
 
     def _elsewhere(self, ports: "set[bytes]") -> "list[Element]":
         """The claims on these ports at single addresses. The whole map is read only if a port has such claims."""
