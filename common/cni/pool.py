@@ -10,8 +10,8 @@ from cni import environment
 from cni.address import Address, Prefix
 from cni.errors import ADDRESS_TAKEN, ADDRESSES_EXHAUSTED, CNIError, InvalidConfig
 from cni.lean import Library, Placeholder
-from cni.result import ADDRESS
-from cni.settings import Key, Section, Table, key, listing, parsed, part, string
+from cni.result import ADDRESS, check_families
+from cni.settings import Section, key, listing, parsed, requested, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,9 +49,6 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
 
 # netaddr 1.x. Its modules have no version number; the project's metadata and lock file pin it.
 LIBRARY = Library("netaddr", _placeholders, lambda: True)
-# Lists of requested addresses in the configuration.
-_IPS = Table(Key("ips", listing(string), list))
-_ARGS = Table(Key("cni", _IPS))
 
 
 def _subnet(text: str) -> Prefix:
@@ -246,11 +243,11 @@ def requested_addresses(call: "Call") -> list[Address]:
 
     Raises ``InvalidEnvironment``, ``DecodingFailure``, ``InvalidConfig``.
     """
-    capability = part(call.config, "runtimeConfig", _IPS)["ips"]
-    argument = (part(call.config, "args", _ARGS)["cni"] or {"ips": []})["ips"]
+    argument, capability = requested(call.config, "ips", listing(string))
     text = environment.arguments(call.environ, ("IP",)).get("IP", "")
     asked = [("", text)] if text else []
-    asked += [("args.cni.ips", item) for item in argument] + [("runtimeConfig.ips", item) for item in capability]
+    asked += [("args.cni.ips", item) for item in argument or ()]
+    asked += [("runtimeConfig.ips", item) for item in capability or ()]
     found: dict[Address, None] = {}
     for where, item in asked:
         try:
@@ -288,10 +285,7 @@ def read_sets(documents: list[list[StatedRange]], version: str) -> list[RangeSet
             raise InvalidConfig(fault, f"correct set {number} of ipam.ranges") from None
     if not sets:
         raise InvalidConfig("no IP ranges specified", "set ipam.ranges, or ipam.subnet")
-    families = [each.version for each in sets]
-    if version in ("", "0.1.0", "0.2.0") and len(families) > len(set(families)):
-        fault = f"CNI version {version} does not support more than 1 address per family"
-        raise InvalidConfig(fault, "set cniVersion to 0.3.0 or later")
+    check_families([each.version for each in sets], version)
     for place, addresses in enumerate(sets):
         for other in range(place):
             if sets[other].overlaps(addresses):

@@ -190,6 +190,15 @@ class Route(Record):
         self.table = table
         self.scope = scope
 
+    @classmethod
+    def stated(cls, value: "Any", where: str = "") -> "Self":
+        """Read a route of a configuration; raises ``InvalidConfig`` if the kernel cannot have it."""
+        route = cls.parse(value, where)
+        fault = route.fault()
+        if fault:
+            raise InvalidConfig(f"route {route.dst}: {fault}", f"in {where}")
+        return route
+
     def fault(self) -> str:
         """Why the kernel cannot have this route (rtnetlink(7)); empty if it can."""
         for name in _ATTRIBUTES:
@@ -277,6 +286,13 @@ def no_addresses(version: str) -> CNIError:
         "cannot convert: no valid IP addresses",
         f"a result of cniVersion {version} has no place for interfaces; set cniVersion to 0.3.0 or later",
     )
+
+
+def check_families(families: list[int], version: str) -> None:
+    """Raise ``InvalidConfig`` for two addresses of one family in a version whose results have one of each."""
+    if version in ("", *versions.FAMILIES[0]) and len(families) > len(set(families)):
+        fault = f"CNI version {version} does not support more than 1 address per family"
+        raise InvalidConfig(fault, "set cniVersion to 0.3.0 or later")
 
 
 def _if_right(kind: "Kind[Any]", otherwise: "Any") -> "Kind[Any]":

@@ -259,3 +259,10 @@ def part(document: "dict[str, Any]", name: str, kind: "Kind[T]") -> "T":
     """The object ``name`` of a document, read by ``kind``; an absent object counts as empty."""
     found = chosen(document, name)
     return kind({} if found is None else found, name)
+
+
+def requested(document: "dict[str, Any]", name: str, kind: "Kind[T]") -> "tuple[T | None, T | None]":
+    """What the runtime asks for under a name: the values of ``args.cni`` and of the capability, in this order."""
+    table = Table(Key(name, kind))
+    capability = part(document, "runtimeConfig", table)[name]
+    return (part(document, "args", Table(Key("cni", table)))["cni"] or {}).get(name), capability

@@ -34,7 +34,7 @@ class Settings(Section):
         "ranges", RANGES, list, "list of range sets; a container gets one address of each set")
     subnet: str | None = key(
         "subnet", string, None, "with rangeStart, rangeEnd and gateway: a single range, which comes before `ranges`")
-    routes: list[Route] = key("routes", listing(Route.parse), list, "routes for the result")
+    routes: list[Route] = key("routes", listing(Route.stated), list, "routes for the result")
     data_dir: str = key(
         "dataDir", string, DATA_DIR, "folder of the leases; a relative path is relative to the process's folder",
         _path("dataDir"))
@@ -64,9 +64,6 @@ def read(call: "Call") -> Settings:
     settings.requested = addresses
     if settings.subnet is not None:
         sets = [*sets, [StatedRange(section, "ipam")]]
-    for route in settings.routes:
-        if route.fault():
-            raise InvalidConfig(f"route {route.dst}: {route.fault()}", "in ipam.routes")
     sets = [*sets, *settings.ranges]
     if call.verb == "STATUS" and not sets and chosen(call.config, "capabilities", "ipRanges") is True:
         settings.sets = []  # the runtime sends them with ADD
