@@ -72,20 +72,18 @@ class Call:
         assert (done.returncode, done.stderr) == (0, ""), f"{command}: {done}"
         return done.stdout
 
-    def there(self) -> bool:
-        """Whether the node and the pod have what ADD makes; nothing or all of it is there."""
-        found = kinds(self.trial.before, self.trial.state())
-        assert found in (set(), self.trial.network.leaves), found
-        return bool(found)
+    def left(self) -> set[str]:
+        """The kinds of things that node and pod have more than before."""
+        return kinds(self.trial.before, self.trial.state())
 
     def add_and_delete(self, command: list[Any], cwd: Path | str = "/", **environ: str) -> None:
         """ADD makes it and tells it in one document, DEL takes it away and prints nothing."""
         result = json.loads(self.run(command, "ADD", cwd, **environ))
         assert result["cniVersion"] == "1.0.0"
         assert result.get("ips") or result["interfaces"][-1]["name"] == "eth0"
-        assert self.there()
+        assert self.left() == self.trial.network.leaves
         assert self.run(command, "DEL", cwd, **environ) == ""
-        assert not self.there()
+        assert self.left() == set()
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
@@ -105,7 +103,7 @@ def test_a_folder_that_is_gone_is_no_fault(node: Node, tmp_path: Path) -> None:
     call = Call(node, "bridge")
     script = f'cd "{tmp_path}/gone" && rmdir "{tmp_path}/gone" && exec "{file}"'
     assert call.run(["/bin/sh", "-c", script], "ADD")
-    assert call.there()
+    assert call.left() == call.trial.network.leaves
     assert call.run([file], "DEL") == ""
 
 
