@@ -13,6 +13,7 @@ from hypothesis import settings
 from roots import source_roots
 
 sys.path.extend(map(str, source_roots()))
+from node.machine import set_apart
 from node.namespace import Netns
 from node.plugin import subject_is_old_go
 from node.topology import NamedNetns, Node
@@ -30,6 +31,8 @@ for number in (signal.SIGHUP, signal.SIGQUIT):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not os.geteuid():
+        set_apart()
     config.addinivalue_line(
         "markers",
         "beyond_old_go(reason): Go's plugins of the 1.1 line cannot do this; with them as the subject it has to fail",

@@ -8,8 +8,6 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from itertools import pairwise
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -43,6 +41,7 @@ from cni.kernel.transaction import (
 )
 from cni.ledger import Chain, Change, Ledger, Table, record_key, record_map
 from cni.site import Node
+from node.clock import Clock
 from node.namespace import Netns
 
 root = pytest.mark.root
@@ -396,25 +395,26 @@ def test_repeatedly_outlasts_a_crowd_of_changes(
     empty: Netns, kernel: Nftables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred generations that go by cost it a second and not its patience; that has an end, which is code 11."""
-    tried = []
+    clock, tried = Clock(monkeypatch), []
 
     def crowded() -> None:
-        tried.append(monotonic())
+        tried.append(clock.now)
         if len(tried) < 100:
             raise NftablesError("went by", errno.ERESTART)
 
     kernel.repeatedly(crowded)
     assert len(tried) == 100
-    pauses = [after - before for before, after in pairwise(tried)]
-    assert sum(pauses[:5]) < sum(pauses[-5:])
-    monkeypatch.setattr(nftables, "_PATIENCE", 0.1)
+    assert clock.pauses == sorted(clock.pauses)
+    assert 0.2 < clock.now < 2
 
     def never() -> None:
         raise NftablesError("went by", errno.ERESTART)
 
+    began = clock.now
     with pytest.raises(TryAgainLater) as told:
         kernel.repeatedly(never)
     assert told.value.code == 11
+    assert clock.now - began == pytest.approx(nftables._PATIENCE)
 
 
 @root

@@ -5,21 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni import patience
-
-
-class Clock:
-    """Time passes while somebody sleeps."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        self.pauses: list[float] = []
-        patch.setattr(patience, "monotonic", lambda: self.now)
-        patch.setattr(patience, "sleep", self.sleep)
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.pauses.append(seconds)
-        self.now += seconds
+from node.clock import Clock
 
 
 @given(seconds=st.floats(0.001, 60), first=st.floats(0.0002, 0.05), longest=st.floats(0.02, 0.1))
