@@ -20,6 +20,9 @@ KUBERNETES_PACKAGES := $(TEST_PACKAGES) golang-1.19-go=/usr/lib/go-1.19/bin/go d
 KUBERNETES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pycni/kubernetes
 BENCH_PACKAGES := $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/bridge iptables netavark=/usr/lib/podman/netavark
 
+# The tests run in as many processes as there are processors. `make test T=...` has one.
+WORKERS := -n auto --maxprocesses=4 --dist=loadgroup
+
 .PHONY: help venv dist install uninstall demo docs pages plugin test test-unit test-guest test-kubernetes lint bench bench-readme bench-imports clean
 .DEFAULT_GOAL := help
 
@@ -80,13 +83,13 @@ else
 test: $(TESTS)/done dist/.done lint ## run all tests; T=tests/real/test_bridge.py::name: one test
 	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory test-unit
-	@$(TESTS)/bin/python -m pytest -m 'not unit and not kubernetes'
+	@$(TESTS)/bin/python -m pytest $(WORKERS) -m 'not unit and not kubernetes'
 	@$(MAKE) --no-print-directory test-guest
 endif
 
 # Root runs these tests as nobody, in a new user namespace, so a test that needs root fails.
 test-unit: $(TESTS)/done ## run the tests that need neither root nor dist/ nor a daemon; half a minute
-	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(or $(T),tests/unit tests/runtime tests/contract)
+	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(or $(T),$(WORKERS) tests/unit tests/runtime tests/contract)
 
 # tests/contract has tests of plugins whose kinds of links this kernel may lack.
 GUEST_TESTS := tests/guest $(addprefix tests/contract/test_,subjects.py delete.py gc.py plan.py swap.py)

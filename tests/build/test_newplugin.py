@@ -26,7 +26,10 @@ MADE = (
     "tests/contract/subjects/try_it.py",
 )
 
-pytestmark = pytest.mark.skipif(not BUILDER.exists(), reason=f"{BUILDER} is not there: make dist makes it")
+pytestmark = [
+    pytest.mark.skipif(not BUILDER.exists(), reason=f"{BUILDER} is not there: make dist makes it"),
+    pytest.mark.xdist_group("new plugin"),
+]
 
 
 def copied(folder: Path) -> Path:

@@ -84,6 +84,9 @@ class Built:
             return {name: archive.read(name) for name in archive.namelist()}
 
 
+pytestmark = pytest.mark.xdist_group("package")
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built(tmp_path_factory.mktemp("package"))

@@ -16,6 +16,7 @@ PYTHON = ROOT / ".venv/build/bin/python"
 PROGRAMS = ("cnitool", "cni-handback", "cni-forkserver")
 FILES = PLUGINS + PROGRAMS
 
+pytestmark = pytest.mark.xdist_group("reproducible")
 if not PYTHON.exists():
     pytest.skip(f"{PYTHON} is not there: make dist makes it", allow_module_level=True)
 

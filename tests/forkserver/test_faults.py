@@ -535,11 +535,12 @@ def test_a_del_waits_for_the_add_that_still_runs(node: Node, server: Server, tmp
 
 
 def _opened_by_another(than: int) -> bool:
-    """Whether a process beside this one has the file of locks open."""
+    """Whether a process beside this one has the file of locks open. A file of that name may be another test run's."""
+    locks = os.stat("/run/cni/pycni/attachments")
     for folder in Path("/proc").glob("[0-9]*/fd"):
         try:
             if folder.parent.name != str(than) and any(
-                os.readlink(at) == "/run/cni/pycni/attachments" for at in folder.iterdir()
+                os.path.samestat(at.stat(), locks) for at in folder.iterdir()
             ):
                 return True
         except OSError:

@@ -40,6 +40,9 @@ def _installed(folder: Path) -> Path:
     return folder / "venv/bin/python3"
 
 
+pytestmark = pytest.mark.xdist_group("consumer types")
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment that has the library."""

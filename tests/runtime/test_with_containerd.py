@@ -1,6 +1,6 @@
 """Attachments that Debian's containerd made, read and removed by the library, and the other way round.
 
-containerd's Go library keeps its cache in /var/lib/cni, so these use the machine's own; names and ids are unique.
+containerd's Go library keeps its cache in /var/lib/cni, which is this process's own (``node.machine``).
 """
 
 import json

@@ -15,7 +15,9 @@ def ended() -> int:
     return process.pid
 
 
-@pytest.mark.parametrize(("pid", "said"), [(0, "another PID namespace"), (ended(), "the caller is gone")])
+@pytest.mark.parametrize(
+    ("pid", "said"), [(0, "another PID namespace"), (ended(), "the caller is gone")], ids=["another namespace", "ended"]
+)
 def test_a_caller_that_cannot_be_held_is_refused_when_its_call_has_been_read(pid: int, said: str) -> None:
     """Not before: a socket that is closed with something unread takes the answer with it."""
     caller = Caller(pid)
