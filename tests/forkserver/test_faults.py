@@ -539,9 +539,7 @@ def _opened_by_another(than: int) -> bool:
     locks = os.stat("/run/cni/pycni/attachments")
     for folder in Path("/proc").glob("[0-9]*/fd"):
         try:
-            if folder.parent.name != str(than) and any(
-                os.path.samestat(at.stat(), locks) for at in folder.iterdir()
-            ):
+            if folder.parent.name != str(than) and any(os.path.samestat(at.stat(), locks) for at in folder.iterdir()):
                 return True
         except OSError:
             continue
