@@ -230,7 +230,8 @@ class Change(Ledger):
 
     def empties(self, name: str, *keys: bytes) -> bool:
         """Whether a set is empty apart from these elements and those that this change deletes."""
-        return not self.kernel.holds_beside(*self.at, name, [*keys, *self._gone.get(name, ())])
+        known = {*keys, *self._gone.get(name, ())}
+        return not self.kernel.holds(*self.at, name, lambda found: found.key not in known)
 
     # owners
 

@@ -6,6 +6,7 @@ of a choice. The same rows write and read, so a kind read from a link is equal t
 
 from cni.kernel.netlink import attribute
 from cni.kernel.pyroute import complete, load, new_link
+from cni.settings import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     Row = tuple[str, str] | tuple[str, str, dict[str, int]]
 
 
-class LinkKind:
+class LinkKind(Value):
     """A link's kind and its values. Two are equal if all values that the kernel reports are equal."""
 
     __slots__ = ()
@@ -43,19 +44,8 @@ class LinkKind:
             found.append(("IFLA_INFO_DATA", {"attrs": self.encode()}))
         return {"attrs": found}
 
-    def _values(self) -> "list[Any]":
-        return [getattr(self, field) for field, *_ in self.ROWS]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LinkKind) and self.name == other.name and self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash((self.name, *self._values()))
-
-    def __repr__(self) -> str:
-        fields: tuple[str, ...] = self.__slots__
-        named = ", ".join(f"{field}={getattr(self, field)!r}" for field in fields)
-        return f"{type(self).__name__}({named})"
+    def _members(self) -> "dict[str, Any]":
+        return {field: getattr(self, field) for field, *_ in self.ROWS}
 
 
 class Bridge(LinkKind):

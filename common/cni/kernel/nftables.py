@@ -403,11 +403,6 @@ class Nftables(Netlink):
         answers = self._answers("SET_ELEM_LIST", _of_set(family, table, set_name), F_DUMP)
         return [found for answer in answers for found in _elements(answer)]
 
-    def holds_beside(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> bool:
-        """Whether a set has an element with a key that is not among these."""
-        known = set(keys)
-        return self.holds(family, table, set_name, lambda found: found.key not in known)
-
     def holds(self, family: int, table: str, set_name: str, wanted: "Callable[[Element], bool]") -> bool:
         """Whether a set has an element that is ``wanted``; reads the dump only up to the first one."""
         if self._absent:

@@ -6,7 +6,7 @@ from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH
 
 from cni.address import ANY, Address, Prefix
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_REPLACE, Answer, attributes, integer, number
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_REPLACE, attributes, integer, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,17 +125,12 @@ def local_prefixes(rtnl: "Rtnl", version: int) -> list[Prefix]:
     """
     family = AF_INET if version == 4 else AF_INET6
     message = _HEADER.pack(family, 0, 0, 0, _TABLE_LOCAL, 0, 0, RTN_LOCAL, 0) + integer(_TABLE, _TABLE_LOCAL)
+    found = []
     # without a table there are no addresses
-    answers = rtnl.request(message, _GETROUTE, F_DUMP, absent=(ENOENT,))
-    return [prefix for answer in answers if (prefix := _local_prefix(answer, family)) is not None]
-
-
-def _local_prefix(answer: Answer, family: int) -> Prefix | None:
-    """The destination of a local route in a dump, None for another route (before Linux 4.20 the kernel sends all)."""
-    found, length, _, _, _, _, _, kind, _ = _HEADER.unpack_from(answer.data, 16)
-    if (answer.kind, found, kind) != (_NEWROUTE, family, RTN_LOCAL):
-        return None
-    named = dict(attributes(answer.data, 16 + _HEADER.size))
-    if number(named.get(_TABLE)) != _TABLE_LOCAL:
-        return None
-    return Prefix(Address(named.get(_DST, bytes(4 if family == AF_INET else 16))), length)
+    for answer in rtnl.request(message, _GETROUTE, F_DUMP, absent=(ENOENT,)):
+        # before Linux 4.20 the kernel sends all routes
+        where, length, _, _, _, _, _, kind, _ = _HEADER.unpack_from(answer.data, 16)
+        named = dict(attributes(answer.data, 16 + _HEADER.size))
+        if (answer.kind, where, kind, number(named.get(_TABLE))) == (_NEWROUTE, family, RTN_LOCAL, _TABLE_LOCAL):
+            found.append(Prefix(Address(named.get(_DST, bytes(4 if version == 4 else 16))), length))
+    return found

@@ -6,6 +6,7 @@ from errno import ENOENT
 from cni.address import ANY, Address, Prefix
 from cni.kernel import pyroute
 from cni.kernel.netlink import F_DUMP, F_NEW
+from cni.settings import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _TABLE_COMPAT = 252
 _FAMILIES = {4: int(AF_INET), 6: int(AF_INET6)}
 
 
-class Rule:
+class Rule(Value):
     """Packets from ``src`` to ``dst`` are routed by ``table``. Two rules are equal if all values are.
 
     Rules of others may have more values: ``iif`` and ``oif`` are a packet's incoming and outgoing links, ``mark`` and
@@ -49,15 +50,6 @@ class Rule:
     def version(self) -> int:
         """4 or 6."""
         return self.src.version
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Rule) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
-
-    def __hash__(self) -> int:
-        return hash((self.table, self.src, self.dst, self.priority))
-
-    def __repr__(self) -> str:
-        return f"Rule({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
 
 def every(rtnl: "Rtnl", version: int) -> list[Rule]:
