@@ -40,10 +40,8 @@ def frame(mac: bytes, address: Address) -> bytes:
 
 
 def _checksum(data: bytes) -> bytes:
-    total = sum(int.from_bytes(data[place : place + 2], "big") for place in range(0, len(data), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return (~total & 0xFFFF).to_bytes(2, "big")
+    """The Internet checksum (RFC 1071): the sum of 16-bit words with carries, which is the remainder modulo 0xFFFF."""
+    return (0xFFFF - (int.from_bytes(data, "big") % 0xFFFF or 0xFFFF)).to_bytes(2, "big")
 
 
 def announce(

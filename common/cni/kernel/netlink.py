@@ -33,7 +33,7 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_NETNS_COOKIE = 32, 33, 71
 _BUFFER = 1 << 16
 # The part of a buffer that the kernel uses itself.
 _BESIDE = 32
-_F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
+_F_ACK_TLVS = 0x200
 _ATTRIBUTE_MSG = 1
 _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 # Well below kubelet's two minutes; the kernel answers in milliseconds unless the rtnl lock is contended.
@@ -132,13 +132,9 @@ class Answer:
         return KernelError(-number, self._extended()) if number else None
 
     def _extended(self) -> str:
-        if not self.flags & _F_ACK_TLVS:
-            return ""
-        offset = 20 if self.kind == DONE else 36
-        if self.kind == ERROR and not self.flags & _F_CAPPED:
-            (length,) = struct.unpack_from("=I", self.data, 20)
-            offset += length - 16
-        return text(dict(attributes(self.data, offset)).get(_ATTRIBUTE_MSG), "replace")
+        """The kernel's words; an acknowledgement has the header of our request before them."""
+        found = attributes(self.data, 20 if self.kind == DONE else 36) if self.flags & _F_ACK_TLVS else ()
+        return text(dict(found).get(_ATTRIBUTE_MSG), "replace")
 
 
 class Netlink:
