@@ -806,11 +806,8 @@ def test_a_family_that_the_kernel_has_not_hides_no_other(
     """Older kernels refuse what they have no module for, such as bridge; that says nothing of inet."""
     kernel.commit(table())
 
-    def refuse(*arguments: object, **more: object) -> None:
-        raise KernelError(errno.EAFNOSUPPORT)
-
     with monkeypatch.context() as without:
-        without.setattr(Netlink, "request", refuse)
+        without.setattr(Answer, "error", KernelError(errno.EAFNOSUPPORT))
         assert kernel.rules(BRIDGE, "nat", "PREROUTING") == []
     assert kernel.has_table(INET, TABLE)
     assert not kernel.absent

@@ -235,8 +235,8 @@ class Netlink:
     def request(self, message: "Any", kind: int, flags: int = 0, absent: "Container[int]" = ()) -> list[Answer]:
         """Send one message and wait for its acknowledgement; returns the answers before that.
 
-        Raises ``KernelError``; errors in ``absent`` mean that nothing exists, so there are no answers. A dump that
-        changes disturbed is repeated for some seconds. Two equal dumps in a row are accepted: the changes were
+        Raises ``KernelError``; but an error in ``absent`` means that nothing more exists, and ends the answers. A dump
+        that changes disturbed is repeated for some seconds. Two equal dumps in a row are accepted: the changes were
         elsewhere, as in another table. (The removal of an object can make a dump skip another one, but then the dump
         before had the removed object.)
         """
@@ -250,7 +250,7 @@ class Netlink:
                 error = answer.error
                 if error is not None:
                     if error.errno in absent:
-                        return []
+                        return answers
                     raise error
                 disturbed |= answer.flags & _F_DUMP_INTR
                 if answer.last:

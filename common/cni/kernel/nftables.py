@@ -16,7 +16,7 @@ from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     # Sequence number, encoded message and text of each step in a datagram.
@@ -164,21 +164,11 @@ class Nftables(Netlink):
         if hasattr(self, "_socket"):
             super().close()
 
-    def request(self, message: "Any", kind: int, flags: int = 0, absent: "Container[int]" = ()) -> list[Answer]:
-        """The same as ``Netlink.request``, but fails at once if the kernel is known to have no nf_tables."""
-        if self._absent:
-            raise KernelError(EOPNOTSUPP)
-        return super().request(message, kind, flags, absent)
-
     @property
     def absent(self) -> bool:
         """Whether the kernel has no nf_tables."""
         self._generation()
         return self._absent
-
-    def _nothing(self, error: KernelError) -> bool:
-        """Whether an error means that the object, or its family, does not exist; EINVAL also means no nf_tables."""
-        return error.errno in (ENOENT, *_ABSENT) or (error.errno == EINVAL and self.absent)
 
     # transactions
 
@@ -286,14 +276,9 @@ class Nftables(Netlink):
 
     def _generation(self) -> int:
         asked = message("GEN", 0, ())
-        try:
-            answers = self.request(asked, message_type(GET, "GEN"))
-        except KernelError as error:
-            self._absent = self._absent or error.errno in (*_ABSENT, EINVAL)
-            if self._absent:
-                return 0
-            raise
-        return int(answers[0].decode(type(asked)).get_attr("NFTA_GEN_ID"))
+        answers = [] if self._absent else self.request(asked, message_type(GET, "GEN"), absent=(*_ABSENT, EINVAL))
+        self._absent = not answers
+        return int(answers[0].decode(type(asked)).get_attr("NFTA_GEN_ID")) if answers else 0
 
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
         """The handle of a rule, because its counters change; for other objects, all after the header."""
@@ -302,11 +287,13 @@ class Nftables(Netlink):
         return [answer.data[_BODY:] for answer in answers]
 
     def _answers(self, what: str, asked: "Any", flags: int = 0) -> list[Answer]:
-        """The kernel's answers; empty if the object, or its table, does not exist."""
+        """The kernel's answers; empty if the object, or its table or family, does not exist."""
+        if self._absent:
+            return []
         try:
-            return self.request(asked, message_type(GET, what), flags)
+            return self.request(asked, message_type(GET, what), flags, absent=(ENOENT, *_ABSENT))
         except KernelError as error:
-            if self._nothing(error):
+            if error.errno == EINVAL and self.absent:
                 return []
             raise
 
@@ -366,7 +353,7 @@ class Nftables(Netlink):
 
     def element(self, family: int, table: str, set_name: str, key: bytes) -> Element | None:
         """The element with this key, None if there is none."""
-        return next(iter(self._asked(family, table, set_name, [key])), None)
+        return next(iter(self.elements(family, table, set_name, [key])), None)
 
     def elements_of(
         self, family: int, table: str, set_name: str, keys: "Sequence[bytes]", until_missing: bool = False
@@ -375,32 +362,17 @@ class Nftables(Netlink):
         found: list[Element | None] = []
         while len(found) < len(keys):
             asked = keys[len(found) : len(found) + _AT_ONCE]
-            answers = self._asked(family, table, set_name, asked)
+            answers = self.elements(family, table, set_name, asked)
             found += answers
-            if len(answers) < len(asked):  # the kernel stops at the first missing key
+            if len(answers) < len(asked):
                 found.append(None)
                 if until_missing:
                     break
         return found
 
-    def _asked(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> list[Element]:
-        if self._absent:
-            return []
-        body = _of_set(family, table, set_name, keys)
-        sequence = self.send(self.packed(body, message_type(GET, "SET_ELEM_LIST"), F_ACK))
-        found: list[Element] = []
-        for answer in self.answers(sequence, sequence):
-            if answer.last:
-                error = answer.error
-                if error is not None and not self._nothing(error):
-                    raise error
-                break
-            found += _elements(answer)
-        return found
-
-    def elements(self, family: int, table: str, set_name: str) -> list[Element]:
-        """Every element of a set."""
-        answers = self._answers("SET_ELEM_LIST", _of_set(family, table, set_name), F_DUMP)
+    def elements(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]" = ()) -> list[Element]:
+        """Every element of a set, or those with these keys: the kernel stops at the first missing one."""
+        answers = self._answers("SET_ELEM_LIST", _of_set(family, table, set_name, keys), 0 if keys else F_DUMP)
         return [found for answer in answers for found in _elements(answer)]
 
     def holds(self, family: int, table: str, set_name: str, wanted: "Callable[[Element], bool]") -> bool:
