@@ -9,8 +9,6 @@ from cni.kernel.netlink import F_DUMP, F_NEW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from cni.kernel.rtnl import Rtnl
 
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
@@ -22,7 +20,7 @@ class LinkAddress:
 
     __slots__ = ("flags", "index", "prefix", "scope")
 
-    def __init__(self, message: "Any") -> None:
+    def __init__(self, message: "pyroute.Message") -> None:
         # on a point-to-point link IFA_ADDRESS is the other end's
         text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
         self.prefix = Prefix(Address.parse(text), message["prefixlen"])
@@ -64,7 +62,7 @@ def delete(rtnl: "Rtnl", index: int, prefix: Prefix) -> None:
     rtnl.request(_message(prefix, index=index), _DELADDR, absent=(EADDRNOTAVAIL,))
 
 
-def _message(prefix: Prefix | None = None, broadcast: str | None = None, **fields: int) -> "Any":
+def _message(prefix: Prefix | None = None, broadcast: str | None = None, **fields: int) -> "pyroute.Message":
     text = str(prefix.address) if prefix else None
     if prefix:
         fields.update(family=prefix.address.family, prefixlen=prefix.length)

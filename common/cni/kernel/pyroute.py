@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    # An object of one of pyroute2's classes, which have no types.
+    Message = Any
     # Names and values of attributes; those with None are left out.
     Attributes = Iterable[tuple[str, Any]]
 
@@ -97,7 +99,7 @@ def load(name: str) -> "Any":
     return _LIBRARY.load(name)
 
 
-def message(cls: "Any", attributes: "Attributes", **fields: int) -> "Any":
+def message(cls: "Any", attributes: "Attributes", **fields: int) -> "Message":
     """A message of a class with these attributes; those that are None are left out."""
     made = cls()
     made.update(fields)

@@ -10,8 +10,6 @@ from cni.kernel.netlink import F_CREATE, F_DUMP, F_REPLACE, attributes, integer,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from cni.kernel.rtnl import Rtnl
 
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
@@ -30,7 +28,7 @@ class LinkRoute:
 
     __slots__ = ("advmss", "dst", "gw", "index", "kind", "mtu", "priority", "protocol", "scope", "src", "table")
 
-    def __init__(self, message: "Any", hop: "Any") -> None:
+    def __init__(self, message: "pyroute.Message", hop: "pyroute.Message") -> None:
         """``hop`` is the message itself, or one hop of several."""
         get = message.get_attr
         unspecified = ANY[6 if message["family"] == AF_INET6 else 4].address
@@ -85,7 +83,7 @@ def delete(rtnl: "Rtnl", route: LinkRoute) -> None:
 
 def _message(
     index: int, dst: Prefix, gw: Address | None = None, priority: int = 0, table: int = 0, **fields: int
-) -> "Any":
+) -> "pyroute.Message":
     network = dst.network
     attributes = (
         ("RTA_TABLE", table or None),

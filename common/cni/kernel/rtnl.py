@@ -19,10 +19,7 @@ from cni.names import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from cni.kernel.kinds import LinkKind
-    from cni.kernel.pyroute import Attributes
 
 _NEWLINK, _DELLINK, _GETLINK, _NEWLINKPROP = 16, 17, 18, 108
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
@@ -231,6 +228,6 @@ class Rtnl(Netlink):
         self.request(link_message(index=index), _DELLINK, absent=(ENODEV,))
 
 
-def link_message(attributes: "Attributes" = (), **fields: int) -> "Any":
+def link_message(attributes: "pyroute.Attributes" = (), **fields: int) -> "pyroute.Message":
     """A message about a link."""
     return pyroute.message(pyroute.load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg, attributes, **fields)

@@ -10,8 +10,6 @@ from cni.settings import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from cni.kernel.rtnl import Rtnl
 
 _NAMED = {
@@ -69,11 +67,11 @@ def delete(rtnl: "Rtnl", rule: Rule) -> None:
     rtnl.request(_written(rule), _DELRULE, absent=(ENOENT,))
 
 
-def _message(attributes: "pyroute.Attributes", **fields: int) -> "Any":
+def _message(attributes: "pyroute.Attributes", **fields: int) -> "pyroute.Message":
     return pyroute.message(pyroute.load("pyroute2.netlink.rtnl.fibmsg").fibmsg, attributes, **fields)
 
 
-def _written(rule: Rule) -> "Any":
+def _written(rule: Rule) -> "pyroute.Message":
     src, dst = rule.src.network, rule.dst.network
     values = {field: getattr(rule, field) or None for field in _NAMED.values()}
     values.update(priority=rule.priority, mask=rule.mask if rule.mask or rule.mark else None)
@@ -87,7 +85,7 @@ def _written(rule: Rule) -> "Any":
     return _message(attributes, **fields)
 
 
-def _read(message: "Any", version: int) -> Rule:
+def _read(message: "pyroute.Message", version: int) -> Rule:
     get, unspecified = message.get_attr, str(ANY[version].address)
     src = Prefix(Address.parse(get("FRA_SRC") or unspecified), message["src_len"])
     dst = Prefix(Address.parse(get("FRA_DST") or unspecified), message["dst_len"])

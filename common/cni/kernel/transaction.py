@@ -110,10 +110,8 @@ def message_type(action: int, what: str) -> int:
 def message(what: str, family: int, attributes: "Iterable[tuple[str, Any]]") -> "Any":
     """A message of pyroute2's about a TABLE, CHAIN, RULE, SET or SET_ELEM_LIST; attributes without ``NFTA_<what>_``."""
     classes = pyroute.load("pyroute2.netlink.nfnetlink.nftsocket")
-    made = getattr(classes, f"nft_{what.lower()}_msg")()
-    made["nfgen_family"] = family
-    made["attrs"] = [(f"NFTA_{what}_{name}", value) for name, value in attributes]
-    return made
+    named = ((f"NFTA_{what}_{name}", value) for name, value in attributes)
+    return pyroute.message(getattr(classes, f"nft_{what.lower()}_msg"), named, nfgen_family=family)
 
 
 class Transaction:
@@ -143,11 +141,8 @@ class Transaction:
 
     def add_table(self, comment: str = "") -> None:
         """Make the table unless it exists."""
-        attributes: list[tuple[str, Any]] = [("FLAGS", 0)]
-        text = f"add table {self._where}"
-        if comment:
-            attributes.append(("USERDATA", {"value": comment}))
-            text += f' {{ comment "{comment}" ; }}'
+        text = f"add table {self._where}" + (f' {{ comment "{comment}" ; }}' if comment else "")
+        attributes = [("FLAGS", 0), ("USERDATA", {"value": comment} if comment else None)]
         self._step(NEW, F_CREATE, "TABLE", attributes, text)
 
     def delete_table(self) -> None:
@@ -179,11 +174,9 @@ class Transaction:
             for expression in expressions
             for name, attributes in expression.encoded
         ]
-        attributes: list[tuple[str, Any]] = [("CHAIN", chain), ("EXPRESSIONS", listed)]
+        attributes = [("CHAIN", chain), ("EXPRESSIONS", listed), ("USERDATA", {"value": comment} if comment else None)]
         text = f"{'insert' if first else 'add'} rule {self._where} {chain} {printed(expressions)}"
-        if comment:
-            attributes.append(("USERDATA", {"value": comment}))
-            text += f' comment "{comment}"'
+        text += f' comment "{comment}"' if comment else ""
         self._step(NEW, F_CREATE | (0 if first else F_APPEND), "RULE", attributes, text)
 
     def delete_rule(self, chain: str, handle: int) -> None:
@@ -197,8 +190,7 @@ class Transaction:
         attributes += [("KEY_TYPE", _number(type.key)), ("KEY_LEN", _length(type.key)), ("ID", len(self._steps) + 1)]
         if type.data:
             attributes += [("DATA_TYPE", _number(type.data)), ("DATA_LEN", _length(type.data))]
-        if type.user_data:
-            attributes.append(("USERDATA", type.user_data))
+        attributes.append(("USERDATA", type.user_data or None))
         text = f"add {'map' if type.data else 'set'} {self._where} {name} {{ type {type} ; }}"
         self._step(NEW, F_CREATE, "SET", attributes, text)
 
