@@ -3,7 +3,7 @@
 from cni import delegate
 from cni.errors import CNIError, InvalidConfig, Refused
 from cni.plan import Effect, Kind
-from cni.result import parse_delegated
+from cni.result import Result, parse_delegated
 from cni.versions import FAMILIES
 
 TYPE_CHECKING = False
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from cni.attachment import Attachment
     from cni.plan import Differ, Found
-    from cni.result import Result
     from cni.skel import Call
     from cni_chain.settings import Entry
 
@@ -25,13 +24,7 @@ class Latest:
 
     def __init__(self, document: "dict[str, Any] | None" = None) -> None:
         self.document = document
-        self.result: Result | None = None
-
-    def answer(self) -> "Result":
-        """The last member's result; an empty one on CHECK, which prints none."""
-        from cni.result import Result
-
-        return Result() if self.result is None else self.result
+        self.result = Result()  # CHECK prints none
 
 
 # libcni's words for the verbs, in the error of a plugin of a conflist.

@@ -61,31 +61,35 @@ class UnderWay(Effect[None], Kind):
         except OSError:
             return
         for name in names:
-            try:
-                with open(f"{self.root}/{name}", "rb") as file:
-                    owner = file.read(4096).partition(b"\0")[0].decode("utf-8", "surrogateescape")
-            except OSError:
-                continue
-            if not network or owner.startswith(f"{network}/"):
-                yield Found(name, owner, file=f"{self.root}/{name}")
+            for owner in self._read(f"{self.root}/{name}")[:1]:
+                if not network or owner.startswith(f"{network}/"):
+                    yield Found(name, owner, file=f"{self.root}/{name}")
 
     def make(self) -> None:
         """Write the note. Raises ``Remains`` if an earlier ADD of this attachment died."""
         Complete(self.site).remove()
         try:
-            os.makedirs(self.root, 0o700, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            fd = os.open(self.path, flags, 0o600)
+            self._write(str(self.attachment), os.O_EXCL)
         except FileExistsError:
             raise Remains(f"an ADD of {self.attachment} died") from None
         except OSError:
-            return
-        try:
-            os.write(fd, str(self.attachment).encode("utf-8", "surrogateescape"))
-        except OSError:
             pass
+
+    def _write(self, text: str, flags: int) -> None:
+        os.makedirs(self.root, 0o700, exist_ok=True)
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+        try:
+            os.write(fd, text.encode("utf-8", "surrogateescape"))
         finally:
             os.close(fd)
+
+    def _read(self, path: str) -> list[str]:
+        """The parts of a note, the attachment first; none if it cannot be read."""
+        try:
+            with open(path, "rb") as file:
+                return file.read(1 << 16).decode("utf-8", "surrogateescape").split("\0")
+        except OSError:
+            return []
 
     def compare(self, differ: "Differ") -> None:
         """Nothing is compared: the note is a safeguard that may be lost."""
@@ -110,29 +114,17 @@ class Complete(UnderWay):
         """
         seen = _seen(self.site.netns)
         if seen:
-            self._write(f"{self.attachment}\0{seen}\0{self.site.netns}".encode("utf-8", "surrogateescape"))
-        UnderWay(self.site).remove()
-
-    def _write(self, text: bytes) -> None:
-        try:
-            os.makedirs(self.root, 0o700, exist_ok=True)
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                os.write(fd, text)
-            finally:
-                os.close(fd)
-        except OSError:
-            self.remove()  # an incomplete note would be wrong
+                self._write(f"{self.attachment}\0{seen}\0{self.site.netns}", os.O_TRUNC)
+            except OSError:
+                self.remove()  # an incomplete note would be wrong
+        UnderWay(self.site).remove()
 
     def is_live(self) -> bool:
         """Whether the attachment is live: the note exists, its ADD ended, and its namespace is still at its path."""
         if os.path.exists(UnderWay(self.site).path):
             return False
-        try:
-            with open(self.path, "rb") as file:
-                parts = file.read(1 << 16).decode("utf-8", "surrogateescape").split("\0")
-        except OSError:
-            return False
+        parts = self._read(self.path)
         return len(parts) == 3 and parts[0] == str(self.attachment) and _seen(parts[2]) == parts[1]
 
     def describe(self) -> str:

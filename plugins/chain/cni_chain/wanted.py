@@ -32,16 +32,16 @@ def wanted(call: "Call", entries: "Sequence[Entry]") -> "Plan[Result]":
     if call.verb == "CHECK":
         for entry in entries:
             yield from Member(call, entry, latest)
-        return latest.answer()
+        return latest.result
     live = Complete(call.site).is_live()
     if not live:
         yield from UnderWay(call.site)
     for entry in entries:
         yield from ExistingMember(call, entry, latest) if live else Member(call, entry, latest)
-    latest.answer().document(call.version)  # raises, and so undoes, if the caller's version cannot hold the result
+    latest.result.document(call.version)  # raises, and so undoes, if the caller's version cannot hold the result
     if not live:
         yield from Complete(call.site)
-    return latest.answer()
+    return latest.result
 
 
 def left(call: "Call") -> "list[Kind]":

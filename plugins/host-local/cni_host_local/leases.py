@@ -3,16 +3,15 @@
 import os
 
 from cni import pool
-from cni.address import Address
 from cni.errors import CheckFailed, CNIError, Refused
-from cni.names import is_identifier
 from cni.plan import Effect, Found, Kind
-from cni_host_local.store import Store
+from cni_host_local.store import Store, contents, is_lease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cni.address import Address
     from cni.attachment import Attachment
     from cni.plan import Differ
     from cni.pool import Range, RangeSet
@@ -70,7 +69,7 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         """The attachment has a lease, and a lease of each address of prevResult that is in the ranges."""
         who, expected = self.attachment, self._expected()
         with self.store:
-            holds = self.store.holds(who.container, who.ifname)
+            holds = self.store.files(who.container, who.ifname)
             held = self.store.leases(who.container, who.ifname) if expected else []
         fault = f"host-local: Failed to find address added by container {who.container}"
         lost = [str(address) for address in expected if address not in held]
@@ -101,7 +100,7 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         for name in [network] if network else sorted(os.listdir(folder) if os.path.isdir(folder) else ()):
             store = Store(folder, name)
             for content, path in store.walk() if store.exists() else ():
-                if "/" not in path and _is_lease(content, path):
+                if "/" not in path and is_lease(content, path):
                     container, _, ifname = content.decode("utf-8", "replace").partition("\r\n")
                     file = f"{store.folder}/{path}"
                     yield Found(file, f"{name}/{container}/{ifname}", address=path, file=file)
@@ -110,15 +109,11 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         """Release every lease whose attachment is not valid. A lease in the oldest format names only the container."""
         if not self.store.exists():
             return []
-        kept = set()
-        for attachment in valid:
-            kept.add(self.identify(attachment).encode())
-            kept.add(attachment.container.encode())
+        kept = {content for attachment in valid for content in contents(attachment.container, attachment.ifname)}
         gone = []
         with self.store:
-            stale = (
-                content for content, path in self.store.contents() if content not in kept and _is_lease(content, path)
-            )
+            found = self.store.current()
+            stale = (content for content, path in found if content not in kept and is_lease(content, path))
             for content in dict.fromkeys(stale):
                 self.store.discard(content)
                 gone.append(Found(content.decode("utf-8", "replace").replace("\r\n", "/")))
@@ -129,17 +124,3 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
         lines = [f"lease of {each} in {self.store.folder} for {self.attachment}" for each in self.sets]
         lines += [f"  requested: {address}" for address in self.requested]
         return "\n".join(lines) or f"leases in {self.store.folder} for {self.attachment}"
-
-
-def _is_lease(content: bytes, path: str) -> bool:
-    """Whether a file is a lease: a container id and an interface, or, if its name is an address, only an id."""
-    container, separator, ifname = content.partition(b"\r\n")
-    if not is_identifier(container.decode("utf-8", "replace")):
-        return False
-    if separator:
-        return bool(ifname)
-    try:
-        Address.parse(path)
-    except ValueError:
-        return False
-    return True

@@ -13,12 +13,13 @@ from stat import S_ISDIR, S_ISREG
 from cni import file_content
 from cni.address import Address
 from cni.errors import CNIError, TryAgainLater
+from cni.names import is_identifier
 from cni.patience import attempts
 from cni_host_local.index import Index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # Seconds to wait for the lock: longer than a queue of a hundred pods, shorter than kubelet's timeout.
 LOCK_TIMEOUT = 60.0
@@ -28,16 +29,16 @@ _LEASE_MAX = 1 << 18
 _LAST_MAX = 64
 # Errors that mean that there is no lease: the file is gone, or is no regular file.
 _NO_LEASE = (errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EFBIG)
+# Errors of file systems without nameless files.
+_NOT_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EXDEV)
 # After this number of taken addresses in a row, reading the folder is cheaper than more attempts.
 _PATIENCE = 32
 
 
-def _content(container: str, ifname: str) -> bytes:
-    return f"{container.strip()}\r\n{ifname}".encode("utf-8", "surrogateescape")
-
-
-def _legacy(container: str) -> bytes:
-    return container.strip().encode("utf-8", "surrogateescape")
+def contents(container: str, ifname: str) -> tuple[bytes, bytes]:
+    """The content of an attachment's leases, and of those of its container in the oldest format."""
+    container = container.strip()
+    return f"{container}\r\n{ifname}".encode("utf-8", "surrogateescape"), container.encode("utf-8", "surrogateescape")
 
 
 class Store:
@@ -122,10 +123,8 @@ class Store:
         """A lease's content without surrounding white space; empty if there is no such lease."""
         try:
             return file_content.read(f"{self.folder}/{path}", _LEASE_MAX, os.O_NOFOLLOW).strip()
-        except file_content.NotRegular:
-            return b""
         except OSError as error:
-            if error.errno in _NO_LEASE:
+            if isinstance(error, file_content.NotRegular) or error.errno in _NO_LEASE:
                 return b""
             raise _unreadable(error, f"{self.folder}/{path}") from None
 
@@ -137,23 +136,16 @@ class Store:
         self._index.rebuild(self.walk())
         self._dirty = True
         found = self._index.find(content)
-        if found is None:  # the index cannot be written here
-            found = [path for other, path in self.walk() if other == content]
-        return found
+        # without an index, as it cannot be written here
+        return [path for other, path in self.walk() if other == content] if found is None else found
+
+    def files(self, container: str, ifname: str) -> list[str]:
+        """The leases of the attachment, and those of its container in the oldest format, with any file name."""
+        return [path for content in contents(container, ifname) for path in self._find(content)]
 
     def leases(self, container: str, ifname: str) -> list[Address]:
-        """The addresses of the attachment, and those of its container in the oldest format."""
-        found = []
-        for path in self._find(_content(container, ifname)) + self._find(_legacy(container)):
-            try:
-                found.append(Address.parse(path))
-            except ValueError:
-                pass  # the file's name is no address: DEL removes the file, but it is no lease of an address
-        return found
-
-    def holds(self, container: str, ifname: str) -> bool:
-        """Whether the attachment has a lease, with any file name."""
-        return bool(self._find(_content(container, ifname)) or self._find(_legacy(container)))
+        """The addresses of these leases. DEL removes a file whose name is no address too, but it leases none."""
+        return [Address.parse(path) for path in self.files(container, ifname) if _is_address(path)]
 
     def last_reserved(self, number: int) -> Address | None:
         """The last address that set ``number`` gave; None if not known."""
@@ -171,7 +163,7 @@ class Store:
 
     def reserve(self, address: Address, container: str, ifname: str, number: int) -> bool:
         """Lease an address for the attachment, and note it as the last one of set ``number``. False if it is taken."""
-        name, content = str(address), _content(container, ifname)
+        name, (content, _) = str(address), contents(container, ifname)
         held = self._find(content)
         if not self._create(name, content):
             return False
@@ -186,14 +178,21 @@ class Store:
         return True
 
     def _create(self, name: str, content: bytes) -> bool:
-        try:
-            return self._link(name, content)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EXDEV):
-                raise
-        return self._exclusively(name, content)
+        """Write a lease. False if its name is taken."""
+        write = self._link
+        while True:
+            try:
+                write(name, content)
+                return True
+            except FileExistsError:
+                if not self._abandoned(name):
+                    return False
+            except OSError as error:
+                if write == self._exclusively or error.errno not in _NOT_NAMELESS:
+                    raise
+                write = self._exclusively
 
-    def _link(self, name: str, content: bytes) -> bool:
+    def _link(self, name: str, content: bytes) -> None:
         """Write the file without a name and flush it, then link it to its name if that is free."""
         file = os.open(self.folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -201,29 +200,14 @@ class Store:
             os.write(file, content)
             os.fdatasync(file)
             # both folders must be given, otherwise CPython 3.11 calls link() instead of linkat()
-            source = f"/proc/self/fd/{file}"
-            while True:
-                try:
-                    os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
-                except FileExistsError:
-                    if not self._abandoned(name):
-                        return False
-                else:
-                    return True
+            os.link(f"/proc/self/fd/{file}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
         finally:
             os.close(file)
             os.close(folder)
 
-    def _exclusively(self, name: str, content: bytes) -> bool:
+    def _exclusively(self, name: str, content: bytes) -> None:
         """For file systems without nameless files (NFS, old overlayfs)."""
-        while True:
-            try:
-                file = os.open(f"{self.folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except FileExistsError:
-                if not self._abandoned(name):
-                    return False
-            else:
-                break
+        file = os.open(f"{self.folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.write(file, content)
             os.fdatasync(file)
@@ -232,7 +216,6 @@ class Store:
             raise
         finally:
             os.close(file)
-        return True
 
     def _abandoned(self, name: str) -> bool:
         """Remove an empty file: a Go host-local that dies between creating and writing a lease leaves one.
@@ -261,24 +244,26 @@ class Store:
 
     def release(self, container: str, ifname: str) -> list[str]:
         """Remove the attachment's leases, or if it has none, those in the oldest format. Returns the removed files."""
-        for content in (_content(container, ifname), _legacy(container)):
-            found = self._find(content)
-            if found:
-                self._discard(content, found)
-                return found
-        return []
+        current, oldest = contents(container, ifname)
+        return self._discard(current, lambda path: True) or self._discard(oldest, lambda path: True)
 
     def give_back(self, container: str, ifname: str, addresses: "list[Address]") -> None:
         """Remove only these leases, which this call made before it failed."""
-        content = _content(container, ifname)
         names = {str(address) for address in addresses}
-        held = self._find(content)
-        self._discard(content, [path for path in held if path in names], [path for path in held if path not in names])
+        self._discard(contents(container, ifname)[0], lambda path: path in names)
 
-    def _discard(self, content: bytes, paths: "list[str]", kept: "list[str] | None" = None) -> None:
-        self._dirty = True
-        remaining, errors = list(kept or ()), []
-        for path in paths:
+    def discard(self, content: bytes) -> None:
+        """Remove every lease with this content that ``current`` returns."""
+        self._discard(content, lambda path: "/" not in path)
+
+    def _discard(self, content: bytes, wanted: "Callable[[str], bool]") -> list[str]:
+        found = self._find(content)
+        gone, remaining, errors = [], [], []
+        for path in found:
+            if not wanted(path):
+                remaining.append(path)
+                continue
+            self._dirty = True
             try:
                 os.unlink(f"{self.folder}/{path}")
             except FileNotFoundError:
@@ -286,29 +271,35 @@ class Store:
             except OSError as error:
                 remaining.append(path)
                 errors.append(error)
+            gone.append(path)
         self._index.note(content, remaining)
         if errors:
             raise errors[0]
+        return gone
 
-    def contents(self) -> "list[tuple[bytes, str]]":
+    def current(self) -> "list[tuple[bytes, str]]":
         """Every lease and its file, for GC. Also removes empty files of crashed processes.
 
         Sub-folders are skipped, because they may be stores of other networks.
         """
         for name in os.listdir(self.folder):
-            try:
-                Address.parse(name)
-            except ValueError:
-                continue
-            if os.path.isfile(f"{self.folder}/{name}") and not os.path.getsize(f"{self.folder}/{name}"):
-                self._abandoned(name)
+            if _is_address(name) and self._abandoned(name):
                 self._dirty = True
         return [(content, path) for content, path in self.walk() if "/" not in path]
 
-    def discard(self, content: bytes) -> None:
-        """Remove every lease with this content that ``contents`` returns."""
-        found = self._find(content)
-        self._discard(content, [path for path in found if "/" not in path], [path for path in found if "/" in path])
+
+def _is_address(name: str) -> bool:
+    try:
+        Address.parse(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_lease(content: bytes, path: str) -> bool:
+    """Whether a file is a lease: a container id and an interface, or, if its name is an address, only an id."""
+    container, separator, ifname = content.partition(b"\r\n")
+    return is_identifier(container.decode("utf-8", "replace")) and (bool(ifname) if separator else _is_address(path))
 
 
 def _unreadable(error: OSError, path: str) -> CNIError:
