@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 
 class Address:
@@ -170,18 +171,9 @@ PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 def parse_mac(text: str) -> str:
     """A 48-bit MAC in lower case with colons; raises ``ValueError``. ``-`` and ``.`` are accepted too, as in Go."""
-    digits = text.replace(":", "").replace("-", "").replace(".", "")
-    shapes = {17: (":", 2), 14: (".", 4)}
-    separator, group = shapes.get(len(text), ("", 0))
-    if len(text) == 17 and "-" in text:
-        separator = "-"
-    parts = text.split(separator) if separator else []
-    if len(digits) != 12 or any(len(part) != group for part in parts) or not parts:
-        raise ValueError(f"address {text}: invalid MAC address")
-    try:
-        packed = bytes.fromhex(digits)
-    except ValueError:
-        packed = b""
-    if len(packed) != 6:  # fromhex skips blanks
-        raise ValueError(f"address {text}: invalid MAC address")
-    return packed.hex(":")
+    for separator, length in ((":", 2), ("-", 2), (".", 4)):
+        parts = text.split(separator)
+        digits = "".join(parts)
+        if {len(part) for part in parts} == {length} and len(digits) == 12 and _HEXADECIMAL.issuperset(digits):
+            return bytes.fromhex(digits).hex(":")
+    raise ValueError(f"address {text}: invalid MAC address")

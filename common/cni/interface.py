@@ -238,18 +238,10 @@ class Announced(Effect[None]):
 
 
 def _words(route: "Route") -> str:
-    words = [str(route.dst.network)]
-    for word, value in (
-        ("via", route.gw),
-        ("mtu", route.mtu or None),
-        ("advmss", route.advmss or None),
-        ("metric", route.priority or None),
-        ("table", route.table),
-        ("scope", route.scope),
-    ):
-        if value is not None:
-            words += [word, str(value)]
-    return " ".join(words)
+    given = {"via": route.gw, "mtu": route.mtu or None, "advmss": route.advmss or None}
+    given |= {"metric": route.priority or None, "table": route.table, "scope": route.scope}
+    words = [f"{word} {value}" for word, value in given.items() if value is not None]
+    return " ".join([str(route.dst.network), *words])
 
 
 def _same(route: "Route", gw: Address | None, found: "LinkRoute") -> bool:

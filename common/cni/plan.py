@@ -134,18 +134,13 @@ class Kind(Part):
     def collect(self, network: str, valid: "Sequence[Attachment]") -> "list[Found]":
         """Remove the things in a network that no valid attachment owns; returns them. Errors are raised together."""
         kept = {self.identify(attachment) for attachment in valid}
-        gone, errors = [], []
-        for found in self.present(network):
-            if found in kept:
-                continue
-            try:
-                self.discard(found)
-            except Exception as error:
-                errors.append(error)
-            else:
-                gone.append(found)
-        raise_together(errors)
-        return gone
+        stale = [found for found in self.present(network) if found not in kept]
+
+        def step(found: Found) -> "Callable[[], None]":
+            return lambda: self.discard(found)
+
+        all_of(map(step, stale))
+        return stale
 
 
 class Found(str):
@@ -339,16 +334,21 @@ def remove(left: "Sequence[Kind]", observe: "Observer" = _unobserved) -> None:
 
 
 def _remove(left: "Sequence[Kind]", observe: "Observer") -> list[Exception]:
+    return _each(left, "remove", lambda kind: kind.remove(), observe)
+
+
+def _each(left: "Sequence[Kind]", step: str, work: "Callable[[Kind], None]", observe: "Observer") -> list[Exception]:
+    """A step of each kind in reverse order; returns the errors (law 11)."""
     errors: list[Exception] = []
     for kind in reversed(left):
         if kind.marker and errors:
             continue
-        observe("remove", kind, "before")
+        observe(step, kind, "before")
         try:
-            kind.remove()
+            work(kind)
         except Exception as error:
             errors.append(error)
-        observe("remove", kind, "after")
+        observe(step, kind, "after")
     return errors
 
 
@@ -360,17 +360,11 @@ def collect(
 ) -> "list[tuple[Kind, Found]]":
     """GC: remove what no valid attachment of the network owns; returns what it removed (laws 10 and 11)."""
     gone: list[tuple[Kind, Found]] = []
-    errors: list[Exception] = []
-    for kind in reversed(left):
-        if kind.marker and errors:
-            continue
-        observe("collect", kind, "before")
-        try:
-            gone += [(kind, found) for found in kind.collect(network, valid)]
-        except Exception as error:
-            errors.append(error)
-        observe("collect", kind, "after")
-    raise_together(errors)
+
+    def work(kind: Kind) -> None:
+        gone.extend((kind, found) for found in kind.collect(network, valid))
+
+    raise_together(_each(left, "collect", work, observe))
     return gone
 
 

@@ -14,11 +14,9 @@ from cni.settings import Key, Required, Table, Value, chosen, integer, listing, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, Self, TypeVar
+    from typing import Any, Self
 
     from cni.settings import Kind
-
-    T = TypeVar("T")
 
 
 def _address(text: str) -> Address | None:
@@ -307,46 +305,38 @@ def _if_right(kind: "Kind[Any]", otherwise: "Any") -> "Kind[Any]":
     return read
 
 
-def _before(table: Table, later: tuple[str, ...]) -> Table:
-    """The table for a version that does not have the keys ``later`` yet."""
-    keys = (
-        Key(key.name, _if_right(key.kind, key.default), key.default) if key.name in later else key for key in table.keys
-    )
-    return Table(**{old.attribute: key for old, key in zip(table.keys, keys, strict=True)})
-
-
-def _without(table: Table, unknown: tuple[str, ...]) -> Table:
-    return Table(*(key for key in table.keys if key.name not in unknown))
-
-
-_ROUTE = _before(Route.TABLE, _ATTRIBUTES)
-
-
-def _made(record: "type[T]", table: Table) -> "Kind[T]":
+def _reader(record: "type[Record]", unknown: tuple[str, ...] = (), early: tuple[str, ...] = ()) -> "Kind[Any]":
+    """A reader of a record in a version without the keys ``unknown``, or that does not define those of ``early`` yet."""
+    keys = {
+        key.attribute: Key(key.name, _if_right(key.kind, key.default), key.default) if key.name in early else key
+        for key in record.TABLE.keys
+        if key.name not in unknown
+    }
+    table = Table(**keys)
     return lambda value, where: record(**table(value, where))
 
 
-def _newer(interface: Table, ip: Table, route: Table) -> Table:
+def _newer(interface: "Kind[Any]", ip: "Kind[Any]", route: "Kind[Any]") -> Table:
     return Table(
-        Key("interfaces", listing(_made(Interface, interface)), list),
-        Key("ips", listing(_made(IPConfig, ip)), list),
-        Key("routes", listing(_made(Route, route)), list),
+        Key("interfaces", listing(interface), list),
+        Key("ips", listing(ip), list),
+        Key("routes", listing(route), list),
         Key("dns", DNS.parse, DNS),
     )
 
 
 # Go reads the attributes of a route in every version, and those of an interface since 1.0.0. The specification has them
 # since 1.1.0; in an earlier version a plugin may use these keys for something else.
-_UNSTATED = _without(IPConfig.TABLE, ("version",))
+_ROUTE, _IP = _reader(Route, early=_ATTRIBUTES), _reader(IPConfig, unknown=("version",))
 _SHAPES = {
-    **dict.fromkeys(versions.FAMILIES[1], _newer(_without(Interface.TABLE, _LATER), IPConfig.TABLE, _ROUTE)),
-    "1.0.0": _newer(_before(Interface.TABLE, _LATER), _UNSTATED, _ROUTE),
-    "1.1.0": _newer(Interface.TABLE, _UNSTATED, Route.TABLE),
+    **dict.fromkeys(versions.FAMILIES[1], _newer(_reader(Interface, unknown=_LATER), IPConfig.parse, _ROUTE)),
+    "1.0.0": _newer(_reader(Interface, early=_LATER), _IP, _ROUTE),
+    "1.1.0": _newer(Interface.parse, _IP, Route.parse),
 }
 _OLDEST_IP = Table(
     Key("ip", PREFIX, Required("an ip4 or ip6 object has no ip")),
     Key("gateway", ADDRESS),
-    Key("routes", listing(_made(Route, _ROUTE)), list),
+    Key("routes", listing(_ROUTE), list),
 )
 _OLDEST = Table(Key("ip4", _OLDEST_IP), Key("ip6", _OLDEST_IP), Key("dns", DNS.parse, DNS))
 

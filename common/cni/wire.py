@@ -49,22 +49,11 @@ def _constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-# Arguments for the module ``json``.
+# Arguments for the module ``json``, and attributes that CPython's scanner reads.
 _HOOKS: "dict[str, Any]" = {
-    "object_pairs_hook": _members, "parse_float": _float, "parse_int": _integer, "parse_constant": _constant
+    "object_pairs_hook": _members, "parse_float": _float, "parse_int": _integer, "parse_constant": _constant,
+    "object_hook": None, "strict": True,
 }  # fmt: skip
-
-
-class _Context:
-    """The attributes that CPython's scanner reads."""
-
-    strict = True
-    object_hook = None
-    object_pairs_hook = staticmethod(_members)
-    parse_float = staticmethod(_float)
-    parse_int = staticmethod(_integer)
-    parse_constant = staticmethod(_constant)
-    memo: "dict[str, str]" = {}
 
 
 def _scanner() -> "Any":
@@ -74,7 +63,7 @@ def _scanner() -> "Any":
         import json
 
         return json.JSONDecoder(**_HOOKS).raw_decode
-    return make_scanner(_Context)  # type: ignore[arg-type]
+    return make_scanner(type("Context", (), {**_HOOKS, "memo": {}}))  # type: ignore[arg-type]
 
 
 def _fault(text: str) -> str:

@@ -9,8 +9,7 @@ import pytest
 
 from cni.errors import CNIError, InvalidConfig, InvalidEnvironment
 from cni.skel import Call
-from cni_host_local import resolvconf
-from cni_host_local.settings import DATA_DIR, Settings, data_dir, read
+from cni_host_local.settings import DATA_DIR, Settings, data_dir, parse_resolv_conf, read
 
 Object = dict[str, Any]
 SUBNET, OTHER, SUBNET6 = "10.1.2.0/24", "10.1.3.0/24", "fd00:1::/64"
@@ -50,7 +49,7 @@ def refusal(ipam: Any, cni_args: str = "", **top: Any) -> CNIError:
 
 
 def dns(data: bytes) -> Object:
-    return resolvconf.parse(data.decode("utf-8", "replace")).document()
+    return parse_resolv_conf(data.decode("utf-8", "replace")).document()
 
 
 # ranges

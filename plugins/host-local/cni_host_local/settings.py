@@ -77,7 +77,6 @@ def dns(path: str) -> DNS | None:
     if not path:
         return None
     from cni import file_content
-    from cni_host_local import resolvconf
 
     try:
         data = file_content.read(path, _RESOLV_CONF_MAX)
@@ -86,7 +85,23 @@ def dns(path: str) -> DNS | None:
         raise CNIError(f"open {path}: {reason.lower()}", "ipam.resolvConf must name a readable file") from None
     if any(len(line) >= _LINE_MAX for line in data.split(b"\n")):
         raise CNIError(f"{path} has a line of {_LINE_MAX} bytes or more", "shorten it, or change ipam.resolvConf")
-    return resolvconf.parse(data.decode("utf-8", "replace"))
+    return parse_resolv_conf(data.decode("utf-8", "replace"))
+
+
+def parse_resolv_conf(text: str) -> DNS:
+    """What a result can carry of resolv.conf(5). The last ``domain`` wins; unknown lines are skipped (pure)."""
+    found = DNS()
+    for line in text.split("\n"):
+        match line.split():
+            case ["nameserver", server, *_]:
+                found.nameservers.append(server)
+            case ["domain", name, *_]:
+                found.domain = name
+            case ["search", *names]:
+                found.search += names
+            case ["options", *options]:
+                found.options += options
+    return found
 
 
 def ready(call: "Call", settings: Settings) -> None:
