@@ -14,7 +14,7 @@ from cni.kernel.nftables import Nftables, NftablesError
 from cni.site import Site
 from cni_portmap.hostports import HostPorts
 from cni_portmap.published import Published
-from cni_portmap.settings import Mapping, Settings
+from cni_portmap.settings import Settings
 from node.effects import raising
 from node.namespace import Netns
 
@@ -26,8 +26,8 @@ class Cut(Exception):
 
 
 def _ports(container: str, first: int, count: int, address: str = "10.1.2.5", *, refuse: bool = False) -> HostPorts:
-    settings = Settings({})
-    settings.mappings = [Mapping("tcp", first + number, 80) for number in range(count)]
+    ports = [{"hostPort": first + number, "containerPort": 80, "protocol": "tcp"} for number in range(count)]
+    settings = Settings({"runtimeConfig": {"portMappings": ports}})
     prefixes = [Prefix.parse(text) for text in (f"{address}/24", f"fd00::{address[-1]}/64")]
     published = Published.wanted(settings, prefixes)
     published.link = "lo"

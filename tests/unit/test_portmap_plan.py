@@ -276,7 +276,7 @@ def test_it_has_to_be_chained() -> None:
 def test_del_looks_for_all_that_may_be_there() -> None:
     """Whatever the configuration says: both backends, Go's tables, localhost."""
     kinds = left(_call(prev=None))
-    assert [type(kind).__name__ for kind in kinds] == ["Localnet", "HostPorts", "IptablesPorts", "GoTables"]
+    assert [type(kind).__name__ for kind in kinds] == ["Localnet", "HostPorts", "IptablesPorts"]
 
 
 # the table's bytes

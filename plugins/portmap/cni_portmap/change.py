@@ -109,7 +109,7 @@ class Change(ledger.Change):
         for name in sorted(names):
             self.need(MASQUERADING, name)
 
-    def make_way(self) -> None:
+    def make_way(self) -> "Change":
         """Remove dead owners of ports that get rules outside of this table. Raises ``Refused`` for a live owner.
 
         Packets meet those rules first, so a live owner would lose its port.
@@ -127,6 +127,7 @@ class Change(ledger.Change):
             self._count_place(key, place)
             self._write_place(key, place)
         self._write_counts()
+        return self
 
     # owners and lines
 

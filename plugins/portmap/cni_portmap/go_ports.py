@@ -1,4 +1,4 @@
-"""Host ports in the layouts of Go's plugin: as effects of one attachment, and as rivals of ours.
+"""Host ports in the layouts of Go's plugin: as an effect of one attachment, and as rivals of ours.
 
 ADD makes iptables' chains if the configuration asks for iptables. Go's plugin makes the same chains, so DEL and GC look
 for them for every attachment.
@@ -8,12 +8,12 @@ are gone. Rules of a dead container would take the packets for ever, so they are
 Go's layouts. Rules are listed only if one of Go's chains or tables exists.
 """
 
-from cni.address import PROTOCOL_NAMES, PROTOCOLS, Address
+from cni.address import PROTOCOLS, Address
 from cni.errors import CheckFailed
 from cni.go import names
 from cni.kernel.transaction import IPV4, IPV6
 from cni.ledger import changed
-from cni.plan import Effect, Found, Kind
+from cni.plan import Effect, Found, Kind, all_of
 from cni_portmap import flows
 from cni_portmap.change import Change
 from cni_portmap.holder import go_death, refusal, taken_over, waits
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cni.attachment import Attachment
     from cni.go.chains import Other
     from cni.go.hostports import Claim
-    from cni.go.rules import Printed, Rule
+    from cni.go.rules import Rule
     from cni.kernel.nftables import Nftables
     from cni.plan import Differ
     from cni.site import Site
@@ -49,7 +49,7 @@ def forget_flows(site: "Site") -> "Callable[[Sequence[Rule]], None]":
 
 
 class IptablesPorts(Effect[None], Kind):
-    """The host ports of one attachment, in iptables."""
+    """The host ports of one attachment in Go's layouts: made in iptables, removed in each."""
 
     __slots__ = ("behind", "known", "lines", "published", "settings")
     noun = "host ports in iptables"
@@ -70,8 +70,8 @@ class IptablesPorts(Effect[None], Kind):
         self.published = published or Published()
         self.settings = settings or Settings({})
         self.known = known
-        # owners whose rules come first, by family, protocol and port
-        self.behind: dict[tuple[int, str, int], list[str]] = {}
+        # the owners whose rules come first
+        self.behind: dict[Entry, list[str]] = {}
         # lines for operators, printed after the rules are made
         self.lines: dict[str, None] = {}
 
@@ -79,7 +79,7 @@ class IptablesPorts(Effect[None], Kind):
         """The container's own chain."""
         return names.ports_chain(attachment)
 
-    def other(self) -> "Other":
+    def _other(self) -> "Other":
         """Tells whether addresses belong to another interface of the container."""
         from cni.go import chains
 
@@ -88,66 +88,53 @@ class IptablesPorts(Effect[None], Kind):
     def _wanted(self) -> "HostPorts":
         from cni_portmap.iptables_rules import HostPorts
 
-        return HostPorts(self.attachment, self.published, self.settings, self.other(), self._is_dead)
+        return HostPorts(self.attachment, self.published, self.settings, self._other(), self._is_dead)
 
     def make(self) -> None:
         """Raises ``Refused`` for a port that another container has, ``CNIError``."""
-        self.make_way()
+        # packets come to our nftables table later: dead owners there are removed, live ones refuse the ADD
+        begin, work = lambda _: Change(self.site, self.published, self.settings.refuse), Change.make_way
+        changed(self.site.nftables, begin, work).report()
         self._wanted().make()
-        entries = []
-        for entry in self.published.entries:
-            owners = self.behind.get((entry.version, PROTOCOL_NAMES[entry.protocol], entry.host_port))
-            if owners:
-                self.lines[waits(entry, owners[0], self.attachment, len(owners))] = None
-            else:
-                entries.append(entry)
+        for entry, owners in self.behind.items():
+            self.lines[waits(entry, owners[0], self.attachment, len(owners))] = None
         for line in self.lines:
             self.site.say(line)
-        flows.after_add(entries, self.site)
+        flows.after_add([entry for entry in self.published.entries if entry not in self.behind], self.site)
 
-    def make_way(self) -> None:
-        """Free the ports in our nftables table, where packets come later: dead owners are removed, others refuse the ADD."""
-
-        def work(change: Change) -> Change:
-            change.make_way()
-            return change
-
-        changed(self.site.nftables, lambda _: Change(self.site, self.published, self.settings.refuse), work).report()
-
-    def _is_dead(self, address: Address, entry: "Printed", rule: "Printed") -> bool:
-        """Whether a mapping's owner is dead. A live owner comes first and ours waits, or ``Refused`` is raised.
-
-        ``address`` is the new container's.
-        """
-        owner = names.owner_of(entry.comment)
-        name = "/".join(owner or ("?", entry.target))
-        port = f"{rule.protocol} port {', '.join(map(str, sorted(rule.ports)))}"
-        why = go_death(self.site.rtnl, owner, Address(rule.leads_to), self.attachment, address)
+    def _is_dead(self, claim: "Claim", entry: Entry) -> bool:
+        """Whether a port's owner is dead. A live owner comes first and ours waits, or ``Refused`` is raised."""
+        why = _death(self.site, claim, entry, self.settings.refuse)
         if why:
-            self.lines[taken_over(port, name, self.attachment, why)] = None
-            return True
-        if self.settings.refuse and (owner is None or owner[1] != self.attachment.container):
-            raise refusal(port, name, self.attachment)
-        for number in rule.ports:
-            owners = self.behind.setdefault((address.version, rule.protocol, number), [])
-            owners += [] if name in owners else [name]
-        return False
+            self.lines[taken_over(entry, claim.name, self.attachment, why)] = None
+        elif claim.name not in self.behind.setdefault(entry, []):
+            self.behind[entry].append(claim.name)
+        return bool(why)
 
     def compare(self, differ: "Differ") -> None:
         """Every rule exists."""
         self._wanted().compare(differ)
 
     def remove(self) -> None:
-        """Remove this attachment's rules; after the last attachment, also the shared chains."""
+        """Remove this attachment's rules; after the last attachment, also the shared chains and tables."""
         kernel, chain = self.site.nftables, self.identity
-        if names.may_exist(kernel, chain, names.old_ports_chain(chain)):
+        in_tables = any(kernel.has_table(family, names.PORTS_TABLE) for family in (IPV4, IPV6))
+        if names.may_exist(kernel, chain, names.old_ports_chain(chain)) or in_tables:
             from cni.go import chains, hostports
 
             comment = names.ports_comment(self.attachment.network, self.attachment.container)
-            hostports.remove(kernel, chains.Part(chain, comment, self.other()), forget_flows(self.site))
+            part, gone = chains.Part(chain, comment, self._other()), forget_flows(self.site)
+            steps: list[Callable[[], None]] = [
+                lambda: hostports.remove_from_tables(kernel, self.attachment.container, part.other),
+                lambda: hostports.remove(kernel, part, gone),
+            ]
+            all_of(steps)
 
     def collect(self, network: str, valid: "Sequence[Attachment]") -> list[Found]:
-        """Remove the rules of containers of the network that have no valid attachment."""
+        """Remove the rules of containers of the network that have no valid attachment.
+
+        The rules in the tables of Go's newer versions name no network, so only DEL removes them.
+        """
         kernel = self.site.nftables
         if not names.may_exist(kernel, names.DNAT):
             return []
@@ -157,38 +144,13 @@ class IptablesPorts(Effect[None], Kind):
 
     def describe(self) -> str:
         """The rules in iptables' words."""
-        from cni_portmap import iptables_rules as made
+        from cni_portmap.iptables_rules import entries, translations
 
         lines: list[str] = []
         for version in self.published.addresses:
-            lines += made.translations(self.attachment, self.published, self.settings, version)
-            lines += made.entries(self.attachment, self.settings, version)
+            lines += translations(self.attachment, self.published, self.settings, version)
+            lines += entries(self.attachment, self.settings, version)
         return "\n".join(lines)
-
-
-class GoTables(Kind):
-    """One container's rules in the tables of Go's newer versions. They name no network, so only DEL removes them."""
-
-    __slots__ = ("known",)
-    noun = "host ports of Go's portmap"
-
-    def __init__(self, site: "Site", known: "Callable[[], Sequence[Address]]" = tuple) -> None:
-        """``known`` returns the attachment's addresses, if any; used when the container's namespace is gone."""
-        super().__init__(site)
-        self.known = known
-
-    def identify(self, attachment: "Attachment") -> str:
-        """The comment of the rules."""
-        return attachment.container
-
-    def remove(self) -> None:
-        """Remove the rules, and each table without other rules."""
-        kernel = self.site.nftables
-        if any(kernel.has_table(family, names.PORTS_TABLE) for family in (IPV4, IPV6)):
-            from cni.go import chains, hostports
-
-            other = chains.other_interfaces(self.attachment.ifname, self.site.remaining, self.known)
-            hostports.remove_from_tables(kernel, self.identity, other)
 
 
 # ports that containers have in Go's layouts
@@ -206,9 +168,21 @@ def _claims(kernel: "Nftables", entries: "list[Entry]") -> "list[Claim]":
     return [claim for version, wanted in ports.items() for claim in hostports.claims(kernel, version, wanted)]
 
 
-def _is_for(claim: "Claim", entry: "Entry") -> bool:
+def meet(claim: "Claim", entry: Entry) -> bool:
     """Whether both are for the same port, on any address of the node."""
-    return claim.address.version == entry.version and claim.is_for(entry.protocol, entry.host_port)
+    same = claim.address.version == entry.version and claim.is_for(entry.protocol, entry.host_port)
+    return same and (entry.everywhere or claim.serves(entry.host))
+
+
+def _death(site: "Site", claim: "Claim", entry: Entry, refuse: bool) -> str:
+    """Why the owner of a claim for a port counts as dead; empty if it is or may be alive.
+
+    With ``refuse``, a live container other than the asking one raises ``Refused``.
+    """
+    why = go_death(site.rtnl, claim.owner, claim.address, site.attachment, entry.address)
+    if not why and refuse and not claim.is_of_container(site.attachment.container):
+        raise refusal(entry, claim.name, site.attachment)
+    return why
 
 
 def held(site: "Site", entries: "list[Entry]", refuse: bool) -> "list[Entry]":
@@ -220,14 +194,10 @@ def held(site: "Site", entries: "list[Entry]", refuse: bool) -> "list[Entry]":
     lines: dict[str, None] = {}
     dead: dict[tuple[str, str, str], tuple[Claim, Entry, str]] = {}
     others = [claim for claim in _claims(site.nftables, entries) if not claim.is_of(site.attachment)]
-    for claim, entry in ((claim, entry) for claim in others for entry in entries if _is_for(claim, entry)):
-        if not (entry.everywhere or claim.serves(entry.host)):
-            continue
-        why = go_death(site.rtnl, claim.owner, claim.address, site.attachment, entry.address)
+    for claim, entry in ((claim, entry) for claim in others for entry in entries if meet(claim, entry)):
+        why = _death(site, claim, entry, refuse)
         if why:
             dead[claim.where, claim.place, str(claim.address)] = claim, entry, why
-        elif refuse and not claim.is_of_container(site.attachment.container):
-            raise refusal(entry, claim.name, site.attachment)
         elif entry not in found:
             found.append(entry)
             lines[waits(entry, claim.name, site.attachment, 1)] = None
@@ -247,7 +217,7 @@ def compare(kernel: "Nftables", attachment: "Attachment", entries: "list[Entry]"
     from cni.go.hostports import is_entered
 
     for entry in entries:
-        first = next((claim for claim in own if _is_for(claim, entry) and claim.serves(entry.host)), None)
+        first = next((claim for claim in own if meet(claim, entry) and claim.serves(entry.host)), None)
         if first is None or not is_entered(kernel, entry.version, first.where):
             raise CheckFailed(f"{entry} of {attachment} is missing", "in the rules that Go's portmap made")
         if (first.address, first.port) != (entry.address, entry.port):

@@ -7,11 +7,12 @@ from cni.address import PROTOCOL_NAMES
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.go import names
 from cni.go.chains import Part
-from cni.go.hostports import by_mapping, divide
+from cni.go.hostports import Claim, by_mapping, divide
 from cni.go.names import DNAT, MASQ, SETMARK
 from cni.go.rules import Printed
 from cni.kernel import iptables
 from cni.kernel.rulespec import meaning, quoted, split
+from cni_portmap.go_ports import meet
 from cni_portmap.published import LOOPBACK
 
 TYPE_CHECKING = False
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from cni_portmap.published import Entry, Published
     from cni_portmap.settings import Settings
 
-    # whether the owner of an entry rule and its translation is gone, for the new container's address; raises ``Refused``
-    Judge = Callable[[Address, Printed, Printed], bool]
+    # whether the owner of a claim for the port of an entry is gone; raises ``Refused``
+    Judge = Callable[[Claim, Entry], bool]
 
 _PORTS_A_RULE = 15
 _TRIES = 5
@@ -193,18 +194,20 @@ class HostPorts:
     def _stale(self, version: int, existing: dict[str, list[str]], outside: list[str]) -> list[str]:
         """Deletions of mappings of containers that are gone; raises ``Refused`` if another container owns a port."""
         gone: list[str] = []
-        wanted, address = [Printed(line) for line in outside], self._published.addresses[version]
+        wanted = [Printed(line) for line in outside]
         for held in map(Printed, existing.get(DNAT, ())):
             if not held.target.startswith(names.PORTS) or (held.comment, held.target) == (self._comment, self._chain):
                 continue
-            meeting = [entry.ports & held.ports for entry in wanted if self._meet(version, entry, held)]
+            meeting = [entry.ports & held.ports for entry in wanted if self._same(version, entry, held)]
             ports = frozenset[int]().union(*meeting)
             for group in by_mapping([Printed(line) for line in existing.get(held.target, ())]) if ports else ():
-                if self._overlaps(version, group[-1], ports) and self._judge(address, held, group[-1]):
+                claim = Claim("nat", held, group[-1]) if group[-1].leads_to else None
+                rivals = [entry for entry in self._published.of(version) if entry.host_port in ports]
+                if claim and any(self._judge(claim, entry) for entry in rivals if meet(claim, entry)):
                     gone += [rule.deletion for rule in group]
         return gone
 
-    def _meet(self, version: int, ours: Printed, held: Printed) -> bool:
+    def _same(self, version: int, ours: Printed, held: Printed) -> bool:
         """Whether two entry rules match the same packets to a port.
 
         iptables itself compares different conditions, because we do not know how it prints ours.
@@ -218,14 +221,6 @@ class HostPorts:
 
     def _exists(self, version: int, line: str) -> bool:
         return not iptables.run(iptables.to_make(version), "-t", "nat", "-C", *split(line)[1:])[0]
-
-    def _overlaps(self, version: int, held: Printed, ports: frozenset[int]) -> bool:
-        return bool(held.leads_to) and any(
-            entry.host_port in held.ports & ports
-            and PROTOCOL_NAMES[entry.protocol] == held.protocol
-            and (not held.addresses or entry.everywhere or entry.host.packed in held.addresses)
-            for entry in self._published.of(version)
-        )
 
     def compare(self, differ: "Callable[[CNIError], None]") -> None:
         """Pass every missing rule to ``differ``."""

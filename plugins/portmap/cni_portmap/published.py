@@ -148,7 +148,10 @@ class Published:
                 continue
             group = group_of(found.conditions.get(version, ""))
             for each in mappings:
-                node, container = (each.host or everywhere.address, each.host_port), (prefix.address, each.port)
+                node, container = (
+                    (each.host or everywhere.address, each.host_port),
+                    (prefix.address, each.container_port),
+                )
                 found.entries.append(Entry(PROTOCOLS[each.protocol], node, container, group))
             if settings.snat:
                 found.sources += [everywhere] if settings.masq_all else [prefix.network, *LOOPBACK[version]]

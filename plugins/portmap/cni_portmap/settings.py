@@ -23,24 +23,6 @@ _CHAIN_MAX = 28
 _CHAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\"'\\")
 
 
-class Mapping:
-    """One port of the node that leads to a port of the container. ``host`` None means all addresses of the node."""
-
-    __slots__ = ("host", "host_port", "port", "protocol", "version")
-
-    def __init__(self, protocol: str, host_port: int, port: int, host: Address | None = None, version: int = 0) -> None:
-        """``version`` is the family of the mapping, 0 for both."""
-        self.protocol = protocol
-        self.host_port = host_port
-        self.port = port
-        self.host = host
-        self.version = version
-
-    def __str__(self) -> str:
-        host = "" if self.host is None else f" on {self.host}"
-        return f"{self.protocol} port {self.host_port}{host}"
-
-
 class Port(Section):
     """An item of ``runtimeConfig.portMappings``."""
 
@@ -52,8 +34,13 @@ class Port(Section):
         "hostIP", string, "", "address of the node; empty: all of both families, `0.0.0.0` or `::`: all of one")
     # fmt: on
 
-    def mapping(self, where: str) -> Mapping:
-        """The item, checked; raises ``InvalidConfig`` naming it."""
+    # None: all addresses of the node
+    host: Address | None = None
+    # the family of the mapping, 0 for both
+    version = 0
+
+    def checked(self, where: str) -> "Port":
+        """The item; raises ``InvalidConfig`` naming it."""
         for name, given, port in (
             ("container", "containerPort", self.container_port),
             ("host", "hostPort", self.host_port),
@@ -61,17 +48,18 @@ class Port(Section):
             if not 0 < port <= _PORT_MAX:
                 fault = f"Invalid {name} port number: {port}"
                 raise InvalidConfig(fault, f"{given} in {where} must be 1 to {_PORT_MAX}")
-        protocol = self.protocol.lower()
-        if protocol not in PROTOCOLS:
-            raise InvalidConfig(f'unknown protocol "{self.protocol}"', f"in {where}; known are {', '.join(PROTOCOLS)}")
-        if not self.host_ip:
-            return Mapping(protocol, self.host_port, self.container_port)
-        try:
-            host = Address.parse(self.host_ip)
-        except ValueError:
-            raise InvalidConfig(f'invalid hostIP "{self.host_ip}"', f"in {where}; it must be an IP address") from None
-        specific = host if any(host.packed) else None
-        return Mapping(protocol, self.host_port, self.container_port, specific, host.version)
+        given, self.protocol = self.protocol, self.protocol.lower()
+        if self.protocol not in PROTOCOLS:
+            raise InvalidConfig(f'unknown protocol "{given}"', f"in {where}; known are {', '.join(PROTOCOLS)}")
+        if self.host_ip:
+            try:
+                host = Address.parse(self.host_ip)
+            except ValueError:
+                raise InvalidConfig(
+                    f'invalid hostIP "{self.host_ip}"', f"in {where}; it must be an IP address"
+                ) from None
+            self.host, self.version = host if any(host.packed) else None, host.version
+        return self
 
 
 class Settings(Section):
@@ -107,7 +95,7 @@ class Settings(Section):
     # fmt: on
 
     backend: str
-    mappings: list[Mapping]
+    mappings: list[Port]
 
     def __init__(self, document: "Any") -> None:
         """Raises ``DecodingFailure`` and ``InvalidConfig`` with Go's texts, in Go's order."""
@@ -169,9 +157,9 @@ class Settings(Section):
         conditions = self.conditions if self.backend == "nftables" else {}
         return {version: " ".join(words) for version, words in conditions.items()}
 
-    def mappings_of(self, version: int) -> list[Mapping]:
+    def mappings_of(self, version: int) -> list[Port]:
         """The mappings of one family. A repeated mapping counts once. Raises ``InvalidConfig`` for too many."""
-        found: dict[tuple[str, int, Address | None], Mapping] = {}
+        found: dict[tuple[str, int, Address | None], Port] = {}
         for mapping in self.mappings:
             if mapping.version in (0, version):
                 found.setdefault((mapping.protocol, mapping.host_port, mapping.host), mapping)
@@ -195,12 +183,12 @@ class Settings(Section):
         self.backend = backend.chosen(None if self.free else self.backend, HOST_PORTS, kernel)
 
 
-def _mappings(document: "dict[str, Any]") -> list[Mapping]:
+def _mappings(document: "dict[str, Any]") -> list[Port]:
     """``runtimeConfig.portMappings``; all types are checked first. Raises ``InvalidConfig`` that names the entry."""
     where = "runtimeConfig.portMappings"
     entries = chosen(part(document, "runtimeConfig", member), "portMappings")
     ports = [] if entries is None else listing(Port)(entries, where)
-    return [port.mapping(f"{where}[{place}]") for place, port in enumerate(ports)]
+    return [port.checked(f"{where}[{place}]") for place, port in enumerate(ports)]
 
 
 def read(call: "Call") -> Settings:

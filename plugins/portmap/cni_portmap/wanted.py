@@ -1,6 +1,6 @@
 """The plan of one attachment's host ports, for ADD and CHECK, and the kinds that DEL and GC remove."""
 
-from cni_portmap.go_ports import GoTables, IptablesPorts
+from cni_portmap.go_ports import IptablesPorts
 from cni_portmap.hostports import HostPorts
 from cni_portmap.localnet import Localnet
 from cni_portmap.published import Published
@@ -63,4 +63,4 @@ def left(call: "Call") -> "list[Kind]":
         return [prefix.address for prefix in site.known()]
 
     # removed in reverse order: Localnet can see who still needs localhost only after the ports are gone
-    return [Localnet(site), HostPorts(site), IptablesPorts(site, known=addresses), GoTables(site, addresses)]
+    return [Localnet(site), HostPorts(site), IptablesPorts(site, known=addresses)]

@@ -17,7 +17,7 @@ from cni_portmap.change import held
 from cni_portmap.hostports import HostPorts
 from cni_portmap.places import key_of, load
 from cni_portmap.published import Entry, Published
-from cni_portmap.settings import Mapping, Settings
+from cni_portmap.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,18 +61,16 @@ class Pod:
     def settings(self) -> Settings:
         """A configuration of portmap with the same ports and options."""
         masq_all = any(source in ANY.values() for source in self.published.sources)
-        keys = {"snat": bool(self.published.sources), "masqAll": masq_all, "guardLocalnet": False}
-        settings = Settings({**keys, "backend": "iptables"})
         # a mapping of both families has two entries
-        mappings = map(_mapping, self.published.entries)
-        settings.mappings = list({(str(mapping), mapping.port): mapping for mapping in mappings}.values())
-        return settings
+        ports = {(str(entry), entry.port): _mapping(entry) for entry in self.published.entries}
+        keys = {"snat": bool(self.published.sources), "masqAll": masq_all, "guardLocalnet": False}
+        return Settings({**keys, "backend": "iptables", "runtimeConfig": {"portMappings": list(ports.values())}})
 
 
-def _mapping(entry: Entry) -> Mapping:
-    return Mapping(
-        PROTOCOL_NAMES[entry.protocol], entry.host_port, entry.port, None if entry.everywhere else entry.host
-    )
+def _mapping(entry: Entry) -> dict[str, int | str]:
+    host = "" if entry.everywhere else str(entry.host)
+    protocol = PROTOCOL_NAMES[entry.protocol]
+    return {"hostPort": entry.host_port, "containerPort": entry.port, "protocol": protocol, "hostIP": host}
 
 
 def pods(site: Site) -> list[Pod]:
