@@ -23,7 +23,7 @@ another chain translates between iptables' chain and ours keeps the mark, and Go
 import struct
 
 from cni.kernel import expressions as nft
-from cni.kernel.backend import complaint, has_legacy, unmarkable
+from cni.kernel.backend import complaint, has_legacy, legacy_programs, unmarkable
 from cni.kernel.transaction import IPV4, IPV6, OUTPUT, POSTROUTING, PREROUTING
 
 TYPE_CHECKING = False
@@ -240,21 +240,15 @@ def mark_legacy(
 
     Without ``change``, for CHECK, it only passes the differences to ``say``.
     """
-    versions = [version for version in (4, 6) if has_legacy(version)]
-    if not versions:
-        return {}
-    from cni.kernel import iptables
-
-    if kernel.absent:  # no chains of ours can exist
+    programs = legacy_programs()
+    if not programs or kernel.absent:  # without nf_tables, no chains of ours can exist
         return {}
     for name in unmarkable() if change else ():
         say(complaint(name))
     found: dict[Place, bool] = {}
-    for version in versions:
-        name = iptables.legacy(version)
-        if name:
-            for chain, marks in _mark_legacy(name, chains, legacy_mark_of(bit), change, say).items():
-                found[version, chain] = marks
+    for version, name in programs.items():
+        marks = _mark_legacy(name, chains, legacy_mark_of(bit), change, say) if name else {}
+        found.update({(version, chain): marked for chain, marked in marks.items()})
     return found
 
 
@@ -302,15 +296,10 @@ def compared(ledger: "Ledger", chains: "Mapping[str, str]") -> "list[str]":
 
 def unmark_legacy(chains: "Mapping[str, str]", say: "Callable[[str], None]") -> None:
     """Remove our rules from iptables-legacy's chains."""
-    versions = [version for version in (4, 6) if has_legacy(version)]
-    if not versions:
-        return
-    from cni.kernel import iptables
+    for name in filter(None, legacy_programs().values()):
+        from cni.kernel import iptables
 
-    for version in versions:
-        name = iptables.legacy(version)
-        if name:
-            rules = [rule for chain in chains for rule in _legacy_rules(name, chain, say) if TEXT in rule]
-            fault = iptables.restore(name, [rule.replace("-A", "-D", 1) for rule in rules]) if rules else ""
-            if fault:
-                say(f"failed to remove a rule from the nat chains of {name}: {fault}")
+        rules = [rule for chain in chains for rule in _legacy_rules(name, chain, say) if TEXT in rule]
+        fault = iptables.restore(name, [rule.replace("-A", "-D", 1) for rule in rules]) if rules else ""
+        if fault:
+            say(f"failed to remove a rule from the nat chains of {name}: {fault}")

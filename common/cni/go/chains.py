@@ -26,32 +26,32 @@ if TYPE_CHECKING:
     Other = Callable[[set[bytes]], bool]
 
 
-class Nat:
-    """The nat table of one family in iptables-nft: read and changed over netlink, without the program."""
+class Table:
+    """A table of nftables, or of iptables-nft: read and changed over netlink, without a program."""
 
-    where = "nat"
-
-    def __init__(self, kernel: "Nftables", version: int) -> None:
-        self.version = version
+    def __init__(self, kernel: "Nftables", family: int, name: str = "nat") -> None:
+        self.where = name
         self._kernel = kernel
-        self._family = iptables.FAMILIES[version]
-        self._transaction = Transaction(self._family, "nat")
+        self._at = family, name
+        self._transaction = Transaction(*self._at)
+        # of the ruleset in which ``change`` works; 0 if it is not compared
+        self.generation = 0
 
     def has(self, chain: str) -> bool:
         """Whether the chain exists."""
-        return self._kernel.chain(self._family, "nat", chain) is not None
+        return self._kernel.chain(*self._at, chain) is not None
 
     def rules(self, chain: str) -> "Sequence[Rule]":
         """The rules of a chain, none if it does not exist."""
-        return [Seen(chain, rule) for rule in self._kernel.rules(self._family, "nat", chain)]
+        return [Seen(chain, rule) for rule in self._kernel.rules(*self._at, chain)]
 
-    def change(self, plan: "Callable[[], object]", what: str) -> bool:  # noqa: ARG002 -- used by Legacy
+    def change(self, plan: "Callable[[], object]", what: str = "") -> bool:  # noqa: ARG002 -- used by Legacy
         """Delete what ``plan`` names, all or nothing; returns whether it was anything. Repeats if others interfere."""
 
         def attempt() -> None:
-            generation, self._transaction = self._kernel.generation(), Transaction(self._family, "nat")
+            self.generation, self._transaction = self._kernel.generation(), Transaction(*self._at)
             plan()
-            self._kernel.commit(self._transaction, generation)
+            self._kernel.commit(self._transaction, self.generation)
 
         self._kernel.repeatedly(attempt)
         return bool(self._transaction)
@@ -64,15 +64,18 @@ class Nat:
         """Within ``change``: delete a chain whose rules were deleted. If somebody added one meanwhile, it must stay."""
         self._transaction.delete_chain(chain)
 
+    def remove(self) -> None:
+        """Within ``change``: delete the table with all its content."""
+        self._transaction.delete_table()
 
-class Legacy(Nat):
+
+class Legacy(Table):
     """The nat table of one family in iptables-legacy, which netlink does not show: read and changed with its programs."""
 
     where = "iptables-legacy"
 
-    def __init__(self, name: str, version: int, wanted: "Sequence[str]") -> None:
+    def __init__(self, name: str, wanted: "Sequence[str]") -> None:
         """``wanted`` are more chains to read."""
-        self.version = version
         self._name = name
         self._wanted = [*names.BASE, names.DNAT, names.SETMARK, names.MASQ, *wanted]
         self._existing = iptables.rules(name, self._wanted)
@@ -80,14 +83,14 @@ class Legacy(Nat):
         self._chains: list[str] = []
 
     def has(self, chain: str) -> bool:
-        """Whether the chain exists."""
+        """As in ``Table``."""
         return chain in self._existing
 
     def rules(self, chain: str) -> "Sequence[Rule]":
-        """The rules of a chain, none if it does not exist."""
+        """As in ``Table``."""
         return [Printed(line) for line in self._existing.get(chain, ())]
 
-    def change(self, plan: "Callable[[], object]", what: str) -> bool:
+    def change(self, plan: "Callable[[], object]", what: str = "") -> bool:
         """Delete in one iptables-restore; ``what`` is for the error."""
         self._lines, self._chains = [], []
         plan()
@@ -99,25 +102,24 @@ class Legacy(Nat):
         return bool(lines)
 
     def delete(self, rule: Rule) -> None:
-        """Within ``change``: delete a rule."""
+        """As in ``Table``."""
         self._lines.append(rule.deletion)
 
     def drop(self, chain: str) -> None:
-        """Within ``change``: delete a chain."""
+        """As in ``Table``."""
         self._chains.append(chain)
 
 
-def tables(kernel: "Nftables", *wanted: str, versions: "Sequence[int]" = (4, 6)) -> "list[Nat]":
+def tables(kernel: "Nftables", *wanted: str, versions: "Sequence[int]" = (4, 6)) -> "list[Table]":
     """The nat tables of iptables-nft, then those of iptables-legacy if it is in use; ``wanted`` are more chains to read."""
-    names_of = {version: iptables.legacy(version) for version in versions}
-    legacy = [Legacy(name, version, wanted) for version, name in names_of.items() if name]
-    return [*(Nat(kernel, version) for version in versions), *legacy]
+    legacy = [Legacy(name, wanted) for name in map(iptables.legacy, versions) if name]
+    return [*(Table(kernel, iptables.FAMILIES[version]) for version in versions), *legacy]
 
 
-def each(found: "Iterable[Nat]", step: "Callable[[Nat], object]") -> None:
+def each(found: "Iterable[Table]", step: "Callable[[Table], object]") -> None:
     """Run a step for every table; errors are raised together."""
 
-    def bound(table: Nat) -> "Callable[[], object]":
+    def bound(table: Table) -> "Callable[[], object]":
         return lambda: step(table)
 
     all_of(map(bound, found))
@@ -155,7 +157,7 @@ class Part:
         self.other = other
 
 
-def release(table: Nat, entrance: str, part: Part, divide: "Divide") -> "Sequence[Rule]":
+def release(table: Table, entrance: str, part: Part, divide: "Divide") -> "Sequence[Rule]":
     """Within ``change``: delete a part of a container's chain, and the chain if it is empty then.
 
     Returns the deleted rules of the chain.
@@ -172,7 +174,7 @@ def release(table: Nat, entrance: str, part: Part, divide: "Divide") -> "Sequenc
     return inside
 
 
-def drop(table: Nat, chains: "Sequence[str]", entrances: "Sequence[str]") -> None:
+def drop(table: Table, chains: "Sequence[str]", entrances: "Sequence[str]") -> None:
     """Within ``change``: delete chains, and the jumps to them in the entrances."""
     for entrance in entrances:
         for rule in table.rules(entrance):
@@ -187,8 +189,9 @@ def drop(table: Nat, chains: "Sequence[str]", entrances: "Sequence[str]") -> Non
 def stale(kernel: "Nftables", entrance: str, network: str, valid: "Iterable[str]") -> "list[tuple[str, str]]":
     """Chain and comment of the network's containers whose chains are not ``valid``, by the entrance's jumps; for GC."""
     kept = set(valid)
-    jumps = [rule for table in tables(kernel) for rule in table.rules(entrance)]
-    found = [rule for rule in jumps if rule.target.startswith(names.MASQUERADE) and rule.target not in kept]
-    return list(
-        dict.fromkeys((each.target, each.comment) for each in found if names.is_of_network(each.comment, network))
-    )
+    found: dict[tuple[str, str], None] = {}
+    for rule in (rule for table in tables(kernel) for rule in table.rules(entrance)):
+        of_plugin = rule.target.startswith(names.MASQUERADE) and names.is_of_network(rule.comment, network)
+        if of_plugin and rule.target not in kept:
+            found[rule.target, rule.comment] = None
+    return list(found)

@@ -16,11 +16,10 @@ container id, without network and interface. So GC cannot remove these rules; DE
 from cni.address import PROTOCOL_NAMES, Address
 from cni.errors import CNIError
 from cni.go import chains, names
-from cni.go.chains import Part
+from cni.go.chains import Part, Table
 from cni.go.names import DNAT, MASQ, OLD_SNAT, PORTS_TABLE, SETMARK
-from cni.go.rules import Rule, Seen
+from cni.go.rules import Rule
 from cni.kernel import iptables
-from cni.kernel.transaction import Transaction
 from cni.plan import Found
 
 TYPE_CHECKING = False
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from cni.attachment import Attachment
-    from cni.go.chains import Nat, Other
+    from cni.go.chains import Other
     from cni.kernel.nftables import Nftables
 
     R = TypeVar("R", bound=Rule)
@@ -81,7 +80,7 @@ def remove(kernel: "Nftables", part: Part, gone: "Gone") -> None:
         chains.each(found, lambda table: _remove(table, part, gone))
 
 
-def _remove(table: "Nat", part: Part, gone: "Gone") -> None:
+def _remove(table: Table, part: Part, gone: "Gone") -> None:
     released: Sequence[Rule] = ()
     old = names.old_ports_chain(part.chain)
 
@@ -122,30 +121,21 @@ def remove_from_tables(kernel: "Nftables", container: str, other: "Other") -> No
 
 
 def _remove_from(kernel: "Nftables", family: int, container: str, other: "Other") -> None:
-    def attempt() -> None:
-        generation, transaction = kernel.generation(), Transaction(family, PORTS_TABLE)
-        kept = 0
-        for rule in _of_tables(kernel, family, _CHAINS):
-            if rule.comment == container and not other(rule.addresses | {rule.leads_to} - {b""}):
-                transaction.delete_rule(rule.chain, rule.deletion)
-            else:
-                kept += 1
+    table = Table(kernel, family, PORTS_TABLE)
+
+    def plan() -> None:
+        rules = [rule for chain in _CHAINS for rule in table.rules(chain)]
+        own = [
+            rule for rule in rules if rule.comment == container and not other(rule.addresses | {rule.leads_to} - {b""})
+        ]
         # if the generation is not compared, Go's plugin may add a rule at the same time
-        if transaction and not kept and generation:
-            transaction = Transaction(family, PORTS_TABLE)
-            transaction.delete_table()
-        kernel.commit(transaction, generation)
+        if own and len(own) == len(rules) and table.generation:
+            table.remove()
+        else:
+            for rule in own:
+                table.delete(rule)
 
-    kernel.repeatedly(attempt)
-
-
-def _of_tables(kernel: "Nftables", family: int, wanted: "Sequence[str]") -> "list[Seen]":
-    return [
-        Seen(chain, rule)
-        for chain in wanted
-        if kernel.chain(family, PORTS_TABLE, chain) is not None
-        for rule in kernel.rules(family, PORTS_TABLE, chain)
-    ]
+    table.change(plan)
 
 
 # claims
@@ -206,14 +196,15 @@ def claims(kernel: "Nftables", version: int, wanted: "Container[int]" = range(1 
     """The claims on these ports in one family, in the order in which packets pass them."""
     seen, *legacy = chains.tables(kernel, versions=[version])
     yield from _claims(seen, wanted)
-    for rule in _of_tables(kernel, iptables.FAMILIES[version], _TRANSLATING):
+    table = Table(kernel, iptables.FAMILIES[version], PORTS_TABLE)
+    for rule in (rule for chain in _TRANSLATING for rule in table.rules(chain)):
         if rule.leads_to:
             yield Claim(PORTS_TABLE, rule, rule)
     for table in legacy:
         yield from _claims(table, wanted)
 
 
-def _claims(table: "Nat", wanted: "Container[int]") -> "Iterator[Claim]":
+def _claims(table: Table, wanted: "Container[int]") -> "Iterator[Claim]":
     for entry in table.rules(DNAT):
         for rule in table.rules(entry.target) if any(port in wanted for port in entry.ports) else ():
             # only packets that the entry rule matches reach the chain
@@ -223,10 +214,10 @@ def _claims(table: "Nat", wanted: "Container[int]") -> "Iterator[Claim]":
 
 def is_entered(kernel: "Nftables", version: int, where: str) -> bool:
     """Whether packets reach the rules of a claim's table."""
-    family = iptables.FAMILIES[version]
     if where == PORTS_TABLE:
-        hooked = [chain for chain in ("prerouting", "output") if kernel.chain(family, where, chain) is not None]
-        return bool(hooked) and all(kernel.rules(family, where, chain) for chain in hooked)
+        table = Table(kernel, iptables.FAMILIES[version], where)
+        hooked = [chain for chain in ("prerouting", "output") if table.has(chain)]
+        return bool(hooked) and all(map(table.rules, hooked))
     found = [table for table in chains.tables(kernel, versions=[version]) if table.where == where]
     hooks = ("PREROUTING", "OUTPUT")
     return any(all(any(rule.target == DNAT for rule in table.rules(hook)) for hook in hooks) for table in found)

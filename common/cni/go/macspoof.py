@@ -15,7 +15,7 @@
 import os
 from _socket import if_nametoindex
 
-from cni.go import names
+from cni.go import chains, names
 from cni.kernel.compat import compared
 from cni.kernel.transaction import BRIDGE, PREROUTING, Transaction
 from cni.plan import Found
@@ -37,16 +37,14 @@ def can_have(attachment: "Attachment") -> bool:
 
 def remove(kernel: "Nftables", attachment: "Attachment") -> None:
     """Remove both chains of a container's interface, and the jump to them."""
-    name = names.spoof_chain(attachment)
+    name, table = names.spoof_chain(attachment), chains.Table(kernel, BRIDGE, _TABLE)
 
-    def change() -> None:
-        generation, transaction = kernel.generation(), Transaction(BRIDGE, _TABLE)
+    def plan() -> None:
         if names.has_spoof_chain(kernel, attachment):
-            second = [name + _LAST] if kernel.chain(BRIDGE, _TABLE, name + _LAST) is not None else []
-            kernel.remove_chains(transaction, [name, *second], [_BASE])
-        kernel.commit(transaction, generation)
+            second = [name + _LAST] if table.has(name + _LAST) else []
+            chains.drop(table, [name, *second], [_BASE])
 
-    kernel.repeatedly(change)
+    table.change(plan)
 
 
 def guards(kernel: "Nftables", attachment: "Attachment", mac: bytes) -> bool:

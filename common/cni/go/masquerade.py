@@ -15,7 +15,7 @@ from cni.go.chains import Part
 from cni.go.names import MASQUERADE_RULES, MASQUERADE_TABLE
 from cni.go.rules import Seen
 from cni.kernel import iptables
-from cni.kernel.transaction import INET, Transaction
+from cni.kernel.transaction import INET
 from cni.plan import Found, all_of
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cni.attachment import Attachment
-    from cni.go.chains import Nat, Other
+    from cni.go.chains import Other
     from cni.go.rules import Rule
     from cni.kernel.nftables import Nftables
 
@@ -59,7 +59,7 @@ def remove(kernel: "Nftables", attachment: "Attachment", other: "Other") -> None
 def release(kernel: "Nftables", part: Part) -> None:
     """Remove one attachment's part of its container's chain, in every table; the caller holds ``iptables.lock``."""
 
-    def step(table: "Nat") -> None:
+    def step(table: chains.Table) -> None:
         table.change(lambda: chains.release(table, names.POSTROUTING, part, _divide), "masquerading")
 
     chains.each(chains.tables(kernel, part.chain), step)
@@ -67,16 +67,15 @@ def release(kernel: "Nftables", part: Part) -> None:
 
 def remove_newer(kernel: "Nftables", comment: str) -> None:
     """Remove the rules of the newer form whose comments begin with this text."""
+    table = chains.Table(kernel, INET, MASQUERADE_TABLE)
 
-    def change() -> None:
-        generation, transaction = kernel.generation(), Transaction(INET, MASQUERADE_TABLE)
-        for rule in kernel.rules(INET, MASQUERADE_TABLE, MASQUERADE_RULES):
+    def plan() -> None:
+        for rule in table.rules(MASQUERADE_RULES):
             if rule.comment.startswith(comment):
-                transaction.delete_rule(MASQUERADE_RULES, rule.handle)
-        kernel.commit(transaction, generation)
+                table.delete(rule)
 
-    if kernel.chain(INET, MASQUERADE_TABLE, MASQUERADE_RULES) is not None:
-        kernel.repeatedly(change)
+    if table.has(MASQUERADE_RULES):
+        table.change(plan)
 
 
 def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]") -> list[Found]:

@@ -5,8 +5,8 @@ end, which makes it load the modules and changes nothing. The result is kept wit
 no such socket: it opens its own, and imports nothing more while the table exists.
 """
 
-from cni.errors import CNIError
-from cni.kernel.netlink import ERROR, F_ACK, NETFILTER, Netlink, attribute
+from cni.errors import CNIError, KernelError
+from cni.kernel.netlink import NETFILTER, Netlink, attribute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,11 +72,9 @@ def _exists(needs: Needs) -> bool:
         return False
     try:
         body = bytes((needs.family, 0, 0, 0)) + attribute(_TABLE_NAME, needs.table.encode() + b"\0")
-        sequence = kernel.send(kernel.packed(body, _GETTABLE, F_ACK))
-        while True:
-            for answer in kernel.receive():
-                if answer.sequence == sequence and answer.kind == ERROR:
-                    return answer.error is None
+        return bool(kernel.request(body, _GETTABLE))
+    except KernelError:
+        return False
     finally:
         kernel.close()
 
@@ -102,12 +100,9 @@ def _add(part: str, trial: "Transaction") -> None:
         trial.add_chain("some")
     elif part == NAT:
         trial.add_chain("translations", "nat", PREROUTING)
-    elif part == FIB:
-        trial.add_rule("some", [nft.TO_THIS_NODE])
-    elif part == CONNECTIONS:
-        trial.add_rule("some", [nft.REDIRECTED])
     else:
-        trial.add_rule("some", [nft.MASQUERADE])
+        statements = {FIB: nft.TO_THIS_NODE, CONNECTIONS: nft.REDIRECTED, MASQUERADE: nft.MASQUERADE}
+        trial.add_rule("some", [statements[part]])
 
 
 def _tried(needs: Needs, kernel: "Nftables") -> str:
@@ -117,10 +112,10 @@ def _tried(needs: Needs, kernel: "Nftables") -> str:
     for part in (TABLES, *needs.parts):
         _add(part, trial)
         owners += [part] * (len(trial.steps()) - len(owners))
-    refused = kernel.refused(trial)
-    if any(owners[step] == TABLES for step in refused):
+    refused = [owners[step] for step in kernel.refused(trial)]
+    if TABLES in refused:
         return _OPTIONS[needs.family, TABLES]
-    return " and ".join(dict.fromkeys(_OPTIONS[needs.family, owners[step]] for step in refused))
+    return " and ".join(dict.fromkeys(_OPTIONS[needs.family, part] for part in refused))
 
 
 def chosen(asked: "str | None", needs: Needs, kernel: "Nftables | None" = None) -> str:
@@ -175,14 +170,20 @@ def has_legacy(version: int, table: str = "nat") -> bool:
         return False
 
 
-def unmarkable() -> "list[str]":
-    """The iptables-legacy programs that are missing although the kernel has a nat table of theirs."""
+def legacy_programs() -> "dict[int, str]":
+    """The program for each nat table of iptables-legacy in this network namespace, by family; empty if it is missing."""
     versions = [version for version in (4, 6) if has_legacy(version)]
     if not versions:
-        return []
+        return {}
     from cni.kernel import iptables
 
-    return [iptables.LEGACY[version] for version in versions if not iptables.legacy(version)]
+    return {version: iptables.legacy(version) for version in versions}
+
+
+def unmarkable() -> "list[str]":
+    """The iptables-legacy programs that are missing although the kernel has a nat table of theirs."""
+    names = {4: "iptables-legacy", 6: "ip6tables-legacy"}
+    return [names[version] for version, program in legacy_programs().items() if not program]
 
 
 def complaint(name: str) -> str:

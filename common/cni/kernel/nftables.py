@@ -341,16 +341,6 @@ class Nftables(Netlink):
         """Chain and comment of every rule of a table, in order; empty if the table does not exist."""
         return [(rule.chain, rule.comment) for rule in self.rules(family, table)]
 
-    def remove_chains(self, transaction: Transaction, chains: "Sequence[str]", entrances: "Sequence[str]") -> None:
-        """Add to a transaction the removal of chains, and of the jumps to them in the chains ``entrances``."""
-        for chain in (*entrances, *chains):
-            # no flush: if another writer adds a rule meanwhile, the chain must stay
-            for rule in self.rules(transaction.family, transaction.table, chain):
-                if chain in chains or not set(chains).isdisjoint(rule.jumps_to()):
-                    transaction.delete_rule(chain, rule.handle)
-        for chain in chains:
-            transaction.delete_chain(chain)
-
     def element(self, family: int, table: str, set_name: str, key: bytes) -> Element | None:
         """The element with this key, None if there is none."""
         return next(iter(self.elements(family, table, set_name, [key])), None)
