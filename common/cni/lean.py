@@ -12,10 +12,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from types import ModuleType
-    from typing import Any
+    from typing import Any, TypeVar
 
+    T = TypeVar("T")
     Placeholders = dict[str, dict[str, Any]]
 
 
@@ -78,20 +79,16 @@ class Library:
         folder = "" if self.package in sys.modules else _folder(self.package)
         if not folder:
             return _plain(name)
-        module_type = type(sys)
-        root = module_type(self.package)
+        root = type(sys)(self.package)
         root.__path__ = [folder]
-        hidden = self._hide({self.package: root, **self.loaded})
-        try:
-            if self.loaded or self._known():
-                return self._load(name, root, folder)
-        finally:
-            self._restore(hidden)
-        return _plain(name)
+        return self._among({self.package: root, **self.loaded}, lambda: self._lean(name, root, folder)) or _plain(name)
 
-    def _load(self, name: str, root: "ModuleType", folder: str) -> "ModuleType":
+    def _lean(self, name: str, root: "ModuleType", folder: str) -> "ModuleType | None":
+        """Import it among placeholders; None if they do not fit this version."""
+        if not (self.loaded or self._known()):
+            return None
         self._stand_ins = self._stand_ins or self._made(folder)
-        stand_ins: dict[str, ModuleType] = {}
+        stand_ins = {}
         for stand_in, module in self._stand_ins.items():
             inside = stand_in.startswith(f"{self.package}.")
             if stand_in == name or stand_in in (self.loaded if inside else sys.modules):
@@ -99,39 +96,37 @@ class Library:
             stand_ins[stand_in] = module
             if inside and stand_in.count(".") == 1:
                 setattr(root, stand_in.split(".")[1], module)
-        hidden = self._hide(stand_ins)
-        try:
-            module = _plain(name)
-            self.loaded.update({known: it for known, it in sys.modules.items() if known.startswith(f"{self.package}.")})
-            for stand_in in stand_ins:
-                self.loaded.pop(stand_in, None)
-            return module
-        finally:
-            self._restore(hidden)
+        return self._among(stand_ins, lambda: self._imported(name, stand_ins))
+
+    def _imported(self, name: str, stand_ins: "Container[str]") -> "ModuleType":
+        module = _plain(name)
+        for known, imported in sys.modules.items():
+            if known.startswith(f"{self.package}.") and known not in stand_ins:
+                self.loaded[known] = imported
+        return module
 
     def _made(self, folder: str) -> "dict[str, ModuleType]":
         """A module object for each placeholder; those of the library find their submodules in its folder."""
-        module_type = type(sys)
         made = {}
         for stand_in, names in self._placeholders().items():
-            made[stand_in] = module = module_type(stand_in)
+            made[stand_in] = module = type(sys)(stand_in)
             vars(module).update(names)
             if stand_in.startswith(f"{self.package}."):
                 module.__path__ = [f"{folder}/{stand_in.split('.', 1)[1].replace('.', '/')}"]
         return made
 
-    def _hide(self, modules: "dict[str, ModuleType]") -> "dict[str, ModuleType | None]":
+    def _among(self, modules: "dict[str, ModuleType]", work: "Callable[[], T]") -> "T":
+        """Run ``work`` while ``sys.modules`` has these modules, and restore it."""
         hidden = {name: sys.modules.get(name) for name in modules}
         sys.modules.update(modules)
-        return hidden
-
-    def _restore(self, hidden: "dict[str, ModuleType | None]") -> None:
-        prefix = f"{self.package}."
-        for name in [known for known in sys.modules if known.startswith(prefix) or known == self.package]:
-            if name not in hidden:
-                del sys.modules[name]
-        for name, module in hidden.items():
-            if module is None:
-                sys.modules.pop(name, None)
-            else:
-                sys.modules[name] = module
+        try:
+            return work()
+        finally:
+            for name in [*sys.modules]:
+                if name not in hidden and (name == self.package or name.startswith(f"{self.package}.")):
+                    del sys.modules[name]
+            for name, module in hidden.items():
+                if module is None:
+                    sys.modules.pop(name, None)
+                else:
+                    sys.modules[name] = module

@@ -148,12 +148,11 @@ def _of_network(comment: str, attachment: "Attachment") -> bool:
 
 def _forget(change: Change, link: str) -> list[Prefix]:
     """Remove an attachment's elements and records; returns its addresses. A shared element goes to another owner."""
-    records = [
-        record
+    prefixes = [
+        prefix_of(record)
         for name in RECORDS.values()
         for record in change.forget(name, link, lambda fields: [_place(prefix_of(fields))])
     ]
-    prefixes = list(map(prefix_of, records))
     for prefix in prefixes:
         shared = _shared_place(prefix)
         if change.deletes(*_place(prefix)) and change.element(*shared) is not None:
