@@ -109,7 +109,7 @@ class Ledger:
     def rules(self) -> "list[tuple[str, str]]":
         """Chain and comment of every rule, in order."""
         if self._rules is None:
-            self._rules = self.kernel.rule_comments(*self.at)
+            self._rules = [(rule.chain, rule.comment) for rule in self.kernel.rules(*self.at)]
             self._exists = True if self._rules else None
         return self._rules
 

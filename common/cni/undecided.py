@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cni.kernel.expressions import Expression
-    from cni.kernel.nftables import Nftables
+    from cni.kernel.nftables import Nftables, Rule
     from cni.ledger import Change, Ledger
 
     # family and iptables' chain
@@ -68,12 +68,13 @@ class _Chain:
 
     __slots__ = ("others", "ours", "right")
 
-    def __init__(self, rules: "Sequence[tuple[int, bytes]]", mark: int) -> None:
-        rules = [(handle, data) for handle, data in rules if _JUMP not in data]
+    def __init__(self, rules: "Sequence[Rule]", mark: int) -> None:
+        # as bytes: decoding each rule of others would take too long
+        found = [(rule.handle, rule.answer.data) for rule in rules if _JUMP not in rule.answer.data]
         text, values = TEXT.encode() + b"\0", struct.pack("=II", mark, mark)
-        self.ours = [handle for handle, data in rules if text in data]
-        self.others = len(rules) - len(self.ours)
-        self.right = len(self.ours) == 1 and rules[-1][0] == self.ours[0] and values in rules[-1][1]
+        self.ours = [handle for handle, data in found if text in data]
+        self.others = len(found) - len(self.ours)
+        self.right = len(self.ours) == 1 and found[-1][0] == self.ours[0] and values in found[-1][1]
 
 
 class Undecided:
@@ -103,7 +104,7 @@ class Undecided:
 
     def _look(self, version: int, chain: str) -> _Chain:
         family, kernel = _FAMILIES[version], self._ledger.kernel
-        rules = kernel.rule_bytes(family, _NAT, chain)
+        rules = kernel.rules(family, _NAT, chain)
         if rules:
             found = kernel.chain(family, _NAT, chain)
             if found is None or found.hook != _HOOKS[chain]:

@@ -307,7 +307,7 @@ class NoTable:
     def generation(self) -> int:
         return 1
 
-    def rule_comments(self, family: int, table: str) -> list[tuple[str, str]]:
+    def rules(self, family: int, table: str) -> list[object]:
         return []
 
     def has_table(self, family: int, table: str) -> bool:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,22 +29,17 @@ class Kernel:
     def generation(self) -> int:
         return 1
 
-    def rule_comments(self, family: int, table: str) -> list[tuple[str, str]]:
-        return list(self.guards)
-
-    def rule_bytes(self, family: int, table: str, chain: str) -> list[tuple[int, bytes]]:
-        return self.there if family == IPV4 else []
-
     def chain(self, family: int, table: str, name: str) -> Chain:
         return Chain(POSTROUTING, 100)
 
-    def rules(self, family: int, table: str, chain: str) -> list[Any]:
-        return [Rule(handle, comment) for handle, (_, comment) in enumerate(self.guards, 7)]
-
-
-class Rule:
-    def __init__(self, handle: int, comment: str) -> None:
-        self.handle, self.comment = handle, comment
+    def rules(self, family: int, table: str, chain: str = "") -> list[SimpleNamespace]:
+        if table == "ours":
+            return [
+                SimpleNamespace(handle=handle, chain=chain, comment=comment)
+                for handle, (chain, comment) in enumerate(self.guards, 7)
+            ]
+        found = self.there if family == IPV4 else []
+        return [SimpleNamespace(handle=handle, answer=SimpleNamespace(data=data)) for handle, data in found]
 
 
 def steps(rules: Sequence[bytes], guards: Sequence[tuple[str, str]], **more: Any) -> list[str]:

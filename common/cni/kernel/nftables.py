@@ -333,14 +333,6 @@ class Nftables(Netlink):
         answers = self._answers("RULE", message("RULE", family, wanted.items()), F_DUMP)
         return [rule for rule in map(Rule, answers) if (rule.chain if chain else rule.table) == (chain or table)]
 
-    def rule_bytes(self, family: int, table: str, chain: str) -> "list[tuple[int, bytes]]":
-        """Handle and undecoded message of each rule of a chain, which is faster."""
-        return [(rule.handle, rule.answer.data) for rule in self.rules(family, table, chain)]
-
-    def rule_comments(self, family: int, table: str) -> "list[tuple[str, str]]":
-        """Chain and comment of every rule of a table, in order; empty if the table does not exist."""
-        return [(rule.chain, rule.comment) for rule in self.rules(family, table)]
-
     def element(self, family: int, table: str, set_name: str, key: bytes) -> Element | None:
         """The element with this key, None if there is none."""
         return next(iter(self.elements(family, table, set_name, [key])), None)

@@ -82,7 +82,8 @@ class HostPorts(Effect[None], Kind):
     def _unknown_conditions(self) -> "dict[int, str]":
         """The conditions that have no jump yet."""
         groups = self.published.groups()
-        comments = set(self.site.nftables.rule_comments(INET, TABLE)) if groups else set()
+        rules = self.site.nftables.rules(INET, TABLE) if groups else []
+        comments = {(rule.chain, rule.comment) for rule in rules}
         return {
             version: self.published.conditions[version]
             for version, group in groups.items()
