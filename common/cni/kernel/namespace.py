@@ -115,20 +115,10 @@ class Namespace:
         return self._rtnl
 
     @property
-    def inode(self) -> int:
-        """The inode number of the namespace in /proc; a later namespace may get the same."""
-        return os.fstat(self.fd).st_ino
-
-    @property
-    def cookie(self) -> int:
-        """A number that no other namespace gets before the next boot; 0 before Linux 5.14."""
-        return self.rtnl.cookie
-
-    @property
     def identity(self) -> str:
         """A text that identifies the namespace in files: its cookie, or before Linux 5.14 device and inode of its file."""
         found = os.fstat(self.fd)
-        return str(self.cookie or f"{found.st_dev}:{found.st_ino}")
+        return str(self.rtnl.cookie or f"{found.st_dev}:{found.st_ino}")
 
     def addresses_beside(self, ifname: str) -> "set[Address]":
         """The addresses of the container's other interfaces, without loopback: those of other attachments."""

@@ -141,7 +141,6 @@ class Netlink:
     """A socket of one protocol (``ROUTE``, ``NETFILTER``) in the namespace in which it was made."""
 
     def __init__(self, protocol: int = ROUTE, timeout: float = TIMEOUT) -> None:
-        self._protocol = protocol
         self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
         self._socket.bind((0, 0))
         self._socket.settimeout(timeout)
@@ -151,7 +150,7 @@ class Netlink:
 
     @property
     def cookie(self) -> int:
-        """The cookie of the socket's namespace (SO_NETNS_COOKIE), which no other has since boot; 0 before Linux 5.14."""
+        """The cookie of the socket's namespace (SO_NETNS_COOKIE), unique until reboot; 0 before Linux 5.14."""
         try:
             return int(struct.unpack("=Q", self._socket.getsockopt(SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
         except OSError:

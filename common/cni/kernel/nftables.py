@@ -221,10 +221,11 @@ class Nftables(Netlink):
 
         The kernel answers the last message, which asks for that, and faulty ones, or refuses the whole batch at once.
         """
-        start, (last, message, _) = batch[0][0] - 1, batch[-1]
-        (flags,) = _FLAGS.unpack_from(message, _FLAGS_AT)
-        _FLAGS.pack_into(message, _FLAGS_AT, flags | F_ACK)
-        data = self._bracket(_BATCH_BEGIN, start, generation) + b"".join(message for _, message, _ in batch)
+        start = batch[0][0] - 1
+        last, final, _ = batch[-1]
+        (flags,) = _FLAGS.unpack_from(final, _FLAGS_AT)
+        _FLAGS.pack_into(final, _FLAGS_AT, flags | F_ACK)
+        data = self._bracket(_BATCH_BEGIN, start, generation) + b"".join(step[1] for step in batch)
         if ended:
             self._sequence += 1
             data += self._bracket(_BATCH_END, self._sequence)

@@ -35,14 +35,18 @@ class Peers(Netlink):
                 number = self.number(namespace.fd)
         except KernelError:
             number = _UNKNOWN
-        inode = namespace.inode
-        return _IDENTITY.pack(number + 1, inode if inode < 1 << 32 else 0, namespace.cookie)
+        inode = os.fstat(namespace.fd).st_ino
+        return _IDENTITY.pack(number + 1, inode if inode < 1 << 32 else 0, namespace.rtnl.cookie)
 
     def is_gone(self, identity: bytes, asking: bytes = b"") -> bool:
         """Whether the namespace with this identity is certainly gone; ``asking`` is the identity of an existing one."""
         number, inode, cookie = _IDENTITY.unpack(identity)
-        if number and not self._is_known(number - 1):
-            return True
+        if number:
+            try:
+                self._ask(_GETNSID, attribute(_NSID, struct.pack("=i", number - 1)))
+            except KernelError as error:
+                if error.errno == errno.ENOENT:
+                    return True
         if asking and number:
             taken, _, other = _IDENTITY.unpack(asking)
             if taken == number and cookie and other and other != cookie:
@@ -52,13 +56,6 @@ class Peers(Netlink):
     def number(self, fd: int) -> int:
         """The number of the namespace of a descriptor; -1 if it has none. Raises ``KernelError``."""
         return self._ask(_GETNSID, integer(_FD, fd))
-
-    def _is_known(self, number: int) -> bool:
-        try:
-            self._ask(_GETNSID, attribute(_NSID, struct.pack("=i", number)))
-        except KernelError as error:
-            return error.errno != errno.ENOENT
-        return True
 
     def _ask(self, kind: int, attributed: bytes) -> int:
         """The number in the answer, -1 if there is none."""
