@@ -16,28 +16,18 @@ _NODAD, _DADFAILED, _TENTATIVE = 0x02, 0x08, 0x40
 
 
 class LinkAddress:
-    """An address on a link."""
+    """An address on a link. Duplicate address detection may still run (``tentative``), or have failed (``duplicate``)."""
 
-    __slots__ = ("flags", "index", "prefix", "scope")
+    __slots__ = ("duplicate", "index", "prefix", "scope", "tentative")
 
     def __init__(self, message: "pyroute.Message") -> None:
         # on a point-to-point link IFA_ADDRESS is the other end's
         text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
         self.prefix = Prefix(Address.parse(text), message["prefixlen"])
-        flags = message.get_attr("IFA_FLAGS")
-        self.flags: int = message["flags"] if flags is None else flags
+        flags = message.get_attr("IFA_FLAGS") or message["flags"]
+        self.tentative, self.duplicate = bool(flags & _TENTATIVE), bool(flags & _DADFAILED)
         self.scope: int = message["scope"]
         self.index: int = message["index"]
-
-    @property
-    def tentative(self) -> bool:
-        """Whether duplicate address detection still runs, so that it cannot be used yet."""
-        return bool(self.flags & _TENTATIVE)
-
-    @property
-    def duplicate(self) -> bool:
-        """Whether duplicate address detection has found it on another host."""
-        return bool(self.flags & _DADFAILED)
 
 
 def of(rtnl: "Rtnl", index: int, family: int = AF_UNSPEC) -> list[LinkAddress]:
