@@ -50,14 +50,10 @@ def hop(route: "Route", defaults: dict[int, Address]) -> Address | None:
 class InterfaceUp(Effect[None]):
     """The link ``CNI_IFNAME`` is up, before it has an address: an IPAM plugin may have to send through it."""
 
-    __slots__ = ("link", "sysctls")
+    link: "Link"
+    # those that the kernel reads when the link comes up; ``IF`` in a path is its name
+    sysctls: "Mapping[str, str]" = _NONE
     repairable = True
-
-    def __init__(self, site: "Site", link: "Link", sysctls: "Mapping[str, str]" = _NONE) -> None:
-        """``sysctls`` are those that the kernel reads when the link comes up; ``IF`` in a path is its name."""
-        super().__init__(site)
-        self.link = link
-        self.sysctls = sysctls
 
     def make(self) -> None:
         """Sysctls that the kernel reads when the link comes up, or gets an address; then up."""
@@ -89,24 +85,14 @@ def _set_up(namespace: "Namespace", link: "Link") -> None:
 class ConfiguredInterface(Effect[None]):
     """Addresses and routes on ``CNI_IFNAME``. They go with the link, so there is nothing to remove."""
 
-    __slots__ = ("detect_duplicates", "ips", "routes", "sysctls")
+    ips: "Sequence[IPConfig]"
+    routes: "Sequence[Route]" = ()
+    # set before the first IPv6 address
+    sysctls: "Mapping[str, str]" = _NONE
+    # without it IPv6 addresses are usable at once
+    detect_duplicates: bool = False
     # the container may have changed its own interface meanwhile
     repairable = False
-
-    def __init__(
-        self,
-        site: "Site",
-        ips: "Sequence[IPConfig]",
-        routes: "Sequence[Route]" = (),
-        sysctls: "Mapping[str, str]" = _NONE,
-        detect_duplicates: bool = False,
-    ) -> None:
-        """``sysctls`` are set before the first IPv6 address. Without ``detect_duplicates`` it is usable at once."""
-        super().__init__(site)
-        self.ips = ips
-        self.routes = routes
-        self.sysctls = sysctls
-        self.detect_duplicates = detect_duplicates
 
     def _link(self) -> "Link":
         link = self.site.container.rtnl.link(self.attachment.ifname)
@@ -207,22 +193,17 @@ class ConfiguredInterface(Effect[None]):
 class Announced(Effect[None]):
     """The neighbours learn where the addresses are now."""
 
-    __slots__ = ("ips", "link", "reachable")
+    # it is in the container
+    link: "Link"
+    ips: "Sequence[IPConfig]"
+    # returns whether neighbours can hear it by now; None: they can
+    reachable: "Callable[[], bool] | None" = None
     # nothing is compared
     repairable = False
 
-    def __init__(
-        self, site: "Site", link: "Link", ips: "Sequence[IPConfig]", reachable: "Callable[[], bool]" = lambda: True
-    ) -> None:
-        """``link`` is in the container; ``reachable`` returns whether neighbours can hear it by now."""
-        super().__init__(site)
-        self.link = link
-        self.ips = ips
-        self.reachable = reachable
-
     def make(self) -> None:
         """Announce each address."""
-        if not self.ips or not self.reachable():
+        if not self.ips or (self.reachable is not None and not self.reachable()):
             return
         from cni.kernel.announce import announce
 

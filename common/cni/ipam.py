@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 class Addresses(Effect["Result"], Kind):
     """The addresses that the IPAM plugin gives this attachment; the value is its result."""
 
-    __slots__ = ("_type", "call")
     noun = "addresses"
     # a second ADD is refused, or gives other addresses
     repairable = False

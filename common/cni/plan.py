@@ -28,7 +28,7 @@ from cni.errors import CNIError, Refused
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
-    from typing import Any, Generic, TypeVar
+    from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
     from cni.attachment import Attachment
     from cni.site import Site
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     Differ = Callable[[CNIError], None]
 else:
     T = None
+    dataclass_transform = lambda: lambda cls: cls  # noqa: E731
 
     class Generic:
         """``typing.Generic`` without importing typing."""
@@ -53,13 +54,23 @@ else:
             return cls
 
 
-class Part:
+@dataclass_transform()
+class Declared:
+    """The annotated names of a class and its bases are the parameters of its constructor, in this order."""
+
+    FIELDS: "ClassVar[tuple[str, ...]]" = ()
+
+    def __init_subclass__(cls) -> None:
+        cls.FIELDS = (*cls.FIELDS, *cls.__annotations__)
+
+    def __init__(self, *values: "Any", **named: "Any") -> None:
+        vars(self).update(zip(self.FIELDS, values, strict=False), **named)
+
+
+class Part(Declared):
     """The base of effects and kinds: it belongs to one attachment at a site."""
 
-    __slots__ = ("site",)
-
-    def __init__(self, site: "Site") -> None:
-        self.site = site
+    site: "Site"
 
     @property
     def attachment(self) -> "Attachment":
@@ -79,7 +90,6 @@ class Part:
 class Effect(Part, Generic[T]):
     """One thing that should be. ``T`` is the type of its value, which a plan gets by ``yield from``."""
 
-    __slots__ = ()
     # It belongs to the node (law 6).
     shared = False
     # ``make`` completes what exists, so that ``ensure`` may call it (law 8).
@@ -111,7 +121,6 @@ class Effect(Part, Generic[T]):
 class Kind(Part):
     """A kind of thing that a plugin may have left for an attachment; most are effects too."""
 
-    __slots__ = ()
     # Its name in messages and lists. GC reports what it removed, except internal notes (``reported`` is False).
     noun = ""
     reported = True

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 
     from cni.plan import Differ
     from cni.saved import Saved
-    from cni.site import Site
 
 # Our key in a file of saved values, next to those of Go's tuning.
 _SAVED = "sysctl"
@@ -18,15 +17,11 @@ _SAVED = "sysctl"
 class Sysctls(Effect[None], Kind):
     """Values of sysctls, written in order. Keys are paths below /proc/sys, such as ``net/ipv4/conf/eth0/arp_notify``."""
 
-    __slots__ = ("saved", "values")
+    values: "Mapping[str, str]"
+    # the original values are kept there, and ``remove`` restores them
+    saved: "Saved | None" = None
     noun = "sysctls"
     repairable = True
-
-    def __init__(self, site: "Site", values: "Mapping[str, str]", saved: "Saved | None" = None) -> None:
-        """With ``saved``, the original values are kept there, and ``remove`` restores them."""
-        super().__init__(site)
-        self.values = values
-        self.saved = saved
 
     def make(self) -> None:
         """Save the original values, then write. Raises ``CNIError`` naming the sysctl."""

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 class Promiscuous(Effect[None], Kind):
     """The container's interface is promiscuous."""
 
-    __slots__ = ()
     noun = "promiscuous interface"
     repairable = True
 

@@ -94,15 +94,11 @@ def compare_previous(site: "Site", link: "Link", differ: "Differ") -> None:
 class Labelled(Effect[None]):
     """The link's alias names its attachment. This is the last effect of an ADD: it shows that the ADD was complete."""
 
-    __slots__ = ("inside", "link")
+    link: "Link"
+    # the link is in the container, and not the node's end of a pair
+    inside: bool = False
     # nothing is compared
     repairable = False
-
-    def __init__(self, site: "Site", link: "Link", inside: bool = False) -> None:
-        """``inside``: the link is in the container, and not the node's end of a pair."""
-        super().__init__(site)
-        self.link = link
-        self.inside = inside
 
     def make(self) -> None:
         """Write the alias."""

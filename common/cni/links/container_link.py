@@ -20,27 +20,20 @@ if TYPE_CHECKING:
     from cni.kernel.rtnl import Link, Rtnl
     from cni.parent import Parent
     from cni.plan import Differ
-    from cni.site import Site
 
 
 class ContainerLink(Effect["Link"], Kind):
     """The link; the value is what the kernel made."""
 
-    __slots__ = ("kind", "mac", "mtu", "parent", "undoing")
+    kind: "LinkKind"
+    # the link that it is on, for kinds that are on another
+    parent: "Parent | None" = None
+    mac: str = ""
+    mtu: int = 0
+    undoing = False
     noun = "link"
     # a container that runs gets no other interface
     repairable = False
-
-    def __init__(
-        self, site: "Site", kind: "LinkKind", parent: "Parent | None" = None, mac: str = "", mtu: int = 0
-    ) -> None:
-        """``parent`` is the link that it is on, for kinds that are on another."""
-        super().__init__(site)
-        self.kind = kind
-        self.parent = parent
-        self.mac = mac
-        self.mtu = mtu
-        self.undoing = False
 
     def identify(self, attachment: "Attachment") -> str:
         """The alias."""

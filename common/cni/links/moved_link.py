@@ -33,7 +33,6 @@ _PATIENCE = 5.0
 class MovedLink(Effect["Link"], Kind):
     """The device; the value is the link in the container."""
 
-    __slots__ = ("device", "saved")
     noun = "device"
     repairable = False
 
@@ -212,7 +211,6 @@ class MovedLink(Effect["Link"], Kind):
 class Settled(Effect[None]):
     """The note says that the ADD was whole: the last effect."""
 
-    __slots__ = ("moved",)
     # nothing is compared
     repairable = False
 

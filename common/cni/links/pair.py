@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cni.attachment import Attachment
     from cni.kernel.rtnl import Link
     from cni.plan import Differ
-    from cni.site import Site
 
 
 # Remedies for the kernel's refusals. Names, MACs and MTUs that it would refuse are refused earlier, with their keys.
@@ -45,17 +44,13 @@ class Pair:
 class PodLink(Effect[Pair], Kind):
     """The pair; the value is both its ends."""
 
-    __slots__ = ("mac", "master", "mtu")
+    mac: str = ""
+    mtu: int = 0
+    # returns the index of the link that the host end is a port of
+    master: "Callable[[], int] | None" = None
     noun = "veth pair"
     # a container that runs gets no other interface
     repairable = False
-
-    def __init__(self, site: "Site", mac: str = "", mtu: int = 0, master: "Callable[[], int] | None" = None) -> None:
-        """``master`` returns the index of the link that the host end is a port of."""
-        super().__init__(site)
-        self.mac = mac
-        self.mtu = mtu
-        self.master = master
 
     def identify(self, attachment: "Attachment") -> str:
         """The host end's name."""

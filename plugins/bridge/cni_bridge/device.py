@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.kinds import Bridge
     from cni.plan import Differ
-    from cni.site import Site
     from cni_bridge.settings import Settings
 
 _NO_VLANS = "the kernel of this node has no bridge VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING)"
@@ -22,14 +21,10 @@ _REFUSALS = {EOPNOTSUPP: "the kernel of this node has no bridge (CONFIG_BRIDGE)"
 class BridgeDevice(Effect[Link]):
     """The bridge exists, is up and keeps its MAC; the value is its ``Link``."""
 
-    __slots__ = ("found", "settings")
+    settings: "Settings"
+    found: Link | None = None
     shared = True
     repairable = True
-
-    def __init__(self, site: "Site", settings: "Settings") -> None:
-        super().__init__(site)
-        self.settings = settings
-        self.found: Link | None = None
 
     @property
     def index(self) -> int:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cni.plan import Differ
-    from cni.site import Site
     from cni_bridge.settings import Settings
 
 _MAIN = (None, 0, 254)
@@ -76,14 +75,10 @@ def _link_local(address: Address) -> bool:
 class GatewayAddresses(Effect[None]):
     """The gateways' addresses on the bridge or its VLAN leg. Other attachments use them too, so nothing removes them."""
 
-    __slots__ = ("prefixes", "settings")
+    settings: "Settings"
+    prefixes: "Sequence[Prefix]"
     shared = True
     repairable = True
-
-    def __init__(self, site: "Site", settings: "Settings", prefixes: "Sequence[Prefix]") -> None:
-        super().__init__(site)
-        self.settings = settings
-        self.prefixes = prefixes
 
     def _existing(self, prefix: Prefix, link: Link) -> list[Prefix]:
         found = addresses.of(self.site.rtnl, link.index, prefix.address.family)
@@ -134,15 +129,11 @@ class GatewayAddresses(Effect[None]):
 class Forwarding(Effect[None]):
     """The node and the gateways' link forward the families that have a gateway. It is shared: nothing turns it off."""
 
-    __slots__ = ("device", "versions")
+    # the link with the gateways; its own sysctl may be off although the node's is on
+    device: str
+    versions: "Sequence[int]"
     shared = True
     repairable = True
-
-    def __init__(self, site: "Site", device: str, versions: "Sequence[int]") -> None:
-        """``device`` is the link with the gateways. Its own sysctl may be off although the node's is on."""
-        super().__init__(site)
-        self.device = device
-        self.versions = versions
 
     def _switches(self, version: int) -> tuple[str, str]:
         return _FORWARDING[version], f"net/ipv{version}/conf/{self.device}/forwarding"
@@ -187,14 +178,10 @@ class Forwarding(Effect[None]):
 class VlanLeg(Effect[Link]):
     """The node's leg in a VLAN of the bridge: a pair ``BRIDGE.VLAN`` and a port. Nothing removes it."""
 
-    __slots__ = ("bridge", "settings")
+    settings: "Settings"
+    bridge: Link
     shared = True
     repairable = True
-
-    def __init__(self, site: "Site", settings: "Settings", bridge: Link) -> None:
-        super().__init__(site)
-        self.settings = settings
-        self.bridge = bridge
 
     @property
     def port(self) -> str:

@@ -32,13 +32,9 @@ def wanted_vlans(settings: "Settings") -> dict[int, int]:
 class PortSettings(Effect[None]):
     """Hairpin and isolation of the port. They go with the link."""
 
-    __slots__ = ("port", "settings")
+    port: Link
+    settings: "Settings"
     repairable = True
-
-    def __init__(self, site: "Site", port: Link, settings: "Settings") -> None:
-        super().__init__(site)
-        self.port = port
-        self.settings = settings
 
     def make(self) -> None:
         """Set them. A new port has neither, so without these keys there is nothing to do."""
@@ -68,13 +64,9 @@ class PortSettings(Effect[None]):
 class PortVlans(Effect[None]):
     """The VLANs of the port. They go with the link."""
 
-    __slots__ = ("port", "settings")
+    port: Link
+    settings: "Settings"
     repairable = True
-
-    def __init__(self, site: "Site", port: Link, settings: "Settings") -> None:
-        super().__init__(site)
-        self.port = port
-        self.settings = settings
 
     def make(self) -> None:
         """Remove the VLANs that the kernel gave the port, unless they are to be kept, and add the configured ones."""
@@ -119,12 +111,8 @@ def set_vlans(rtnl: Rtnl, port: Link, settings: "Settings", wanted: dict[int, in
 class PortUp(Effect[None]):
     """The host end is up. It goes with the link."""
 
-    __slots__ = ("port",)
+    port: Link
     repairable = True
-
-    def __init__(self, site: "Site", port: Link) -> None:
-        super().__init__(site)
-        self.port = port
 
     def make(self) -> None:
         """Set it up."""
@@ -142,13 +130,9 @@ class PortUp(Effect[None]):
 class PortForwards(Effect[bool]):
     """The port is up and forwards, because both ends are up. The value is whether it forwards."""
 
-    __slots__ = ("port",)
+    port: Link
     # it only waits
     repairable = False
-
-    def __init__(self, site: "Site", port: Link) -> None:
-        super().__init__(site)
-        self.port = port
 
     def make(self) -> bool:
         """Wait until the port forwards: earlier frames are lost. A port that STP holds back is enough, as in Go."""

@@ -43,7 +43,6 @@ def find_all(call: "Call", entries: "Sequence[Entry]", kind: type[CNIError] = In
 class Member(Effect[None], Kind):
     """A plugin of the chain has done its part for the attachment."""
 
-    __slots__ = ("call", "entry", "latest")
     noun = "plugin"
     # only the plugin itself could repair
     repairable = False
@@ -113,8 +112,10 @@ class Member(Effect[None], Kind):
 class ExistingMember(Member):
     """A member of an attachment that existed before this ADD. Undo does not remove it; the error says so."""
 
-    __slots__ = ()
     shared = True
+
+    def __init__(self, call: "Call", entry: "Entry", latest: Latest) -> None:
+        super().__init__(call, entry, latest)
 
     def make(self) -> None:
         """ADD. The member decides about a second ADD, as in a conflist."""
@@ -129,7 +130,6 @@ class ExistingMember(Member):
 class Unreadable(Kind):
     """A member whose configuration cannot be read. Nothing removes what it made; DEL and GC report that."""
 
-    __slots__ = ("error",)
     reads_list = True
 
     def __init__(self, call: "Call", error: CNIError) -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 class UnderWay(Effect[None], Kind):
     """An ADD of this attachment is under way, or failed and could not undo everything."""
 
-    __slots__ = ()
     noun = "note of an unfinished ADD"
     repairable = False
     reported = False
@@ -102,7 +101,6 @@ class UnderWay(Effect[None], Kind):
 class Complete(UnderWay):
     """All members have done their part for this attachment. The note names the namespace."""
 
-    __slots__ = ()
     noun = "note of a whole attachment"
     marker = False
     folder = "chain-whole"

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 class Leases(Effect["list[tuple[Range, Address]]"], Kind):
     """One address of each range set is leased. The value is the list of (range, address). DEL and GC give no sets."""
 
-    __slots__ = ("requested", "sets", "store")
     noun = "lease"
     # the address may belong to another container by now
     repairable = False

@@ -18,7 +18,6 @@ _LOOPBACK = (Prefix.parse("127.0.0.0/8"), Prefix.parse("::1/128"))
 class LoopbackUp(Effect["tuple[int, list[Prefix]]"], Kind):
     """``lo`` is up in the container's namespace. The value is its MTU and its addresses."""
 
-    __slots__ = ()
     noun = "lo"
     repairable = True
 
