@@ -53,7 +53,15 @@ _IPTABLES_NAT = Needs(_IPV4, "nat", (NAT,))
 def lacking(needs: Needs, kernel: "Nftables | None" = None) -> str:
     """The kernel options that a table needs and the kernel lacks; empty if none. ``kernel`` is None for STATUS."""
     if kernel is None:
-        return "" if _exists(needs) else _lacking_by_own_socket(needs)
+        if _exists(needs):
+            return ""
+        from cni.kernel.nftables import Nftables
+
+        kernel = Nftables()
+        try:
+            return lacking(needs, kernel)
+        finally:
+            kernel.close()
     if kernel.has_table(needs.family, needs.table):
         return ""
     if kernel.absent:
@@ -75,16 +83,6 @@ def _exists(needs: Needs) -> bool:
         return bool(kernel.request(body, _GETTABLE))
     except KernelError:
         return False
-    finally:
-        kernel.close()
-
-
-def _lacking_by_own_socket(needs: Needs) -> str:
-    from cni.kernel.nftables import Nftables
-
-    kernel = Nftables()
-    try:
-        return lacking(needs, kernel)
     finally:
         kernel.close()
 

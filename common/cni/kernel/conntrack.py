@@ -54,7 +54,7 @@ _FIELDS = {
 class Sought:
     """Flows to look for: their destination port and address, and address and port of the host that replies; None: any."""
 
-    __slots__ = ("answerer", "answering_port", "port", "to")
+    __slots__ = ("port", "values")
 
     def __init__(
         self,
@@ -64,31 +64,31 @@ class Sought:
         answering_port: int | None = None,
     ) -> None:
         self.port = port
-        self.to = to
-        self.answerer = answerer
-        self.answering_port = answering_port
+        self.values = port, to, answerer, answering_port
 
     def common(self, other: "Sought") -> "Sought":
         """The values that are equal in both."""
-        pairs = [(getattr(self, name), getattr(other, name)) for name in ("port", "to", "answerer", "answering_port")]
-        return Sought(*(one if one == two else None for one, two in pairs))
+        pairs = zip(self.values, other.values, strict=True)
+        return Sought(*(one if one == two else None for one, two in pairs))  # type: ignore[arg-type]
 
     def filter(self, version: int) -> bytes:
         """The attributes of a dump request by which the kernel filters.
 
         IPv6 addresses are left out, because Linux inverts their comparison and sends all other flows.
         """
-        to, answerer = (self.to, self.answerer) if version == 4 else (None, None)
-        original = _tuple(_DESTINATION[version], to, _DESTINATION_PORT, self.port)
-        reply = _tuple(_SOURCE[version], answerer, _SOURCE_PORT, self.answering_port)
-        sent_flags = _BY_NUMBER | (_BY_DESTINATION if to else 0)
-        sent_flags |= _BY_DESTINATION_PORT if self.port is not None else 0
-        answered_flags = _BY_SOURCE if answerer else 0
-        answered_flags |= _BY_NUMBER | _BY_SOURCE_PORT if self.answering_port is not None else 0
-        flags = attribute(_ORIGINAL_FLAGS, struct.pack("=I", sent_flags))
-        flags += attribute(_REPLY_FLAGS, struct.pack("=I", answered_flags))
+        port, to, answerer, answering_port = self.values
+        if version == 6:
+            to = answerer = None
+        original = _tuple(_DESTINATION[version], to, _DESTINATION_PORT, port)
+        reply = _tuple(_SOURCE[version], answerer, _SOURCE_PORT, answering_port)
+        sent = _BY_NUMBER | (_BY_DESTINATION if to else 0) | (_BY_DESTINATION_PORT if port is not None else 0)
+        answered = _BY_SOURCE if answerer else 0
+        answered |= _BY_NUMBER | _BY_SOURCE_PORT if answering_port is not None else 0
+        flags = attribute(_ORIGINAL_FLAGS, struct.pack("=I", sent)) + attribute(
+            _REPLY_FLAGS, struct.pack("=I", answered)
+        )
         found = attribute(_ORIGINAL | _NESTED, original) + attribute(_FILTER | _NESTED, flags)
-        return found + attribute(_REPLY | _NESTED, reply) if answered_flags else found
+        return found + attribute(_REPLY | _NESTED, reply) if answered else found
 
 
 def _tuple(end: int, address: "Address | None", port_kind: int, port: int | None) -> bytes:
