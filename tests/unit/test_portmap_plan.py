@@ -331,7 +331,7 @@ def test_the_table_as_nft_would_be_told() -> None:
 
 
 def test_what_check_needs_are_rules_that_add_makes() -> None:
-    """Those of an attachment's own families, groups and source networks; the jumps with conditions are nft's."""
+    """Those of an attachment's own families, groups and source networks."""
     group = group_of("ip saddr 10.0.0.0/8")
     four = _published(_call([port(8080, hostIP="0.0.0.0")], snat=False))
     assert layout.needed_rules(four) == {
@@ -347,6 +347,8 @@ def test_what_check_needs_are_rules_that_add_makes() -> None:
         ("postrouting", "from6_0"),
         (f"hostports4_{group}", f"hostips4_{group}"),
         (f"hostports4_{group}", f"hostports4_{group}"),
+        ("prerouting", f"hostports4_{group}"),
+        ("output", f"hostports4_{group}"),
     }
     assert not any(comment == "hostports4" for _, comment in layout.needed_rules(both))
 

@@ -11,8 +11,7 @@ from cni.undecided import Undecided
 from cni_portmap import flows, layout
 from cni_portmap.holder import Liveness, refusal, taken_over, waits
 from cni_portmap.layout import ATTACHMENTS, FAMILIES, MAPPINGS, MASQUERADING, NAMESPACES, SOURCES
-from cni_portmap.line import Claim, Place
-from cni_portmap.places import key_of, line_data, line_key, load
+from cni_portmap.line import Claim, Place, key_of, line_data, line_key, load
 from cni_portmap.published import Entry, Published, named, number, source_set, two_bytes
 
 TYPE_CHECKING = False
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cni.site import Site
-    from cni_portmap.places import Key
+    from cni_portmap.line import Key
 
 _MIXED = (
     "the other container has it in nftables, and rules of iptables would take it away: leave backend out here,"

@@ -20,48 +20,42 @@ if TYPE_CHECKING:
     from cni.site import Site
     from cni_portmap.published import Entry
 
-    # The entries of one family by their port on the node.
-    Ports = dict[bytes, list[Entry]]
+    # Of one family: for each port of the node, its address (empty: all), and the pod's address and port.
+    Ports = dict[bytes, list[tuple[bytes, tuple[bytes, bytes]]]]
 
 _UDP = PROTOCOLS["udp"]
 
 
-class _OwnAddresses(dict[bytes, bool]):
-    """Whether an address is the node's own. Read once per family, when the first flow needs it."""
+def _own_addresses(rtnl: "Rtnl", version: int) -> "Callable[[bytes], bool]":
+    """Tells whether an address is the node's own. The addresses are read when the first flow needs them."""
+    known: dict[bytes, bool] = {}
+    networks: list[Prefix] = []
 
-    def __init__(self, rtnl: "Rtnl", version: int) -> None:
-        super().__init__()
-        self._rtnl = rtnl
-        self._version = version
-        self._networks: list[Prefix] | None = None
-
-    def __missing__(self, address: bytes) -> bool:
-        if self._networks is None:
+    def own(address: bytes) -> bool:
+        if not known:
             from cni.kernel import routes
 
-            prefixes = routes.local_prefixes(self._rtnl, self._version)
+            prefixes = routes.local_prefixes(rtnl, version)
             # a node may have thousands of single addresses; networks can be local as a whole
-            self.update((each.address.packed, True) for each in prefixes if each.length == each.address.bits)
-            self._networks = [each for each in prefixes if each.length < each.address.bits]
-            return self[address]
-        own = self[address] = any(Address(address) in network for network in self._networks)
-        return own
+            known.update((each.address.packed, True) for each in prefixes if each.length == each.address.bits)
+            networks.extend(each for each in prefixes if each.length < each.address.bits)
+        if address not in known:
+            known[address] = any(Address(address) in network for network in networks)
+        return known[address]
+
+    return own
 
 
 def after_add(entries: "Iterable[Entry]", site: "Site") -> None:
     """Remove flows to a mapped port of this node that do not go to the new pod."""
 
     def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":
-        own = _OwnAddresses(site.rtnl, version)
-        places = {
-            port: [(b"" if each.everywhere else each.host.packed, _pod(each)) for each in group]
-            for port, group in ports.items()
-        }
+        own = _own_addresses(site.rtnl, version)
 
         def stale(ends: "Ends") -> bool:
             to, port, *_ = ends
-            for host, pod in places.get(port, ()):
-                if to == host if host else own[to]:
+            for host, pod in ports.get(port, ()):
+                if to == host if host else own(to):
                     return ends[2:] != pod
             return False
 
@@ -73,16 +67,10 @@ def after_add(entries: "Iterable[Entry]", site: "Site") -> None:
 def after_delete(entries: "Iterable[Entry]", site: "Site") -> None:
     """Remove flows to a port that is no longer mapped, if the removed pod answers them."""
 
-    def judge(version: int, ports: "Ports") -> "Callable[[Ends], bool]":  # noqa: ARG001 -- as the other judge
-        pods = {port: {_pod(entry) for entry in group} for port, group in ports.items()}
-        return lambda ends: ends[2:] in pods.get(ends[1], ())
+    def judge(_: int, ports: "Ports") -> "Callable[[Ends], bool]":
+        return lambda ends: any(ends[2:] == pod for _, pod in ports.get(ends[1], ()))
 
     _forget(entries, lambda entry: (entry.host_port, None, entry.address, entry.port), judge, site)
-
-
-def _pod(entry: "Entry") -> tuple[bytes, bytes]:
-    """The pod's address and port."""
-    return entry.address.packed, two_bytes(entry.port)
 
 
 def _forget(
@@ -95,10 +83,10 @@ def _forget(
 
     A failure is only reported, as in Go: the ports themselves work.
     """
-    by_family: dict[int, Ports] = {}
+    by_family: dict[int, list[Entry]] = {}
     for entry in entries:
         if entry.protocol == _UDP:
-            by_family.setdefault(entry.version, {}).setdefault(two_bytes(entry.host_port), []).append(entry)
+            by_family.setdefault(entry.version, []).append(entry)
     if not by_family:
         return
     from cni.kernel.conntrack import Conntrack, Sought
@@ -106,8 +94,11 @@ def _forget(
     try:
         conntrack = Conntrack()
         site.node.later.add(conntrack)
-        for version, ports in by_family.items():
-            sought = [Sought(*known(entry)) for group in ports.values() for entry in group]
-            conntrack.forget(version, sought, judge(version, ports))
+        for version, members in by_family.items():
+            ports: Ports = {}
+            for entry in members:
+                place = b"" if entry.everywhere else entry.host.packed, (entry.address.packed, two_bytes(entry.port))
+                ports.setdefault(two_bytes(entry.host_port), []).append(place)
+            conntrack.forget(version, [Sought(*known(entry)) for entry in members], judge(version, ports))
     except (CNIError, KernelError, OSError) as error:
         site.say(f"portmap: stale UDP flows were not looked for: {error}")

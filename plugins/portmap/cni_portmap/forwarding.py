@@ -18,17 +18,6 @@ _DROP = 0
 _NAMES = {1: "inet", 2: "ip", 10: "ip6"}
 
 
-class Dropping:
-    """A base chain of the forward hook whose policy is drop."""
-
-    __slots__ = ("remedy", "rules", "where")
-
-    def __init__(self, where: str, remedy: str, rules: int) -> None:
-        self.where = where
-        self.remedy = remedy
-        self.rules = rules
-
-
 def need_programs(settings: "Settings") -> None:
     """Raise ``NotAvailable`` if the configuration needs a program or a part of the kernel that is missing."""
     try:
@@ -48,8 +37,11 @@ def need_programs(settings: "Settings") -> None:
             raise NotAvailable(error.msg, error.details)
 
 
-def chains_that_drop() -> "Iterator[Dropping]":
-    """Chains of nftables (and iptables-nft) with policy drop, then those of iptables-legacy."""
+def chains_that_drop() -> "Iterator[tuple[str, str, int]]":
+    """Chains of nftables (and iptables-nft) with policy drop, then those of iptables-legacy.
+
+    For each: its name and place, the remedy, and the number of its rules.
+    """
     try:
         kernel = Hooks()
     except OSError:  # a kernel without netfilter's netlink
@@ -58,24 +50,17 @@ def chains_that_drop() -> "Iterator[Dropping]":
         word = _NAMES.get(chain.family)
         if kernel and word and chain.hook == FORWARD and chain.policy == _DROP:
             where = f"chain {chain.name} of table {word} {chain.table}"
-            yield Dropping(where, _remedy(word, chain.table, chain.name), kernel.rules(chain))
+            yield where, _remedy(word, chain.table, chain.name), kernel.rules(chain)
     if kernel:
         kernel.close()
-    yield from _legacy_that_drop()
-
-
-def _legacy_that_drop() -> "Iterator[Dropping]":
-    from cni.kernel import iptables
-
     for version in (4, 6):
+        from cni.kernel import iptables
+
         name = iptables.legacy(version, "filter")
-        if name:
-            fault, text = iptables.run(name, "-S", "FORWARD")
-            lines = text.splitlines()
-            if not fault and "-P FORWARD DROP" in lines:
-                yield Dropping(
-                    f"{name}'s chain FORWARD", f"{name} -A FORWARD -i BRIDGE -j ACCEPT, and -o", len(lines) - 1
-                )
+        fault, text = iptables.run(name, "-S", "FORWARD") if name else ("", "")
+        lines = text.splitlines()
+        if not fault and "-P FORWARD DROP" in lines:
+            yield f"{name}'s chain FORWARD", f"{name} -A FORWARD -i BRIDGE -j ACCEPT, and -o", len(lines) - 1
 
 
 def _remedy(word: str, table: str, chain: str) -> str:

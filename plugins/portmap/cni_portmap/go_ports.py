@@ -9,6 +9,7 @@ Go's layouts. Rules are listed only if one of Go's chains or tables exists.
 """
 
 from cni.address import PROTOCOLS, Address
+from cni.attachment import ALIAS_MAX, beginning, is_alias
 from cni.errors import CheckFailed
 from cni.go import names
 from cni.kernel.transaction import IPV4, IPV6
@@ -16,7 +17,7 @@ from cni.ledger import changed
 from cni.plan import Effect, Found, Kind, all_of
 from cni_portmap import flows
 from cni_portmap.change import Change
-from cni_portmap.holder import go_death, refusal, taken_over, waits
+from cni_portmap.holder import REUSED, refusal, taken_over, waits
 from cni_portmap.published import Entry, Published
 from cni_portmap.settings import Settings
 
@@ -24,11 +25,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cni.address import Prefix
     from cni.attachment import Attachment
     from cni.go.chains import Other
     from cni.go.hostports import Claim
     from cni.go.rules import Rule
     from cni.kernel.nftables import Nftables
+    from cni.kernel.rtnl import Link, Rtnl
     from cni.plan import Differ
     from cni.site import Site
     from cni_portmap.iptables_rules import HostPorts
@@ -179,10 +182,59 @@ def _death(site: "Site", claim: "Claim", entry: Entry, refuse: bool) -> str:
 
     With ``refuse``, a live container other than the asking one raises ``Refused``.
     """
-    why = go_death(site.rtnl, claim.owner, claim.address, site.attachment, entry.address)
-    if not why and refuse and not claim.is_of_container(site.attachment.container):
-        raise refusal(entry, claim.name, site.attachment)
+    address, attachment, why = claim.address, site.attachment, ""
+    if address == entry.address:
+        same = _links_to(site.rtnl, address) == 1 if claim.owner is None else claim.owner[0] == attachment.network
+        why = REUSED if same else ""
+    if claim.owner is not None:
+        why = why or _container_gone(site.rtnl, *claim.owner, address)
+    if not why and refuse and not claim.is_of_container(attachment.container):
+        raise refusal(entry, claim.name, attachment)
     return why
+
+
+def _links_to(rtnl: "Rtnl", address: Address) -> int:
+    """The number of links of the node with the subnet of an address. Two links may be of two networks."""
+    return sum(any(address in subnet for subnet in _subnets(rtnl, link, address)) for link in rtnl.links())
+
+
+def _subnets(rtnl: "Rtnl", link: "Link", address: Address) -> "list[Prefix]":
+    """The subnets of a link, in the family of an address. IPv4 subnets stay while the link is down."""
+    from cni.kernel import addresses
+
+    return [each.prefix.network for each in addresses.of(rtnl, link.index, address.family) if not each.scope]
+
+
+def _container_gone(rtnl: "Rtnl", network: str, container: str, address: Address) -> str:
+    """Why the container counts as gone: it was behind a bridge, and no link has its name or may be its link.
+
+    Routes do not count: a bridge that is down has none, but its containers are alive.
+    """
+    links = rtnl.links()
+    bridges = [link for link in links if link.kind == "bridge"]
+    if not any(address in subnet for bridge in bridges for subnet in _subnets(rtnl, bridge, address)):
+        return ""
+    named = beginning(f"{network}/{container}/", ALIAS_MAX)
+    for link in links:
+        if link.alias.startswith(named) or (not is_alias(link.alias) and _may_lead_to(rtnl, links, link, address)):
+            return ""
+    return "no link of the node is its"
+
+
+def _may_lead_to(rtnl: "Rtnl", links: "list[Link]", link: "Link", address: Address) -> bool:
+    """Whether a link may belong to a container with this address. Links of Go's plugins do not name their owner.
+
+    A port of a bridge with only other subnets does not, unless the bridge separates networks with VLANs.
+    """
+    from cni.kernel.kinds import Bridge
+
+    if link.kind != "veth" or not (link.master or link.name.startswith("veth")):
+        return False
+    for bridge in links:
+        if bridge.index == link.master and bridge.data == Bridge():
+            subnets = _subnets(rtnl, bridge, address)
+            return not subnets or any(address in subnet for subnet in subnets)
+    return True
 
 
 def held(site: "Site", entries: "list[Entry]", refuse: bool) -> "list[Entry]":

@@ -42,9 +42,14 @@ def close(site: "Site", indices: "Iterable[int]") -> None:
         return
     if _by_iptables(site.nftables):
         for link in filter(None, (site.rtnl.link(index=index) for index in wanted)):
-            _add_rule(link)
+            if _rule(link) not in _rules(link.index):
+                _iptables(*_rule(link))
         return
-    changed(site.nftables, LAYOUT.change, lambda change: _add(change, wanted))
+
+    def work(change: Change) -> None:
+        fill(change, [index for index in wanted if change.element("guarded", _key(index)) is None])
+
+    changed(site.nftables, LAYOUT.change, work)
 
 
 def open_again(kernel: "Nftables", index: int) -> None:
@@ -57,7 +62,11 @@ def open_again(kernel: "Nftables", index: int) -> None:
 
 
 def fault(kernel: "Nftables", link: "Link") -> str:
-    """The missing part of a link's guard; empty if it is guarded."""
+    """The missing part of a link's guard, also of one that an earlier build made; empty if the link is guarded."""
+    if is_earlier(kernel):
+        from cni_portmap import earlier
+
+        return earlier.fault(kernel, link)
     if _by_iptables(kernel):
         from cni.kernel import iptables
 
@@ -86,10 +95,6 @@ def _key(index: int) -> bytes:
 def is_earlier(kernel: "Nftables") -> bool:
     """Whether the table is that of an earlier version."""
     return kernel.has_set(INET, TABLE, EARLIER)
-
-
-def _add(change: Change, indices: list[int]) -> None:
-    fill(change, [index for index in indices if change.element("guarded", _key(index)) is None])
 
 
 def fill(change: Change, indices: list[int]) -> None:
@@ -136,8 +141,3 @@ def _rules(index: int) -> list[list[str]]:
 
     rules = map(split, _iptables("-S", "PREROUTING").splitlines())
     return [words for words in rules if _comment(index) in words]
-
-
-def _add_rule(link: "Link") -> None:
-    if _rule(link) not in _rules(link.index):
-        _iptables(*_rule(link))

@@ -2,7 +2,6 @@
 
 from errno import EEXIST, ENOENT
 
-from cni.address import PROTOCOL_NAMES
 from cni.errors import CheckFailed, CNIError, InvalidConfig
 from cni.kernel.nftables import Nftables, NftablesError
 from cni.kernel.transaction import INET, WORD
@@ -12,8 +11,7 @@ from cni.undecided import compared, legacy_lock, mark_legacy, unmark_legacy
 from cni_portmap import flows, go_ports, layout
 from cni_portmap.change import Change, held
 from cni_portmap.layout import TABLE, WHERE
-from cni_portmap.line import Claim
-from cni_portmap.places import key_of, load
+from cni_portmap.line import Claim, key_of, load
 from cni_portmap.published import PLAIN, Published, group_of, named, source_set
 from cni_portmap.settings import MASQ_BIT
 
@@ -133,10 +131,9 @@ def _ports(ledger: Ledger, link: str) -> list[str]:
     places = load(ledger, published.entries)
     found = []
     for entry in published.entries:
-        name = PROTOCOL_NAMES.get(entry.protocol, str(entry.protocol))
         host = "" if entry.everywhere else f"{entry.host} "
         waits = "" if places[key_of(entry)].has(Claim(comment, entry)) else ", in line"
-        found.append(f"{name} {host}{entry.host_port} to {entry.address.with_port(entry.port)}{waits}")
+        found.append(f"{entry.name} {host}{entry.host_port} to {entry.address.with_port(entry.port)}{waits}")
     return found
 
 
@@ -221,8 +218,6 @@ def _compare_claims(ledger: Ledger, attachment: "Attachment", wanted: Published)
 def _compare_chains(ledger: Ledger, wanted: Published) -> None:
     """The rules that use the maps and sets. A rule's comment is the name of its map, set or chain."""
     needed = layout.needed_rules(wanted)
-    for version, group in wanted.groups().items():
-        needed.update(layout.jumps(version, group))
     # chains of an earlier version still work; the next ADD moves them behind the chains of others
     earlier = layout.misplaced(ledger)
     missing = needed.difference(ledger.rules, layout.leaving() if earlier else ())

@@ -3,7 +3,6 @@
 Chains and rules are exactly Go's, so that each plugin finds what the other made (``cni.go.hostports`` shows them).
 """
 
-from cni.address import PROTOCOL_NAMES
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.go import names
 from cni.go.chains import Part
@@ -85,7 +84,7 @@ def translations(attachment: "Attachment", published: "Published", settings: "Se
     found = []
     chain = names.ports_chain(attachment)
     for entry in _specific_first(published.of(version)):
-        match = ["-p", PROTOCOL_NAMES[entry.protocol], "--dport", str(entry.host_port)]
+        match = ["-p", entry.name, "--dport", str(entry.host_port)]
         match += [] if entry.everywhere else ["-d", str(entry.host)]
         for source in _marked(published, entry.address):
             found.append(_rule(chain, *match, "-s", source, "-j", settings.set_mark_chain or SETMARK))

@@ -195,12 +195,12 @@ def leaving() -> "set[tuple[str, str]]":
 
 
 def needed_rules(wanted: "Published") -> "set[tuple[str, str]]":
-    """The rules that an attachment needs, as (chain, comment). Jumps with conditions are not included: nft makes them."""
+    """The rules that an attachment needs, as (chain, comment)."""
     needed = {(MASQUERADING.name, source_set(source)) for source in wanted.masqueraded()}
     for version, group in {(entry.version, entry.group) for entry in wanted.entries}:
         chain = _translations(version, group)
         needed.update((chain.name, comment) for comment, _ in chain.rules)
-        needed.update(jumps(version, group) if group == PLAIN else ())
+        needed.update(jumps(version, group))
         needed.update(leaving() if version == 6 else ())
     return needed
 

@@ -89,9 +89,7 @@ class Localnet(Effect[None], Kind):
             return
         shares = self._shares()
         with Exclusive("localnet"):
-            for index in shares.of(self.identity):
-                if index != link.index:  # an earlier ADD was behind another link
-                    _release(self.site, shares, index, self.identity)
+            self._release(shares, self.identity, link.index)  # an earlier ADD was behind another link
             try:
                 was = int(self.site.sysctls.read(_sysctl(link.name)) or "0")
                 self._note(shares, link, was)
@@ -123,19 +121,35 @@ class Localnet(Effect[None], Kind):
         recorded = Ledger(self.site.nftables, layout.LAYOUT).recorded
         if not self._own_shares().of(self.identity) and not recorded(layout.ATTACHMENTS, self.identity):
             return
-        fault = _unguarded(self.site.nftables, link)
+        fault = guard.fault(self.site.nftables, link)
         if fault:
             differ(CheckFailed(fault, "another ADD on the node, or DEL and ADD, makes it again"))
 
     # remove
 
     def discard(self, identity: str) -> None:
-        """Remove this attachment's share. With the last share in a link the sysctl is restored, then the guard removed."""
+        """Remove this attachment's share."""
         shares = self._shares()
         if shares.of(identity):
             with Exclusive("localnet"):
-                for index in shares.of(identity):
-                    _release(self.site, shares, index, identity)
+                self._release(shares, identity)
+
+    def _release(self, shares: Shares, identity: str, kept: int = 0) -> None:
+        """Remove an attachment's shares, except in the link ``kept``. The links may have been renamed.
+
+        With the last share in a link the sysctl is restored, then the guard removed.
+        """
+        site = self.site
+        for index in shares.of(identity):
+            if index == kept:
+                continue
+            if not shares.beside(index, identity):
+                link, was = site.rtnl.link(index=index), shares.was(index)
+                if link is not None and was is not None and not _go_needs_it(site.nftables, site.rtnl, index):
+                    site.sysctls.attempt(_sysctl(link.name), str(was))
+                if index in shares.guarded():
+                    guard.open_again(site.nftables, index)
+            shares.remove(index, identity)
 
     def present(self, network: str) -> list[Found]:
         """The attachments of the network that have a share. Without a network: all, with the names of the links."""
@@ -149,26 +163,6 @@ class Localnet(Effect[None], Kind):
         """The sysctl and the rule in nft's words."""
         closed = f"\niifname LINK-TO-{self.address} ip daddr {guard.LOOPBACK} drop" if self.guard else ""
         return f"sysctl net/ipv4/conf/LINK-TO-{self.address}/route_localnet=1{closed}"
-
-
-def _unguarded(kernel: Nftables, link: "Link") -> str:
-    """The missing part of the guard for a link, also of a guard that an earlier build made."""
-    if not guard.is_earlier(kernel):
-        return guard.fault(kernel, link)
-    from cni_portmap import earlier
-
-    return earlier.fault(kernel, link)
-
-
-def _release(site: "Site", shares: Shares, index: int, identity: str) -> None:
-    """Remove an attachment's share in one link. The link may have been renamed."""
-    if not shares.beside(index, identity):
-        link, was = site.rtnl.link(index=index), shares.was(index)
-        if link is not None and was is not None and not _go_needs_it(site.nftables, site.rtnl, index):
-            site.sysctls.attempt(_sysctl(link.name), str(was))
-        if index in shares.guarded():
-            guard.open_again(site.nftables, index)
-    shares.remove(index, identity)
 
 
 def _go_needs_it(kernel: Nftables, rtnl: "Rtnl", index: int) -> bool:

@@ -54,6 +54,11 @@ class Entry:
         return not any(self.host.packed)
 
     @property
+    def name(self) -> str:
+        """The protocol's name."""
+        return PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
+
+    @property
     def map(self) -> str:
         """The name of its map."""
         return named("hostports" if self.everywhere else "hostips", self.version, self.group)
@@ -79,15 +84,13 @@ class Entry:
 
     def __str__(self) -> str:
         host = "" if self.everywhere else f" on {self.host}"
-        return f"{PROTOCOL_NAMES.get(self.protocol, self.protocol)} port {self.host_port}{host}"
+        return f"{self.name} port {self.host_port}{host}"
 
     def describe(self) -> str:
         """In nft's words."""
         word = WORD[self.version]
         host = "" if self.everywhere else f"{word} daddr {self.host} "
-        name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
-        address = f"[{self.address}]" if self.version == 6 else str(self.address)
-        return f"{host}{name} dport {self.host_port} dnat {word} to {address}:{self.port}"
+        return f"{host}{self.name} dport {self.host_port} dnat {word} to {self.address.with_port(self.port)}"
 
 
 def two_bytes(value: int) -> bytes:

@@ -111,7 +111,11 @@ class Settings(Section):
         if self.conflict not in ("queue", "refuse"):
             raise InvalidConfig(f'unrecognized conflict "{self.conflict}"', "it is queue or refuse")
         self.backend = self._backend()
-        self.mappings = _mappings(document)
+        where = "runtimeConfig.portMappings"
+        entries = chosen(part(document, "runtimeConfig", member), "portMappings")
+        # all types are checked first
+        ports = [] if entries is None else listing(Port)(entries, where)
+        self.mappings = [port.checked(f"{where}[{place}]") for place, port in enumerate(ports)]
 
     def _backend(self) -> str:
         """The backend that the configuration asks for: with its key, with other keys, or by the syntax of conditions."""
@@ -183,14 +187,6 @@ class Settings(Section):
         self.backend = backend.chosen(None if self.free else self.backend, HOST_PORTS, kernel)
 
 
-def _mappings(document: "dict[str, Any]") -> list[Port]:
-    """``runtimeConfig.portMappings``; all types are checked first. Raises ``InvalidConfig`` that names the entry."""
-    where = "runtimeConfig.portMappings"
-    entries = chosen(part(document, "runtimeConfig", member), "portMappings")
-    ports = [] if entries is None else listing(Port)(entries, where)
-    return [port.checked(f"{where}[{place}]") for place, port in enumerate(ports)]
-
-
 def read(call: "Call") -> Settings:
     """Raises ``DecodingFailure`` and ``InvalidConfig``, before anything is changed."""
     return Settings(call.config)
@@ -220,8 +216,8 @@ def ready(call: "Call", settings: Settings) -> None:
         from cni_portmap import hostports
 
         hostports.judge(settings.expressions)
-    for chain in forwarding.chains_that_drop():
-        what = f"{chain.where} drops what no rule accepts"
-        if not chain.rules:
-            raise LimitedConnectivity(f"{what}, and has no rule: mapped ports cannot be reached", chain.remedy)
-        call.say(f"portmap: {what}: mapped ports are reached only if one of its rules accepts them; {chain.remedy}")
+    for where, remedy, rules in forwarding.chains_that_drop():
+        what = f"{where} drops what no rule accepts"
+        if not rules:
+            raise LimitedConnectivity(f"{what}, and has no rule: mapped ports cannot be reached", remedy)
+        call.say(f"portmap: {what}: mapped ports are reached only if one of its rules accepts them; {remedy}")

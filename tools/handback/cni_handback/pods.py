@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from cni import macspoof, masquerade
-from cni.address import ANY, PROTOCOL_NAMES, Prefix
+from cni.address import ANY, Prefix
 from cni.attachment import Attachment
 from cni.go.macspoof import can_have
 from cni.inventory import walk
@@ -15,7 +15,7 @@ from cni.site import Site
 from cni_portmap import layout
 from cni_portmap.change import held
 from cni_portmap.hostports import HostPorts
-from cni_portmap.places import key_of, load
+from cni_portmap.line import key_of, load
 from cni_portmap.published import Entry, Published
 from cni_portmap.settings import Settings
 
@@ -23,8 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-    from cni_portmap.line import Place
-    from cni_portmap.places import Key
+    from cni_portmap.line import Key, Place
 
 
 class Pod:
@@ -69,8 +68,7 @@ class Pod:
 
 def _mapping(entry: Entry) -> dict[str, int | str]:
     host = "" if entry.everywhere else str(entry.host)
-    protocol = PROTOCOL_NAMES[entry.protocol]
-    return {"hostPort": entry.host_port, "containerPort": entry.port, "protocol": protocol, "hostIP": host}
+    return {"hostPort": entry.host_port, "containerPort": entry.port, "protocol": entry.name, "hostIP": host}
 
 
 def pods(site: Site) -> list[Pod]:
