@@ -10,6 +10,7 @@ from time import time
 
 from cni.attachment import COMMENT_MAX, Attachment
 from cni.go import names
+from cni.go.ifb import ifb_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Thing:
         """Whether the known parts of the owner fit an attachment."""
         known = self.network, self.container, self.ifname
         if not any(known):
-            return self.identity in (attachment.link, names.instance(attachment))
+            return self.identity in (attachment.link, names.instance(attachment), ifb_name(attachment))
         return all(part in ("", whole) for part, whole in zip(known, attachment.parts, strict=True))
 
     def document(self) -> "dict[str, Any]":

@@ -69,4 +69,5 @@ def test_go_removes_what_ours_made(node: Node, subject: Subject, network: str) -
     removed = trial.file("DEL", binaries=GO)
     assert removed.ok, removed.stdout
     assert trial.left() == {}
+    trial.finish()
     assert differences(before, snapshot(node)) == {}

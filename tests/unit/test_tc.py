@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cni.address import Prefix
 from cni.errors import KernelError
 from cni.kernel import tc
+from cni.kernel.htb import Htb
 from cni.kernel.kinds import Ifb
 from cni.kernel.rtnl import Rtnl
 from cni.kernel.tc import Tbf
@@ -76,29 +78,29 @@ def test_a_limit_is_what_tc_shows(
 ) -> None:
     rtnl, index = links[0], links[1 if device == "host" else 2]
     wanted, before = limit(rate, burst), root(empty, device).get("kind")
-    assert tc.tbf(rtnl, index) is None
-    tc.add_tbf(rtnl, index, wanted)
-    assert tc.tbf(rtnl, index) == wanted
+    assert tc.queue(rtnl, index) is None
+    tc.add_queue(rtnl, index, wanted)
+    assert tc.queue(rtnl, index) == wanted
     seen = root(empty, device)
     assert (seen["kind"], seen["handle"], seen["options"]["rate"]) == ("tbf", "1:", rate)
     assert abs(seen["options"]["burst"] - wanted.burst) <= 1 + rate / 1_000_000
     with pytest.raises(KernelError) as refused:
-        tc.add_tbf(rtnl, index, wanted)
+        tc.add_queue(rtnl, index, wanted)
     assert refused.value.errno == errno.EEXIST
     other = links[2 if device == "host" else 1]
-    assert tc.tbf(rtnl, other) is None
+    assert tc.queue(rtnl, other) is None
     for _ in range(2):
-        tc.delete_tbf(rtnl, index)
-        assert (tc.tbf(rtnl, index), root(empty, device).get("kind")) == (None, before)
+        tc.delete_queue(rtnl, index)
+        assert (tc.queue(rtnl, index), root(empty, device).get("kind")) == (None, before)
 
 
 @real
 def test_a_limit_that_tc_sets_is_read(empty: Netns, links: tuple[Rtnl, int, int]) -> None:
     rtnl, host, _ = links
     ask(empty, "qdisc add dev host root handle 7: tbf rate 8mbit burst 10000 limit 35000")
-    assert tc.tbf(rtnl, host) == Tbf(1_000_000, 10_000, 35_000)
-    tc.delete_tbf(rtnl, host)
-    assert tc.tbf(rtnl, host) == Tbf(1_000_000, 10_000, 35_000), "another's queue stays"
+    assert tc.queue(rtnl, host) == Tbf(1_000_000, 10_000, 35_000)
+    tc.delete_queue(rtnl, host)
+    assert tc.queue(rtnl, host) == Tbf(1_000_000, 10_000, 35_000), "another's queue stays"
 
 
 @real
@@ -107,7 +109,7 @@ def test_all_that_a_link_receives_goes_to_another(empty: Netns, links: tuple[Rtn
     rtnl, host, ifb = links
     assert tc.redirect(rtnl, host) == 0
     tc.add_redirect(rtnl, host, ifb)
-    tc.add_tbf(rtnl, ifb, limit(1_000_000, 100_000))
+    tc.add_queue(rtnl, ifb, limit(1_000_000, 100_000))
     assert tc.redirect(rtnl, host) == ifb and tc.redirect(rtnl, ifb) == 0
     (seen,) = (
         each for each in shown(empty, "filter", "dev", "host", "ingress") if "actions" in each.get("options", {})
@@ -143,9 +145,20 @@ def test_only_a_redirection_of_everything_counts(empty: Netns, links: tuple[Rtnl
     every = "filter add dev host parent ffff: protocol all pref 2 u32 match u32 0 0"
     ask(empty, f"{some} action mirred egress redirect dev ifb0")
     ask(empty, f"{every} action mirred egress mirror dev ifb0")
-    assert tc.redirect(rtnl, host) == 0
+    assert tc.redirect(rtnl, host) is None
     ask(empty, f"{every.replace('pref 2', 'pref 3')} action mirred egress redirect dev ifb0")
     assert tc.redirect(rtnl, host) == ifb
+
+
+@real
+def test_a_redirection_to_a_link_that_is_gone_is_none(empty: Netns, links: tuple[Rtnl, int, int]) -> None:
+    """It drops all packets, until it is removed."""
+    rtnl, host, ifb = links
+    tc.add_redirect(rtnl, host, ifb)
+    rtnl.delete(ifb)
+    assert tc.redirect(rtnl, host) == 0
+    tc.delete_redirect(rtnl, host)
+    assert "ingress" not in {each["kind"] for each in shown(empty, "qdisc", "dev", "host")}
 
 
 @real
@@ -154,3 +167,46 @@ def test_a_redirection_to_nowhere_leaves_nothing(empty: Netns, links: tuple[Rtnl
     with pytest.raises(KernelError):
         tc.add_redirect(rtnl, host, 9999)
     assert "ingress" not in {each["kind"] for each in shown(empty, "qdisc", "dev", "host")}
+
+
+SUBNETS = ["10.1.0.0/16", "10.2.3.4/32", "0.0.0.0/0", "fd00:1::/47", "fd00:2::5/128", "2001:db8::/32", "::/0"]
+
+
+@real
+@pytest.mark.parametrize(("rest", "by_source"), [(False, True), (True, False)])
+def test_a_limit_of_some_subnets_is_what_tc_shows(
+    empty: Netns, links: tuple[Rtnl, int, int], rest: bool, by_source: bool
+) -> None:
+    """Class, queue and filters; all are read again, and removed together."""
+    rtnl, host, _ = links
+    for subnets in ([*map(Prefix.parse, SUBNETS)], []):
+        wanted = Htb(limit(6_000_000_000, 2_000_000), subnets, rest, by_source)
+        tc.add_queue(rtnl, host, wanted)
+        assert tc.queue(rtnl, host) == wanted
+        assert tc.queue(rtnl, host) != Htb(wanted, [*subnets, Prefix.parse("10.9.0.0/16")], rest, by_source)
+        assert (root(empty, "host")["options"]["default"]) == ("0x30" if rest else "0")
+        seen = empty.run("tc", "class", "show", "dev", "host")
+        assert "1:30" in seen and "rate 48Gbit ceil 48Gbit" in seen
+        (leaf,) = (each for each in shown(empty, "qdisc", "dev", "host") if each["kind"] == "bfifo")
+        assert (leaf["parent"], leaf["options"]["limit"]) == ("1:30", wanted.limit)
+        filters = empty.run("tc", "filter", "show", "dev", "host")
+        assert filters.count("key ht") == len(subnets)
+        if subnets:
+            assert ("match 0a010000/ffff0000 at 12" in filters) == by_source
+            assert ("match fd000002/ffffffff at 24" in filters) == (not by_source)
+        with pytest.raises(KernelError) as refused:
+            tc.add_queue(rtnl, host, wanted)
+        assert refused.value.errno == errno.EEXIST and tc.queue(rtnl, host) == wanted
+        tc.delete_queue(rtnl, host)
+        assert tc.queue(rtnl, host) is None and "htb" not in empty.run("tc", "qdisc", "show", "dev", "host")
+
+
+@real
+def test_what_a_kernel_has_is_asked_without_making_it(empty: Netns) -> None:
+    """STATUS: a queue that no kernel has is lacking, and nothing is made on the way."""
+    rtnl, before = Rtnl(), empty.run("tc", "qdisc", "show")
+    for kind in ("tbf", "htb", "ingress", "mirred"):
+        assert not tc.lacks(rtnl, kind) and kind in tc.OPTIONS
+    assert tc.lacks(rtnl, "nosuchqueue")
+    assert empty.run("tc", "qdisc", "show") == before
+    rtnl.close()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ROUTE, NETFILTER = 0, 12
-F_REQUEST, F_ACK, F_DUMP = 0x1, 0x4, 0x300
+F_REQUEST, F_ACK, F_ECHO, F_DUMP = 0x1, 0x4, 0x8, 0x300
 F_REPLACE, F_EXCL, F_CREATE, F_APPEND = 0x100, 0x200, 0x400, 0x800
 # make an object; an error if it exists
 F_NEW = F_CREATE | F_EXCL

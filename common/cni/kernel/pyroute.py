@@ -31,7 +31,7 @@ _NOT_MADE = (
     "sched_htb", "sched_netem", "sched_pfifo", "sched_pfifo_fast", "sched_plug", "sched_sfq",
 )  # fmt: skip
 # The constants that the message modules use.
-_PARENTS = {"TC_H_ROOT": 0xFFFFFFFF, "TC_H_INGRESS": 0xFFFFFFF1}
+_PARENTS = {"TC_H_ROOT": 0xFFFFFFFF, "TC_H_INGRESS": 0xFFFFFFF1, "RTM_NEWQDISC": 36, "RTM_DELQDISC": 37}
 
 
 class _Enumeration(type):

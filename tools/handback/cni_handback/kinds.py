@@ -1,6 +1,7 @@
 """All kinds of things that our plugins and Go's leave on a node. The inventory lists them."""
 
 from cni.go.kinds import kinds as of_go
+from cni.links.limit import EgressLimit
 from cni.links.moved_link import MovedLink
 from cni.links.pair import PodLink
 from cni.macspoof import MacSpoofCheck
@@ -18,6 +19,6 @@ DATA_DIR = "/var/lib/cni/networks"
 
 def kinds(site: Site, data_dir: str = DATA_DIR) -> list[Kind]:
     """All kinds, links and leases first."""
-    links: list[Kind] = [PodLink(site), MovedLink(site)]
+    links: list[Kind] = [PodLink(site), MovedLink(site), EgressLimit(site)]
     rules: list[Kind] = [Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site)]
     return [*links, Leases(site, data_dir), *rules, UnderWay(site), Complete(site), *of_go(site)]
