@@ -27,7 +27,8 @@ _NETWORKS = (
 )
 
 
-def _mtu_fault(value: int) -> str:
+def mtu_fault(value: int) -> str:
+    """The check of a key ``mtu``."""
     if not value or MTU_MIN <= value <= MTU_MAX:
         return ""
     return f"mtu is {value}, and must be from {MTU_MIN} to {MTU_MAX}, or 0 for the kernel's"
@@ -35,7 +36,7 @@ def _mtu_fault(value: int) -> str:
 
 def link_mtu(words: str) -> int:
     """The row of key ``mtu``; a negative one counts as absent, as in Go."""
-    return key("mtu", parsed(integer, lambda value: max(value, 0), "int"), 0, words, _mtu_fault)
+    return key("mtu", parsed(integer, lambda value: max(value, 0), "int"), 0, words, mtu_fault)
 
 
 def link_dns() -> DNS | None:
@@ -48,6 +49,13 @@ def link_dns() -> DNS | None:
 
     read.__doc__ = "DNS"
     return key("dns", read, None, "DNS of the result; by default that of ipam")
+
+
+def check_mtu(mtu: int, ipv6: bool) -> None:
+    """Raise ``InvalidConfig`` if the container has IPv6 and the MTU is too small for it; 0 means none is wanted."""
+    if ipv6 and 0 < mtu < MTU_MIN_IPV6:
+        fault = f"mtu is {mtu}, and must be from {MTU_MIN_IPV6} to {MTU_MAX} with IPv6"
+        raise InvalidConfig(fault, 'change key "mtu"')
 
 
 def ipam_type(call: "Call") -> str:
@@ -138,9 +146,7 @@ class LinkSettings(Section):
 
         Called with the networks that the configuration names, and again with the addresses from IPAM.
         """
-        if ipv6 and 0 < self.mtu < MTU_MIN_IPV6:
-            fault = f"mtu is {self.mtu}, and must be from {MTU_MIN_IPV6} to {MTU_MAX} with IPv6"
-            raise InvalidConfig(fault, 'change key "mtu"')
+        check_mtu(self.mtu, ipv6)
 
 
 def _holds_ipv6(value: "Any") -> bool:

@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 
 
 class Roots:
-    """The folders /proc, /sys and /run/cni/pycni; tests use others."""
+    """The folders /proc, /sys, /run/cni/pycni and /etc/cni; tests use others."""
 
-    __slots__ = ("proc", "run", "sys")
+    __slots__ = ("etc", "proc", "run", "sys")
 
-    def __init__(self, proc: str = "/proc", sys: str = "/sys", run: str = "/run/cni/pycni") -> None:
+    def __init__(
+        self, proc: str = "/proc", sys: str = "/sys", run: str = "/run/cni/pycni", etc: str = "/etc/cni"
+    ) -> None:
         self.proc = proc
         self.sys = sys
         self.run = run
+        self.etc = etc
 
 
 class Node:

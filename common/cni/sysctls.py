@@ -1,17 +1,36 @@
 """Sysctls of the container's network namespace as an effect; the original values can be restored."""
 
-from cni.errors import CheckFailed, Step
-from cni.plan import Effect, Kind, all_of
+from cni.errors import CheckFailed, InvalidConfig, Step
+from cni.plan import Effect, Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from cni.plan import Differ
     from cni.saved import Saved
 
 # Our key in a file of saved values, next to those of Go's tuning.
 _SAVED = "sysctl"
+# The folders that hold one folder for each interface.
+_OF_INTERFACES = (["conf"], ["neigh"])
+
+
+def path_of(name: str, ifname: str) -> str:
+    """The path of a sysctl of the network below /proc/sys; ``IFNAME`` in its name stands for ``ifname``.
+
+    Dots and slashes separate. An interface's name may have dots. Raises ``InvalidConfig``.
+    """
+    parts = [part for part in name.replace(".", "/").split("/") if part]
+    place = next((place for place, part in enumerate(parts) if "IFNAME" in part), None)
+    if place is not None:
+        parts[place] = parts[place].replace("IFNAME", ifname, 1)
+    if parts[2:3] in _OF_INTERFACES and len(parts) > 5:
+        parts[3:-1] = [".".join(parts[3:-1])]
+    path = "/".join(parts)
+    if not path.startswith("net/") or "\0" in path:
+        raise InvalidConfig(f'invalid net sysctl key: "{path}"', f'key "{name}" of sysctl must begin with net')
+    return path
 
 
 class Sysctls(Effect[None], Kind):
@@ -20,18 +39,23 @@ class Sysctls(Effect[None], Kind):
     values: "Mapping[str, str]"
     # the original values are kept there, and ``remove`` restores them
     saved: "Saved | None" = None
+    # what this ADD has changed
+    before: "dict[str, str] | None" = None
     noun = "sysctls"
     repairable = True
 
     def make(self) -> None:
         """Save the original values, then write. Raises ``CNIError`` naming the sysctl."""
+        self.before = {}
         with self.site.container as namespace:
-            before = {path: self._read(path) for path in self.values}
+            # some can only be written: they have no value to restore
+            before = {path: found for path in self.values if (found := self._read(path)) is not None}
             if self.saved is not None:
-                old = self.saved.values(namespace.identity).get(_SAVED)
-                self.saved.keep({_SAVED: {**before, **(old if isinstance(old, dict) else {})}}, namespace.identity)
+                self.saved.keep({_SAVED: before}, namespace.identity)
             for path, value in self.values.items():
-                if before[path] != value:
+                if path in before:
+                    self.before[path] = before[path]
+                if self._read(path) != value:  # one written before may have changed it
                     self._write(path, value)
 
     def compare(self, differ: "Differ") -> None:
@@ -39,25 +63,34 @@ class Sysctls(Effect[None], Kind):
         with self.site.container:
             for path, value in self.values.items():
                 found = self._read(path)
-                if found.split() != value.split():
-                    differ(CheckFailed(f"sysctl {path} is {found}, configured is {value}", f"in {self.site.netns}"))
+                if found is not None and found.split() != value.split():
+                    text = f"Error: Tuning configured value of /proc/sys/{path} is {value}, current value is {found}"
+                    differ(CheckFailed(text, f"in {self.site.netns}"))
 
     def remove(self) -> None:
-        """Restore the saved values, if the namespace still exists."""
+        """Restore what this ADD has changed; for DEL, what is saved. The namespace may be gone."""
         namespace = self.site.remaining
         if self.saved is None or namespace is None:
             return
-        old = self.saved.values(namespace.identity).get(_SAVED)
-        if isinstance(old, dict):
+        undo, old = self.before is not None, self.before
+        if old is None:
+            old = self.saved.restorable(namespace, self.site.say).get(_SAVED)
+        if old and isinstance(old, dict):
+            from cni.saved import restore
+
+            values = {path: str(old[path]) for path in reversed(old)}
             with namespace:
-                all_of(self._writer(path, str(value)) for path, value in old.items())
+                restore(self.site, values, self.site.sysctls.write, undo)
 
-    def _read(self, path: str) -> str:
+    def _read(self, path: str) -> "str | None":
+        """The value, None if it cannot be read; raises ``CNIError`` without such a sysctl."""
         with Step(f"failed to read sysctl {path}", "the kernel of this node may not have it"):
-            return self.site.sysctls.read(path)
-
-    def _writer(self, path: str, value: str) -> "Callable[[], None]":
-        return lambda: self._write(path, value)
+            try:
+                return self.site.sysctls.read(path)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise
+            except OSError:
+                return None
 
     def _write(self, path: str, value: str) -> None:
         with Step(f"failed to set sysctl {path} to {value!r}", "it may be read-only"):

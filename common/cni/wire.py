@@ -9,6 +9,7 @@ from cni.errors import DecodingFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # The most levels of a document, so that recursive functions can handle it. Go allows 10000.
@@ -56,14 +57,15 @@ _HOOKS: "dict[str, Any]" = {
 }  # fmt: skip
 
 
-def _scanner() -> "Any":
+def _scanner(members: "Callable[[list[tuple[str, Any]]], Any]" = _members) -> "Any":
     try:
         from _json import make_scanner
     except ImportError:  # another Python than CPython
         import json
 
-        return json.JSONDecoder(**_HOOKS).raw_decode
-    return make_scanner(type("Context", (), {**_HOOKS, "memo": {}}))  # type: ignore[arg-type]
+        return json.JSONDecoder(**{**_HOOKS, "object_pairs_hook": members}).raw_decode
+    context = {**_HOOKS, "object_pairs_hook": members, "memo": {}}
+    return make_scanner(type("Context", (), context))  # type: ignore[arg-type]
 
 
 def _fault(text: str) -> str:
@@ -97,6 +99,18 @@ def decode(data: bytes) -> "Any":
     if end != len(text):
         raise DecodingFailure(f"error unmarshall network config: unexpected text after the document at character {end}")
     return value
+
+
+def repeated(data: bytes, name: str) -> str:
+    """A name that is repeated in the object ``name`` of a document that ``decode`` accepts; empty if there is none."""
+    # objects become tuples of their members
+    members, _ = _scanner(tuple)(data.decode("utf-8", "replace").strip(" \t\r\n"), 0)
+    for key, value in members:
+        names = [inner for inner, _ in value] if fold(key) == name and isinstance(value, tuple) else []
+        for place, inner in enumerate(names):
+            if inner in names[:place]:
+                return str(inner)
+    return ""
 
 
 def too_deep(value: "Any", text: str) -> bool:

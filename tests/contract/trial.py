@@ -14,8 +14,11 @@ from node.plugin import DIST, SUBJECT, Object, Outcome
 from node.served import plugin, serve
 from node.topology import Node, Pod
 
-# Folders below /run/cni/pycni whose files belong to attachments; host-local's indexes and the locks stay.
-NOTES = ("chain", "chain-whole", "localnet")
+# Folders below /run/cni whose files belong to attachments; host-local's indexes and the locks stay.
+NOTES = ("pycni/chain", "pycni/chain-whole", "pycni/localnet", "tuning")
+# What tests look at in a link of the pod: flags, addresses, MAC, MTU. Here `lo` in a new pod.
+FLAGS = ("UP", "PROMISC", "ALLMULTI")
+LO: Object = {"lo": [[], [], "00:00:00:00:00:00", 65536]}
 
 # Of the network. Notes in /run are the machine's, and GC of a network removes those of every run.
 NAME = f"net{os.getpid()}"
@@ -47,7 +50,7 @@ class Trial(Chain):
         if self.at or snapshot is None:
             self.before = self.state()
         else:
-            self.before = {**snapshot, "pod": {"lo": [False, []]}, "notes": []}
+            self.before = {**snapshot, "pod": LO, "notes": []}
 
     def state(self) -> Object:
         """What there is on the node and in the pod."""
@@ -55,7 +58,9 @@ class Trial(Chain):
         if os.path.exists(self.pod.path):
             for link in self.pod.addressed_links():
                 # whether `lo` is up changes its addresses too
-                pod[link["ifname"]] = ["UP" in link["flags"], sorted(global_addresses(link["addr_info"]))]
+                flags = [flag for flag in FLAGS if flag in link["flags"]]
+                addresses = sorted(global_addresses(link["addr_info"]))
+                pod[link["ifname"]] = [flags, addresses, link.get("address"), link["mtu"]]
         return {**snapshot(self.node), "pod": pod, "notes": notes(self.pod.container)}
 
     def keys(self, verb: str, **keys: Any) -> Object:
@@ -127,11 +132,11 @@ def notes(container: str) -> list[str]:
     """The files below /run that belong to a container."""
     found, owner = [], f"/{container}/".encode()
     for folder in NOTES:
-        for at, _, names in os.walk(f"/run/cni/pycni/{folder}"):
+        for at, _, names in os.walk(f"/run/cni/{folder}"):
             for name in names:
                 try:
-                    if owner in Path(at, name).read_bytes():
-                        found.append(f"{folder}/{name}")
+                    if name.startswith(f"{container}_") or owner in Path(at, name).read_bytes():
+                        found.append(f"{os.path.basename(folder)}/{name}")
                 except OSError:  # another test's, and gone by now
                     continue
     return sorted(found)

@@ -25,9 +25,9 @@ Object = dict[str, Any]
 
 
 def listed(node: Node) -> list[Object]:
-    """The inventory; chain's notes are left out, for /run is the machine's, and has other nodes' notes too."""
+    """The inventory without files in /run, which is the machine's, and has those of other nodes too."""
     found: list[Object] = json.loads(node.run(f"{DIST}/cni-handback", "--list", str(node.data_dir)))
-    return [thing for thing in found if not thing["kind"].startswith("note of ")]
+    return [thing for thing in found if not thing["kind"].startswith(("note of ", "saved values"))]
 
 
 def of(things: list[Object], container: str) -> dict[str, Object]:

@@ -45,7 +45,7 @@ class Sysctls:
         """Write a value; raises ``OSError``."""
         fd = os.open(f"{self._folder}/{path}", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, value.encode())
+            os.write(fd, value.encode() or b"\n")  # writing nothing would change nothing
         finally:
             os.close(fd)
 

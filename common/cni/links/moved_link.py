@@ -48,6 +48,9 @@ class MovedLink(Effect["Link"], Kind):
         """Note what it is like, move it, and set it up. If that fails after the note, ``remove`` clears it."""
         assert self.device is not None  # noqa: S101  # an ADD has one
         attachment, ifname, container = self.attachment, self.attachment.ifname, self.site.container
+        owner = self.saved.owner
+        if owner not in (None, attachment):
+            raise Refused(f"failed to move link: {self.saved.path} is of {owner}", "send its DEL first")
         if self.saved.values():
             here = self.saved.values(container.identity)
             if here.get("finished") and _found(container.rtnl, here, True) is not None:
@@ -71,7 +74,7 @@ class MovedLink(Effect["Link"], Kind):
     def _noted(self, device: "Link") -> "Values":
         fields = ("name", "index", "kind", "permanent", "mac", "mtu", "master", "alias", "altnames", "up")
         values = {field: getattr(device, field) for field in fields}
-        return {**values, "attachment": str(self.attachment), "netns": self.site.netns}
+        return {**values, "netns": self.site.netns}
 
     # compare
 
@@ -191,10 +194,9 @@ class MovedLink(Effect["Link"], Kind):
         """Those that are noted for attachments of a network."""
         found = []
         for saved in Saved.every(_folder(self.site)):
-            values = saved.values()
-            owner = Attachment.parse(values.get("attachment", ""), 1 << 20)
+            owner = saved.owner
             if owner is not None and network in ("", owner.network):
-                found.append(Found(str(owner), str(owner), device=values["name"]))
+                found.append(Found(str(owner), str(owner), device=saved.values()["name"]))
         return found
 
     def discard(self, identity: str) -> None:

@@ -7,11 +7,13 @@ from cni.links.pair import PodLink
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.plan import Kind
+from cni.saved import SavedValues
 from cni.site import Site
 from cni_chain.underway import Complete, UnderWay
 from cni_host_local.leases import Leases
 from cni_portmap.hostports import HostPorts
 from cni_portmap.localnet import Localnet
+from cni_tuning.wanted import DATA_DIR as TUNING
 
 # host-local's default folder
 DATA_DIR = "/var/lib/cni/networks"
@@ -19,6 +21,6 @@ DATA_DIR = "/var/lib/cni/networks"
 
 def kinds(site: Site, data_dir: str = DATA_DIR) -> list[Kind]:
     """All kinds, links and leases first."""
-    links: list[Kind] = [PodLink(site), MovedLink(site), EgressLimit(site)]
+    links: list[Kind] = [PodLink(site), MovedLink(site), EgressLimit(site), SavedValues(site, TUNING)]
     rules: list[Kind] = [Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site)]
     return [*links, Leases(site, data_dir), *rules, UnderWay(site), Complete(site), *of_go(site)]
