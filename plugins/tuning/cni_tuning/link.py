@@ -6,10 +6,12 @@ from cni.saved import Saved, restore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from cni.plan import Differ
-    from cni.site import Site
+
+_NONE: "Mapping[str, Any]" = {}
 
 # By the name in the configuration and in the file: the attribute of a link, and Go's words for a difference.
 _ROWS = {
@@ -24,17 +26,13 @@ _ROWS = {
 class TunedLink(Effect[None], Kind):
     """The interface has the wanted values."""
 
-    __slots__ = ("before", "saved", "values")
+    saved: Saved
+    # by their names in the configuration
+    values: "Mapping[str, Any]" = _NONE
+    # what this ADD has changed
+    before: "dict[str, Any] | None" = None
     noun = "values of an interface"
     repairable = True
-
-    def __init__(self, site: "Site", saved: Saved, values: "dict[str, Any] | None" = None) -> None:
-        """``values`` are by the names of the configuration; the original ones are kept in ``saved``."""
-        super().__init__(site)
-        self.saved = saved
-        self.values = values or {}
-        # what this ADD has changed
-        self.before: dict[str, Any] | None = None
 
     def make(self) -> None:
         """Save the original values, then set the new ones. Raises ``CNIError`` with the name of the value."""
