@@ -74,7 +74,7 @@ def test_the_helps_example_of_capabilities_is_what_portmap_takes() -> None:
     said = text[text.index("{") : text.rindex("}") + 1]
     conf = {"cniVersion": "1.1.0", "name": "net1", "type": "portmap", "runtimeConfig": json.loads(said)}
     (mapping,) = settings.read(Call({"CNI_COMMAND": "ADD"}, json.dumps(conf).encode(), io.StringIO())).mappings
-    assert (mapping.protocol, mapping.host_port, mapping.port) == ("tcp", 80, 80)
+    assert (mapping.protocol, mapping.host_port, mapping.container_port) == ("tcp", 80, 80)
 
 
 def test_the_example_is_the_file() -> None:

@@ -27,7 +27,7 @@ OTHERS = [
 @pytest.fixture(autouse=True)
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of this test's own."""
-    monkeypatch.setattr(Roots.__init__, "__defaults__", ("/proc", "/sys", str(tmp_path / "run/cni")))
+    monkeypatch.setattr(Roots.__init__, "__defaults__", ("/proc", "/sys", str(tmp_path / "run/cni"), "/etc/cni"))
     return tmp_path / "run/cni/attachments"
 
 
