@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _KEY = (IFNAME, INET_SERVICE)
 # Records fetched by the first request and by each further one: most attachments have a few, some have hundreds.
 _FIRST, _MORE = 4, 24
-# A record's number has 16 bits.
+# The number in a key has 16 bits.
 MOST = 1 << 16
 
 
@@ -144,9 +144,20 @@ class Ledger:
         """The element with this key, None if there is none."""
         return self.kernel.element(*self.at, name, key)
 
-    def elements(self, name: str, keys: "Sequence[bytes]", until_missing: bool = False) -> "list[Element | None]":
-        """The elements with these keys, None for a missing one; ``until_missing`` stops at the first None."""
-        return self.kernel.elements_of(*self.at, name, keys, until_missing)
+    def elements(self, name: str, keys: "Sequence[bytes]") -> "list[Element | None]":
+        """The elements with these keys, None for a missing one."""
+        return self.kernel.elements_of(*self.at, name, keys)
+
+    def numbered(self, name: str, key: "Callable[[int], bytes]", start: int = 0, first: int = _MORE) -> list[Element]:
+        """The elements whose keys have the numbers from ``start`` on, without a gap; the first request reads ``first``."""
+        found: list[Element] = []
+        count = first
+        while count:
+            keys = [key(start + len(found) + number) for number in range(count)]
+            more = self.kernel.elements(*self.at, name, keys)  # up to the first missing one
+            found += more
+            count = min(_MORE, MOST - start - len(found)) if len(more) == len(keys) else 0
+        return found
 
     def every(self, name: str) -> list[Element]:
         """All elements of a set."""
@@ -156,15 +167,7 @@ class Ledger:
 
     def recorded(self, name: str, link: str) -> list[Element]:
         """An attachment's records, in order."""
-        found: list[Element] = []
-        while len(found) < MOST:
-            count = min(_FIRST if not found else _MORE, MOST - len(found))
-            keys = [record_key(link, len(found) + number) for number in range(count)]
-            for element in self.elements(name, keys, until_missing=True):
-                if element is None:
-                    return found
-                found.append(element)
-        return found
+        return self.numbered(name, lambda number: record_key(link, number), first=_FIRST)
 
     def fields(self, name: str, link: str) -> "list[list[bytes]]":
         """The fields of each of an attachment's records."""

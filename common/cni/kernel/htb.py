@@ -9,7 +9,7 @@ from _socket import htons
 
 from cni.address import Address, Prefix
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL
+from cni.kernel.netlink import F_DUMP, F_NEW
 from cni.kernel.tc import (
     ETHERNET,
     FIRST,
@@ -80,7 +80,7 @@ def add(rtnl: "Rtnl", index: int, limit: Tbf) -> None:
     _load()
     whole = {"version": _VERSION, "rate2quantum": _TO_QUANTUM, "defcls": _LIMITED & 0xFFFF if limit.rest else 0}
     options = [("TCA_HTB_INIT", whole), ("TCA_HTB_DIRECT_QLEN", _DIRECT_MAX)]
-    rtnl.request(message("htb", options, index=index, handle=FIRST, parent=ROOT), NEWQDISC, F_CREATE | F_EXCL)
+    rtnl.request(message("htb", options, index=index, handle=FIRST, parent=ROOT), NEWQDISC, F_NEW)
     try:
         _add_class(rtnl, index, limit)
         for subnet in limit.subnets:
@@ -97,10 +97,10 @@ def _add_class(rtnl: "Rtnl", index: int, limit: Htb) -> None:
     options = [
         ("TCA_HTB_PARMS", {**rate, **ceil, "quantum": _QUANTUM}), ("TCA_HTB_RATE64", more), ("TCA_HTB_CEIL64", more),
     ]  # fmt: skip
-    rtnl.request(message("htb", options, index=index, handle=_LIMITED, parent=FIRST), _NEWTCLASS, F_CREATE | F_EXCL)
+    rtnl.request(message("htb", options, index=index, handle=_LIMITED, parent=FIRST), _NEWTCLASS, F_NEW)
     leaf = message("bfifo", index=index, parent=_LIMITED)
     leaf["attrs"].append(("TCA_OPTIONS", {"limit": limit.limit}))
-    rtnl.request(leaf, NEWQDISC, F_CREATE | F_EXCL)
+    rtnl.request(leaf, NEWQDISC, F_NEW)
 
 
 def _add_filter(rtnl: "Rtnl", index: int, subnet: Prefix, limit: Htb) -> None:
@@ -110,7 +110,7 @@ def _add_filter(rtnl: "Rtnl", index: int, subnet: Prefix, limit: Htb) -> None:
         ("TCA_U32_SEL", {"keys": _keys(subnet, source if limit.by_source else destination)}),
     ]
     info = priority << 16 | htons(protocol)
-    rtnl.request(message("u32", options, index=index, parent=FIRST, info=info), NEWTFILTER, F_CREATE | F_EXCL)
+    rtnl.request(message("u32", options, index=index, parent=FIRST, info=info), NEWTFILTER, F_NEW)
 
 
 def _keys(subnet: Prefix, offset: int) -> list[str]:

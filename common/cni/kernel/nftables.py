@@ -338,10 +338,8 @@ class Nftables(Netlink):
         """The element with this key, None if there is none."""
         return next(iter(self.elements(family, table, set_name, [key])), None)
 
-    def elements_of(
-        self, family: int, table: str, set_name: str, keys: "Sequence[bytes]", until_missing: bool = False
-    ) -> "list[Element | None]":
-        """The elements with these keys, None for a missing one; ``until_missing`` ends the list at the first None."""
+    def elements_of(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]") -> "list[Element | None]":
+        """The elements with these keys, None for a missing one."""
         found: list[Element | None] = []
         while len(found) < len(keys):
             asked = keys[len(found) : len(found) + _AT_ONCE]
@@ -349,8 +347,6 @@ class Nftables(Netlink):
             found += answers
             if len(answers) < len(asked):
                 found.append(None)
-                if until_missing:
-                    break
         return found
 
     def elements(self, family: int, table: str, set_name: str, keys: "Sequence[bytes]" = ()) -> list[Element]:

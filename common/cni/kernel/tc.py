@@ -10,7 +10,7 @@ from errno import EINVAL, ENODEV, ENOENT
 
 from cni.errors import KernelError
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_ECHO, F_EXCL, attribute, integer
+from cni.kernel.netlink import F_DUMP, F_ECHO, F_NEW, attribute, integer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ OPTIONS = {
 }  # fmt: skip
 _HEADER = struct.Struct("=BxxxiIII")
 _KIND, _INGRESS_BLOCK = 1, 13
+# Errors for what does not exist, or cannot exist on that link.
+_ABSENT = (EINVAL, ENOENT, ENODEV)
 # a filter that compares no bit
 _EVERYTHING = "0/0+0"
 _STOLEN, _REDIRECT = 4, 1
@@ -82,7 +84,7 @@ def add_queue(rtnl: "Rtnl", index: int, limit: Tbf) -> None:
         return
     limits = {"rate": min(limit.rate, MAX), "limit": limit.limit, "buffer": limit.buffer, "rate___reserved": ETHERNET}
     options = [("TCA_TBF_PARMS", limits), ("TCA_TBF_RATE64", limit.rate if limit.rate > MAX else None)]
-    rtnl.request(message("tbf", options, index=index, handle=FIRST, parent=ROOT), NEWQDISC, F_CREATE | F_EXCL)
+    rtnl.request(message("tbf", options, index=index, handle=FIRST, parent=ROOT), NEWQDISC, F_NEW)
 
 
 def queue(rtnl: "Rtnl", index: int) -> Tbf | None:
@@ -108,25 +110,20 @@ def queue_at(rtnl: "Rtnl", index: int, parent: int) -> "Any":
     A dump would have the queues of all links. The kernel answers the request for one only if an echo is asked for.
     """
     request = message(index=index, parent=parent)
-    try:
-        answers = rtnl.request(request, _GETQDISC, F_ECHO)
-    except KernelError as error:
-        if error.errno in (EINVAL, ENOENT, ENODEV):
-            return None
-        raise
+    answers = rtnl.request(request, _GETQDISC, F_ECHO, absent=_ABSENT)
     return answers[0].decode(type(request)) if answers else None
 
 
 def delete_queue(rtnl: "Rtnl", index: int) -> None:
     """Remove the limit, if it exists; the link gets the kernel's default queue. Another's queue stays."""
     for kind in ("tbf", "htb"):
-        _delete(rtnl, message(kind, index=index, handle=FIRST, parent=ROOT))
+        rtnl.request(message(kind, index=index, handle=FIRST, parent=ROOT), _DELQDISC, absent=_ABSENT)
 
 
 def add_redirect(rtnl: "Rtnl", index: int, to: int) -> None:
     """Redirect all packets that a link receives to another; raises ``KernelError``, with EEXIST if that is already done."""
     ingress = message("ingress", index=index, handle=_OF_INGRESS, parent=_INGRESS)
-    rtnl.request(ingress, NEWQDISC, F_CREATE | F_EXCL)
+    rtnl.request(ingress, NEWQDISC, F_NEW)
     where = {"action": _STOLEN, "eaction": _REDIRECT, "ifindex": to}
     action = [("TCA_ACT_KIND", "mirred"), ("TCA_ACT_OPTIONS", {"attrs": [("TCA_MIRRED_PARMS", where)]})]
     options = [
@@ -134,9 +131,7 @@ def add_redirect(rtnl: "Rtnl", index: int, to: int) -> None:
         ("TCA_U32_ACT", {"attrs": [("TCA_ACT_PRIO_1", {"attrs": action})]}),
     ]
     try:
-        rtnl.request(
-            message("u32", options, index=index, parent=_OF_INGRESS, info=_FOR_ALL), NEWTFILTER, F_CREATE | F_EXCL
-        )
+        rtnl.request(message("u32", options, index=index, parent=_OF_INGRESS, info=_FOR_ALL), NEWTFILTER, F_NEW)
     except KernelError:
         delete_redirect(rtnl, index)
         raise
@@ -148,13 +143,7 @@ def redirect(rtnl: "Rtnl", index: int) -> int | None:
     0 if there is no filter, or if the link that it redirects to is gone. None if others' filters are there.
     """
     request, others = message(index=index, parent=_OF_INGRESS), False
-    try:
-        answers = rtnl.request(request, GETTFILTER, F_DUMP)
-    except KernelError as error:
-        if error.errno in (EINVAL, ENOENT, ENODEV):  # nothing can be attached there
-            return 0
-        raise
-    for answer in answers:
+    for answer in rtnl.request(request, GETTFILTER, F_DUMP, absent=_ABSENT):
         found = answer.decode(type(request))
         kind, options = found.get_attr("TCA_KIND"), found.get_attr("TCA_OPTIONS")
         if kind != "u32":
@@ -172,7 +161,7 @@ def redirect(rtnl: "Rtnl", index: int) -> int | None:
 
 def delete_redirect(rtnl: "Rtnl", index: int) -> None:
     """Remove the redirection, if it exists."""
-    _delete(rtnl, message("ingress", index=index, handle=_OF_INGRESS, parent=_INGRESS))
+    rtnl.request(message("ingress", index=index, handle=_OF_INGRESS, parent=_INGRESS), _DELQDISC, absent=_ABSENT)
 
 
 def lacks(rtnl: "Rtnl", kind: str) -> bool:
@@ -190,7 +179,7 @@ def lacks(rtnl: "Rtnl", kind: str) -> bool:
         header = _HEADER.pack(0, lo.index if lo is not None else 0, handle, parent, 0)
         body, number = header + attribute(_KIND, kind.encode() + b"\0") + block, NEWQDISC
     try:
-        rtnl.request(body, number, F_CREATE | F_EXCL)
+        rtnl.request(body, number, F_NEW)
     except KernelError as error:
         return error.errno == ENOENT
     return False
@@ -202,14 +191,6 @@ def _redirected(action: "Any") -> int | None:
         return None
     where = action.get_attr("TCA_ACT_OPTIONS").get_attr("TCA_MIRRED_PARMS")
     return int(where["ifindex"]) if where["eaction"] == _REDIRECT else None
-
-
-def _delete(rtnl: "Rtnl", message: "Any") -> None:
-    try:
-        rtnl.request(message, _DELQDISC)
-    except KernelError as error:
-        if error.errno not in (EINVAL, ENOENT, ENODEV):
-            raise
 
 
 def message(kind: str = "", options: "pyroute.Attributes" = (), **fields: int) -> "Any":

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 # With more ports than this, first find out whether any line exists.
 _FEW = 8
-# Claims of a line that are read at once.
-_MORE = 24
 
 
 class Claim:
@@ -239,14 +237,13 @@ class _Group:
             return found
         first = self._ledger.elements(name, [line_key(port, 0) for port in ports])
         for port, element in zip(ports, first, strict=True):
-            while element is not None:
-                found[port].append(self._waiting(port, element))
-                start = len(found[port])
-                keys = [line_key(port, start + each) for each in range(_MORE)]
-                more = self._ledger.elements(name, keys, until_missing=True)
-                found[port] += [self._waiting(port, each) for each in more[:-1] if each is not None]
-                element = more[-1]
+            if element is not None:
+                found[port] = [self._waiting(port, each) for each in (element, *self._behind(name, port))]
         return found
+
+    def _behind(self, name: str, port: bytes) -> "list[Element]":
+        """The elements of a port's line behind the first."""
+        return self._ledger.numbered(name, lambda place: line_key(port, place), start=1)
 
     def _waiting(self, port: bytes, element: "Element") -> Claim:
         link, host, address, inside = unpack(line_type(self._version).data, element.data)
