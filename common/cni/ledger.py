@@ -15,6 +15,7 @@ from cni.attachment import COMMENT_MAX, is_of_network, network_prefix
 from cni.kernel.nftables import Element, Nftables
 from cni.kernel.transaction import IFNAME, INET_SERVICE, SetType, Transaction, Type, pack, unpack
 from cni.plan import Found
+from cni.settings import Declared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,46 +50,29 @@ def record_key(link: str, number: int) -> bytes:
     return pack(_KEY, [link.encode(), number.to_bytes(2, "big")])
 
 
-class Chain:
+class Chain(Declared):
     """A chain of a table of ours: its hook and its permanent rules."""
 
-    __slots__ = ("base", "each", "front", "name", "rules")
-
-    def __init__(
-        self,
-        name: str,
-        base: "tuple[str, int, int] | None" = None,
-        rules: "Sequence[Line]" = (),
-        front: "Sequence[Line]" = (),
-        each: "Callable[[str], tuple[SetType, Sequence[Expression]] | None] | None" = None,
-    ) -> None:
-        """``base`` is type, hook and priority.
-
-        A chain with a ``front`` also holds rules that are not listed here; ``front`` stands before them, ``rules`` behind.
-        ``each`` is for sets that exist as long as they have elements: it returns a set's type and its rule. The comment
-        of that rule is the set's name.
-        """
-        self.name = name
-        self.base = base
-        self.rules = rules
-        self.front = front
-        self.each = each
+    name: str
+    # type, hook and priority
+    base: "tuple[str, int, int] | None" = None
+    rules: "Sequence[Line]" = ()
+    # A chain with a ``front`` also holds rules that are not listed here; it stands before them, ``rules`` behind.
+    front: "Sequence[Line]" = ()
+    # For sets that exist as long as they have elements: gives a set's type and its rule. The comment of that rule is the
+    # set's name.
+    each: "Callable[[str], tuple[SetType, Sequence[Expression]] | None] | None" = None
 
 
-class Table:
+class Table(Declared):
     """A table of ours."""
 
-    __slots__ = ("chains", "family", "name", "owners", "sets")
-
-    def __init__(
-        self, family: int, name: str, sets: "dict[str, SetType]", chains: "Sequence[Chain]", owners: "Sequence[str]"
-    ) -> None:
-        """``owners`` are sets or maps: the table is removed when they are empty."""
-        self.family = family
-        self.name = name
-        self.sets = sets
-        self.chains = chains
-        self.owners = owners
+    family: int
+    name: str
+    sets: "dict[str, SetType]"
+    chains: "Sequence[Chain]"
+    # sets or maps: the table is removed when they are empty
+    owners: "Sequence[str]"
 
     def change(self, kernel: Nftables) -> "Change":
         """Begin an attempt."""

@@ -28,7 +28,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.attachment import Attachment
     from cni.plan import Differ
-    from cni.site import Site
 
 _GUARDED, _ALLOWED = SetType([IFNAME]), SetType([IFNAME, ETHER_ADDR])
 _PASSED = nft.is_in("allowed", nft.INTERFACE_NAME, nft.SOURCE_MAC)
@@ -63,14 +62,10 @@ def _remove(change: Change, link: str) -> None:
 class MacSpoofCheck(Effect[None], Kind):
     """Frames of one attachment are dropped unless they have its MAC."""
 
-    __slots__ = ("mac",)
+    # the container's; DEL and GC need none
+    mac: str = ""
     noun = "MAC spoof check"
     repairable = True
-
-    def __init__(self, site: "Site", mac: str = "") -> None:
-        """``mac`` is the container's; DEL and GC need none."""
-        super().__init__(site)
-        self.mac = mac
 
     def identify(self, attachment: "Attachment") -> str:
         """The host link's name."""

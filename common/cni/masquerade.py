@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from cni.attachment import Attachment
     from cni.kernel.expressions import Expression
     from cni.plan import Differ
-    from cni.site import Site
 
 TABLE = backend.MASQUERADING.table
 # iptables' chain, and our chain that comes after it
@@ -236,21 +235,13 @@ def _remove(change: Change, link: str) -> bool:
 class Masquerade(Effect[None], Kind):
     """The addresses of one attachment are masqueraded."""
 
-    __slots__ = ("backend", "drop_invalid", "prefixes")
+    # the addresses with their subnets' lengths; for DEL those in prevResult
+    prefixes: "Sequence[Prefix]" = ()
+    backend: str = "nftables"
+    # nftables only: packets that cannot be masqueraded are dropped
+    drop_invalid: bool = False
     noun = "masquerade"
     repairable = True
-
-    def __init__(
-        self, site: "Site", prefixes: "Sequence[Prefix]" = (), backend: str = "nftables", drop_invalid: bool = False
-    ) -> None:
-        """``prefixes`` are the addresses with their subnets' lengths; for DEL those in prevResult.
-
-        ``drop_invalid`` (nftables only): packets that cannot be masqueraded are dropped.
-        """
-        super().__init__(site)
-        self.prefixes = list(prefixes)
-        self.backend = backend
-        self.drop_invalid = drop_invalid
 
     def identify(self, attachment: "Attachment") -> str:
         """The host link's name."""

@@ -24,11 +24,12 @@ The laws. Tests cite them by their numbers.
 """
 
 from cni.errors import CNIError, Refused
+from cni.settings import Declared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
-    from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
+    from typing import Any, Generic, TypeVar
 
     from cni.attachment import Attachment
     from cni.site import Site
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     Differ = Callable[[CNIError], None]
 else:
     T = None
-    dataclass_transform = lambda: lambda cls: cls  # noqa: E731
 
     class Generic:
         """``typing.Generic`` without importing typing."""
@@ -52,19 +52,6 @@ else:
 
         def __class_getitem__(cls, type: "Any") -> "Any":
             return cls
-
-
-@dataclass_transform()
-class Declared:
-    """The annotated names of a class and its bases are the parameters of its constructor, in this order."""
-
-    FIELDS: "ClassVar[tuple[str, ...]]" = ()
-
-    def __init_subclass__(cls) -> None:
-        cls.FIELDS = (*cls.FIELDS, *cls.__annotations__)
-
-    def __init__(self, *values: "Any", **named: "Any") -> None:
-        vars(self).update(zip(self.FIELDS, values, strict=False), **named)
 
 
 class Part(Declared):

@@ -12,12 +12,14 @@ from cni.wire import encode, fold
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any, ClassVar, TypeVar, dataclass_transform
 
     T = TypeVar("T")
     U = TypeVar("U")
     # Reads a value; the text names its place in messages.
     Kind = Callable[[Any, str], T]
+else:
+    dataclass_transform = lambda: lambda cls: cls  # noqa: E731
 
 _GO_NAMES = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
 
@@ -182,6 +184,20 @@ class Table:
             if key.words:
                 rows.append(f"| `{prefix}{key.name}` | {name_of(key.kind)} | {default} | {key.words} |")
         return "\n".join(rows)
+
+
+@dataclass_transform()
+class Declared:
+    """The annotated names of a class and its bases are the parameters of its constructor, in this order."""
+
+    FIELDS: "ClassVar[tuple[str, ...]]" = ()
+
+    def __init_subclass__(cls) -> None:
+        declared = (name for name, type in cls.__annotations__.items() if not str(type).startswith("ClassVar"))
+        cls.FIELDS = (*cls.FIELDS, *declared)
+
+    def __init__(self, *values: "Any", **named: "Any") -> None:
+        vars(self).update(zip(self.FIELDS, values, strict=False), **named)
 
 
 class Value:

@@ -6,6 +6,8 @@ nft's words. pyroute2 treats some enumerations as sets of flags and vice versa; 
 
 import struct
 
+from cni.settings import Declared
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,15 +37,12 @@ def _value(data: bytes) -> "dict[str, Any]":
     return {"attrs": [("NFTA_DATA_VALUE", data)]}
 
 
-class Expression:
+class Expression(Declared):
     """Expressions of the kernel that nft prints as one; ``version`` is 4 or 6 if they read an IP header."""
 
-    __slots__ = ("encoded", "text", "version")
-
-    def __init__(self, text: str, encoded: "Sequence[Encoded]", version: int = 0) -> None:
-        self.text = text
-        self.encoded = encoded
-        self.version = version
+    text: str
+    encoded: "Sequence[Encoded]"
+    version: int = 0
 
     def __str__(self) -> str:
         return self.text

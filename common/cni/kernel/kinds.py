@@ -6,26 +6,24 @@ of a choice. The same rows write and read, so a kind read from a link is equal t
 
 from cni.kernel.netlink import attribute
 from cni.kernel.pyroute import complete, load, new_link
-from cni.settings import Value
+from cni.settings import Declared, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from typing import Any, ClassVar
 
     Row = tuple[str, str] | tuple[str, str, dict[str, int]]
 
 
-class LinkKind(Value):
+class LinkKind(Declared, Value):
     """A link's kind and its values. Two are equal if all values that the kernel reports are equal."""
 
-    __slots__ = ()
-    name = ""
-    ROWS: "tuple[Row, ...]" = ()
+    name: "ClassVar[str]" = ""
+    ROWS: "ClassVar[tuple[Row, ...]]" = ()
     # Values that not every kernel knows: sent only if they are not the default.
-    OPTIONAL: "tuple[str, ...]" = ()
+    OPTIONAL: "ClassVar[tuple[str, ...]]" = ()
     # pyroute2's class for its values, None for a kind without values.
-    described: "Callable[[], Any] | None" = None
+    described: "ClassVar[Any]" = None
 
     def encode(self) -> "list[tuple[str, Any]]":
         """The values by pyroute2's names; an unknown word for a choice is an error."""
@@ -51,34 +49,28 @@ class LinkKind(Value):
 class Bridge(LinkKind):
     """A bridge."""
 
-    __slots__ = ("vlan_filtering",)
     name = "bridge"
     ROWS = (("vlan_filtering", "IFLA_BR_VLAN_FILTERING"),)
     OPTIONAL = ("vlan_filtering",)
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg.ifinfo.bridge_data)
-
-    def __init__(self, vlan_filtering: bool = False) -> None:
-        self.vlan_filtering = vlan_filtering
+    vlan_filtering: bool = False
 
 
 class Dummy(LinkKind):
     """A link that drops all packets sent to it."""
 
-    __slots__ = ()
     name = "dummy"
 
 
 class Ifb(LinkKind):
     """A link (Intermediate Functional Block) that queues the packets that another link receives."""
 
-    __slots__ = ()
     name = "ifb"
 
 
 class Ipvlan(LinkKind):
-    """A link with its parent's MAC; ``isolation`` is between the links of one parent."""
+    """A link with its parent's MAC; ``isolation`` is between the links of one parent. The defaults are the kernel's."""
 
-    __slots__ = ("isolation", "mode")
     name = "ipvlan"
     ROWS = (
         ("mode", "IFLA_IPVLAN_MODE", {"l2": 0, "l3": 1, "l3s": 2}),
@@ -87,28 +79,22 @@ class Ipvlan(LinkKind):
     described = staticmethod(
         lambda: complete(load("pyroute2.netlink.rtnl.ifinfmsg.plugins.ipvlan").ipvlan, "IFLA_IPVLAN_FLAGS", "uint16")
     )
-
-    def __init__(self, mode: str = "l3", isolation: str = "bridge") -> None:
-        """The defaults are the kernel's."""
-        self.mode = mode
-        self.isolation = isolation
+    mode: str = "l3"
+    isolation: str = "bridge"
 
 
 class Macvlan(LinkKind):
-    """A link with a MAC of its own on its parent."""
+    """A link with a MAC of its own on its parent. The defaults are the kernel's."""
 
-    __slots__ = ("broadcast_queue", "mode")
     name = "macvlan"
     ROWS = (("mode", "IFLA_MACVLAN_MODE"), ("broadcast_queue", "IFLA_MACVLAN_BC_QUEUE_LEN"))
     OPTIONAL = ("broadcast_queue",)
     described = staticmethod(
         lambda: complete(load("pyroute2.netlink.rtnl.ifinfmsg").macvx_data, "IFLA_MACVLAN_BC_QUEUE_LEN", "uint32")
     )
-
-    def __init__(self, mode: str = "vepa", broadcast_queue: int = 1000) -> None:
-        """The defaults are the kernel's; ``broadcast_queue`` is the most broadcasts that wait (Linux 5.11)."""
-        self.mode = mode
-        self.broadcast_queue = broadcast_queue
+    mode: str = "vepa"
+    # the most broadcasts that wait (Linux 5.11)
+    broadcast_queue: int = 1000
 
 
 class Tun(LinkKind):
@@ -117,7 +103,6 @@ class Tun(LinkKind):
     The user ``owner`` and the group ``group`` may open it; -1: any process with CAP_NET_ADMIN.
     """
 
-    __slots__ = ("group", "mode", "multi_queue", "owner", "packet_information", "persistent", "vnet_header")
     name = "tun"
     ROWS = (
         ("mode", "IFLA_TUN_TYPE", {"tun": 1, "tap": 2}),
@@ -130,30 +115,28 @@ class Tun(LinkKind):
     )
     OPTIONAL = ("owner", "group")
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.tun").tun)
-
-    def __init__(self, mode: str = "tap", owner: int = -1, group: int = -1, multi_queue: bool = False) -> None:
-        """The link is persistent; frames have neither packet information nor a virtio-net header."""
-        self.mode = mode
-        self.owner = owner
-        self.group = group
-        self.multi_queue = multi_queue
-        self.persistent = True
-        self.packet_information = self.vnet_header = False
+    mode: str = "tap"
+    owner: int = -1
+    group: int = -1
+    multi_queue: bool = False
+    persistent: bool = True
+    # what a frame has before it
+    packet_information: bool = False
+    vnet_header: bool = False
 
 
 class Veth(LinkKind):
-    """One end of a pair. The kernel does not report the peer's values; ``Link.peer`` is its index."""
+    """One end of a pair. The kernel does not report the peer's values; ``Link.peer`` is its index.
 
-    __slots__ = ("mac", "mtu", "namespace", "peer")
+    They are its name (by default the kernel's choice), MAC and MTU, and the descriptor of its namespace.
+    """
+
     name = "veth"
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg.ifinfo.veth_data)
-
-    def __init__(self, peer: str = "", mac: str = "", mtu: int = 0, namespace: int = -1) -> None:
-        """The peer's name (by default the kernel's choice), MAC and MTU, and the descriptor of its namespace."""
-        self.peer = peer
-        self.mac = mac
-        self.mtu = mtu
-        self.namespace = namespace
+    peer: str = ""
+    mac: str = ""
+    mtu: int = 0
+    namespace: int = -1
 
     def encode(self) -> "list[tuple[str, Any]]":
         """The peer, as a link's message in an attribute."""
@@ -164,26 +147,20 @@ class Veth(LinkKind):
 class Vlan(LinkKind):
     """A link for the frames of its parent with one VLAN's tag."""
 
-    __slots__ = ("id", "protocol")
     name = "vlan"
     ROWS = (("id", "IFLA_VLAN_ID"), ("protocol", "IFLA_VLAN_PROTOCOL", {"802.1Q": 0x8100, "802.1ad": 0x88A8}))
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.vlan").vlan)
-
-    def __init__(self, id: int = 0, protocol: str = "802.1Q") -> None:
-        self.id = id
-        self.protocol = protocol
+    id: int = 0
+    protocol: str = "802.1Q"
 
 
 class Vrf(LinkKind):
     """A link whose ports use a routing table of their own."""
 
-    __slots__ = ("table",)
     name = "vrf"
     ROWS = (("table", "IFLA_VRF_TABLE"),)
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.vrf").vrf)
-
-    def __init__(self, table: int = 0) -> None:
-        self.table = table
+    table: int = 0
 
 
 TABLE: "dict[str, type[LinkKind]]" = {

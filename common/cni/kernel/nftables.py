@@ -13,6 +13,7 @@ from cni.kernel.exclusive import SharedLock
 from cni.kernel.netlink import F_ACK, F_DUMP, NETFILTER, Answer, Later, Netlink, attribute, attributes, framed, text
 from cni.kernel.transaction import GET, NEW, SUBSYSTEM, Transaction, message, message_type
 from cni.patience import attempts
+from cni.settings import Declared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ _AT_ONCE = 24
 
 
 class Element:
-    """An element of a set or map."""
+    """An element of a set or map; there may be thousands."""
 
     __slots__ = ("comment", "data", "key")
 
@@ -101,14 +102,11 @@ class Rule:
         return found
 
 
-class Chain:
+class Chain(Declared):
     """A chain: hook and priority, None if it has no hook."""
 
-    __slots__ = ("hook", "priority")
-
-    def __init__(self, hook: int | None, priority: int | None) -> None:
-        self.hook = hook
-        self.priority = priority
+    hook: int | None
+    priority: int | None
 
 
 class NftablesError(CNIError):

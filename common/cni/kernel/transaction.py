@@ -9,6 +9,7 @@ import struct
 from cni.kernel import pyroute
 from cni.kernel.expressions import printed
 from cni.kernel.netlink import F_APPEND, F_CREATE, F_NEW, F_NONREC
+from cni.settings import Declared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,15 +32,12 @@ PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
 _HOOK_NAMES = ("prerouting", "input", "forward", "output", "postrouting")
 
 
-class Type:
-    """A data type: its number and name in nft, its length in bytes."""
+class Type(Declared):
+    """A data type: its name and number in nft, its length in bytes."""
 
-    __slots__ = ("length", "name", "number")
-
-    def __init__(self, name: str, number: int, length: int) -> None:
-        self.name = name
-        self.number = number
-        self.length = length
+    name: str
+    number: int
+    length: int
 
 
 IPV4_ADDR, IPV6_ADDR = Type("ipv4_addr", 7, 4), Type("ipv6_addr", 8, 16)
