@@ -26,20 +26,20 @@ _ERROR = Table(
 )
 
 
-def find(name: str, folders: list[str]) -> str:
-    """The path of the first regular file with that name, executable or not, as in Go. Raises ``CNIError``."""
+def find(name: str, folders: list[str], error: type[CNIError] = CNIError) -> str:
+    """The path of the first regular file with that name, executable or not, as in Go. Raises ``error``."""
     if not name:
-        raise CNIError("no plugin name provided", "set type to the plugin's name, that of ipam too")
+        raise error("no plugin name provided", "set type to the plugin's name, that of ipam too")
     if "/" in name or "\0" in name or name in (".", ".."):
-        raise CNIError(f"invalid plugin name: {name}", "the name of a file in CNI_PATH, without a path")
+        raise error(f"invalid plugin name: {name}", "the name of a file in CNI_PATH, without a path")
     if not folders:
-        raise CNIError("no paths provided", "set CNI_PATH to the folders with the plugins")
+        raise error("no paths provided", "set CNI_PATH to the folders with the plugins")
     for folder in folders:
         path = f"{folder}/{name}"
         if os.path.isfile(path):
             return path
     fault = f'failed to find plugin "{name}" in path [{" ".join(folders)}]'
-    raise CNIError(fault, "install it there, or add its folder to CNI_PATH")
+    raise error(fault, "install it there, or add its folder to CNI_PATH")
 
 
 def run(call: "Call", name: str, verb: str, stdin: bytes | None = None) -> "Any":
@@ -66,10 +66,7 @@ def run(call: "Call", name: str, verb: str, stdin: bytes | None = None) -> "Any"
 
 def ready(call: "Call", name: str, stdin: bytes | None = None) -> None:
     """STATUS of the plugin ``name``; raises its error, or ``NotAvailable`` if it is missing or printed no error object."""
-    try:
-        find(name, call.path)
-    except CNIError as error:
-        raise NotAvailable(error.msg, error.details) from None
+    find(name, call.path, NotAvailable)
     try:
         run(call, name, "STATUS", stdin)
     except CNIError as error:

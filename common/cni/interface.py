@@ -7,7 +7,7 @@ from cni.errors import CheckFailed, CNIError, InvalidConfig, Step
 from cni.kernel import addresses, routes
 from cni.kernel.routes import SCOPE_LINK, TABLE_MAIN
 from cni.patience import attempts
-from cni.plan import Effect
+from cni.plan import Differ, Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from cni.kernel.namespace import Namespace
     from cni.kernel.routes import LinkRoute
     from cni.kernel.rtnl import Link
-    from cni.plan import Differ
     from cni.result import IPConfig, Route
     from cni.site import Site
 
@@ -100,8 +99,6 @@ class ConfiguredInterface(Effect[None]):
             raise CheckFailed(f'failed to lookup "{self.attachment.ifname}": Link not found', f"in {self.site.netns}")
         return link
 
-    # make
-
     def make(self) -> None:
         """Sysctls, addresses, routes; raises ``CNIError`` naming the step."""
         link = self._link()
@@ -159,8 +156,6 @@ class ConfiguredInterface(Effect[None]):
             step = f"failed to add route '{route.dst} via {gw} dev {link.name}'"
             with Step(step, "its gateway must lie in the network of one of the addresses", passed=EEXIST):
                 routes.add(self.site.container.rtnl, link.index, route.dst, gw, *attributes)
-
-    # compare
 
     def compare(self, differ: "Differ") -> None:
         """Every address and every route is there as made; more may be there."""

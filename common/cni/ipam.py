@@ -3,7 +3,7 @@
 from cni import delegate
 from cni.errors import CNIError, Refused
 from cni.linksettings import ipam_type
-from cni.plan import Effect, Kind
+from cni.plan import Differ, Effect, Found, Kind
 from cni.result import parse_delegated
 
 TYPE_CHECKING = False
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cni.attachment import Attachment
-    from cni.plan import Differ, Found
     from cni.result import Result
     from cni.skel import Call
 
@@ -58,9 +57,8 @@ class Addresses(Effect["Result"], Kind):
 
     def remove(self) -> None:
         """Delegate DEL."""
-        delegate_type = self.type
-        if delegate_type:
-            delegate.run(self.call, delegate_type, "DEL")
+        if self.type:
+            delegate.run(self.call, self.type, "DEL")
 
     def collect(self, network: str, valid: "Iterable[Attachment]") -> "list[Found]":  # noqa: ARG002
         """Delegate GC. A plugin without that verb (before 1.1.0) gets a line on standard error, no error."""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     # Gets a difference that CHECK found; ``compare`` continues if it returns.
     Differ = Callable[[CNIError], None]
 else:
-    T = None
+    T = Plan = Differ = None
 
     class Generic:
         """``typing.Generic`` without importing typing."""

@@ -1,13 +1,12 @@
 """Sysctls of the container's network namespace as an effect; the original values can be restored."""
 
 from cni.errors import CheckFailed, InvalidConfig, Step
-from cni.plan import Effect, Kind
+from cni.plan import Differ, Effect, Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cni.plan import Differ
     from cni.saved import Saved
 
 # Our key in a file of saved values, next to those of Go's tuning.

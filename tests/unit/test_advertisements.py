@@ -59,7 +59,7 @@ class Sysctls:
 
     def read(self, path: str) -> str:
         if path not in self.values:
-            raise FileNotFoundError(path)
+            raise FileNotFoundError(2, "No such file or directory", path)
         return self.values[path]
 
     def write(self, path: str, value: str) -> None:

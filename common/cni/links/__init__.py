@@ -7,7 +7,7 @@ link itself, or that of a pair's end on the node. Go's plugins write no alias.
 from cni.attachment import is_alias
 from cni.errors import CheckFailed
 from cni.names import interface_fault
-from cni.plan import Effect
+from cni.plan import Differ, Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from cni.attachment import Attachment
     from cni.kernel.rtnl import Link, Rtnl
-    from cni.plan import Differ
     from cni.result import Interface
     from cni.site import Site
 

@@ -11,7 +11,7 @@ from errno import EBUSY, EEXIST, EINVAL, EOPNOTSUPP, EPERM
 from cni.errors import CheckFailed, CNIError, KernelError, Refused
 from cni.kernel.rtnl import missing
 from cni.links import compare_previous, in_go_words, of_container, owner
-from cni.plan import Effect, Kind, Remains
+from cni.plan import Differ, Effect, Kind, Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cni.kernel.kinds import LinkKind
     from cni.kernel.rtnl import Link, Rtnl
     from cni.parent import Parent
-    from cni.plan import Differ
 
 
 class ContainerLink(Effect["Link"], Kind):
@@ -38,8 +37,6 @@ class ContainerLink(Effect["Link"], Kind):
     def identify(self, attachment: "Attachment") -> str:
         """The alias."""
         return attachment.alias
-
-    # make
 
     def make(self) -> "Link":
         """Make it under its derived name; then it gets its name and its alias in one step."""
@@ -105,8 +102,6 @@ class ContainerLink(Effect["Link"], Kind):
             return f"another link on {self.parent.link.name} may exclude this one"
         return ""
 
-    # compare
-
     def compare(self, differ: "Differ") -> "Link":
         """It is of its kind, on its parent, and has the kind's values and the MAC of prevResult.
 
@@ -124,8 +119,6 @@ class ContainerLink(Effect["Link"], Kind):
             differ(CheckFailed(f"{link.name} is not on {self.parent.link.name}"))
         compare_previous(self.site, link, differ)
         return link
-
-    # remove
 
     def remove(self) -> None:
         """Remove it under both names, and a link ``CNI_IFNAME`` without an owner, which another plugin's ADD made.

@@ -11,7 +11,7 @@ import os
 from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError, KernelError, Refused
 from cni.names import interface_fault
-from cni.plan import Effect, Found, Kind, Remains
+from cni.plan import Differ, Effect, Found, Kind, Remains
 from cni.saved import Saved
 
 TYPE_CHECKING = False
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Link, Rtnl
-    from cni.plan import Differ
     from cni.site import Site
 
     Values = dict[str, Any]
@@ -41,8 +40,6 @@ class MovedLink(Effect["Link"], Kind):
         super().__init__(site)
         self.device = device
         self.saved = Saved(_folder(site), site.attachment)
-
-    # make
 
     def make(self) -> "Link":
         """Note what it is like, move it, and set it up. If that fails after the note, ``remove`` clears it."""
@@ -76,8 +73,6 @@ class MovedLink(Effect["Link"], Kind):
         values = {field: getattr(device, field) for field in fields}
         return {**values, "netns": self.site.netns}
 
-    # compare
-
     def compare(self, differ: "Differ") -> "Link":
         """The link ``CNI_IFNAME`` exists, and is the device that was moved."""
         ifname, container = self.attachment.ifname, self.site.container
@@ -89,8 +84,6 @@ class MovedLink(Effect["Link"], Kind):
         if saved and (moved is None or moved.index != link.index):
             differ(CheckFailed(f"{ifname} is not the device {saved['name']} of the node", f"in {self.site.netns}"))
         return link
-
-    # remove
 
     def remove(self) -> None:
         """Move it back and restore what was noted; without a note, a link that another version moved.

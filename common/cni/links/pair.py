@@ -11,7 +11,7 @@ from cni.errors import CheckFailed, CNIError, KernelError, Refused
 from cni.kernel.rtnl import random_mac
 from cni.links import compare_previous, host_end, of_container, owner
 from cni.names import check_made
-from cni.plan import Effect, Found, Kind, Remains
+from cni.plan import Differ, Effect, Found, Kind, Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from cni.attachment import Attachment
     from cni.kernel.rtnl import Link
-    from cni.plan import Differ
 
 
 # Remedies for the kernel's refusals. Names, MACs and MTUs that it would refuse are refused earlier, with their keys.
@@ -55,8 +54,6 @@ class PodLink(Effect[Pair], Kind):
     def identify(self, attachment: "Attachment") -> str:
         """The host end's name."""
         return attachment.link
-
-    # make
 
     def make(self) -> Pair:
         """Make both ends with one message, each in its namespace."""
@@ -95,8 +92,6 @@ class PodLink(Effect[Pair], Kind):
             return Refused(taken, f"{self.attachment} is attached; send DEL first")
         return Remains(f"{self.identity} is a leftover of an ADD of {self.attachment} that died")
 
-    # compare
-
     def compare(self, differ: "Differ") -> Pair:
         """The pair is there, up, a port of its master, and has the MACs of prevResult.
 
@@ -120,8 +115,6 @@ class PodLink(Effect[Pair], Kind):
                 text = f"Interface {host.name} Mac {host.mac} doesn't match that of prevResult: {interface.mac}"
                 differ(CheckFailed(text))
         return Pair(host, container)
-
-    # remove
 
     def remove(self) -> None:
         """Remove the pair by its host end; then a link ``CNI_IFNAME`` that another plugin's ADD made, if it is ours."""

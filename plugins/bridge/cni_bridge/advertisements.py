@@ -4,7 +4,9 @@ A node that forwards ignores advertisements on an interface unless its ``accept_
 the kernel removes the default routes that it learnt from advertisements (ip-sysctl.rst).
 """
 
-from cni.errors import CNIError
+from errno import ENOENT
+
+from cni.errors import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,17 +43,11 @@ def keep(site: "Site") -> None:
         if not depends(link, routed):
             continue
         folder = f"net/ipv6/conf/{link.name}"
-        try:
-            if (site.sysctls.read(f"{folder}/accept_ra"), site.sysctls.read(f"{folder}/forwarding")) != ("1", "0"):
-                continue
-            site.sysctls.write(f"{folder}/accept_ra", "2")
-        except FileNotFoundError:  # the link has no IPv6 or is gone
-            continue
-        except OSError as error:
-            raise CNIError(
-                f"failed to enable forwarding: {link.name} would lose its IPv6 routes: {error}",
-                f"set {folder}/accept_ra to 2, or to 0 where no router advertises",
-            ) from None
-        kept.append(link.name)
+        step = f"failed to enable forwarding: {link.name} would lose its IPv6 routes"
+        remedy = f"set {folder}/accept_ra to 2, or to 0 where no router advertises"
+        with Step(step, remedy, passed=ENOENT):  # the link has no IPv6 or is gone
+            if (site.sysctls.read(f"{folder}/accept_ra"), site.sysctls.read(f"{folder}/forwarding")) == ("1", "0"):
+                site.sysctls.write(f"{folder}/accept_ra", "2")
+                kept.append(link.name)
     if kept:
         site.say(f"the node forwards IPv6 from now on: accept_ra is 2 on {', '.join(kept)}, so that its routes stay")

@@ -5,12 +5,11 @@ from errno import EEXIST, EOPNOTSUPP, EPERM
 from cni.errors import CheckFailed, CNIError, InvalidConfig, KernelError, Refused, Step
 from cni.kernel.rtnl import Link, random_mac
 from cni.kernel.sysctl import mac_was_set
-from cni.plan import Effect
+from cni.plan import Differ, Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.kinds import Bridge
-    from cni.plan import Differ
     from cni_bridge.settings import Settings
 
 _NO_VLANS = "the kernel of this node has no bridge VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING)"

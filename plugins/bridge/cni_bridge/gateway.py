@@ -9,7 +9,7 @@ from cni.kernel.rtnl import NATIVE_VLAN, Link, random_mac
 from cni.links.pair import REFUSALS
 from cni.linksettings import MTU_MIN_IPV6
 from cni.names import sha512
-from cni.plan import Effect
+from cni.plan import Differ, Effect
 from cni.result import IPConfig, Result, Route
 from cni_bridge.port import set_vlans
 
@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cni.plan import Differ
     from cni_bridge.settings import Settings
 
 _MAIN = (None, 0, 254)

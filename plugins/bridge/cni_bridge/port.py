@@ -4,14 +4,13 @@ from cni.errors import CheckFailed, CNIError, Step
 from cni.interface import Announced
 from cni.kernel.rtnl import FORWARDING, HELD_BACK, NATIVE_VLAN, Link, Rtnl
 from cni.patience import attempts
-from cni.plan import Effect
+from cni.plan import Differ, Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cni.links.pair import Pair
-    from cni.plan import Differ
     from cni.result import IPConfig
     from cni.site import Site
     from cni_bridge.settings import Settings

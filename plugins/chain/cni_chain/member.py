@@ -2,7 +2,7 @@
 
 from cni import delegate
 from cni.errors import CNIError, InvalidConfig, Refused
-from cni.plan import Effect, Kind
+from cni.plan import Differ, Effect, Found, Kind
 from cni.result import Result, parse_delegated
 from cni.versions import FAMILIES
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni.attachment import Attachment
-    from cni.plan import Differ, Found
     from cni.skel import Call
     from cni_chain.settings import Entry
 

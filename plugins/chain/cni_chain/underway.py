@@ -13,13 +13,11 @@ import os
 
 from cni.attachment import Attachment
 from cni.names import sha512
-from cni.plan import Effect, Found, Kind, Remains
+from cni.plan import Differ, Effect, Found, Kind, Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from cni.plan import Differ
 
 
 class UnderWay(Effect[None], Kind):

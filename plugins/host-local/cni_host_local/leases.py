@@ -4,7 +4,7 @@ import os
 
 from cni import pool
 from cni.errors import CheckFailed, CNIError, Refused
-from cni.plan import Effect, Found, Kind
+from cni.plan import Differ, Effect, Found, Kind
 from cni_host_local.store import Store, contents, is_lease
 
 TYPE_CHECKING = False
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from cni.address import Address
     from cni.attachment import Attachment
-    from cni.plan import Differ
     from cni.pool import Range, RangeSet
     from cni.site import Site
 

@@ -2,14 +2,13 @@
 
 from cni.address import Prefix
 from cni.errors import CheckFailed, CNIError, Refused
-from cni.plan import Effect, Kind
+from cni.plan import Differ, Effect, Kind, Plan
 from cni.result import Interface, IPConfig, Result, printed_mtu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Link
-    from cni.plan import Differ, Plan
     from cni.skel import Call
 
 _LOOPBACK = (Prefix.parse("127.0.0.0/8"), Prefix.parse("::1/128"))
