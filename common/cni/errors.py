@@ -20,7 +20,6 @@ INTERNAL = 999
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 
 class CNIError(Exception):
@@ -147,9 +146,7 @@ class Step:
     def __enter__(self) -> "Step":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: "TracebackType | None"
-    ) -> "bool | None":
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> "bool | None":
         if not isinstance(error, KernelError | OSError):
             return None
         number = error.errno or 0

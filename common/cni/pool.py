@@ -15,7 +15,7 @@ from cni.settings import Section, key, listing, parsed, requested, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, Protocol
 
     from cni.attachment import Attachment
@@ -195,7 +195,7 @@ class RangeSet:
 
 
 def allocate(
-    sets: list[RangeSet], requested: list[Address], attachment: "Attachment", storage: "Storage"
+    sets: "Sequence[RangeSet]", requested: "Sequence[Address]", attachment: "Attachment", storage: "Storage"
 ) -> "Iterator[tuple[Range, Address]]":
     """Take one address of each set: the first requested address that is in the set, else the next free one.
 

@@ -52,7 +52,7 @@ class ContainerLink(Effect["Link"], Kind):
             raise self._refusal(error, "rename" if self.parent is not None else "") from None
 
     def _finish(self, inside: "Rtnl", made: "Link | None") -> "Link":
-        """Give it its name and alias. If that fails it is removed here: undo would not know it from another's."""
+        """Give it its name and alias. If that fails it is removed here: undo could not tell it from another's link."""
         attachment = self.attachment
         if made is not None:
             # macvlan in mode passthru takes no MAC when it is made
@@ -123,7 +123,7 @@ class ContainerLink(Effect["Link"], Kind):
     def remove(self) -> None:
         """Remove it under both names, and a link ``CNI_IFNAME`` without an owner, which another plugin's ADD made.
 
-        If it is taken back after an ADD that failed, such a link is not ours.
+        After an ADD that failed, such a link is not ours.
         """
         namespace, attachment = self.site.remaining, self.attachment
         if namespace is None:

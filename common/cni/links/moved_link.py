@@ -127,7 +127,7 @@ class MovedLink(Effect["Link"], Kind):
         return None
 
     def _move_back(self, namespace: "Namespace", link: "Link", saved: "Values") -> None:
-        """In one step, like the way in. The alias goes last where there is more to restore: by it the device is known."""
+        """In one step, as in ``make``. With a note the alias is restored last, because the device is found by it."""
         name = saved.get("name") or link.alias
         text = f'failed to move "{link.name}" back to the node as "{name}"'
         if self.site.rtnl.link(name) is not None:
@@ -146,7 +146,7 @@ class MovedLink(Effect["Link"], Kind):
             os.close(node)
 
     def _restore(self, saved: "Values", gone: bool) -> None:
-        """What it was like on the node. What the kernel refuses is reported, and no reason to fail for ever."""
+        """Restore what it was like on the node. What the kernel refuses is reported, so that DEL can succeed."""
         from cni.patience import attempts
 
         rtnl, name = self.site.rtnl, saved["name"]
@@ -228,7 +228,7 @@ def _folder(site: "Site") -> str:
 def _found(rtnl: "Rtnl", saved: "Values", inside: bool) -> "Link | None":
     """The device among the links of a namespace: by the MAC of its hardware, its index in the container, or its alias.
 
-    Or as it was: then its move was begun at most.
+    Or by what it was before: an ADD that died may not have moved it yet.
     """
     if not saved:
         return None

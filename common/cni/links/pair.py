@@ -11,7 +11,7 @@ from cni.errors import CheckFailed, CNIError, KernelError, Refused
 from cni.kernel.rtnl import random_mac
 from cni.links import compare_previous, host_end, of_container, owner
 from cni.names import check_made
-from cni.plan import Differ, Effect, Found, Kind, Remains
+from cni.plan import Declared, Differ, Effect, Found, Kind, Remains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +30,11 @@ REFUSALS = {
 }
 
 
-class Pair:
+class Pair(Declared):
     """Both ends as they were made or found."""
 
-    __slots__ = ("container", "host")
-
-    def __init__(self, host: "Link", container: "Link") -> None:
-        self.host = host
-        self.container = container
+    host: "Link"
+    container: "Link"
 
 
 class PodLink(Effect[Pair], Kind):

@@ -9,32 +9,22 @@ from cni_host_local.store import Store, contents, is_lease
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cni.address import Address
     from cni.attachment import Attachment
     from cni.pool import Range, RangeSet
-    from cni.site import Site
 
 
 class Leases(Effect["list[tuple[Range, Address]]"], Kind):
     """One address of each range set is leased. The value is the list of (range, address). DEL and GC give no sets."""
 
+    store: Store
+    sets: "Sequence[RangeSet]" = ()
+    requested: "Sequence[Address]" = ()
     noun = "lease"
     # the address may belong to another container by now
     repairable = False
-
-    def __init__(
-        self,
-        site: "Site",
-        data_dir: str,
-        sets: "list[RangeSet] | None" = None,
-        requested: "list[Address] | None" = None,
-    ) -> None:
-        super().__init__(site)
-        self.store = Store(data_dir, site.attachment.network)
-        self.sets = sets or []
-        self.requested = requested or []
 
     def identify(self, attachment: "Attachment") -> str:
         """A lease's content."""

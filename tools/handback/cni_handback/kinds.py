@@ -11,6 +11,7 @@ from cni.saved import SavedValues
 from cni.site import Site
 from cni_chain.underway import Complete, UnderWay
 from cni_host_local.leases import Leases
+from cni_host_local.store import Store
 from cni_portmap.hostports import HostPorts
 from cni_portmap.localnet import Localnet
 from cni_tuning.wanted import DATA_DIR as TUNING
@@ -21,6 +22,7 @@ DATA_DIR = "/var/lib/cni/networks"
 
 def kinds(site: Site, data_dir: str = DATA_DIR) -> list[Kind]:
     """All kinds, links and leases first."""
-    links: list[Kind] = [PodLink(site), MovedLink(site), EgressLimit(site), SavedValues(site, TUNING)]
+    leases = Leases(site, Store(data_dir, site.attachment.network))
+    links: list[Kind] = [PodLink(site), MovedLink(site), EgressLimit(site), SavedValues(site, TUNING), leases]
     rules: list[Kind] = [Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site)]
-    return [*links, Leases(site, data_dir), *rules, UnderWay(site), Complete(site), *of_go(site)]
+    return [*links, *rules, UnderWay(site), Complete(site), *of_go(site)]
