@@ -10,8 +10,7 @@ from cni.attachment import Attachment
 from cni.kernel.rtnl import Rtnl
 from cni.site import Node, Roots, Site
 from cni_portmap import guard
-from cni_portmap.localnet import Localnet
-from cni_portmap.shares import Shares
+from cni_portmap.localnet import Localnet, Shares
 from node.namespace import Netns
 
 ONE, TWO = Attachment("net1", "ctr1", "eth0"), Attachment("net2", "ctr2", "eth0")

@@ -61,7 +61,8 @@ class Change(ledger.Change):
         self.answered: list[Entry] = []
         # lines for operators, printed after the change is made
         self.lines: list[str] = []
-        self._counted: dict[Key, int] = {}
+        # the ports that it changes
+        self._places: dict[Key, Place] = {}
 
     def report(self) -> None:
         """After the change is made: print its lines, and remove UDP flows to released ports."""
@@ -94,10 +95,9 @@ class Change(ledger.Change):
             before = self._forget_records(self.attachment.link)
         # records and counts first: if several batches are needed and one fails, the records name the elements
         self._write_records()
-        places = self._ask(before, thorough)
+        self._ask(before, thorough)
         self._write_counts()
-        for key, place in places.items():
-            self._write_place(key, place)
+        self._write_places()
         for source, keys in sources.items():
             self._add_sources(source_set(source), list(keys), thorough)
 
@@ -114,7 +114,8 @@ class Change(ledger.Change):
         Packets meet those rules first, so a live owner would lose its port.
         """
         claims, attachment = self._claims(), self.attachment
-        for key, place in load(self, self.published.entries, whole=True).items():
+        self._places = load(self, self.published.entries, whole=True)
+        for key, place in self._places.items():
             place.take_out(attachment.comment)
             for claim in claims.get(key, ()):
                 while self._take_out_dead(place, claim):
@@ -123,8 +124,7 @@ class Change(ledger.Change):
                     if not self.liveness.is_of(rival.comment, attachment.container):
                         raise refusal(claim.entry, rival.comment, attachment, "" if self.refuse else _MIXED)
                     self.lines.append(f"portmap: {claim.entry} leads to {attachment} first, then to {rival.comment}")
-            self._count_place(key, place)
-            self._write_place(key, place)
+        self._write_places()
         self._write_counts()
         return self
 
@@ -139,8 +139,8 @@ class Change(ledger.Change):
                 claims.setdefault(key_of(entry), []).append(claim)
         return {key: sorted(asked, key=lambda claim: not claim.host) for key, asked in claims.items()}
 
-    def _ask(self, before: Published, thorough: bool) -> "dict[Key, Place]":
-        """Claim every port: a free one is taken, for others the claim waits. Returns the changed places.
+    def _ask(self, before: Published, thorough: bool) -> None:
+        """Claim every port: a free one is taken, for others the claim waits.
 
         An attempt that is not thorough does not look for elements with the same key: the kernel refuses them.
         """
@@ -148,11 +148,9 @@ class Change(ledger.Change):
         every = [claim.entry for asked in claims.values() for claim in asked]
         contested = [*every, *before.entries] if thorough else self._contested(every) if self.exists else []
         read = load(self, contested, whole=True)
-        places = {**{key: Place() for key in claims if key not in read}, **read}
-        for key, place in places.items():
+        self._places = {**{key: Place() for key in claims if key not in read}, **read}
+        for key, place in self._places.items():
             self._ask_at(place, claims.get(key, []))
-            self._count_place(key, place)
-        return places
 
     def _contested(self, entries: "list[Entry]") -> "list[Entry]":
         """The entries whose port has an owner on other addresses."""
@@ -217,17 +215,32 @@ class Change(ledger.Change):
             self.released.append(rival.entry)
         return found
 
-    def _write_place(self, key: "Key", place: Place) -> None:
-        """Write the changes of a place into the maps."""
-        version, group, port = key
-        answering, line = place.before
-        for host in dict.fromkeys([*answering, *place.answering]):
-            name = named("hostips" if host else "hostports", version, group)
-            self._replace(name, host + port, answering.get(host), place.answering.get(host), lambda new: new.entry.data)
-        name = named("line", version, group)
-        for at in range(max(len(line), len(place.line))):
-            old, new = (claims[at] if at < len(claims) else None for claims in (line, place.line))
-            self._replace(name, line_key(port, at), old, new, line_data)
+    def _write_places(self) -> None:
+        """Write the changes of the places into the maps."""
+        for (version, group, port), place in self._places.items():
+            answering, line = place.before
+            for host in dict.fromkeys([*answering, *place.answering]):
+                name, old, new = "hostips" if host else "hostports", answering.get(host), place.answering.get(host)
+                self._replace(named(name, version, group), host + port, old, new, lambda new: new.entry.data)
+            name = named("line", version, group)
+            for at in range(max(len(line), len(place.line))):
+                old, new = (claims[at] if at < len(claims) else None for claims in (line, place.line))
+                self._replace(name, line_key(port, at), old, new, line_data)
+
+    def _write_counts(self) -> None:
+        """Write the number of single addresses of each port that have an owner."""
+        for (version, group, key), place in self._places.items():
+            change = sum(map(bool, place.answering)) - sum(map(bool, place.before[0]))
+            if not change:
+                continue
+            name = named("hostip_ports", version, group)
+            element = self.element(name, key) if self.exists else None
+            count = change
+            if element is not None:
+                count += number(element.data)
+                self.delete(name, key)
+            if count > 0:
+                self.add(name, key, two_bytes(count))
 
     def _replace(
         self, name: str, key: bytes, old: "Claim | None", new: "Claim | None", data: "Callable[[Claim], bytes]"
@@ -280,12 +293,12 @@ class Change(ledger.Change):
     def _release(self, link: str) -> Published:
         """Remove an attachment's claims and records, and return its ports. The next in line answer instead."""
         owner, before = held(self, link)
-        for key, place in load(self, before.entries).items():
+        self._places = load(self, before.entries)
+        for place in self._places.values():
             self.released += [claim.entry for claim in place.answering.values() if claim.comment == owner]
             place.take_out(owner)
             place.settle(self.liveness.death)
-            self._count_place(key, place)
-            self._write_place(key, place)
+        self._write_places()
         # records last: if a batch fails, the next attempt needs them
         self._forget_records(link)
         return before
@@ -318,21 +331,3 @@ class Change(ledger.Change):
         self.transaction.delete_chain(named("hostports", version, group))
         for kind in ("hostips", "hostports", "hostip_ports", *(("line",) if has_line else ())):
             self.transaction.delete_set(named(kind, version, group))
-
-    # counts
-
-    def _count_place(self, key: "Key", place: Place) -> None:
-        """Count the change in the number of single addresses of the port that have an owner."""
-        change = sum(map(bool, place.answering)) - sum(map(bool, place.before[0]))
-        if change:
-            self._counted[key] = self._counted.get(key, 0) + change
-
-    def _write_counts(self) -> None:
-        for (version, group, key), change in self._counted.items():
-            name = named("hostip_ports", version, group)
-            element = self.element(name, key) if change and self.exists else None
-            count = (number(element.data) if element is not None else 0) + change
-            if element is not None:
-                self.delete(name, key)
-            if change and count > 0:
-                self.add(name, key, two_bytes(count))

@@ -1,7 +1,7 @@
 """Take over tables of earlier builds while their pods run.
 
 Their chains came before the chains of others. Jumps with conditions are moved by nft, because only nft understands the
-conditions. The records about localhost are written into files (``shares``)::
+conditions. The records about localhost are written into files (``localnet``)::
 
     table inet pycni_localnet {
         map attachments { type ifname . inet_service : ifname }     # attachment's link name . 0 : link to the pods
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cni.kernel.rtnl import Link, Rtnl
-    from cni_portmap.shares import Shares
+    from cni_portmap.localnet import Shares
 
 _NAME = SetType((IFNAME,))
 _LAYOUT = Table(INET, guard.TABLE, {guard.EARLIER: record_map(IFNAME)}, [], [guard.EARLIER])

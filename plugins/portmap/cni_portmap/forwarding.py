@@ -22,19 +22,16 @@ def need_programs(settings: "Settings") -> None:
     """Raise ``NotAvailable`` if the configuration needs a program or a part of the kernel that is missing."""
     try:
         settings.settle()
+        wanted = ["nft"] if any(settings.conditions.values()) else []
+        if settings.backend == "iptables":
+            from cni.kernel import iptables
+
+            wanted = [f"{iptables.to_make(4)}{part}" for part in ("", "-save", "-restore")]
+        for name in wanted:
+            if not program.find(name):
+                raise program.missing(name)
     except CNIError as fault:
         raise NotAvailable(fault.msg, fault.details) from None
-    wanted = []
-    if settings.backend == "iptables":
-        from cni.kernel import iptables
-
-        wanted = [f"{iptables.to_make(4)}{part}" for part in ("", "-save", "-restore")]
-    elif any(settings.conditions.values()):
-        wanted = ["nft"]
-    for name in wanted:
-        if not program.find(name):
-            error = program.missing(name)
-            raise NotAvailable(error.msg, error.details)
 
 
 def chains_that_drop() -> "Iterator[tuple[str, str, int]]":

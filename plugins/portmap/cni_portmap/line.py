@@ -12,10 +12,9 @@ is also in the line, behind the older one.
 A port costs one look-up while no claim waits for it. The line of a port is read by number until an element is missing.
 """
 
-from cni.address import Address
-from cni.kernel.transaction import INET_PROTO, INET_SERVICE, pack, unpack
+from cni.kernel.transaction import ADDRESS, INET_PROTO, INET_SERVICE, pack, unpack
 from cni_portmap.layout import line_type
-from cni_portmap.published import Entry, named, number, two_bytes
+from cni_portmap.published import Entry, named, two_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,14 +218,13 @@ class _Group:
         return [found for found in self._ledger.elements(name, keys) if found is not None]
 
     def _claim(self, element: "Element") -> Claim:
-        length = self._length
-        host, port = (element.key[:-8], element.key[-8:]) if len(element.key) > 8 else (bytes(length), element.key)
-        address, inside = Address(element.data[:length]), number(element.data[length:])
-        return Claim(element.comment, self._entry(port, Address(host), address, inside))
+        host, port = element.key[:-8] or bytes(self._length), element.key[-8:]
+        target = unpack((ADDRESS[self._version], INET_SERVICE), element.data)
+        return Claim(element.comment, self._entry(port, host, *target))
 
-    def _entry(self, port: bytes, host: Address, address: Address, inside: int) -> Entry:
+    def _entry(self, port: bytes, host: bytes, address: bytes, inside: bytes) -> Entry:
         protocol, host_port = unpack((INET_PROTO, INET_SERVICE), port)
-        return Entry(protocol[0], (host, number(host_port)), (address, inside), self._group)
+        return Entry.parse([protocol, host, host_port, address, inside], self._group)
 
     # the line
 
@@ -246,9 +244,8 @@ class _Group:
         return self._ledger.numbered(name, lambda place: line_key(port, place), start=1)
 
     def _waiting(self, port: bytes, element: "Element") -> Claim:
-        link, host, address, inside = unpack(line_type(self._version).data, element.data)
-        entry = self._entry(port, Address(host), Address(address), number(inside))
-        return Claim(element.comment, entry, link.rstrip(b"\0").decode("utf-8", "replace"))
+        link, *fields = unpack(line_type(self._version).data, element.data)
+        return Claim(element.comment, self._entry(port, *fields), link.rstrip(b"\0").decode("utf-8", "replace"))
 
 
 def line_key(port: bytes, place: int) -> bytes:

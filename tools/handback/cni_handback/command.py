@@ -23,7 +23,7 @@ from cni_handback.kinds import DATA_DIR, kinds
 from cni_handback.pods import Pod, pods
 from cni_portmap import guard, layout
 from cni_portmap.iptables_rules import HostPorts
-from cni_portmap.shares import Shares
+from cni_portmap.localnet import Shares
 
 USAGE = """usage: cni-handback --dry-run | --write | --list [FOLDER]
 
