@@ -131,7 +131,8 @@ class Undecided:
             if not (found.right and found.others):
                 self._unmark(change, place)
                 if found.others:
-                    _add_mark(change, version, chain, mark_of(self._bit))
+                    of_iptables = change.transaction.of(_FAMILIES[version], _NAT)
+                    of_iptables.add_rule(chain, _marking(chain, mark_of(self._bit)))
             expected = self._expected(place)
             if self._guards[place] != expected:
                 change.delete_rules(self._chains[chain], self._guards[place])
@@ -194,19 +195,12 @@ def _guarding(place: "Place", needed: int, decided: bool) -> "list[Expression]":
     return [*beginning, nft.unmark(needed)]
 
 
-def _add_mark(change: "Change", version: int, chain: str, mark: int) -> None:
-    """Add the rule at the end of a chain of iptables-nft, with the expressions that iptables uses."""
+def _marking(chain: str, mark: int) -> "list[Expression]":
+    """The rule at the end of a chain of iptables, as iptables makes it."""
     from cni.kernel import compat
 
     local = [compat.to_this_node()] if chain in _TO_THIS_NODE else []
-    expressions = [compat.comment(TEXT), *local, compat.COUNTER, compat.set_mark(mark)]
-    change.transaction.of(_FAMILIES[version], _NAT).add_rule(chain, expressions)
-
-
-def _words(chain: str, mark: int) -> list[str]:
-    """The same rule as arguments of iptables."""
-    local = ["-m", "addrtype", "--dst-type", "LOCAL"] if chain in _TO_THIS_NODE else []
-    return ["-m", "comment", "--comment", f'"{TEXT}"', *local, "-j", "MARK", "--set-xmark", f"{mark:#x}/{mark:#x}"]
+    return [compat.comment(TEXT), *local, compat.COUNTER, compat.set_mark(mark)]
 
 
 # iptables-legacy
@@ -269,7 +263,7 @@ def _mark_legacy(
             say(f"{name}: the rule at the end of chain {chain} that marks undecided packets is missing")
         if not right:
             lines += [rule.replace("-A", "-D", 1) for rule in ours]
-            lines += [f"-A {chain} {' '.join(_words(chain, mark))}"] if others else []
+            lines += [f"-A {chain} {nft.printed(_marking(chain, mark))}"] if others else []
     fault = iptables.restore(name, lines) if change and lines else ""
     if fault:
         say(f"failed to add a rule at the end of the nat chains of {name}: {fault}")

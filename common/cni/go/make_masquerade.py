@@ -3,14 +3,12 @@
 from cni.address import MULTICAST, Prefix
 from cni.errors import CheckFailed, CNIError
 from cni.go import names
-from cni.go.chains import Part
-from cni.go.masquerade import release, remove_newer
+from cni.go.masquerade import remove
 from cni.go.rules import Printed
 from cni.kernel import iptables, program
 from cni.kernel.compat import compared
 from cni.kernel.rulespec import quoted
 from cni.kernel.transaction import INET
-from cni.plan import all_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,11 +25,9 @@ def add(kernel: "Nftables", attachment: "Attachment", prefixes: "Sequence[Prefix
         name = f"{iptables.to_make(version)}-restore"
         if not program.find(name):
             raise program.missing(name)
+    remove(kernel, attachment, {prefix.address.packed for prefix in prefixes}.isdisjoint)
     chain = names.masquerade_chain(attachment)
-    addresses = {prefix.address.packed for prefix in prefixes}
-    former = Part(chain, names.masquerade_comment(attachment), addresses.isdisjoint)
     with iptables.lock():
-        all_of((lambda: release(kernel, former), lambda: remove_newer(kernel, names.instance(attachment))))
         for version in versions:
             name = iptables.to_make(version)
             missing, text = iptables.run(name, "-t", "nat", "-S", chain)

@@ -59,25 +59,24 @@ def meaning(line: str) -> "frozenset[tuple[str, str]]":
 
 def _options(words: "list[str]") -> "Iterator[tuple[str, str]]":
     """Each option with its values, which are all words up to the next option."""
-    place, negated = 0, ""
-    while place < len(words):
-        word = words[place]
-        place += 1
+    found: list[tuple[str, str, list[str]]] = []
+    negated = ""
+    for word in words:
         if word == "!":
-            negated = "!"
-            continue
-        values = []
-        while place < len(words) and words[place] != "!" and not words[place].startswith("-"):
-            values.append(words[place])
-            place += 1
-        name, value = _SPELT.get(word, word), " ".join(values)
-        if name == "-m":
-            continue
+            negated = word
+        elif negated or word.startswith("-") or not found:
+            found.append((negated, _SPELT.get(word, word), []))
+            negated = ""
+        else:
+            found[-1][2].append(word)
+    for negated, name, values in found:
+        value = " ".join(values)
         if name in ("-s", "-d"):
             value = _network(value)
-        if (name, value) not in (("-s", "0.0.0.0/0"), ("-s", "::/0"), ("-d", "0.0.0.0/0"), ("-d", "::/0")):
+            if value in ("0.0.0.0/0", "::/0"):
+                continue
+        if name != "-m":
             yield negated + name, value
-        negated = ""
 
 
 def _network(text: str) -> str:
