@@ -128,12 +128,6 @@ def _jump(version: int) -> "Line":
     return target, [nft.of_family(version), nft.TO_THIS_NODE, nft.jump(target)]
 
 
-def _localhost() -> "Line":
-    """Packets to IPv6's localhost are not translated."""
-    to_localhost = nft.compare(nft.DESTINATION[6], _LOCALHOST.packed, str(_LOCALHOST))
-    return "localhost6", [nft.of_family(6), to_localhost, nft.RETURN]
-
-
 def _masqueraded(name: str) -> "tuple[SetType, list[Expression]] | None":
     """The set of source networks with one prefix length, and the rule that masquerades their connections."""
     version, _, length = name.removeprefix("from").partition("_")
@@ -147,8 +141,11 @@ def _masqueraded(name: str) -> "tuple[SetType, list[Expression]] | None":
     return SetType((ADDRESS[family], ADDRESS[family], *_PORT)), rule
 
 
+_TO_LOCALHOST = nft.compare(nft.DESTINATION[6], _LOCALHOST.packed, str(_LOCALHOST))
+# packets to IPv6's localhost are not translated
+_EXEMPT = ("localhost6", [nft.of_family(6), _TO_LOCALHOST, nft.RETURN])
 ENTRANCES = [
-    Chain(name, ("nat", hook, LAST), [_jump(4), _jump(6)], [_localhost()])
+    Chain(name, ("nat", hook, LAST), [_jump(4), _jump(6)], [_EXEMPT])
     for name, hook in (("prerouting", PREROUTING), ("output", OUTPUT))
 ]
 MASQUERADING = Chain("postrouting", ("nat", POSTROUTING, _BEFORE_SRCNAT), each=_masqueraded)
