@@ -132,16 +132,13 @@ def test_both_ways_are_what_tc_shows(node: Node) -> None:
 
 
 def test_a_transfer_takes_its_time(node: Node) -> None:
-    """Both ways, both families. What is not limited does not wait at all."""
+    """Both ways, both families; and with a limit of one way, that one alone has a queue."""
     chain = limited(node, **BOTH).add()
     for receiver, sender, address in ways(chain):
         assert seconds(receiver, sender, address) >= shortest(), address
-    for device in (chain.host, ifb(chain)):
-        assert root(node, device)["overlimits"] > 0
     one = limited(node, egressRate=RATE, egressBurst=BURST).add()
     for receiver, sender, address in ways(one):
-        took = seconds(receiver, sender, address)
-        assert took >= shortest() or receiver is one.pod
+        assert receiver is one.pod or seconds(receiver, sender, address) >= shortest()
     assert root(node, one.host)["kind"] == "noqueue"
 
 
@@ -196,13 +193,18 @@ def ping(node: Netns, address: str) -> float:
     return float(found[1]) / 1000 if found else 4.0
 
 
+def reached(at: Netns, address: str) -> bool:
+    """Whether an answer comes at last."""
+    return eventually(lambda: ping(at, address) < 4)
+
+
 def test_a_ping_under_load(node: Node) -> None:
     """1 Mbit/s. Go's queue holds the burst too, here 100 kB: a ping waits most of a second. Ours holds ten packets."""
     keys = {"ingressRate": 1_000_000, "ingressBurst": 800_000}
     gos = limited(node, **keys, burstTime=0, latency=0).add()
     with flooded(node, gos.pod, gos.address):
         assert eventually(lambda: root(node, gos.host)["backlog"] > 90_000)
-        assert eventually(lambda: ping(node, gos.address) > 0.5), "Go's queue does not make a ping wait"
+        assert eventually(lambda: 0.5 < ping(node, gos.address) < 4), "Go's queue does not make a ping wait"
     ours = limited(node, capability={"ingressRate": 1_000_000, "ingressBurst": NOT_KNOWN}).add()
     with flooded(node, ours.pod, ours.address):
         assert eventually(lambda: root(node, ours.host)["drops"] > 100)
@@ -221,7 +223,7 @@ def test_only_some_subnets_are_limited(node: Node) -> None:
             node.sysctl(at, "1")
         node.outside.ip("route replace 10.1.0.0/24 via 192.0.2.1", "route replace fd00:1::/64 via 2001:db8:ff::1")
         for address, far in zip(chain.addresses, (node.OUTSIDE, node.OUTSIDE6), strict=True):
-            assert ping(chain.pod, far) < 4
+            assert reached(chain.pod, far)
             # one packet, which may be the kernel's largest, passes a class that has any tokens
             assert seconds(chain.pod, node.outside, address) >= shortest(burst=BURST + 8 * 70_000)
             assert seconds(node.outside, chain.pod, far) >= shortest(burst=BURST + 8 * 70_000)
@@ -332,15 +334,14 @@ def test_limits_are_replaced_and_removed_while_the_link_stays(node: Node) -> Non
     chain.result = call(chain, "ADD").result
     rates = [root(node, device)["options"]["rate"] for device in (chain.host, ifb(chain))]
     assert rates == [RATE // 4, RATE * 3 // 8] and call(chain, "CHECK").ok
-    untouched = "noqueue"
     for prepare in ("", f"ip link delete {ifb(chain)}"):
         if prepare:
             node.run(*prepare.split())
         assert call(chain, "DEL", prevResult=None).ok
-        assert [each["kind"] for each in shown(node, "qdisc", chain.host)] == [untouched] and not ifbs(node)
-        assert ping(node, chain.address) < 4
+        assert [each["kind"] for each in shown(node, "qdisc", chain.host)] == ["noqueue"] and not ifbs(node)
+        assert reached(node, chain.address)
         chain.result = call(chain, "ADD").result
-        assert call(chain, "CHECK").ok and ping(node, chain.address) < 4
+        assert call(chain, "CHECK").ok and reached(node, chain.address)
 
 
 @pytest.mark.parametrize("gos", [False, True])

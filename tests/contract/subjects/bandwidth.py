@@ -19,7 +19,6 @@ class Bandwidth(Subject):
     """Limits of a container's rate."""
 
     type = "bandwidth"
-    kind = "ifb"
     keys = {
         **RATES, "shapedSubnets": ["10.0.0.0/8"], "burstTime": 25, "latency": 25,
         "runtimeConfig": {"bandwidth": {**RATES, "shapedSubnets": ["10.0.0.0/8", "fd00::/8"]}},
@@ -53,7 +52,7 @@ class Bandwidth(Subject):
 
     def alone(self, store: Path) -> Network:
         """Without limits, for which the container's link would be needed."""
-        return Network({"type": "bandwidth", "prevResult": {"interfaces": [], "ips": []}}, leaves=())
+        return Network({"type": "bandwidth", "prevResult": {"ips": [{"address": "10.9.0.5/16"}]}}, leaves=())
 
 
 SUBJECT = Bandwidth()
