@@ -1,38 +1,29 @@
 """A plugin that is killed at any step leaves nothing that the next DEL, or the next ADD, does not clear away.
 
-The executor tells an observer before and after each effect; here the observer is the SIGKILL.
+The executor tells an observer before and after each effect; here the observer is the SIGKILL. What is on the node after
+one effect is what is there before the next one (law 2 of ``cni.plan``): that both are so is tried with DEL after ADD; the
+other tests have the death after each effect. A plugin is served in a fork of the test's process, a chain by its file.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from contract.each import each_distinct_network
 from contract.subject import Subject
 from contract.trial import Settled, Trial, differences, snapshot
-from node.dying import die_at
-from node.plugin import SUBJECT
+from node.dying import MOMENTS
 from node.topology import Node
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not Path(SUBJECT, "bridge").is_file(), reason="make dist has not been run"),
-]
+pytestmark = pytest.mark.real
 
 
-def die(trial: Trial, verb: str, step: int) -> tuple[bool, str]:
-    """A verb that is killed at a step: whether it came so far, and what it was at."""
-    variables = {"CNI_COMMAND": verb, "CNI_CONTAINERID": trial.pod.container, "CNI_NETNS": trial.pod.path}
-    return die_at(trial.node, trial.keys(verb, prevResult=trial.below or None), step, **variables)
-
-
-def deaths(trial: Trial) -> Iterator[str]:
+def deaths(trial: Trial, moments: tuple[str, ...]) -> Iterator[str]:
     """Where ADD died, for every step until none is left to die at."""
     for step in range(200):
-        died, where = die(trial, "ADD", step)
+        died, where = trial.die("ADD", step, moments)
         if not died:
-            assert step > 1, "the plan has no steps"
+            assert step, "the plan has no steps"
             return
         yield where
     raise AssertionError("no end of steps")
@@ -49,25 +40,25 @@ def deleted(trial: Trial, where: str) -> None:
 def test_add_that_died_is_cleared_away_by_del(node: Node, subject: Subject, network: str) -> None:
     """SIGKILL before and after each effect of ADD, DEL while the namespace is there: nothing left, in it either."""
     trial = Settled(node, subject, network).trial()
-    for where in deaths(trial):
+    for where in deaths(trial, MOMENTS):
         deleted(trial, where)
 
 
 def dies_and_is_deleted(node: Node, settled: Settled, trial: Trial, verb: str, step: int) -> bool:
     """A verb that dies at a step, the namespace gone, DEL without a result: nothing left. Returns whether it came to the step."""
-    died, where = die(trial, verb, step)
+    died, where = trial.die(verb, step, ("after",))
     trial.pod.close()
     outcome = trial.serve("DEL", netns="", prevResult=None, runtimeConfig=None)
     assert outcome.ok, f"{where}: {outcome.stdout}"
     trial.finish()
     assert differences(settled.snapshot, snapshot(node)) == {}, where
-    assert died or step > 1, "the plan has no steps"
+    assert died or step, "the plan has no steps"
     return died
 
 
 @each_distinct_network
 def test_add_that_died_is_cleared_away_by_del_without_namespace(node: Node, subject: Subject, network: str) -> None:
-    """SIGKILL before and after each effect of ADD, the namespace gone, DEL without a result: nothing left."""
+    """SIGKILL after each effect of ADD, the namespace gone, DEL without a result: nothing left."""
     settled = Settled(node, subject, network)
     for step in range(200):
         trial = settled.trial()
@@ -78,10 +69,10 @@ def test_add_that_died_is_cleared_away_by_del_without_namespace(node: Node, subj
 
 @each_distinct_network
 def test_add_works_after_an_add_that_died(node: Node, subject: Subject, network: str) -> None:
-    """SIGKILL before and after each effect of ADD: ADD again succeeds, unless the first was whole."""
+    """SIGKILL after each effect of ADD: ADD again succeeds, unless the first was whole."""
     trial = Settled(node, subject, network).trial()
     refused, where = "", ""
-    for where in deaths(trial):
+    for where in deaths(trial, ("after",)):
         assert not refused, f"only an ADD that ended may refuse another one, and not {refused}"
         again = trial.serve("ADD")
         if again.ok:
@@ -96,7 +87,7 @@ def test_add_works_after_an_add_that_died(node: Node, subject: Subject, network:
 
 @each_distinct_network
 def test_del_that_died_is_completed_by_the_next(node: Node, subject: Subject, network: str) -> None:
-    """SIGKILL before and after each effect of DEL, the namespace gone, DEL again: nothing left."""
+    """SIGKILL after each effect of DEL, the namespace gone, DEL again: nothing left."""
     settled = Settled(node, subject, network)
     for step in range(200):
         trial = settled.trial()

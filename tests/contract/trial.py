@@ -9,6 +9,7 @@ from typing import Any
 from contract.subject import Network, Subject
 from node.chain import Chain
 from node.configuration import conflist
+from node.dying import die_at, die_in_a_fork
 from node.namespace import global_addresses
 from node.plugin import DIST, SUBJECT, Object, Outcome
 from node.served import plugin, serve
@@ -85,12 +86,22 @@ class Trial(Chain):
         """A verb in this process, which takes a fraction of the time and can be watched; delegates are files."""
         if self.subject.has_members and watch is None:
             return self.file(verb, netns=netns, env=env, binaries=DIST, **keys)
+        return self._noted(verb, self._served(verb, netns, watch, env, **keys))
+
+    def _served(self, verb: str, netns: str | None, watch: Any, env: Any, **keys: Any) -> Outcome:
         with self.node.inside():
-            outcome = serve(
+            return serve(
                 plugin(self.subject.type), verb, self.keys(verb, **keys), env, watch, container=self.pod.container,
                 netns=self.pod.path if netns is None else netns, path=DIST,
             )  # fmt: skip
-        return self._noted(verb, outcome)
+
+    def die(self, verb: str, step: int, moments: tuple[str, ...]) -> tuple[bool, str]:
+        """A verb that is killed the ``step``-th time that its observer is told of a moment: whether it was, and where."""
+        if self.subject.has_members:
+            variables = {"CNI_COMMAND": verb, "CNI_CONTAINERID": self.pod.container, "CNI_NETNS": self.pod.path}
+            return die_at(self.node, self.keys(verb, prevResult=self.below or None), step, moments, **variables)
+        keys = {"prevResult": self.below or None}
+        return die_in_a_fork(lambda death: self._served(verb, None, death, None, **keys), step, moments)
 
     def left(self) -> Object:
         """What is otherwise than before: empty when nothing is left.

@@ -1,6 +1,5 @@
 """A network namespace: entered by the calling thread alone, and what the kernel has there, as data."""
 
-import ctypes
 import json
 import os
 import socket
@@ -10,17 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CLONE_NEWNET = 0x40000000
+from .machine import enter
+
 # iptables keeps these in nf_tables; iptables-save shows them, and shows them the same with either of its back ends.
 XTABLES = {"nat", "filter", "mangle", "raw", "security"}
+# What the kernel keeps without nf_tables: the names of its tables.
+LEGACY = ("/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names")
+# linux/route.h, linux/ipv6_route.h: routes that follow from addresses, and such that the kernel keeps for itself
+RTF_LOCAL, RTF_ANYCAST, RTF_CACHE = 0x80000000, 0x00100000, 0x01000000
 Object = dict[str, Any]
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _setns(fd: int) -> None:
-    if _libc.setns(fd, CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "setns")
 
 
 class Netns:
@@ -39,13 +36,13 @@ class Netns:
         try:
             there = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                _setns(there)
+                enter(there)
             finally:
                 os.close(there)
             try:
                 yield
             finally:
-                _setns(home)
+                enter(home)
         finally:
             os.close(home)
 
@@ -109,20 +106,50 @@ class Netns:
         listed = self._json("ip", f"-{family}", "-j", "route", "show")
         return [route for route in listed if not str(route["dst"]).startswith(("fe80:", "ff00:"))]
 
+    def route_lines(self) -> list[tuple[str, ...]]:
+        """Every IPv4 route of the main table and every IPv6 one, as the kernel prints them, without counters.
+
+        Link-local and multicast ones of IPv6, and those of the node's own addresses, are left out.
+        """
+        with self.inside():
+            files = [Path("/proc/thread-self/net", name).read_text().splitlines() for name in ("route", "ipv6_route")]
+        ours: list[tuple[str, ...]] = [tuple(words[:4] + words[6:9]) for words in map(str.split, files[0][1:])]
+        for destination, length, _, _, gateway, metric, _, _, flags, device in map(str.split, files[1]):
+            own = int(flags, 16) & (RTF_LOCAL | RTF_ANYCAST | RTF_CACHE)
+            if not own and not destination.startswith(("fe80", "ff00")) and device != "lo":
+                ours.append((device, destination, length, gateway, metric, flags))
+        return sorted(ours)
+
     def vlans(self) -> dict[str, list[Object]]:
         """Each bridge port's VLANs, as ``bridge -j vlan`` tells them."""
         return {port["ifname"]: port["vlans"] for port in self._json("bridge", "-j", "vlan", "show")}
 
     def nft(self) -> list[Object]:
         """The nftables ruleset without handles and counters; tables that belong to iptables left out."""
+        return self._nft()[0]
+
+    def rules(self) -> tuple[list[Object], list[str]]:
+        """What ``nft`` returns, and ``iptables`` for nat and filter, which is not asked where it has no table."""
+        kept, tables = self._nft()
+        with self.inside():
+            legacy = [at for at in map(Path, LEGACY) if at.is_file() and at.read_text()]
+        return kept, self.iptables("nat", "filter") if tables or legacy else []
+
+    def _nft(self) -> tuple[list[Object], bool]:
+        """The ruleset, and whether there are tables of iptables."""
         ruleset: list[Object] = json.loads(self.run("nft", "-j", "list", "ruleset"))["nftables"]
         kept: list[Object] = []
+        tables = False
         for item in ruleset:
             ((kind, body),) = item.items()
             table = body.get("name") if kind == "table" else body.get("table")
-            if kind != "metainfo" and not (body["family"] in ("ip", "ip6") and table in XTABLES):
+            if kind == "metainfo":
+                continue
+            if body["family"] in ("ip", "ip6") and table in XTABLES:
+                tables = True
+            else:
                 kept.append({kind: _without_handles(body)})
-        return kept
+        return kept, tables
 
     def nft_tables(self) -> set[str]:
         """The names of the nftables tables with their family: ``{"inet filter"}``."""

@@ -10,12 +10,12 @@ was made is taken away by ``close``, also when the test failed.
 import copy
 import itertools
 import os
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from .deadline import eventually
+from .machine import make_netns, remove_netns
 from .namespace import Netns, global_addresses
 from .plugin import SUBJECT, Object, Outcome, call, environment
 
@@ -32,12 +32,12 @@ class NamedNetns(Netns):
     def __init__(self, role: str) -> None:
         self.name = _new_name(role)
         super().__init__(f"/var/run/netns/{self.name}")
-        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=60)
+        make_netns(self.path)
 
     def close(self) -> None:
         """Remove the namespace and, with it, its links."""
         if os.path.exists(self.path):
-            subprocess.run(["ip", "netns", "delete", self.name], check=True, timeout=60)
+            remove_netns(self.path)
 
 
 class Pod(NamedNetns):
@@ -128,6 +128,7 @@ class Node(NamedNetns):
     def snapshot(self) -> Object:
         """Everything that plugins make on a node, without what changes by itself: equal snapshots, nothing left."""
         links = {link["ifname"]: link for link in self.addressed_links()}
+        nft, iptables = self.rules()
         return {
             "links": {
                 name: (link.get("linkinfo", {}).get("info_kind"), link.get("master"), link.get("ifalias"))
@@ -136,11 +137,9 @@ class Node(NamedNetns):
             "addresses": {
                 name: found for name, link in links.items() if (found := global_addresses(link["addr_info"]))
             },
-            "routes": sorted(
-                (route["dst"], route.get("gateway"), route["dev"]) for family in (4, 6) for route in self.routes(family)
-            ),
-            "nft": self.nft(),
-            "iptables": self.iptables("nat", "filter"),
+            "routes": self.route_lines(),
+            "nft": nft,
+            "iptables": iptables,
             "leases": {at.name: self.leases(at.name) for at in self.data_dir.glob("*")},
         }
 
