@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cni.kernel import backend
 from cni_host_local import index
 from contract.subject import SUBJECTS, Subject, lacking, previous
 from node.plugin import Object, Outcome
@@ -291,7 +292,22 @@ def variants(subject: Subject, pod: Pod) -> Iterator[Object]:
                 yield changed
 
 
+@pytest.fixture
+def tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is asked once for each kind of table whether it has what that needs: each time takes it long."""
+    tried, known = backend._tried, dict[Any, str]()
+
+    def remembered(needs: backend.Needs, kernel: Any) -> str:
+        kind = (needs.family, needs.parts)
+        if kind not in known:
+            known[kind] = tried(needs, kernel)
+        return known[kind]
+
+    monkeypatch.setattr(backend, "_tried", remembered)
+
+
 @each
+@pytest.mark.usefixtures("tried_once")
 def test_status_refuses_what_add_refuses_in_the_same_words(ground: Ground, subject: Subject) -> None:
     """Whatever key of the configuration is wrong: kubelet learns it before a pod does."""
     if lacking(subject.kind):
