@@ -22,7 +22,7 @@ from node.deadline import eventually
 from node.effects import raising
 from node.topology import NamedNetns
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = pytest.mark.root
 ROOT = Path(__file__).parents[2]
 WHO = Attachment("net1", "c1", "eth0")
 MAC = "02:00:00:00:00:07"

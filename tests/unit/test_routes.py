@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +15,7 @@ from cni.kernel.routes import SCOPE_LINK, TABLE_MAIN, LinkRoute
 from cni.kernel.rtnl import Rtnl
 from node.namespace import Netns
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = pytest.mark.root
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 OWN = {4: Address.parse("10.1.0.2"), 6: Address.parse("fd00::2")}
 GATEWAY = {4: Address.parse("10.1.0.1"), 6: Address.parse("fd00::1")}
