@@ -11,7 +11,7 @@ from cni.errors import CheckFailed, CNIError, KernelError, Refused
 from cni.kernel.rtnl import random_mac
 from cni.links import compare_previous, host_end, of_container, owner
 from cni.names import check_made
-from cni.plan import Effect, Kind
+from cni.plan import Differ, Effect, Found, Kind, Remains
 from cni.settings import Declared
 
 TYPE_CHECKING = False
