@@ -48,30 +48,26 @@ class Expression(Declared):
         return self.text
 
 
-class Field:
+class Field(Declared):
     """A field of a packet or of its metadata: nft's name, length in bytes, and the expression that loads it."""
 
-    __slots__ = ("_load", "_mask", "length", "text", "version")
-
-    def __init__(
-        self, text: str, length: int, load: "tuple[str, dict[str, Any]]", version: int = 0, mask: bytes = b""
-    ) -> None:
-        """``load`` is the expression without its register; ``mask`` selects bits of the value."""
-        self.text = text
-        self.length = length
-        self._load = load
-        self.version = version
-        self._mask = mask
+    text: str
+    length: int
+    # without its register
+    expression: "tuple[str, dict[str, Any]]"
+    version: int = 0
+    # selects bits of the value
+    mask: bytes = b""
 
     def masked(self, mask: bytes, text: str) -> "Field":
         """The field with only the bits of the mask; ``text`` is nft's text of the mask."""
-        return Field(f"{self.text} & {text}", self.length, self._load, self.version, mask)
+        return Field(f"{self.text} & {text}", self.length, self.expression, self.version, mask)
 
     def load(self, register: int = _REG_1) -> "list[Encoded]":
         """The expressions that load it."""
-        kind, attributes = self._load
+        kind, attributes = self.expression
         load = _encoded(kind, **attributes, DREG=register)
-        return [load, _mask(self._mask, register)] if self._mask else [load]
+        return [load, _mask(self.mask, register)] if self.mask else [load]
 
 
 def _meta(text: str, key: int, length: int) -> Field:
