@@ -77,7 +77,7 @@ class Attachment:
 
         Firewalls and NetworkManager match names that begin with ``veth``.
         """
-        return network_prefix(self.network) + _letters(sha512(self.network, self.container, self.ifname), 8)
+        return network_prefix(self.network) + _letters(sha512(*self.parts), 8)
 
     @property
     def alias(self) -> str:

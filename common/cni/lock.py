@@ -23,8 +23,7 @@ TIMEOUT = 30.0
 
 def place(plugin: str, attachment: "Attachment") -> int:
     """The byte that a plugin's calls for an attachment lock: 62 bits of a hash."""
-    digest = sha512(plugin, attachment.network, attachment.container, attachment.ifname)
-    return int.from_bytes(digest[:8], "big") >> 2
+    return int.from_bytes(sha512(plugin, *attachment.parts)[:8], "big") >> 2
 
 
 class Locks:

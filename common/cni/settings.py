@@ -109,13 +109,10 @@ def name_of(kind: "Kind[Any]") -> str:
     return _NAMES.get(getattr(kind, "__name__", "")) or str(kind.__doc__)
 
 
-class Required:
-    """Instead of a default: the key must be present; ``text`` is the message if it is missing."""
+class Required(str):
+    """Instead of a default: the key must be present; the text is the message if it is missing."""
 
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
+    __slots__ = ()
 
 
 class Key:
@@ -167,7 +164,7 @@ class Table:
         for key in self.keys:
             if key.attribute not in found:
                 if isinstance(key.default, Required):
-                    raise InvalidConfig(key.default.text, f"in {where}" if where else "")
+                    raise InvalidConfig(key.default, f"in {where}" if where else "")
                 found[key.attribute] = key.default() if isinstance(key.default, type) else key.default
             elif key.check is not None:
                 fault = key.check(found[key.attribute])

@@ -160,12 +160,10 @@ class Call:
 
     def trace(self, plugin: str) -> None:
         """Print the times, for CNI_DEBUG."""
-        times = [
-            f"{name} {(now - before) * 1000:.1f}"
-            for (_, before), (name, now) in zip(self._steps, self._steps[1:], strict=False)
-        ]
+        steps = zip(self._steps, self._steps[1:], strict=False)
+        times = ", ".join(f"{name} {(now - before) * 1000:.1f}" for (_, before), (name, now) in steps)
         whole = (monotonic() - self._steps[0][1]) * 1000
-        self.say(f"{plugin} {self.verb} {self.attachment} {whole:.1f} ms: {', '.join(times)}")
+        self.say(f"{plugin} {self.verb} {self.attachment} {whole:.1f} ms: {times}")
 
 
 def _configuration(stdin: bytes) -> "dict[str, Any]":

@@ -129,11 +129,8 @@ class ExistingMember(Member):
 class Unreadable(Kind):
     """A member whose configuration cannot be read. Nothing removes what it made; DEL and GC report that."""
 
+    error: CNIError
     reads_list = True
-
-    def __init__(self, call: "Call", error: CNIError) -> None:
-        super().__init__(call.site)
-        self.error = error
 
     def remove(self) -> None:
         """Raise the error."""

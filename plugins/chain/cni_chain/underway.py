@@ -42,7 +42,7 @@ class UnderWay(Effect[None], Kind):
 
     def identify(self, attachment: Attachment) -> str:
         """The note's file name."""
-        return sha512(attachment.network, attachment.container, attachment.ifname).hex()[:32]
+        return sha512(*attachment.parts).hex()[:32]
 
     def discard(self, identity: str) -> None:
         """Remove the file."""

@@ -53,7 +53,7 @@ def left(call: "Call") -> "list[Kind]":
         try:
             latest = _previous(call)
         except CNIError as error:
-            first.append(Unreadable(call, error))
-    unreadable = [Unreadable(call, error) for error in reversed(errors)]
+            first.append(Unreadable(call.site, error))
+    unreadable = [Unreadable(call.site, error) for error in reversed(errors)]
     members = [Member(call, entry, latest) for entry in entries]
     return [*first, UnderWay(call.site), *members, *unreadable, Complete(call.site)]
