@@ -278,7 +278,10 @@ class _Unknown(Exception):
 def differences(plan: "Plan[Any]") -> list[CNIError]:
     """All differences. If an effect has no value because of one, the effects that follow are not compared."""
     found: list[CNIError] = []
-    _walk_while_known(plan, lambda effect: _compared(effect, found))
+    try:
+        walk(plan, lambda effect: _compared(effect, found))
+    except _Unknown:
+        pass
     return found
 
 
@@ -302,7 +305,10 @@ def ensure(plan: "Plan[Any]") -> "tuple[list[Effect[Any]], list[CNIError]]":
             stay.extend(found)
         return value
 
-    _walk_while_known(plan, step)
+    try:
+        walk(plan, step)
+    except _Unknown:
+        pass
     return repaired, stay
 
 
@@ -312,13 +318,6 @@ def _compared(effect: "Effect[Any]", found: list[CNIError]) -> "Any":
     except CNIError as error:
         found.append(error)
         raise _Unknown from None
-
-
-def _walk_while_known(plan: "Plan[Any]", step: "Callable[[Effect[Any]], Any]") -> None:
-    try:
-        walk(plan, step)
-    except _Unknown:
-        pass
 
 
 # DEL

@@ -49,9 +49,9 @@ class Plugin:
 
     def serve(self, call: "Call") -> "Result | None":
         """Serve a verb; the result is ADD's. Raises ``CNIError``."""
-        from cni import verbs
+        from cni.verbs import VERBS
 
-        return verbs.serve(self, call)
+        return VERBS[call.verb](self, call)
 
 
 class Call:

@@ -16,6 +16,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from cni.result import Result
@@ -91,9 +92,7 @@ def _status(plugin: "Plugin", call: "Call") -> None:
         module.ready(call, settings)
 
 
-_VERBS = {"ADD": _add, "CHECK": _check, "DEL": _delete, "GC": _gc, "STATUS": _status}
-
-
-def serve(plugin: "Plugin", call: "Call") -> "Result | None":
-    """Serve one call; the result is ADD's. Raises ``CNIError``."""
-    return _VERBS[call.verb](plugin, call)
+# Each serves one call; the result is ADD's.
+VERBS: "dict[str, Callable[[Plugin, Call], Result | None]]" = {
+    "ADD": _add, "CHECK": _check, "DEL": _delete, "GC": _gc, "STATUS": _status
+}  # fmt: skip

@@ -26,10 +26,6 @@ class Leases(Effect["list[tuple[Range, Address]]"], Kind):
     # the address may belong to another container by now
     repairable = False
 
-    def identify(self, attachment: "Attachment") -> str:
-        """A lease's content."""
-        return f"{attachment.container}\r\n{attachment.ifname}"
-
     def make(self) -> "list[tuple[Range, Address]]":
         """Lease from all sets or none: if a later set fails, the leases that this call made are removed, and no others."""
         try:
