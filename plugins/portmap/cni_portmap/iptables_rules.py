@@ -213,8 +213,10 @@ class HostPorts:
         """
         if ours.protocol != held.protocol or ours.ports.isdisjoint(held.ports):
             return False
-        if ours.conditions == held.conditions or not (ours.conditions and held.conditions):
-            return ours.conditions == held.conditions
+        if ours.conditions == held.conditions:
+            return True
+        if not (ours.conditions and held.conditions):
+            return False
         ports, conditions = held.options.get("--dports", ""), self._settings.conditions[version]
         return self._exists(version, _entry_rule(held.comment, held.protocol, ports, conditions, held.target))
 
