@@ -13,16 +13,12 @@ if TYPE_CHECKING:
 class LeftByGo(Kind):
     """A kind of things of Go's plugins; their names or comments may hold only parts of the owner."""
 
-    __slots__ = ("_listed", "noun")
-
-    def __init__(self, site: "Site", noun: str, listed: "Callable[[Site], Iterable[Found]]") -> None:
-        super().__init__(site)
-        self.noun = noun
-        self._listed = listed
+    noun: str
+    listed: "Callable[[Site], Iterable[Found]]"
 
     def present(self, network: str) -> "Iterable[Found]":
         """The things of a network, all things if the name is empty."""
-        return [found for found in self._listed(self.site) if not network or found.owner.startswith(f"{network}/")]
+        return [found for found in self.listed(self.site) if not network or found.owner.startswith(f"{network}/")]
 
 
 def _links(site: "Site") -> "Iterable[Found]":

@@ -7,6 +7,7 @@ no such socket: it opens its own, and imports nothing more while the table exist
 
 from cni.errors import CNIError, KernelError
 from cni.kernel.netlink import NETFILTER, Netlink, attribute
+from cni.settings import Declared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,15 +35,12 @@ _ASK_FOR_IPTABLES = "or install iptables-legacy, and leave the backend out or se
 _INSTALL_IPTABLES = "or install iptables-legacy, which is used then"
 
 
-class Needs:
+class Needs(Declared):
     """The family and name of a table of ours and the parts that it needs, without the modules that make it."""
 
-    __slots__ = ("family", "parts", "table")
-
-    def __init__(self, family: int, table: str, parts: "tuple[str, ...]" = ()) -> None:
-        self.family = family
-        self.table = table
-        self.parts = parts
+    family: int
+    table: str
+    parts: "tuple[str, ...]" = ()
 
 
 MASQUERADING = Needs(INET, "pycni_masquerade", (NAT, MASQUERADE))

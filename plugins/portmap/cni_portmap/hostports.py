@@ -19,27 +19,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.attachment import Attachment
     from cni.plan import Differ
-    from cni.site import Site
 
 
 class HostPorts(Effect[None], Kind):
     """The host ports of one attachment, in nftables."""
 
-    __slots__ = ("bit", "published", "refuse")
+    # none on DEL and GC
+    published: Published = Published()
+    # markMasqBit, see ``cni.undecided``
+    bit: int = MASQ_BIT
+    # ADD fails if another container has a port
+    refuse: bool = False
     noun = "host ports"
     repairable = True
-
-    def __init__(
-        self, site: "Site", published: Published | None = None, bit: int = MASQ_BIT, refuse: bool = False
-    ) -> None:
-        """``published`` is None on DEL and GC. ``bit`` is markMasqBit, see ``cni.undecided``.
-
-        With ``refuse`` ADD fails if another container has a port.
-        """
-        super().__init__(site)
-        self.bit = bit
-        self.published = published or Published()
-        self.refuse = refuse
 
     def identify(self, attachment: "Attachment") -> str:
         """The attachment's link name."""

@@ -13,6 +13,7 @@ A port costs one look-up while no claim waits for it. The line of a port is read
 """
 
 from cni.kernel.transaction import ADDRESS, INET_PROTO, INET_SERVICE, pack, unpack
+from cni.settings import Declared
 from cni_portmap.layout import line_type
 from cni_portmap.published import Entry, named, two_bytes
 
@@ -30,15 +31,12 @@ if TYPE_CHECKING:
 _FEW = 8
 
 
-class Claim:
+class Claim(Declared):
     """An entry and its owner: the comment that names the attachment, and its link name if known."""
 
-    __slots__ = ("comment", "entry", "link")
-
-    def __init__(self, comment: str, entry: "Entry", link: str = "") -> None:
-        self.comment = comment
-        self.entry = entry
-        self.link = link
+    comment: str
+    entry: Entry
+    link: str = ""
 
     @property
     def host(self) -> bytes:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from cni.attachment import Attachment
     from cni.kernel.rtnl import Link, Rtnl
     from cni.plan import Differ
-    from cni.site import Site
 
 _WAS, _GUARDED = "was", "guarded"
 _COMMENT_MAX = 4096
@@ -51,15 +50,12 @@ def _sysctl(link: str) -> str:
 class Localnet(Effect[None], Kind):
     """One attachment's share in a link with ``route_localnet``: 127.0.0.1 of the node leads to its ports."""
 
-    __slots__ = ("address", "guard")
+    # the container's IPv4 address, None on DEL and GC
+    address: "Address | None" = None
+    # neighbours are kept out
+    guard: bool = True
     noun = "share in route_localnet"
     repairable = True
-
-    def __init__(self, site: "Site", address: "Address | None" = None, guard: bool = True) -> None:
-        """``address`` is the container's IPv4 address, None on DEL and GC. ``guard``: neighbours are kept out."""
-        super().__init__(site)
-        self.address = address
-        self.guard = guard
 
     def identify(self, attachment: "Attachment") -> str:
         """The attachment's link name."""
