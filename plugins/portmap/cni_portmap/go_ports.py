@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cni.kernel.rtnl import Link, Rtnl
     from cni.plan import Differ
     from cni.site import Site
-    from cni_portmap.iptables_rules import HostPorts
+    from cni_portmap.iptables_rules import HostPorts, Judge
 
 
 def forget_flows(site: "Site") -> "Callable[[Sequence[Rule]], None]":
@@ -54,29 +54,13 @@ def forget_flows(site: "Site") -> "Callable[[Sequence[Rule]], None]":
 class IptablesPorts(Effect[None], Kind):
     """The host ports of one attachment in Go's layouts: made in iptables, removed in each."""
 
-    __slots__ = ("behind", "known", "lines", "published", "settings")
+    # none on DEL and GC
+    published: Published = Published()
+    settings: Settings = Settings({})
+    # returns the attachment's addresses, if any; used when the container's namespace is gone
+    known: "Callable[[], Sequence[Address]]" = tuple
     noun = "host ports in iptables"
     repairable = True
-
-    def __init__(
-        self,
-        site: "Site",
-        published: "Published | None" = None,
-        settings: "Settings | None" = None,
-        known: "Callable[[], Sequence[Address]]" = tuple,
-    ) -> None:
-        """``known`` returns the attachment's addresses, if any; used when the container's namespace is gone.
-
-        DEL and GC give no ``published`` ports and no ``settings``.
-        """
-        super().__init__(site)
-        self.published = published or Published()
-        self.settings = settings or Settings({})
-        self.known = known
-        # the owners whose rules come first
-        self.behind: dict[Entry, list[str]] = {}
-        # lines for operators, printed after the rules are made
-        self.lines: dict[str, None] = {}
 
     def identify(self, attachment: "Attachment") -> str:
         """The container's own chain."""
@@ -88,35 +72,39 @@ class IptablesPorts(Effect[None], Kind):
 
         return chains.other_interfaces(self.attachment.ifname, self.site.remaining, self.known)
 
-    def _wanted(self) -> "HostPorts":
+    def _wanted(self, judge: "Judge") -> "HostPorts":
         from cni_portmap.iptables_rules import HostPorts
 
-        return HostPorts(self.attachment, self.published, self.settings, self._other(), self._is_dead)
+        return HostPorts(self.attachment, self.published, self.settings, self._other(), judge)
 
     def make(self) -> None:
         """Raises ``Refused`` for a port that another container has, ``CNIError``."""
+        # the owners whose rules come first, and lines for operators, printed after the rules are made
+        behind: dict[Entry, list[str]] = {}
+        lines: dict[str, None] = {}
+
+        def is_dead(claim: "Claim", entry: Entry) -> bool:
+            """Whether a port's owner is dead. A live owner comes first and ours waits, or ``Refused`` is raised."""
+            why = _death(self.site, claim, entry, self.settings.refuse)
+            if why:
+                lines[taken_over(entry, claim.name, self.attachment, why)] = None
+            elif claim.name not in behind.setdefault(entry, []):
+                behind[entry].append(claim.name)
+            return bool(why)
+
         # packets come to our nftables table later: dead owners there are removed, live ones refuse the ADD
         begin, work = lambda _: Change(self.site, self.published, self.settings.refuse), Change.make_way
         changed(self.site.nftables, begin, work).report()
-        self._wanted().make()
-        for entry, owners in self.behind.items():
-            self.lines[waits(entry, owners[0], self.attachment, len(owners))] = None
-        for line in self.lines:
+        self._wanted(is_dead).make()
+        for entry, owners in behind.items():
+            lines[waits(entry, owners[0], self.attachment, len(owners))] = None
+        for line in lines:
             self.site.say(line)
-        flows.after_add([entry for entry in self.published.entries if entry not in self.behind], self.site)
-
-    def _is_dead(self, claim: "Claim", entry: Entry) -> bool:
-        """Whether a port's owner is dead. A live owner comes first and ours waits, or ``Refused`` is raised."""
-        why = _death(self.site, claim, entry, self.settings.refuse)
-        if why:
-            self.lines[taken_over(entry, claim.name, self.attachment, why)] = None
-        elif claim.name not in self.behind.setdefault(entry, []):
-            self.behind[entry].append(claim.name)
-        return bool(why)
+        flows.after_add([entry for entry in self.published.entries if entry not in behind], self.site)
 
     def compare(self, differ: "Differ") -> None:
         """Every rule exists."""
-        self._wanted().compare(differ)
+        self._wanted(lambda claim, entry: False).compare(differ)
 
     def remove(self) -> None:
         """Remove this attachment's rules; after the last attachment, also the shared chains and tables."""
