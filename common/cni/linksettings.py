@@ -6,16 +6,17 @@ them). Its method ``complete`` checks what depends on several keys.
 
 from cni import environment
 from cni.address import Address, parse_mac
-from cni.errors import DecodingFailure, InvalidConfig, NotAvailable
+from cni.errors import CNIError, DecodingFailure, InvalidConfig, NotAvailable
 from cni.names import check_made
 from cni.result import DNS, no_addresses
-from cni.settings import Section, chosen, integer, key, parsed, string
+from cni.settings import Section, boolean, chosen, integer, key, parsed, string
 from cni.versions import FAMILIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cni.kernel.nftables import Nftables
     from cni.skel import Call
 
 # The limits of an Ethernet link (linux/if_ether.h), and the minimum for IPv6 (linux/ipv6.h).
@@ -56,6 +57,24 @@ def check_mtu(mtu: int, ipv6: bool) -> None:
     if ipv6 and 0 < mtu < MTU_MIN_IPV6:
         fault = f"mtu is {mtu}, and must be from {MTU_MIN_IPV6} to {MTU_MAX} with IPv6"
         raise InvalidConfig(fault, 'change key "mtu"')
+
+
+def link_masquerade() -> bool:
+    """The row of key ``ipMasq``."""
+    words = "masquerade connections of containers to addresses outside of their subnet; only with ipam"
+    return key("ipMasq", boolean, False, words)
+
+
+def link_masquerade_backend() -> str | None:
+    """The row of key ``ipMasqBackend``."""
+    words = "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables, or iptables if the kernel lacks it"
+    return key("ipMasqBackend", string, None, words)
+
+
+def link_drop_invalid() -> bool:
+    """The row of key ``dropInvalid``, which only our plugins have."""
+    words = "with ipMasq over nftables: drop INVALID packets, which the kernel does not masquerade"
+    return key("dropInvalid", boolean, False, words)
 
 
 def ipam_type(call: "Call") -> str:
@@ -147,6 +166,44 @@ class LinkSettings(Section):
         Called with the networks that the configuration names, and again with the addresses from IPAM.
         """
         check_mtu(self.mtu, ipv6)
+
+
+class MasqueradeSettings(LinkSettings):
+    """The settings of a plugin that can masquerade. Its class has the rows ``link_masquerade`` and so on."""
+
+    masquerade: bool
+    masquerade_backend: str | None
+    drop_invalid: bool
+
+    def complete(self) -> None:
+        """Raises ``InvalidConfig`` with Go's texts."""
+        self.masquerade = self.masquerade and bool(self.ipam)
+        if self.masquerade and self.masquerade_backend not in (None, "nftables", "iptables"):
+            fault = f'unknown ipmasq backend "{self.masquerade_backend}"'
+            raise InvalidConfig(fault, "ipMasqBackend is nftables or iptables")
+        if self.masquerade and self.drop_invalid and self.masquerade_backend == "iptables":
+            fault = "dropInvalid needs the nftables backend of ipMasq"
+            raise InvalidConfig(fault, "remove dropInvalid or ipMasqBackend")
+
+    def settle(self, kernel: "Nftables | None" = None) -> None:
+        """Choose the backend. Raises ``CNIError`` if the kernel lacks a part that the configuration needs."""
+        if self.masquerade:
+            from cni.kernel import backend
+
+            self.masquerade_backend = backend.chosen(self.masquerade_backend, backend.MASQUERADING, kernel)
+
+    def ready(self, call: "Call", kind: str) -> None:
+        """STATUS: the kernel has the parts too. A line reports iptables-legacy without its programs."""
+        try:
+            self.settle()
+        except CNIError as error:
+            raise NotAvailable(error.msg, error.details) from None
+        if self.masquerade and self.masquerade_backend == "nftables":
+            from cni.kernel import backend
+
+            for name in backend.unmarkable():
+                call.say(f"{chosen(call.config, 'type')}: {backend.complaint(name)}")
+        super().ready(call, kind)
 
 
 def _holds_ipv6(value: "Any") -> bool:

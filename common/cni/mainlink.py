@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     from cni.kernel.kinds import LinkKind
     from cni.kernel.rtnl import Link
     from cni.links.container_link import ContainerLink
-    from cni.linksettings import LinkSettings
+    from cni.linksettings import LinkSettings, MasqueradeSettings
     from cni.plan import Kind, Plan
-    from cni.result import DNS
+    from cni.result import DNS, IPConfig
+    from cni.site import Site
     from cni.skel import Call
 
 
 def need_previous(call: "Call", kind: str) -> None:
-    """CHECK compares with prevResult; raises ``CheckFailed`` where there is none. ``kind`` is that of the link."""
+    """CHECK compares with prevResult; raises ``CheckFailed`` where there is none.
+
+    ``kind`` is that of the link, or ptp: some of Go's plugins begin their messages with it.
+    """
     if call.verb == "CHECK" and call.site.previous is None:
-        prefix = "dummy: " if kind == "dummy" else ""
+        prefix = f"{kind}: " if kind in ("dummy", "ptp") else ""
         raise CheckFailed(prefix + in_go_words(kind, "Required prevResult missing"))
 
 
@@ -34,6 +38,15 @@ def addresses(call: "Call", settings: "LinkSettings") -> "Plan[Result]":
     given = (yield from Addresses(call, settings.ipam)).of(call.attachment.ifname)
     settings.check_mtu(any(ip.version == 6 for ip in given.ips))
     return given
+
+
+def masqueraded(site: "Site", settings: "MasqueradeSettings", ips: "Iterable[IPConfig]") -> "Plan[None]":
+    """The addresses are masqueraded, if the configuration asks for it."""
+    if settings.masquerade:
+        from cni.masquerade import Masquerade
+
+        backend = settings.masquerade_backend or "nftables"
+        yield from Masquerade(site, [ip.address for ip in ips], backend, settings.drop_invalid)
 
 
 def attached(

@@ -89,7 +89,7 @@ def test_the_observer_sees_every_effect(node: Node) -> None:
         done = subprocess.run([f"{SUBJECT}/bridge"], input=json.dumps(conf), env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     names = [part.split()[0] for part in done.stderr.strip().splitlines()[-1].split(": ", 1)[1].split(", ")]
-    links = "BridgeDevice PodLink PortSettings MacSpoofCheck PortUp InterfaceUp PortForwards"
+    links = "BridgeDevice PodLink PortSettings MacSpoofCheck HostUp InterfaceUp PortForwards"
     addresses = "Addresses ConfiguredInterface GatewayAddresses Forwarding Masquerade Announced Labelled"
     assert names[1:] == [*links.split(), *addresses.split()]
     assert os.path.exists(f"{SUBJECT}/host-local")

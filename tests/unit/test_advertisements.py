@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from cni import advertisements
 from cni.errors import CNIError
 from cni.site import Node
-from cni_bridge import advertisements
 
 ZERO = "0" * 32
 LEARNT = f"{ZERO} 00 {ZERO} 00 fe800000000000000000000000000099 00000400 00000001 00000000 00450003   uplink"

@@ -12,8 +12,8 @@ from cni.links.pair import PodLink
 from cni.result import parse
 from cni.skel import Call
 from cni_bridge import settings
-from cni_bridge.device import BridgeDevice
-from cni_bridge.gateway import VlanLeg, gateway_addresses, with_gateways
+from cni_bridge.device import BridgeDevice, gateway_addresses, with_gateways
+from cni_bridge.leg import VlanLeg
 from cni_bridge.port import wanted_vlans
 from cni_bridge.wanted import wanted
 

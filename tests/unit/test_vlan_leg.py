@@ -11,7 +11,7 @@ from cni.errors import CheckFailed, CNIError, KernelError
 from cni.kernel import vlans
 from cni.kernel.kinds import Veth
 from cni.kernel.rtnl import NATIVE_VLAN
-from cni_bridge.gateway import VlanLeg
+from cni_bridge.leg import VlanLeg
 from node.effects import raising
 
 WHO = Attachment("net1", "c1", "eth0")

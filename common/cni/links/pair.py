@@ -7,7 +7,7 @@ Its alias names the attachment, and is written last: a pair without one is a lef
 from errno import EACCES, EEXIST, EOPNOTSUPP, EPERM, EXFULL
 
 from cni.attachment import ALIAS_MAX, is_derived, is_of_network, network_prefix
-from cni.errors import CheckFailed, CNIError, KernelError, Refused
+from cni.errors import CheckFailed, CNIError, KernelError, Refused, Step
 from cni.kernel.rtnl import random_mac
 from cni.links import compare_previous, host_end, of_container, owner
 from cni.names import check_made
@@ -151,3 +151,26 @@ class PodLink(Effect[Pair], Kind):
         mac = f" address {self.mac}" if self.mac else ""
         mtu = f" mtu {self.mtu}" if self.mtu > 0 else ""
         return f"ip link add {self.identity}{mtu} type veth peer {self.attachment.ifname}{mac}{mtu} netns CONTAINER"
+
+
+class HostUp(Effect[None]):
+    """The host end is up. It goes with the link."""
+
+    link: "Link"
+    # without it, its own link-local address can be used at once
+    detect_duplicates: bool = True
+    repairable = True
+
+    def make(self) -> None:
+        """Set it up."""
+        if not self.detect_duplicates:
+            self.site.sysctls.attempt(f"net/ipv6/conf/{self.link.name}/accept_dad", "0")
+        with Step(f'failed to set "{self.link.name}" UP'):
+            self.site.rtnl.change(self.link.index, up=True)
+
+    def compare(self, differ: "Differ") -> None:
+        """Nothing to do: ``PodLink`` compares that it is up."""
+
+    def describe(self) -> str:
+        """The ``ip`` command for it."""
+        return f"ip link set {self.attachment.link} up"

@@ -1,17 +1,25 @@
-"""The bridge itself, as an effect. Other attachments use it too, so nothing removes it."""
+"""The bridge and the gateways' addresses on it. Other attachments use both too, so nothing removes them."""
 
 from errno import EEXIST, EOPNOTSUPP, EPERM
 
+from cni.address import ANY, Address, Prefix
 from cni.errors import CheckFailed, CNIError, InvalidConfig, KernelError, Refused, Step
+from cni.kernel import addresses
 from cni.kernel.rtnl import Link, random_mac
 from cni.kernel.sysctl import mac_was_set
+from cni.linksettings import MTU_MIN_IPV6
 from cni.plan import Differ, Effect
+from cni.result import IPConfig, Result, Route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cni.kernel.kinds import Bridge
     from cni_bridge.settings import Settings
 
+# the main routing table
+_MAIN = (None, 0, 254)
 _NO_VLANS = "the kernel of this node has no bridge VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING)"
 
 _REFUSALS = {EOPNOTSUPP: "the kernel of this node has no bridge (CONFIG_BRIDGE)", EPERM: "this needs CAP_NET_ADMIN"}
@@ -116,3 +124,105 @@ class BridgeDevice(Effect[Link]):
         promisc = " promisc on" if settings.promisc else ""
         made = f"ip link add {settings.bridge} address RANDOM{mtu} type bridge{filtering}"
         return f"{made}\nip link set {settings.bridge} up{promisc}"
+
+
+def with_gateways(result: Result, settings: "Settings") -> Result:
+    """IPAM's result, with the gateways and default routes of this configuration (pure).
+
+    A missing gateway becomes the first address of the network. Each family gets one default route, through the gateway
+    of its first address. If IPAM gave a default route, that one is used, and gets the gateway if it has none.
+    """
+    ips = []
+    routes = [Route(r.dst, r.gw, r.mtu, r.advmss, r.priority, r.table, r.scope) for r in result.routes]
+    for ip in result.ips:
+        gateway = ip.gateway
+        if gateway is None and settings.is_gateway:
+            gateway = _first_host(ip.address.network)
+        ips.append(IPConfig(ip.address, gateway, 2))
+        first = not any(other.version == ip.version for other in ips[:-1])
+        if settings.is_default_gateway and first and gateway is not None:
+            defaults = [route for route in routes if route.dst == ANY[ip.version] and route.table in _MAIN]
+            for route in defaults:
+                route.gw = route.gw or gateway
+            if not defaults:
+                routes.append(Route(ANY[ip.version], gateway))
+    return Result((), ips, routes, result.dns)
+
+
+def _first_host(network: Prefix) -> Address:
+    try:
+        return network.address + 1
+    except OverflowError:
+        raise CNIError(f"network {network} has no address for a gateway", "let the IPAM plugin name one") from None
+
+
+def gateway_addresses(result: Result) -> list[Prefix]:
+    """The bridge's addresses: each gateway with the prefix length of its network. ``0.0.0.0`` and ``::`` do not count."""
+    gateways = [(ip.gateway, ip.address.length) for ip in result.ips if ip.gateway is not None]
+    return list(dict.fromkeys(Prefix(address, length) for address, length in gateways if any(address.packed)))
+
+
+def _conflicts(existing: Prefix, wanted: Prefix) -> bool:
+    """A bridge has one IPv4 subnet. IPv6 subnets must not overlap, except link-local addresses."""
+    if existing.version != wanted.version:
+        return False
+    beside = _link_local(existing.address) and existing.address != wanted.address
+    return wanted.version == 4 or (existing.overlaps(wanted) and not beside)
+
+
+def _link_local(address: Address) -> bool:
+    return address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
+
+
+class GatewayAddresses(Effect[None]):
+    """The gateways' addresses on the bridge or its VLAN leg. Other attachments use them too, so nothing removes them."""
+
+    settings: "Settings"
+    prefixes: "Sequence[Prefix]"
+    shared = True
+    repairable = True
+
+    def _existing(self, prefix: Prefix, link: Link) -> list[Prefix]:
+        found = addresses.of(self.site.rtnl, link.index, prefix.address.family)
+        return [address.prefix for address in found]
+
+    def make(self) -> None:
+        """Add missing addresses. A conflicting address is an error, or is replaced with ``forceAddress``."""
+        link = self.site.rtnl.link(self.settings.gateway_device)
+        if link is None:
+            text = f'failed to set bridge addr: could not lookup "{self.settings.gateway_device}"'
+            raise CNIError(text, "did something remove it?")
+        for prefix in self.prefixes:
+            self._add(link, prefix)
+
+    def _add(self, link: Link, prefix: Prefix) -> None:
+        existing = self._existing(prefix, link)
+        if prefix in existing:
+            return
+        for other in existing:
+            if other in self.prefixes or not _conflicts(other, prefix):
+                continue
+            if not self.settings.force_address:
+                raise CNIError(
+                    f'failed to set bridge addr: "{link.name}" already has an IP address different from {prefix}',
+                    f"it has {other}; set forceAddress to replace it, or use another bridge",
+                )
+            addresses.delete(self.site.rtnl, link.index, other)
+        small = prefix.version == 6 and link.mtu < MTU_MIN_IPV6
+        reason = f"its MTU is {link.mtu}, and IPv6 needs {MTU_MIN_IPV6}: a port has a smaller one" if small else ""
+        with Step(f'could not add IP address {prefix} to "{link.name}"', reason, passed=EEXIST):  # by another ADD
+            addresses.add(self.site.rtnl, link.index, prefix, detect_duplicates=False)
+
+    def compare(self, differ: "Differ") -> None:
+        """Each gateway's address exists."""
+        link = self.site.rtnl.link(self.settings.gateway_device)
+        for prefix in self.prefixes:
+            if link is None or prefix not in self._existing(prefix, link):
+                differ(CheckFailed(f"gateway address {prefix} is not on {self.settings.gateway_device}"))
+
+    def describe(self) -> str:
+        """The ``ip`` commands for it."""
+        return "\n".join(
+            f"ip addr add {prefix} dev {self.settings.gateway_device}{' nodad' if prefix.version == 6 else ''}"
+            for prefix in self.prefixes
+        )

@@ -107,25 +107,6 @@ def set_vlans(rtnl: Rtnl, port: Link, settings: "Settings", wanted: dict[int, in
             vlans.add(rtnl, port.index, vid, flags)
 
 
-class PortUp(Effect[None]):
-    """The host end is up. It goes with the link."""
-
-    port: Link
-    repairable = True
-
-    def make(self) -> None:
-        """Set it up."""
-        with Step(f'failed to set "{self.port.name}" UP'):
-            self.site.rtnl.change(self.port.index, up=True)
-
-    def compare(self, differ: "Differ") -> None:
-        """Nothing to do: ``PodLink`` compares that both ends are up."""
-
-    def describe(self) -> str:
-        """The ``ip`` command for it."""
-        return f"ip link set {self.attachment.link} up"
-
-
 class PortForwards(Effect[bool]):
     """The port is up and forwards, because both ends are up. The value is whether it forwards."""
 

@@ -1,7 +1,14 @@
 """bridge's configuration: its keys, and the checks of several keys together (pure)."""
 
-from cni.errors import CNIError, InvalidConfig, NotAvailable
-from cni.linksettings import LinkSettings, link_dns, link_mtu
+from cni.errors import InvalidConfig, NotAvailable
+from cni.linksettings import (
+    MasqueradeSettings,
+    link_dns,
+    link_drop_invalid,
+    link_masquerade,
+    link_masquerade_backend,
+    link_mtu,
+)
 from cni.names import RESERVED, interface_fault
 from cni.result import DNS
 from cni.settings import Section, boolean, integer, key, listing, string, within
@@ -33,7 +40,7 @@ class _Span(Section):
     single: int | None = key("id", integer, None)
 
 
-class Settings(LinkSettings):
+class Settings(MasqueradeSettings):
     """The keys of the configuration, checked."""
 
     # fmt: off
@@ -43,13 +50,9 @@ class Settings(LinkSettings):
         "isDefaultGateway", boolean, False, "as isGateway, and containers get a default route for each family")
     force_address: bool = key(
         "forceAddress", boolean, False, "replace an address of the bridge that conflicts with a gateway's")
-    masquerade: bool = key(
-        "ipMasq", boolean, False, "masquerade connections of containers to addresses outside of their subnet; only with ipam")
-    masquerade_backend: str | None = key(
-        "ipMasqBackend", string, None, "`nftables` (over netlink) or `iptables` (with Go's chains); by default nftables,"
-        " or iptables if the kernel lacks it")
-    drop_invalid: bool = key(
-        "dropInvalid", boolean, False, "with ipMasq over nftables: drop INVALID packets, which the kernel does not masquerade")
+    masquerade: bool = link_masquerade()
+    masquerade_backend: str | None = link_masquerade_backend()
+    drop_invalid: bool = link_drop_invalid()
     mtu: int = link_mtu(
         "MTU of both ends of the pair, and of a new bridge: 68 to 65535, with IPv6 from 1280; 0: the kernel's")
     hairpin: bool = key("hairpinMode", boolean, False, "the port may send a frame back through the port that it came from")
@@ -76,18 +79,12 @@ class Settings(LinkSettings):
     def complete(self) -> None:
         """Raises ``InvalidConfig`` with Go's texts."""
         self.is_gateway = self.is_gateway or self.is_default_gateway
-        self.masquerade = self.masquerade and bool(self.ipam)
         self.trunk = _trunk(self.spans or [])
         if self.hairpin and self.promisc:
             raise InvalidConfig("cannot set hairpin mode and promiscuous mode at the same time", _REMOVE_ONE)
         if self.disabled and self.ipam:
             raise InvalidConfig("cannot use IPAM when DisableContainerInterface flag is set", _REMOVE_ONE)
-        if self.masquerade and self.masquerade_backend not in (None, "nftables", "iptables"):
-            fault = f'unknown ipmasq backend "{self.masquerade_backend}"'
-            raise InvalidConfig(fault, "ipMasqBackend is nftables or iptables")
-        if self.masquerade and self.drop_invalid and self.masquerade_backend == "iptables":
-            fault = "dropInvalid needs the nftables backend of ipMasq"
-            raise InvalidConfig(fault, "remove dropInvalid or ipMasqBackend")
+        super().complete()
         if self.is_gateway and self.vlan and self.ipam:
             fault = interface_fault(self.gateway_device)
             if fault:
@@ -97,12 +94,11 @@ class Settings(LinkSettings):
 
     def settle(self, kernel: "Nftables | None" = None) -> None:
         """Choose the backends. Raises ``CNIError`` if the kernel lacks a part that the configuration needs."""
-        from cni.kernel import backend
-
         if self.mac_spoof_check:
+            from cni.kernel import backend
+
             backend.need(backend.SPOOF_CHECK, "or remove macspoofchk: only nftables can check it", kernel)
-        if self.masquerade:
-            self.masquerade_backend = backend.chosen(self.masquerade_backend, backend.MASQUERADING, kernel)
+        super().settle(kernel)
 
     @property
     def vlan_filtering(self) -> bool:
@@ -143,21 +139,9 @@ def read(call: "Call") -> Settings:
 
 def ready(call: "Call", settings: Settings) -> None:
     """STATUS: the kernel has all needed parts, the bridge's name is free or is a bridge, and the delegate is ready."""
-    try:
-        settings.settle()
-    except CNIError as error:
-        raise NotAvailable(error.msg, error.details) from None
     link = call.site.rtnl.link(settings.bridge)
     if link is not None and link.kind != "bridge":
         raise NotAvailable(
             f'"{settings.bridge}" already exists but is not a bridge', "choose another name with key bridge"
         )
-    if settings.masquerade and settings.masquerade_backend == "nftables":
-        from cni.kernel import backend
-
-        for name in backend.unmarkable():
-            call.say(f"bridge: {backend.complaint(name)}")
-    if settings.ipam:
-        from cni import delegate
-
-        delegate.ready(call, settings.ipam)
+    settings.ready(call, "bridge")

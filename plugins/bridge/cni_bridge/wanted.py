@@ -1,14 +1,14 @@
 """The plan of one attachment to a bridge, for ADD and CHECK, and the kinds that DEL and GC remove."""
 
 from cni import mainlink
+from cni.forwarding import Forwarding
 from cni.interface import ConfiguredInterface, InterfaceUp
 from cni.ipam import Addresses
 from cni.links import Labelled
-from cni.links.pair import PodLink
+from cni.links.pair import HostUp, PodLink
 from cni.versions import CURRENT
-from cni_bridge.device import BridgeDevice
-from cni_bridge.gateway import Forwarding, GatewayAddresses, VlanLeg, gateway_addresses, with_gateways
-from cni_bridge.port import PortForwards, PortSettings, PortUp, PortVlans, announced, wanted_vlans
+from cni_bridge.device import BridgeDevice, GatewayAddresses, gateway_addresses, with_gateways
+from cni_bridge.port import PortForwards, PortSettings, PortVlans, announced, wanted_vlans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
 
         yield from MacSpoofCheck(site, pair.container.mac)
 
-    yield from PortUp(site, pair.host)
+    yield from HostUp(site, pair.host)
     layer3, leg = None, None
     if not settings.disabled:
         sysctls = _DETECTING if settings.detect_duplicates else _SYSCTLS
@@ -65,18 +65,15 @@ def _layer3(call: "Call", settings: "Settings", bridge: "Link") -> "Plan[tuple[R
     site, leg = call.site, None
     result = with_gateways((yield from mainlink.addresses(call, settings)), settings)
     if settings.is_gateway and settings.vlan:
+        from cni_bridge.leg import VlanLeg
+
         leg = yield from VlanLeg(site, settings, bridge)
     yield from ConfiguredInterface(site, result.ips, result.routes, _IPV6, settings.detect_duplicates)
     if settings.is_gateway:
         yield from GatewayAddresses(site, settings, gateway_addresses(result))
         versions = sorted({ip.version for ip in result.ips if ip.gateway is not None})
         yield from Forwarding(site, settings.gateway_device, versions)
-    if settings.masquerade:
-        from cni.masquerade import Masquerade
-
-        addresses = [ip.address for ip in result.ips]
-        backend = settings.masquerade_backend or "nftables"
-        yield from Masquerade(site, addresses, backend, settings.drop_invalid)
+    yield from mainlink.masqueraded(site, settings, result.ips)
     return result, leg
 
 
