@@ -155,7 +155,11 @@ class ConfiguredInterface(Effect[None]):
             attributes = (route.mtu, route.advmss, route.priority, route.table or TABLE_MAIN, route.scope or 0)
             step = f"failed to add route '{route.dst} via {gw} dev {link.name}'"
             with Step(step, "its gateway must lie in the network of one of the addresses", passed=EEXIST):
-                routes.add(self.site.container.rtnl, link.index, route.dst, gw, *attributes)
+                routes.add(self.site.container.rtnl, link.index, route.dst, gw, *attributes, self.source(route))
+
+    def source(self, route: "Route") -> Address | None:  # noqa: ARG002
+        """The source address of packets on a route; None: the kernel's choice. Derived effects may know it."""
+        return None
 
     def compare(self, differ: "Differ") -> None:
         """Every address and every route is there as made; more may be there."""

@@ -64,7 +64,7 @@ def effects() -> dict[str, bool]:
                 bases = [ast.unparse(base).partition("[")[0] for base in getattr(node, "bases", ())]
                 if (
                     isinstance(node, ast.ClassDef)
-                    and {"Effect", "Kind"} & set(bases)
+                    and {"Effect", "Kind", *found} & set(bases)  # of a plugin, also one of common/'s
                     and source.parent.name != "kernel"
                 ):
                     found[node.name] = any(ast.unparse(line) == "shared = True" for line in node.body)

@@ -6,7 +6,7 @@ from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH
 
 from cni.address import ANY, Address, Prefix
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_CREATE, F_DUMP, F_REPLACE, attributes, integer, number
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, F_REPLACE, attributes, integer, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,11 +16,12 @@ _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 # family, lengths of destination and source, type of service, table, protocol, scope, type, flags
 _HEADER = struct.Struct("=BBBBBBBBI")
 _DST, _TABLE = 1, 15
-SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
+SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_HOST, _SCOPE_ANY = 0, 253, 254, 255
 TABLE_MAIN, _TABLE_LOCAL = 254, 255
 # in the header, if the table's number does not fit into a byte
 _TABLE_COMPAT = 252
-_PROTO_BOOT, _RTN_UNICAST, RTN_LOCAL = 3, 1, 2
+_PROTO_KERNEL, _PROTO_BOOT = 2, 3
+_RTN_UNICAST, RTN_LOCAL = 1, 2
 
 
 class LinkRoute:
@@ -59,11 +60,12 @@ def add(
     scope: int = SCOPE_UNIVERSE,
     src: Address | None = None,
     replace: bool = False,
+    exclusive: bool = False,
 ) -> None:
     """Add a route through a link. An equal route raises ``KernelError`` with EEXIST; another hop is added to it.
 
     ``src`` is the source address of packets. ``replace`` replaces the first route with the same destination, priority
-    and table, if there is one.
+    and table, if there is one; with ``exclusive`` such a route raises ``KernelError`` with EEXIST.
     """
     metrics = [(name, value) for name, value in (("RTAX_MTU", mtu), ("RTAX_ADVMSS", advmss)) if value]
     message = _message(index, dst, gw, priority, table, proto=_PROTO_BOOT, type=_RTN_UNICAST, scope=scope)
@@ -71,13 +73,19 @@ def add(
         message["attrs"].append(("RTA_PREFSRC", str(src)))
     if metrics:
         message["attrs"].append(("RTA_METRICS", {"attrs": metrics}))
-    rtnl.request(message, _NEWROUTE, F_CREATE | (F_REPLACE if replace else 0))
+    rtnl.request(message, _NEWROUTE, F_CREATE | (F_REPLACE if replace else 0) | (F_EXCL if exclusive else 0))
 
 
 def delete(rtnl: "Rtnl", route: LinkRoute) -> None:
     """Remove a route that was read, if it still exists."""
     which = (route.index, route.dst, route.gw, route.priority, route.table)
     message = _message(*which, proto=route.protocol, type=route.kind, scope=route.scope)
+    rtnl.request(message, _DELROUTE, absent=(ESRCH,))
+
+
+def delete_on_link(rtnl: "Rtnl", index: int, prefix: Prefix) -> None:
+    """Remove the kernel's own route to the network of an address of a link, if it exists."""
+    message = _message(index, prefix, table=TABLE_MAIN, proto=_PROTO_KERNEL, type=_RTN_UNICAST, scope=_SCOPE_ANY)
     rtnl.request(message, _DELROUTE, absent=(ESRCH,))
 
 
