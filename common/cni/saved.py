@@ -41,10 +41,10 @@ class Saved:
         self.path = f"{folder}/{attachment.container}_{attachment.ifname}.json"
 
     @classmethod
-    def every(cls, folder: str) -> "list[Saved]":
-        """All files of a folder, except temporary ones."""
+    def every(cls, folder: str, beginning: str = "") -> "list[Saved]":
+        """All files of a folder whose names begin so, except temporary ones."""
         try:
-            names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+            names = sorted(name for name in os.listdir(folder) if name.startswith(beginning) and name.endswith(".json"))
         except (FileNotFoundError, NotADirectoryError):
             return []
         found = [cls.__new__(cls) for _ in names]
@@ -92,6 +92,19 @@ class Saved:
         except CNIError as error:
             say(f"{error}: nothing is restored from it")
             return {}
+
+    def beside(self, name: str, namespace: str) -> "dict[str, Any]":
+        """What the container's other attachments have saved in the object ``name``, in this namespace."""
+        found: dict[str, Any] = {}
+        container = self.attachment.split("/")[1]
+        for saved in Saved.every(os.path.dirname(self.path), f"{container}_"):
+            if saved.path != self.path:
+                try:
+                    inner = saved.values(namespace).get(name)
+                except CNIError:
+                    continue
+                found.update(inner if isinstance(inner, dict) else {})
+        return found
 
     def keep(self, values: "dict[str, Any]", namespace: str = "") -> None:
         """Save values before they are changed; values saved before are kept. Raises ``CNIError``.

@@ -50,7 +50,10 @@ class Sysctls(Effect[None], Kind):
             # some can only be written: they have no value to restore
             before = {path: found for path in self.values if (found := self._read(path)) is not None}
             if self.saved is not None:
-                self.saved.keep({_SAVED: before}, namespace.identity)
+                # an attachment before this one may have changed them
+                others = self.saved.beside(_SAVED, namespace.identity)
+                originals = {path: others.get(path, value) for path, value in before.items()}
+                self.saved.keep({_SAVED: originals}, namespace.identity)
             for path, value in self.values.items():
                 if path in before:
                     self.before[path] = before[path]
@@ -67,13 +70,19 @@ class Sysctls(Effect[None], Kind):
                     differ(CheckFailed(text, f"in {self.site.netns}"))
 
     def remove(self) -> None:
-        """Restore what this ADD has changed; for DEL, what is saved. The namespace may be gone."""
+        """Restore what this ADD has changed; for DEL, what is saved, and what no other attachment of the container needs.
+
+        The namespace may be gone.
+        """
         namespace = self.site.remaining
         if self.saved is None or namespace is None:
             return
         undo, old = self.before is not None, self.before
         if old is None:
             old = self.saved.restorable(namespace, self.site.say).get(_SAVED)
+            if isinstance(old, dict):
+                others = self.saved.beside(_SAVED, namespace.identity)
+                old = {path: value for path, value in old.items() if path not in others}
         if old and isinstance(old, dict):
             from cni.saved import restore
 

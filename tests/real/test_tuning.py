@@ -126,6 +126,39 @@ def test_a_second_add_and_a_second_entry_keep_the_original_values(node: Node, tm
     one.remove()
 
 
+def test_attachments_of_one_container_share_its_sysctls(node: Node, tmp_path: Path) -> None:
+    """The last one that has set a sysctl restores it, whichever came first."""
+    one = chain(node, tmp_path, tuning(sysctl=RANGE, mtu=1400))
+    before = below(one)
+    other = chain(node, tmp_path, tuning(sysctl=RANGE), pod=one.pod, ifname="eth1")
+    other.conflist["name"] = "net2"
+    below(other)
+    for first, second in ((one, other), (other, one)):
+        add(first)
+        add(second)
+        assert first.call(1, "DEL").ok
+        assert second.call(1, "CHECK", prevResult=second.result).ok
+        assert second.call(1, "DEL").ok
+        assert state(one.pod) == before and not files(tmp_path)
+    other.remove()
+    one.remove()
+
+
+def test_gc_removes_the_files_of_the_forgotten(node: Node, tmp_path: Path) -> None:
+    """In the folder that is configured; those of another network stay."""
+    forgotten, valid, foreign = (chain(node, tmp_path, tuning(mtu=1400)) for _ in range(3))
+    foreign.conflist["name"] = "net10"
+    for one in (forgotten, valid, foreign):
+        below(one)
+        add(one)
+    listed = {"cni.dev/valid-attachments": [{"containerID": valid.pod.container, "ifname": "eth0"}]}
+    for _ in range(2):
+        assert valid.call(1, "GC", **listed).ok
+        assert {at.name.split("_")[0] for at in files(tmp_path)} == {valid.pod.container, foreign.pod.container}
+    for one in (forgotten, valid, foreign):
+        one.remove()
+
+
 @pytest.mark.parametrize("version", ["0.4.0", "1.1.0"])
 def test_behind_a_macvlan_with_its_own_mtu(node: Node, tmp_path: Path, version: str) -> None:
     """Each CHECK of the list passes, in every version. What the kernel refuses is named, and taken back."""
@@ -190,9 +223,9 @@ def test_del_whatever_became_of_file_and_interface(node: Node, tmp_path: Path) -
     add(one)
     values = file.read_text()
     file.write_text("{")
+    assert str(file) in one.call(1, "ADD", prevResult=one.result).error["msg"]
     deleted = one.call(1, "DEL")
     assert deleted.ok and str(file) in deleted.stderr and not file.exists()
-    # where dataDir was taken out of the configuration, or changed, the folder of before is not known
     file.write_text(values.replace('"mtu": 1500', '"mtu": "x", "mac": "y"'))
     assert one.call(1, "DEL").ok and not file.exists() and state(one.pod)["mtu"] == 1400
     file.write_text(values)
