@@ -86,14 +86,10 @@ class Limit:
         if found is None:
             differ(CheckFailed("Failed to find qdisc", f"{link.name} has no limit"))
         elif found != wanted and found not in self.accepted:
-            for name, field, unit in (
-                ("Rate", "rate", "bytes/s"),
-                ("Limit", "limit", "bytes"),
-                ("Buffer", "burst", "bytes"),
-            ):
+            for name, field in (("Rate", "rate"), ("Limit", "limit"), ("Buffer", "burst")):
                 has, should = getattr(found, field), getattr(wanted, field)
                 if has != should:
-                    differ(CheckFailed(f"{name} doesn't match", f"that of {link.name} is {has} {unit}, not {should}"))
+                    differ(CheckFailed(f"{name} doesn't match", f"that of {link.name} is {has} bytes, not {should}"))
             if found.part != wanted.part:
                 differ(CheckFailed("Subnets don't match", f"{link.name} limits {found.part}, not {wanted.part}"))
 
@@ -101,19 +97,15 @@ class Limit:
 class IngressLimit(Effect[None], Kind):
     """The limit of what the container receives: the queue of the host end, with which it goes."""
 
-    __slots__ = ("host", "limit")
+    # ADD and CHECK have both, DEL and GC none
+    host: "Link | None" = None
+    limit: Limit | None = None
     noun = "limit to the container"
     repairable = True
 
-    def __init__(self, site: "Site", host: "Link | None" = None, limit: Limit | None = None) -> None:
-        """DEL and GC need only the site."""
-        super().__init__(site)
-        self.host = host
-        self.limit = limit
-
     def make(self) -> None:
         """Replace the limit."""
-        assert self.host is not None and self.limit is not None  # noqa: S101  # an ADD has both
+        assert self.host is not None and self.limit is not None  # noqa: S101
         self.limit.set(self.site.rtnl, self.host)
 
     def compare(self, differ: "Differ") -> None:
@@ -131,15 +123,10 @@ class IngressLimit(Effect[None], Kind):
 class EgressLimit(Effect["Link"], Kind):
     """The limit of what the container sends: the queue of an ifb; the value is the ifb."""
 
-    __slots__ = ("limit", "mtu")
+    mtu: int = 0
+    limit: Limit | None = None
     noun = "ifb"
     repairable = True
-
-    def __init__(self, site: "Site", mtu: int = 0, limit: Limit | None = None) -> None:
-        """DEL and GC need only the site."""
-        super().__init__(site)
-        self.mtu = mtu
-        self.limit = limit
 
     def identify(self, attachment: "Attachment") -> str:
         """The alias."""
@@ -149,7 +136,7 @@ class EgressLimit(Effect["Link"], Kind):
         """Make the ifb, after removing that of an earlier ADD."""
         from cni.kernel.kinds import Ifb
 
-        assert self.limit is not None  # noqa: S101  # an ADD has one
+        assert self.limit is not None  # noqa: S101
         self.remove()
         rtnl, (name, made) = self.site.rtnl, _names(self.attachment)
         with Step("adding link", _LACKING):
@@ -228,19 +215,14 @@ def _is_made(name: str, prefix: str) -> bool:
 class Redirected(Effect[None], Kind):
     """All packets from the container go to the ifb."""
 
-    __slots__ = ("host", "ifb")
+    host: "Link | None" = None
+    ifb: "Link | None" = None
     noun = "redirection"
     repairable = True
 
-    def __init__(self, site: "Site", host: "Link | None" = None, ifb: "Link | None" = None) -> None:
-        """DEL and GC need only the site."""
-        super().__init__(site)
-        self.host = host
-        self.ifb = ifb
-
     def make(self) -> None:
         """Replace the redirection. Others' filters are an error."""
-        assert self.host is not None and self.ifb is not None  # noqa: S101  # an ADD has both
+        assert self.host is not None and self.ifb is not None  # noqa: S101
         self._clear(self.host)
         with Step("create ingress qdisc", {**_LACKING, EEXIST: f"{self.host.name} has filters of somebody else"}):
             tc.add_redirect(self.site.rtnl, self.host.index, self.ifb.index)
