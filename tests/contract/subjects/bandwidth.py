@@ -37,13 +37,11 @@ class Bandwidth(Subject):
         values = {"bandwidth": {"ingressRate": 10_000_000, "ingressBurst": (1 << 32) - 1} | {
             "egressRate": 10_000_000, "egressBurst": (1 << 31) - 1
         }}  # fmt: skip
-        slow = {"type": "bandwidth", "ingressRate": 8000, "ingressBurst": 80_000}
         some = {"type": "bandwidth", **RATES, "unshapedSubnets": ["10.1.0.0/16", "fd00:1::/64"]}
         return {
             "usual": behind(store, {"type": "bandwidth", **RATES}, leaves={"link"}, go=True, back=True),
             "capability": behind(store, capability, leaves={"link"}, values=values, go=True, back=True, variant=True),
             "subnets": behind(store, some, leaves={"link"}, back=True, variant=True),
-            "ingress": behind(store, slow, leaves=(), variant=True),
         }  # fmt: skip
 
     def budget(self, store: Path) -> Network:
