@@ -4,7 +4,7 @@ import os
 
 from cni.errors import CNIError, InvalidConfig, NotAvailable, Step
 from cni.linksettings import LinkSettings, link_dns
-from cni.settings import boolean, integer, key, string
+from cni.settings import Declared, boolean, integer, key, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,14 +54,11 @@ class ParentSettings(LinkSettings):
         super().ready(call, kind)
 
 
-class Parent:
+class Parent(Declared):
     """A link of the node, or of the container."""
 
-    __slots__ = ("in_container", "link")
-
-    def __init__(self, link: "Link", in_container: bool) -> None:
-        self.link = link
-        self.in_container = in_container
+    link: "Link"
+    in_container: bool
 
     def carries(self, site: "Site", link: "Link") -> bool:
         """Whether a link of the container is on this one, as far as the kernel reports it.
