@@ -36,7 +36,7 @@ told = {
     "loads": len(loads) - len(ours), "repeated": len(reads) - len(set(reads)),
 }
 import linecache, json
-code = sys.modules["cni.skel"].call.__code__
+code = sys.modules["cni.skel"].answer.__code__
 linecache.lazycache(code.co_filename, vars(sys.modules["cni.skel"]))
 told["line"] = linecache.getline(code.co_filename, code.co_firstlineno, vars(sys.modules["cni.skel"]))
 told["package"] = list(sys.modules["cni"].__path__)
@@ -74,7 +74,7 @@ def test_a_file_is_served_through_it(plugin: str) -> None:
 
 def test_a_traceback_has_its_source() -> None:
     """CNI_DEBUG's tracebacks show lines: the finder hands out the source that lies beside the bytecode."""
-    assert probed(DIST / "loopback")["line"] == "def call(\n"
+    assert probed(DIST / "loopback")["line"] == "def answer(\n"
 
 
 @pytest.mark.parametrize("fault", ["compressed", "of another Python", "without bytecode"])
