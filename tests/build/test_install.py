@@ -5,6 +5,7 @@ import io
 import json
 import marshal
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -358,3 +359,11 @@ def test_make_installs_where_it_is_told(tmp_path: Path) -> None:
     for image in ("a", "b"):
         assert (tmp_path / image / "usr/lib/cni/bridge").exists()
         assert (tmp_path / image / "srv/net.d" / EXAMPLE).exists()
+
+
+@pytest.mark.skipif(not Path(GO, "bridge").is_file(), reason="containernetworking-plugins is not installed")
+def test_the_page_names_the_plugins_that_debian_has_too() -> None:
+    """Those that dpkg must divert, and that are put back."""
+    page = (ROOT / "docs/install.md").read_text()
+    lists = re.findall(r"^    for name in ([\w -]+); do$", page, re.M)
+    assert lists == [" ".join(sorted(name for name in PLUGINS if Path(GO, name).is_file()))] * 2

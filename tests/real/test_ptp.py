@@ -1,5 +1,6 @@
 """ptp: the addresses and routes of both ends, whom a pod reaches, what is refused, what CHECK sees, what DEL removes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from node.configuration import host_local
 from node.namespace import Netns, Object
-from node.plugin import GO, SUBJECT
+from node.plugin import DIST, GO, SUBJECT
 from node.topology import Attachment, Node, Pod
 from node.traffic import reaches, tcp_source
 
@@ -238,3 +239,43 @@ def test_what_the_nodes_defaults_turn_off(node: Node) -> None:
     for own, (far, near) in zip(made.addresses, outside, strict=True):
         assert reaches(node, made.pod, own)
         assert tcp_source(node.outside, made.pod, far) == near
+
+
+def test_the_link_is_up_for_the_ipam_plugin(node: Node, tmp_path: Path) -> None:
+    """When its ADD and its DEL run, so that a DHCP client can send through it. Go's has no link yet."""
+    answer = {"cniVersion": "1.0.0", "ips": [{"address": "10.1.2.5/24", "gateway": "10.1.2.1"}]}
+    file = tmp_path / "looking"
+    look = f'nsenter --net="$CNI_NETNS" ip -brief link show "$CNI_IFNAME" >{tmp_path}/$CNI_COMMAND'
+    file.write_text(f"#!/bin/sh\n{look} || exit 1\necho '{json.dumps(answer)}'\n")
+    file.chmod(0o755)
+    conf, pod = ptp({"type": "looking"}), node.pod()
+    for verb in ("ADD", "DEL"):
+        path = {"CNI_PATH": str(tmp_path)}
+        assert node.cni("ptp", verb, conf, container=pod.container, netns=pod.path, env=path).ok
+        assert "LOWER_UP" in (tmp_path / verb).read_text()
+    assert set(pod.links()) == {"lo"}
+
+
+@pytest.mark.skipif(not Path(DIST, "cni-handback").is_file(), reason="dist/cni-handback is not built")
+def test_the_way_back_to_go(node: Node) -> None:
+    """The masquerade becomes Go's rules, whose DEL leaves nothing; the inventory has a pod of either."""
+    conf = ptp(host_local(node.data_dir, SUBNET, routes=DEFAULTS[:1]), ipMasq=True)
+    before, handback = node.snapshot(), f"{DIST}/cni-handback"
+    made, gos = node.attach(conf), node.attach(conf, binaries=GO)
+    listed = json.loads(node.run(handback, "--list", str(node.data_dir)))
+    kinds = [
+        (thing["kind"], thing["owner"]["container"])
+        for thing in listed
+        if thing["owner"].get("container") in (made.pod.container, gos.pod.container)
+    ]
+    assert {("veth pair", made.pod.container), ("masquerade", made.pod.container)} <= set(kinds)
+    assert {("lease", gos.pod.container), ("masquerade in Go's form", gos.pod.container)} <= set(kinds)
+    assert host(gos) in [thing["identity"] for thing in listed if thing["kind"] == "veth pair of Go's plugins"]
+    assert f"masquerading of {made.address}" in node.run(handback, "--write")
+    assert tcp_source(node.outside, made.pod, node.OUTSIDE) == node.ADDRESS
+    for each in (made, gos):
+        assert each.check(binaries=GO).ok and each.delete(binaries=GO).ok
+    after = node.snapshot()
+    assert (after["links"], after["routes"]) == (before["links"], before["routes"])
+    assert not [line for line in after["iptables"] if line.startswith("-A") or "CNI-" in line]
+    assert node.leases() == {} and "pycni_masquerade" not in str(after["nft"])
