@@ -17,9 +17,9 @@ class Skeleton(Subject):
     in_container = True
 
     def networks(self, store: Path) -> dict[str, Network]:
-        """After the usual bridge. The things that stay on the node are the bridge's."""
+        """After the usual bridge. The interface changes; what is on the node is the bridge's."""
         below = {"type": "bridge", "bridge": "br0", "ipam": host_local(store, "10.1.2.0/24")}
-        return {"usual": Network(below, {"type": "skeleton", "promisc": True}, leaves=())}
+        return {"usual": Network(below, {"type": "skeleton", "promisc": True}, leaves={"interface"})}
 
 
 SUBJECT = Skeleton()

@@ -168,7 +168,7 @@ def test_a_link_is_replaced_and_not_what_it_points_to(target: Target) -> None:
 def test_other_plugins_stay(target: Target) -> None:
     """Go's that we have no replacement for, scripts, folders, hidden files."""
     target.binaries.mkdir(parents=True)
-    shutil.copy2(f"{GO}/tuning", target.binaries / "tuning")
+    shutil.copy2(f"{GO}/sbr", target.binaries / "sbr")
     (target.binaries / "script").write_text("#!/bin/sh\n")
     (target.binaries / "folder").mkdir()
     (target.binaries / ".bridge.swp").write_text("an editor's")
