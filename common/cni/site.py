@@ -182,12 +182,17 @@ class Site:
             self._container.close()
             self._container = None
 
+    @property
+    def readable(self) -> "Result | None":
+        """prevResult for cleanup: None if it cannot be read."""
+        try:
+            return self.previous
+        except CNIError:
+            return None
+
     def known(self) -> "list[Prefix]":
         """The attachment's addresses in prevResult, if it can be read: DEL recognises leftovers of Go's plugins by them."""
-        try:
-            previous = self.previous
-        except CNIError:
-            return []
+        previous = self.readable
         return [ip.address for ip in previous.of(self.attachment.ifname).ips] if previous is not None else []
 
     def of(self, attachment: "Attachment") -> "Site":

@@ -16,7 +16,7 @@ from node.served import plugin, serve
 from node.topology import Node, Pod
 
 # Folders below /run/cni whose files belong to attachments; host-local's indexes and the locks stay.
-NOTES = ("pycni/chain", "pycni/chain-whole", "pycni/localnet", "tuning")
+NOTES = ("pycni/chain", "pycni/chain-whole", "pycni/firewall", "pycni/localnet", "tuning")
 # What tests look at in a link of the pod: flags, addresses, MAC, MTU. Here `lo` in a new pod.
 FLAGS = ("UP", "PROMISC", "ALLMULTI")
 LO: Object = {"lo": [[], [], "00:00:00:00:00:00", 65536]}

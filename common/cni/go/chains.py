@@ -1,4 +1,4 @@
-"""iptables' nat tables, and a container's chain in them, which several attachments may share.
+"""iptables' tables, and a container's chain in nat, which several attachments may share.
 
 A chain's name is a hash of network and container id, concatenated, without the interface. So two interfaces of one
 container share a chain, and so do containers whose names give the same text (``n1`` with ``1a``, ``n11`` with ``a``).
@@ -8,8 +8,9 @@ Rules of an entrance chain jump to it. A rule's comment shows its container, its
 from cni.errors import CNIError
 from cni.go import names
 from cni.go.rules import Printed, Rule, Seen
-from cni.kernel import iptables
-from cni.kernel.transaction import Transaction
+from cni.kernel import iptables, program
+from cni.kernel.expressions import printed
+from cni.kernel.transaction import FORWARD, Transaction
 from cni.plan import all_of
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from cni.address import Address
+    from cni.kernel.expressions import Expression
     from cni.kernel.namespace import Namespace
     from cni.kernel.nftables import Nftables
 
@@ -41,12 +43,12 @@ class Table:
         """Whether the chain exists."""
         return self._kernel.chain(*self._at, chain) is not None
 
-    def rules(self, chain: str) -> "Sequence[Rule]":
-        """The rules of a chain, none if it does not exist."""
-        return [Seen(chain, rule) for rule in self._kernel.rules(*self._at, chain)]
+    def rules(self, chain: str, having: "Sequence[bytes]" = ()) -> "Sequence[Rule]":
+        """The rules of a chain, none if it does not exist. With ``having``, those with none of these bytes may be missing."""
+        return [Seen(chain, rule) for rule in self._kernel.rules(*self._at, chain, having)]
 
     def change(self, plan: "Callable[[], object]", what: str = "") -> bool:  # noqa: ARG002 -- used by Legacy
-        """Delete what ``plan`` names, all or nothing; returns whether it was anything. Repeats if others interfere."""
+        """Change what ``plan`` names, all or nothing; returns whether it was anything. Repeats if others interfere."""
 
         def attempt() -> None:
             self.generation, self._transaction = self._kernel.generation(), Transaction(*self._at)
@@ -68,17 +70,28 @@ class Table:
         """Within ``change``: delete the table with all its content."""
         self._transaction.delete_table()
 
+    def make(self, chain: str) -> None:
+        """Within ``change``: make a chain; FORWARD of ``filter`` as iptables does."""
+        self._transaction.add_table()
+        self._transaction.add_chain(chain, *(("filter", FORWARD, 0) if chain == names.FORWARD else ()))
+
+    def add(self, chain: str, rule: "Sequence[Expression]", first: bool) -> None:
+        """Within ``change``: append a rule, or insert it at the beginning."""
+        self._transaction.add_rule(chain, rule, first=first)
+
 
 class Legacy(Table):
-    """The nat table of one family in iptables-legacy, which netlink does not show: read and changed with its programs."""
+    """A table of one family that netlink does not show, as iptables-legacy's: read and changed with its programs."""
 
     where = "iptables-legacy"
 
-    def __init__(self, name: str, wanted: "Sequence[str]") -> None:
-        """``wanted`` are more chains to read."""
+    def __init__(self, name: str, wanted: "Sequence[str]", table: str = "nat") -> None:
+        """``name`` is the program; ``wanted`` are more chains to read."""
         self._name = name
-        self._wanted = [*names.BASE, names.DNAT, names.SETMARK, names.MASQ, *wanted]
-        self._existing = iptables.rules(name, self._wanted)
+        self._table = table
+        common = [*names.BASE, names.DNAT, names.SETMARK, names.MASQ] if table == "nat" else []
+        self._wanted = [*common, *wanted]
+        self._existing = iptables.rules(name, self._wanted, table)
         self._lines: list[str] = []
         self._chains: list[str] = []
 
@@ -86,19 +99,19 @@ class Legacy(Table):
         """As in ``Table``."""
         return chain in self._existing
 
-    def rules(self, chain: str) -> "Sequence[Rule]":
+    def rules(self, chain: str, having: "Sequence[bytes]" = ()) -> "Sequence[Rule]":  # noqa: ARG002 -- all are listed
         """As in ``Table``."""
         return [Printed(line) for line in self._existing.get(chain, ())]
 
     def change(self, plan: "Callable[[], object]", what: str = "") -> bool:
-        """Delete in one iptables-restore; ``what`` is for the error."""
+        """Change in one iptables-restore; ``what`` is for the error."""
         self._lines, self._chains = [], []
         plan()
         lines = self._lines + [f"-{letter} {chain}" for letter in "FX" for chain in self._chains]
-        fault = iptables.restore(self._name, lines) if lines else ""
+        fault = iptables.restore(self._name, lines, self._table) if lines else ""
         if fault:
-            raise CNIError(f"failed to remove {what} with {self._name}: {fault}")
-        self._existing = iptables.rules(self._name, self._wanted) if lines else self._existing
+            raise CNIError(f"failed to change {what} with {self._name}: {fault}")
+        self._existing = iptables.rules(self._name, self._wanted, self._table) if lines else self._existing
         return bool(lines)
 
     def delete(self, rule: Rule) -> None:
@@ -109,11 +122,29 @@ class Legacy(Table):
         """As in ``Table``."""
         self._chains.append(chain)
 
+    def make(self, chain: str) -> None:
+        """As in ``Table``."""
+        self._lines.append(f"-N {chain}")
 
-def tables(kernel: "Nftables", *wanted: str, versions: "Sequence[int]" = (4, 6)) -> "list[Table]":
-    """The nat tables of iptables-nft, then those of iptables-legacy if it is in use; ``wanted`` are more chains to read."""
-    legacy = [Legacy(name, wanted) for name in map(iptables.legacy, versions) if name]
-    return [*(Table(kernel, iptables.FAMILIES[version]) for version in versions), *legacy]
+    def add(self, chain: str, rule: "Sequence[Expression]", first: bool) -> None:
+        """As in ``Table``."""
+        self._lines.append(f"-{f'I {chain} 1' if first else f'A {chain}'} {printed(rule)}")
+
+
+def tables(kernel: "Nftables", *wanted: str, versions: "Sequence[int]" = (4, 6), table: str = "nat") -> "list[Table]":
+    """The tables of iptables-nft, then those of iptables-legacy if it is in use; ``wanted`` are more chains to read."""
+    programs = [iptables.legacy(version, table) for version in versions]
+    legacy = [Legacy(name, wanted, table) for name in programs if name]
+    return [*(Table(kernel, iptables.FAMILIES[version], table) for version in versions), *legacy]
+
+
+def to_make(kernel: "Nftables", version: int, table: str, wanted: "Sequence[str]") -> Table:
+    """The table that the node's iptables changes. Raises ``CNIError`` without the program."""
+    name = iptables.to_make(version)
+    if not program.find(name):
+        raise program.missing(name)
+    at = iptables.FAMILIES[version], table
+    return Table(kernel, *at) if iptables.is_nft(name) else Legacy(name, wanted, table)
 
 
 def each(found: "Iterable[Table]", step: "Callable[[Table], object]") -> None:

@@ -1,6 +1,6 @@
 """Kinds for the inventory: things of Go's plugins, and our own in iptables, which look the same."""
 
-from cni.go import hostports, ifb, macspoof, masquerade
+from cni.go import firewall, hostports, ifb, macspoof, masquerade
 from cni.plan import Found, Kind
 
 TYPE_CHECKING = False
@@ -40,4 +40,5 @@ def kinds(site: "Site") -> "list[Kind]":
         LeftByGo(site, "masquerade in Go's form", lambda site: masquerade.listed(site.nftables)),
         LeftByGo(site, "host ports in Go's form", lambda site: hostports.listed(site.nftables)),
         LeftByGo(site, "MAC spoof check in Go's form", lambda site: macspoof.listed(site.nftables)),
+        LeftByGo(site, "firewall rules in Go's form", lambda site: firewall.listed(site.nftables)),
     ]

@@ -94,6 +94,12 @@ def collect(kernel: "Nftables", network: str, valid: "Sequence[Attachment]") -> 
     return gone
 
 
+def addresses(kernel: "Nftables", chain: str) -> list[Address]:
+    """The addresses that are masqueraded in a container's chain."""
+    jumps = [rule for table in chains.tables(kernel, chain) for rule in table.rules(names.POSTROUTING)]
+    return [Address(address) for rule in jumps if rule.target == chain for address in rule.addresses]
+
+
 def listed(kernel: "Nftables") -> "list[Found]":
     """The containers' chains and, in the newer form, the attachments' hashes, with addresses; for the inventory."""
     addresses: dict[tuple[str, str, str], list[str]] = {}

@@ -20,6 +20,10 @@ MASQUERADE_TABLE, PORTS_TABLE = "cni_plugins_masquerade", "cni_hostport"
 MASQUERADE_RULES = "masq_checks"
 # The MAC spoof check: the beginning of the names of an interface's chains, and the longest name.
 SPOOF, SPOOF_NAME_MAX = "cni-br-iface-", 120
+# The chains of firewall in ``filter``, and the beginning of the comments of its rules.
+FORWARD, FIREWALL, ADMIN = "FORWARD", "CNI-FORWARD", "CNI-ADMIN"
+STAGES = ("CNI-ISOLATION-STAGE-1", "CNI-ISOLATION-STAGE-2")
+FIREWALL_COMMENT = "CNI firewall plugin "
 _CHAIN_MAX, _COMMENT_MAX = 28, 255
 # The longest comment in the table for masquerading.
 _INSTANCE_MAX = 128
@@ -107,10 +111,10 @@ def has_spoof_chain(kernel: "Nftables", attachment: "Attachment") -> bool:
     return len(name) <= SPOOF_NAME_MAX and kernel.chain(BRIDGE, "nat", name) is not None
 
 
-def may_exist(kernel: "Nftables", *chains: str) -> bool:
-    """Whether a nat table may have one of these chains: netlink does not show iptables-legacy's."""
-    listed = (kernel.chain(family, "nat", chain) for family in (IPV4, IPV6) for chain in chains)
-    return any(chain is not None for chain in listed) or has_legacy(4) or has_legacy(6)
+def may_exist(kernel: "Nftables", *chains: str, table: str = "nat") -> bool:
+    """Whether a table of iptables may have one of these chains: netlink does not show iptables-legacy's."""
+    listed = (kernel.chain(family, table, chain) for family in (IPV4, IPV6) for chain in chains)
+    return any(chain is not None for chain in listed) or has_legacy(4, table) or has_legacy(6, table)
 
 
 def may_be_masqueraded(kernel: "Nftables", chain: str) -> bool:

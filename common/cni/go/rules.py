@@ -34,13 +34,19 @@ class Rule:
     leads_to: bytes
     port: int
 
+    @property
+    def meaning(self) -> "frozenset[tuple[str, str]]":
+        """Its options and their values, as in ``rulespec.meaning``."""
+        raise NotImplementedError
+
 
 class Seen(Rule):
     """A rule read over netlink."""
 
-    __slots__ = ()
+    __slots__ = ("_message",)
 
     def __init__(self, chain: str, rule: "Message") -> None:
+        self._message = rule
         self.chain, self.deletion = chain, rule.handle
         self.comment = compat.comment_of(rule) or rule.comment
         values, sizes = compat.compared(rule), _SIZES.get(rule.message["nfgen_family"], (4, 16))
@@ -50,6 +56,13 @@ class Seen(Rule):
         self.ports = frozenset(single | compat.ports_of(rule))
         self.addresses = {value for value in values if len(value) in sizes}
         self.target, self.leads_to, self.port = self._does(rule, sizes)
+
+    @property
+    def meaning(self) -> "frozenset[tuple[str, str]]":
+        """Only the parts that rules of Go's firewall have."""
+        from cni.kernel.filter_rules import words
+
+        return meaning(f"-A {self.chain} {words(self._message)}")
 
     @staticmethod
     def _does(rule: "Message", sizes: "Sequence[int]") -> "tuple[str, bytes, int]":
@@ -67,14 +80,14 @@ class Seen(Rule):
 class Printed(Rule):
     """A rule as iptables prints it (``-A CHAIN …``)."""
 
-    __slots__ = ("line", "meaning", "options")
+    __slots__ = ("_meaning", "line", "options")
 
     def __init__(self, line: str) -> None:
         words = split(line)
         self.line, self.deletion = line, f"-D{line[2:]}"
         self.chain = words[1]
-        self.meaning = meaning(line)
-        self.options = dict(self.meaning)
+        self._meaning = meaning(line)
+        self.options = dict(self._meaning)
         # the first comment: conditions may contain another one
         self.comment = words[words.index("--comment") + 1] if "--comment" in words[:-1] else ""
         self.target = self.options.get("-j", "")
@@ -86,6 +99,11 @@ class Printed(Rule):
         host, _, port = self.options.get("--to-destination", "").rpartition(":")
         self.leads_to = _packed(host.strip("[]"))
         self.port = int(port) if port.isdigit() else 0
+
+    @property
+    def meaning(self) -> "frozenset[tuple[str, str]]":
+        """All options."""
+        return self._meaning
 
     @property
     def conditions(self) -> "frozenset[tuple[str, str]]":

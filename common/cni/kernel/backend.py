@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 # linux/netfilter/nf_tables.h
 _GETTABLE, _TABLE_NAME = 10 << 8 | 1, 1
-INET, _IPV4, _BRIDGE = 1, 2, 7
+INET, _IPV4, BRIDGE = 1, 2, 7
 # The parts of nftables that a table may need: NAT chains, and kinds of rules.
 TABLES, NAT, FIB, CONNECTIONS, MASQUERADE = "tables", "nat", "fib", "connections", "masquerade"
 _MAIN = "CONFIG_NF_TABLES"
 _OPTIONS = {
-    (_BRIDGE, TABLES): f"{_MAIN} and CONFIG_NF_TABLES_BRIDGE",
+    (BRIDGE, TABLES): f"{_MAIN} and CONFIG_NF_TABLES_BRIDGE",
     (INET, TABLES): f"{_MAIN} and CONFIG_NF_TABLES_INET",
     (INET, NAT): "CONFIG_NFT_NAT",
     (_IPV4, TABLES): f"{_MAIN} and CONFIG_NF_TABLES_IPV4",
@@ -44,7 +44,8 @@ class Needs(Declared):
 
 
 MASQUERADING = Needs(INET, "pycni_masquerade", (NAT, MASQUERADE))
-SPOOF_CHECK = Needs(_BRIDGE, "pycni_macspoof")
+FORWARDING = Needs(INET, "pycni_firewall", (CONNECTIONS,))
+SPOOF_CHECK = Needs(BRIDGE, "pycni_macspoof")
 _IPTABLES_NAT = Needs(_IPV4, "nat", (NAT,))
 
 

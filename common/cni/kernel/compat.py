@@ -40,7 +40,7 @@ def set_mark(mark: int) -> Expression:
     return _extension(f"-j MARK --set-xmark {mark:#x}/{mark:#x}", "MARK", 2, struct.pack("=II", mark, mark))
 
 
-def _value(attribute: "object") -> bytes:
+def value(attribute: "object") -> bytes:
     """The bytes of an attribute; pyroute2 gives hexadecimal digits for a type that it does not know."""
     if isinstance(attribute, str):
         return bytes.fromhex(attribute.replace(":", ""))
@@ -51,7 +51,7 @@ def _match(rule: "Rule", name: str) -> bytes:
     """The data of a rule's match with this name, empty if it has none."""
     for match in rule.expressions("match"):
         if match.get_attr("NFTA_MATCH_NAME") == name:
-            return _value(match.get_attr("NFTA_MATCH_INFO"))
+            return value(match.get_attr("NFTA_MATCH_INFO"))
     return b""
 
 
@@ -65,9 +65,9 @@ def _values(rule: "Rule", name: str, attribute: str) -> "set[bytes]":
     found = set()
     for expression in rule.expressions(name):
         data = expression.get_attr(attribute)
-        value = data.get_attr("NFTA_DATA_VALUE") if data else None
-        if value:
-            found.add(_value(value))
+        seen = data.get_attr("NFTA_DATA_VALUE") if data else None
+        if seen:
+            found.add(value(seen))
     return found
 
 
@@ -84,7 +84,7 @@ def loaded(rule: "Rule") -> "set[bytes]":
 def target_of(rule: "Rule") -> "tuple[str, bytes]":
     """Name and data of a rule's target (such as ``DNAT``), empty if it has none."""
     for target in rule.expressions("target"):
-        return str(target.get_attr("NFTA_TARGET_NAME")), _value(target.get_attr("NFTA_TARGET_INFO") or b"")
+        return str(target.get_attr("NFTA_TARGET_NAME")), value(target.get_attr("NFTA_TARGET_INFO") or b"")
     return "", b""
 
 

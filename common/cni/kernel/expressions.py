@@ -82,8 +82,10 @@ def _connection(text: str, key: int, length: int, **more: int) -> Field:
     return Field(text, length, ("ct", {"KEY": key, **more}))
 
 
-INTERFACE, INTERFACE_NAME = _meta("iif", 4, 4), _meta("iifname", 6, 16)
+INTERFACE, INTERFACE_NAME, OUTGOING_NAME = _meta("iif", 4, 4), _meta("iifname", 6, 16), _meta("oifname", 7, 16)
 PROTOCOL, _FAMILY, MARK = _meta("meta l4proto", 16, 1), _meta("meta nfproto", 15, 1), _meta("meta mark", _MARK, 4)
+# the protocol in a frame
+ETHER_TYPE = _meta("meta protocol", 1, 2)
 SOURCE_MAC = _header("ether saddr", _LINK_HEADER, 6, 6)
 # of TCP, UDP, SCTP and DCCP
 DESTINATION_PORT = _header("th dport", _TRANSPORT_HEADER, 2, 2)
@@ -152,6 +154,8 @@ def _flag(field: Field, bit: int, text: str) -> Expression:
 REDIRECTED = _flag(_connection("ct status", 2, 4), 1 << 5, "dnat")
 # connection tracking cannot place the packet
 INVALID = _flag(_connection("ct state", 0, 4), 1, "invalid")
+# connection tracking knows the connection
+CONNECTED = _flag(_connection("ct state", 0, 4), 2 | 4, "established,related")
 # the destination is an address of the node; pyroute2 treats the result's number as flags: these two make 3, the type of
 # the address
 _RESULT = ("NFT_FIB_RESULT_UNSPEC", "NFT_FIB_RESULT_OIF")
@@ -175,6 +179,14 @@ def unmark(bits: int) -> Expression:
     store = _encoded("meta", KEY=_MARK, SREG=_REG_1)
     field = MARK.masked(struct.pack("=I", kept), f"{kept:#010x}")
     return Expression(f"{MARK.text} set {field.text}", [*field.load(), store])
+
+
+def mark(bits: int) -> Expression:
+    """Set these bits of the packet's mark."""
+    kept, new = _value(struct.pack("=I", ~bits & 0xFFFFFFFF)), _value(struct.pack("=I", bits))
+    change = _encoded("bitwise", SREG=_REG_1, DREG=_REG_1, LEN=4, MASK=kept, XOR=new)
+    store = _encoded("meta", KEY=_MARK, SREG=_REG_1)
+    return Expression(f"{MARK.text} set {MARK.text} | {bits:#010x}", [*MARK.load(), change, store])
 
 
 def dnat(version: int, name: str, *fields: Field) -> Expression:

@@ -3,6 +3,8 @@
 Rules of iptables-nft can also be read and removed over netlink, without the program (``compat``).
 """
 
+import os
+
 from cni.errors import CNIError
 from cni.kernel import program
 from cni.kernel.backend import has_legacy
@@ -39,34 +41,34 @@ def run(name: str, *arguments: str) -> tuple[str, str]:
     return program.run(name, "--wait", _WAIT, *arguments)
 
 
-def restore(name: str, lines: "list[str]") -> str:
-    """Apply lines to the nat table as one change (``NAME-restore --noflush``); returns the fault, empty on success.
+def restore(name: str, lines: "list[str]", table: str = "nat") -> str:
+    """Apply lines to a table as one change (``NAME-restore --noflush``); returns the fault, empty on success.
 
     In a user namespace iptables-nft cannot send many lines at once; then they are sent in parts, in order.
     """
     for line in lines:
         if "\n" in line or "\0" in line:
             raise CNIError(f"{line!r} is no rule: it holds more than one line", "look at what the configuration gives")
-    fault = _restore(name, lines)
+    fault = _restore(name, lines, table)
     if _TOO_LONG in fault and len(lines) > _A_PART:
         parts = (lines[at : at + _A_PART] for at in range(0, len(lines), _A_PART))
-        fault = next(filter(None, (_restore(name, part) for part in parts)), "")
+        fault = next(filter(None, (_restore(name, part, table) for part in parts)), "")
     return fault
 
 
-def _restore(name: str, lines: "list[str]") -> str:
-    script = "\n".join(["*nat", *lines, "COMMIT", ""])
+def _restore(name: str, lines: "list[str]", table: str) -> str:
+    script = "\n".join([f"*{table}", *lines, "COMMIT", ""])
     return program.run(f"{name}-restore", "--noflush", "--wait", _WAIT, stdin=script)[0]
 
 
-def rules(name: str, wanted: "list[str]") -> "dict[str, list[str]]":
-    """The nat table's chains with their rules as ``-A CHAIN …``; at least the existing chains of ``wanted``.
+def rules(name: str, wanted: "list[str]", table: str = "nat") -> "dict[str, list[str]]":
+    """A table's chains with their rules as ``-A CHAIN …``; at least the existing chains of ``wanted``.
 
     iptables-save skips a table with a rule that it does not understand; then each wanted chain is listed by itself.
     """
-    fault, text = program.run(f"{name}-save", "-t", "nat")
+    fault, text = program.run(f"{name}-save", "-t", table)
     found: dict[str, list[str]] = {}
-    if not fault and "*nat\n" in text:
+    if not fault and f"*{table}\n" in text:
         for line in text.splitlines():
             if line.startswith(":"):
                 found.setdefault(line[1:].split()[0], [])
@@ -74,7 +76,7 @@ def rules(name: str, wanted: "list[str]") -> "dict[str, list[str]]":
                 found.setdefault(line.split()[1], []).append(line)
         return found
     for chain in wanted:
-        fault, text = run(name, "-t", "nat", "-S", chain)
+        fault, text = run(name, "-t", table, "-S", chain)
         if not fault:
             found[chain] = [line for line in text.splitlines() if line.startswith("-A ")]
     return found
@@ -91,6 +93,14 @@ def legacy(version: int, table: str = "nat") -> str:
         if all(program.find(f"{name}{part}") for part in ("", "-save", "-restore")) and not _needs_nf_tables(name):
             return name
     return ""
+
+
+def is_nft(name: str) -> bool:
+    """Whether a program is iptables-nft: its file is the one that all programs of iptables-nft are, or it says so."""
+    file = os.path.basename(os.path.realpath(program.find(name)))
+    if file.startswith("xtables-"):
+        return "nft" in file
+    return _needs_nf_tables(name)
 
 
 def _needs_nf_tables(name: str) -> bool:

@@ -120,6 +120,13 @@ class Namespace:
         found = os.fstat(self.fd)
         return str(self.rtnl.cookie or f"{found.st_dev}:{found.st_ino}")
 
+    def addresses_of(self, ifname: str) -> "set[Address]":
+        """The addresses of one of the container's interfaces."""
+        from cni.kernel import addresses
+
+        link = self.rtnl.link(ifname)
+        return {each.prefix.address for each in addresses.of(self.rtnl, link.index)} if link is not None else set()
+
     def addresses_beside(self, ifname: str) -> "set[Address]":
         """The addresses of the container's other interfaces, without loopback: those of other attachments."""
         from cni.kernel import addresses

@@ -326,10 +326,15 @@ class Nftables(Netlink):
         found = self._get("SET", family, F_DUMP, TABLE=table)
         return [each.get_attr("NFTA_SET_NAME") for each in found if each.get_attr("NFTA_SET_TABLE") == table]
 
-    def rules(self, family: int, table: str, chain: str = "") -> list[Rule]:
-        """The rules of one chain, or of the whole table, in order; the kernel filters them."""
+    def rules(self, family: int, table: str, chain: str = "", having: "Sequence[bytes]" = ()) -> list[Rule]:
+        """The rules of one chain, or of the whole table, in order; the kernel filters them.
+
+        With ``having``, only those whose messages hold one of these bytes, which is faster.
+        """
         wanted = {"TABLE": table, "CHAIN": chain} if chain else {"TABLE": table}
         answers = self._answers("RULE", message("RULE", family, wanted.items()), F_DUMP)
+        if having:
+            answers = [answer for answer in answers if any(each in answer.data for each in having)]
         return [rule for rule in map(Rule, answers) if (rule.chain if chain else rule.table) == (chain or table)]
 
     def element(self, family: int, table: str, set_name: str, key: bytes) -> Element | None:

@@ -1,7 +1,7 @@
 """portmap's configuration: its keys and checks (pure)."""
 
 from cni.address import PROTOCOLS, Address
-from cni.errors import CNIError, InvalidConfig, LimitedConnectivity
+from cni.errors import CNIError, InvalidConfig, LimitedConnectivity, NotAvailable
 from cni.kernel import backend
 from cni.settings import Section, boolean, chosen, integer, key, listing, member, part, string
 
@@ -201,14 +201,32 @@ def previous_result(call: "Call") -> "Result":
     return found
 
 
+def _need_programs(settings: Settings) -> None:
+    """Raise ``NotAvailable`` if the configuration needs a program or a part of the kernel that is missing."""
+    from cni.kernel import program
+
+    try:
+        settings.settle()
+        wanted = ["nft"] if any(settings.conditions.values()) else []
+        if settings.backend == "iptables":
+            from cni.kernel import iptables
+
+            wanted = [f"{iptables.to_make(4)}{part}" for part in ("", "-save", "-restore")]
+        for name in wanted:
+            if not program.find(name):
+                raise program.missing(name)
+    except CNIError as fault:
+        raise NotAvailable(fault.msg, fault.details) from None
+
+
 def ready(call: "Call", settings: Settings) -> None:
     """STATUS: the programs exist, and no chain drops all packets to containers.
 
     Raises ``NotAvailable``, ``LimitedConnectivity``.
     """
-    from cni_portmap import forwarding
+    from cni.dropping import chains_that_drop, remedy
 
-    forwarding.need_programs(settings)
+    _need_programs(settings)
     if settings.backend == "nftables":
         for name in backend.unmarkable():
             call.say(f"portmap: {backend.complaint(name)}")
@@ -216,8 +234,8 @@ def ready(call: "Call", settings: Settings) -> None:
         from cni_portmap import hostports
 
         hostports.judge(settings.expressions)
-    for where, remedy, rules in forwarding.chains_that_drop():
+    for where, command, rules in chains_that_drop():
         what = f"{where} drops what no rule accepts"
         if not rules:
-            raise LimitedConnectivity(f"{what}, and has no rule: mapped ports cannot be reached", remedy)
-        call.say(f"portmap: {what}: mapped ports are reached only if one of its rules accepts them; {remedy}")
+            raise LimitedConnectivity(f"{what}, and has no rule: mapped ports cannot be reached", remedy(command))
+        call.say(f"portmap: {what}: mapped ports are reached only if one of its rules accepts them; {remedy(command)}")

@@ -1,8 +1,8 @@
 """``cni-handback``: write the rules of running pods in the layout of Go's plugins, and remove our tables.
 
 Run it in the node's network namespace, then install Go's plugins: their DEL finds everything. Host ports and
-masquerading go to iptables' chains, the MAC spoof check to Go's chains in ``bridge nat``. Our tables are removed only
-after everything is written. A second run changes nothing.
+masquerading go to iptables' chains, and so do the rules of firewall; the MAC spoof check goes to Go's chains in ``bridge
+nat``. Our tables are removed only after everything is written. A second run changes nothing.
 """
 
 import json
@@ -19,6 +19,7 @@ from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import BRIDGE
 from cni.site import Site
 from cni.undecided import Undecided, unmark_legacy
+from cni_handback import forwarding
 from cni_handback.kinds import DATA_DIR, kinds
 from cni_handback.pods import Pod, pods
 from cni_portmap import guard, layout
@@ -75,6 +76,7 @@ def _remove_tables(site: Site) -> None:
         masquerade.LAYOUT: masquerade.FOLLOWED,
         guard.LAYOUT: {},
         macspoof.LAYOUT: {},
+        **{table: {} for table in forwarding.TABLES},
     }
     for table, follows in ours.items():
         if kernel.has_table(table.family, table.name):
@@ -86,6 +88,7 @@ def _remove_tables(site: Site) -> None:
             if follows:
                 unmark_legacy(follows, _say)
             _say(f"cni-handback: removed table {'bridge' if table.family == BRIDGE else 'inet'} {table.name}")
+    forwarding.forget(site)
     Shares(site.rtnl.namespace, site.node.roots.run).forget()
 
 
@@ -137,6 +140,10 @@ def _hand_back(site: Site, dry: bool) -> int:
             _write(site.nftables, pod, every)
         for line in _report(pod):
             print(line)
+    for rules in forwarding.forwarded(site):
+        if not dry:
+            rules.write(site)
+        print(rules.report())
     if not dry:
         _remove_tables(site)
     return 0

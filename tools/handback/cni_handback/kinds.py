@@ -10,6 +10,7 @@ from cni.plan import Kind
 from cni.saved import SavedValues
 from cni.site import Site
 from cni_chain.underway import Complete, UnderWay
+from cni_firewall.admitted import Admitted
 from cni_host_local.leases import Leases
 from cni_host_local.store import Store
 from cni_portmap.hostports import HostPorts
@@ -24,5 +25,5 @@ def kinds(site: Site, data_dir: str = DATA_DIR) -> list[Kind]:
     """All kinds, links and leases first."""
     leases = Leases(site, Store(data_dir, site.attachment.network))
     links: list[Kind] = [PodLink(site), MovedLink(site), EgressLimit(site), SavedValues(site, TUNING), leases]
-    rules: list[Kind] = [Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site)]
+    rules: list[Kind] = [Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site), Admitted(site)]
     return [*links, *rules, UnderWay(site), Complete(site), *of_go(site)]

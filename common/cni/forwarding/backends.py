@@ -1,0 +1,190 @@
+"""The three backends: iptables, firewalld and nftables. The modules of each are imported when it is used."""
+
+from cni.attachment import COMMENT_MAX, shortened
+from cni.go import names
+from cni.kernel import iptables, program
+from cni.kernel.backend import BRIDGE, FORWARDING, lacking
+from cni.plan import all_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cni.address import Address
+    from cni.forwarding.nftables import Wanted
+    from cni.forwarding.pod import Pod
+    from cni.go.firewall import Line
+    from cni.kernel.nftables import Nftables
+    from cni.site import Site
+
+NAMES = ("iptables", "firewalld", "nftables")
+
+
+def chosen(asked: str = "") -> str:
+    """The backend that is asked for; otherwise firewalld if it runs, iptables if the node has it, or nftables."""
+    if asked in NAMES:
+        return asked
+    return "firewalld" if _firewalld_runs() else _without_firewalld()
+
+
+def _without_firewalld() -> str:
+    return "iptables" if program.find(iptables.PROGRAMS[4]) else "nftables"
+
+
+def _firewalld_runs() -> bool:
+    from cni.forwarding import firewalld
+
+    return firewalld.runs()
+
+
+def unusable(backend: str, kernel: "Nftables | None" = None) -> tuple[str, str]:
+    """Why a backend cannot be used, and the remedy; empty if it can. ``kernel`` is None for STATUS."""
+    if backend == "firewalld":
+        missing = "" if _firewalld_runs() else "firewalld does not run, or the system bus cannot be reached"
+        return missing, "start firewalld, or leave backend out"
+    if backend == "iptables":
+        missing = "" if program.find(iptables.PROGRAMS[4]) else "there is no program iptables on this node"
+        return missing, "install iptables, or leave backend out"
+    lacks = lacking(FORWARDING, kernel)
+    return f"nftables: the kernel lacks {lacks}" if lacks else "", "use a kernel that has it, or install iptables"
+
+
+def complaints(backend: str) -> "Iterator[str]":
+    """The chains of others that drop packets of containers although the backend lets them pass."""
+    from cni.dropping import chains_that_drop
+
+    if backend != "firewalld" and _firewalld_runs():
+        yield "firewalld runs, and rejects what none of its zones lets pass; leave backend out, or set backend: firewalld"
+    for chain in chains_that_drop():
+        if chain.of_iptables and backend != "firewalld":
+            continue
+        remedy = chain.remedy
+        if backend == "nftables":
+            from cni.forwarding.nftables import MARK
+
+            remedy = f"allow marked packets: {chain.words} meta mark and {MARK:#x} == {MARK:#x} accept"
+        yield f"{chain.where} drops what no rule accepts, and no rule of another table can change that; {remedy}"
+
+
+class Rules:
+    """The rules of a pod in iptables or nftables: all of them, or beside firewalld those of the ingress policy."""
+
+    def __init__(self, site: "Site", pod: "Pod", owner: str, backend: str = "") -> None:
+        """``owner`` is the attachment as text; ``backend`` is by default the pod's."""
+        self.kernel = site.nftables
+        self.pod = pod
+        self.owner = owner
+        self._admin = "" if (backend or pod.backend) == "firewalld" else pod.admin
+
+    @property
+    def lines(self) -> "dict[int, list[Line]]":
+        """The rules in iptables."""
+        from cni.go.firewall import of_pod
+
+        return of_pod(self.pod.addresses, self._admin, self.pod.bridge, self.pod.policy)
+
+    @property
+    def wanted(self) -> "Wanted":
+        """The elements in nftables."""
+        from cni.forwarding.nftables import Wanted
+
+        isolated = self.pod.ports if self.pod.policy == "isolated" else None
+        return Wanted(shortened(self.owner, COMMENT_MAX), self.pod.addresses, self.pod.bridge, isolated)
+
+    def make(self, backend: str) -> bool:
+        """Make them; returns whether the table of nftables is new. Raises ``CNIError``."""
+        if backend == "iptables":
+            from cni.go import firewall
+
+            firewall.make(self.kernel, self.lines, self._admin)
+        else:
+            from cni.forwarding import nftables
+
+            return nftables.make(self.kernel, self.wanted, self.pod.admin)
+        return False
+
+    def faults(self, backend: str) -> "Iterator[str]":
+        """What is missing."""
+        if backend == "iptables":
+            from cni.go import firewall
+
+            return firewall.faults(self.kernel, self.lines)
+        from cni.forwarding import nftables
+
+        return nftables.faults(self.kernel, self.wanted, self.pod.admin)
+
+    def remove(self, in_use: "Callable[[str], bool]") -> None:
+        """Remove them from both. ``in_use`` tells whether the policy of a bridge must stay."""
+        more: list[Line] = []
+        if any(self.kernel.has_table(family, FORWARDING.table) for family in (FORWARDING.family, BRIDGE)):
+            from cni.forwarding import nftables
+
+            more = [nftables.ACCEPTING] if nftables.remove(self.kernel, self.wanted, in_use) else []
+        if has_go_chains(self.kernel):
+            from cni.go import firewall
+
+            firewall.remove(self.kernel, self.pod.addresses, in_use, more)
+
+
+def make(site: "Site", pod: "Pod") -> None:
+    """Make the rules. Raises ``CNIError``."""
+    rules, backend = Rules(site, pod, str(site.attachment)), pod.backend
+    if backend == "firewalld":
+        from cni.forwarding import firewalld
+
+        firewalld.add(pod.addresses, pod.zone)
+        backend = _without_firewalld() if pod.bridge else ""
+    if backend and rules.make(backend):
+        for complaint in complaints(pod.backend):
+            site.say(f"firewall: {complaint}")
+
+
+def faults(site: "Site", pod: "Pod", backend: str) -> "list[str]":
+    """What a backend lacks of the rules."""
+    rules = Rules(site, pod, str(site.attachment), backend)
+    if backend != "firewalld":
+        return [*rules.faults(backend)]
+    from cni.forwarding import firewalld
+
+    beside = [[*rules.faults(each)] for each in ("iptables", "nftables")] if pod.bridge else [[]]
+    return [*firewalld.faults(pod.addresses, pod.zone), *min(beside, key=len)]
+
+
+def has_go_chains(kernel: "Nftables") -> bool:
+    """Whether iptables has chains of Go's plugin."""
+    return names.may_exist(kernel, names.FIREWALL, names.STAGES[0], table="filter")
+
+
+def remove(site: "Site", pod: "Pod", owner: str, in_use: "Callable[[str], bool]") -> None:
+    """Remove the rules wherever they are; for a pod without a backend, which Go's plugin may have made, everywhere."""
+
+    def of_firewalld() -> None:
+        from cni.forwarding import firewalld
+
+        firewalld.remove(pod.addresses, pod.zone)
+
+    steps: list[Callable[[], None]] = [lambda: Rules(site, pod, owner).remove(in_use)]
+    if pod.addresses and pod.backend in ("", "firewalld"):
+        steps.append(of_firewalld)
+    all_of(steps)
+
+
+def go_may_have_made(site: "Site") -> bool:
+    """Whether Go's plugin may have made something on the node."""
+    return has_go_chains(site.nftables) or _firewalld_runs()
+
+
+def masqueraded_by_go(site: "Site") -> "list[Address]":
+    """The addresses that Go's bridge or ptp masquerades for the attachment."""
+    chain = names.masquerade_chain(site.attachment)
+    if not names.may_exist(site.nftables, chain):
+        return []
+    from cni.go import masquerade
+
+    return masquerade.addresses(site.nftables, chain)
+
+
+def described(pod: "Pod", site: "Site") -> str:
+    """The rules in iptables' words."""
+    lines = Rules(site, pod, "").lines.values()
+    return "\n".join(str(line) for each in lines for line in each)

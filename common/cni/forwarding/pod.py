@@ -1,0 +1,51 @@
+"""What firewall makes for one attachment: written into a note, and read back from it (pure)."""
+
+from cni.address import Address
+from cni.settings import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+class Pod(Value):
+    """The addresses of an attachment, the backend, and the bridge that an ingress policy closes."""
+
+    __slots__ = ("addresses", "admin", "backend", "bridge", "policy", "ports", "zone")
+
+    def __init__(
+        self,
+        addresses: "Sequence[Address]" = (),
+        backend: str = "",
+        bridge: str = "",
+        policy: str = "",
+        ports: "Sequence[str]" = (),
+        **keys: str,
+    ) -> None:
+        """``keys`` are the administrator's chain (``admin``) and firewalld's ``zone``.
+
+        ``ports`` are the attachment's links on the node, if the policy is isolated.
+        """
+        self.ports = list(ports)
+        self.addresses = list(addresses)
+        self.backend = backend
+        self.bridge = bridge
+        self.policy = policy
+        self.admin, self.zone = keys.get("admin", ""), keys.get("zone", "")
+
+    def document(self) -> "dict[str, Any]":
+        """The note."""
+        return {**self._members(), "addresses": [str(address) for address in self.addresses]}
+
+    @classmethod
+    def parse(cls, note: "dict[str, Any]") -> "Pod":
+        """From a note; a part that cannot be read counts as absent."""
+        texts = {name: str(note.get(name) or "") for name in ("admin", "backend", "bridge", "policy", "zone")}
+        found = []
+        for text in note.get("addresses") or ():
+            try:
+                found.append(Address.parse(str(text)))
+            except ValueError:
+                pass
+        return cls(found, ports=[str(port) for port in note.get("ports") or ()], **texts)

@@ -1,0 +1,118 @@
+"""The effect: the node forwards packets of an attachment's addresses, and its bridge has the ingress policy.
+
+A note has what was made, so DEL needs no result. Without a note, the attachment may be one of Go's plugin: its rules name
+no owner, and are found by its addresses.
+"""
+
+from cni.errors import CheckFailed
+from cni.forwarding import backends
+from cni.forwarding.pod import Pod
+from cni.notes import Notes
+from cni.plan import Effect, Found, Kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cni.address import Address
+    from cni.attachment import Attachment
+    from cni.plan import Differ
+    from cni.site import Site
+
+
+class Admitted(Effect[None], Kind):
+    """The rules of one attachment."""
+
+    __slots__ = ("pod",)
+    noun = "firewall rules"
+    repairable = True
+
+    def __init__(self, site: "Site", pod: Pod | None = None) -> None:
+        """DEL and GC give no ``pod``: the note has it."""
+        super().__init__(site)
+        self.pod = pod or Pod()
+
+    def identify(self, attachment: "Attachment") -> str:
+        """The name of the note: the attachment's link name."""
+        return attachment.link
+
+    @property
+    def notes(self) -> Notes:
+        """The notes of the node."""
+        return Notes(f"{self.site.node.roots.run}/firewall", self.site.rtnl.namespace)
+
+    def make(self) -> None:
+        """Repeatable. What the attachment had before, and will not have, is removed first. Raises ``CNIError``."""
+        before = Pod.parse(self.notes.read(self.identity))
+        if before.addresses and before != self.pod:
+            self._remove(before, self.identity, str(self.attachment))
+        self.notes.write(self.identity, str(self.attachment), self.pod.document())
+        backends.make(self.site, self.pod)
+
+    def compare(self, differ: "Differ") -> None:
+        """Everything exists, in the chosen backend or in another one: the choice depends on the node, and may change."""
+        faults: list[str] = []
+        for backend in dict.fromkeys((self.pod.backend, *backends.NAMES)):
+            found = backends.faults(self.site, self.pod, backend)
+            if not found:
+                return
+            faults = faults or found
+        for fault in faults:
+            differ(CheckFailed(fault, "another ADD of the attachment makes it again"))
+
+    def remove(self) -> None:
+        """Remove what the note has; without a note, what Go's plugin made for the attachment's addresses."""
+        if self.notes.read(self.identity):
+            self.discard(self.identity)
+        elif backends.go_may_have_made(self.site):
+            taken = {address for pod in self._others(self.identity) for address in pod.addresses}
+            left = [address for address in self._known() if address not in taken]
+            self._remove(Pod(left, bridge="?"), self.identity, str(self.attachment))
+
+    def discard(self, identity: str) -> None:
+        """Remove what the note has, then the note."""
+        note = self.notes.read(identity)
+        self._remove(Pod.parse(note), identity, str(note.get("owner")))
+        self.notes.remove(identity)
+
+    def _remove(self, pod: Pod, identity: str, owner: str) -> None:
+        backends.remove(self.site, pod, owner, self._in_use(identity) if pod.bridge else lambda bridge: True)
+
+    def _others(self, identity: str) -> "Iterator[Pod]":
+        notes = self.notes
+        return (Pod.parse(notes.read(link)) for link in notes.links() if link != identity)
+
+    def _in_use(self, identity: str) -> "Callable[[str], bool]":
+        """Tells whether another attachment uses the policy of a bridge: its note says so, or the bridge has a port."""
+
+        def in_use(bridge: str) -> bool:
+            if any(pod.bridge == bridge for pod in self._others(identity)):
+                return True
+            link = self.site.rtnl.link(bridge)
+            if link is None or link.kind != "bridge":  # ptp's policy is for the link of one pod
+                return False
+            own = {identity, *self._host_links()}
+            return any(port.master == link.index and port.name not in own for port in self.site.rtnl.links())
+
+        return in_use
+
+    def _host_links(self) -> "list[str]":
+        """The names of the attachment's links on the node, from prevResult."""
+        previous = self.site.readable
+        return [each.name for each in previous.interfaces if not each.sandbox] if previous is not None else []
+
+    def _known(self) -> "list[Address]":
+        """The addresses of an attachment without a note: from prevResult, or the namespace, or Go's masquerading."""
+        previous, namespace = self.site.readable, self.site.remaining
+        found = [ip.address.address for ip in previous.ips] if previous is not None else []
+        if not found and namespace is not None:
+            found = [*namespace.addresses_of(self.attachment.ifname)]
+        return found or backends.masqueraded_by_go(self.site)
+
+    def present(self, network: str) -> list[Found]:
+        """The attachments of the network that have notes."""
+        return self.notes.present(network)
+
+    def describe(self) -> str:
+        """The rules in iptables' words."""
+        return backends.described(self.pod, self.site)
