@@ -240,3 +240,48 @@ def test_gc_removes_pods_that_are_not_valid(node: Node) -> None:
     for pod in pods:
         pod.remove_all()
     assert "CNI" not in node.run("iptables-save") and "pycni" not in node.run("nft", "list", "tables")
+
+
+def test_what_of_prevresult_counts(node: Node, tmp_path: Path) -> None:
+    """Corner 13: every address, of whatever interface; none makes nothing. IPv4 alone does not need ip6tables."""
+    pod = attached(node, backend="nftables")
+    pod.remove_all()
+    before = node.nft(), node.run("iptables-save")
+    for backend in BACKENDS:
+        empty = pod.firewall("ADD", backend=backend, prevResult={**pod.result, "ips": []})
+        assert empty.ok and (node.nft(), node.run("iptables-save")) == before
+    assert pod.firewall("ADD", prevResult=None).error["msg"] == "missing prevResult from earlier plugin"
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    (folder / "ip6tables").write_text("#!/bin/sh\nexit 127\n")
+    (folder / "ip6tables").chmod(0o755)
+    env = {"PATH": f"{folder}:/usr/sbin:/usr/bin"}
+    ips = [{"address": "10.1.0.9/24", "interface": 0}, {"address": "10.1.0.8/24"}]
+    result = {**pod.result, "ips": ips}
+    for backend in ("iptables", "of no such name"):
+        for verb in ("ADD", "CHECK"):
+            assert pod.call(1, verb, prevResult=result, backend=backend, env=env).ok
+        assert node.run("iptables", "-S", "CNI-FORWARD").count("10.1.0.") == 4
+    assert "CNI" not in node.run("ip6tables-save")
+    assert pod.firewall("DEL", prevResult=None).ok
+    assert "CNI" not in node.run("iptables-save")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_policy_behind_ptp_goes_with_the_pod(node: Node, backend: str) -> None:
+    """Corner 33: the first interface is the pod's own host veth; DEL removes its rules, before the veth or after it."""
+    pod = attached(node, backend="nftables")
+    pod.remove_all()
+    for number, late in enumerate((False, True)):
+        name = f"veth{number}"
+        node.ip(f"link add {name} type veth peer name peer{number}", f"link set {name} up")
+        result = {**pod.result, "interfaces": [{"name": name}, {"name": "eth0", "sandbox": pod.pod.path}]}
+        for verb in ("ADD", "CHECK"):
+            assert pod.firewall(verb, prevResult=result, backend=backend, ingressPolicy="same-bridge").ok
+        rules = node.run("iptables-save") + node.run("nft", "list", "ruleset")
+        assert name in rules
+        if late:
+            node.ip(f"link del {name}")
+        assert pod.firewall("DEL", prevResult=None).ok
+        rules = node.run("iptables-save") + node.run("nft", "list", "ruleset")
+        assert name not in rules and "ISOLATION" not in rules

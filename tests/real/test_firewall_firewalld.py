@@ -61,6 +61,17 @@ def test_a_zone_has_the_addresses(node: Node, firewalld: Firewalld) -> None:
     assert firewalld.sources() == firewalld.sources("internal") == set()
 
 
+def test_a_source_of_another_zone(node: Node, firewalld: Firewalld) -> None:
+    """Corner 35: ADD fails with firewalld's text and the remedy, is undone, and leaves the other zone's source."""
+    pod = attached(node, env=firewalld.env)
+    pod.remove_all()
+    source = f"{address(pod, 6)}/128"
+    firewalld("--zone=internal", f"--add-source={source}")
+    told = pod.firewall("ADD").error
+    assert "ZONE_CONFLICT" in told["msg"] and "--get-zone-of-source" in told["details"]
+    assert firewalld.sources() == set() and firewalld.sources("internal") == {source}
+
+
 def test_gos_pods_are_checked_and_removed(node: Node, firewalld: Firewalld) -> None:
     """In both directions; DEL finds Go's sources by the namespace alone, in whatever zone."""
     if not Path(GO, "firewall").is_file():

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,24 @@ def test_the_rules_of_a_policy_are_gos(new_node: Callable[[], Node]) -> None:
         f"-A CNI-ISOLATION-STAGE-2 -m comment --comment {of_both} -j RETURN",
         f"-A FORWARD -m comment --comment {of_both} -j CNI-ISOLATION-STAGE-1",
     ]
+
+
+def test_many_pods_at_once(node: Node) -> None:
+    """The first pods of a node, all at once: each has its rules, the common ones stand once."""
+    numbers = range(2, 10)
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        made = [
+            pool.submit(call, node, "ADD", conf(f"10.1.0.{number}/24", ingressPolicy="same-bridge"), f"c{number}")
+            for number in numbers
+        ]
+        assert all(each.result()["ips"] for each in made)
+    rules = saved(node)["iptables-save"]
+    assert sum("-s 10.1.0." in line for line in rules) == len(numbers)
+    for jump in ("CNI-FORWARD", "CNI-ADMIN", "CNI-ISOLATION-STAGE-1", "CNI-ISOLATION-STAGE-2"):
+        assert sum(line.endswith(f"-j {jump}") for line in rules) == 1
+    for number in numbers:
+        call(node, "DEL", conf(f"10.1.0.{number}/24"), f"c{number}")
+    assert "CNI" not in str(saved(node))
 
 
 def test_pods_are_handed_back(node: Node) -> None:

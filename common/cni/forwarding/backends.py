@@ -1,9 +1,9 @@
-"""The three backends: iptables, firewalld and nftables. The modules of each are imported when it is used."""
+"""The rules of a pod in each backend: made, compared, removed. The modules of each are imported when it is used."""
 
 from cni.attachment import COMMENT_MAX, shortened
+from cni.forwarding.choice import complaints, firewalld_runs, without_firewalld
 from cni.go import names
-from cni.kernel import iptables, program
-from cni.kernel.backend import BRIDGE, FORWARDING, lacking
+from cni.kernel.backend import BRIDGE, FORWARDING
 from cni.plan import all_of
 
 TYPE_CHECKING = False
@@ -16,54 +16,6 @@ if TYPE_CHECKING:
     from cni.go.firewall import Line
     from cni.kernel.nftables import Nftables
     from cni.site import Site
-
-NAMES = ("iptables", "firewalld", "nftables")
-
-
-def chosen(asked: str = "") -> str:
-    """The backend that is asked for; otherwise firewalld if it runs, iptables if the node has it, or nftables."""
-    if asked in NAMES:
-        return asked
-    return "firewalld" if _firewalld_runs() else _without_firewalld()
-
-
-def _without_firewalld() -> str:
-    return "iptables" if program.find(iptables.PROGRAMS[4]) else "nftables"
-
-
-def _firewalld_runs() -> bool:
-    from cni.forwarding import firewalld
-
-    return firewalld.runs()
-
-
-def unusable(backend: str, kernel: "Nftables | None" = None) -> tuple[str, str]:
-    """Why a backend cannot be used, and the remedy; empty if it can. ``kernel`` is None for STATUS."""
-    if backend == "firewalld":
-        missing = "" if _firewalld_runs() else "firewalld does not run, or the system bus cannot be reached"
-        return missing, "start firewalld, or leave backend out"
-    if backend == "iptables":
-        missing = "" if program.find(iptables.PROGRAMS[4]) else "there is no program iptables on this node"
-        return missing, "install iptables, or leave backend out"
-    lacks = lacking(FORWARDING, kernel)
-    return f"nftables: the kernel lacks {lacks}" if lacks else "", "use a kernel that has it, or install iptables"
-
-
-def complaints(backend: str) -> "Iterator[str]":
-    """The chains of others that drop packets of containers although the backend lets them pass."""
-    from cni.dropping import chains_that_drop
-
-    if backend != "firewalld" and _firewalld_runs():
-        yield "firewalld runs, and rejects what none of its zones lets pass; leave backend out, or set backend: firewalld"
-    for chain in chains_that_drop():
-        if chain.of_iptables and backend != "firewalld":
-            continue
-        remedy = chain.remedy
-        if backend == "nftables":
-            from cni.forwarding.nftables import MARK
-
-            remedy = f"allow marked packets: {chain.words} meta mark and {MARK:#x} == {MARK:#x} accept"
-        yield f"{chain.where} drops what no rule accepts, and no rule of another table can change that; {remedy}"
 
 
 class Rules:
@@ -113,7 +65,7 @@ class Rules:
 
         return nftables.faults(self.kernel, self.wanted, self.pod.admin)
 
-    def remove(self, in_use: "Callable[[str], bool]") -> None:
+    def remove(self, in_use: "Callable[[str], bool] | None") -> None:
         """Remove them from both. ``in_use`` tells whether the policy of a bridge must stay."""
         more: list[Line] = []
         if any(self.kernel.has_table(family, FORWARDING.table) for family in (FORWARDING.family, BRIDGE)):
@@ -133,7 +85,7 @@ def make(site: "Site", pod: "Pod") -> None:
         from cni.forwarding import firewalld
 
         firewalld.add(pod.addresses, pod.zone)
-        backend = _without_firewalld() if pod.bridge else ""
+        backend = without_firewalld() if pod.bridge else ""
     if backend and rules.make(backend):
         for complaint in complaints(pod.backend):
             site.say(f"firewall: {complaint}")
@@ -155,7 +107,7 @@ def has_go_chains(kernel: "Nftables") -> bool:
     return names.may_exist(kernel, names.FIREWALL, names.STAGES[0], table="filter")
 
 
-def remove(site: "Site", pod: "Pod", owner: str, in_use: "Callable[[str], bool]") -> None:
+def remove(site: "Site", pod: "Pod", owner: str, in_use: "Callable[[str], bool] | None") -> None:
     """Remove the rules wherever they are; for a pod without a backend, which Go's plugin may have made, everywhere."""
 
     def of_firewalld() -> None:
@@ -171,7 +123,7 @@ def remove(site: "Site", pod: "Pod", owner: str, in_use: "Callable[[str], bool]"
 
 def go_may_have_made(site: "Site") -> bool:
     """Whether Go's plugin may have made something on the node."""
-    return has_go_chains(site.nftables) or _firewalld_runs()
+    return has_go_chains(site.nftables) or firewalld_runs()
 
 
 def masqueraded_by_go(site: "Site") -> "list[Address]":

@@ -46,6 +46,7 @@ Tables of others are left alone. If a chain of theirs drops forwarded packets, t
 """
 
 from cni.address import Address
+from cni.forwarding.choice import MARK
 from cni.go import chains, firewall, names
 from cni.kernel import backend, compat, iptables
 from cni.kernel import expressions as nft
@@ -62,8 +63,6 @@ if TYPE_CHECKING:
     from cni.ledger import Place
 
 TABLE = backend.FORWARDING.table
-# The bit that ``undecided`` uses in NAT's hooks; each sets and clears it within one hook.
-MARK = 0x1000
 _TEXT = "pycni: forwarded"
 _PODS = {4: "pods4", 6: "pods6"}
 _PAIR = SetType([IFNAME, IFNAME])
@@ -221,11 +220,11 @@ def _faults(ledger: Ledger, own: "Sequence[Place]", common: "Sequence[Place]", c
             yield f"{where}: set {name} has no element {text} of {comment}"
 
 
-def remove(kernel: "Nftables", wanted: Wanted, in_use: "Callable[[str], bool]") -> bool:
+def remove(kernel: "Nftables", wanted: Wanted, in_use: "Callable[[str], bool] | None") -> bool:
     """Remove what an attachment has; returns whether the table is gone. ``in_use``: the bridge's policy must stay."""
     # whatever the policies of those before
     every = Wanted(wanted.comment, (), wanted.bridge, isolated=()).policy
-    shared = [] if not wanted.bridge or in_use(wanted.bridge) else every
+    shared = [] if in_use is None or in_use(wanted.bridge) else every
     if wanted.inside:
         changed(kernel, INSIDE.change, lambda change: _remove(change, wanted.inside, [], wanted.comment))
     return changed(kernel, LAYOUT.change, lambda change: _remove(change, wanted.pods, shared, wanted.comment))

@@ -43,9 +43,14 @@ class Table:
         """Whether the chain exists."""
         return self._kernel.chain(*self._at, chain) is not None
 
-    def rules(self, chain: str, having: "Sequence[bytes]" = ()) -> "Sequence[Rule]":
-        """The rules of a chain, none if it does not exist. With ``having``, those with none of these bytes may be missing."""
-        return [Seen(chain, rule) for rule in self._kernel.rules(*self._at, chain, having)]
+    def rules(self, chain: str) -> "Sequence[Rule]":
+        """The rules of a chain, none if it does not exist."""
+        return [Seen(chain, rule) for rule in self._kernel.rules(*self._at, chain)]
+
+    def some(self, chain: str, having: "Sequence[bytes]") -> "tuple[Sequence[Rule], int]":
+        """The rules whose messages hold one of these bytes, and the number of the others, which are not decoded."""
+        found, others = self._kernel.some_rules(*self._at, chain, having)
+        return [Seen(chain, rule) for rule in found], others
 
     def change(self, plan: "Callable[[], object]", what: str = "") -> bool:  # noqa: ARG002 -- used by Legacy
         """Change what ``plan`` names, all or nothing; returns whether it was anything. Repeats if others interfere."""
@@ -99,9 +104,13 @@ class Legacy(Table):
         """As in ``Table``."""
         return chain in self._existing
 
-    def rules(self, chain: str, having: "Sequence[bytes]" = ()) -> "Sequence[Rule]":  # noqa: ARG002 -- all are listed
+    def rules(self, chain: str) -> "Sequence[Rule]":
         """As in ``Table``."""
         return [Printed(line) for line in self._existing.get(chain, ())]
+
+    def some(self, chain: str, having: "Sequence[bytes]") -> "tuple[Sequence[Rule], int]":  # noqa: ARG002
+        """All rules."""
+        return self.rules(chain), 0
 
     def change(self, plan: "Callable[[], object]", what: str = "") -> bool:
         """Change in one iptables-restore; ``what`` is for the error."""
@@ -138,13 +147,17 @@ def tables(kernel: "Nftables", *wanted: str, versions: "Sequence[int]" = (4, 6),
     return [*(Table(kernel, iptables.FAMILIES[version], table) for version in versions), *legacy]
 
 
-def to_make(kernel: "Nftables", version: int, table: str, wanted: "Sequence[str]") -> Table:
-    """The table that the node's iptables changes. Raises ``CNIError`` without the program."""
-    name = iptables.to_make(version)
-    if not program.find(name):
-        raise program.missing(name)
-    at = iptables.FAMILIES[version], table
-    return Table(kernel, *at) if iptables.is_nft(name) else Legacy(name, wanted, table)
+def to_make(kernel: "Nftables", versions: "Iterable[int]", table: str, wanted: "Sequence[str]") -> "dict[int, Table]":
+    """The tables that the node's iptables changes, by version. Raises ``CNIError`` without a program."""
+    found = {}
+    for version in versions:
+        legacy = iptables.LEGACY[version]
+        name = legacy if kernel.absent and program.find(f"{legacy}-restore") else iptables.PROGRAMS[version]
+        if not program.find(name):
+            raise program.missing(name)
+        at = iptables.FAMILIES[version], table
+        found[version] = Table(kernel, *at) if iptables.is_nft(name) else Legacy(name, wanted, table)
+    return found
 
 
 def each(found: "Iterable[Table]", step: "Callable[[Table], object]") -> None:

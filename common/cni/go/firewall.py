@@ -139,7 +139,7 @@ class Filter:
         found = {}
         for chain in self._chains:
             if self._table.has(chain):
-                found[chain] = [*self._table.rules(chain, [*dict.fromkeys(keys[chain])])] if chain in keys else []
+                found[chain] = [*self._table.some(chain, [*dict.fromkeys(keys[chain])])[0]] if chain in keys else []
         return found
 
     def make(self) -> None:
@@ -199,11 +199,14 @@ _CHAINS = (FORWARD, FIREWALL, *STAGES)
 
 def make(kernel: "Nftables", wanted: "dict[int, list[Line]]", admin: str) -> None:
     """Make the rules with the node's iptables. Raises ``CNIError``."""
-    with iptables.lock():
+
+    def work() -> None:
         # both programs are looked for before anything is changed
-        tables = {version: chains.to_make(kernel, version, TABLE, [*_CHAINS, admin]) for version in wanted}
+        tables = chains.to_make(kernel, wanted, TABLE, [*_CHAINS, admin])
         for version, lines in wanted.items():
             Filter(tables[version], lines, [admin] if admin else []).make()
+
+    _alone(work, kernel.absent or not all(iptables.is_nft(iptables.PROGRAMS[version]) for version in wanted))
 
 
 def faults(kernel: "Nftables", wanted: "dict[int, list[Line]]") -> "Iterator[str]":
@@ -222,32 +225,68 @@ def faults(kernel: "Nftables", wanted: "dict[int, list[Line]]") -> "Iterator[str
 
 
 def remove(
-    kernel: "Nftables", addresses: "Iterable[Address]", in_use: "Callable[[str], bool]", more: "Sequence[Line]" = ()
+    kernel: "Nftables",
+    addresses: "Iterable[Address]",
+    in_use: "Callable[[str], bool] | None" = None,
+    more: "Sequence[Line]" = (),
 ) -> None:
     """Remove the rules of addresses, policies of bridges that are not in use, and common chains that are empty then.
 
-    ``more`` are further rules to remove. Errors are raised together.
+    Without ``in_use`` all policies stay; ``more`` are further rules to remove. Errors are raised together.
     """
     if not may_exist(kernel, FIREWALL, _STAGE_1, table=TABLE):
         return
     lines = [*more, *(line for address in addresses for line in accepting(address))]
-    with iptables.lock(make=False):
+
+    def work() -> None:
         found = chains.tables(kernel, *_CHAINS, table=TABLE)
         chains.each(found, lambda table: _remove(table, lines, in_use))
 
+    _alone(work, any(iptables.legacy(version, TABLE) for version in iptables.FAMILIES), make=False)
 
-def _remove(table: "Table", lines: "Sequence[Line]", in_use: "Callable[[str], bool]") -> None:
+
+def _alone(work: "Callable[[], None]", needed: bool, make: bool = True) -> None:
+    """Run it, under the lock if iptables' programs are run: over netlink, a change that was disturbed is repeated."""
+    if not needed:
+        work()
+        return
+    with iptables.lock(make):
+        work()
+
+
+def _remove(table: "Table", lines: "Sequence[Line]", in_use: "Callable[[str], bool] | None") -> None:
     def plan() -> None:
-        gone = [bridge for bridge in _bridges(table) if not in_use(bridge)]
-        wanted = [*lines, *(line for bridge in gone for line in _of_bridge(bridge))]
-        for chain in dict.fromkeys(line.chain for line in wanted):
-            keys = {line.meaning: line.key for line in wanted if line.chain == chain}
-            for rule in table.rules(chain, [*dict.fromkeys(keys.values())]):
-                if _essence(rule.meaning) in keys:
-                    table.delete(rule)
+        _take_out(table, [FIREWALL], lines, lambda rule: rule.comment == _OVERRIDES)
+        gone = [bridge for bridge in _bridges(table) if not in_use(bridge)] if in_use is not None else []
+        shut = [line for bridge in gone for line in shutting(bridge, "isolated") if _has_link(line.meaning)]
+        _take_out(table, STAGES, shut, lambda rule: not _has_link(rule.meaning))
 
-    if table.change(plan, "forwarding"):
-        table.change(lambda: _tidy(table), "forwarding")
+    table.change(plan, "forwarding")
+
+
+def _take_out(
+    table: "Table", names: "Sequence[str]", lines: "Sequence[Line]", is_common: "Callable[[Rule], bool]"
+) -> None:
+    """Within ``change``: delete rules of chains, or the chains if only common rules remain, and the jumps to them."""
+    if not lines:
+        return
+    keys, wanted = [*dict.fromkeys(line.key for line in lines), _BYTES], {line.meaning for line in lines}
+    rules: list[Rule] = []
+    others = 0
+    for name in names:
+        found, beside = table.some(name, keys)
+        rules += found
+        others += beside
+    deleted = [rule for rule in rules if _essence(rule.meaning) in wanted]
+    common = [rule for rule in rules if is_common(rule)]
+    if others or len(deleted) + len(common) < len(rules):
+        for rule in deleted:
+            table.delete(rule)
+        return
+    chains.drop(table, [name for name in names if table.has(name)], [FORWARD])
+    for admin in dict.fromkeys(rule.target for rule in common if rule.comment == _OVERRIDES):
+        if table.has(admin) and not table.rules(admin):
+            table.drop(admin)
 
 
 def _bridges(table: "Table") -> list[str]:
@@ -255,27 +294,8 @@ def _bridges(table: "Table") -> list[str]:
     return [name for rule in table.rules(_STAGE_2) for option, name in rule.meaning if option == "-o"]
 
 
-def _of_bridge(bridge: str) -> list[Line]:
-    """All rules of a bridge, whatever its policy."""
-    return [line for line in shutting(bridge, "isolated") if _has_link(line.meaning)]
-
-
 def _has_link(meaning: "Meaning") -> bool:
     return any(name.lstrip("!") in ("-i", "-o") for name, _ in meaning)
-
-
-def _tidy(table: "Table") -> None:
-    """Within ``change``: delete common chains without other rules, and the administrator's if it is empty."""
-    existing = {chain: table.rules(chain) for chain in (FIREWALL, *STAGES) if table.has(chain)}
-    overrides = [rule for rule in existing.get(FIREWALL, ()) if rule.comment == _OVERRIDES]
-    if FIREWALL in existing and len(overrides) == len(existing[FIREWALL]):
-        chains.drop(table, [FIREWALL], [FORWARD])
-        for admin in dict.fromkeys(rule.target for rule in overrides):
-            if table.has(admin) and not table.rules(admin):
-                table.drop(admin)
-    stages = [chain for chain in STAGES if chain in existing]
-    if stages and not any(_has_link(rule.meaning) for chain in stages for rule in existing[chain]):
-        chains.drop(table, stages, [FORWARD])
 
 
 # for the inventory

@@ -326,16 +326,24 @@ class Nftables(Netlink):
         found = self._get("SET", family, F_DUMP, TABLE=table)
         return [each.get_attr("NFTA_SET_NAME") for each in found if each.get_attr("NFTA_SET_TABLE") == table]
 
-    def rules(self, family: int, table: str, chain: str = "", having: "Sequence[bytes]" = ()) -> list[Rule]:
-        """The rules of one chain, or of the whole table, in order; the kernel filters them.
-
-        With ``having``, only those whose messages hold one of these bytes, which is faster.
-        """
+    def rules(self, family: int, table: str, chain: str = "") -> list[Rule]:
+        """The rules of one chain, or of the whole table, in order; the kernel filters them."""
         wanted = {"TABLE": table, "CHAIN": chain} if chain else {"TABLE": table}
         answers = self._answers("RULE", message("RULE", family, wanted.items()), F_DUMP)
-        if having:
-            answers = [answer for answer in answers if any(each in answer.data for each in having)]
         return [rule for rule in map(Rule, answers) if (rule.chain if chain else rule.table) == (chain or table)]
+
+    def some_rules(self, family: int, table: str, chain: str, having: "Sequence[bytes]") -> "tuple[list[Rule], int]":
+        """The rules of a chain whose messages hold one of these bytes, and the number of the others.
+
+        A chain may have thousands of rules; those others are not decoded.
+        """
+        asked = message("RULE", family, [("TABLE", table), ("CHAIN", chain)])
+        answers = self._answers("RULE", asked, F_DUMP)
+        # the kernel sends the whole table if the chain does not exist
+        inside = attribute(_RULE_CHAIN, chain.encode() + b"\0")
+        answers = [answer for answer in answers if inside in answer.data]
+        found = [answer for answer in answers if any(each in answer.data for each in having)]
+        return [Rule(answer) for answer in found], len(answers) - len(found)
 
     def element(self, family: int, table: str, set_name: str, key: bytes) -> Element | None:
         """The element with this key, None if there is none."""

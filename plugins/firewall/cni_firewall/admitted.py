@@ -6,6 +6,7 @@ no owner, and are found by its addresses.
 
 from cni.errors import CheckFailed
 from cni.forwarding import backends
+from cni.forwarding.choice import NAMES
 from cni.forwarding.pod import Pod
 from cni.notes import Notes
 from cni.plan import Effect, Found, Kind
@@ -52,7 +53,7 @@ class Admitted(Effect[None], Kind):
     def compare(self, differ: "Differ") -> None:
         """Everything exists, in the chosen backend or in another one: the choice depends on the node, and may change."""
         faults: list[str] = []
-        for backend in dict.fromkeys((self.pod.backend, *backends.NAMES)):
+        for backend in dict.fromkeys((self.pod.backend, *NAMES)):
             found = backends.faults(self.site, self.pod, backend)
             if not found:
                 return
@@ -76,7 +77,7 @@ class Admitted(Effect[None], Kind):
         self.notes.remove(identity)
 
     def _remove(self, pod: Pod, identity: str, owner: str) -> None:
-        backends.remove(self.site, pod, owner, self._in_use(identity) if pod.bridge else lambda bridge: True)
+        backends.remove(self.site, pod, owner, self._in_use(identity) if pod.bridge else None)
 
     def _others(self, identity: str) -> "Iterator[Pod]":
         notes = self.notes

@@ -61,11 +61,11 @@ def read(call: "Call") -> Settings:
 
 def ready(call: "Call", settings: Settings) -> None:
     """STATUS: the backend can be used. Raises ``NotAvailable``."""
-    from cni.forwarding import backends
+    from cni.forwarding import choice
 
-    backend = backends.chosen(settings.asked)
-    fault, remedy = backends.unusable(backend)
+    backend = choice.chosen(settings.asked)
+    fault, remedy = choice.unusable(backend)
     if fault:
         raise NotAvailable(fault, remedy)
-    for complaint in backends.complaints(backend):
+    for complaint in choice.complaints(backend):
         call.say(f"firewall: {complaint}")

@@ -36,7 +36,7 @@ def forwarded(site: Site) -> list[Forwarded]:
 
 def forget(site: Site) -> None:
     """After our tables are removed: remove the rule for marked packets, and all notes."""
-    firewall.remove(site.nftables, [], lambda bridge: True, [ACCEPTING])
+    firewall.remove(site.nftables, [], more=[ACCEPTING])
     notes = Admitted(site).notes
     for link in notes.links():
         notes.remove(link)
