@@ -173,7 +173,7 @@ class Bus:
                 answer = self._answer()
                 if answer.reply_to == self._serial and answer.kind in (_RETURN, _ERROR):
                     break
-        except (OSError, struct.error) as error:
+        except (OSError, struct.error, IndexError) as error:
             raise BusError(f"no answer from {target[0]} on the system bus: {error}") from None
         if answer.kind == _ERROR:
             raise BusError(str(answer.value or answer.error), answer.error)

@@ -43,12 +43,12 @@ class Rules:
         isolated = self.pod.ports if self.pod.policy == "isolated" else None
         return Wanted(shortened(self.owner, COMMENT_MAX), self.pod.addresses, self.pod.bridge, isolated)
 
-    def make(self, backend: str) -> bool:
-        """Make them; returns whether the table of nftables is new. Raises ``CNIError``."""
+    def make(self, backend: str, new: bool) -> bool:
+        """Make them; returns whether the table of nftables was made. ``new``: none exist. Raises ``CNIError``."""
         if backend == "iptables":
             from cni.go import firewall
 
-            firewall.make(self.kernel, self.lines, self._admin)
+            firewall.make(self.kernel, self.lines, self._admin, new)
         else:
             from cni.forwarding import nftables
 
@@ -78,15 +78,15 @@ class Rules:
             firewall.remove(self.kernel, self.pod.addresses, in_use, more)
 
 
-def make(site: "Site", pod: "Pod") -> None:
-    """Make the rules. Raises ``CNIError``."""
+def make(site: "Site", pod: "Pod", new: bool) -> None:
+    """Make the rules; ``new``: the attachment has none. Raises ``CNIError``."""
     rules, backend = Rules(site, pod, str(site.attachment)), pod.backend
     if backend == "firewalld":
         from cni.forwarding import firewalld
 
         firewalld.add(pod.addresses, pod.zone)
         backend = without_firewalld() if pod.bridge else ""
-    if backend and rules.make(backend):
+    if backend and rules.make(backend, new):
         for complaint in complaints(pod.backend):
             site.say(f"firewall: {complaint}")
 

@@ -25,7 +25,7 @@ class Pod(Value):
     ) -> None:
         """``keys`` are the administrator's chain (``admin``) and firewalld's ``zone``.
 
-        ``ports`` are the attachment's links on the node, if the policy is isolated.
+        ``ports`` are the attachment's links on the node, if there is a policy.
         """
         self.ports = list(ports)
         self.addresses = list(addresses)
@@ -43,9 +43,14 @@ class Pod(Value):
         """From a note; a part that cannot be read counts as absent."""
         texts = {name: str(note.get(name) or "") for name in ("admin", "backend", "bridge", "policy", "zone")}
         found = []
-        for text in note.get("addresses") or ():
+        for text in _texts(note, "addresses"):
             try:
-                found.append(Address.parse(str(text)))
+                found.append(Address.parse(text))
             except ValueError:
                 pass
-        return cls(found, ports=[str(port) for port in note.get("ports") or ()], **texts)
+        return cls(found, ports=_texts(note, "ports"), **texts)
+
+
+def _texts(note: "dict[str, Any]", name: str) -> list[str]:
+    value = note.get(name)
+    return list(map(str, value)) if isinstance(value, list) else []

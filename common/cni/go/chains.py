@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     # whether a rule with these addresses belongs to another interface of the container
     Other = Callable[[set[bytes]], bool]
 
+# Rules at the beginning of a chain that ``first`` reads.
+_FIRST = 16
+
 
 class Table:
     """A table of nftables, or of iptables-nft: read and changed over netlink, without a program."""
@@ -51,6 +54,11 @@ class Table:
         """The rules whose messages hold one of these bytes, and the number of the others, which are not decoded."""
         found, others = self._kernel.some_rules(*self._at, chain, having)
         return [Seen(chain, rule) for rule in found], others
+
+    def first(self, chain: str, having: bytes) -> "Sequence[Rule]":
+        """Of the rules at the beginning of a chain those whose messages hold these bytes."""
+        found = self._kernel.first_rules(*self._at, chain, _FIRST)
+        return [Seen(chain, rule) for rule in found if having in rule.answer.data]
 
     def change(self, plan: "Callable[[], object]", what: str = "") -> bool:  # noqa: ARG002 -- used by Legacy
         """Change what ``plan`` names, all or nothing; returns whether it was anything. Repeats if others interfere."""
@@ -111,6 +119,10 @@ class Legacy(Table):
     def some(self, chain: str, having: "Sequence[bytes]") -> "tuple[Sequence[Rule], int]":  # noqa: ARG002
         """All rules."""
         return self.rules(chain), 0
+
+    def first(self, chain: str, having: bytes) -> "Sequence[Rule]":  # noqa: ARG002
+        """All rules."""
+        return self.rules(chain)
 
     def change(self, plan: "Callable[[], object]", what: str = "") -> bool:
         """Change in one iptables-restore; ``what`` is for the error."""

@@ -131,23 +131,30 @@ class Filter:
         self._lines = lines
         self._chains = [*dict.fromkeys([*chains, *(line.chain for line in lines)])]
 
-    def _existing(self) -> "dict[str, list[Rule]]":
-        """The rules by chain that are like the wanted ones; none for a missing chain."""
+    def _existing(self, new: bool = False) -> "dict[str, list[Rule]]":
+        """The rules by chain that are like the wanted ones; no entry for a missing chain.
+
+        With ``new``, only the beginning of CNI-FORWARD is read, where the administrators' jumps are: it has two rules for
+        each address of the node.
+        """
         keys: dict[str, list[bytes]] = {}
         for line in self._lines:
             keys.setdefault(line.chain, []).append(line.key)
         found = {}
         for chain in self._chains:
             if self._table.has(chain):
+                if new and chain == FIREWALL:
+                    found[chain] = [*self._table.first(chain, _BYTES)]
+                    continue
                 found[chain] = [*self._table.some(chain, [*dict.fromkeys(keys[chain])])[0]] if chain in keys else []
         return found
 
-    def make(self) -> None:
-        """Make what is missing, in one change."""
-        self._table.change(self._make, "forwarding")
+    def make(self, new: bool = False) -> None:
+        """Make what is missing, in one change. With ``new``, the rules of addresses are known to be missing."""
+        self._table.change(lambda: self._make(new), "forwarding")
 
-    def _make(self) -> None:
-        existing = self._existing()
+    def _make(self, new: bool) -> None:
+        existing = self._existing(new)
         for chain in self._chains:
             if chain not in existing:
                 self._table.make(chain)
@@ -197,14 +204,14 @@ def missing(lines: "Iterable[Line]", existing: "dict[str, list[Rule]]") -> list[
 _CHAINS = (FORWARD, FIREWALL, *STAGES)
 
 
-def make(kernel: "Nftables", wanted: "dict[int, list[Line]]", admin: str) -> None:
-    """Make the rules with the node's iptables. Raises ``CNIError``."""
+def make(kernel: "Nftables", wanted: "dict[int, list[Line]]", admin: str, new: bool = False) -> None:
+    """Make the rules with the node's iptables; ``new`` as in ``Filter.make``. Raises ``CNIError``."""
 
     def work() -> None:
         # both programs are looked for before anything is changed
         tables = chains.to_make(kernel, wanted, TABLE, [*_CHAINS, admin])
         for version, lines in wanted.items():
-            Filter(tables[version], lines, [admin] if admin else []).make()
+            Filter(tables[version], lines, [admin] if admin else []).make(new)
 
     _alone(work, kernel.absent or not all(iptables.is_nft(iptables.PROGRAMS[version]) for version in wanted))
 

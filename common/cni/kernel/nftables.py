@@ -345,6 +345,21 @@ class Nftables(Netlink):
         found = [answer for answer in answers if any(each in answer.data for each in having)]
         return [Rule(answer) for answer in found], len(answers) - len(found)
 
+    def first_rules(self, family: int, table: str, chain: str, most: int) -> list[Rule]:
+        """The first rules of a chain; the others are not read."""
+        if self._absent:
+            return []
+        asked = message("RULE", family, [("TABLE", table), ("CHAIN", chain)])
+        # a socket with an unfinished dump cannot start another one
+        dump, found = Netlink(NETFILTER), list[Rule]()
+        sequence = dump.send(dump.encode(asked, message_type(GET, "RULE"), F_DUMP))
+        for answer in dump.answers(sequence, sequence):
+            if answer.last or len(found) == most:
+                break
+            found.append(Rule(answer))
+        self.later.add(dump)
+        return [rule for rule in found if rule.chain == chain]
+
     def element(self, family: int, table: str, set_name: str, key: bytes) -> Element | None:
         """The element with this key, None if there is none."""
         return next(iter(self.elements(family, table, set_name, [key])), None)

@@ -44,11 +44,12 @@ class Admitted(Effect[None], Kind):
 
     def make(self) -> None:
         """Repeatable. What the attachment had before, and will not have, is removed first. Raises ``CNIError``."""
-        before = Pod.parse(self.notes.read(self.identity))
+        note = self.notes.read(self.identity)
+        before = Pod.parse(note)
         if before.addresses and before != self.pod:
             self._remove(before, self.identity, str(self.attachment))
         self.notes.write(self.identity, str(self.attachment), self.pod.document())
-        backends.make(self.site, self.pod)
+        backends.make(self.site, self.pod, new=not note)
 
     def compare(self, differ: "Differ") -> None:
         """Everything exists, in the chosen backend or in another one: the choice depends on the node, and may change."""
@@ -68,7 +69,10 @@ class Admitted(Effect[None], Kind):
         elif backends.go_may_have_made(self.site):
             taken = {address for pod in self._others(self.identity) for address in pod.addresses}
             left = [address for address in self._known() if address not in taken]
-            self._remove(Pod(left, bridge="?"), self.identity, str(self.attachment))
+            previous = self.site.readable
+            links = [each.name for each in previous.interfaces if not each.sandbox] if previous is not None else []
+            # it may have had the policy of any bridge
+            self._remove(Pod(left, bridge="?", ports=links), self.identity, str(self.attachment))
 
     def discard(self, identity: str) -> None:
         """Remove what the note has, then the note."""
@@ -77,14 +81,15 @@ class Admitted(Effect[None], Kind):
         self.notes.remove(identity)
 
     def _remove(self, pod: Pod, identity: str, owner: str) -> None:
-        backends.remove(self.site, pod, owner, self._in_use(identity) if pod.bridge else None)
+        in_use = self._in_use(identity, {identity, *pod.ports}) if pod.bridge else None
+        backends.remove(self.site, pod, owner, in_use)
 
     def _others(self, identity: str) -> "Iterator[Pod]":
         notes = self.notes
         return (Pod.parse(notes.read(link)) for link in notes.links() if link != identity)
 
-    def _in_use(self, identity: str) -> "Callable[[str], bool]":
-        """Tells whether another attachment uses the policy of a bridge: its note says so, or the bridge has a port."""
+    def _in_use(self, identity: str, own: "set[str]") -> "Callable[[str], bool]":
+        """Tells whether others use the policy of a bridge: a note says so, or it has a port besides the ``own`` ones."""
 
         def in_use(bridge: str) -> bool:
             if any(pod.bridge == bridge for pod in self._others(identity)):
@@ -92,15 +97,9 @@ class Admitted(Effect[None], Kind):
             link = self.site.rtnl.link(bridge)
             if link is None or link.kind != "bridge":  # ptp's policy is for the link of one pod
                 return False
-            own = {identity, *self._host_links()}
             return any(port.master == link.index and port.name not in own for port in self.site.rtnl.links())
 
         return in_use
-
-    def _host_links(self) -> "list[str]":
-        """The names of the attachment's links on the node, from prevResult."""
-        previous = self.site.readable
-        return [each.name for each in previous.interfaces if not each.sandbox] if previous is not None else []
 
     def _known(self) -> "list[Address]":
         """The addresses of an attachment without a note: from prevResult, or the namespace, or Go's masquerading."""

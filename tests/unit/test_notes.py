@@ -1,0 +1,61 @@
+"""Notes of attachments in files: read back whatever happened to them."""
+
+from pathlib import Path
+
+import pytest
+
+from cni.address import Address
+from cni.attachment import Attachment
+from cni.forwarding.pod import Pod
+from cni.notes import Notes
+
+POD = Attachment("net", "c1", "eth0")
+OTHER = Attachment("net2", "c1", "eth0")
+
+
+def test_a_note_is_read_listed_and_removed(tmp_path: Path) -> None:
+    notes = Notes(f"{tmp_path}/kind", 7)
+    assert (notes.read(POD.link), notes.links(), notes.present("")) == ({}, [], [])
+    notes.remove(POD.link)
+    for attachment in (POD, OTHER):
+        notes.write(attachment.link, str(attachment), {"addresses": ["10.0.0.2"], "policy": ""})
+    notes.write(POD.link, str(POD), {"addresses": ["10.0.0.3"]})
+    assert notes.read(POD.link) == {"owner": "net/c1/eth0", "addresses": ["10.0.0.3"]}
+    assert Notes(f"{tmp_path}/kind", 8).links() == []
+    (found,) = notes.present("net")
+    assert (found, found.owner, found.facts) == (POD.link, str(POD), {"addresses": ["10.0.0.3"]})
+    assert {each.owner for each in notes.present("")} == {str(POD), str(OTHER)}
+    for attachment in (POD, OTHER):
+        notes.remove(attachment.link)
+    assert not Path(f"{tmp_path}/kind/7").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "null", '{"owner": "net/c1/eth0"', "\0\xff"])
+def test_a_note_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    notes = Notes(str(tmp_path), 1)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / POD.link).write_text(text)
+    assert notes.read(POD.link) == {} and notes.present("net") == []
+    notes.remove(POD.link)
+    assert notes.links() == []
+
+
+def test_without_a_folder_there_are_no_notes(tmp_path: Path) -> None:
+    """A read-only /run: writing is no error. A link is not followed."""
+    (tmp_path / "file").write_text("")
+    notes = Notes(f"{tmp_path}/file", 1)
+    notes.write(POD.link, str(POD), {})
+    assert notes.read(POD.link) == {} and notes.links() == []
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / POD.link).symlink_to(tmp_path / "other")
+    (tmp_path / "other").write_text('{"owner": "a/b/c"}')
+    assert Notes(str(tmp_path), 1).read(POD.link) == {}
+
+
+@pytest.mark.parametrize(
+    "note", [{}, {"addresses": None}, {"addresses": ["x", 5, "10.0.0.2"], "ports": 3, "policy": 4}, {"addresses": 7}]
+)
+def test_a_pod_is_read_from_any_note(note: dict[str, object]) -> None:
+    pod = Pod.parse(note)
+    assert pod.addresses in ([], [Address.parse("10.0.0.2")])
+    assert Pod.parse(pod.document()) == pod
