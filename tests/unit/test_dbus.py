@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cni.dbus import BUS, Answer, Bus, BusError, addresses, call_message
-from cni.forwarding import firewalld
+from cni.filtering import firewalld
 
 TARGET = (BUS, "/org/freedesktop/DBus", BUS)
 HELLO = bytes.fromhex(

@@ -6,7 +6,7 @@ import pytest
 
 from cni.address import Address
 from cni.attachment import Attachment
-from cni.forwarding.pod import Pod
+from cni.filtering.pod import Pod
 from cni.notes import Notes
 
 POD = Attachment("net", "c1", "eth0")

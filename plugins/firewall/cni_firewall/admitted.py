@@ -5,9 +5,9 @@ no owner, and are found by its addresses.
 """
 
 from cni.errors import CheckFailed
-from cni.forwarding import backends
-from cni.forwarding.choice import NAMES
-from cni.forwarding.pod import Pod
+from cni.filtering import backends
+from cni.filtering.choice import NAMES
+from cni.filtering.pod import Pod
 from cni.notes import Notes
 from cni.plan import Effect, Found, Kind
 

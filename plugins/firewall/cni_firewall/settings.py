@@ -61,7 +61,7 @@ def read(call: "Call") -> Settings:
 
 def ready(call: "Call", settings: Settings) -> None:
     """STATUS: the backend can be used. Raises ``NotAvailable``."""
-    from cni.forwarding import choice
+    from cni.filtering import choice
 
     backend = choice.chosen(settings.asked)
     fault, remedy = choice.unusable(backend)

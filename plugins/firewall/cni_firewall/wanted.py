@@ -1,8 +1,8 @@
 """The plan of one attachment, for ADD and CHECK, and the kind that DEL and GC remove."""
 
 from cni.errors import CNIError, InvalidConfig
-from cni.forwarding.choice import chosen, unusable
-from cni.forwarding.pod import Pod
+from cni.filtering.choice import chosen, unusable
+from cni.filtering.pod import Pod
 from cni.names import interface_fault
 from cni_firewall.admitted import Admitted
 

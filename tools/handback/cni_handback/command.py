@@ -19,7 +19,7 @@ from cni.kernel.nftables import Nftables
 from cni.kernel.transaction import BRIDGE
 from cni.site import Site
 from cni.undecided import Undecided, unmark_legacy
-from cni_handback import forwarding
+from cni_handback import filtering
 from cni_handback.kinds import DATA_DIR, kinds
 from cni_handback.pods import Pod, pods
 from cni_portmap import guard, layout
@@ -76,7 +76,7 @@ def _remove_tables(site: Site) -> None:
         masquerade.LAYOUT: masquerade.FOLLOWED,
         guard.LAYOUT: {},
         macspoof.LAYOUT: {},
-        **{table: {} for table in forwarding.TABLES},
+        **{table: {} for table in filtering.TABLES},
     }
     for table, follows in ours.items():
         if kernel.has_table(table.family, table.name):
@@ -88,7 +88,7 @@ def _remove_tables(site: Site) -> None:
             if follows:
                 unmark_legacy(follows, _say)
             _say(f"cni-handback: removed table {'bridge' if table.family == BRIDGE else 'inet'} {table.name}")
-    forwarding.forget(site)
+    filtering.forget(site)
     Shares(site.rtnl.namespace, site.node.roots.run).forget()
 
 
@@ -140,7 +140,7 @@ def _hand_back(site: Site, dry: bool) -> int:
             _write(site.nftables, pod, every)
         for line in _report(pod):
             print(line)
-    for rules in forwarding.forwarded(site):
+    for rules in filtering.forwarded(site):
         if not dry:
             rules.write(site)
         print(rules.report())

@@ -1,7 +1,7 @@
 """The way back for firewall: rules of our table, written in the chains of Go's plugin."""
 
-from cni.forwarding.nftables import ACCEPTING, INSIDE, LAYOUT
-from cni.forwarding.pod import Pod
+from cni.filtering.nftables import ACCEPTING, INSIDE, LAYOUT
+from cni.filtering.pod import Pod
 from cni.go import firewall
 from cni.site import Site
 from cni_firewall.admitted import Admitted

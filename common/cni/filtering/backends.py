@@ -1,7 +1,7 @@
 """The rules of a pod in each backend: made, compared, removed. The modules of each are imported when it is used."""
 
 from cni.attachment import COMMENT_MAX, shortened
-from cni.forwarding.choice import complaints, firewalld_runs, without_firewalld
+from cni.filtering.choice import complaints, firewalld_runs, without_firewalld
 from cni.go import names
 from cni.kernel.backend import BRIDGE, FORWARDING
 from cni.plan import all_of
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cni.address import Address
-    from cni.forwarding.nftables import Wanted
-    from cni.forwarding.pod import Pod
+    from cni.filtering.nftables import Wanted
+    from cni.filtering.pod import Pod
     from cni.go.firewall import Line
     from cni.kernel.nftables import Nftables
     from cni.site import Site
@@ -38,7 +38,7 @@ class Rules:
     @property
     def wanted(self) -> "Wanted":
         """The elements in nftables."""
-        from cni.forwarding.nftables import Wanted
+        from cni.filtering.nftables import Wanted
 
         isolated = self.pod.ports if self.pod.policy == "isolated" else None
         return Wanted(shortened(self.owner, COMMENT_MAX), self.pod.addresses, self.pod.bridge, isolated)
@@ -50,7 +50,7 @@ class Rules:
 
             firewall.make(self.kernel, self.lines, self._admin, new)
         else:
-            from cni.forwarding import nftables
+            from cni.filtering import nftables
 
             return nftables.make(self.kernel, self.wanted, self.pod.admin)
         return False
@@ -61,7 +61,7 @@ class Rules:
             from cni.go import firewall
 
             return firewall.faults(self.kernel, self.lines)
-        from cni.forwarding import nftables
+        from cni.filtering import nftables
 
         return nftables.faults(self.kernel, self.wanted, self.pod.admin)
 
@@ -69,7 +69,7 @@ class Rules:
         """Remove them from both. ``in_use`` tells whether the policy of a bridge must stay."""
         more: list[Line] = []
         if any(self.kernel.has_table(family, FORWARDING.table) for family in (FORWARDING.family, BRIDGE)):
-            from cni.forwarding import nftables
+            from cni.filtering import nftables
 
             more = [nftables.ACCEPTING] if nftables.remove(self.kernel, self.wanted, in_use) else []
         if has_go_chains(self.kernel):
@@ -82,7 +82,7 @@ def make(site: "Site", pod: "Pod", new: bool) -> None:
     """Make the rules; ``new``: the attachment has none. Raises ``CNIError``."""
     rules, backend = Rules(site, pod, str(site.attachment)), pod.backend
     if backend == "firewalld":
-        from cni.forwarding import firewalld
+        from cni.filtering import firewalld
 
         firewalld.add(pod.addresses, pod.zone)
         backend = without_firewalld() if pod.bridge else ""
@@ -96,7 +96,7 @@ def faults(site: "Site", pod: "Pod", backend: str) -> "list[str]":
     rules = Rules(site, pod, str(site.attachment), backend)
     if backend != "firewalld":
         return [*rules.faults(backend)]
-    from cni.forwarding import firewalld
+    from cni.filtering import firewalld
 
     beside = [[*rules.faults(each)] for each in ("iptables", "nftables")] if pod.bridge else [[]]
     return [*firewalld.faults(pod.addresses, pod.zone), *min(beside, key=len)]
@@ -111,7 +111,7 @@ def remove(site: "Site", pod: "Pod", owner: str, in_use: "Callable[[str], bool] 
     """Remove the rules wherever they are; for a pod without a backend, which Go's plugin may have made, everywhere."""
 
     def of_firewalld() -> None:
-        from cni.forwarding import firewalld
+        from cni.filtering import firewalld
 
         firewalld.remove(pod.addresses, pod.zone)
 

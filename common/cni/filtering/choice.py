@@ -28,7 +28,7 @@ def without_firewalld() -> str:
 
 def firewalld_runs() -> bool:
     """Whether firewalld is on the system bus."""
-    from cni.forwarding import firewalld
+    from cni.filtering import firewalld
 
     return firewalld.runs()
 
@@ -47,14 +47,14 @@ def unusable(backend: str, kernel: "Nftables | None" = None) -> tuple[str, str]:
 
 def complaints(backend: str) -> "Iterator[str]":
     """The chains of others that drop packets of containers although the backend lets them pass."""
-    from cni.dropping import chains_that_drop
+    from cni.dropping import chains_that_drop, is_of_iptables, remedy
 
     if backend != "firewalld" and firewalld_runs():
         yield "firewalld runs, and rejects what none of its zones lets pass; leave backend out, or set backend: firewalld"
-    for chain in chains_that_drop():
-        if chain.of_iptables and backend != "firewalld":
+    for where, command, _ in chains_that_drop():
+        if is_of_iptables(command) and backend != "firewalld":
             continue
-        remedy = chain.remedy
+        what = remedy(command)
         if backend == "nftables":
-            remedy = f"allow marked packets: {chain.words} meta mark and {MARK:#x} == {MARK:#x} accept"
-        yield f"{chain.where} drops what no rule accepts, and no rule of another table can change that; {remedy}"
+            what = f"allow marked packets: {command} meta mark and {MARK:#x} == {MARK:#x} accept"
+        yield f"{where} drops what no rule accepts, and no rule of another table can change that; {what}"

@@ -46,7 +46,7 @@ Tables of others are left alone. If a chain of theirs drops forwarded packets, t
 """
 
 from cni.address import Address
-from cni.forwarding.choice import MARK
+from cni.filtering.choice import MARK
 from cni.go import chains, firewall, names
 from cni.kernel import backend, compat, iptables
 from cni.kernel import expressions as nft
