@@ -78,13 +78,13 @@ def test_the_rules_of_a_policy_are_gos(new_node: Callable[[], Node]) -> None:
     found = []
     for binaries in (GO, DIST):
         node = new_node()
-        for bridge in ("br0", "br1"):
-            call(node, "ADD", conf(bridge=bridge, ingressPolicy="same-bridge"), bridge, binaries=binaries)
+        for bridge, ip in (("br0", IPS[0]), ("br1", "10.1.1.2/24")):
+            call(node, "ADD", conf(ip, bridge=bridge, ingressPolicy="same-bridge"), bridge, binaries=binaries)
         found.append(saved(node))
         # Go's rules, comments of 1.1, are found by ours
-        call(node, "CHECK", conf(ingressPolicy="same-bridge"), "br0")
-        for bridge in ("br0", "br1"):
-            call(node, "DEL", conf(bridge=bridge), bridge)
+        call(node, "CHECK", conf(IPS[0], ingressPolicy="same-bridge"), "br0")
+        for bridge, ip in (("br0", IPS[0]), ("br1", "10.1.1.2/24")):
+            call(node, "DEL", conf(ip, bridge=bridge), bridge)
         assert "CNI" not in str(saved(node))
     assert flat(found[1]) == flat(found[0])
     of_both, of_one = (
@@ -101,6 +101,17 @@ def test_the_rules_of_a_policy_are_gos(new_node: Callable[[], Node]) -> None:
         f"-A CNI-ISOLATION-STAGE-2 -m comment --comment {of_both} -j RETURN",
         f"-A FORWARD -m comment --comment {of_both} -j CNI-ISOLATION-STAGE-1",
     ]
+
+
+def test_an_address_of_two_networks(node: Node) -> None:
+    """Each has rules; the DEL of one leaves those of the other. Rules that Go's plugin left go with the last."""
+    call(node, "ADD", conf(IPS[0]), "left", binaries=GO)
+    for name in ("net1", "net2"):
+        call(node, "ADD", conf(IPS[0], name=name), name)
+    call(node, "DEL", conf(IPS[0], name="net1"), "net1")
+    call(node, "CHECK", conf(IPS[0], name="net2"), "net2")
+    call(node, "DEL", conf(IPS[0], name="net2"), "net2")
+    assert "CNI" not in str(saved(node))
 
 
 def test_many_pods_at_once(node: Node) -> None:

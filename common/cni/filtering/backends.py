@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cni.address import Address
     from cni.filtering.nftables import Wanted
     from cni.filtering.pod import Pod
-    from cni.go.firewall import Line
+    from cni.go.firewall import Line, Others
     from cni.kernel.nftables import Nftables
     from cni.site import Site
 
@@ -65,17 +65,17 @@ class Rules:
 
         return nftables.faults(self.kernel, self.wanted, self.pod.admin)
 
-    def remove(self, in_use: "Callable[[str], bool] | None") -> None:
-        """Remove them from both. ``in_use`` tells whether the policy of a bridge must stay."""
+    def remove(self, others: "Others") -> None:
+        """Remove them from both."""
         more: list[Line] = []
         if any(self.kernel.has_table(family, FORWARDING.table) for family in (FORWARDING.family, BRIDGE)):
             from cni.filtering import nftables
 
-            more = [nftables.ACCEPTING] if nftables.remove(self.kernel, self.wanted, in_use) else []
+            more = [nftables.ACCEPTING] if nftables.remove(self.kernel, self.wanted, others) else []
         if has_go_chains(self.kernel):
             from cni.go import firewall
 
-            firewall.remove(self.kernel, self.pod.addresses, in_use, more)
+            firewall.remove(self.kernel, self.pod.addresses, others, more)
 
 
 def make(site: "Site", pod: "Pod", new: bool) -> None:
@@ -107,7 +107,7 @@ def has_go_chains(kernel: "Nftables") -> bool:
     return names.may_exist(kernel, names.FIREWALL, names.STAGES[0], table="filter")
 
 
-def remove(site: "Site", pod: "Pod", owner: str, in_use: "Callable[[str], bool] | None") -> None:
+def remove(site: "Site", pod: "Pod", owner: str, others: "Others") -> None:
     """Remove the rules wherever they are; for a pod without a backend, which Go's plugin may have made, everywhere."""
 
     def of_firewalld() -> None:
@@ -115,7 +115,7 @@ def remove(site: "Site", pod: "Pod", owner: str, in_use: "Callable[[str], bool] 
 
         firewalld.remove(pod.addresses, pod.zone)
 
-    steps: list[Callable[[], None]] = [lambda: Rules(site, pod, owner).remove(in_use)]
+    steps: list[Callable[[], None]] = [lambda: Rules(site, pod, owner).remove(others)]
     if pod.addresses and pod.backend in ("", "firewalld"):
         steps.append(of_firewalld)
     all_of(steps)

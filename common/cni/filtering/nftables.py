@@ -56,7 +56,7 @@ from cni.ledger import Chain, Change, Ledger, Table, changed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from cni.kernel.expressions import Expression
     from cni.kernel.nftables import Nftables
@@ -199,32 +199,31 @@ def _filters(kernel: "Nftables", versions: "Sequence[int]", admin: str) -> "list
 
 def faults(kernel: "Nftables", wanted: Wanted, admin: str) -> "Iterator[str]":
     """What is missing of an attachment."""
-    yield from _faults(Ledger(kernel, LAYOUT), wanted.pods, wanted.policy, wanted.comment)
+    yield from _faults(Ledger(kernel, LAYOUT), [*wanted.pods, *wanted.policy], wanted.comment)
     if wanted.inside:
-        yield from _faults(Ledger(kernel, INSIDE), wanted.inside, [], wanted.comment)
+        yield from _faults(Ledger(kernel, INSIDE), wanted.inside, wanted.comment)
     for version in wanted.versions:
         for table in _filters(kernel, [version], admin):
             word = iptables.PROGRAMS[version]
             yield from (f"{word}: {fault}" for fault in firewall.Filter(table, _entry(admin)).faults())
 
 
-def _faults(ledger: Ledger, own: "Sequence[Place]", common: "Sequence[Place]", comment: str) -> "Iterator[str]":
+def _faults(ledger: Ledger, places: "Sequence[Place]", comment: str) -> "Iterator[str]":
     where = f"nftables table {'bridge' if ledger.table.family == BRIDGE else 'inet'} {TABLE}"
     for chain in ledger.table.chains:
         if not ledger.is_whole(chain) or (chain.base and not ledger.place_of(chain)):
             yield f"{where}: chain {chain.name} is missing, or not whole"
-    for name, key in [*own, *common]:
-        found = ledger.element(name, key)
-        if found is None or (found.comment != comment and (name, key) in own):
+    for name, key in places:
+        if ledger.element(name, key) is None:
             text = str(Address(key)) if name in _PODS.values() else key.rstrip(b"\0").decode("utf-8", "replace")
             yield f"{where}: set {name} has no element {text} of {comment}"
 
 
-def remove(kernel: "Nftables", wanted: Wanted, in_use: "Callable[[str], bool] | None") -> bool:
-    """Remove what an attachment has; returns whether the table is gone. ``in_use``: the bridge's policy must stay."""
+def remove(kernel: "Nftables", wanted: Wanted, others: "firewall.Others") -> bool:
+    """Remove what an attachment has; returns whether the table is gone."""
     # whatever the policies of those before
     every = Wanted(wanted.comment, (), wanted.bridge, isolated=()).policy
-    shared = [] if in_use is None or in_use(wanted.bridge) else every
+    shared = [] if others.use(wanted.bridge) else every
     if wanted.inside:
         changed(kernel, INSIDE.change, lambda change: _remove(change, wanted.inside, [], wanted.comment))
     return changed(kernel, LAYOUT.change, lambda change: _remove(change, wanted.pods, shared, wanted.comment))

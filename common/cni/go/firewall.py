@@ -29,6 +29,7 @@ from cni.plan import Found
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Protocol
 
     from cni.go.chains import Table
     from cni.go.rules import Rule
@@ -36,6 +37,16 @@ if TYPE_CHECKING:
     from cni.kernel.nftables import Nftables
 
     Meaning = frozenset[tuple[str, str]]
+
+    class Others(Protocol):
+        """The other attachments of the node."""
+
+        def have(self, address: Address) -> bool:
+            """Whether one of them has the address."""
+
+        def use(self, bridge: str) -> bool:
+            """Whether the policy of a bridge must stay."""
+
 
 TABLE = "filter"
 _STAGE_1, _STAGE_2 = STAGES
@@ -231,15 +242,10 @@ def faults(kernel: "Nftables", wanted: "dict[int, list[Line]]") -> "Iterator[str
 # removal
 
 
-def remove(
-    kernel: "Nftables",
-    addresses: "Iterable[Address]",
-    in_use: "Callable[[str], bool] | None" = None,
-    more: "Sequence[Line]" = (),
-) -> None:
+def remove(kernel: "Nftables", addresses: "Iterable[Address]", others: "Others", more: "Sequence[Line]" = ()) -> None:
     """Remove the rules of addresses, policies of bridges that are not in use, and common chains that are empty then.
 
-    Without ``in_use`` all policies stay; ``more`` are further rules to remove. Errors are raised together.
+    ``more`` are further rules to remove. Errors are raised together.
     """
     if not may_exist(kernel, FIREWALL, _STAGE_1, table=TABLE):
         return
@@ -247,7 +253,7 @@ def remove(
 
     def work() -> None:
         found = chains.tables(kernel, *_CHAINS, table=TABLE)
-        chains.each(found, lambda table: _remove(table, lines, in_use))
+        chains.each(found, lambda table: _remove(table, lines, others))
 
     _alone(work, any(iptables.legacy(version, TABLE) for version in iptables.FAMILIES), make=False)
 
@@ -261,10 +267,10 @@ def _alone(work: "Callable[[], None]", needed: bool, make: bool = True) -> None:
         work()
 
 
-def _remove(table: "Table", lines: "Sequence[Line]", in_use: "Callable[[str], bool] | None") -> None:
+def _remove(table: "Table", lines: "Sequence[Line]", others: "Others") -> None:
     def plan() -> None:
-        _take_out(table, [FIREWALL], lines, lambda rule: rule.comment == _OVERRIDES)
-        gone = [bridge for bridge in _bridges(table) if not in_use(bridge)] if in_use is not None else []
+        _take_out(table, [FIREWALL], lines, lambda rule: rule.comment == _OVERRIDES, others.have)
+        gone = [bridge for bridge in _bridges(table) if not others.use(bridge)]
         shut = [line for bridge in gone for line in shutting(bridge, "isolated") if _has_link(line.meaning)]
         _take_out(table, STAGES, shut, lambda rule: not _has_link(rule.meaning))
 
@@ -272,21 +278,27 @@ def _remove(table: "Table", lines: "Sequence[Line]", in_use: "Callable[[str], bo
 
 
 def _take_out(
-    table: "Table", names: "Sequence[str]", lines: "Sequence[Line]", is_common: "Callable[[Rule], bool]"
+    table: "Table",
+    names: "Sequence[str]",
+    lines: "Sequence[Line]",
+    is_common: "Callable[[Rule], bool]",
+    others_have: "Callable[[Address], bool]" = lambda address: False,
 ) -> None:
-    """Within ``change``: delete rules of chains, or the chains if only common rules remain, and the jumps to them."""
+    """Within ``change``: delete rules of chains, or the chains if only common rules remain, and the jumps to them.
+
+    If two attachments have an address, each has rules for it: then only those of one are deleted.
+    """
     if not lines:
         return
-    keys, wanted = [*dict.fromkeys(line.key for line in lines), _BYTES], {line.meaning for line in lines}
-    rules: list[Rule] = []
-    others = 0
-    for name in names:
-        found, beside = table.some(name, keys)
-        rules += found
-        others += beside
-    deleted = [rule for rule in rules if _essence(rule.meaning) in wanted]
+    keys = [*dict.fromkeys(line.key for line in lines), _BYTES]
+    parts = [table.some(name, keys) for name in names]
+    rules = [rule for found, _ in parts for rule in found]
+    deleted: list[Rule] = []
+    for line in lines:
+        equal = [rule for rule in rules if _essence(rule.meaning) == line.meaning and rule.chain == line.chain]
+        deleted += equal[:1] if len(equal) > 1 and others_have(Address(line.key)) else equal
     common = [rule for rule in rules if is_common(rule)]
-    if others or len(deleted) + len(common) < len(rules):
+    if any(beside for _, beside in parts) or len(deleted) + len(common) < len(rules):
         for rule in deleted:
             table.delete(rule)
         return

@@ -7,16 +7,15 @@ no owner, and are found by its addresses.
 from cni.errors import CheckFailed
 from cni.filtering import backends
 from cni.filtering.choice import NAMES
+from cni.filtering.others import Others, notes_of
 from cni.filtering.pod import Pod
-from cni.notes import Notes
 from cni.plan import Effect, Found, Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from cni.address import Address
     from cni.attachment import Attachment
+    from cni.notes import Notes
     from cni.plan import Differ
     from cni.site import Site
 
@@ -38,9 +37,9 @@ class Admitted(Effect[None], Kind):
         return attachment.link
 
     @property
-    def notes(self) -> Notes:
+    def notes(self) -> "Notes":
         """The notes of the node."""
-        return Notes(f"{self.site.node.roots.run}/firewall", self.site.rtnl.namespace)
+        return notes_of(self.site)
 
     def make(self) -> None:
         """Repeatable. What the attachment had before, and will not have, is removed first. Raises ``CNIError``."""
@@ -67,8 +66,8 @@ class Admitted(Effect[None], Kind):
         if self.notes.read(self.identity):
             self.discard(self.identity)
         elif backends.go_may_have_made(self.site):
-            taken = {address for pod in self._others(self.identity) for address in pod.addresses}
-            left = [address for address in self._known() if address not in taken]
+            others = Others(self.site, self.identity)
+            left = [address for address in self._known() if not others.have(address)]
             previous = self.site.readable
             links = [each.name for each in previous.interfaces if not each.sandbox] if previous is not None else []
             # it may have had the policy of any bridge
@@ -81,25 +80,7 @@ class Admitted(Effect[None], Kind):
         self.notes.remove(identity)
 
     def _remove(self, pod: Pod, identity: str, owner: str) -> None:
-        in_use = self._in_use(identity, {identity, *pod.ports}) if pod.bridge else None
-        backends.remove(self.site, pod, owner, in_use)
-
-    def _others(self, identity: str) -> "Iterator[Pod]":
-        notes = self.notes
-        return (Pod.parse(notes.read(link)) for link in notes.links() if link != identity)
-
-    def _in_use(self, identity: str, own: "set[str]") -> "Callable[[str], bool]":
-        """Tells whether others use the policy of a bridge: a note says so, or it has a port besides the ``own`` ones."""
-
-        def in_use(bridge: str) -> bool:
-            if any(pod.bridge == bridge for pod in self._others(identity)):
-                return True
-            link = self.site.rtnl.link(bridge)
-            if link is None or link.kind != "bridge":  # ptp's policy is for the link of one pod
-                return False
-            return any(port.master == link.index and port.name not in own for port in self.site.rtnl.links())
-
-        return in_use
+        backends.remove(self.site, pod, owner, Others(self.site, identity, pod))
 
     def _known(self) -> "list[Address]":
         """The addresses of an attachment without a note: from prevResult, or the namespace, or Go's masquerading."""

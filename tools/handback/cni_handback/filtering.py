@@ -1,6 +1,7 @@
 """The way back for firewall: rules of our table, written in the chains of Go's plugin."""
 
 from cni.filtering.nftables import ACCEPTING, INSIDE, LAYOUT
+from cni.filtering.others import Others
 from cni.filtering.pod import Pod
 from cni.go import firewall
 from cni.site import Site
@@ -36,7 +37,7 @@ def forwarded(site: Site) -> list[Forwarded]:
 
 def forget(site: Site) -> None:
     """After our tables are removed: remove the rule for marked packets, and all notes."""
-    firewall.remove(site.nftables, [], more=[ACCEPTING])
+    firewall.remove(site.nftables, [], Others(site, ""), [ACCEPTING])
     notes = Admitted(site).notes
     for link in notes.links():
         notes.remove(link)
