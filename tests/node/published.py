@@ -26,7 +26,7 @@ def network(
     **keys: Any,
 ) -> Object:
     """A network of bridge and portmap. ``below`` are keys of bridge, ``keys`` are portmap's; ``link`` is the bridge."""
-    _link_local_addresses_are_usable(node)
+    link_local_addresses_are_usable(node)
     ipam = host_local(node.data_dir, *subnets)
     keys_below = {"isDefaultGateway": True, "hairpinMode": True, **(below or {})}
     lower = bridge(ipam, version=None, **{**keys_below, "bridge": link})
@@ -34,7 +34,7 @@ def network(
     return conflist(lower, portmap(**keys), name=name, version=version)
 
 
-def _link_local_addresses_are_usable(node: Node) -> None:
+def link_local_addresses_are_usable(node: Node) -> None:
     """Duplicate address detection takes the kernel a second, in which it forwards no IPv6 to a new neighbour."""
     if node.sysctl("ipv6/conf/all/accept_dad") == "0" == node.sysctl("ipv6/conf/default/accept_dad"):
         return
