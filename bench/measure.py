@@ -6,20 +6,36 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from sides import NamedNetns, Plugins, Side
+from sides import NamedNetns, Object, Plugins, Side
 from table import Row, Series
 
 from node.flows import Tracked, track, tracked
 
 COLD, WARM, CHAIN, CHAIN_WARM, PEER, AVARK = "ours", "ours, warm", "chain", "chain, warm", "Go", "netavark"
 # Our side, the other side, and the targets for the ratios of ADD and DEL.
-TARGETS: tuple[tuple[str, str, float | None, float | None], ...] = (
+Targets = tuple[tuple[str, str, float | None, float | None], ...]
+TARGETS: Targets = (
     (COLD, PEER, 2.5, 1.0),
     (WARM, PEER, 0.75, 0.33),
     (CHAIN, PEER, 1.1, None),
     (CHAIN_WARM, PEER, 0.4, None),
     (CHAIN_WARM, AVARK, 0.35, 0.3),
 )
+# The same for the list that podman and nerdctl write.
+EVERYDAY: Targets = (
+    (COLD, PEER, 1.0, 0.6),
+    (WARM, PEER, 0.6, 0.33),
+    (CHAIN_WARM, PEER, 0.35, 0.25),
+)
+# What that list has besides bridge and portmap; and bandwidth, which is measured apart.
+AFTERWARDS: list[Object] = [{"type": "firewall"}, {"type": "tuning"}]
+SHAPER: Object = {
+    "type": "bandwidth",
+    "ingressRate": 10**9,
+    "ingressBurst": 10**7,
+    "egressRate": 10**9,
+    "egressBurst": 10**7,
+}
 Times = dict[str, dict[str, list[float]]]
 
 
@@ -63,15 +79,15 @@ def attach_and_detach(sides: Iterable[Side], runs: int, found: Times) -> None:
                 pod.close()
 
 
-def chains(found: Times) -> list[Row]:
+def chains(found: Times, compared: Targets = TARGETS, what: str = "pod {}") -> list[Row]:
     """The rows for a whole pod, compared with Go's plugins and netavark."""
     rows = []
-    for ours, peer, *targets in TARGETS:
+    for ours, peer, *targets in compared:
         for verb, target in zip(("ADD", "DEL"), targets, strict=True):
             missing = [name for name in (ours, peer) if name not in found]
             rows.append(
                 Row(
-                    f"pod {verb}",
+                    what.format(verb),
                     None if ours in missing else Series(ours, found[ours][verb]),
                     None if peer in missing else Series(peer, found[peer][verb]),
                     target,
@@ -180,7 +196,7 @@ class Crowd:
         for side in sides:
             self.points[side.name].append((residents, Series(side.name, found[side.name]["ADD"]).median))
 
-    def rows(self, empty: list[Side], targets: dict[str, float]) -> list[Row]:
+    def rows(self, empty: list[Side], targets: dict[str, float], what: str = "pod ADD") -> list[Row]:
         """The most pods to none, side by side: ``empty`` are sides of the same names without pods, and take turns."""
         names = {side.name for side in empty}
         full = [side for side in self.sides if side.name in names]
@@ -190,7 +206,7 @@ class Crowd:
             attach_and_detach(empty, 1, alone)
         return [
             Row(
-                f"pod ADD among {self._most(side)}, {side.name}",
+                f"{what} among {self._most(side)}, {side.name}",
                 Series(f"{self._most(side)} pods", among[side.name]["ADD"][1:]),
                 Series("0 pods", alone[side.name]["ADD"][1:]),
                 targets.get(side.name),

@@ -18,8 +18,21 @@ import measure
 import plot
 import table
 from machine import described
-from measure import AVARK, CHAIN, CHAIN_WARM, COLD, PEER, WARM, Crowd, Pods, Times
-from sides import GO, NETAVARK, OURS, ROOT, SERVER, Netavark, Plugins, Side
+from measure import (
+    AFTERWARDS,
+    AVARK,
+    CHAIN,
+    CHAIN_WARM,
+    COLD,
+    EVERYDAY,
+    PEER,
+    SHAPER,
+    WARM,
+    Crowd,
+    Pods,
+    Times,
+)
+from sides import GO, NETAVARK, OURS, ROOT, SERVER, Netavark, Object, Plugins, Side
 from table import Row, Series
 
 START, END = "<!-- bench: made by `make bench-readme` -->", "<!-- end of bench -->"
@@ -123,6 +136,31 @@ class Bench:
         self.rows += crowd.rows(self.sides(COLD, WARM, PEER), {COLD: 1.2, WARM: 1.2})
         self.points = crowd.points
 
+    def everyday(self) -> None:
+        """Measure the list of podman and nerdctl, then bandwidth at its end, on each side."""
+        for what, members in (("list of five, {}", AFTERWARDS), ("with bandwidth, {}", [*AFTERWARDS, SHAPER])):
+            found: Times = {}
+            sides = self._with(members, COLD, WARM, CHAIN_WARM, PEER)
+            self.step(f"{what.format('ADD and DEL')}, {self.scale.runs} times on each side")
+            for side in sides:
+                self.pods.fill(side, range(self.scale.residents))
+            measure.attach_and_detach(sides, 1, {})
+            measure.attach_and_detach(sides, self.scale.runs, found)
+            self.rows += measure.chains(found, EVERYDAY, what)
+            self.pods = Pods(self.stack)
+
+    def everyday_crowd(self) -> None:
+        """Measure the same list among many pods."""
+        most = self.scale.crowds[-1]
+        self.step(f"list of five among {most}, {self.scale.crowd_runs} times on each side")
+        crowd = Crowd(self._with(AFTERWARDS, COLD, WARM), self.pods, self.scale.crowd_runs)
+        crowd.measure(most)
+        self.rows += crowd.rows(self._with(AFTERWARDS, COLD, WARM), {COLD: 1.2, WARM: 1.2}, "list of five, ADD")
+
+    def _with(self, members: list[Object], *names: str) -> list[Side]:
+        """Sides that run these members too. Sides that do not have them are left out."""
+        return [side for side in self.sides(*names) if isinstance(side, Plugins) and side.has(*members)]
+
     def throughput(self) -> None:
         """Measure many pods at once."""
         count = self.scale.at_once
@@ -185,8 +223,10 @@ def main() -> None:
         bench = Bench(stack, QUICK if arguments.quick else FULL, folder)
         for part in (
             Bench.chains,
+            Bench.everyday,
             Bench.leases,
             Bench.crowd,
+            Bench.everyday_crowd,
             Bench.throughput,
             Bench.status,
             Bench.flows,

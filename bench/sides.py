@@ -104,6 +104,11 @@ class Plugins(Side):
         ]
         self._results: dict[int, Object] = {}
 
+    def has(self, *members: Object) -> bool:
+        """Run these after the others. Return False if one of them is not installed."""
+        self.members += members
+        return all(Path(self.binaries, member["type"]).is_file() for member in members)
+
     def _call(
         self, verb: str, number: int, netns: str, ifname: str, entry: Object, result: Object
     ) -> tuple[float, Object]:
@@ -119,7 +124,7 @@ class Plugins(Side):
         document = {"cniVersion": "1.0.0", "name": "bench", **entry}
         if result:
             document["prevResult"] = result
-        if entry["type"] != "bridge" and "runtimeConfig" not in document:
+        if entry["type"] in ("portmap", "chain") and "runtimeConfig" not in document:
             port = {"hostPort": 20000 + number, "containerPort": 80, "protocol": "tcp"}
             document["runtimeConfig"] = {"portMappings": [port]}
         return run([f"{self.binaries}/{entry['type']}"], document, environ)
