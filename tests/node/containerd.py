@@ -13,7 +13,7 @@ from typing import Any
 from . import image
 from .cri import RuntimeService
 from .deadline import eventually
-from .plugin import PLUGINS
+from .plugin import FORKSERVER, PLUGINS
 from .topology import Node
 
 IMAGE = "localhost/pause:1"
@@ -47,8 +47,11 @@ state = "{folder}/state"
 class Containerd:
     """A containerd of our own inside a node's network namespace, with one CNI network."""
 
-    def __init__(self, node: Node, folder: Path, binaries: str, conflist: dict[str, Any]) -> None:
+    def __init__(
+        self, node: Node, folder: Path, binaries: str, conflist: dict[str, Any], forkserver: str = FORKSERVER
+    ) -> None:
         self.node, self.folder = node, folder
+        self.environ = {**os.environ, "CNI_FORKSERVER": forkserver}
         self.bin_dir, self.conf_dir, self.socket = folder / "bin", folder / "net.d", folder / "containerd.sock"
         for made in (self.bin_dir, self.conf_dir, folder / "logs"):
             made.mkdir()
@@ -75,7 +78,10 @@ class Containerd:
         """Start the daemon, also after it was killed."""
         with self.node.inside():
             self._process = subprocess.Popen(
-                ["containerd", "--config", str(self.folder / "config.toml")], stdout=self._log, stderr=self._log
+                ["containerd", "--config", str(self.folder / "config.toml")],
+                stdout=self._log,
+                stderr=self._log,
+                env=self.environ,
             )
 
     def kill(self) -> None:
@@ -93,7 +99,11 @@ class Containerd:
     def _ctr(self, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         with self.node.inside():
             return subprocess.run(
-                [*prefix, "ctr", "-a", str(self.socket), *arguments], capture_output=True, text=True, timeout=60
+                [*prefix, "ctr", "-a", str(self.socket), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                env=self.environ,
             )
 
     def ctr(self, *arguments: str, prefix: tuple[str, ...] = ()) -> str:

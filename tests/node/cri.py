@@ -33,6 +33,7 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "hostname": (2, _STRING),
         "log_directory": (3, _STRING),
         "port_mappings": (5, "repeated PortMapping"),
+        "annotations": (7, "repeated InfoEntry"),
         "linux": (8, "LinuxPodSandboxConfig"),
     },
     "RunPodSandboxRequest": {"config": (1, "PodSandboxConfig")},
@@ -128,8 +129,11 @@ class RuntimeService:
         answer = self.call("Status", verbose=True)
         return json.loads(next(entry.value for entry in answer.info if entry.key == "cniconfig"))
 
-    def run_pod(self, name: str, *ports: dict[str, Any]) -> str:
-        """Start a pod sandbox with published ports, each as the capability ``portMappings`` has it; its id."""
+    def run_pod(self, name: str, *ports: dict[str, Any], **annotations: str) -> str:
+        """Start a pod sandbox with published ports, each as the capability ``portMappings`` has it; its id.
+
+        ``annotations`` are Kubernetes' own, without ``kubernetes.io/`` and with ``_`` for ``-``.
+        """
         config: dict[str, Any] = {"hostname": name, "log_directory": str(self._logs)}
         config["metadata"] = {"name": name, "uid": f"uid-{name}", "namespace": "default", "attempt": 0}
         config["port_mappings"] = [
@@ -140,6 +144,9 @@ class RuntimeService:
                 "host_ip": port.get("hostIP", ""),
             }
             for port in ports
+        ]
+        config["annotations"] = [
+            {"key": f"kubernetes.io/{key.replace('_', '-')}", "value": value} for key, value in annotations.items()
         ]
         config["linux"] = {"cgroup_parent": self._cgroup}
         return str(self.call("RunPodSandbox", config=config).pod_sandbox_id)

@@ -8,7 +8,6 @@ from typing import Any
 
 from . import image
 from .namespace import Netns
-from .plugin import GO
 from .topology import Node
 
 IMAGE = "localhost/pause:1"
@@ -35,7 +34,7 @@ dns_servers = ["192.0.2.2"]
 class Podman:
     """A podman of our own inside a node's network namespace, whose default network is one conflist.
 
-    Plugins are looked for in ``binaries`` first, then in Debian's folder.
+    Plugins are looked for in ``binaries`` alone.
     """
 
     def __init__(self, node: Node, folder: Path, binaries: str, conflist: dict[str, Any]) -> None:
@@ -43,7 +42,7 @@ class Podman:
         for made in ("net.d", "tmp", "root", "run"):
             (folder / made).mkdir()
         self.add_network(conflist | {"name": "podman"})
-        folders = f'"{binaries}", "{GO}"'
+        folders = f'"{binaries}"'
         (folder / "containers.conf").write_text(CONFIGURATION.format(folder=folder, folders=folders))
         (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         image.write(folder / "pause.tar", IMAGE)

@@ -10,7 +10,6 @@ import pytest
 
 from node.configuration import host_local, port, portmap
 from node.deadline import eventually
-from node.namespace import Netns
 from node.plugin import SUBJECT
 from node.ports import answers, asking, source
 from node.topology import Node
@@ -19,6 +18,8 @@ from node.traffic import reaches, tcp_source, udp_source
 pytest.importorskip("grpc", reason="grpcio is not installed")
 
 from node.containerd import Containerd
+from node.cripod import CriPod
+from node.ctr import Ctr
 
 pytestmark = pytest.mark.real
 
@@ -66,23 +67,6 @@ def either(request: pytest.FixtureRequest, node: Node) -> Iterator[Containerd]:
         pytest.skip("the subject has no chain plugin")
     network = conflist(node, "1.0.0")
     yield from _serving(node, chained(network) if request.param == "chain" else network)
-
-
-class CriPod:
-    """A pod sandbox that is running."""
-
-    def __init__(self, containerd: Containerd, name: str, *ports: dict[str, Any]) -> None:
-        self.cri = containerd.cri
-        self.id = self.cri.run_pod(name, *ports)
-        self.addresses, netns = self.cri.pod_status(self.id)
-        self.netns = Netns(netns)
-
-    def remove(self, twice: bool = False) -> None:
-        """Stop and remove it."""
-        for _ in range(2 if twice else 1):
-            self.cri.stop_pod(self.id)
-        for _ in range(2 if twice else 1):
-            self.cri.remove_pod(self.id)
 
 
 def nothing_left(node: Node, before: dict[str, Any]) -> dict[str, Any]:
@@ -206,38 +190,6 @@ def without_shared(snapshot: dict[str, Any]) -> dict[str, Any]:
     """A snapshot without the chains that Go's portmap leaves for ever."""
     kept = [line for line in snapshot["iptables"] if "CNI-HOSTPORT-" not in line]
     return {**snapshot, "iptables": kept}
-
-
-# ctr knows only /etc/cni/net.d and /opt/cni/bin: in a mount namespace of its own these are ours.
-WITH_FOLDERS = """
-import os, subprocess, sys
-etc, upper, bin_dir, conf_dir, *command = sys.argv[1:]
-def mount(*arguments): subprocess.run(["mount", *arguments], check=True)
-mount("-t", "tmpfs", "tmpfs", "/opt")
-os.makedirs("/opt/cni/bin")
-mount("--bind", bin_dir, "/opt/cni/bin")
-mount("-t", "tmpfs", "tmpfs", upper)
-os.makedirs(upper + "/upper"); os.makedirs(upper + "/work")
-mount("-t", "overlay", "-o", f"lowerdir={etc},upperdir={upper}/upper,workdir={upper}/work", "overlay", etc)
-os.makedirs("/etc/cni/net.d", exist_ok=True)
-mount("--bind", conf_dir, "/etc/cni/net.d")
-os.execvp(command[0], command)
-"""
-
-
-class Ctr:
-    """``ctr run --cni`` with our folders where it looks for plugins and networks."""
-
-    def __init__(self, containerd: Containerd) -> None:
-        self._containerd = containerd
-        upper = containerd.folder / "upper"
-        upper.mkdir()
-        folders = ("/etc", str(upper), str(containerd.bin_dir), str(containerd.conf_dir))
-        self._prefix = ("unshare", "--mount", "/usr/bin/python3", "-I", "-c", WITH_FOLDERS, *folders)
-
-    def run(self, name: str, script: str) -> str:
-        """Run a container to its end; what it said."""
-        return self._containerd.run(name, script, self._prefix)
 
 
 def test_ctr_gives_a_container_its_network(containerd: Containerd) -> None:

@@ -1,4 +1,4 @@
-"""``podman run -p`` on our bridge and portmap, with Debian's firewall and tuning behind them."""
+"""``podman run -p`` on our bridge and portmap, with firewall and tuning behind them."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from node.configuration import bridge, conflist, host_local, portmap
-from node.plugin import GO, SUBJECT
+from node.plugin import SUBJECT
 from node.podman import Podman
 from node.ports import answers, source
 from node.topology import Node
+from node.traffic import reaches, tcp_source
 
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(not which("podman"), reason="podman is not installed"),
-    pytest.mark.skipif(not Path(GO, "firewall").is_file(), reason="containernetworking-plugins is not installed"),
 ]
 
 BACKENDS = ["nftables", "iptables"]
@@ -115,3 +115,43 @@ def test_a_container_on_two_networks_has_its_port_on_either(podman: Podman) -> N
     container.remove()
     assert "8080" not in node.run("iptables-save", "-t", "nat")
     assert "pycni_hostports" not in node.run("nft", "list", "tables")
+
+
+def test_networks_that_podman_makes(podman: Podman) -> None:
+    """``network create`` with two families and isolation: names, ports and the world; other networks are refused."""
+    node = podman.node
+    podman(
+        "network", "create", "--ipv6", "--subnet", "10.90.0.0/24", "--subnet", "fd00:90::/64", "-o", "isolate=1", "mine"
+    )
+    podman("network", "create", "--subnet", "10.91.0.0/24", "-o", "isolate=1", "theirs")
+    one, two = podman.run("-p", "8080:80", "--network", "mine"), podman.run("--network", "mine")
+    other = podman.run("--network", "theirs")
+    given = podman.run("--network", "mine", "--ip", "10.90.0.77", "--mac-address", "02:00:00:00:00:77")
+    assert given.addresses[0] == "10.90.0.77"
+    assert given.netns.link("eth0")["address"] == "02:00:00:00:00:77"
+    for address in one.addresses:
+        assert tcp_source(one.netns, two.netns, address) in two.addresses
+        assert not reaches(other.netns, one.netns, address, 0.5)
+    assert not reaches(one.netns, other.netns, other.addresses[0], 0.5)
+    assert tcp_source(node.outside, one.netns, node.OUTSIDE) == node.ADDRESS
+    assert source("tcp", one.netns, 80, node.outside, node.ADDRESS, 8080) == node.OUTSIDE
+    for container in (one, two, other, given):
+        container.remove()
+    for network in ("mine", "theirs"):
+        podman("network", "rm", network)
+    text = "\n".join(node.iptables("filter", "nat")) + node.run("nft", "list", "ruleset")
+    assert not any(part in text for part in (*one.addresses, *other.addresses, one.id, other.id))
+
+
+def test_reload_brings_back_what_a_flush_took(podman: Podman) -> None:
+    """``podman network reload`` after everybody's rules are gone: the port answers, the world is reached."""
+    node = podman.node
+    container = podman.run("-p", "8080:80")
+    node.run("nft", "flush", "ruleset")
+    assert not answers("tcp", container.netns, 80, node.outside, node.ADDRESS, 8080, seconds=0.3)
+    podman("network", "reload", container.name)
+    assert source("tcp", container.netns, 80, node.outside, node.ADDRESS, 8080) == node.OUTSIDE
+    assert tcp_source(node.outside, container.netns, node.OUTSIDE) == node.ADDRESS
+    container.remove()
+    text = "\n".join(node.iptables("filter", "nat")) + node.run("nft", "list", "ruleset")
+    assert not any(part in text for part in (*container.addresses, container.id))
