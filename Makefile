@@ -57,7 +57,7 @@ uninstall: ## remove the installed files
 	@$(PYTHON) -E -s -S build/install.py uninstall dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
 		$(if $(UNIT_DIR),'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
 
-demo: dist/.done ## attach two pods on a simulated node, show them, remove them
+demo: dist/.done ## two scenes with pods on a simulated node; everything is removed
 	@$(PYTHON) build/system-packages $(DEMO_PACKAGES)
 	@$(PYTHON) deploy/demo
 

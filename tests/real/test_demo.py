@@ -41,7 +41,7 @@ def one_at_a_time() -> Iterator[None]:
         yield
 
 
-def test_the_demo_shows_two_pods_and_leaves_nothing() -> None:
+def test_the_demo_shows_its_scenes_and_leaves_nothing() -> None:
     """Each line of what it promises; also where one that was interrupted left its namespaces."""
     before = machine()
     subprocess.run(["ip", "netns", "add", "pycni-demo-a"], check=True)
@@ -53,7 +53,10 @@ def test_the_demo_shows_two_pods_and_leaves_nothing() -> None:
         "pycni-demo-b reaches 192.0.2.2",
         "pycni-demo-outside asks 192.0.2.1:8080: a pod answers 192.0.2.2",
         "pycni-demo-b: removed",
-        "leases: none; nftables: nothing; links: ['lo', 'uplink', 'cni0']",
+        "leases: none; nftables: nothing; links: ['cni0', 'lo', 'uplink']",
+        "pycni-demo-peer asks 10.89.0.2:80: a pod answers 10.89.0.3",
+        "pycni-demo-other asks 10.89.0.2:80: no answer",
+        "nothing is left but the two bridges",
     ):
         assert line in said.splitlines()
     assert machine() == before
