@@ -23,7 +23,17 @@ ELSEWHERE = {
 COMPATIBILITY = ("index", "frame", "nat-order", *sorted(at.name for at in (ROOT / "plugins").iterdir()), "libcni")
 MENU: list[dict[str, str | list[str]]] = [
     {"Start": "index.md"},
-    {"On a node": ["install.md", "kubernetes.md", "kubelet.md", "chain.md", "forkserver.md", "performance.md"]},
+    {
+        "On a node": [
+            "install.md",
+            "distributions.md",
+            "kubernetes.md",
+            "kubelet.md",
+            "chain.md",
+            "forkserver.md",
+            "performance.md",
+        ]
+    },
     {"Plugins": [*(to for to in ELSEWHERE.values() if to.startswith("plugins/")), "reference.md"]},
     {"Compatibility": [f"compatibility/{name}.md" for name in COMPATIBILITY]},
     {"Library": ["runtime.md"]},
