@@ -69,7 +69,7 @@ class Notes:
         except OSError:
             return []
 
-    def present(self, network: str) -> list[Found]:
+    def found(self, network: str) -> list[Found]:
         """The attachments of a network, or of all, with their notes' values as facts."""
         found = []
         for link in self.links(network):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from node.absence import without_nf_tables
 from node.filtered import address, attached, bridged_packets_are_filtered, forwarding_is_dropped
 from node.plugin import DIST
 from node.topology import Node
@@ -137,6 +138,26 @@ def test_iptables_legacy_has_the_rule_too(node: Node) -> None:
     for pod in pods:
         pod.remove_all()
     assert "CNI" not in node.run("iptables-legacy", "-S")
+
+
+def test_a_kernel_without_nf_tables(node: Node, tmp_path: Path) -> None:
+    """By default, and asked for iptables: Go's chains in iptables-legacy, also for two pods at once; nftables is refused."""
+    if not shutil.which("iptables-legacy"):
+        pytest.skip("needs iptables-legacy")
+    old = without_nf_tables(tmp_path / "old")
+    forwarding_is_dropped(node, "iptables-legacy", "ip6tables-legacy")
+    with ThreadPoolExecutor(2) as pool:
+        pods = [*pool.map(lambda link: attached(node, link, binaries=old, ingressPolicy="isolated"), ("br0", "br1"))]
+    for version, at in ((4, node.OUTSIDE), (6, node.OUTSIDE6)):
+        assert reaches(pods[0].pod, node.outside, at)
+        assert not reaches(pods[0].pod, pods[1].pod, address(pods[1], version), SHORT)
+    assert pods[0].firewall("CHECK").ok and "CNI" not in node.run("iptables-nft-save")
+    refused = pods[0].firewall("ADD", backend="nftables").error
+    assert "the kernel lacks CONFIG_NF_TABLES" in refused["msg"]
+    pods[0].remove_all(prevResult=None)
+    assert pods[1].firewall("CHECK").ok and not pods[0].firewall("CHECK").ok
+    pods[1].remove_all(prevResult=None)
+    assert "CNI" not in node.run("iptables-legacy-save") + node.run("ip6tables-legacy-save")
 
 
 def test_a_chain_of_an_administrator_that_drops(node: Node) -> None:

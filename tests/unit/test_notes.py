@@ -15,16 +15,16 @@ OTHER = Attachment("net2", "c1", "eth0")
 
 def test_a_note_is_read_listed_and_removed(tmp_path: Path) -> None:
     notes = Notes(f"{tmp_path}/kind", 7)
-    assert (notes.read(POD.link), notes.links(), notes.present("")) == ({}, [], [])
+    assert (notes.read(POD.link), notes.links(), notes.found("")) == ({}, [], [])
     notes.remove(POD.link)
     for attachment in (POD, OTHER):
         notes.write(attachment.link, str(attachment), {"addresses": ["10.0.0.2"], "policy": ""})
     notes.write(POD.link, str(POD), {"addresses": ["10.0.0.3"]})
     assert notes.read(POD.link) == {"owner": "net/c1/eth0", "addresses": ["10.0.0.3"]}
     assert Notes(f"{tmp_path}/kind", 8).links() == []
-    (found,) = notes.present("net")
+    (found,) = notes.found("net")
     assert (found, found.owner, found.facts) == (POD.link, str(POD), {"addresses": ["10.0.0.3"]})
-    assert {each.owner for each in notes.present("")} == {str(POD), str(OTHER)}
+    assert {each.owner for each in notes.found("")} == {str(POD), str(OTHER)}
     for attachment in (POD, OTHER):
         notes.remove(attachment.link)
     assert not Path(f"{tmp_path}/kind/7").exists()
@@ -35,7 +35,7 @@ def test_a_note_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     notes = Notes(str(tmp_path), 1)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / POD.link).write_text(text)
-    assert notes.read(POD.link) == {} and notes.present("net") == []
+    assert notes.read(POD.link) == {} and notes.found("net") == []
     notes.remove(POD.link)
     assert notes.links() == []
 

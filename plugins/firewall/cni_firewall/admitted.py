@@ -92,7 +92,7 @@ class Admitted(Effect[None], Kind):
 
     def present(self, network: str) -> list[Found]:
         """The attachments of the network that have notes."""
-        return self.notes.present(network)
+        return self.notes.found(network)
 
     def describe(self) -> str:
         """The rules in iptables' words."""

@@ -31,7 +31,7 @@ class Forwarded:
 def forwarded(site: Site) -> list[Forwarded]:
     """The attachments with rules in nftables. With iptables and firewalld the rules are Go's already."""
     notes = Admitted(site).notes
-    found = [(found.owner, Pod.parse(notes.read(found))) for found in notes.present("")]
+    found = [(found.owner, Pod.parse(notes.read(found))) for found in notes.found("")]
     return [Forwarded(owner, pod) for owner, pod in found if pod.backend == "nftables"]
 
 
