@@ -103,6 +103,23 @@ def test_the_rules_of_a_policy_are_gos(new_node: Callable[[], Node]) -> None:
     ]
 
 
+def test_chains_that_others_use_stay(node: Node) -> None:
+    """An administrator's rules in, and jumps to, Go's chains: DEL succeeds, and leaves what they need."""
+    call(node, "ADD", conf(IPS[0]))
+    node.run("iptables", "-A", "INPUT", "-j", "CNI-ADMIN")
+    call(node, "DEL", conf(IPS[0]))
+    assert [line for line in saved(node)["iptables-save"] if "CNI" in line] == [":CNI-ADMIN -", "-A INPUT -j CNI-ADMIN"]
+    call(node, "ADD", conf(IPS[0]))
+    node.run("iptables", "-A", "OUTPUT", "-j", "CNI-FORWARD")
+    node.run("iptables", "-A", "CNI-FORWARD", "-p", "icmp", "-j", "DROP")
+    for mine in (True, False):
+        call(node, "DEL", conf(IPS[0]))
+        assert "10.1.0.2" not in str(saved(node)) and "-j CNI-FORWARD" in str(saved(node))
+        if mine:
+            node.run("iptables", "-D", "CNI-FORWARD", "-p", "icmp", "-j", "DROP")
+            call(node, "ADD", conf(IPS[0]))
+
+
 def test_an_address_of_two_networks(node: Node) -> None:
     """Each has rules; the DEL of one leaves those of the other. Rules that Go's plugin left go with the last."""
     call(node, "ADD", conf(IPS[0]), "left", binaries=GO)

@@ -18,6 +18,7 @@ rules are equal if everything but their comments is.
 """
 
 from cni.address import Address
+from cni.errors import CNIError
 from cni.go import chains
 from cni.go.names import FIREWALL, FIREWALL_COMMENT, FORWARD, STAGES, may_exist
 from cni.kernel import compat, iptables
@@ -268,28 +269,31 @@ def _alone(work: "Callable[[], None]", needed: bool, make: bool = True) -> None:
 
 
 def _remove(table: "Table", lines: "Sequence[Line]", others: "Others") -> None:
+    bare: list[str] = []
+
     def plan() -> None:
-        _take_out(table, [FIREWALL], lines, lambda rule: rule.comment == _OVERRIDES, others.have)
         gone = [bridge for bridge in _bridges(table) if not others.use(bridge)]
         shut = [line for bridge in gone for line in shutting(bridge, "isolated") if _has_link(line.meaning)]
-        _take_out(table, STAGES, shut, lambda rule: not _has_link(rule.meaning))
+        bare[:] = [*_take_out(table, [FIREWALL], lines, others.have), *_take_out(table, STAGES, shut)]
 
     table.change(plan, "forwarding")
+    for names in ([FIREWALL], [*STAGES]):
+        if names[0] in bare:
+            _drop(table, names)
 
 
 def _take_out(
     table: "Table",
     names: "Sequence[str]",
     lines: "Sequence[Line]",
-    is_common: "Callable[[Rule], bool]",
     others_have: "Callable[[Address], bool]" = lambda address: False,
-) -> None:
-    """Within ``change``: delete rules of chains, or the chains if only common rules remain, and the jumps to them.
+) -> "Sequence[str]":
+    """Within ``change``: delete rules of chains; returns the chains if only common rules remain there.
 
     If two attachments have an address, each has rules for it: then only those of one are deleted.
     """
     if not lines:
-        return
+        return ()
     keys = [*dict.fromkeys(line.key for line in lines), _BYTES]
     parts = [table.some(name, keys) for name in names]
     rules = [rule for found, _ in parts for rule in found]
@@ -297,15 +301,38 @@ def _take_out(
     for line in lines:
         equal = [rule for rule in rules if _essence(rule.meaning) == line.meaning and rule.chain == line.chain]
         deleted += equal[:1] if len(equal) > 1 and others_have(Address(line.key)) else equal
-    common = [rule for rule in rules if is_common(rule)]
-    if any(beside for _, beside in parts) or len(deleted) + len(common) < len(rules):
-        for rule in deleted:
-            table.delete(rule)
-        return
-    chains.drop(table, [name for name in names if table.has(name)], [FORWARD])
-    for admin in dict.fromkeys(rule.target for rule in common if rule.comment == _OVERRIDES):
-        if table.has(admin) and not table.rules(admin):
-            table.drop(admin)
+    for rule in deleted:
+        table.delete(rule)
+    kept = len(rules) - len(deleted) + sum(beside for _, beside in parts)
+    return names if kept == sum(map(_is_common, rules)) else ()
+
+
+def _is_common(rule: "Rule") -> bool:
+    """Whether the rule is one that chains of Go's plugin have without any container."""
+    return rule.comment == _OVERRIDES if rule.chain == FIREWALL else not _has_link(rule.meaning)
+
+
+def _drop(table: "Table", names: "Sequence[str]") -> None:
+    """Delete chains that have only common rules, and the jumps to them; then an administrator's chain that is empty."""
+    admins: list[str] = []
+
+    def plan() -> None:
+        existing = [name for name in names if table.has(name)]
+        rules = [rule for name in existing for rule in table.rules(name)]
+        if all(map(_is_common, rules)):
+            admins[:] = [rule.target for rule in rules if rule.chain == FIREWALL]
+            chains.drop(table, existing, [FORWARD])
+
+    def drop_admins() -> None:
+        for admin in dict.fromkeys(admins):
+            if table.has(admin) and not table.rules(admin):
+                table.drop(admin)
+
+    for step in (plan, drop_admins):
+        try:
+            table.change(step, "forwarding")
+        except CNIError:
+            return  # a rule of somebody else jumps there
 
 
 def _bridges(table: "Table") -> list[str]:
