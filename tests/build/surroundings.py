@@ -73,8 +73,8 @@ def by_python_link(name: str, at: Path) -> tuple[list[Any], Path]:
 
 Way = Callable[[str, Path], tuple[list[Any], Path]]
 WAYS: list[Way] = [
-    absolute,
     relative,
+    absolute,
     relative_below,
     symbolic,
     relative_link,
