@@ -20,8 +20,11 @@ KUBERNETES_PACKAGES := $(TEST_PACKAGES) golang-1.19-go=/usr/lib/go-1.19/bin/go d
 KUBERNETES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pycni/kubernetes
 BENCH_PACKAGES := $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/bridge iptables netavark=/usr/lib/podman/netavark
 
-# The tests run in as many processes as there are processors. `make test T=...` has one.
-WORKERS := -n auto --maxprocesses=4 --dist=loadgroup
+# The tests run in as many processes as there are processors, up to four, and in one more where the kernel makes them wait.
+# `make test T=...` has one process.
+PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
+WORKERS = -n $(PROCESSES) --dist=loadgroup
+WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
 .PHONY: help venv dist install uninstall demo docs pages plugin test test-unit test-guest test-kubernetes lint bench bench-readme bench-imports clean
 .DEFAULT_GOAL := help
@@ -83,7 +86,7 @@ else
 test: $(TESTS)/done dist/.done lint ## run all tests; T=tests/real/test_bridge.py::name: one test
 	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory test-unit
-	@$(TESTS)/bin/python -m pytest $(WORKERS) -m 'not unit and not kubernetes'
+	@$(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes'
 	@$(MAKE) --no-print-directory test-guest
 endif
 
