@@ -11,7 +11,6 @@ from time import monotonic
 
 from cni import environment, versions, wire
 from cni.errors import CNIError, DecodingFailure, InvalidEnvironment, InvalidNetns, IOFailure
-from cni.lock import AttachmentLock
 from cni.names import check_network
 
 TYPE_CHECKING = False
@@ -213,6 +212,8 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
         # for example /proc/PID/ns/net, where another process has the PID now: DEL must still clean up the node
         call.say(f"{plugin.type}: CNI_NETNS is the plugin's own namespace and not the container's: taken for gone")
         call.without_namespace()
+    from cni.lock import AttachmentLock
+
     with AttachmentLock(call.site.node.locks, plugin.type, call.attachment):
         return _served(plugin, call)
 

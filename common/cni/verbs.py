@@ -74,10 +74,13 @@ def _delete(plugin: "Plugin", call: "Call") -> None:
 def _gc(plugin: "Plugin", call: "Call") -> None:
     """Without a list of valid attachments, only kinds that read the list themselves are collected."""
     from cni import plan
-    from cni.valid_attachments import valid_attachments
 
     kinds = _part(plugin, "wanted").left(call)
-    valid = valid_attachments(call) if kinds else []
+    if not kinds:
+        return
+    from cni.valid_attachments import valid_attachments
+
+    valid = valid_attachments(call)
     left = [kind for kind in kinds if valid is not None or kind.reads_list]
     for kind, found in plan.collect(left, call.network, valid or [], call.observe):
         owner = f" of {found.owner}" if found.owner else ""

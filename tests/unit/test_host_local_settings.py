@@ -9,7 +9,9 @@ import pytest
 
 from cni.errors import CNIError, InvalidConfig, InvalidEnvironment
 from cni.skel import Call
-from cni_host_local.settings import DATA_DIR, Settings, data_dir, parse_resolv_conf, read
+from cni_host_local import DATA_DIR
+from cni_host_local.settings import Settings, parse_resolv_conf, read
+from cni_host_local.wanted import data_dir
 
 Object = dict[str, Any]
 SUBNET, OTHER, SUBNET6 = "10.1.2.0/24", "10.1.3.0/24", "fd00:1::/64"

@@ -5,7 +5,8 @@ of a choice. The same rows write and read, so a kind read from a link is equal t
 """
 
 from cni.kernel.netlink import attribute
-from cni.kernel.pyroute import complete, load, new_link
+from cni.kernel.pyroute import complete, load
+from cni.kernel.rtnl import new_link
 from cni.settings import Declared, Value
 
 TYPE_CHECKING = False

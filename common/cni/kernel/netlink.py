@@ -10,7 +10,6 @@ import sys
 from _socket import AF_NETLINK, SO_RCVBUF, SO_SNDBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 
 from cni.errors import KernelError, TryAgainLater
-from cni.patience import attempts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -232,33 +231,45 @@ class Netlink:
                     yield answer
 
     def request(self, message: "Any", kind: int, flags: int = 0, absent: "Container[int]" = ()) -> list[Answer]:
-        """Send one message and wait for its acknowledgement; returns the answers before that.
+        """Send one message and wait for its acknowledgement, or for the end of a dump; returns the answers before that.
 
-        Raises ``KernelError``; but an error in ``absent`` means that nothing more exists, and ends the answers. A dump
-        that changes disturbed is repeated for some seconds. Two equal dumps in a row are accepted: the changes were
-        elsewhere, as in another table. (The removal of an object can make a dump skip another one, but then the dump
-        before had the removed object.)
+        Raises ``KernelError``; but an error in ``absent`` means that nothing more exists, and ends the answers.
         """
-        if flags & F_DUMP != F_DUMP:
-            flags |= F_ACK
+        if flags & F_DUMP == F_DUMP:
+            return self._repeated(message, kind, flags, absent)
+        return self._asked(message, kind, flags | F_ACK, absent)[0]
+
+    def _repeated(self, message: "Any", kind: int, flags: int, absent: "Container[int]") -> list[Answer]:
+        """A dump, which is repeated for some seconds if changes disturb it.
+
+        Two equal dumps in a row are accepted: the changes were elsewhere, as in another table. (The removal of an object
+        can make a dump skip another one, but then the dump before had the removed object.)
+        """
+        from cni.patience import attempts
+
         before: list[bytes] | None = None
         for _ in attempts(_PATIENCE):
-            answers: list[Answer] = []
-            disturbed, sequence = 0, self.send(self.encode(message, kind, flags))
-            for answer in self.answers(sequence, sequence):
-                error = answer.error
-                if error is not None:
-                    if error.errno in absent:
-                        return answers
-                    raise error
-                disturbed |= answer.flags & _F_DUMP_INTR
-                if answer.last:
-                    break
-                answers.append(answer)
+            answers, disturbed = self._asked(message, kind, flags, absent)
             if not disturbed or (seen := self.essence(answers)) == before:
                 return answers
             before = seen
         raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
+
+    def _asked(self, message: "Any", kind: int, flags: int, absent: "Container[int]") -> tuple[list[Answer], bool]:
+        """The answers to one message, and whether changes disturbed them."""
+        answers: list[Answer] = []
+        disturbed, sequence = 0, self.send(self.encode(message, kind, flags))
+        for answer in self.answers(sequence, sequence):
+            error = answer.error
+            if error is not None:
+                if error.errno in absent:
+                    return answers, False
+                raise error
+            disturbed |= answer.flags & _F_DUMP_INTR
+            if answer.last:
+                break
+            answers.append(answer)
+        return answers, bool(disturbed)
 
     def essence(self, answers: "list[Answer]") -> "list[bytes]":
         """The parts of a dump that ``request`` compares."""

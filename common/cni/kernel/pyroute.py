@@ -112,13 +112,3 @@ def complete(cls: "Any", name: str, kind: str) -> "Any":
     if (name, kind) not in cls.nla_map:
         cls.nla_map = (*cls.nla_map, (name, kind))
     return cls
-
-
-def new_link(name: str, mac: str, mtu: int, namespace: int) -> "tuple[tuple[str, Any], ...]":
-    """The attributes for making a link or a veth's peer; an empty text, 0 and -1 mean none."""
-    return (
-        ("IFLA_IFNAME", name or None),
-        ("IFLA_ADDRESS", mac or None),
-        ("IFLA_MTU", mtu if mtu > 0 else None),
-        ("IFLA_NET_NS_FD", namespace if namespace >= 0 else None),
-    )

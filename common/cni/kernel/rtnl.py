@@ -13,12 +13,14 @@ from _socket import AF_UNSPEC
 from errno import EADDRNOTAVAIL, EINVAL, ENODEV, EOPNOTSUPP
 
 from cni.errors import KernelError
-from cni.kernel import pyroute
 from cni.kernel.netlink import F_APPEND, F_DUMP, F_NEW, Answer, Netlink, attribute, attributes, integer, number, text
 from cni.names import is_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from cni.kernel import pyroute
     from cni.kernel.kinds import LinkKind
 
 _NEWLINK, _DELLINK, _GETLINK, _NEWLINKPROP = 16, 17, 18, 108
@@ -154,7 +156,7 @@ class Rtnl(Netlink):
         namespace to make the link in.
         """
         found = (
-            *pyroute.new_link(name, mac, mtu, namespace),
+            *new_link(name, mac, mtu, namespace),
             ("IFLA_LINK", parent or None),
             ("IFLA_MASTER", master or None),
             ("IFLA_LINKINFO", kind.info()),
@@ -202,7 +204,7 @@ class Rtnl(Netlink):
             if wanted is not None:
                 flags, change = flags | (flag if wanted else 0), change | flag
         found = (
-            *pyroute.new_link(name, mac, mtu, namespace),
+            *new_link(name, mac, mtu, namespace),
             ("IFLA_MASTER", master),
             ("IFLA_IFALIAS", alias),
             ("IFLA_TXQLEN", tx_queue_length),
@@ -230,4 +232,16 @@ class Rtnl(Netlink):
 
 def link_message(attributes: "pyroute.Attributes" = (), **fields: int) -> "pyroute.Message":
     """A message about a link."""
+    from cni.kernel import pyroute  # reading links does without it
+
     return pyroute.message(pyroute.load("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg, attributes, **fields)
+
+
+def new_link(name: str, mac: str, mtu: int, namespace: int) -> "tuple[tuple[str, Any], ...]":
+    """The attributes for making a link or a veth's peer; an empty text, 0 and -1 mean none."""
+    return (
+        ("IFLA_IFNAME", name or None),
+        ("IFLA_ADDRESS", mac or None),
+        ("IFLA_MTU", mtu if mtu > 0 else None),
+        ("IFLA_NET_NS_FD", namespace if namespace >= 0 else None),
+    )

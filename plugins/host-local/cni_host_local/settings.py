@@ -7,6 +7,7 @@ from cni.errors import CNIError, InvalidConfig, NotAvailable
 from cni.pool import RANGES, RangeSet, StatedRange, read_sets, requested_addresses
 from cni.result import DNS, Route
 from cni.settings import Key, Section, Table, chosen, key, listing, part, string
+from cni_host_local import DATA_DIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from cni.skel import Call
 
-DATA_DIR = "/var/lib/cni/networks"
 # Go reads resolv.conf by lines of less than this many bytes.
 _LINE_MAX = 1 << 16
 _RESOLV_CONF_MAX = 1 << 20
@@ -45,12 +45,6 @@ class Settings(Section):
 
     sets: list[RangeSet]
     requested: list[Address]
-
-
-def data_dir(call: "Call") -> str:
-    """``ipam.dataDir``. DEL and GC read no other key, so no other key can make them fail."""
-    found = chosen(call.config, "ipam", "dataDir")
-    return found if isinstance(found, str) and found and "\0" not in found else DATA_DIR
 
 
 def read(call: "Call") -> Settings:
@@ -113,7 +107,7 @@ def ready(call: "Call", settings: Settings) -> None:
         dns(settings.resolv_conf)
     except CNIError as error:
         raise NotAvailable(error.msg, error.details) from None
-    folder = os.path.abspath(f"{data_dir(call)}/{call.network}")
+    folder = os.path.abspath(f"{settings.data_dir or DATA_DIR}/{call.network}")
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):

@@ -1,17 +1,17 @@
 """loopback: ``lo`` is up in the container. CNI_IFNAME is ignored."""
 
-from cni.address import Prefix
 from cni.errors import CheckFailed, CNIError, Refused
 from cni.plan import Differ, Effect, Kind, Plan
-from cni.result import Interface, IPConfig, Result, printed_mtu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cni.address import Prefix
     from cni.kernel.namespace import Namespace
     from cni.kernel.rtnl import Link
+    from cni.result import Result
     from cni.skel import Call
 
-_LOOPBACK = (Prefix.parse("127.0.0.0/8"), Prefix.parse("::1/128"))
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class LoopbackUp(Effect["tuple[int, list[Prefix]]"], Kind):
@@ -22,11 +22,13 @@ class LoopbackUp(Effect["tuple[int, list[Prefix]]"], Kind):
 
     def make(self) -> "tuple[int, list[Prefix]]":
         """Set it up. A ``lo`` with other addresses than loopback addresses is refused before it is changed."""
+        from cni.address import Prefix
         from cni.kernel import addresses
 
+        loopback = [Prefix.parse(text) for text in _LOOPBACK]
         rtnl, link = self.site.container.rtnl, _lo(self.site.container)
         for address in addresses.of(rtnl, link.index):
-            if not any(address.prefix.address in network for network in _LOOPBACK):
+            if not any(address.prefix.address in network for network in loopback):
                 raise Refused(
                     f'loopback interface found with non-loopback address "{address.prefix.address}"',
                     f"remove it from lo in {self.site.netns}",
@@ -66,6 +68,8 @@ def wanted(call: "Call", settings: None) -> "Plan[Result]":  # noqa: ARG001
     mtu, addresses = yield from LoopbackUp(call.site)
     if previous is not None:
         return previous
+    from cni.result import Interface, IPConfig, Result, printed_mtu
+
     firsts = (next((prefix for prefix in addresses if prefix.version == version), None) for version in (4, 6))
     ips = [IPConfig(first, interface=0) for first in firsts if first is not None]
     return Result([Interface("lo", "00:00:00:00:00:00", call.netns, printed_mtu(mtu, call.version))], ips)

@@ -20,8 +20,9 @@ from cni.kernel.transaction import BRIDGE
 from cni.site import Site
 from cni.undecided import Undecided, unmark_legacy
 from cni_handback import filtering
-from cni_handback.kinds import DATA_DIR, kinds
+from cni_handback.kinds import kinds
 from cni_handback.pods import Pod, pods
+from cni_host_local import DATA_DIR
 from cni_portmap import guard, layout
 from cni_portmap.iptables_rules import HostPorts
 from cni_portmap.localnet import Shares

@@ -11,14 +11,12 @@ from cni.saved import SavedValues
 from cni.site import Site
 from cni_chain.underway import Complete, UnderWay
 from cni_firewall.admitted import Admitted
-from cni_host_local.leases import Leases
+from cni_host_local import DATA_DIR
 from cni_host_local.store import Store
+from cni_host_local.wanted import Leases
 from cni_portmap.hostports import HostPorts
 from cni_portmap.localnet import Localnet
 from cni_tuning.wanted import DATA_DIR as TUNING
-
-# host-local's default folder
-DATA_DIR = "/var/lib/cni/networks"
 
 
 def kinds(site: Site, data_dir: str = DATA_DIR) -> list[Kind]:
