@@ -342,6 +342,8 @@ def test_limits_are_replaced_and_removed_while_the_link_stays(node: Node) -> Non
         assert reached(node, chain.address)
         chain.result = call(chain, "ADD").result
         assert call(chain, "CHECK").ok and reached(node, chain.address)
+    # a late DEL of a container whose namespace had the same path
+    assert limited(node, **BOTH).call(1, "DEL", netns=chain.pod.path).ok and call(chain, "CHECK").ok
 
 
 @pytest.mark.parametrize("gos", [False, True])

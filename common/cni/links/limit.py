@@ -55,11 +55,11 @@ def limited_end(site: "Site") -> "Link":
 
 
 def _remaining_end(site: "Site") -> "Link | None":
-    """The same for DEL; None if it is gone."""
+    """The same for DEL; None if it is gone. A new container with the same path of its namespace may have another one."""
     namespace = site.remaining
     inside = namespace.rtnl.link(site.attachment.ifname) if namespace is not None else None
     found = host_end(site.rtnl, inside) if inside is not None else None
-    if found is not None:
+    if found is not None and (found.alias == site.attachment.alias or not is_alias(found.alias)):
         return found
     derived = site.rtnl.link(site.attachment.link)
     return derived if derived is not None and derived.alias == site.attachment.alias else None
