@@ -27,9 +27,13 @@ def path_of(name: str, ifname: str) -> str:
     if parts[2:3] in _OF_INTERFACES and len(parts) > 5:
         parts[3:-1] = [".".join(parts[3:-1])]
     path = "/".join(parts)
-    if not path.startswith("net/") or "\0" in path:
+    if not _is_of_network(path):
         raise InvalidConfig(f'invalid net sysctl key: "{path}"', f'key "{name}" of sysctl must begin with net')
     return path
+
+
+def _is_of_network(path: str) -> bool:
+    return path.startswith("net/") and "\0" not in path and ".." not in path.split("/")
 
 
 class Sysctls(Effect[None], Kind):
@@ -86,9 +90,12 @@ class Sysctls(Effect[None], Kind):
         if old and isinstance(old, dict):
             from cni.saved import restore
 
-            values = {path: str(old[path]) for path in reversed(old)}
+            values = {path: str(old[path]) for path in reversed(old) if _is_of_network(path)}
             with namespace:
-                restore(self.site, values, self.site.sysctls.write, undo)
+                for path, value in values.items():
+                    self.site.sysctls.attempt(path, value)
+                # those of `all` have changed others, in any order
+                restore(self.site, values, self.site.sysctls.ensure, undo)
 
     def _read(self, path: str) -> "str | None":
         """The value, None if it cannot be read; raises ``CNIError`` without such a sysctl."""

@@ -68,7 +68,10 @@ def add(one: Chain, place: int = 1, **more: Any) -> None:
 def test_everything_is_changed_compared_and_restored(node: Node, tmp_path: Path) -> None:
     """With an interface's name that has a dot. CHECK names each difference in Go's words; bridge's CHECK passes."""
     one = chain(node, tmp_path / "a/b", tuning(**LINK, sysctl={**FORWARDING, **RANGE}), ifname="eth0.5")
-    before = below(one)
+    below(one)
+    # restoring `all` changes it
+    one.pod.sysctl("ipv4/conf/eth0.5/forwarding", "1")
+    before = state(one.pod, "eth0.5")
     add(one)
     assert state(one.pod, "eth0.5") == TUNED
     inside = one.result["interfaces"][2]
@@ -228,6 +231,9 @@ def test_del_whatever_became_of_file_and_interface(node: Node, tmp_path: Path) -
     assert deleted.ok and str(file) in deleted.stderr and not file.exists()
     file.write_text(values.replace('"mtu": 1500', '"mtu": "x", "mac": "y"'))
     assert one.call(1, "DEL").ok and not file.exists() and state(one.pod)["mtu"] == 1400
+    file.write_text(values.replace('"net/ipv4/conf/eth0/arp_filter"', f'"net/../../..{tmp_path}/planted"'))
+    (tmp_path / "planted").touch()
+    assert one.call(1, "DEL").ok and not file.exists() and not (tmp_path / "planted").read_text()
     file.write_text(values)
     other = node.pod(one.pod.container)
     other.ip("link add eth0 mtu 1300 type veth peer name far")
