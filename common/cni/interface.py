@@ -153,7 +153,7 @@ class ConfiguredInterface(Effect[None]):
                 raise InvalidConfig(f"route {route.dst}: {fault}", "correct the routes in ipam")
             gw = hop(route, defaults)
             attributes = (route.mtu, route.advmss, route.priority, route.table or TABLE_MAIN, route.scope or 0)
-            step = f"failed to add route '{route.dst} via {gw} dev {link.name}'"
+            step = f"failed to add route '{route.dst}{f' via {gw}' if gw else ''} dev {link.name}'"
             with Step(step, "its gateway must lie in the network of one of the addresses", passed=EEXIST):
                 routes.add(self.site.container.rtnl, link.index, route.dst, gw, *attributes, self.source(route))
 

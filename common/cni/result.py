@@ -203,6 +203,8 @@ class Route(Record):
             value, most = getattr(self, name) or 0, 8 if name == "scope" else 32
             if not 0 <= value < 1 << most:
                 return f"{name} is {value}, and must be from 0 to {(1 << most) - 1}"
+        if self.gw is not None and self.gw.version != self.dst.version:
+            return f"gw {self.gw} is of the other family"
         return ""
 
     def document(self, attributes: bool = True) -> "dict[str, Any]":

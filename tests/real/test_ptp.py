@@ -164,6 +164,11 @@ def test_what_cannot_be_is_refused_and_nothing_is_made(node: Node) -> None:
     for addresses, text in ((none, "no gateway"), (own, "its own gateway"), (other, "other family, fd00::1")):
         msg = refused(node, ptp(static(addresses)))["msg"]
         assert "failed to add IP addr" in msg and "10.1.2.5/24" in msg and text in msg
+    for gateway in ("127.0.0.1", "224.0.0.1", "255.255.255.255"):
+        assert f"gateway {gateway}, which no" in refused(node, ptp(static(("10.1.2.5/24", gateway))))["msg"]
+    assert "gateway ::1, which no" in refused(node, ptp(static(("fd00::5/64", "::1"))))["msg"]
+    multicast = refused(node, ptp(static(("224.0.0.5/24", "10.1.2.1"))))["msg"]
+    assert multicast.startswith("failed to add route '10.1.2.1/32 dev eth0'")
     stray = static(("10.1.2.5/24", "10.1.2.1"), routes=[{"dst": "10.9.0.0/16", "gw": "10.3.3.3"}])
     assert "failed to add route '10.9.0.0/16 via 10.3.3.3" in refused(node, ptp(stray))["msg"]
     backend = refused(node, ptp(static(("10.1.2.5/24", "10.1.2.1")), ipMasq=True, ipMasqBackend="x"))
@@ -171,12 +176,15 @@ def test_what_cannot_be_is_refused_and_nothing_is_made(node: Node) -> None:
 
 
 def test_an_address_that_another_pod_has_is_refused(node: Node) -> None:
-    """Go's gives it to both, and the node reaches the first alone."""
+    """Go's gives it to both, and the node reaches the first alone. So with the node's own address."""
     for address, gateway in (("10.1.2.5/24", "10.1.2.1"), ("fd00:1::5/64", "fd00:1::1")):
         one = node.attach(ptp(static((address, gateway))))
         error = refused(node, ptp(static((address, gateway)), name="net2"))
         assert error["code"] == 101 and f"net1/{one.pod.container}/eth0" in error["msg"]
         assert one.check().ok
+    for own, gateway in ((node.ADDRESS, "10.1.2.1"), (node.ADDRESS6, "fd00:1::1")):
+        error = refused(node, ptp(static((f"{own}/24", gateway))))
+        assert error["code"] == 101 and f"to {own}: the node has it itself" in error["msg"]
 
 
 # CHECK

@@ -40,6 +40,8 @@ def test_what_is_refused_names_the_entry(stated: Stated, text: str, place: str) 
         pytest.param(Stated([FIRST], **ips(None)), 6, "runtimeConfig.ips[0]", id="null in the capability"),
         pytest.param(Stated([{"address": 5}]), 6, "ipam.addresses[0].address", id="a number"),
         pytest.param(Stated([FIRST], args=5), 6, "args", id="args"),
+        pytest.param(Stated([{"address": "0.0.0.0/24"}]), 7, "0.0.0.0/24", id="no address"),
+        pytest.param(Stated([FIRST], **ips("::/64")), 7, "::/64", id="no address, IPv6"),
         pytest.param(Stated([FIRST, FIRST]), 7, "10.1.2.5/24", id="stated twice"),
         pytest.param(Stated([FIRST], "IP=10.1.2.5/24"), 7, "10.1.2.5/24", id="stated twice, in CNI_ARGS"),
     ],
@@ -72,7 +74,9 @@ def test_routes_and_dns_of_ipam_are_the_results() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [{"dst": "x"}, {"dst": None}, {"mtu": -1}, {"scope": 256}, {"table": 1 << 32}], ids=str
+    "damage",
+    [{"dst": "x"}, {"dst": None}, {"mtu": -1}, {"scope": 256}, {"table": 1 << 32}, {"gw": "fd00::1"}],
+    ids=str,
 )
 def test_a_route_that_cannot_be_is_refused(damage: Object) -> None:
     error = call("ADD", Stated(None, ipam={"addresses": [FIRST], "routes": [ROUTES[1], {**ROUTES[0], **damage}]})).error

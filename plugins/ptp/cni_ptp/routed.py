@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from cni.result import IPConfig
 
 
+# Loopback, broadcast and multicast addresses.
+_NO_GATEWAYS = tuple(map(Prefix.parse, ("127.0.0.0/8", "255.255.255.255/32", "224.0.0.0/4", "::1/128", "ff00::/8")))
+
+
 def _alone(address: Address) -> Prefix:
     """The network of one address."""
     return Prefix(address, address.bits)
@@ -40,6 +44,8 @@ def gateway_of(ip: "IPConfig") -> Address:
         fault = f"has a gateway of the other family, {gateway}"
     elif gateway == ip.address.address:
         fault = "is its own gateway"
+    elif any(gateway in network for network in _NO_GATEWAYS):
+        fault = f"has the gateway {gateway}, which no link can have"
     else:
         return gateway
     remedy = "the node's end of the link has the gateway's address; let the IPAM plugin name one"
@@ -95,7 +101,7 @@ class HostEnd(Effect[None]):
         return list(dict.fromkeys(_alone(gateway_of(ip)) for ip in self.ips))
 
     def make(self) -> None:
-        """Add what is missing. A route to the address of another container is an error."""
+        """Add what is missing. The address of another container, or of the node, is an error."""
         rtnl, name = self.site.rtnl, self.link.name
         for prefix in self.gateways:
             with Step(f"failed to add IP addr {prefix} to {name}", passed=EEXIST):
@@ -116,6 +122,9 @@ class HostEnd(Effect[None]):
             if leads != self.link.name:
                 remedy = "two containers cannot have one address: remove the other one"
                 raise CNIError(f"{step}: it leads to {leads}", remedy, ADDRESS_TAKEN) from None
+        route = routes.to(self.site.rtnl, address)
+        if route is not None and route.kind == routes.RTN_LOCAL:
+            raise CNIError(f"{step}: the node has it itself", "give the container another address", ADDRESS_TAKEN)
 
     def _leads_to(self, address: Address) -> str:
         """The link that the node's route to an address leads to, with its owner if it is another one."""

@@ -102,6 +102,8 @@ def read(call: "Call") -> Settings:
     check_families([ip.version for ip in settings.ips], str(chosen(call.config, "cniVersion") or ""))
     addresses = [ip.address for ip in settings.ips]
     for address in addresses:
+        if not any(address.address.packed):
+            raise InvalidConfig(f"address {address} is none that an interface can have", "state another one")
         if addresses.count(address) > 1:
             raise InvalidConfig(f"address {address} is stated twice", "an interface has an address once")
     return settings
