@@ -13,7 +13,6 @@ import os
 from cni import wire
 from cni.attachment import Attachment
 from cni.errors import CNIError, Step
-from cni.file_content import read
 from cni.plan import Effect, Found, Kind
 
 TYPE_CHECKING = False
@@ -55,6 +54,8 @@ class Saved:
 
     def _document(self) -> "dict[str, Any]":
         """The file's object, empty without a file; raises ``CNIError``."""
+        from cni.file_content import read
+
         try:
             found = wire.decode(read(self.path, _MOST, os.O_NOFOLLOW))
         except (FileNotFoundError, NotADirectoryError):
@@ -133,21 +134,24 @@ class Saved:
 
         Raises ``CNIError``.
         """
-        try:
-            owner = self.owner
-        except CNIError:
-            owner = None
-        if owner is not None and str(owner) != self.attachment:
-            return
         folder, name = os.path.split(self.path)
         try:
-            for found in os.listdir(folder):
-                if found == name or found.startswith(f"{name}."):
+            names = [found for found in os.listdir(folder) if found == name or found.startswith(f"{name}.")]
+            if names and not self._is_of_another():
+                for found in names:
                     os.unlink(f"{folder}/{found}")
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
             raise CNIError(f"cannot remove {self.path}: {error}", "the values in it were restored") from None
+
+    def _is_of_another(self) -> bool:
+        """Whether the file names another attachment."""
+        try:
+            owner = self.owner
+        except CNIError:
+            return False
+        return owner is not None and str(owner) != self.attachment
 
 
 class SavedValues(Effect[None], Kind):

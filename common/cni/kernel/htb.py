@@ -8,20 +8,24 @@ import struct
 from _socket import htons
 
 from cni.address import Address, Prefix
-from cni.kernel import pyroute
-from cni.kernel.netlink import F_DUMP, F_NEW
+from cni.kernel.netlink import F_DUMP, F_NEW, number
 from cni.kernel.tc import (
+    CLASS,
     ETHERNET,
     FIRST,
     GETTFILTER,
+    KEYS,
     MAX,
     NEWQDISC,
     NEWTFILTER,
     ROOT,
+    SELECT,
+    Found,
     Tbf,
     delete_queue,
     message,
     queue_at,
+    request,
 )
 
 TYPE_CHECKING = False
@@ -39,7 +43,12 @@ _DIRECT_MAX = 1000
 # Of each family: the filter's priority and protocol, and the offsets of the source and the destination.
 _FAMILIES = {4: (16, 0x0800, 12, 16), 6: (15, 0x86DD, 8, 24)}
 # A filter's key: mask, value and offset.
-_KEY = struct.Struct("=4s4si")
+_KEY = struct.Struct("=4s4si4x")
+# The class of the other packets (struct tc_htb_glob), and the numbers of a class (struct tc_htb_opt).
+_GLOB, _CLASS = struct.Struct("=8xI"), struct.Struct("=8xI12xI")
+_PARMS, _INIT, _RATE64 = 1, 2, 6
+# The number of keys in a selector.
+_NUMBER = 2
 
 
 class Htb(Tbf):
@@ -77,7 +86,6 @@ class Htb(Tbf):
 def add(rtnl: "Rtnl", index: int, limit: Tbf) -> None:
     """Make the queue, its class, the class's queue and the filters, or nothing; raises ``KernelError``."""
     assert isinstance(limit, Htb)  # noqa: S101
-    _load()
     whole = {"version": _VERSION, "rate2quantum": _TO_QUANTUM, "defcls": _LIMITED & 0xFFFF if limit.rest else 0}
     options = [("TCA_HTB_INIT", whole), ("TCA_HTB_DIRECT_QLEN", _DIRECT_MAX)]
     rtnl.request(message("htb", options, index=index, handle=FIRST, parent=ROOT), NEWQDISC, F_NEW)
@@ -98,9 +106,7 @@ def _add_class(rtnl: "Rtnl", index: int, limit: Htb) -> None:
         ("TCA_HTB_PARMS", {**rate, **ceil, "quantum": _QUANTUM}), ("TCA_HTB_RATE64", more), ("TCA_HTB_CEIL64", more),
     ]  # fmt: skip
     rtnl.request(message("htb", options, index=index, handle=_LIMITED, parent=FIRST), _NEWTCLASS, F_NEW)
-    leaf = message("bfifo", index=index, parent=_LIMITED)
-    leaf["attrs"].append(("TCA_OPTIONS", {"limit": limit.limit}))
-    rtnl.request(leaf, NEWQDISC, F_NEW)
+    rtnl.request(message("bfifo", {"limit": limit.limit}, index=index, parent=_LIMITED), NEWQDISC, F_NEW)
 
 
 def _add_filter(rtnl: "Rtnl", index: int, subnet: Prefix, limit: Htb) -> None:
@@ -126,22 +132,14 @@ def _keys(subnet: Prefix, offset: int) -> list[str]:
 
 def read(rtnl: "Rtnl", index: int) -> Htb | None:
     """The limit of a link whose queue is htb; None if it has no limited class."""
-    _load()
-    request = message(index=index)
-    default = queue_at(rtnl, index, ROOT).get_attr("TCA_OPTIONS").get_attr("TCA_HTB_INIT")["defcls"]
-    for answer in rtnl.request(request, _GETTCLASS, F_DUMP):
-        found = answer.decode(type(request))
-        if found["handle"] == _LIMITED:
-            options = found.get_attr("TCA_OPTIONS")
-            limits = options.get_attr("TCA_HTB_PARMS")
+    (default,) = _GLOB.unpack_from(queue_at(rtnl, index, ROOT).options[_INIT])
+    for answer in rtnl.request(request(index), _GETTCLASS, F_DUMP):
+        found = Found(answer)
+        if found.handle == _LIMITED:
+            rate, buffer = _CLASS.unpack_from(found.options[_PARMS])
             leaf = queue_at(rtnl, index, _LIMITED)
-            most = (
-                leaf.get_attr("TCA_OPTIONS")["limit"]
-                if leaf is not None and leaf.get_attr("TCA_KIND") == "bfifo"
-                else 0
-            )
-            tbf = Tbf(options.get_attr("TCA_HTB_RATE64") or limits["rate"], 0, most)
-            tbf.buffer = limits["buffer"]
+            tbf = Tbf(number(found.options.get(_RATE64)) or rate, 0, number(leaf.data) if leaf.kind == "bfifo" else 0)
+            tbf.buffer = buffer
             rest = default == _LIMITED & 0xFFFF
             filters = set(_filters(rtnl, index, FIRST if rest else _LIMITED))
             return Htb(tbf, {subnet for subnet, _ in filters}, rest, any(source for _, source in filters))
@@ -150,25 +148,15 @@ def read(rtnl: "Rtnl", index: int) -> Htb | None:
 
 def _filters(rtnl: "Rtnl", index: int, to: int) -> "Iterable[tuple[Prefix, bool]]":
     """The subnets of the filters that lead to a class, and whether they are compared with the source."""
-    request = message(index=index, parent=FIRST)
-    for answer in rtnl.request(request, GETTFILTER, F_DUMP):
-        options = answer.decode(type(request)).get_attr("TCA_OPTIONS")
-        select = options.get_attr("TCA_U32_SEL") if options else None
-        if select is None or options.get_attr("TCA_U32_CLASSID") != to:
+    for answer in rtnl.request(request(index, FIRST), GETTFILTER, F_DUMP):
+        options = Found(answer).options
+        select = options.get(SELECT, b"")
+        if not select or number(options.get(CLASS)) != to:
             continue
         packed, length, first = b"", 0, 0
-        for place in range(select["nkeys"]):
-            # pyroute2 reads keys at a wrong offset
-            mask, value, offset = _KEY.unpack_from(select.data, select.offset + 20 + 16 * place)
+        for mask, value, offset in _KEY.iter_unpack(select[KEYS : KEYS + select[_NUMBER] * _KEY.size]):
             packed, length = packed + value, length + int.from_bytes(mask, "big").bit_count()
             first = first or offset
         for version, (_, _, source, destination) in _FAMILIES.items():
             if first in (source, destination):
                 yield Prefix(Address(packed.ljust(4 if version == 4 else 16, b"\0")), length), first == source
-
-
-def _load() -> None:
-    """Let pyroute2 know the queues that it is loaded without."""
-    plugins = pyroute.load("pyroute2.netlink.rtnl.tcmsg").plugins
-    plugins["htb"] = pyroute.load("pyroute2.netlink.rtnl.tcmsg.sched_htb")
-    plugins["bfifo"] = pyroute.load("pyroute2.netlink.rtnl.tcmsg.sched_pfifo")

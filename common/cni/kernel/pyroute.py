@@ -24,11 +24,13 @@ _LINKS, _TC = "pyroute2.netlink.rtnl.ifinfmsg", "pyroute2.netlink.rtnl.tcmsg"
 _KINDS = (
     "bond", "can", "geneve", "gtp", "ipoib", "ipvlan", "team", "tun", "tuntap", "vlan", "vrf", "vti", "vti6", "vxlan", "xfrm",
 )  # fmt: skip
-# Queues, filters and actions that no plugin uses.
-_NOT_MADE = (
+# Modules for single kinds of queues, filters and actions, which the module for these messages imports. ``tc`` loads those
+# that it needs by name.
+_QUEUES = (
     "act_bpf", "act_connmark", "act_gact", "act_skbedit", "act_vlan", "cls_basic", "cls_flow", "cls_fw", "cls_matchall",
-    "sched_bpf", "sched_cake", "sched_choke", "sched_clsact", "sched_codel", "sched_drr", "sched_fq_codel", "sched_hfsc",
-    "sched_htb", "sched_netem", "sched_pfifo", "sched_pfifo_fast", "sched_plug", "sched_sfq",
+    "cls_u32", "sched_bpf", "sched_cake", "sched_choke", "sched_clsact", "sched_codel", "sched_drr", "sched_fq_codel",
+    "sched_hfsc", "sched_htb", "sched_ingress", "sched_netem", "sched_pfifo", "sched_pfifo_fast", "sched_plug",
+    "sched_sfq", "sched_tbf",
 )  # fmt: skip
 # The constants that the message modules use.
 _PARENTS = {"TC_H_ROOT": 0xFFFFFFFF, "TC_H_INGRESS": 0xFFFFFFF1, "RTM_NEWQDISC": 36, "RTM_DELQDISC": 37}
@@ -77,7 +79,9 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
         f"{_LINKS}.plugins": {},
         **{f"{_LINKS}.plugins.{kind}": {kind: None} for kind in _KINDS},
         "pyroute2.netlink.rtnl.iw_event": {"iw_event": object},
-        **{f"{_TC}.{name}": {} for name in _NOT_MADE},
+        **{f"{_TC}.{name}": {} for name in _QUEUES},
+        # the default for options, which every kind that is made has itself
+        f"{_TC}.sched_template": {"options": None},
     }
 
 

@@ -2,6 +2,9 @@
 
 A queue on the link, a token bucket (tc-tbf(8)), limits what it sends. Received packets cannot be queued: they are all
 redirected to another link, an ``ifb``, and limited there. ``htb`` limits a part of the packets only.
+
+What is sent to change something are pyroute2's messages, and their modules are imported for the kinds that are made.
+Everything is read by hand, so that a call that changes nothing does without pyroute2.
 """
 
 import struct
@@ -9,13 +12,14 @@ from _socket import htons
 from errno import EINVAL, ENODEV, ENOENT
 
 from cni.errors import KernelError
-from cni.kernel import pyroute
-from cni.kernel.netlink import F_DUMP, F_ECHO, F_NEW, attribute, integer
+from cni.kernel.netlink import F_DUMP, F_ECHO, F_NEW, attribute, attributes, integer, number, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from cni.kernel import pyroute
+    from cni.kernel.netlink import Answer
     from cni.kernel.rtnl import Rtnl
 
 NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38
@@ -33,7 +37,16 @@ OPTIONS = {
     "u32": "CONFIG_NET_CLS_U32", "mirred": "CONFIG_NET_ACT_MIRRED",
 }  # fmt: skip
 _HEADER = struct.Struct("=BxxxiIII")
-_KIND, _INGRESS_BLOCK = 1, 13
+_KIND, _OPTIONS, _INGRESS_BLOCK = 1, 2, 13
+# Rate, limit and buffer in the numbers of a token bucket (struct tc_tbf_qopt).
+_TBF = struct.Struct("=8xI12xII")
+_TBF_PARMS, _TBF_RATE64 = 1, 4
+# The options of a filter; the place of the first key in a selector (struct tc_u32_sel).
+CLASS, SELECT, _ACTIONS = 1, 5, 7
+KEYS = 16
+_MIRRED_PARMS = 2
+# What an action does with packets, and to which link (struct tc_mirred).
+_MIRRED = struct.Struct("=20xiI")
 # Errors for what does not exist, or cannot exist on that link.
 _ABSENT = (EINVAL, ENOENT, ENODEV)
 # a filter that compares no bit
@@ -90,34 +103,55 @@ def add_queue(rtnl: "Rtnl", index: int, limit: Tbf) -> None:
 def queue(rtnl: "Rtnl", index: int) -> Tbf | None:
     """The limit of what a link sends, None if its first queue is no limit."""
     found = queue_at(rtnl, index, ROOT)
-    kind = found.get_attr("TCA_KIND") if found is not None else ""
-    if kind == "htb":
+    if found.kind == "htb":
         from cni.kernel import htb
 
         return htb.read(rtnl, index)
-    if kind != "tbf":
+    if found.kind != "tbf":
         return None
-    options = found.get_attr("TCA_OPTIONS")
-    limits = options.get_attr("TCA_TBF_PARMS")
-    read = Tbf(options.get_attr("TCA_TBF_RATE64") or limits["rate"], 0, limits["limit"])
-    read.buffer = limits["buffer"]
+    rate, limit, buffer = _TBF.unpack_from(found.options[_TBF_PARMS])
+    read = Tbf(number(found.options.get(_TBF_RATE64)) or rate, 0, limit)
+    read.buffer = buffer
     return read
 
 
-def queue_at(rtnl: "Rtnl", index: int, parent: int) -> "Any":
-    """The message about the queue at a place of a link; None if the kernel names none.
+class Found:
+    """A queue, class or filter of the kernel: its kind, handle and options. ``data`` are the options' bytes."""
+
+    __slots__ = ("data", "handle", "kind")
+
+    def __init__(self, answer: "Answer | None" = None) -> None:
+        """Without an answer: nothing, with an empty kind."""
+        self.handle = _HEADER.unpack_from(answer.data, 16)[2] if answer is not None else 0
+        found = dict(attributes(answer.data, 16 + _HEADER.size)) if answer is not None else {}
+        self.kind = text(found.get(_KIND))
+        self.data = found.get(_OPTIONS, b"")
+
+    @property
+    def options(self) -> dict[int, bytes]:
+        """The options, for kinds whose options are attributes."""
+        return dict(attributes(self.data))
+
+
+def request(index: int, parent: int = 0) -> bytes:
+    """A request for what is at a place of a link."""
+    return _HEADER.pack(0, index, 0, parent, 0)
+
+
+def queue_at(rtnl: "Rtnl", index: int, parent: int) -> Found:
+    """The queue at a place of a link; its kind is empty if the kernel names none.
 
     A dump would have the queues of all links. The kernel answers the request for one only if an echo is asked for.
     """
-    request = message(index=index, parent=parent)
-    answers = rtnl.request(request, _GETQDISC, F_ECHO, absent=_ABSENT)
-    return answers[0].decode(type(request)) if answers else None
+    answers = rtnl.request(request(index, parent), _GETQDISC, F_ECHO, absent=_ABSENT)
+    return Found(answers[0] if answers else None)
 
 
 def delete_queue(rtnl: "Rtnl", index: int) -> None:
     """Remove the limit, if it exists; the link gets the kernel's default queue. Another's queue stays."""
-    for kind in ("tbf", "htb"):
-        rtnl.request(message(kind, index=index, handle=FIRST, parent=ROOT), _DELQDISC, absent=_ABSENT)
+    found = queue_at(rtnl, index, ROOT)
+    if found.kind in ("tbf", "htb") and found.handle == FIRST:
+        rtnl.request(message(found.kind, index=index, handle=FIRST, parent=ROOT), _DELQDISC, absent=_ABSENT)
 
 
 def add_redirect(rtnl: "Rtnl", index: int, to: int) -> None:
@@ -142,17 +176,16 @@ def redirect(rtnl: "Rtnl", index: int) -> int | None:
 
     0 if there is no filter, or if the link that it redirects to is gone. None if others' filters are there.
     """
-    request, others = message(index=index, parent=_OF_INGRESS), False
-    for answer in rtnl.request(request, GETTFILTER, F_DUMP, absent=_ABSENT):
-        found = answer.decode(type(request))
-        kind, options = found.get_attr("TCA_KIND"), found.get_attr("TCA_OPTIONS")
-        if kind != "u32":
+    others = False
+    for answer in rtnl.request(request(index, _OF_INGRESS), GETTFILTER, F_DUMP, absent=_ABSENT):
+        found = Found(answer)
+        if found.kind != "u32":
             return None
-        select, actions = (options.get_attr(name) if options else None for name in ("TCA_U32_SEL", "TCA_U32_ACT"))
-        # pyroute2 reads keys at a wrong offset; this is the first key's mask
-        if select and actions and select.data[select.offset + 20 : select.offset + 24] == bytes(4):
-            for _, action in actions["attrs"]:
-                to = _redirected(action)
+        select, actions = (found.options.get(number, b"") for number in (SELECT, _ACTIONS))
+        # the first key's mask
+        if select[KEYS : KEYS + 4] == bytes(4):
+            for _, action in attributes(actions):
+                to = _redirected(dict(attributes(action)))
                 if to is not None:
                     return to
         others = others or bool(select)
@@ -161,7 +194,9 @@ def redirect(rtnl: "Rtnl", index: int) -> int | None:
 
 def delete_redirect(rtnl: "Rtnl", index: int) -> None:
     """Remove the redirection, if it exists."""
-    rtnl.request(message("ingress", index=index, handle=_OF_INGRESS, parent=_INGRESS), _DELQDISC, absent=_ABSENT)
+    if queue_at(rtnl, index, _INGRESS).kind == "ingress":
+        ingress = message("ingress", index=index, handle=_OF_INGRESS, parent=_INGRESS)
+        rtnl.request(ingress, _DELQDISC, absent=_ABSENT)
 
 
 def lacks(rtnl: "Rtnl", kind: str) -> bool:
@@ -185,18 +220,38 @@ def lacks(rtnl: "Rtnl", kind: str) -> bool:
     return False
 
 
-def _redirected(action: "Any") -> int | None:
+def _redirected(action: dict[int, bytes]) -> int | None:
     """The index of the link that an action redirects to, 0 if that is gone; None for another action."""
-    if action.get_attr("TCA_ACT_KIND") != "mirred":
+    if text(action.get(_KIND)) != "mirred":
         return None
-    where = action.get_attr("TCA_ACT_OPTIONS").get_attr("TCA_MIRRED_PARMS")
-    return int(where["ifindex"]) if where["eaction"] == _REDIRECT else None
+    does, to = _MIRRED.unpack_from(dict(attributes(action[_OPTIONS]))[_MIRRED_PARMS])
+    return int(to) if does == _REDIRECT else None
 
 
-def message(kind: str = "", options: "pyroute.Attributes" = (), **fields: int) -> "Any":
-    """A message about a queue, class or filter of this kind."""
+def message(kind: str, options: "pyroute.Attributes | dict[str, Any]" = (), **fields: int) -> "Any":
+    """A message about a queue, class or filter of this kind. Options that are None are left out."""
+    from cni.kernel import pyroute
+
     module = pyroute.load("pyroute2.netlink.rtnl.tcmsg")
-    pyroute.complete(module.sched_tbf.options, "TCA_TBF_RATE64", "uint64")
-    given = [(name, value) for name, value in options if value is not None]
-    attributes = [("TCA_KIND", kind or None), ("TCA_OPTIONS", {"attrs": given} if given else None)]
-    return pyroute.message(module.tcmsg, attributes, **fields)
+    if options:
+        module.plugins[kind] = _described(kind)
+    if not isinstance(options, dict):
+        options = {"attrs": [(name, value) for name, value in options if value is not None]} if options else {}
+    return pyroute.message(module.tcmsg, [("TCA_KIND", kind), ("TCA_OPTIONS", options or None)], **fields)
+
+
+def _described(kind: str) -> "Any":
+    """pyroute2's module for the options of a kind."""
+    from cni.kernel.pyroute import complete, load
+
+    match kind:
+        case "tbf":
+            found = load("pyroute2.netlink.rtnl.tcmsg.sched_tbf")
+            complete(found.options, "TCA_TBF_RATE64", "uint64")
+            return found
+        case "htb":
+            return load("pyroute2.netlink.rtnl.tcmsg.sched_htb")
+        case "bfifo":
+            return load("pyroute2.netlink.rtnl.tcmsg.sched_pfifo")
+        case _:
+            return load("pyroute2.netlink.rtnl.tcmsg.cls_u32")

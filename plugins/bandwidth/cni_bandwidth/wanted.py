@@ -1,8 +1,6 @@
 """The plan of one attachment's limits, and the kinds that DEL and GC remove."""
 
 from cni.errors import CNIError
-from cni.links.limit import EgressLimit, IngressLimit, Redirected, limited_end
-from cni.result import Interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +18,9 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
         raise CNIError(f"must be called as {chained}", "put bandwidth behind the plugin that attaches the container")
     if not settings.limited:
         return previous
+    from cni.links.limit import EgressLimit, IngressLimit, Redirected, limited_end
+    from cni.result import Interface
+
     host = limited_end(site)
     ingress, egress = (settings.limit(way, host.mtu) for way in ("ingress", "egress"))
     if ingress is not None:
@@ -33,4 +34,6 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
 
 def left(call: "Call") -> "list[Kind]":
     """What an ADD may have left."""
+    from cni.links.limit import EgressLimit, IngressLimit, Redirected
+
     return [IngressLimit(call.site), EgressLimit(call.site), Redirected(call.site)]

@@ -4,7 +4,6 @@ from cni.errors import InvalidConfig
 from cni.linksettings import LinkSettings, mtu_fault, requested_mac
 from cni.names import check_made
 from cni.settings import Section, boolean, chosen, integer, key, mapping, string, within
-from cni.sysctls import path_of
 from cni.wire import repeated
 
 TYPE_CHECKING = False
@@ -45,8 +44,14 @@ class Settings(Section):
         link = {"mac": self.mac or None, "promisc": self.promisc or None, "mtu": self.mtu or None}
         link |= {"allmulti": self.allmulti, "txQLen": self.queue}
         self.link: dict[str, str | int | bool] = {name: value for name, value in link.items() if value is not None}
-        # of two keys for one path the later one counts
-        self.paths = {path_of(name, call.attachment.ifname): value for name, value in self.sysctl.items()}
+        self.paths = _paths(self.sysctl, call.attachment.ifname) if self.sysctl else {}
+
+
+def _paths(sysctl: dict[str, str], ifname: str) -> dict[str, str]:
+    """The values by their paths. Of two keys for one path the later one counts."""
+    from cni.sysctls import path_of
+
+    return {path_of(name, ifname): value for name, value in sysctl.items()}
 
 
 def read(call: "Call") -> Settings:

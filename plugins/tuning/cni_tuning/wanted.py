@@ -2,11 +2,8 @@
 
 from cni.errors import CheckFailed, InvalidConfig
 from cni.result import Result
-from cni.saved import SavedValues
 from cni.settings import chosen
-from cni.sysctls import Sysctls
 from cni.versions import FAMILIES
-from cni_tuning.link import TunedLink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,23 +16,35 @@ DATA_DIR = "/run/cni/tuning"
 
 def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
     """The sysctls, then the interface's values. The result is prevResult, with the new MAC and MTU."""
-    site, ifname, link = call.site, call.attachment.ifname, settings.link
-    result = _previous(call, settings)
-    from cni.linksettings import check_mtu
+    ifname, result = call.attachment.ifname, _previous(call, settings)
+    # podman has a tuning without keys for every container
+    if settings.paths or settings.link or call.verb == "CHECK":
+        from cni.linksettings import check_mtu
 
-    check_mtu(settings.mtu or 0, any(ip.version == 6 for ip in result.of(ifname).ips))
-    file = SavedValues(site, settings.folder or DATA_DIR)
-    if settings.paths or link:
-        yield from file
-    if settings.paths:
-        yield from Sysctls(site, settings.paths, file.saved)
-    if link or call.verb == "CHECK":
-        yield from TunedLink(site, file.saved, link)
+        check_mtu(settings.mtu or 0, any(ip.version == 6 for ip in result.of(ifname).ips))
+        yield from _tuned(call, settings)
     for interface in result.interfaces:
         if interface.sandbox and interface.name == ifname:
             interface.mac = settings.mac or interface.mac
             interface.mtu = settings.mtu or interface.mtu if interface.mtu else 0
     return result
+
+
+def _tuned(call: "Call", settings: "Settings") -> "Plan[None]":
+    from cni.saved import SavedValues
+
+    site, link = call.site, settings.link
+    file = SavedValues(site, settings.folder or DATA_DIR)
+    if settings.paths or link:
+        yield from file
+    if settings.paths:
+        from cni.sysctls import Sysctls
+
+        yield from Sysctls(site, settings.paths, file.saved)
+    if link or call.verb == "CHECK":
+        from cni_tuning.link import TunedLink
+
+        yield from TunedLink(site, file.saved, link)
 
 
 def _previous(call: "Call", settings: "Settings") -> Result:
@@ -52,6 +61,10 @@ def _previous(call: "Call", settings: "Settings") -> Result:
 
 def left(call: "Call") -> "list[Kind]":
     """What an ADD may have saved, in the configured folder or in the default one, and what restores it."""
+    from cni.saved import SavedValues
+    from cni.sysctls import Sysctls
+    from cni_tuning.link import TunedLink
+
     named = chosen(call.config, "dataDir")
     folders = [named, DATA_DIR] if isinstance(named, str) and named and "\0" not in named else [DATA_DIR]
     files = [SavedValues(call.site, folder) for folder in dict.fromkeys(folders)]
