@@ -58,6 +58,7 @@ def _placeholders() -> "dict[str, dict[str, Any]]":
         "logging": {"getLogger": quiet, "error": quiet},
         "traceback": {"format_exc": str, "format_stack": list},
         "typing": {"__getattr__": lambda name: quiet},
+        "types": {"FunctionType": type(_placeholders)},
         "re": {"compile": quiet},
         "pkgutil": {},
         "importlib": {},
