@@ -179,8 +179,8 @@ def test_a_limit_of_some_subnets_is_what_tc_shows(
 ) -> None:
     """Class, queue and filters; all are read again, and removed together."""
     rtnl, host, _ = links
-    for subnets in ([*map(Prefix.parse, SUBNETS)], []):
-        wanted = Htb(limit(6_000_000_000, 2_000_000), subnets, rest, by_source)
+    for subnets, burst in (([*map(Prefix.parse, SUBNETS)], 2_000_000), ([], tc.MAX)):
+        wanted = Htb(limit(6_000_000_000, burst), subnets, rest, by_source)
         tc.add_queue(rtnl, host, wanted)
         assert tc.queue(rtnl, host) == wanted
         assert tc.queue(rtnl, host) != Htb(wanted, [*subnets, Prefix.parse("10.9.0.0/16")], rest, by_source)

@@ -40,6 +40,8 @@ _LIMITED = FIRST | 0x30
 _VERSION, _TO_QUANTUM, _QUANTUM = 3, 10, 1 << 14
 # how many packets of the direct queue wait
 _DIRECT_MAX = 1000
+# pyroute2 writes a queue's length as a signed number
+_LENGTH_MAX = MAX >> 1
 # Of each family: the filter's priority and protocol, and the offsets of the source and the destination.
 _FAMILIES = {4: (16, 0x0800, 12, 16), 6: (15, 0x86DD, 8, 24)}
 # A filter's key: mask, value and offset.
@@ -61,7 +63,7 @@ class Htb(Tbf):
 
         ``by_source``: the subnets are of the packets' sources, and not of their destinations.
         """
-        self.rate, self.limit, self.buffer = tbf.rate, tbf.limit, tbf.buffer
+        self.rate, self.limit, self.buffer = tbf.rate, min(tbf.limit, _LENGTH_MAX), tbf.buffer
         self.subnets = {subnet.network for subnet in subnets}
         self.rest = rest
         self.by_source = by_source
