@@ -9,7 +9,7 @@ from cni.address import Address, parse_mac
 from cni.errors import CNIError, DecodingFailure, InvalidConfig, NotAvailable
 from cni.names import check_made
 from cni.result import DNS, no_addresses
-from cni.settings import Section, boolean, chosen, integer, key, parsed, string
+from cni.settings import Section, boolean, chosen, integer, key, parsed, requested, string
 from cni.versions import FAMILIES
 
 TYPE_CHECKING = False
@@ -101,10 +101,9 @@ def requested_mac(call: "Call", configured: str, refusal: str) -> str:
     ``{error}``. Raises ``InvalidEnvironment``, ``DecodingFailure``, ``InvalidConfig``.
     """
     from_args = environment.arguments(call.environ, ("MAC",)).get("MAC", "")
-    for path in (("runtimeConfig", "mac"), ("args", "cni", "mac")):
-        value = chosen(call.config, *path)
-        if value is not None and string(value, ".".join(path)):
-            return _mac(value, refusal)
+    asked, capability = requested(call.config, "mac", string)
+    if capability or asked:
+        return _mac(capability or asked or "", refusal)
     try:
         return _mac(from_args or configured, refusal)
     except InvalidConfig as error:

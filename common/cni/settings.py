@@ -74,10 +74,11 @@ def listing(kind: "Kind[T]") -> "Kind[list[T]]":
 
 
 def mapping(kind: "Kind[T]") -> "Kind[dict[str, T]]":
-    """An object with values of ``kind``."""
+    """An object with values of ``kind``; one that is ``null`` counts as absent."""
 
     def read(value: "Any", where: str) -> "dict[str, T]":
-        return {name: kind(item, f"{where}.{name}") for name, item in member(value, where).items()}
+        found = member(value, where).items()
+        return {name: kind(item, f"{where}.{name}") for name, item in found if item is not None}
 
     read.__doc__ = f"object of {name_of(kind)}"
     return read

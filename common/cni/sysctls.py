@@ -1,5 +1,7 @@
 """Sysctls of the container's network namespace as an effect; the original values can be restored."""
 
+from errno import EACCES, EINVAL, EPERM, EROFS
+
 from cni.errors import CheckFailed, InvalidConfig, Step
 from cni.plan import Differ, Effect, Kind
 
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 _SAVED = "sysctl"
 # The folders that hold one folder for each interface.
 _OF_INTERFACES = (["conf"], ["neigh"])
+_REMEDIES = {
+    EINVAL: "the kernel does not take this value", EACCES: "it is read-only", EPERM: "it is read-only",
+    EROFS: "/proc/sys is read-only",
+}  # fmt: skip
 
 
 def path_of(name: str, ifname: str) -> str:
@@ -108,7 +114,7 @@ class Sysctls(Effect[None], Kind):
                 return None
 
     def _write(self, path: str, value: str) -> None:
-        with Step(f"failed to set sysctl {path} to {value!r}", "it may be read-only"):
+        with Step(f"failed to set sysctl {path} to {value!r}", _REMEDIES):
             self.site.sysctls.write(path, value)
 
     def describe(self) -> str:

@@ -208,10 +208,13 @@ def test_what_cannot_be_is_refused_and_nothing_changes(node: Node, tmp_path: Pat
         ({"mtu": 1200}, "mtu is 1200, and must be from 1280"),
         ({"sysctl": {"net.ipv4.none": "1"}, "mtu": 1400}, "net/ipv4/none"),
         ({"sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "x"}, "mtu": 1400}, "net/ipv4/conf/eth0/arp_filter to 'x'"),
+        ({"sysctl": {"net.ipv4.conf.IFNAME.arp_filter": ""}, "mtu": 1400}, "net/ipv4/conf/eth0/arp_filter to ''"),
         ({"sysctl": {"kernel.shmmax": "1"}}, 'invalid net sysctl key: "kernel/shmmax"'),
         ({"mtu": 1400, "dataDir": str(tmp_path / "file")}, f"{tmp_path}/file/"),
     ):
-        assert text in one.call(1, "ADD", prevResult=one.result, **keys).error["msg"], keys
+        error = one.call(1, "ADD", prevResult=one.result, **keys).error
+        assert text in error["msg"] and error["details"], keys
+        assert "'x'" not in text or error["details"] == "the kernel does not take this value"
         assert state(one.pod) == before and not files(tmp_path / "data")
     one.pod.ip("link set eth0 down", "link set eth0 name eth9")
     assert one.call(1, "ADD", prevResult=one.result, mtu=1400).error["msg"] == 'failed to get "eth0": Link not found'

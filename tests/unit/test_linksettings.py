@@ -77,6 +77,7 @@ def test_an_empty_mac_is_none() -> None:
         ("", {"mac": 5}, 6, 'failed to load netconf: cannot read key "mac": it must be a string, not number'),
         ("", {"runtimeConfig": {"mac": 5}}, 6,
          "failed to load netconf: cannot read runtimeConfig.mac: it must be a string, not number"),
+        ("", {"args": []}, 6, "failed to load netconf: cannot read args: it must be an object, not array"),
         ("MAC=x", {"mac": FOUR}, 4,
          'CNI_ARGS: error parsing value of pair "MAC=x": invalid args x for MAC addr: address x: invalid MAC address'),
         ("MAC", {"runtimeConfig": {"mac": ONE}}, 4, 'CNI_ARGS: invalid pair "MAC"'),

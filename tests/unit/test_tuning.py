@@ -72,6 +72,7 @@ def test_args_replace_keys_and_sysctls_one_by_one() -> None:
     assert list(found.paths.items()) == [("net/a", "4"), ("net/b", "2"), ("net/c", "3")]
     assert settings(args=args).paths == {"net/c": "3", "net/a": "4"}
     assert settings(mtu=0, promisc=False).link == settings(args=None).link == {}
+    assert settings(sysctl={"net.a": None, "net.b": "2"}).paths == {"net/b": "2"}
 
 
 def test_the_sources_of_the_mac() -> None:
@@ -92,6 +93,7 @@ def test_the_sources_of_the_mac() -> None:
         ({"mtu": -1}, "mtu is -1"),
         ({"args": {"cni": {"mtu": 67}}}, "mtu is 67"),
         ({"args": {"cni": {"promisc": "yes"}}}, "args.cni.promisc"),
+        ({"args": []}, "cannot read args: it must be an object"),
         ({"txQLen": 1 << 32}, "txQLen is 4294967296"),
         ({"mac": "x"}, "invalid args x for MAC addr"),
         ({"mac": "02:00:00:00:00:00:00:01"}, "for MAC addr"),

@@ -3,7 +3,7 @@
 from cni.errors import InvalidConfig
 from cni.linksettings import LinkSettings, mtu_fault, requested_mac
 from cni.names import check_made
-from cni.settings import Section, boolean, chosen, integer, key, mapping, string, within
+from cni.settings import Section, boolean, integer, key, mapping, member, part, string, within
 from cni.wire import repeated
 
 TYPE_CHECKING = False
@@ -34,8 +34,7 @@ class Settings(Section):
         super().__init__(call.config)
         if "\0" in self.folder:
             raise InvalidConfig("dataDir has a zero byte", 'change key "dataDir"')
-        found = chosen(call.config, "args", "cni")
-        given = self.TABLE({} if found is None else found, "args.cni")
+        given = self.TABLE(part(part(call.config, "args", member), "cni", member), "args.cni")
         self.sysctl = {**(self.sysctl or {}), **(given["sysctl"] or {})}
         replaced = ("promisc", "mtu", "allmulti", "queue")
         vars(self).update({name: given[name] for name in replaced if given[name] is not None})
