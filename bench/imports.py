@@ -20,7 +20,7 @@ from importlists import VERBS
 from sides import OURS, ROOT, inside
 
 sys.path.append(str(ROOT / "common"))
-from contract.subject import SUBJECTS, Subject, lacking
+from contract.subject import SUBJECTS, Network, Subject, lacking
 from contract.trial import Trial
 from node.topology import Node, Pod
 
@@ -74,10 +74,11 @@ def imported(node: Node, pod: Pod, plugin: str, verb: str, conf: Object) -> tupl
     return _listed(done.stderr), json.loads(done.stdout) if verb == "ADD" else {}
 
 
-def survey(subject: Subject, node: Node) -> dict[str, Imports]:
-    """What each verb of a plugin imports, for a pod on a node with another pod."""
+def survey(subject: Subject, node: Node, network: Network | None = None) -> dict[str, Imports]:
+    """What each verb of a plugin imports, for a pod on a node with another pod; by default with the subject's budget."""
+    network = network or subject.budget(node.data_dir)
     # the other pod keeps what is made for the first and removed with the last
-    other, own = (Trial(node, subject, subject.budget(node.data_dir), version="1.1.0") for _ in range(2))
+    other, own = (Trial(node, subject, network, version="1.1.0") for _ in range(2))
     imported(node, other.pod, subject.type, "ADD", other.keys("ADD"))
     interpreter, found = of_the_interpreter(), dict[str, Imports]()
     for verb in VERBS:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from build.surroundings import DIST, PYTHON
-from contract.subject import SUBJECTS, Subject, lacking, of
+from contract.subject import SUBJECTS, Network, Subject, lacking, of
+from node.configuration import host_local
 from node.plugin import PLUGINS
 from node.topology import Node
 
@@ -84,6 +85,17 @@ def test_status_imports_nothing_that_makes_or_removes(plugin: str) -> None:
     other |= {f"cni.kernel.{room}" for room in ("expressions", "records", "namespace", "sysctl", "conntrack")}
     assert not [name for name in listed if name.startswith("pyroute2") or name in other]
     assert len(listed) <= 1.6 * len(found["VERSION"]) + 36
+
+
+@pytest.mark.parametrize("plugin", ["bandwidth", "tuning"])
+def test_a_pod_for_which_there_is_nothing_to_do_costs_next_to_nothing(plugin: str, node: Node) -> None:
+    """Most pods have no limits, and podman puts a tuning without keys behind each bridge."""
+    below = {"type": "bridge", "bridge": "br0", "ipam": host_local(node.data_dir, "10.97.0.0/24")}
+    found = imports.survey(of(plugin), node, Network(below, {"type": plugin}, leaves=()))
+    for verb, modules in found.items():
+        assert not [name for name, _ in modules if name.startswith("pyroute2")], verb
+    effects = {"cni.links.limit", "cni.saved", "cni.sysctls", "cni_tuning.link", "cni.kernel.tc", "cni.kernel.rtnl"}
+    assert effects.isdisjoint(name for name, _ in found["ADD"])
 
 
 def test_an_import_that_creeps_in_is_seen(node: Node) -> None:
