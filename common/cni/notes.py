@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _OWNER = "owner"
 _MOST = 1 << 20
+_TRIES = 10
 
 
 class Notes:
@@ -41,25 +42,37 @@ class Notes:
     def write(self, link: str, owner: str, document: "dict[str, Any]") -> None:
         """Write or replace a note."""
         text = wire.encode({_OWNER: owner, **document}).encode("utf-8", "surrogateescape")
-        temporary = f"{self._folder}/.{link}.{os.getpid()}"
-        try:
-            os.makedirs(self._folder, 0o755, exist_ok=True)
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        for _ in range(_TRIES):
             try:
-                os.write(fd, text)
-            finally:
-                os.close(fd)
-            os.rename(temporary, f"{self._folder}/{link}")
-        except OSError:
-            pass
+                self._write(link, text)
+            except FileNotFoundError:  # the folder was removed with the last note of another attachment
+                continue
+            except OSError:
+                pass
+            return
+
+    def _write(self, link: str, text: bytes) -> None:
+        # only one call at a time writes the note of an attachment
+        temporary = f"{self._folder}/.{link}"
+        os.makedirs(self._folder, 0o755, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, text)
+        finally:
+            os.close(fd)
+        os.rename(temporary, f"{self._folder}/{link}")
 
     def remove(self, link: str) -> None:
-        """Remove a note, and the folder with the last one."""
-        try:
-            os.unlink(f"{self._folder}/{link}")
-            os.rmdir(self._folder)
-        except OSError:
-            pass
+        """Remove a note, what a writer left that died, and the folder with the last note."""
+        for path, remove in (
+            (f"{self._folder}/.{link}", os.unlink),
+            (f"{self._folder}/{link}", os.unlink),
+            (self._folder, os.rmdir),
+        ):
+            try:
+                remove(path)
+            except OSError:
+                pass
 
     def links(self, network: str = "") -> list[str]:
         """The link names that have a note, of one network or of all."""

@@ -232,6 +232,27 @@ def test_del_needs_neither_result_nor_namespace(node: Node, backend: str) -> Non
     assert "CNI" not in node.run("iptables-save") and "pycni" not in node.run("nft", "list", "tables")
 
 
+def test_del_if_the_note_is_lost(node: Node) -> None:
+    """A damaged one counts as lost. The addresses are in the result, or in the namespace, or in our table."""
+    other = attached(node, "br1", backend="nftables", ingressPolicy="isolated")
+    for keys in ({}, {"prevResult": None}, {"prevResult": None, "netns": ""}):
+        pod = attached(node, backend="nftables", ingressPolicy="isolated")
+        note = next(Path("/run/cni/pycni/firewall").glob(f"*/{pod.host}"))
+        note.write_text("{")
+        if "netns" in keys:
+            # without any note the table is searched
+            other.remove_all()
+            note.unlink()
+        # twice the same, as a result may have it
+        pod.result["ips"] *= 2
+        pod.result["interfaces"].append(pod.result["interfaces"][1])
+        assert pod.firewall("DEL", **keys).ok and not note.exists()
+        rules = node.run("nft", "list", "ruleset")
+        assert pod.pod.container not in rules and "br0" not in rules
+        assert pod.call(0, "DEL").ok
+    assert "pycni" not in rules
+
+
 def test_the_first_interface_of_a_policy(node: Node) -> None:
     """Corner 33: one in the container is no link of the node; none, and one without a name, are Go's errors."""
     pod = attached(node, backend="nftables")

@@ -1,6 +1,8 @@
 """Notes of attachments in files: read back whatever happened to them."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,23 @@ def test_a_note_is_read_listed_and_removed(tmp_path: Path) -> None:
     for attachment in (POD, OTHER):
         notes.remove(attachment.link)
     assert not Path(f"{tmp_path}/kind/7").exists()
+
+
+def test_what_others_leave_and_remove_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that died leaves a file; a DEL removes the folder with the last note between two steps of a writer."""
+    notes, folder, makedirs = Notes(str(tmp_path), 1), tmp_path / "1", os.makedirs
+    folder.mkdir()
+    (folder / f".{POD.link}").write_text("{")
+
+    def once(path: str, *more: Any, **keys: Any) -> None:
+        makedirs(path, *more, **keys)
+        monkeypatch.undo()
+        notes.remove(POD.link)
+        assert not folder.exists()
+
+    monkeypatch.setattr(os, "makedirs", once)
+    notes.write(OTHER.link, str(OTHER), {})
+    assert notes.links() == [OTHER.link]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "null", '{"owner": "net/c1/eth0"', "\0\xff"])

@@ -2,6 +2,7 @@
 
 from cni.attachment import COMMENT_MAX, shortened
 from cni.filtering.choice import complaints, firewalld_runs, without_firewalld
+from cni.filtering.pod import UNKNOWN
 from cni.go import names
 from cni.kernel.backend import BRIDGE, FORWARDING
 from cni.plan import all_of
@@ -40,7 +41,7 @@ class Rules:
         """The elements in nftables."""
         from cni.filtering.nftables import Wanted
 
-        isolated = self.pod.ports if self.pod.policy == "isolated" else None
+        isolated = self.pod.ports if self.pod.policy == "isolated" or self.pod.bridge == UNKNOWN else None
         return Wanted(shortened(self.owner, COMMENT_MAX), self.pod.addresses, self.pod.bridge, isolated)
 
     def make(self, backend: str, new: bool) -> bool:
@@ -68,7 +69,7 @@ class Rules:
     def remove(self, others: "Others") -> None:
         """Remove them from both."""
         more: list[Line] = []
-        if any(self.kernel.has_table(family, FORWARDING.table) for family in (FORWARDING.family, BRIDGE)):
+        if has_own_table(self.kernel):
             from cni.filtering import nftables
 
             more = [nftables.ACCEPTING] if nftables.remove(self.kernel, self.wanted, others) else []
@@ -107,6 +108,11 @@ def has_go_chains(kernel: "Nftables") -> bool:
     return names.may_exist(kernel, names.FIREWALL, names.STAGES[0], table="filter")
 
 
+def has_own_table(kernel: "Nftables") -> bool:
+    """Whether nftables has a table of ours."""
+    return any(kernel.has_table(family, FORWARDING.table) for family in (FORWARDING.family, BRIDGE))
+
+
 def remove(site: "Site", pod: "Pod", owner: str, others: "Others") -> None:
     """Remove the rules wherever they are; for a pod without a backend, which Go's plugin may have made, everywhere."""
 
@@ -121,9 +127,18 @@ def remove(site: "Site", pod: "Pod", owner: str, others: "Others") -> None:
     all_of(steps)
 
 
-def go_may_have_made(site: "Site") -> bool:
-    """Whether Go's plugin may have made something on the node."""
-    return has_go_chains(site.nftables) or firewalld_runs()
+def may_have_made(site: "Site") -> bool:
+    """Whether Go's plugin, or ours whose note is lost, may have made something on the node."""
+    return has_go_chains(site.nftables) or has_own_table(site.nftables) or firewalld_runs()
+
+
+def owned(site: "Site") -> "list[Address]":
+    """The addresses that the attachment has in our table; reads the table."""
+    if not has_own_table(site.nftables):
+        return []
+    from cni.filtering import nftables
+
+    return nftables.owned(site.nftables, site.attachment.comment)
 
 
 def masqueraded_by_go(site: "Site") -> "list[Address]":

@@ -47,6 +47,7 @@ Tables of others are left alone. If a chain of theirs drops forwarded packets, t
 
 from cni.address import Address
 from cni.filtering.choice import MARK
+from cni.filtering.pod import UNKNOWN
 from cni.go import chains, firewall, names
 from cni.kernel import backend, compat, iptables
 from cni.kernel import expressions as nft
@@ -221,12 +222,28 @@ def _faults(ledger: Ledger, places: "Sequence[Place]", comment: str) -> "Iterato
 
 def remove(kernel: "Nftables", wanted: Wanted, others: "firewall.Others") -> bool:
     """Remove what an attachment has; returns whether the table is gone."""
+    bridges = _bridges(kernel) if wanted.bridge == UNKNOWN else [wanted.bridge]
     # whatever the policies of those before
-    every = Wanted(wanted.comment, (), wanted.bridge, isolated=()).policy
-    shared = [] if others.use(wanted.bridge) else every
+    shared = [
+        place
+        for bridge in bridges
+        if not others.use(bridge)
+        for place in Wanted(wanted.comment, (), bridge, isolated=()).policy
+    ]
     if wanted.inside:
         changed(kernel, INSIDE.change, lambda change: _remove(change, wanted.inside, [], wanted.comment))
     return changed(kernel, LAYOUT.change, lambda change: _remove(change, wanted.pods, shared, wanted.comment))
+
+
+def owned(kernel: "Nftables", comment: str) -> list[Address]:
+    """The addresses with this comment; reads the sets whole."""
+    ledger = Ledger(kernel, LAYOUT)
+    return [Address(each.key) for name in _PODS.values() for each in ledger.every(name) if each.comment == comment]
+
+
+def _bridges(kernel: "Nftables") -> list[str]:
+    """The bridges with a policy."""
+    return [each.key.rstrip(b"\0").decode("utf-8", "replace") for each in Ledger(kernel, LAYOUT).every("bridges")]
 
 
 def _remove(change: Change, own: "Sequence[Place]", shared: "Sequence[Place]", comment: str) -> bool:

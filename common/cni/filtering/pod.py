@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# in place of a bridge, for an attachment without a note: it may have the policy of any
+UNKNOWN = "?"
+
+
 class Pod(Value):
     """The addresses of an attachment, the backend, and the bridge that an ingress policy closes."""
 
@@ -27,8 +31,8 @@ class Pod(Value):
 
         ``ports`` are the attachment's links on the node, if there is a policy.
         """
-        self.ports = list(ports)
-        self.addresses = list(addresses)
+        self.ports = list(dict.fromkeys(ports))
+        self.addresses = list(dict.fromkeys(addresses))
         self.backend = backend
         self.bridge = bridge
         self.policy = policy

@@ -1,14 +1,15 @@
 """The effect: the node forwards packets of an attachment's addresses, and its bridge has the ingress policy.
 
 A note has what was made, so DEL needs no result. Without a note, the attachment may be one of Go's plugin: its rules name
-no owner, and are found by its addresses.
+no owner, and are found by its addresses. So are ours if the note is lost.
 """
 
 from cni.errors import CheckFailed
 from cni.filtering import backends
 from cni.filtering.choice import NAMES
 from cni.filtering.others import Others, notes_of
-from cni.filtering.pod import Pod
+from cni.filtering.pod import UNKNOWN, Pod
+from cni.names import interface_fault
 from cni.plan import Effect, Found, Kind
 
 TYPE_CHECKING = False
@@ -62,16 +63,17 @@ class Admitted(Effect[None], Kind):
             differ(CheckFailed(fault, "another ADD of the attachment makes it again"))
 
     def remove(self) -> None:
-        """Remove what the note has; without a note, what Go's plugin made for the attachment's addresses."""
+        """Remove what the note has; without a note, what was made for the attachment's addresses."""
         if self.notes.read(self.identity):
             self.discard(self.identity)
-        elif backends.go_may_have_made(self.site):
+        elif backends.may_have_made(self.site):
             others = Others(self.site, self.identity)
             left = [address for address in self._known() if not others.have(address)]
             previous = self.site.readable
             links = [each.name for each in previous.interfaces if not each.sandbox] if previous is not None else []
-            # it may have had the policy of any bridge
-            self._remove(Pod(left, bridge="?", ports=links), self.identity, str(self.attachment))
+            ports = [self.identity, *(name for name in links if not interface_fault(name))]
+            self._remove(Pod(left, bridge=UNKNOWN, ports=ports), self.identity, str(self.attachment))
+            self.notes.remove(self.identity)  # it may be there, and damaged
 
     def discard(self, identity: str) -> None:
         """Remove what the note has, then the note."""
@@ -83,11 +85,16 @@ class Admitted(Effect[None], Kind):
         backends.remove(self.site, pod, owner, Others(self.site, identity, pod))
 
     def _known(self) -> "list[Address]":
-        """The addresses of an attachment without a note: from prevResult, or the namespace, or Go's masquerading."""
+        """The addresses of an attachment without a note: from prevResult, or the namespace.
+
+        Otherwise from our table if all notes are lost, or from Go's masquerading.
+        """
         previous, namespace = self.site.readable, self.site.remaining
         found = [ip.address.address for ip in previous.ips] if previous is not None else []
         if not found and namespace is not None:
             found = [*namespace.addresses_of(self.attachment.ifname)]
+        if not found and not self.notes.links():
+            found = backends.owned(self.site)
         return found or backends.masqueraded_by_go(self.site)
 
     def present(self, network: str) -> list[Found]:

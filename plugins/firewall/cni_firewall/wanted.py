@@ -22,7 +22,7 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
             "missing prevResult from earlier plugin", "put firewall behind the plugin that attaches the container"
         )
     bridge = _bridge(call, previous, settings.policy) if settings.closed else ""
-    addresses = [*dict.fromkeys(ip.address.address for ip in previous.ips)]
+    addresses = [ip.address.address for ip in previous.ips]
     if addresses:
         keys = {"admin": settings.admin, "zone": settings.zone, "policy": settings.policy if bridge else ""}
         ports = [each.name for each in previous.interfaces[1:] if not each.sandbox and not _fault(each.name)]
