@@ -128,6 +128,7 @@ def test_all_that_the_pod_changed_is_restored(place: Place) -> None:
     place.pod.ip(
         "link set eth0 down",
         "link set eth0 mtu 1300 address 02:00:00:00:00:99 name data0 alias mine",
+        "link set data0 promisc on allmulticast on txqueuelen 77",
         "link property del dev data0 altname enp9s0",
         "link set data0 up",
     )
@@ -138,6 +139,7 @@ def test_all_that_the_pod_changed_is_restored(place: Place) -> None:
         place.moved().compare(raising)
     place.moved().remove()
     assert place.looks() == before and set(place.pod.links()) == {"lo", "eth0", "other"} and place.lines == []
+    assert not {"PROMISC", "ALLMULTI"} & set(place.node.link("dev0")["flags"]) and before["txqlen"] == 1000
 
 
 def test_a_device_that_was_down_and_a_port_comes_back_so(veth: Place) -> None:

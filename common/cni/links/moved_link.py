@@ -10,6 +10,7 @@ import os
 
 from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError, KernelError, Refused
+from cni.links import compare_previous
 from cni.names import interface_fault
 from cni.plan import Differ, Effect, Found, Kind, Remains
 from cni.saved import Saved
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # How long the kernel may take, after a namespace ended, to put hardware back; it destroys virtual devices. Seconds.
 _PATIENCE = 5.0
+# What ``Rtnl.change`` can restore by itself.
+_RESTORED = ("mac", "mtu", "master", "promisc", "allmulti", "tx_queue_length")
 
 
 class MovedLink(Effect["Link"], Kind):
@@ -51,9 +54,12 @@ class MovedLink(Effect["Link"], Kind):
         if self.saved.values():
             here = self.saved.values(container.identity)
             if here.get("finished") and _found(container.rtnl, here, True) is not None:
-                raise Refused(f"failed to move link: {attachment} is attached", "send DEL first")
+                raise Refused("failed to move link: file exists", f"{attachment} is attached; send DEL first")
             raise Remains(f"{self.saved.path} is a leftover of an ADD of {attachment} that died")
+        self._settle_others()
         device = self.device()
+        if device.loopback:
+            raise Refused(f'failed to move link "{device.name}": it is the loopback device, which cannot be moved')
         if container.rtnl.link(ifname) is not None:
             raise Refused(f'failed to move link "{device.name}": a link {ifname} is in {self.site.netns}')
         self.saved.keep(self._noted(device), container.identity)
@@ -68,13 +74,35 @@ class MovedLink(Effect["Link"], Kind):
             raise CNIError(f'failed to move link "{device.name}" to {self.site.netns}: {error}') from None
         return container.rtnl.link(index=moved.index) or moved
 
+    def _settle_others(self) -> None:
+        """Restore devices that the kernel put back under another name, because their containers ended without DEL.
+
+        This one may be among them. The DEL that comes late finds it restored.
+        """
+        for found in self.present(""):
+            owner = Attachment.parse(found, 1 << 20)
+            if owner is None or owner == self.attachment:
+                continue
+            other = MovedLink(self.site.of(owner))
+            try:
+                saved = other.saved.values()
+                namespace = other._namespace(saved)
+                if namespace is not None:
+                    namespace.close()
+                    continue
+                link = _found(self.site.rtnl, saved, False)
+                if link is not None and link.name != saved["name"]:
+                    other.remove()
+            except CNIError as error:
+                self.site.say(f"the device of {owner} could not be restored: {error}")
+
     def _noted(self, device: "Link") -> "Values":
-        fields = ("name", "index", "kind", "permanent", "mac", "mtu", "master", "alias", "altnames", "up")
-        values = {field: getattr(device, field) for field in fields}
+        fields = ("name", "index", "kind", "permanent", "alias", "altnames", "up")
+        values = {field: getattr(device, field) for field in (*fields, *_RESTORED)}
         return {**values, "netns": self.site.netns}
 
     def compare(self, differ: "Differ") -> "Link":
-        """The link ``CNI_IFNAME`` exists, and is the device that was moved."""
+        """The link ``CNI_IFNAME`` exists, is the device that was moved, and is as prevResult has it."""
         ifname, container = self.attachment.ifname, self.site.container
         link, saved = container.rtnl.link(ifname), self.saved.values(container.identity)
         moved = _found(container.rtnl, saved, True)
@@ -83,6 +111,7 @@ class MovedLink(Effect["Link"], Kind):
             raise CheckFailed(f'failed to lookup "{ifname}": Link not found', renamed)
         if saved and (moved is None or moved.index != link.index):
             differ(CheckFailed(f"{ifname} is not the device {saved['name']} of the node", f"in {self.site.netns}"))
+        compare_previous(self.site, link, differ)
         return link
 
     def remove(self) -> None:
@@ -102,11 +131,14 @@ class MovedLink(Effect["Link"], Kind):
         self.saved.forget()
 
     def _namespace(self, saved: "Values") -> "Namespace | None":
+        """The container's namespace: with a note the noted one, whether CNI_NETNS names it, another one, or nothing."""
         from cni.kernel.namespace import Namespace
 
-        if self.site.netns or not saved:
-            return self.site.remaining
-        return Namespace.remaining(saved["netns"], self.site.say)
+        given = self.site.remaining
+        if not saved or (given is not None and self.saved.values(given.identity)):
+            return given
+        noted = Namespace.remaining(saved["netns"], self.site.say) if saved["netns"] != self.site.netns else None
+        return noted if noted is not None and self.saved.values(noted.identity) else None
 
     def _of_another_version(self, inside: "Rtnl") -> "Link | None":
         """The link ``CNI_IFNAME``, or one that the pod renamed and that has the MAC of prevResult, if its alias is a name."""
@@ -159,8 +191,8 @@ class MovedLink(Effect["Link"], Kind):
             return
         if link.name != name:
             self._rename(link, name)
-        for field in ("mac", "mtu", "master"):
-            if getattr(link, field) != saved[field]:
+        for field in _RESTORED:
+            if field in saved and getattr(link, field) != saved[field]:
                 self._attempt(link, field, rtnl.change, **{field: saved[field]})
         for other in set(saved["altnames"]) - set(link.altnames):
             self._attempt(link, "other name", rtnl.add_altname, name=other)
