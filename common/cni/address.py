@@ -169,11 +169,14 @@ PROTOCOLS = {"tcp": 6, "udp": 17, "dccp": 33, "sctp": 132}
 PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
-def parse_mac(text: str) -> str:
-    """A 48-bit MAC in lower case with colons; raises ``ValueError``. ``-`` and ``.`` are accepted too, as in Go."""
+def parse_mac(text: str, octets: tuple[int, ...] = (6,)) -> str:
+    """A MAC in lower case with colons; raises ``ValueError``. ``-`` and ``.`` are accepted too, as in Go.
+
+    ``octets`` are the lengths that it may have.
+    """
     for separator, length in ((":", 2), ("-", 2), (".", 4)):
         parts = text.split(separator)
         digits = "".join(parts)
-        if {len(part) for part in parts} == {length} and len(digits) == 12 and _HEXADECIMAL.issuperset(digits):
+        if {len(part) for part in parts} == {length} and len(digits) // 2 in octets and _HEXADECIMAL.issuperset(digits):
             return bytes.fromhex(digits).hex(":")
     raise ValueError(f"address {text}: invalid MAC address")

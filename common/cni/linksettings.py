@@ -149,8 +149,8 @@ class LinkSettings(Section):
         """Overridden by plugins: derive values, and raise ``InvalidConfig`` for keys that contradict each other."""
 
     def ready(self, call: "Call", kind: str) -> None:
-        """STATUS: the kernel can make a link of this kind, and the IPAM plugin is ready."""
-        if not call.site.rtnl.makes(kind):
+        """STATUS: the kernel can make a link of this kind (of none if empty), and the IPAM plugin is ready."""
+        if kind and not call.site.rtnl.makes(kind):
             from cni.kernel.rtnl import missing
 
             raise NotAvailable(f"failed to create {kind}: operation not supported", missing(kind))

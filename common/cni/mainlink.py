@@ -52,24 +52,31 @@ def masqueraded(site: "Site", settings: "MasqueradeSettings", ips: "Iterable[IPC
 def attached(
     call: "Call", settings: "LinkSettings", effect: "ContainerLink", neighbours: bool = True
 ) -> "Plan[Result]":
-    """A link in the container alone. It is up before IPAM is asked, because a DHCP client sends through it.
-
-    With ``neighbours`` duplicate IPv6 addresses are looked for, and the addresses are announced.
-    """
-    site = call.site
+    """A link in the container alone; ``configured`` has what follows the link."""
     need_previous(call, effect.kind.name)
     link = yield from effect
-    yield from InterfaceUp(site, link, NOTIFY if neighbours and settings.ipam else {})
-    layer3 = None
-    if settings.ipam:
-        layer3 = yield from addresses(call, settings)
-        for ip in layer3.ips:
-            ip.interface = 0
-        yield from ConfiguredInterface(site, layer3.ips, layer3.routes, detect_duplicates=neighbours)
-        if neighbours:
-            yield from Announced(site, link, layer3.ips)
-    yield from Labelled(site, link, inside=True)
+    layer3 = yield from configured(call, settings, link, neighbours)
+    yield from Labelled(call.site, link, inside=True)
     return result(interfaces(call, [(link, call.netns)]), layer3, settings.dns)
+
+
+def configured(call: "Call", settings: "LinkSettings", link: "Link", neighbours: bool = True) -> "Plan[Result | None]":
+    """The link in the container is up, then IPAM is asked, and the interface gets what it says; None without IPAM.
+
+    A DHCP client sends through the link. With ``neighbours`` duplicate IPv6 addresses are looked for, and the addresses
+    are announced.
+    """
+    site = call.site
+    yield from InterfaceUp(site, link, NOTIFY if neighbours and settings.ipam else {})
+    if not settings.ipam:
+        return None
+    layer3 = yield from addresses(call, settings)
+    for ip in layer3.ips:
+        ip.interface = 0
+    yield from ConfiguredInterface(site, layer3.ips, layer3.routes, detect_duplicates=neighbours)
+    if neighbours:
+        yield from Announced(site, link, layer3.ips)
+    return layer3
 
 
 def left(call: "Call", kind: "LinkKind") -> "list[Kind]":

@@ -50,7 +50,8 @@ IPAM: Object = {
 class Network:
     """A network that works on a pretended node, and what an attachment leaves there until DEL.
 
-    ``plugins``: the list as a conflist has it; one entry is enough for a plugin that needs none before it.
+    ``plugins``: the list as a conflist has it; one entry is enough for a plugin that needs none before it. The text DEVICE
+    stands for a device of the node that each pod has for itself.
     ``leaves``: the kinds of things, as ``trial.kinds`` names them.
     ``values``: of the capabilities (``portMappings`` and so on).
     ``go``: Go's plugin understands it, so ours checks and removes what Go's made.
@@ -130,13 +131,18 @@ class Subject:
         return self.type
 
 
-def _in(value: Any, netns: str) -> Any:
-    """A copy in which POD is the container's namespace."""
+def _in(value: Any, name: str, place: str = "POD") -> Any:
+    """A copy with ``name`` at each place."""
     if isinstance(value, dict):
-        return {key: _in(item, netns) for key, item in value.items()}
+        return {key: _in(item, name, place) for key, item in value.items()}
     if isinstance(value, list):
-        return [_in(item, netns) for item in value]
-    return netns if value == "POD" else value
+        return [_in(item, name, place) for item in value]
+    return name if value == place else value
+
+
+def with_device(value: Any, name: str) -> Any:
+    """A copy in which DEVICE is the name of a device of the node."""
+    return _in(value, name, "DEVICE")
 
 
 def previous(netns: str) -> Object:

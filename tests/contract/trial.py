@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from contract.subject import Network, Subject
+from contract.subject import Network, Subject, with_device
 from node.chain import Chain
 from node.configuration import conflist
 from node.dying import die_at, die_in_a_fork
@@ -16,7 +16,7 @@ from node.served import plugin, serve
 from node.topology import Node, Pod
 
 # Folders below /run/cni whose files belong to attachments; host-local's indexes and the locks stay.
-NOTES = ("pycni/chain", "pycni/chain-whole", "pycni/firewall", "pycni/localnet", "tuning")
+NOTES = ("pycni/chain", "pycni/chain-whole", "pycni/firewall", "pycni/localnet", "pycni/moved", "tuning")
 # What tests look at in a link of the pod: flags, addresses, MAC, MTU. Here `lo` in a new pod.
 FLAGS = ("UP", "PROMISC", "ALLMULTI")
 LO: Object = {"lo": [[], [], "00:00:00:00:00:00", 65536]}
@@ -40,15 +40,17 @@ class Trial(Chain):
         snapshot: Object | None = None,
     ) -> None:
         """``snapshot`` is the node's, where it is known: it saves looking at it."""
-        super().__init__(
-            node, conflist(*copy.deepcopy(network.plugins), name=name, version=version), pod, **network.values
-        )
+        plugins = copy.deepcopy(network.plugins)
+        # of this pod alone; empty where the network names none
+        self.device = node.device() if '"DEVICE"' in json.dumps(plugins) else ""
+        plugins = with_device(plugins, self.device)
+        super().__init__(node, conflist(*plugins, name=name, version=version), pod, **network.values)
         self.subject, self.network = subject, network
         self.at = self.place(subject.type)
         self.below: Object = {}
         for place in range(self.at):
             self.below = self.call(place, "ADD", prevResult=self.below or None, binaries=DIST).result
-        if self.at or snapshot is None:
+        if self.at or self.device or snapshot is None:
             self.before = self.state()
         else:
             self.before = {**snapshot, "pod": LO, "notes": []}
@@ -126,11 +128,13 @@ class Trial(Chain):
         return self.serve("GC", watch=watch, **keys)
 
     def finish(self) -> None:
-        """DEL of those before the plugin, whether the pod is there or not."""
+        """DEL of those before the plugin, whether the pod is there or not; a device of the pod's own goes too."""
         for place in reversed(range(self.at)):
             netns = self.pod.path if os.path.exists(self.pod.path) else ""
             outcome = self.call(place, "DEL", netns=netns, binaries=DIST)
             assert outcome.ok, outcome.stdout
+        if self.device in self.node.links():
+            self.node.ip(f"link del {self.device}")
 
 
 def snapshot(node: Node) -> Object:

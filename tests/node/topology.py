@@ -26,6 +26,12 @@ def _new_name(role: str) -> str:
     return f"pycni-{os.getpid()}-{next(_numbers)}-{role}"
 
 
+def _forget(container: str) -> None:
+    """Remove the notes of devices that a pod had: another node's device of the same name is not that one."""
+    for at in Path("/run/cni/pycni/moved").glob(f"{container}_*"):
+        at.unlink()
+
+
 class NamedNetns(Netns):
     """A network namespace that we made, under a name of our own (``ip netns``)."""
 
@@ -58,6 +64,7 @@ class Node(NamedNetns):
         super().__init__("node")
         self.data_dir = data_dir
         self._members = ExitStack()
+        self._devices = itertools.count(1)
         try:
             self.outside = NamedNetns("outside")
             self._members.callback(self.outside.close)
@@ -86,10 +93,18 @@ class Node(NamedNetns):
         self._members.callback(super().close)
         self._members.close()
 
+    def device(self) -> str:
+        """A new device that is up and can be moved into a pod; its other end, of the same name, is outside."""
+        name = f"dev{next(self._devices)}"
+        self.ip(f"link add {name} type veth peer name {name} netns {self.outside.name}", f"link set {name} up")
+        self.outside.ip(f"link set {name} up")
+        return name
+
     def pod(self, container: str = "") -> Pod:
         """A new pod's empty namespace."""
         # locks and notes in /run are the machine's: an id that no other run of the tests has
         pod = Pod(container or f"ctr{os.getpid()}-{next(_numbers)}")
+        self._members.callback(_forget, pod.container)
         self._members.callback(pod.close)
         return pod
 
