@@ -329,9 +329,13 @@ def test_gc_moves_back_what_no_attachment_owns(place: Place) -> None:
     before = place.looks()
     place.add()
     kind = MovedLink(place.site(Attachment("net1", "", ""), ""))
+    bad = place.run / "moved/c9_eth0.json"
+    bad.write_text("{")
     assert [(str(found), found.owner, found.facts) for found in kind.present("")] == [
         (str(WHO), str(WHO), {"device": "dev0"})
     ]
+    assert [line for line in place.lines if str(bad) in line]
+    bad.unlink()
     assert list(kind.present("net2")) == [] and kind.collect("net1", [WHO]) == []
     assert kind.collect("net1", [Attachment("net1", "c2", "eth0")]) == [str(WHO)]
     assert place.looks() == before and place.files() == [] and list(kind.present("net1")) == []

@@ -46,7 +46,6 @@ class MovedLink(Effect["Link"], Kind):
 
     def make(self) -> "Link":
         """Note what it is like, move it, and set it up. If that fails after the note, ``remove`` clears it."""
-        assert self.device is not None  # noqa: S101  # an ADD has one
         attachment, ifname, container = self.attachment, self.attachment.ifname, self.site.container
         owner = self.saved.owner
         if owner not in (None, attachment):
@@ -56,8 +55,7 @@ class MovedLink(Effect["Link"], Kind):
             if here.get("finished") and _found(container.rtnl, here, True) is not None:
                 raise Refused("failed to move link: file exists", f"{attachment} is attached; send DEL first")
             raise Remains(f"{self.saved.path} is a leftover of an ADD of {attachment} that died")
-        self._settle_others()
-        device = self.device()
+        device = self._wanted()
         if device.loopback:
             raise Refused(f'failed to move link "{device.name}": it is the loopback device, which cannot be moved')
         if container.rtnl.link(ifname) is not None:
@@ -74,10 +72,22 @@ class MovedLink(Effect["Link"], Kind):
             raise CNIError(f'failed to move link "{device.name}" to {self.site.netns}: {error}') from None
         return container.rtnl.link(index=moved.index) or moved
 
+    def _wanted(self) -> "Link":
+        """The device. If the kernel has put it back after another container, it has another name, and its own as alias."""
+        assert self.device is not None  # noqa: S101  # an ADD has one
+        try:
+            found = self.device()
+            if found.alias in ("", found.name):
+                return found
+        except Refused:
+            pass
+        self._settle_others()
+        return self.device()
+
     def _settle_others(self) -> None:
         """Restore devices that the kernel put back under another name, because their containers ended without DEL.
 
-        This one may be among them. The DEL that comes late finds it restored.
+        The DEL that comes late finds them restored.
         """
         for found in self.present(""):
             owner = Attachment.parse(found, 1 << 20)
@@ -216,12 +226,16 @@ class MovedLink(Effect["Link"], Kind):
             self.site.say(f"the {what} of {link.name} could not be restored: {error}")
 
     def present(self, network: str) -> list[Found]:
-        """Those that are noted for attachments of a network."""
+        """Those that are noted for attachments of a network; notes that cannot be read are reported."""
         found = []
         for saved in Saved.every(_folder(self.site)):
-            owner = saved.owner
+            try:
+                owner, name = saved.owner, str(saved.values().get("name", ""))
+            except CNIError as error:
+                self.site.say(f"{error}")
+                continue
             if owner is not None and network in ("", owner.network):
-                found.append(Found(str(owner), str(owner), device=saved.values()["name"]))
+                found.append(Found(str(owner), str(owner), device=name))
         return found
 
     def discard(self, identity: str) -> None:
