@@ -325,6 +325,19 @@ def test_another_link_of_the_name_is_not_restored(veth: Place) -> None:
     assert veth.looks()["mtu"] == 1200 and veth.files() == []
 
 
+def test_a_note_that_cannot_be_read(place: Place) -> None:
+    """A second ADD is refused and changes nothing. DEL moves the device back by its alias, and says what is missing."""
+    place.add()
+    note = place.run / "moved/c1_eth0.json"
+    note.write_text("{")
+    with pytest.raises(Refused, match="cannot read the saved values in"):
+        place.moved().make()
+    assert place.pod.link("eth0")["ifalias"] == "dev0"
+    place.moved().remove()
+    assert (place.looks().get("ifalias"), place.looks()["up"], place.files()) == (None, False, [])
+    assert "nothing is restored from it" in place.lines[0]
+
+
 def test_gc_moves_back_what_no_attachment_owns(place: Place) -> None:
     before = place.looks()
     place.add()

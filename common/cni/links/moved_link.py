@@ -47,7 +47,10 @@ class MovedLink(Effect["Link"], Kind):
     def make(self) -> "Link":
         """Note what it is like, move it, and set it up. If that fails after the note, ``remove`` clears it."""
         attachment, ifname, container = self.attachment, self.attachment.ifname, self.site.container
-        owner = self.saved.owner
+        try:
+            owner = self.saved.owner
+        except CNIError as error:
+            raise Refused(error.msg, error.details) from None
         if owner not in (None, attachment):
             raise Refused(f"failed to move link: {self.saved.path} is of {owner}", "send its DEL first")
         if self.saved.values():
@@ -129,13 +132,16 @@ class MovedLink(Effect["Link"], Kind):
 
         If its name is taken on the node it stays in the container as it is, and a later DEL moves it.
         """
-        saved = self.saved.values()
+        try:
+            saved = self.saved.values()
+        except CNIError as error:
+            self.site.say(f"{error}: nothing is restored from it")
+            saved = {}
         namespace = self._namespace(saved)
         if namespace is not None:
-            here = self.saved.values(namespace.identity)
-            link = _found(namespace.rtnl, here, True) if here else self._of_another_version(namespace.rtnl)
+            link = _found(namespace.rtnl, saved, True) if saved else self._of_another_version(namespace.rtnl)
             if link is not None:
-                self._move_back(namespace, link, here)
+                self._move_back(namespace, link, saved)
         if saved:
             self._restore(saved, gone=namespace is None)
         self.saved.forget()
