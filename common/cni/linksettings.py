@@ -154,6 +154,10 @@ class LinkSettings(Section):
             from cni.kernel.rtnl import missing
 
             raise NotAvailable(f"failed to create {kind}: operation not supported", missing(kind))
+        self.ipam_ready(call)
+
+    def ipam_ready(self, call: "Call") -> None:
+        """STATUS: the IPAM plugin is ready, if there is one."""
         if self.ipam:
             from cni import delegate
 

@@ -23,8 +23,15 @@ class LinkKind(Declared, Value):
     ROWS: "ClassVar[tuple[Row, ...]]" = ()
     # Values that not every kernel knows: sent only if they are not the default.
     OPTIONAL: "ClassVar[tuple[str, ...]]" = ()
+    # Values that a program which uses the link sets: CHECK does not compare them.
+    USERS: "ClassVar[tuple[str, ...]]" = ()
     # pyroute2's class for its values, None for a kind without values.
     described: "ClassVar[Any]" = None
+
+    @property
+    def word(self) -> str:
+        """Its name in messages."""
+        return self.name
 
     def encode(self) -> "list[tuple[str, Any]]":
         """The values by pyroute2's names; an unknown word for a choice is an error."""
@@ -115,6 +122,7 @@ class Tun(LinkKind):
         ("multi_queue", "IFLA_TUN_MULTI_QUEUE"),
     )
     OPTIONAL = ("owner", "group")
+    USERS = ("packet_information", "vnet_header")
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.tun").tun)
     mode: str = "tap"
     owner: int = -1
@@ -124,6 +132,11 @@ class Tun(LinkKind):
     # what a frame has before it
     packet_information: bool = False
     vnet_header: bool = False
+
+    @property
+    def word(self) -> str:
+        """``tun`` or ``tap``."""
+        return self.mode
 
 
 class Veth(LinkKind):

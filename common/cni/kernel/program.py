@@ -1,4 +1,4 @@
-"""Programs of the node, iptables and nft, for keys of the configuration that need them.
+"""Programs of the node, ip, iptables and nft, for keys of the configuration that need them.
 
 They are found by name in PATH and in fixed folders, and run without a shell, with an empty environment and a time limit.
 """
@@ -10,7 +10,10 @@ from cni.kernel.process import execute
 
 _FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 _TIMEOUT = 15.0
-_REMEDIES = {"nft": "install nftables, or drop conditionsV4 and conditionsV6"}
+_REMEDIES = {
+    "nft": "install nftables, or drop conditionsV4 and conditionsV6",
+    "ip": "install iproute2, or drop selinuxContext",
+}
 _REMEDY = "install iptables, or drop ipMasqBackend or backend: nftables, the default, needs no program"
 
 

@@ -77,7 +77,7 @@ class ContainerLink(Effect["Link"], Kind):
 
     def _refusal(self, error: KernelError, step: str = "") -> CNIError:
         """Why it was not made: the kernel's reason, another's link, this attachment's own, or leftovers."""
-        kind, attachment = self.kind.name, self.attachment
+        kind, attachment = self.kind.word, self.attachment
         text = f'failed to rename {kind} to "{attachment.ifname}"' if step else f"failed to create {kind}"
         text += f": {error}"
         if error.errno != EEXIST:
@@ -107,10 +107,12 @@ class ContainerLink(Effect["Link"], Kind):
 
         The MTU may have been changed by a later plugin, such as tuning, which compares it.
         """
-        kind = self.kind.name
-        link = of_container(self.site, kind)
+        kind = self.kind.word
+        link = of_container(self.site, self.kind.name)
         found = link.data
         for field, *_ in self.kind.ROWS:
+            if field in self.kind.USERS:
+                continue
             wanted, has = getattr(self.kind, field), getattr(found, field)
             if wanted != has:
                 text = f"Container {kind} {field} {has} does not match expected value: {wanted}"

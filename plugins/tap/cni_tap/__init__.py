@@ -1,0 +1,1 @@
+"""tap: an interface whose other end is a program, such as a virtual machine's."""
