@@ -268,9 +268,7 @@ def test_the_first_interface_of_a_policy(node: Node) -> None:
     assert node.nft() == before
 
 
-@pytest.mark.parametrize(
-    "name", ["a b", "-j", "!x", "x" * 29, 'a"b', "a\nb", "ACCEPT", "INPUT", "CNI-FORWARD", "LOG"]
-)
+@pytest.mark.parametrize("name", ["a b", "-j", "!x", "x" * 29, 'a"b', "a\nb", "ACCEPT", "INPUT", "CNI-FORWARD", "LOG"])
 def test_a_name_that_is_no_chain_changes_nothing(node: Node, name: str) -> None:
     """Corner 31: refused before anything is made; in Go by iptables, when CNI-FORWARD is there already."""
     conf = {"cniVersion": "1.0.0", "name": "n", "prevResult": {"ips": [{"address": "10.0.0.2/24"}]}}

@@ -13,10 +13,58 @@ _CHAIN_MAX = 28
 _CHAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\"'\\")
 # What a name after -j means otherwise: iptables' targets (iptables-extensions(8)), and chains that exist or are Go's.
 _TAKEN = frozenset(
-    "ACCEPT DROP QUEUE RETURN INPUT FORWARD OUTPUT PREROUTING POSTROUTING CNI-FORWARD CNI-ISOLATION-STAGE-1"
-    " CNI-ISOLATION-STAGE-2 AUDIT CHECKSUM CLASSIFY CLUSTERIP CONNMARK CONNSECMARK CT DNAT DNPT DSCP ECN HL HMARK IDLETIMER"
-    " LED LOG MARK MASQUERADE NETMAP NFLOG NFQUEUE NOTRACK RATEEST REDIRECT REJECT SECMARK SET SNAT SNPT SYNPROXY TCPMSS"
-    " TCPOPTSTRIP TEE TOS TPROXY TRACE TTL ULOG".split()
+    [
+        "ACCEPT",
+        "DROP",
+        "QUEUE",
+        "RETURN",
+        "INPUT",
+        "FORWARD",
+        "OUTPUT",
+        "PREROUTING",
+        "POSTROUTING",
+        "CNI-FORWARD",
+        "CNI-ISOLATION-STAGE-1",
+        "CNI-ISOLATION-STAGE-2",
+        "AUDIT",
+        "CHECKSUM",
+        "CLASSIFY",
+        "CLUSTERIP",
+        "CONNMARK",
+        "CONNSECMARK",
+        "CT",
+        "DNAT",
+        "DNPT",
+        "DSCP",
+        "ECN",
+        "HL",
+        "HMARK",
+        "IDLETIMER",
+        "LED",
+        "LOG",
+        "MARK",
+        "MASQUERADE",
+        "NETMAP",
+        "NFLOG",
+        "NFQUEUE",
+        "NOTRACK",
+        "RATEEST",
+        "REDIRECT",
+        "REJECT",
+        "SECMARK",
+        "SET",
+        "SNAT",
+        "SNPT",
+        "SYNPROXY",
+        "TCPMSS",
+        "TCPOPTSTRIP",
+        "TEE",
+        "TOS",
+        "TPROXY",
+        "TRACE",
+        "TTL",
+        "ULOG",
+    ]
 )
 
 
