@@ -12,64 +12,16 @@ OPEN, SAME_BRIDGE, ISOLATED = "open", "same-bridge", "isolated"
 _CHAIN_MAX = 28
 _CHAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("\"'\\")
 # What a name after -j means otherwise: iptables' targets (iptables-extensions(8)), and chains that exist or are Go's.
-_TAKEN = frozenset(
-    [
-        "ACCEPT",
-        "DROP",
-        "QUEUE",
-        "RETURN",
-        "INPUT",
-        "FORWARD",
-        "OUTPUT",
-        "PREROUTING",
-        "POSTROUTING",
-        "CNI-FORWARD",
-        "CNI-ISOLATION-STAGE-1",
-        "CNI-ISOLATION-STAGE-2",
-        "AUDIT",
-        "CHECKSUM",
-        "CLASSIFY",
-        "CLUSTERIP",
-        "CONNMARK",
-        "CONNSECMARK",
-        "CT",
-        "DNAT",
-        "DNPT",
-        "DSCP",
-        "ECN",
-        "HL",
-        "HMARK",
-        "IDLETIMER",
-        "LED",
-        "LOG",
-        "MARK",
-        "MASQUERADE",
-        "NETMAP",
-        "NFLOG",
-        "NFQUEUE",
-        "NOTRACK",
-        "RATEEST",
-        "REDIRECT",
-        "REJECT",
-        "SECMARK",
-        "SET",
-        "SNAT",
-        "SNPT",
-        "SYNPROXY",
-        "TCPMSS",
-        "TCPOPTSTRIP",
-        "TEE",
-        "TOS",
-        "TPROXY",
-        "TRACE",
-        "TTL",
-        "ULOG",
-    ]
+_TAKEN = (
+    "ACCEPT DROP QUEUE RETURN INPUT FORWARD OUTPUT PREROUTING POSTROUTING CNI-FORWARD CNI-ISOLATION-STAGE-1"
+    " CNI-ISOLATION-STAGE-2 AUDIT CHECKSUM CLASSIFY CLUSTERIP CONNMARK CONNSECMARK CT DNAT DNPT DSCP ECN HL HMARK IDLETIMER"
+    " LED LOG MARK MASQUERADE NETMAP NFLOG NFQUEUE NOTRACK RATEEST REDIRECT REJECT SECMARK SET SNAT SNPT SYNPROXY TCPMSS"
+    " TCPOPTSTRIP TEE TOS TPROXY TRACE TTL ULOG"
 )
 
 
 def _chain(name: str) -> str:
-    if name in _TAKEN:
+    if name in _TAKEN.split():
         return f"iptablesAdminChainName {name!r} is a target or another chain of iptables"
     if not _CHAIN.issuperset(name) or len(name) > _CHAIN_MAX or name[:1] in ("-", "!"):
         return f"iptablesAdminChainName {name!r} is no name of a chain: up to {_CHAIN_MAX} letters, no blanks"
