@@ -4,7 +4,6 @@
 """
 
 from cni.errors import CheckFailed
-from cni.interface import NOTIFY, Announced, ConfiguredInterface, InterfaceUp
 from cni.ipam import Addresses
 from cni.links import Labelled, in_go_words
 from cni.result import Interface, Result, printed_mtu
@@ -66,6 +65,8 @@ def configured(call: "Call", settings: "LinkSettings", link: "Link", neighbours:
     A DHCP client sends through the link. With ``neighbours`` duplicate IPv6 addresses are looked for, and the addresses
     are announced.
     """
+    from cni.interface import NOTIFY, Announced, ConfiguredInterface, InterfaceUp
+
     site = call.site
     yield from InterfaceUp(site, link, NOTIFY if neighbours and settings.ipam else {})
     if not settings.ipam:

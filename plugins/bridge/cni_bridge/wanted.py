@@ -1,14 +1,10 @@
 """The plan of one attachment to a bridge, for ADD and CHECK, and the kinds that DEL and GC remove."""
 
 from cni import mainlink
-from cni.forwarding import Forwarding
-from cni.interface import ConfiguredInterface, InterfaceUp
 from cni.ipam import Addresses
 from cni.links import Labelled
 from cni.links.pair import HostUp, PodLink
 from cni.versions import CURRENT
-from cni_bridge.device import BridgeDevice, GatewayAddresses, gateway_addresses, with_gateways
-from cni_bridge.port import PortForwards, PortSettings, PortVlans, announced, wanted_vlans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +23,10 @@ _DETECTING = {"net/ipv6/conf/IF/enhanced_dad": "1", **_SYSCTLS, "net/ipv6/conf/I
 
 def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
     """A port of the bridge. Both ends are up before the IPAM plugin runs, because a DHCP client sends through them."""
+    from cni.interface import InterfaceUp
+    from cni_bridge.device import BridgeDevice
+    from cni_bridge.port import PortForwards, PortSettings, PortVlans, announced, wanted_vlans
+
     if settings.masquerade or settings.mac_spoof_check:
         settings.settle(call.site.nftables)
     site = call.site
@@ -62,6 +62,10 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
 
 def _layer3(call: "Call", settings: "Settings", bridge: "Link") -> "Plan[tuple[Result, Link | None]]":
     """Addresses, routes, gateway and masquerade. Returns IPAM's result, completed, and the leg in a VLAN if any."""
+    from cni.forwarding import Forwarding
+    from cni.interface import ConfiguredInterface
+    from cni_bridge.device import GatewayAddresses, gateway_addresses, with_gateways
+
     site, leg = call.site, None
     result = with_gateways((yield from mainlink.addresses(call, settings)), settings)
     if settings.is_gateway and settings.vlan:

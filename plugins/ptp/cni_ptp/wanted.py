@@ -1,12 +1,9 @@
 """The plan of one routed link, for ADD and CHECK, and the kinds that DEL and GC remove."""
 
 from cni import mainlink
-from cni.forwarding import Forwarding
-from cni.interface import InterfaceUp
 from cni.ipam import Addresses
 from cni.links import Labelled
 from cni.links.pair import HostUp, PodLink
-from cni_ptp.routed import HostEnd, RoutedInterface, through_gateways
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +19,8 @@ _SYSCTLS = {"net/ipv6/conf/IF/accept_dad": "0"}
 
 def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
     """A pair. Both ends are up before the IPAM plugin runs, because a DHCP client sends through them."""
+    from cni.interface import InterfaceUp
+
     if settings.masquerade:
         settings.settle(call.site.nftables)
     site = call.site
@@ -37,6 +36,9 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
 
 def _layer3(call: "Call", settings: "Settings", pair: "Pair") -> "Plan[Result]":
     """Addresses and routes of both ends, forwarding and masquerade. Returns IPAM's result."""
+    from cni.forwarding import Forwarding
+    from cni_ptp.routed import HostEnd, RoutedInterface, through_gateways
+
     site = call.site
     result = yield from mainlink.addresses(call, settings)
     routes, sources = through_gateways(result.ips, result.routes)
