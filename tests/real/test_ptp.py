@@ -68,13 +68,14 @@ def refused(node: Node, conf: Object, pod: Pod | None = None, **call: Any) -> Ob
 
 
 def test_result_addresses_and_routes_are_gos(node: Node) -> None:
-    """In both families, on both ends; each CHECK accepts what the other made."""
+    """In both families, on both ends; each CHECK accepts what the other made. A result of plugins before is dropped."""
     if not Path(GO, "ptp").is_file():
         pytest.skip("needs Go's plugins: apt install containernetworking-plugins")
     routes = [*DEFAULTS, {"dst": "10.9.0.0/16", "gw": "10.1.2.9"}, {"dst": "10.8.0.0/16", "gw": "10.1.2.1"}]
     addresses = ("10.1.2.5/24", "10.1.2.1"), ("fd00:1::5/64", "fd00:1::1"), ("fd00:2::5/128", "fd00:2::1")
     dns = {"nameservers": ["10.1.2.1"]}
-    conf = ptp(static(*addresses, routes=routes), mtu=1400, dns=dns)
+    earlier = {"cniVersion": "1.0.0", "interfaces": [{"name": "x"}], "ips": [{"address": "10.7.7.7/24"}]}
+    conf = ptp(static(*addresses, routes=routes), mtu=1400, dns=dns, prevResult=earlier)
     found = []
     for maker, other in ((GO, SUBJECT), (SUBJECT, GO)):
         made = node.attach(conf, binaries=maker)

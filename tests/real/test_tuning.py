@@ -67,15 +67,19 @@ def add(one: Chain, place: int = 1, **more: Any) -> None:
 
 def test_everything_is_changed_compared_and_restored(node: Node, tmp_path: Path) -> None:
     """With an interface's name that has a dot. CHECK names each difference in Go's words; bridge's CHECK passes."""
-    one = chain(node, tmp_path / "a/b", tuning(**LINK, sysctl={**FORWARDING, **RANGE}), ifname="eth0.5")
+    sysctl = {**FORWARDING, "net.ipv4.ip_local_port_range": " 20000 30000\n"}
+    one = chain(node, tmp_path / "a/b", tuning(**LINK, sysctl=sysctl), ifname="eth0.5")
     below(one)
     # restoring `all` changes it
     one.pod.sysctl("ipv4/conf/eth0.5/forwarding", "1")
     before = state(one.pod, "eth0.5")
+    # a link of the node with the same name
+    one.result["interfaces"].append({"name": "eth0.5", "mac": "02:00:00:00:00:02"})
     add(one)
+    assert one.result["interfaces"].pop()["mac"] == "02:00:00:00:00:02"
     assert state(one.pod, "eth0.5") == TUNED
     inside = one.result["interfaces"][2]
-    assert (inside["mac"], inside["mtu"]) == (MAC, 1400) and one.result["interfaces"][1]["mac"] != MAC
+    assert (inside["mac"], inside["mtu"]) == (MAC, 1400)
     file = tmp_path / f"a/b/{one.pod.container}_eth0.5.json"
     saved = json.loads(file.read_text())
     assert {name: saved[name] for name in LINK} == {
@@ -219,6 +223,7 @@ def test_what_cannot_be_is_refused_and_nothing_changes(node: Node, tmp_path: Pat
     one.pod.ip("link set eth0 down", "link set eth0 name eth9")
     assert one.call(1, "ADD", prevResult=one.result, mtu=1400).error["msg"] == 'failed to get "eth0": Link not found'
     assert one.call(1, "CHECK", prevResult=one.result).error["msg"] == "Cannot find container link eth0"
+    assert one.call(1, "ADD", prevResult=one.result, sysctl=RANGE).ok and one.call(1, "DEL").ok
 
 
 def test_del_whatever_became_of_file_and_interface(node: Node, tmp_path: Path) -> None:
@@ -230,7 +235,8 @@ def test_del_whatever_became_of_file_and_interface(node: Node, tmp_path: Path) -
     values = file.read_text()
     file.write_text("{")
     assert str(file) in one.call(1, "ADD", prevResult=one.result).error["msg"]
-    deleted = one.call(1, "DEL")
+    # its configuration does not count either
+    deleted = one.call(1, "DEL", mtu="x", sysctl=[], env={"CNI_ARGS": "A"})
     assert deleted.ok and str(file) in deleted.stderr and not file.exists()
     file.write_text(values.replace('"mtu": 1500', '"mtu": "x", "mac": "y"'))
     assert one.call(1, "DEL").ok and not file.exists() and state(one.pod)["mtu"] == 1400
