@@ -251,6 +251,12 @@ def test_del_if_the_note_is_lost(node: Node) -> None:
         assert pod.pod.container not in rules and "br0" not in rules
         assert pod.call(0, "DEL").ok
     assert "pycni" not in rules
+    # an ADD died while it wrote the note
+    pod = attached(node, backend="nftables")
+    note = next(Path("/run/cni/pycni/firewall").glob(f"*/{pod.host}"))
+    note.rename(note.parent / f".{note.name}")
+    node.run("nft", "flush", "ruleset")
+    assert pod.firewall("DEL").ok and not note.parent.exists()
 
 
 def test_the_first_interface_of_a_policy(node: Node) -> None:

@@ -66,14 +66,15 @@ class Admitted(Effect[None], Kind):
         """Remove what the note has; without a note, what was made for the attachment's addresses."""
         if self.notes.read(self.identity):
             self.discard(self.identity)
-        elif backends.may_have_made(self.site):
+            return
+        if backends.may_have_made(self.site):
             others = Others(self.site, self.identity)
             left = [address for address in self._known() if not others.have(address)]
             previous = self.site.readable
             links = [each.name for each in previous.interfaces if not each.sandbox] if previous is not None else []
             ports = [self.identity, *(name for name in links if not interface_fault(name))]
             self._remove(Pod(left, bridge=UNKNOWN, ports=ports), self.identity, str(self.attachment))
-            self.notes.remove(self.identity)  # it may be there, and damaged
+        self.notes.remove(self.identity)  # it may be there, damaged or unfinished
 
     def discard(self, identity: str) -> None:
         """Remove what the note has, then the note."""
