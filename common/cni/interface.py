@@ -229,7 +229,8 @@ def _same(route: "Route", gw: Address | None, found: "LinkRoute") -> bool:
     return (
         found.dst == route.dst.network
         and found.gw == gw
-        and found.table == (route.table or TABLE_MAIN)
+        # a later plugin, such as sbr or vrf, moves those of the main table
+        and (found.table == route.table or route.table in (None, 0, TABLE_MAIN))
         and (not route.priority or found.priority == route.priority)
         and (not route.mtu or found.mtu == min(route.mtu, _MTU_MAX))
         and (not route.advmss or found.advmss == min(route.advmss, _ADVMSS_MAX))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cni.kernel.rtnl import Rtnl
     from cni.kernel.sysctl import Sysctls
     from cni.lock import Locks
-    from cni.result import Result
+    from cni.result import Result, Route
 
 
 class Roots:
@@ -190,10 +190,23 @@ class Site:
         except CNIError:
             return None
 
+    def _known(self) -> "Result | None":
+        """What prevResult has for the attachment, if it can be read."""
+        try:
+            previous = self.previous
+        except CNIError:
+            return None
+        return previous.of(self.attachment.ifname) if previous is not None else None
+
     def known(self) -> "list[Prefix]":
         """The attachment's addresses in prevResult, if it can be read: DEL recognises leftovers of Go's plugins by them."""
-        previous = self.readable
-        return [ip.address for ip in previous.of(self.attachment.ifname).ips] if previous is not None else []
+        known = self._known()
+        return [ip.address for ip in known.ips] if known is not None else []
+
+    def known_routes(self) -> "list[Route]":
+        """The routes in prevResult, if it can be read."""
+        known = self._known()
+        return list(known.routes) if known is not None else []
 
     def of(self, attachment: "Attachment") -> "Site":
         """A site for another attachment on the same node, without a container's namespace."""

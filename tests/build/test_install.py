@@ -166,9 +166,9 @@ def test_a_link_is_replaced_and_not_what_it_points_to(target: Target) -> None:
 
 
 def test_other_plugins_stay(target: Target) -> None:
-    """Go's that we have no replacement for, scripts, folders, hidden files."""
+    """Those that we have no replacement for, scripts, folders, hidden files."""
     target.binaries.mkdir(parents=True)
-    shutil.copy2(f"{GO}/sbr", target.binaries / "sbr")
+    shutil.copy2(f"{GO}/bridge", target.binaries / "another-bridge")
     (target.binaries / "script").write_text("#!/bin/sh\n")
     (target.binaries / "folder").mkdir()
     (target.binaries / ".bridge.swp").write_text("an editor's")

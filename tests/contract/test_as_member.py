@@ -43,6 +43,7 @@ def test_a_chain_does_what_the_list_does(new_node: Callable[[], Node], subject: 
             as_chain(there) if chained else there,
             pod=node.pod(f"member{os.getpid()}"),
         )
+        trial.routes = subject.routes
         added = trial.file("ADD", binaries=DIST).result
         states = [trial.state()]
         checked = trial.file("CHECK", binaries=DIST)

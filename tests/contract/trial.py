@@ -45,7 +45,7 @@ class Trial(Chain):
         self.device = node.device() if '"DEVICE"' in json.dumps(plugins) else ""
         plugins = with_device(plugins, self.device)
         super().__init__(node, conflist(*plugins, name=name, version=version), pod, **network.values)
-        self.subject, self.network = subject, network
+        self.subject, self.network, self.routes = subject, network, subject.routes
         self.at = self.place(subject.type)
         self.below: Object = {}
         for place in range(self.at):
@@ -64,7 +64,10 @@ class Trial(Chain):
                 flags = [flag for flag in FLAGS if flag in link["flags"]]
                 addresses = sorted(global_addresses(link["addr_info"]))
                 pod[link["ifname"]] = [flags, addresses, link.get("address"), link["mtu"]]
-        return {**snapshot(self.node), "pod": pod, "notes": notes(self.pod.container)}
+        found = {**snapshot(self.node), "pod": pod, "notes": notes(self.pod.container)}
+        if self.routes and pod:
+            found["routing"] = [*self.pod.route_lines(), *self.pod.rule_lines()]
+        return found
 
     def keys(self, verb: str, **keys: Any) -> Object:
         """The configuration of a call: for ADD with the result of those before, for the others with that of ADD."""
@@ -113,6 +116,7 @@ class Trial(Chain):
         now, before = self.state(), self.before
         inside = set(now["pod"]) if self.subject.in_container else {"lo"}
         now["pod"] = {name: link for name, link in now["pod"].items() if name not in inside}
+        now.pop("routing", None)
         before = {**before, "pod": {name: link for name, link in before["pod"].items() if name not in inside}}
         return differences(before, now)
 
@@ -159,7 +163,7 @@ def notes(container: str) -> list[str]:
 
 def differences(before: Object, after: Object) -> Object:
     """The parts of two states that are not the same, as pairs."""
-    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+    return {name: (before[name], after[name]) for name in before if name in after and before[name] != after[name]}
 
 
 def kinds(before: Object, after: Object) -> set[str]:
@@ -175,6 +179,8 @@ def kinds(before: Object, after: Object) -> set[str]:
     for name, link in after["pod"].items():
         if before["pod"].get(name) != link:
             found.add("lo" if name == "lo" else "interface")
+    if before.get("routing") != after.get("routing"):
+        found.add("routing")
     return found | {f"note {each.split('/')[0]}" for each in set(after["notes"]) - set(before["notes"])}
 
 

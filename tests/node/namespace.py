@@ -120,6 +120,10 @@ class Netns:
                 ours.append((device, destination, length, gateway, metric, flags))
         return sorted(ours)
 
+    def rule_lines(self) -> list[str]:
+        """Every routing rule of both families."""
+        return [line for family in ("-4", "-6") for line in self.run("ip", family, "rule", "show").splitlines()]
+
     def vlans(self) -> dict[str, list[Object]]:
         """Each bridge port's VLANs, as ``bridge -j vlan`` tells them."""
         return {port["ifname"]: port["vlans"] for port in self._json("bridge", "-j", "vlan", "show")}

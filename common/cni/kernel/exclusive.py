@@ -14,18 +14,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cni.kernel.namespace import Namespace
+
 _FOLDER = "/run/cni/pycni"
 _WAIT = 20.0
 
 
-def _lock(fd: int, kind: int, name: str, longest: float) -> None:
+def _lock(fd: int, kind: int, path: str, longest: float) -> None:
     """Lock a file; ``longest`` is the longest pause between attempts."""
     for _ in attempts(_WAIT, longest=longest):
         try:
             return fcntl.flock(fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             pass
-    fault = f"{_FOLDER}/{name} was held for {_WAIT:g} s"
+    fault = f"{path} was held for {_WAIT:g} s"
     raise TryAgainLater(fault, "another plugin is at work (fuser shows which); try again")
 
 
@@ -53,7 +55,7 @@ class Exclusive:
             return self
         os.set_inheritable(self._fd, True)
         try:
-            _lock(self._fd, fcntl.LOCK_EX, self._name, 0.05)
+            _lock(self._fd, fcntl.LOCK_EX, f"{_FOLDER}/{self._name}", 0.05)
         except BaseException:
             os.close(self._fd)
             raise
@@ -62,6 +64,20 @@ class Exclusive:
     def __exit__(self, *exception: object) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+
+class NamespaceLock:
+    """A lock on a container's network namespace, which Go's sbr takes too, as a context."""
+
+    def __init__(self, namespace: "Namespace") -> None:
+        self._namespace = namespace
+
+    def __enter__(self) -> None:
+        """Raises ``TryAgainLater``."""
+        _lock(self._namespace.fd, fcntl.LOCK_EX, self._namespace.path, 0.02)
+
+    def __exit__(self, *exception: object) -> None:
+        fcntl.flock(self._namespace.fd, fcntl.LOCK_UN)
 
 
 class SharedLock:
@@ -100,7 +116,7 @@ class SharedLock:
         except OSError:
             return False
         for fd in fds:
-            _lock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, f"{self._name}.lock", 0.01)
+            _lock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, f"{_FOLDER}/{self._name}.lock", 0.01)
         if not alone:
             os.close(fds.pop(0))
         return True

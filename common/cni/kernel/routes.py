@@ -2,9 +2,10 @@
 
 import struct
 from _socket import AF_INET, AF_INET6
-from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH
+from errno import EACCES, EEXIST, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, ESRCH
 
 from cni.address import ANY, Address, Prefix
+from cni.errors import KernelError
 from cni.kernel import pyroute
 from cni.kernel.netlink import F_CREATE, F_DUMP, F_EXCL, F_REPLACE, attributes, integer, number
 
@@ -21,7 +22,9 @@ TABLE_MAIN, _TABLE_LOCAL = 254, 255
 # in the header, if the table's number does not fit into a byte
 _TABLE_COMPAT = 252
 _PROTO_KERNEL, _PROTO_BOOT = 2, 3
-_RTN_UNICAST, RTN_LOCAL = 1, 2
+# learnt from a router's advertisements
+PROTO_RA = 9
+RTN_UNICAST, RTN_LOCAL = 1, 2
 
 
 class LinkRoute:
@@ -61,19 +64,32 @@ def add(
     src: Address | None = None,
     replace: bool = False,
     exclusive: bool = False,
+    protocol: int = _PROTO_BOOT,
 ) -> None:
     """Add a route through a link. An equal route raises ``KernelError`` with EEXIST; another hop is added to it.
 
     ``src`` is the source address of packets. ``replace`` replaces the first route with the same destination, priority
-    and table, if there is one; with ``exclusive`` such a route raises ``KernelError`` with EEXIST.
+    and table, if there is one; with ``exclusive`` such a route raises ``KernelError`` with EEXIST. ``protocol`` says who made it.
     """
     metrics = [(name, value) for name, value in (("RTAX_MTU", mtu), ("RTAX_ADVMSS", advmss)) if value]
-    message = _message(index, dst, gw, priority, table, proto=_PROTO_BOOT, type=_RTN_UNICAST, scope=scope)
+    message = _message(index, dst, gw, priority, table, proto=protocol, type=RTN_UNICAST, scope=scope)
     if src is not None:
         message["attrs"].append(("RTA_PREFSRC", str(src)))
     if metrics:
         message["attrs"].append(("RTA_METRICS", {"attrs": metrics}))
     rtnl.request(message, _NEWROUTE, F_CREATE | (F_REPLACE if replace else 0) | (F_EXCL if exclusive else 0))
+
+
+def copy(rtnl: "Rtnl", route: LinkRoute, table: int) -> None:
+    """Add a route that was read to another table, if no equal one is there."""
+    try:
+        metrics = (route.mtu, route.advmss, route.priority)
+        add(
+            rtnl, route.index, route.dst, route.gw, *metrics, table, route.scope, route.src, protocol=route.protocol
+        )  # fmt: skip
+    except KernelError as error:
+        if error.errno != EEXIST:
+            raise
 
 
 def delete(rtnl: "Rtnl", route: LinkRoute) -> None:
@@ -85,7 +101,7 @@ def delete(rtnl: "Rtnl", route: LinkRoute) -> None:
 
 def delete_on_link(rtnl: "Rtnl", index: int, prefix: Prefix) -> None:
     """Remove the kernel's own route to the network of an address of a link, if it exists."""
-    message = _message(index, prefix, table=TABLE_MAIN, proto=_PROTO_KERNEL, type=_RTN_UNICAST, scope=_SCOPE_ANY)
+    message = _message(index, prefix, table=TABLE_MAIN, proto=_PROTO_KERNEL, type=RTN_UNICAST, scope=_SCOPE_ANY)
     rtnl.request(message, _DELROUTE, absent=(ESRCH,))
 
 
@@ -113,6 +129,12 @@ def every(rtnl: "Rtnl", family: int) -> list[LinkRoute]:
         if route["family"] in (AF_INET, AF_INET6):
             found += [LinkRoute(route, hop) for hop in route.get_attr("RTA_MULTIPATH") or (route,)]
     return found
+
+
+def every_of_both(rtnl: "Rtnl") -> list[LinkRoute]:
+    """Every route to other hosts of both families in all tables, those without a gateway first."""
+    found = [route for family in (AF_INET, AF_INET6) for route in every(rtnl, family)]
+    return sorted((route for route in found if route.kind == RTN_UNICAST), key=lambda route: route.gw is not None)
 
 
 def to(rtnl: "Rtnl", address: Address) -> LinkRoute | None:

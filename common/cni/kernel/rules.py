@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 _NAMED = {
     "FRA_TABLE": "table", "FRA_PRIORITY": "priority", "FRA_IIFNAME": "iif", "FRA_OIFNAME": "oif", "FRA_FWMARK": "mark",
-    "FRA_FWMASK": "mask", "FRA_L3MDEV": "l3mdev",
+    "FRA_FWMASK": "mask", "FRA_L3MDEV": "l3mdev", "FRA_PROTOCOL": "protocol",
 }  # fmt: skip
+REMEDY = "the kernel of this node has no routing rules (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES)"
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 TO_TABLE = 1
 # in the header, if the table's number does not fit into a byte
@@ -28,17 +29,22 @@ class Rule(Value):
 
     Rules of others may have more values: ``iif`` and ``oif`` are a packet's incoming and outgoing links, ``mark`` and
     ``mask`` compare its mark, ``l3mdev`` is the kernel's rule for all VRFs, ``action`` may be something other than a
-    table, and ``flags`` may invert the rule.
+    table, and ``flags`` may invert the rule. ``protocol`` says who made it (Linux 4.17), 0: unknown.
     """
 
-    __slots__ = ("action", "dst", "flags", "iif", "l3mdev", "mark", "mask", "oif", "priority", "src", "table", "tos")
+    __slots__ = (
+        "action", "dst", "flags", "iif", "l3mdev", "mark", "mask", "oif", "priority", "protocol", "src", "table", "tos"
+    )  # fmt: skip
 
-    def __init__(self, table: int, src: Prefix, dst: Prefix | None = None, priority: int | None = None) -> None:
+    def __init__(
+        self, table: int, src: Prefix, dst: Prefix | None = None, priority: int | None = None, protocol: int = 0
+    ) -> None:
         """Without a priority, the kernel takes one less than that of the second rule in the list."""
         self.table = table
         self.src = src
         self.dst = dst or ANY[src.version]
         self.priority = priority
+        self.protocol = protocol
         self.iif = self.oif = ""
         self.mark = self.mask = self.tos = self.flags = 0
         self.l3mdev = False
@@ -48,6 +54,17 @@ class Rule(Value):
     def version(self) -> int:
         """4 or 6."""
         return self.src.version
+
+    @property
+    def by_source(self) -> bool:
+        """Whether it looks at nothing but the source, and names a table."""
+        others = (self.iif, self.oif, self.mark, self.mask, self.tos, self.flags, self.l3mdev, self.dst.length)
+        return self.action == TO_TABLE and not any(others)
+
+
+def check(rtnl: "Rtnl") -> None:
+    """Raise ``KernelError`` if the kernel has no routing rules; without pyroute2, for STATUS."""
+    rtnl.request(bytes([_FAMILIES[4], *bytes(11)]), _GETRULE, F_DUMP)
 
 
 def every(rtnl: "Rtnl", version: int) -> list[Rule]:
