@@ -9,7 +9,7 @@ For the address 10.1.2.5/24 with the gateway 10.1.2.1::
 The kernel keeps the record. Our rules have a protocol number of their own, and the routes are found by their tables.
 """
 
-from errno import EEXIST
+from errno import EEXIST, EOPNOTSUPP
 
 from cni.address import ANY, Prefix
 from cni.errors import CheckFailed, CNIError, KernelError, Refused, Step
@@ -42,9 +42,11 @@ def _source(ip: "IPConfig") -> Prefix:
     return Prefix(ip.address.address, ip.address.address.bits)
 
 
-def _rules(rtnl: "Rtnl") -> list[Rule]:
-    with Step("Failed to list all rules", rules.REMEDY):
+def _rules(rtnl: "Rtnl", passed: int = 0) -> list[Rule]:
+    """The rules of both families; with the error number ``passed`` there are none."""
+    with Step("Failed to list all rules", rules.REMEDY, passed=passed):
         return [*rules.every(rtnl, 4), *rules.every(rtnl, 6)]
+    return []
 
 
 def _routes(rtnl: "Rtnl") -> "list[LinkRoute]":
@@ -159,11 +161,14 @@ class SourceRoutes(Effect[None], Kind):
                 self._compare_table(ip, tables[0], own, differ)
 
     def _compare_table(self, ip: "IPConfig", table: int, own: "list[LinkRoute]", differ: "Differ") -> None:
-        where = f"in table {table} of {ip.address.address}"
+        where, network = f"in table {table} of {ip.address.address}", ip.address.network
         there = [route for route in own if route.table == table and route.dst.version == ip.version]
         gateway, defaults = self._gateway(ip), [route for route in there if route.dst == ANY[ip.version]]
-        if ip.address.length < ip.address.address.bits and not any(route.gw is None for route in there):
-            differ(CheckFailed(f"Routes through {self.attachment.ifname} not found {where}"))
+        if network.length < network.address.bits:
+            if not any(route.gw is None for route in there):
+                differ(CheckFailed(f"Routes through {self.attachment.ifname} not found {where}"))
+            if self.hints and not any((route.dst, route.gw) == (network, None) for route in to_move(own)):
+                differ(CheckFailed(f"Route {network} not found in the main table", "addSourceHints keeps it there"))
         if gateway is not None and not any(ip.version not in self.gateways or each.gw == gateway for each in defaults):
             differ(CheckFailed(f"Default route to {gateway} not found {where}"))
         for route in to_move(own):
@@ -193,14 +198,13 @@ class SourceRoutes(Effect[None], Kind):
         tables = {rule.table for rule in ours if rule.protocol == _MOVED}
         gos = set() if to_move(own) else {rule.table for rule in ours if rule.protocol == 0} - {TABLE_MAIN}
         defaults = {route.dst for route in self.site.known_routes()} if gos else set()
-        return [
-            (
-                route,
-                route.protocol != _MOVED and (route.table in tables or route.dst.length > 0 or route.dst in defaults),
-            )
-            for route in own
-            if route.table in tables | gos
-        ]
+
+        def is_mains(route: "LinkRoute") -> bool:
+            if route.table in gos:
+                return route.dst.length > 0 or route.dst in defaults
+            return route.protocol != _MOVED
+
+        return [(route, is_mains(route)) for route in own if route.table in tables | gos]
 
     def _found(self, link: "Link | None") -> list[Rule]:
         """The rules of the attachment: ours, by their numbers; else those that Go's sbr made, by their addresses.
@@ -211,9 +215,9 @@ class SourceRoutes(Effect[None], Kind):
         beside = container.addresses_beside(self.attachment.ifname)
         mine = {each.prefix.address for each in addresses.of(container.rtnl, link.index)} if link is not None else set()
         mine |= {prefix.address for prefix in self.site.known()} - beside
-        present = [
-            rule for rule in _rules(container.rtnl) if rule.by_source and rule.src.length == rule.src.address.bits
-        ]
+        # a kernel without rules has none to remove
+        every = _rules(container.rtnl, EOPNOTSUPP)
+        present = [rule for rule in every if rule.by_source and rule.src.length == rule.src.address.bits]
         ours = [rule for rule in present if rule.protocol in _MARKS]
         ours = [rule for rule in ours if rule.src.address in mine or rule.src.address not in beside]
         if ours or self.undoing:

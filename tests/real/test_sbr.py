@@ -79,6 +79,13 @@ def sbr(chain: Chain, verb: str, *, binaries: str = "", **keys: Any) -> Outcome:
     return chain.call(chain.place("sbr"), verb, binaries=binaries, **given)
 
 
+def served(chain: Chain, verb: str, conf: Object) -> Outcome:
+    """A verb of sbr in this process."""
+    call = {"container": chain.pod.container, "netns": chain.pod.path, "ifname": "net1"}
+    with chain.node.inside():
+        return serve(plugin("sbr"), verb, conf, **call)
+
+
 def below(chain: Chain) -> Any:
     """The ADD of the bridge alone; the pod's routing then."""
     chain.result = copy.deepcopy(chain.call(0, "ADD").result)
@@ -124,7 +131,7 @@ def sent(pod: Netns, device: str) -> int:
 
 
 def test_two_networks_of_a_pod_carry_traffic_by_source(node: Node) -> None:
-    """eth0 has the pod's default routes, net1 its own. Connections are bound to either address, in both families."""
+    """eth0 has the pod's default routes, net1 its own, in both families; then the second network once more, as net2."""
     with far(node):
         pod = node.pod()
         eth0 = Chain(
@@ -140,6 +147,12 @@ def test_two_networks_of_a_pod_carry_traffic_by_source(node: Node) -> None:
         assert table(pod, "main", 6) == ["default gateway fd00:1::1 dev eth0", "fd00:1::/64 dev eth0"]
         assert tcp_source(node, pod, FAR) == eth0.address
         assert all(outcome.ok for chain in (eth0, net1) for outcome in chain.check()), [c.stdout for c in net1.check()]
+        twice = one(node, *NET2, pod=pod, ifname="net2", routes=DEFAULTS).add()
+        for chain, device in ((net1, "net1"), (twice, "net2")):
+            assert {leaves_by(pod, *way) for way in zip(chain.addresses, (FAR, FAR6), strict=True)} == {device}
+        assert leaves_by(pod, "", FAR6) == "eth0"
+        twice.remove()
+        assert all(outcome.ok for outcome in net1.check())
         net1.remove()
         assert leaves_by(pod, "", FAR6) == "eth0" and rules(pod) == []
         assert all(outcome.ok for outcome in eth0.check())
@@ -205,6 +218,8 @@ def test_source_hints_keep_the_own_networks_in_main(node: Node) -> None:
     assert "metric 256" in chain.pod.run("ip", "-6", "route", "show", "fd00:1::/64")
     assert all(outcome.ok for outcome in chain.check())
     assert "exist" in sbr(chain, "ADD").error["msg"]
+    chain.pod.ip("route del fd00:1::/64")
+    assert sbr(chain, "CHECK").error["msg"] == "Route fd00:1::/64 not found in the main table"
     assert sbr(chain, "DEL").ok and routing(chain.pod) == before
     chain.remove()
 
@@ -338,10 +353,7 @@ def test_one_at_a_time_in_a_container(node: Node, monkeypatch: pytest.MonkeyPatc
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         for verb in ("ADD", "DEL"):
-            conf = chain.configuration(1, prevResult=chain.result)
-            call = {"container": chain.pod.container, "netns": chain.pod.path, "ifname": "net1"}
-            with node.inside():
-                error = serve(plugin("sbr"), verb, conf, **call).error
+            error = served(chain, verb, chain.configuration(1, prevResult=chain.result)).error
             assert error["code"] == 11 and chain.pod.path in error["msg"]
             assert routing(chain.pod) == before
     finally:
@@ -396,16 +408,24 @@ def test_check_names_each_difference(node: Node) -> None:
     chain.remove()
 
 
-def test_status_asks_for_routing_rules(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    conf = {"cniVersion": "1.1.0", "name": "net1", "type": "sbr"}
+def test_a_kernel_without_routing_rules(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STATUS and ADD say so, and DEL succeeds: there is nothing to remove."""
+    chain = one(node, NET1[0], version="1.1.0")
+    before = below(chain)
+    conf = chain.configuration(1, prevResult=chain.result)
     assert node.cni("sbr", "STATUS", conf).ok
 
-    def lacks(rtnl: Any) -> Any:
+    def lacks(*_: Any) -> Any:
         raise KernelError(errno.EOPNOTSUPP)
 
     monkeypatch.setattr(kernel_rules, "check", lacks)
-    error = serve(plugin("sbr"), "STATUS", conf).error
-    assert error["code"] == 50 and "CONFIG_IP_MULTIPLE_TABLES" in error["details"]
+    monkeypatch.setattr(kernel_rules, "every", lacks)
+    for verb, code in (("STATUS", 50), ("ADD", 999)):
+        error = served(chain, verb, conf).error
+        assert error["code"] == code and error["msg"].startswith("Failed to list all rules: ")
+        assert "CONFIG_IP_MULTIPLE_TABLES" in error["details"]
+    assert served(chain, "DEL", conf).ok and routing(chain.pod) == before
+    chain.remove()
 
 
 @go_installed

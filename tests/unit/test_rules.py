@@ -83,7 +83,11 @@ def test_what_is_read_is_what_ip_shows(empty: Netns, rtnl: Rtnl, version: int) -
 def test_a_rule_is_made_and_removed(empty: Netns, rtnl: Rtnl, version: int) -> None:
     """The kernel gives a priority; what is gone already is removed."""
     before, other = seen(empty, version), seen(empty, 10 - version)
-    for rule in (Rule(100, ONE[version]), Rule(5000, NET[version], ONE[version], priority=11)):
+    for rule in (
+        Rule(100, ONE[version]),
+        Rule(5000, NET[version], ONE[version], priority=11),
+        Rule(7, ONE[version], priority=11, protocol=140),
+    ):
         rules.add(rtnl, rule)
         (made,) = (each for each in rules.every(rtnl, version) if each.table == rule.table)
         assert told(made) in seen(empty, version) and len(seen(empty, version)) == len(before) + 1
