@@ -1,7 +1,6 @@
 """What should be for one attachment of sbr."""
 
 from cni.errors import CheckFailed, InvalidConfig
-from cni.sourceroutes import SourceRoutes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
         raise InvalidConfig(f"No IP addresses supplied on interface: {ifname}", remedy)
     ips = previous.of(ifname).ips
     if ips:
+        from cni.sourceroutes import SourceRoutes
+
         yield from SourceRoutes(call.site, ips, settings.table, settings.gateways, settings.hints)
     else:
         call.say(f"sbr: no address of prevResult is of {ifname}: its routes stay as they are")
@@ -31,5 +32,9 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
 
 
 def left(call: "Call") -> "list[Kind]":
-    """What an ADD may have made, with any configuration."""
+    """What an ADD may have made, with any configuration. It is in the container, where GC does not look."""
+    if call.verb == "GC":
+        return []
+    from cni.sourceroutes import SourceRoutes
+
     return [SourceRoutes(call.site)]

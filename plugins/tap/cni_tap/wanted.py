@@ -2,7 +2,6 @@
 
 from cni import mainlink
 from cni.kernel.kinds import Tun
-from cni_tap.link import Tap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
 def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
     """A tap, with the addresses of IPAM if there is one."""
+    from cni_tap.link import Tap
+
     return (yield from mainlink.attached(call, settings, Tap(call.site, settings)))
 
 
