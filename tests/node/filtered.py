@@ -7,7 +7,7 @@ from typing import Any
 
 from cni import plan, skel
 from cni_firewall.settings import read
-from cni_firewall.wanted import wanted
+from cni_firewall.wanted import left, wanted
 
 from .chain import Chain
 from .configuration import bridge, conflist, host_local
@@ -42,11 +42,18 @@ class Filtered(Chain):
 
     def plan(self) -> "plan.Plan[Any]":
         """The plan of its firewall, to be walked inside the node's namespace."""
-        environ = {"CNI_COMMAND": "CHECK", "CNI_CONTAINERID": self.pod.container, "CNI_IFNAME": self.ifname}
+        call = self._called("CHECK")
+        return wanted(call, read(call))
+
+    def left(self) -> "list[plan.Kind]":
+        """What DEL of its firewall removes, there."""
+        return left(self._called("DEL"))
+
+    def _called(self, verb: str) -> skel.Call:
+        environ = {"CNI_COMMAND": verb, "CNI_CONTAINERID": self.pod.container, "CNI_IFNAME": self.ifname}
         environ |= {"CNI_NETNS": self.pod.path, "CNI_PATH": DIST}
         document = json.dumps(self.configuration(1, prevResult=self.result))
-        call = skel.Call(environ, document.encode(), io.StringIO())
-        return wanted(call, read(call))
+        return skel.Call(environ, document.encode(), io.StringIO())
 
     def remove_all(self, binaries: str = "", **keys: Any) -> None:
         """DEL of firewall, then of bridge; both have to succeed."""

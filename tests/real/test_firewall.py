@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cni import plan
+from cni.notes import Notes
 from node.absence import without_nf_tables
 from node.filtered import address, attached, bridged_packets_are_filtered, forwarding_is_dropped
 from node.plugin import DIST
@@ -230,6 +232,24 @@ def test_del_needs_neither_result_nor_namespace(node: Node, backend: str) -> Non
     assert other.firewall("CHECK").ok
     other.remove_all()
     assert "CNI" not in node.run("iptables-save") and "pycni" not in node.run("nft", "list", "tables")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pods_that_are_removed_together(node: Node, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    """The DEL of one runs within that of another, and their bridge's come last: the policy does not stay."""
+    one, other = (attached(node, backend=backend, ingressPolicy="same-bridge") for _ in range(2))
+    remove = Notes.remove
+
+    def together(notes: Notes, link: str) -> None:
+        monkeypatch.undo()
+        assert other.firewall("DEL").ok
+        assert "br0" in node.run("nft", "list", "ruleset")
+        remove(notes, link)
+
+    monkeypatch.setattr(Notes, "remove", together)
+    with node.inside():
+        plan.remove(one.left())
+    assert "br0" not in node.run("nft", "list", "ruleset")
 
 
 def test_del_if_the_note_is_lost(node: Node) -> None:

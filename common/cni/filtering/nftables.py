@@ -222,17 +222,18 @@ def _faults(ledger: Ledger, places: "Sequence[Place]", comment: str) -> "Iterato
 
 def remove(kernel: "Nftables", wanted: Wanted, others: "firewall.Others") -> bool:
     """Remove what an attachment has; returns whether the table is gone."""
-    bridges = _bridges(kernel) if wanted.bridge == UNKNOWN else [wanted.bridge]
-    # whatever the policies of those before
-    shared = [
-        place
-        for bridge in bridges
-        if not others.use(bridge)
-        for place in Wanted(wanted.comment, (), bridge, isolated=()).policy
-    ]
     if wanted.inside:
         changed(kernel, INSIDE.change, lambda change: _remove(change, wanted.inside, [], wanted.comment))
-    return changed(kernel, LAYOUT.change, lambda change: _remove(change, wanted.pods, shared, wanted.comment))
+
+    def work(change: Change) -> bool:
+        # within the attempt: an attachment that comes meanwhile has a note before it uses a policy
+        bridges = _bridges(change) if wanted.bridge == UNKNOWN else [wanted.bridge]
+        gone = [bridge for bridge in bridges if not others.use(bridge)]
+        # whatever the policies of those before
+        shared = [place for each in gone for place in Wanted(wanted.comment, (), each, isolated=()).policy]
+        return _remove(change, wanted.pods, shared, wanted.comment)
+
+    return changed(kernel, LAYOUT.change, work)
 
 
 def owned(kernel: "Nftables", comment: str) -> list[Address]:
@@ -241,9 +242,9 @@ def owned(kernel: "Nftables", comment: str) -> list[Address]:
     return [Address(each.key) for name in _PODS.values() for each in ledger.every(name) if each.comment == comment]
 
 
-def _bridges(kernel: "Nftables") -> list[str]:
+def _bridges(ledger: Ledger) -> list[str]:
     """The bridges with a policy."""
-    return [each.key.rstrip(b"\0").decode("utf-8", "replace") for each in Ledger(kernel, LAYOUT).every("bridges")]
+    return [each.key.rstrip(b"\0").decode("utf-8", "replace") for each in ledger.every("bridges")]
 
 
 def _remove(change: Change, own: "Sequence[Place]", shared: "Sequence[Place]", comment: str) -> bool:

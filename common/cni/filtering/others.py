@@ -1,6 +1,7 @@
 """The attachments of a node that have rules, by their notes."""
 
-from cni.filtering.pod import Pod
+from cni.attachment import is_alias
+from cni.filtering.pod import UNKNOWN, Pod
 from cni.notes import Notes
 
 TYPE_CHECKING = False
@@ -36,11 +37,16 @@ class Others:
     def use(self, bridge: str) -> bool:
         """Whether one of them uses the policy of a bridge: its note says so, or the bridge has a port of others.
 
-        For an attachment without a policy nothing is read: policies stay.
+        For an attachment without a policy nothing is read: policies stay. A port of ours without a note does not count: it
+        goes at the same time. Without any note of this attachment, there may be none of others either.
         """
         if not self._pod.bridge or any(pod.bridge == bridge for pod in self._each()):
             return True
         link, own = self._site.rtnl.link(bridge), {self._identity, *self._pod.ports}
         if link is None or link.kind != "bridge":  # ptp's policy is for the link of one pod
             return False
-        return any(port.master == link.index and port.name not in own for port in self._site.rtnl.links())
+        all_count = self._pod.bridge == UNKNOWN
+        return any(
+            port.master == link.index and port.name not in own and (all_count or not is_alias(port.alias))
+            for port in self._site.rtnl.links()
+        )

@@ -77,10 +77,19 @@ class Admitted(Effect[None], Kind):
         self.notes.remove(self.identity)  # it may be there, damaged or unfinished
 
     def discard(self, identity: str) -> None:
-        """Remove what the note has, then the note."""
+        """Remove what the note has, then the note.
+
+        Of attachments that are removed at the same time, each keeps a policy because of the others' notes. The one whose
+        note is the last removes it.
+        """
         note = self.notes.read(identity)
-        self._remove(Pod.parse(note), identity, str(note.get("owner")))
+        pod, owner = Pod.parse(note), str(note.get("owner"))
+        others = Others(self.site, identity, pod)
+        kept = bool(pod.bridge) and others.use(pod.bridge)
+        self._remove(pod, identity, owner)
         self.notes.remove(identity)
+        if kept and not others.use(pod.bridge):
+            self._remove(Pod(bridge=pod.bridge, backend=pod.backend, ports=pod.ports), identity, owner)
 
     def _remove(self, pod: Pod, identity: str, owner: str) -> None:
         backends.remove(self.site, pod, owner, Others(self.site, identity, pod))
