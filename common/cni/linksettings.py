@@ -150,11 +150,15 @@ class LinkSettings(Section):
 
     def ready(self, call: "Call", kind: str) -> None:
         """STATUS: the kernel can make a link of this kind (of none if empty), and the IPAM plugin is ready."""
+        self.kind_ready(call, kind)
+        self.ipam_ready(call)
+
+    def kind_ready(self, call: "Call", kind: str) -> None:
+        """STATUS: the kernel can make a link of this kind (of none if empty)."""
         if kind and not call.site.rtnl.makes(kind):
             from cni.kernel.rtnl import missing
 
             raise NotAvailable(f"failed to create {kind}: operation not supported", missing(kind))
-        self.ipam_ready(call)
 
     def ipam_ready(self, call: "Call") -> None:
         """STATUS: the IPAM plugin is ready, if there is one."""

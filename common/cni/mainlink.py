@@ -49,18 +49,30 @@ def masqueraded(site: "Site", settings: "MasqueradeSettings", ips: "Iterable[IPC
 
 
 def attached(
-    call: "Call", settings: "LinkSettings", effect: "ContainerLink", neighbours: bool = True
+    call: "Call",
+    settings: "LinkSettings",
+    effect: "ContainerLink",
+    neighbours: bool = True,
+    given: "Plan[Result] | None" = None,
 ) -> "Plan[Result]":
     """A link in the container alone; ``configured`` has what follows the link."""
     need_previous(call, effect.kind.name)
     link = yield from effect
-    layer3 = yield from configured(call, settings, link, neighbours)
+    layer3 = yield from configured(call, settings, link, neighbours, given)
     yield from Labelled(call.site, link, inside=True)
     return result(interfaces(call, [(link, call.netns)]), layer3, settings.dns)
 
 
-def configured(call: "Call", settings: "LinkSettings", link: "Link", neighbours: bool = True) -> "Plan[Result | None]":
+def configured(
+    call: "Call",
+    settings: "LinkSettings",
+    link: "Link",
+    neighbours: bool = True,
+    given: "Plan[Result] | None" = None,
+) -> "Plan[Result | None]":
     """The link in the container is up, then IPAM is asked, and the interface gets what it says; None without IPAM.
+
+    ``given`` gives the addresses in place of the IPAM plugin, or together with it.
 
     A DHCP client sends through the link. With ``neighbours`` duplicate IPv6 addresses are looked for, and the addresses
     are announced.
@@ -68,10 +80,12 @@ def configured(call: "Call", settings: "LinkSettings", link: "Link", neighbours:
     from cni.interface import NOTIFY, Announced, ConfiguredInterface, InterfaceUp
 
     site = call.site
-    yield from InterfaceUp(site, link, NOTIFY if neighbours and settings.ipam else {})
-    if not settings.ipam:
+    if given is None and settings.ipam:
+        given = addresses(call, settings)
+    yield from InterfaceUp(site, link, NOTIFY if neighbours and given is not None else {})
+    if given is None:
         return None
-    layer3 = yield from addresses(call, settings)
+    layer3 = yield from given
     for ip in layer3.ips:
         ip.interface = 0
     yield from ConfiguredInterface(site, layer3.ips, layer3.routes, detect_duplicates=neighbours)

@@ -27,6 +27,8 @@ class ParentSettings(LinkSettings):
     mtu: int = key("mtu", integer, 0, "MTU of the interface, at most that of `master`; 0: the same")
     dns: "DNS | None" = link_dns()
     # fmt: on
+    # whether ``mtu`` may not be above that of the parent
+    mtu_limited = True
 
     def parent(self, site: "Site") -> "Parent":
         """The link that ``master`` names, large enough for ``mtu``; raises ``CNIError``."""
@@ -39,7 +41,7 @@ class ParentSettings(LinkSettings):
             raise InvalidConfig(text, f"no link {where} has this name; change key master")
         if link is None:
             raise InvalidConfig("no default route interface found", "name a link with key master")
-        if not 0 <= self.mtu <= link.mtu:
+        if self.mtu_limited and not 0 <= self.mtu <= link.mtu:
             text = f"invalid MTU {self.mtu}, must be [0, master MTU({link.mtu})]"
             raise InvalidConfig(text, f"change key mtu, or the MTU of {link.name}")
         return Parent(link, self.in_container)

@@ -53,7 +53,8 @@ def random_mac() -> str:
 
 def missing(kind: str) -> str:
     """The remedy if the kernel has no links of a kind."""
-    return f"the kernel of this node has no {kind} (CONFIG_{kind.upper()})"
+    option = {"vlan": "VLAN_8021Q", "vrf": "NET_VRF"}.get(kind, kind.upper())
+    return f"the kernel of this node has no {kind} (CONFIG_{option})"
 
 
 class Link:

@@ -53,6 +53,8 @@ def owner(rtnl: "Rtnl", inside: "Link") -> str:
 
 def in_go_words(kind: str, text: str) -> str:
     """A message as Go's plugin for this kind of link prints it: macvlan's begin with a small letter."""
+    if kind == "ipvlan":
+        return text.replace("Container ipvlan", "Container IPVlan")
     return text[0].lower() + text[1:] if kind == "macvlan" else text
 
 
