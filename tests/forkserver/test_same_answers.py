@@ -38,7 +38,9 @@ def test_every_verb_does_the_same(new_node: Callable[[], Node], server: Server, 
     for where in (None, server):
         node = new_node()
         there = subject.networks(node.data_dir)[network]
-        trial, found = Trial(node, subject, there, pod=node.pod(container), version="1.1.0"), []
+        # the network is this test's alone: GC of it would also remove what tests of deaths left on the machine
+        trial = Trial(node, subject, there, pod=node.pod(container), version="1.1.0", name=container)
+        found: list[Any] = []
         env = where.environ if where else {"CNI_FORKSERVER": "", "CNI_DEBUG": "1"}
         for verb in (*VERBS, "DEL", "VERSION"):
             valid: Object = {"cni.dev/valid-attachments": [{"containerID": container, "ifname": "eth0"}]}
