@@ -382,10 +382,10 @@ def collected(chain: Chain, *valid: Chain) -> str:
     return outcome.stderr
 
 
-FORMS: list[Callable[[Chain], Any]] = [
-    lambda chain: call(chain, "DEL", prevResult=None),
-    lambda chain: call(chain, "ADD") and call(chain, "DEL"),
-    lambda chain: chain.pod.close() or call(chain, "DEL", netns="", prevResult=None),
+FORMS: list[Callable[[Chain], bool]] = [
+    lambda chain: call(chain, "DEL", prevResult=None).ok,
+    lambda chain: call(chain, "ADD").ok and call(chain, "DEL").ok,
+    lambda chain: chain.pod.close() or call(chain, "DEL", netns="", prevResult=None).ok,
     lambda chain: chain.pod.close() or collected(chain) is not None,
 ]
 
@@ -413,7 +413,7 @@ def test_an_ifb_that_has_no_alias_yet(node: Node) -> None:
         chain = limited(node, **BOTH)
         chain.result = chain.call(0, "ADD").result
         node.ip(f"link add ifb{chain.host.removeprefix('veth')} type ifb")
-        assert form(chain).ok and ifbs(node) == {ifb(alive)}
+        assert form(chain) and ifbs(node) == {ifb(alive)}
     gone = limited(node, **BOTH).add()
     gone.pod.close()
     node.ip(
