@@ -28,7 +28,7 @@ def need_previous(call: "Call", kind: str) -> None:
     ``kind`` is that of the link, or ptp: some of Go's plugins begin their messages with it.
     """
     if call.verb == "CHECK" and call.site.previous is None:
-        prefix = f"{kind}: " if kind in ("dummy", "ptp") else ""
+        prefix = f"{kind}: " if kind in ("dummy", "ptp", "vlan") else ""
         raise CheckFailed(prefix + in_go_words(kind, "Required prevResult missing"))
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Row = tuple[str, str] | tuple[str, str, dict[str, int]]
 
+_LOOSE_BINDING = 1 << 2
+
 
 class LinkKind(Declared, Value):
     """A link's kind and its values. Two are equal if all values that the kernel reports are equal."""
@@ -159,13 +161,22 @@ class Veth(LinkKind):
 
 
 class Vlan(LinkKind):
-    """A link for the frames of its parent with one VLAN's tag."""
+    """A link for the frames of its parent with one VLAN's tag.
+
+    An ``independent`` link does not go down with its parent, and so keeps its routes. It is not compared.
+    """
 
     name = "vlan"
     ROWS = (("id", "IFLA_VLAN_ID"), ("protocol", "IFLA_VLAN_PROTOCOL", {"802.1Q": 0x8100, "802.1ad": 0x88A8}))
     described = staticmethod(lambda: load("pyroute2.netlink.rtnl.ifinfmsg.plugins.vlan").vlan)
     id: int = 0
     protocol: str = "802.1Q"
+    independent: bool = False
+
+    def encode(self) -> "list[tuple[str, Any]]":
+        """The values, and the flag VLAN_FLAG_LOOSE_BINDING."""
+        flag = {"flags": _LOOSE_BINDING, "mask": _LOOSE_BINDING}
+        return [*super().encode(), *([("IFLA_VLAN_FLAGS", flag)] if self.independent else [])]
 
 
 class Vrf(LinkKind):
