@@ -1,9 +1,9 @@
-"""Which routes of an interface go to which table (pure)."""
+"""Which routes of an interface go to which table, and which tables are free (pure)."""
 
 from itertools import count, islice
 
 from cni.address import Address, Prefix
-from cni.kernel.routes import PROTO_RA, TABLE_MAIN
+from cni.kernel.routes import PROTO_RA, TABLE_LOCAL, TABLE_MAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 # The metric of a route that names none.
 USUAL_METRIC = {4: 0, 6: 1024}
 _FIRST, _RESERVED = 100, range(253, 256)
-_LINK_LOCAL = Prefix.parse("fe80::/10")
+_LINK_LOCAL, _MULTICAST = Prefix.parse("fe80::/10"), Prefix.parse("ff00::/8")
 
 
-def free(taken: "Collection[int]", number: int) -> list[int]:
-    """The first tables that nobody uses, from 100."""
-    return list(islice((each for each in count(_FIRST) if each not in taken and each not in _RESERVED), number))
+def free(taken: "Collection[int]", number: int, first: int = _FIRST) -> list[int]:
+    """The first tables that nobody uses, from ``first``."""
+    return list(islice((each for each in count(first) if each not in taken and each not in _RESERVED), number))
 
 
 def to_move(own: "Iterable[LinkRoute]") -> "list[LinkRoute]":
@@ -31,6 +31,21 @@ def to_move(own: "Iterable[LinkRoute]") -> "list[LinkRoute]":
 def learnt(route: "LinkRoute") -> bool:
     """Whether the kernel puts it into the main table again with each router advertisement."""
     return route.protocol == PROTO_RA
+
+
+def carried(own: "Iterable[LinkRoute]", source: int, target: int) -> "list[tuple[LinkRoute, int]]":
+    """The routes of an interface that joins or leaves a VRF, and the table of each afterwards.
+
+    The kernel removes all of them. It makes link-local and multicast ones again itself, and those that routers advertise.
+    """
+    return [
+        (route, target if route.table == source else route.table)
+        for route in own
+        if route.table != TABLE_LOCAL
+        and not learnt(route)
+        and route.dst.address not in _LINK_LOCAL
+        and route.dst.address not in _MULTICAST
+    ]
 
 
 def of_address(ip: "IPConfig", ips: "Sequence[IPConfig]", moved: "Iterable[LinkRoute]") -> "list[LinkRoute]":

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from cni.kernel.rtnl import Rtnl
 
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NODAD, _DADFAILED, _TENTATIVE = 0x02, 0x08, 0x40
+_NODAD, _DADFAILED, _TENTATIVE, _PERMANENT = 0x02, 0x08, 0x40, 0x80
 
 
 class LinkAddress:
-    """An address on a link. Duplicate address detection may still run (``tentative``), or have failed (``duplicate``)."""
+    """An address on a link. Duplicate address detection may still run (``tentative``), or have failed (``duplicate``).
 
-    __slots__ = ("duplicate", "index", "prefix", "scope", "tentative")
+    One that is not ``permanent`` has a lifetime, as those that routers advertise.
+    """
+
+    __slots__ = ("duplicate", "index", "permanent", "prefix", "scope", "tentative")
 
     def __init__(self, message: "pyroute.Message") -> None:
         # on a point-to-point link IFA_ADDRESS is the other end's
@@ -26,6 +29,7 @@ class LinkAddress:
         self.prefix = Prefix(Address.parse(text), message["prefixlen"])
         flags = message.get_attr("IFA_FLAGS") or message["flags"]
         self.tentative, self.duplicate = bool(flags & _TENTATIVE), bool(flags & _DADFAILED)
+        self.permanent = bool(flags & _PERMANENT)
         self.scope: int = message["scope"]
         self.index: int = message["index"]
 

@@ -18,7 +18,7 @@ _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _HEADER = struct.Struct("=BBBBBBBBI")
 _DST, _TABLE = 1, 15
 SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_HOST, _SCOPE_ANY = 0, 253, 254, 255
-TABLE_MAIN, _TABLE_LOCAL = 254, 255
+TABLE_MAIN, TABLE_LOCAL = 254, 255
 # in the header, if the table's number does not fit into a byte
 _TABLE_COMPAT = 252
 _PROTO_KERNEL, _PROTO_BOOT = 2, 3
@@ -152,13 +152,13 @@ def local_prefixes(rtnl: "Rtnl", version: int) -> list[Prefix]:
     Decoded by hand, because a node may have hundreds, and pyroute2 takes 0.03 ms for each.
     """
     family = AF_INET if version == 4 else AF_INET6
-    message = _HEADER.pack(family, 0, 0, 0, _TABLE_LOCAL, 0, 0, RTN_LOCAL, 0) + integer(_TABLE, _TABLE_LOCAL)
+    message = _HEADER.pack(family, 0, 0, 0, TABLE_LOCAL, 0, 0, RTN_LOCAL, 0) + integer(_TABLE, TABLE_LOCAL)
     found = []
     # without a table there are no addresses
     for answer in rtnl.request(message, _GETROUTE, F_DUMP, absent=(ENOENT,)):
         # before Linux 4.20 the kernel sends all routes
         where, length, _, _, _, _, _, kind, _ = _HEADER.unpack_from(answer.data, 16)
         named = dict(attributes(answer.data, 16 + _HEADER.size))
-        if (answer.kind, where, kind, number(named.get(_TABLE))) == (_NEWROUTE, family, RTN_LOCAL, _TABLE_LOCAL):
+        if (answer.kind, where, kind, number(named.get(_TABLE))) == (_NEWROUTE, family, RTN_LOCAL, TABLE_LOCAL):
             found.append(Prefix(Address(named.get(_DST, bytes(4 if version == 4 else 16))), length))
     return found
