@@ -91,6 +91,8 @@ class Subject:
     has_members: ClassVar[bool] = False
     # Whether the interface is in the container alone: only there can DEL find it, and GC leaves it to the container's end.
     in_container: ClassVar[bool] = False
+    # Whether ADD needs the interface of an earlier plugin in the container.
+    on_an_interface: ClassVar[bool] = False
     # Whether it changes the container's routes and routing rules.
     routes: ClassVar[bool] = False
     # Whether its effects can be made again where a flush took them; a chain has only members, which cannot.

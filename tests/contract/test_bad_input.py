@@ -253,10 +253,12 @@ def test_the_configuration_that_is_damaged_works(ground: Ground, subject: Subjec
         pytest.skip(f"the kernel has no {subject.kind}")
     conf = {key: value for key, value in subject.configuration(ground.pod.path).items() if key not in subject.delegated}
     conf = {key: value for key, value in {**conf, **subject.working}.items() if value is not None}
+    if subject.on_an_interface:
+        ground.pod.ip("link add eth0 type veth peer name far")
     added = ground.call(subject, "ADD", conf, path=subject.path)
     assert added.ok, added.stdout
     assert ground.call(subject, "DEL", conf, path=subject.path).ok
-    ground.pod.ip("link set lo down")
+    ground.pod.ip("link set lo down", *(["link del eth0"] if subject.on_an_interface else []))
     assert ground.state() == ground.before
 
 

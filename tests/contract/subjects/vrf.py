@@ -16,6 +16,7 @@ class Vrf(Subject):
     # tests of bad input have a container without an interface, which is looked at before anything is made
     of_the_node = ("could not get link by name",)
     in_container = True
+    on_an_interface = True
 
     def networks(self, store: Path) -> dict[str, Network]:
         """What the plugin makes is in the container."""
