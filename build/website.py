@@ -27,6 +27,7 @@ MENU: list[dict[str, str | list[str]]] = [
         "On a node": [
             "install.md",
             "distributions.md",
+            "kernel-options.md",
             "kubernetes.md",
             "kubelet.md",
             "chain.md",
