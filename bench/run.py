@@ -159,7 +159,10 @@ class Bench:
 
     def _with(self, members: list[Object], *names: str) -> list[Side]:
         """Sides that run these members too. Sides that do not have them are left out."""
-        return [side for side in self.sides(*names) if isinstance(side, Plugins) and side.has(*members)]
+        sides = [side for side in self.sides(*names) if isinstance(side, Plugins)]
+        for side in sides:
+            side.append(members)
+        return [side for side in sides if side.installed]
 
     def throughput(self) -> None:
         """Measure many pods at once."""

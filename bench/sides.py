@@ -104,10 +104,14 @@ class Plugins(Side):
         ]
         self._results: dict[int, Object] = {}
 
-    def has(self, *members: Object) -> bool:
-        """Run these after the others. Return False if one of them is not installed."""
+    def append(self, members: Iterable[Object]) -> None:
+        """Run these after the others."""
         self.members += members
-        return all(Path(self.binaries, member["type"]).is_file() for member in members)
+
+    @property
+    def installed(self) -> bool:
+        """Whether every member is."""
+        return all(Path(self.binaries, member["type"]).is_file() for member in self.members)
 
     def _call(
         self, verb: str, number: int, netns: str, ifname: str, entry: Object, result: Object

@@ -157,7 +157,7 @@ class ConfiguredInterface(Effect[None]):
             with Step(step, "its gateway must lie in the network of one of the addresses", passed=EEXIST):
                 routes.add(self.site.container.rtnl, link.index, route.dst, gw, *attributes, self.source(route))
 
-    def source(self, route: "Route") -> Address | None:  # noqa: ARG002
+    def source(self, route: "Route") -> Address | None:  # noqa: ARG002 -- for derived effects
         """The source address of packets on a route; None: the kernel's choice. Derived effects may know it."""
         return None
 

@@ -193,7 +193,7 @@ class SourceRoutes(Effect[None], Kind):
     def _to_move_back(self, ours: list[Rule], own: "list[LinkRoute]") -> "list[tuple[LinkRoute, bool]]":
         """Routes of the tables, and whether each is for the main table: not one that was made for its table alone.
 
-        Go's sbr moves all routes, or with ``table`` none. Whether it made the default route only prevResult tells.
+        Go's sbr moves all routes, or with ``table`` none. Only prevResult shows whether it made the default route.
         """
         tables = {rule.table for rule in ours if rule.protocol == _MOVED}
         gos = set() if to_move(own) else {rule.table for rule in ours if rule.protocol == 0} - {TABLE_MAIN}

@@ -1,6 +1,6 @@
 """The interface in its VRF, as an effect. The VRF is made if it is missing, and goes with its last interface.
 
-The kernel keeps the record: the VRF's alias tells whether it was there before, and whose ADD has not ended. When an
+The kernel keeps the record: the VRF's alias says whether it existed before, and whose ADD has not ended. When an
 interface joins or leaves a VRF, the kernel sets it down and up, and so removes its routes and most of its IPv6 addresses.
 """
 

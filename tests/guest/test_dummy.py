@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from node.configuration import host_local
+from node.linkkinds import skip_without
 from node.namespace import Object
 from node.topology import Attachment, Node
 from node.traffic import reaches
@@ -15,10 +16,7 @@ pytestmark = pytest.mark.guest
 @pytest.fixture
 def node(node: Node) -> Node:
     """A pretended node whose kernel has dummies; elsewhere the tests skip."""
-    try:
-        node.ip("link add probe type dummy", "link del probe")
-    except AssertionError:
-        pytest.skip("needs a kernel with dummies: make test-guest")
+    skip_without(node, "type dummy", "dummies")
     return node
 
 

@@ -34,6 +34,12 @@ def call(verb: str, pod: NamedNetns, **keys: object) -> Outcome:
     return serve(plugin("host-device"), verb, conf, container=pod.name, netns=pod.path)
 
 
+def came_back() -> None:
+    """The card is on the node as it was before."""
+    back = HERE.link(CARD)
+    assert (back["mtu"], back["ifalias"], "UP" in back["flags"]) == (1400, "uplink", True)
+
+
 def test_the_network_card_by_its_place_in_sys(pci: str) -> None:
     """By PCI address, from the configuration or from the runtime, and by path. Away, it is seen no more."""
     pod, other = NamedNetns("pod"), NamedNetns("other")
@@ -46,8 +52,7 @@ def test_the_network_card_by_its_place_in_sys(pci: str) -> None:
             assert call("ADD", other, **keys).error["msg"].startswith("failed to find host device: ")
             assert call("CHECK", pod, **keys, prevResult=added.document).ok
             assert call("DEL", pod).ok
-            back = HERE.link(CARD)
-            assert (back["mtu"], back["ifalias"], "UP" in back["flags"]) == (1400, "uplink", True)
+            came_back()
     finally:
         pod.close()
         other.close()
@@ -66,8 +71,7 @@ def test_the_next_container_gets_it_after_one_that_ended_without_del(pci: str) -
             assert second.link("eth0")["ifalias"] == CARD
             assert call("DEL", first).ok and second.link("eth0")["ifalias"] == CARD
             assert call("DEL", second).ok
-            back = HERE.link(CARD)
-            assert (back["mtu"], back["ifalias"], "UP" in back["flags"]) == (1400, "uplink", True)
+            came_back()
         finally:
             first.close()
             second.close()

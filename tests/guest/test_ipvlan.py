@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from node.configuration import host_local
+from node.linkkinds import skip_without
 from node.namespace import Object
 from node.topology import Attachment, Node
 from node.traffic import tcp_source
@@ -17,10 +18,7 @@ PATIENCE = 15.0
 @pytest.fixture
 def node(node: Node) -> Node:
     """A pretended node whose kernel has ipvlans; elsewhere the tests skip."""
-    try:
-        node.ip("link add probe link uplink type ipvlan", "link del probe")
-    except AssertionError:
-        pytest.skip("needs a kernel with ipvlans: make test-guest")
+    skip_without(node, "link uplink type ipvlan", "ipvlans")
     return node
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from node.configuration import host_local
+from node.linkkinds import skip_without
 from node.namespace import Object
 from node.topology import Attachment, Node
 from node.traffic import tcp_source
@@ -17,10 +18,7 @@ PATIENCE = 15.0
 @pytest.fixture
 def node(node: Node) -> Node:
     """A pretended node whose kernel has VLANs; elsewhere the tests skip. The outside has VLAN 100."""
-    try:
-        node.ip("link add probe link uplink type vlan id 9", "link del probe")
-    except AssertionError:
-        pytest.skip("needs a kernel with 802.1Q: make test-guest")
+    skip_without(node, "link uplink type vlan id 9", "802.1Q")
     node.outside.ip("link add v100 link uplink type vlan id 100", "addr add 10.1.0.1/24 dev v100", "link set v100 up")
     return node
 

@@ -9,6 +9,7 @@ import pytest
 from cni.attachment import Attachment
 from node.chain import Chain
 from node.configuration import conflist, host_local
+from node.linkkinds import skip_without
 from node.namespace import Netns, Object
 from node.topology import Node, Pod
 
@@ -20,10 +21,7 @@ DEFAULTS = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
 @pytest.fixture
 def node(node: Node) -> Node:
     """A pretended node whose kernel has VRFs; elsewhere the tests skip."""
-    try:
-        node.ip("link add probe type vrf table 9", "link del probe")
-    except AssertionError:
-        pytest.skip("needs a kernel with VRFs: make test-guest")
+    skip_without(node, "type vrf table 9", "VRFs")
     return node
 
 

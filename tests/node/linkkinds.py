@@ -2,6 +2,8 @@
 
 import errno
 
+import pytest
+
 from cni.errors import KernelError
 from cni.kernel import tun
 from cni.kernel.kinds import Bridge, Dummy, Ifb, Ipvlan, LinkKind, Macvlan, Tun, Veth, Vlan, Vrf
@@ -54,6 +56,14 @@ def lacks(case: tuple[LinkKind, str], rtnl: Rtnl) -> bool:
     assert found is not None
     rtnl.delete(found.index)
     return False
+
+
+def skip_without(netns: Netns, made: str, kind: str) -> None:
+    """Skip the test on a kernel that lacks a kind of link; ``made`` are the words of ``ip link add probe`` that make one."""
+    try:
+        netns.ip(f"link add probe {made}", "link del probe")
+    except AssertionError:
+        pytest.skip(f"needs a kernel with {kind}: make test-guest")
 
 
 def parents(netns: Netns) -> None:

@@ -172,6 +172,10 @@ class Netns:
             found += [line for table in tables or ("nat",) for line in lines.get(table, ())]
         return sorted(found)
 
+    def rules_as_text(self) -> str:
+        """All rules of nftables and iptables, in which an address or an id can be looked for."""
+        return "\n".join(self.iptables("filter", "nat")) + self.run("nft", "list", "ruleset")
+
     def sysctl(self, name: str, value: str | None = None) -> str:
         """A sysctl by its path below ``net/``, read after it was set if a value is given."""
         at = Path("/proc/sys/net", name)

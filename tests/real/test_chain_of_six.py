@@ -56,11 +56,6 @@ def containerd(request: pytest.FixtureRequest, node: Node) -> Iterator[Container
         yield made
 
 
-def rules(node: Node) -> str:
-    """All rules of the node."""
-    return "\n".join(node.iptables("filter", "nat")) + node.run("nft", "list", "ruleset")
-
-
 def test_a_pod_has_all_that_its_plugins_give(containerd: Containerd) -> None:
     """Addresses, port, accepted packets, sysctl, MTU, rates; after the pods nothing is left of them."""
     node = containerd.node
@@ -74,13 +69,13 @@ def test_a_pod_has_all_that_its_plugins_give(containerd: Containerd) -> None:
     assert one.netns.link("eth0")["mtu"] == 1400
     shaped = [line for line in node.run("tc", "qdisc", "show").splitlines() if "tbf" in line]
     assert len(shaped) == 2 and all("rate 80Mbit" in line for line in shaped), shaped
-    assert one.addresses[0] in rules(node)
+    assert one.addresses[0] in node.rules_as_text()
     one.remove(twice=True)
     assert tcp_source(node.outside, two.netns, node.OUTSIDE) == node.ADDRESS
-    assert one.addresses[0] not in rules(node)
+    assert one.addresses[0] not in node.rules_as_text()
     two.remove()
     assert eventually(lambda: set(node.links()) == {"lo", "uplink", "cni0"}, 10), node.links()
-    left = rules(node)
+    left = node.rules_as_text()
     assert not any(part in left for part in (*one.addresses, *two.addresses, one.id, two.id))
     assert node.leases("pods") == {}
 
@@ -91,4 +86,4 @@ def test_ctr_runs_a_container_with_all_of_them(containerd: Containerd) -> None:
     said = Ctr(containerd).run("first", f"ip link show dev eth0 && ping -c 1 -W 5 {node.OUTSIDE}")
     assert "mtu 1400" in said and "1 packets received" in said
     assert eventually(lambda: set(node.links()) == {"lo", "uplink", "cni0"}, 10), node.links()
-    assert node.leases("pods") == {} and "10.88.0.2" not in rules(node)
+    assert node.leases("pods") == {} and "10.88.0.2" not in node.rules_as_text()

@@ -139,7 +139,7 @@ def test_networks_that_podman_makes(podman: Podman) -> None:
         container.remove()
     for network in ("mine", "theirs"):
         podman("network", "rm", network)
-    text = "\n".join(node.iptables("filter", "nat")) + node.run("nft", "list", "ruleset")
+    text = node.rules_as_text()
     assert not any(part in text for part in (*one.addresses, *other.addresses, one.id, other.id))
 
 
@@ -153,5 +153,5 @@ def test_reload_brings_back_what_a_flush_took(podman: Podman) -> None:
     assert source("tcp", container.netns, 80, node.outside, node.ADDRESS, 8080) == node.OUTSIDE
     assert tcp_source(node.outside, container.netns, node.OUTSIDE) == node.ADDRESS
     container.remove()
-    text = "\n".join(node.iptables("filter", "nat")) + node.run("nft", "list", "ruleset")
+    text = node.rules_as_text()
     assert not any(part in text for part in (*container.addresses, container.id))

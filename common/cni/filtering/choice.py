@@ -50,7 +50,7 @@ def complaints(backend: str) -> "Iterator[str]":
     from cni.dropping import chains_that_drop, is_of_iptables, remedy
 
     if backend != "firewalld" and firewalld_runs():
-        yield "firewalld runs, and rejects what none of its zones lets pass; leave backend out, or set backend: firewalld"
+        yield "firewalld runs, and rejects packets that no zone accepts; leave backend out, or set backend: firewalld"
     for where, command, _ in chains_that_drop():
         if is_of_iptables(command) and backend != "firewalld":
             continue

@@ -116,11 +116,11 @@ class Legacy(Table):
         """As in ``Table``."""
         return [Printed(line) for line in self._existing.get(chain, ())]
 
-    def some(self, chain: str, having: "Sequence[bytes]") -> "tuple[Sequence[Rule], int]":  # noqa: ARG002
+    def some(self, chain: str, having: "Sequence[bytes]") -> "tuple[Sequence[Rule], int]":  # noqa: ARG002 -- the program prints all
         """All rules."""
         return self.rules(chain), 0
 
-    def first(self, chain: str, having: bytes) -> "Sequence[Rule]":  # noqa: ARG002
+    def first(self, chain: str, having: bytes) -> "Sequence[Rule]":  # noqa: ARG002 -- the program prints all
         """All rules."""
         return self.rules(chain)
 

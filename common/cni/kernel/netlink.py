@@ -224,7 +224,7 @@ class Netlink:
             offset += length + 3 & ~3
 
     def answers(self, first: int, last: int) -> "Iterator[Answer]":
-        """The answers to these sequence numbers, without end; what is left of earlier requests is skipped."""
+        """Yields the answers to these sequence numbers, and never ends. Answers to earlier requests are skipped."""
         while True:
             for answer in self.receive():
                 if first <= answer.sequence <= last:

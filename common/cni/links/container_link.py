@@ -52,7 +52,7 @@ class ContainerLink(Effect["Link"], Kind):
             raise self._refusal(error, "rename" if self.parent is not None else "") from None
 
     def _finish(self, inside: "Rtnl", made: "Link | None") -> "Link":
-        """Give it its name and alias. If that fails it is removed here: undo could not tell it from another's link."""
+        """Give it its name and alias. If that fails, remove it: without them undo does not recognise it."""
         attachment = self.attachment
         if made is not None:
             # macvlan in mode passthru takes no MAC when it is made

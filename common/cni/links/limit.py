@@ -124,6 +124,7 @@ class EgressLimit(Effect["Link"], Kind):
     """The limit of what the container sends: the queue of an ifb; the value is the ifb."""
 
     mtu: int = 0
+    # ADD and CHECK have one, DEL and GC none
     limit: Limit | None = None
     noun = "ifb"
     repairable = True
@@ -169,7 +170,7 @@ class EgressLimit(Effect["Link"], Kind):
     def _found(self) -> "list[Link]":
         """The attachment's ifb, by both names; also one of Go's plugin, which has no alias.
 
-        Go has one name for all interfaces of a container: then the redirections of the others tell whose it is.
+        Go has one name for all interfaces of a container. An ifb to which another interface is redirected is not ours.
         """
         links = (self.site.rtnl.link(name) for name in _names(self.attachment))
         return [
@@ -215,6 +216,7 @@ def _is_made(name: str, prefix: str) -> bool:
 class Redirected(Effect[None], Kind):
     """All packets from the container go to the ifb."""
 
+    # ADD and CHECK have both, DEL and GC none
     host: "Link | None" = None
     ifb: "Link | None" = None
     noun = "redirection"
