@@ -79,13 +79,13 @@ def test_a_limit_is_what_tc_shows(
     rtnl, index = links[0], links[1 if device == "host" else 2]
     wanted, before = limit(rate, burst), root(empty, device).get("kind")
     assert tc.queue(rtnl, index) is None
-    tc.add_queue(rtnl, index, wanted)
+    wanted.make(rtnl, index)
     assert tc.queue(rtnl, index) == wanted
     seen = root(empty, device)
     assert (seen["kind"], seen["handle"], seen["options"]["rate"]) == ("tbf", "1:", rate)
     assert abs(seen["options"]["burst"] - wanted.burst) <= 1 + rate / 1_000_000
     with pytest.raises(KernelError) as refused:
-        tc.add_queue(rtnl, index, wanted)
+        wanted.make(rtnl, index)
     assert refused.value.errno == errno.EEXIST
     other = links[2 if device == "host" else 1]
     assert tc.queue(rtnl, other) is None
@@ -109,7 +109,7 @@ def test_all_that_a_link_receives_goes_to_another(empty: Netns, links: tuple[Rtn
     rtnl, host, ifb = links
     assert tc.redirect(rtnl, host) == 0
     tc.add_redirect(rtnl, host, ifb)
-    tc.add_queue(rtnl, ifb, limit(1_000_000, 100_000))
+    limit(1_000_000, 100_000).make(rtnl, ifb)
     assert tc.redirect(rtnl, host) == ifb and tc.redirect(rtnl, ifb) == 0
     (seen,) = (
         each for each in shown(empty, "filter", "dev", "host", "ingress") if "actions" in each.get("options", {})
@@ -181,7 +181,7 @@ def test_a_limit_of_some_subnets_is_what_tc_shows(
     rtnl, host, _ = links
     for subnets, burst in (([*map(Prefix.parse, SUBNETS)], 2_000_000), ([], tc.MAX)):
         wanted = Htb(limit(6_000_000_000, burst), subnets, rest, by_source)
-        tc.add_queue(rtnl, host, wanted)
+        wanted.make(rtnl, host)
         assert tc.queue(rtnl, host) == wanted
         assert tc.queue(rtnl, host) != Htb(wanted, [*subnets, Prefix.parse("10.9.0.0/16")], rest, by_source)
         assert (root(empty, "host")["options"]["default"]) == ("0x30" if rest else "0")
@@ -195,7 +195,7 @@ def test_a_limit_of_some_subnets_is_what_tc_shows(
             assert ("match 0a010000/ffff0000 at 12" in filters) == by_source
             assert ("match fd000002/ffffffff at 24" in filters) == (not by_source)
         with pytest.raises(KernelError) as refused:
-            tc.add_queue(rtnl, host, wanted)
+            wanted.make(rtnl, host)
         assert refused.value.errno == errno.EEXIST and tc.queue(rtnl, host) == wanted
         tc.delete_queue(rtnl, host)
         assert tc.queue(rtnl, host) is None and "htb" not in empty.run("tc", "qdisc", "show", "dev", "host")

@@ -84,20 +84,18 @@ class Htb(Tbf):
             else "none"
         )
 
-
-def add(rtnl: "Rtnl", index: int, limit: Tbf) -> None:
-    """Make the queue, its class, the class's queue and the filters, or nothing; raises ``KernelError``."""
-    assert isinstance(limit, Htb)  # noqa: S101
-    whole = {"version": _VERSION, "rate2quantum": _TO_QUANTUM, "defcls": _LIMITED & 0xFFFF if limit.rest else 0}
-    options = [("TCA_HTB_INIT", whole), ("TCA_HTB_DIRECT_QLEN", _DIRECT_MAX)]
-    rtnl.request(message("htb", options, index=index, handle=FIRST, parent=ROOT), NEWQDISC, F_NEW)
-    try:
-        _add_class(rtnl, index, limit)
-        for subnet in limit.subnets:
-            _add_filter(rtnl, index, subnet, limit)
-    except BaseException:
-        delete_queue(rtnl, index)
-        raise
+    def make(self, rtnl: "Rtnl", index: int) -> None:
+        """Make the queue, its class, the class's queue and the filters, or nothing; raises ``KernelError``."""
+        whole = {"version": _VERSION, "rate2quantum": _TO_QUANTUM, "defcls": _LIMITED & 0xFFFF if self.rest else 0}
+        options = [("TCA_HTB_INIT", whole), ("TCA_HTB_DIRECT_QLEN", _DIRECT_MAX)]
+        rtnl.request(message("htb", options, index=index, handle=FIRST, parent=ROOT), NEWQDISC, F_NEW)
+        try:
+            _add_class(rtnl, index, self)
+            for subnet in self.subnets:
+                _add_filter(rtnl, index, subnet, self)
+        except BaseException:
+            delete_queue(rtnl, index)
+            raise
 
 
 def _add_class(rtnl: "Rtnl", index: int, limit: Htb) -> None:

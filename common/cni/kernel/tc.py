@@ -77,6 +77,13 @@ class Tbf:
         """The packets that it is for, in words."""
         return "all packets"
 
+    def make(self, rtnl: "Rtnl", index: int) -> None:
+        """Limit what a link sends; raises ``KernelError``, with EEXIST if the link has another queue."""
+        rate = {"rate": min(self.rate, MAX), "rate___reserved": ETHERNET}
+        limits = {**rate, "limit": self.limit, "buffer": self.buffer}
+        options = [("TCA_TBF_PARMS", limits), ("TCA_TBF_RATE64", self.rate if self.rate > MAX else None)]
+        rtnl.request(message("tbf", options, index=index, handle=FIRST, parent=ROOT), NEWQDISC, F_NEW)
+
     def __eq__(self, other: object) -> bool:
         own = (self.rate, self.limit, self.buffer)
         return isinstance(other, Tbf) and own == (other.rate, other.limit, other.buffer)
@@ -86,18 +93,6 @@ class Tbf:
 
     def __repr__(self) -> str:
         return f"Tbf(rate={self.rate}, limit={self.limit}, buffer={self.buffer})"
-
-
-def add_queue(rtnl: "Rtnl", index: int, limit: Tbf) -> None:
-    """Limit what a link sends; raises ``KernelError``, with EEXIST if the link has another queue."""
-    if type(limit) is not Tbf:
-        from cni.kernel import htb
-
-        htb.add(rtnl, index, limit)
-        return
-    limits = {"rate": min(limit.rate, MAX), "limit": limit.limit, "buffer": limit.buffer, "rate___reserved": ETHERNET}
-    options = [("TCA_TBF_PARMS", limits), ("TCA_TBF_RATE64", limit.rate if limit.rate > MAX else None)]
-    rtnl.request(message("tbf", options, index=index, handle=FIRST, parent=ROOT), NEWQDISC, F_NEW)
 
 
 def queue(rtnl: "Rtnl", index: int) -> Tbf | None:

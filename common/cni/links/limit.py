@@ -78,7 +78,7 @@ class Limit:
         """Give it to a link, in place of an earlier one; raises ``CNIError``."""
         tc.delete_queue(rtnl, link.index)
         with Step("create qdisc", {**_LACKING, EEXIST: f"{link.name} has another queue, of somebody else"}):
-            tc.add_queue(rtnl, link.index, self.wanted)
+            self.wanted.make(rtnl, link.index)
 
     def compare(self, rtnl: "Rtnl", link: "Link", differ: "Differ") -> None:
         """Compare the numbers and subnets of a link's limit."""
