@@ -1,0 +1,1 @@
+"""The daemon of the plugin dhcp: it acquires and renews the leases of all containers of the node."""
