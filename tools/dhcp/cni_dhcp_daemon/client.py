@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 BROADCAST = "255.255.255.255"
 UNSPECIFIED = "0.0.0.0"  # noqa: S104  # an address in a packet
+UDP = "udp"
+ICMPV6 = "icmpv6"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class Datagram:
     """The address to send from: 0.0.0.0, the lease's, or empty for the link-local address."""
     destination: str
     """The address to send to: a broadcast or multicast address goes to everyone on the link."""
+    protocol: str = UDP
+    """UDP: from DHCP's client port to its server port. ICMPV6: with hop limit 255; the kernel fills in the checksum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +149,14 @@ class Client(Protocol):
 
     def take_events(self) -> list[Event]:
         """What has happened, in order; each event is returned once."""
+
+
+class Client6(Client, Protocol):
+    """A client of IPv6, which hears two protocols. While it listens, the daemon has a socket open for each of them.
+
+    ``received`` gets what comes to UDP port 546. The link-local address must be past duplicate address detection before
+    ``start``; the kernel must not act on advertisements itself (``accept_ra`` is 0).
+    """
+
+    def advertised(self, payload: bytes, source: str, now: float) -> None:
+        """A router advertisement (ICMPv6 type 134) arrived with hop limit 255; the daemon ignores any other hop limit."""
