@@ -34,6 +34,7 @@ RUNS_ALL, RUN_BY_OTHERS = ("chain",), ("host-local",)
 PROGRAMS = {
     "cnitool": Program("libcni.cnitool", ("runtime/libcni",), libraries=False),
     "cni-handback": Program("cni_handback.command", ("tools/handback/cni_handback", "plugins/*/cni_*")),
+    "netavark-cni": Program("cni_netavark.program", ("tools/netavark/cni_netavark", "runtime/libcni"), libraries=False),
     "cni-forkserver": Program("cni_forkserver.program", ("tools/forkserver/cni_forkserver", "plugins/*/cni_*")),
 }
 

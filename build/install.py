@@ -17,6 +17,8 @@ import archive
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 EXAMPLE = DEPLOY / "10-mynet.conflist"
 UNITS = ("cni-forkserver.socket", "cni-forkserver.service")
+# netavark takes every file in a folder as a driver of that name, so the driver has a folder of its own, beside BIN_DIR.
+DRIVER, DRIVER_PLACE = "netavark-cni", ("netavark", "cni")
 CONFIGURATION = (".conf", ".conflist", ".json")
 
 
@@ -41,8 +43,12 @@ def install(dist: Path, binaries: Path, configuration: Path) -> None:
         data = file.read_bytes()
         if file.name.startswith(".") or not archive.is_ours(data):
             continue
-        place(archive.recompiled(data), binaries / file.name, 0o755)
-        print(f"installed {binaries / file.name}")
+        target = driver(binaries) if file.name == DRIVER else binaries / file.name
+        target.parent.mkdir(exist_ok=True)
+        place(archive.recompiled(data), target, 0o755)
+        print(f"installed {target}")
+        if file.name == DRIVER:
+            print(f'for podman 5, in containers.conf under [network]: netavark_plugin_dirs = ["{target.parent}"]')
     configuration.mkdir(parents=True, exist_ok=True)
     existing = sorted(path.name for path in configuration.iterdir() if path.suffix in CONFIGURATION)
     if existing:
@@ -50,6 +56,11 @@ def install(dist: Path, binaries: Path, configuration: Path) -> None:
     else:
         place(EXAMPLE.read_bytes(), configuration / EXAMPLE.name, 0o644)
         print(f"installed {configuration / EXAMPLE.name}")
+
+
+def driver(binaries: Path) -> Path:
+    """Where the driver of netavark is installed."""
+    return binaries.parent.joinpath(*DRIVER_PLACE)
 
 
 def units(program_dir: str) -> dict[str, bytes]:
@@ -79,7 +90,7 @@ def uninstall_units(folder: Path, program_dir: str) -> None:
 
 def uninstall(binaries: Path, configuration: Path) -> None:
     """Remove our files, which have a mark, and the example configuration if it was not edited."""
-    for file in sorted(binaries.iterdir()) if binaries.is_dir() else ():
+    for file in [*(sorted(binaries.iterdir()) if binaries.is_dir() else ()), driver(binaries)]:
         if file.is_file() and archive.is_ours(file.read_bytes()):
             file.unlink()
             print(f"removed {file}")

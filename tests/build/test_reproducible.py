@@ -13,7 +13,7 @@ from node.plugin import PLUGINS
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv/build/bin/python"
-PROGRAMS = ("cnitool", "cni-handback", "cni-forkserver")
+PROGRAMS = ("cnitool", "cni-handback", "cni-forkserver", "netavark-cni")
 FILES = PLUGINS + PROGRAMS
 
 pytestmark = pytest.mark.xdist_group("reproducible")
@@ -141,6 +141,7 @@ def packages_of(plugin: str) -> set[str]:
 CARRIED = {
     **{name: (sorted(packages_of(name)), True) for name in PLUGINS},
     "cnitool": (["libcni"], False),
+    "netavark-cni": (["cni_netavark", "libcni"], False),
     "cni-handback": (["cni_handback", *(package_of(name) for name in PLUGINS)], True),
     "cni-forkserver": (["cni_forkserver", *(package_of(name) for name in PLUGINS)], True),
 }

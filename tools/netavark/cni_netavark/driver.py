@@ -1,0 +1,179 @@
+"""setup, teardown and GC of attachments, on libcni."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cni_netavark.conflist import Conflist
+from cni_netavark.create import created
+from cni_netavark.documents import Attached, Network, Refused, status
+from cni_netavark.parameters import arguments, parameters, publishes, unmet
+from cni_netavark.places import Places
+from libcni import (
+    DNS,
+    CNIConfig,
+    ConfigError,
+    GCArgs,
+    GCAttachment,
+    LibcniError,
+    NetworkAttachment,
+    NetworkConfigList,
+    Options,
+    OwnBuildExec,
+    RuntimeConf,
+    load_network_conf,
+    network_conf_from_bytes,
+    network_conf_from_file,
+)
+
+# Seconds that one call may take, and that undoing a failed setup may take more.
+TIME, UNDO_TIME = 90.0, 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """The driver for the networks of one set of places. ``say`` prints a line for people."""
+
+    places: Places
+    say: Callable[[str], object]
+
+    @classmethod
+    def of(cls, network: Network, say: Callable[[str], object]) -> "Driver":
+        """The driver for a network: its options may name other folders."""
+        return cls(Places.of(network.options), say)
+
+    def cni(self, network: Network | None = None) -> CNIConfig:
+        """The container-networking interface. A failed ADD is undone, and DEL uses the configuration of ADD."""
+        options = Options(
+            undo_failed_add=True,
+            undo_timeout=UNDO_TIME,
+            tolerate_damaged_cache=True,
+            delete_with_cached_config=True,
+            timeout=_seconds(network),
+            lock_folder=self.places.locks,
+            report=self.say,
+        )
+        return CNIConfig(list(self.places.plugins), self.places.cache, OwnBuildExec(), options)
+
+    def conflist(self, network: Network) -> Conflist:
+        """The list of a network, as it is now. Raises ``ConfigError``."""
+        name = network.options.get("conflist") or network.name
+        if "/" in name:
+            return Conflist(network_conf_from_file(os.path.abspath(name)))
+        return Conflist(load_network_conf(list(self.places.lists), name, skipped=self._skipped))
+
+    def _skipped(self, error: ConfigError) -> None:
+        self.say(f"skipped: {error}")
+
+    def create(self, network: Network) -> dict[str, Any]:
+        """Check the list and the options, and return the document that podman stores."""
+        conflist = self.conflist(network)
+        document = created(network, conflist)
+        cni = self.cni(network)
+        cni.validate_network_list(conflist.net)
+        cni.get_status_network_list(conflist.net)
+        return document
+
+    def setup(self, attached: Attached, netns: str) -> dict[str, Any]:
+        """Attach the container. What was made is taken back if this fails."""
+        conflist, cni = self.conflist(attached.network), self.cni(attached.network)
+        publish = publishes(attached, conflist, self._publishing(cni, attached))
+        runtime = parameters(attached, conflist, netns, publish)
+        result = cni.add_network_list(conflist.net, runtime)
+        fault = unmet(attached, result)
+        if fault:
+            cni.del_network_list(conflist.net, runtime, timeout=UNDO_TIME)
+            raise Refused(f"{fault} (list {conflist.net.name})")
+        return status(result, attached.interface, _dns(attached.network, result.dns))
+
+    @staticmethod
+    def _publishing(cni: CNIConfig, attached: Attached) -> dict[str, Any]:
+        """The interfaces of the container whose attachments publish its ports."""
+        return {
+            found.if_name: found.capability_args["portMappings"]
+            for found in cni.get_cached_attachments(attached.container_id)
+            if found.capability_args.get("portMappings") and found.if_name != attached.interface
+        }
+
+    def teardown(self, attached: Attached, netns: str) -> None:
+        """Detach the container, with the configuration that attached it. It may be detached already."""
+        cni = self.cni(attached.network)
+        runtime = RuntimeConf(
+            attached.container_id, netns if os.path.exists(netns) else "", attached.interface, arguments(attached)
+        )
+        net = self._added(cni, attached)
+        if net is None:
+            self.say(
+                f"nothing is known of {attached.container_id} {attached.interface}, and its list is gone: nothing to do"
+            )
+            return
+        cni.del_network_list(net, runtime)
+
+    def _added(self, cni: CNIConfig, attached: Attached) -> NetworkConfigList | None:
+        """The list that attached the container, from the cache. Without a record the one of now; None if it is gone."""
+        try:
+            now = self.conflist(attached.network).net
+        except ConfigError as error:
+            self.say(f"{error}")
+            now = None
+        records = [
+            found
+            for found in cni.get_cached_attachments(attached.container_id)
+            if found.if_name == attached.interface and found.config
+        ]
+        for found in records:
+            if now is not None and found.network == now.name:
+                return now
+        for found in records:  # the list is gone, or has another name now
+            return _cached(found)
+        return now
+
+    def collect(self, living: Iterable[str], others: Iterable[NetworkAttachment]) -> list[str]:
+        """GC: remove the attachments of containers that podman does not have. Returns the names of the networks.
+
+        ``living`` are the ids of podman's containers. ``others`` are attachments of other runtimes, which are kept.
+        """
+        cni, kept = self.cni(), frozenset(living)
+        by_network: dict[str, NetworkConfigList] = {}
+        for found in cni.get_cached_attachments():
+            if found.config:
+                by_network[found.network] = _cached(found)
+        valid = {
+            name: GCArgs(
+                [found.gc_attachment() for found in cni.get_cached_attachments() if found.container_id in kept]
+                + [GCAttachment(found.container_id, found.if_name) for found in others if found.network == name]
+            )
+            for name in by_network
+        }
+        cni.gc_network_lists(by_network.values(), valid)
+        return sorted(by_network)
+
+
+def _cached(found: NetworkAttachment) -> NetworkConfigList:
+    """The list that made an attachment. Raises ``ConfigError``."""
+    from dataclasses import replace
+
+    return replace(network_conf_from_bytes(found.config), name=found.network)
+
+
+def _dns(network: Network, given: DNS) -> DNS:
+    """The DNS of a container: the servers of the network (``--dns``), or else those of the list."""
+    own = network.document.get("network_dns_servers") or []
+    return DNS([str(server) for server in own] or given.nameservers, given.domain, given.search, given.options)
+
+
+def _seconds(network: Network | None) -> float:
+    text = network.options.get("timeout", "") if network else ""
+    try:
+        seconds = float(text or TIME)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86400:
+        raise Refused(f"option timeout is {text!r}, it must be a number of seconds")
+    return seconds
+
+
+def explained(error: LibcniError | Refused | OSError | Exception) -> str:
+    """An error as one sentence for podman, with the notes about what could not be undone."""
+    return "; ".join([str(error), *getattr(error, "__notes__", [])])

@@ -1,0 +1,113 @@
+"""The parameters of an attachment: podman's request in the words of CNI (pure)."""
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cni_netavark.conflist import Conflist
+from cni_netavark.documents import Attached, Refused
+from libcni import Result, RuntimeConf
+
+
+def _given(attached: Attached, prefix: str) -> dict[str, str]:
+    """The options ``PREFIX.NAME`` of the network and of the container, by NAME. The container's replace the network's."""
+    both = {**attached.network.options, **(attached.wish.options or {})}
+    return {name[len(prefix) :]: value for name, value in both.items() if name.startswith(prefix)}
+
+
+def _capability(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Refused(f"option capability.{name} is no JSON: {error}") from None
+
+
+def arguments(attached: Attached) -> dict[str, str]:
+    """``CNI_ARGS``, with the names that plugins for Kubernetes and podman 4 read."""
+    return {
+        "IgnoreUnknown": "1",
+        "K8S_POD_NAMESPACE": attached.container_name,
+        "K8S_POD_NAME": attached.container_name,
+        "K8S_POD_INFRA_CONTAINER_ID": attached.container_id,
+        **_given(attached, "args."),
+    }
+
+
+def port_mappings(attached: Attached) -> list[dict[str, Any]]:
+    """The value of the capability ``portMappings``."""
+    return [
+        {"hostPort": port.host_port, "containerPort": port.container_port, "protocol": port.protocol}
+        | ({"hostIP": port.host_ip} if port.host_ip else {})
+        for port in attached.ports
+    ]
+
+
+def parameters(attached: Attached, conflist: Conflist, netns: str, publish: bool) -> RuntimeConf:
+    """The parameters of ADD. ``publish``: the ports of the container are published by this attachment.
+
+    Raises ``Refused`` if the list lacks a capability that the container needs.
+    """
+    args = arguments(attached)
+    capabilities = {name: _capability(name, text) for name, text in _given(attached, "capability.").items()}
+    missing = sorted(set(capabilities) - conflist.capabilities)
+    if missing:
+        raise Refused(f"option capability.{missing[0]}: no plugin of list {conflist.net.name} declares {missing[0]}")
+    if publish:
+        capabilities["portMappings"] = port_mappings(attached)
+    if attached.wish.aliases and "aliases" in conflist.capabilities:
+        capabilities["aliases"] = {conflist.net.name: list(attached.wish.aliases)}
+    _add_addresses(attached, conflist, args, capabilities)
+    if attached.wish.mac and "mac" in conflist.capabilities:
+        capabilities["mac"] = attached.wish.mac
+    elif attached.wish.mac:
+        args["MAC"] = attached.wish.mac
+    return RuntimeConf(attached.container_id, netns, attached.interface, args, capabilities)
+
+
+def _add_addresses(attached: Attached, conflist: Conflist, args: dict[str, str], values: dict[str, Any]) -> None:
+    """The static addresses as the capability ``ips``, or one of them as ``IP`` in CNI_ARGS."""
+    wanted = attached.wish.ips
+    for text in wanted:
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            raise Refused(f"--ip {text}: this is no address") from None
+    prefixes = [f"{text}/{conflist.length(text)}" for text in wanted]
+    if wanted and "ips" in conflist.capabilities:
+        values["ips"] = prefixes
+    elif len(wanted) > 1 and conflist.ipam != "static":
+        raise Refused(
+            f"{len(wanted)} static addresses, but no plugin of list {conflist.net.name} declares the capability ips; "
+            'add "capabilities": {"ips": true} to the plugin with the ipam'
+        )
+    elif wanted:
+        args["IP"] = ",".join(prefixes)
+
+
+def unmet(attached: Attached, result: Result) -> str:
+    """What the container wanted and did not get, because a plugin ignored it; empty if nothing."""
+    got = {str(ip.address).partition("/")[0] for ip in result.ips}
+    for text in attached.wish.ips:
+        if str(ipaddress.ip_address(text)) not in got:
+            return f"the address {text} was asked for (--ip), and the plugins gave {', '.join(sorted(got)) or 'none'}"
+    macs = {found.mac.lower() for found in result.interfaces if found.sandbox and found.name == attached.interface}
+    if attached.wish.mac and macs and attached.wish.mac not in macs:
+        return f"the MAC {attached.wish.mac} was asked for (--mac-address), and the interface has {', '.join(macs)}"
+    return ""
+
+
+def publishes(attached: Attached, conflist: Conflist, others: Mapping[str, Any]) -> bool:
+    """Whether this attachment publishes the ports. podman sends them with every network of a container.
+
+    ``others`` are the interfaces of the container's other attachments that publish them. Raises ``Refused``.
+    """
+    if not attached.ports or others or attached.network.options.get("ports") == "ignore":
+        return False
+    if "portMappings" not in conflist.capabilities:
+        raise Refused(
+            f"the container publishes ports, and no plugin of list {conflist.net.name} declares the capability "
+            f"portMappings: add the plugin portmap to the list, or create the network with -o ports=ignore if another "
+            f"network of the container publishes them"
+        )
+    return True

@@ -1,0 +1,97 @@
+"""The program ``cni``: what netavark runs, and GC for people and timers.
+
+cni info | create | setup NETNS | teardown NETNS       documents on standard input and output (netavark)
+cni gc [--podman PROGRAM]                              remove attachments of containers that podman has forgotten
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cni_netavark.documents import Attached, Network, Refused
+from cni_netavark.driver import Driver, explained
+from cni_netavark.places import Places
+from libcni import CNIConfig, CNIError, LibcniError, __version__
+
+API_VERSION = "1.0.0"
+_MAX_INPUT = 16 << 20
+USAGE = __doc__ or ""
+
+
+def _say(line: str) -> None:
+    try:
+        sys.stderr.write(f"cni: {line}\n")
+    except OSError:
+        pass  # standard error is closed
+
+
+def _read() -> Any:
+    try:
+        return json.loads(sys.stdin.buffer.read(_MAX_INPUT))
+    except ValueError as error:
+        raise Refused(f"standard input is no JSON: {error}") from None
+
+
+def _answer(argv: Sequence[str]) -> Any:
+    """The document to print; None: nothing. Raises ``Refused`` and libcni's errors."""
+    match list(argv):
+        case ["info"]:
+            return {"version": __version__, "api_version": API_VERSION}
+        case ["create"]:
+            network = Network.parse(_read())
+            return Driver.of(network, _say).create(network)
+        case ["setup", netns]:
+            attached = Attached.parse(_read())
+            return Driver.of(attached.network, _say).setup(attached, netns)
+        case ["teardown", netns]:
+            attached = Attached.parse(_read())
+            Driver.of(attached.network, _say).teardown(attached, netns)
+            return None
+    raise Refused(f"unknown arguments {' '.join(argv)!r}; netavark runs info, create, setup NETNS or teardown NETNS")
+
+
+def _containers(program: str) -> list[str]:
+    """The ids of the containers that podman has, running or not."""
+    listed = subprocess.run(
+        [program, "ps", "--all", "--quiet", "--no-trunc", "--external"], capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        raise Refused(f"{program} ps failed, so nothing is removed: {listed.stderr.strip()}")
+    return listed.stdout.split()
+
+
+def _collect(argv: Sequence[str]) -> int:
+    program = "podman"
+    match list(argv):
+        case []:
+            pass
+        case ["--podman", program]:
+            pass
+        case _:
+            _say(USAGE)
+            return 2
+    driver = Driver(Places(), _say)
+    networks = driver.collect(_containers(program), CNIConfig([]).get_cached_attachments())
+    _say(f"looked at {', '.join(networks)}" if networks else "podman has no attachments here")
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Serve one call, and return the exit status."""
+    os.umask(0o022)
+    try:
+        if argv[:1] == ["gc"]:
+            return _collect(argv[1:])
+        document = _answer(argv)
+    except (Refused, LibcniError, CNIError, OSError) as error:
+        if argv[:1] == ["gc"]:
+            _say(explained(error))
+        else:
+            print(json.dumps({"error": explained(error)}))
+        return 1
+    if document is not None:
+        print(json.dumps(document))
+    return 0
