@@ -16,6 +16,7 @@ OPTIONS = {
     "conf_dir": "the folders of the lists, with colons between them",
     "plugin_dir": "the folders of the plugins, with colons between them",
     "ports": "'ignore': publish nothing, although containers have ports (another network of theirs publishes them)",
+    "dns": "'false': containers of the network have no names for each other (the same as --disable-dns)",
     "timeout": "seconds that ADD or DEL may take",
 }
 PREFIXES = {
@@ -34,7 +35,11 @@ def created(network: Network, conflist: Conflist) -> dict[str, Any]:
     faults = [*_unknown(network), *_unserved(network.document, conflist)]
     if faults:
         raise Refused("; ".join(faults))
+    options = dict(network.options)
+    if network.document.get("dns_enabled") is False:
+        options["dns"] = "false"  # podman forgets it, because it sets dns_enabled to false for each network of a driver
     shown = {
+        "options": options,
         "network_interface": network.document.get("network_interface") or conflist.link,
         "subnets": [found.document() for found in conflist.ranges],
         "ipv6_enabled": any(found.subnet.version == 6 for found in conflist.ranges),
@@ -49,8 +54,9 @@ def _unknown(network: Network) -> Iterator[str]:
         if not is_option(name):
             known = [*OPTIONS, "args.KEY", "capability.NAME"]
             yield f"option {name} (-o {name}={value}) is unknown; this driver has {', '.join(known)}"
-    if network.options.get("ports", "ignore") != "ignore":
-        yield f"option ports is {network.options['ports']!r}; the only value is 'ignore'"
+    for name, only in (("ports", "ignore"), ("dns", "false")):
+        if network.options.get(name, only) != only:
+            yield f"option {name} is {network.options[name]!r}; the only value is {only!r}"
 
 
 def _unserved(document: Mapping[str, Any], conflist: Conflist) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from cni_netavark.conflist import Conflist
 from cni_netavark.create import created
 from cni_netavark.documents import Attached, Network, Refused, status
+from cni_netavark.names import SEARCH, Names, NamesFailed, Record, listening
 from cni_netavark.parameters import arguments, parameters, publishes, unmet
 from cni_netavark.places import Places
 from libcni import (
@@ -21,6 +22,7 @@ from libcni import (
     NetworkConfigList,
     Options,
     OwnBuildExec,
+    Result,
     RuntimeConf,
     load_network_conf,
     network_conf_from_bytes,
@@ -85,7 +87,23 @@ class Driver:
         if fault:
             cni.del_network_list(conflist.net, runtime, timeout=UNDO_TIME)
             raise Refused(f"{fault} (list {conflist.net.name})")
-        return status(result, attached.interface, _dns(attached.network, result.dns))
+        dns = _dns(attached.network, result.dns)
+        try:
+            return status(result, attached.interface, self._named(attached, result, dns))
+        except NamesFailed as error:
+            cni.del_network_list(conflist.net, runtime, timeout=UNDO_TIME)
+            raise Refused(str(error)) from None
+
+    def _named(self, attached: Attached, result: Result, dns: DNS) -> DNS:
+        """Give the container its names, if aardvark-dns is there and a gateway is this node's. Returns its DNS."""
+        names = None if attached.network.options.get("dns") == "false" else Names.here(self.places.names, self.say)
+        gateways = listening(str(ip.gateway) for ip in result.ips if ip.gateway) if names else []
+        if names is None or not gateways:
+            return dns
+        own = tuple(dict.fromkeys([attached.container_name, *attached.wish.aliases]))
+        addresses = tuple(str(ip.address).partition("/")[0] for ip in result.ips)
+        names.add(attached.network.name, gateways, dns.nameservers, Record(attached.container_id, addresses, own))
+        return DNS(gateways, dns.domain, [SEARCH, *dns.search], dns.options)
 
     @staticmethod
     def _publishing(cni: CNIConfig, attached: Attached) -> dict[str, Any]:
@@ -98,7 +116,9 @@ class Driver:
 
     def teardown(self, attached: Attached, netns: str) -> None:
         """Detach the container, with the configuration that attached it. It may be detached already."""
-        cni = self.cni(attached.network)
+        cni, names = self.cni(attached.network), Names.here(self.places.names, self.say)
+        if names:
+            names.remove(attached.network.name, attached.container_id)
         runtime = RuntimeConf(
             attached.container_id, netns if os.path.exists(netns) else "", attached.interface, arguments(attached)
         )
@@ -147,6 +167,9 @@ class Driver:
             for name in by_network
         }
         cni.gc_network_lists(by_network.values(), valid)
+        names = Names.here(self.places.names, self.say)
+        if names:
+            names.keep(lambda network, container: container in kept)
         return sorted(by_network)
 
 

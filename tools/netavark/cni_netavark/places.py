@@ -18,6 +18,8 @@ class Places:
     cache: str = "/var/lib/cni/podman"
     """Not libcni's usual folder: GC must not confuse containers of podman with those of other runtimes."""
     locks: str = "/run/cni/pycni/podman-locks"
+    names: str = "/run/cni/pycni/podman-names"
+    """The records of aardvark-dns."""
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> "Places":
