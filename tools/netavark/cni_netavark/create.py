@@ -30,9 +30,18 @@ def is_option(name: str) -> bool:
     return name in OPTIONS or any(name.startswith(prefix) and name != prefix for prefix in PREFIXES)
 
 
-def created(network: Network, conflist: Conflist) -> dict[str, Any]:
-    """The document that podman stores. Raises ``Refused`` with every option that the list does not serve."""
+# Plugins whose interface comes from a link of the node, which a user's podman does not have.
+OF_THE_NODE = ("macvlan", "ipvlan", "vlan", "host-device", "sriov")
+
+
+def created(network: Network, conflist: Conflist, rootless: bool = False) -> dict[str, Any]:
+    """The document that podman stores. Raises ``Refused`` with every option that the list does not serve.
+
+    ``rootless``: podman runs in a user namespace.
+    """
     faults = [*_unknown(network), *_unserved(network.document, conflist)]
+    if rootless:
+        faults += _needs_the_node(conflist)
     if faults:
         raise Refused("; ".join(faults))
     options = dict(network.options)
@@ -47,6 +56,15 @@ def created(network: Network, conflist: Conflist) -> dict[str, Any]:
         "ipam_options": {"driver": "none"},
     }
     return {**network.document, **{name: value for name, value in shown.items() if value or name == "ipv6_enabled"}}
+
+
+def _needs_the_node(conflist: Conflist) -> Iterator[str]:
+    for plugin in conflist.net.plugins:
+        if plugin.network.type in OF_THE_NODE:
+            yield (
+                f"plugin {plugin.network.type} of list {conflist.net.name} needs a link of the node, and podman without "
+                f"root has none: run podman as root, or use a bridge"
+            )
 
 
 def _unknown(network: Network) -> Iterator[str]:

@@ -11,6 +11,7 @@ from cni_netavark.documents import Attached, Network, Refused, status
 from cni_netavark.names import SEARCH, Names, NamesFailed, Record, listening
 from cni_netavark.parameters import arguments, parameters, publishes, unmet
 from cni_netavark.places import Places
+from cni_netavark.rootless import is_rootless
 from libcni import (
     DNS,
     CNIConfig,
@@ -71,7 +72,7 @@ class Driver:
     def create(self, network: Network) -> dict[str, Any]:
         """Check the list and the options, and return the document that podman stores."""
         conflist = self.conflist(network)
-        document = created(network, conflist)
+        document = created(network, conflist, is_rootless())
         cni = self.cni(network)
         cni.validate_network_list(conflist.net)
         cni.get_status_network_list(conflist.net)

@@ -14,6 +14,7 @@ from typing import Any
 from cni_netavark.documents import Attached, Network, Refused
 from cni_netavark.driver import Driver, explained
 from cni_netavark.places import Places
+from cni_netavark.rootless import is_rootless, with_own_state
 from libcni import CNIConfig, CNIError, LibcniError, __version__
 
 API_VERSION = "1.0.0"
@@ -85,6 +86,8 @@ def main(argv: list[str]) -> int:
     try:
         if argv[:1] == ["gc"]:
             return _collect(argv[1:])
+        if argv[:1] in (["setup"], ["teardown"]) and is_rootless():
+            with_own_state(argv)
         document = _answer(argv)
     except (Refused, LibcniError, CNIError, OSError) as error:
         if argv[:1] == ["gc"]:
