@@ -16,7 +16,7 @@ import archive
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 EXAMPLE = DEPLOY / "10-mynet.conflist"
-UNITS = ("cni-forkserver.socket", "cni-forkserver.service")
+UNITS = ("cni-forkserver.socket", "cni-forkserver.service", "netavark-cni-gc.service", "netavark-cni-gc.timer")
 # netavark takes every file in a folder as a driver of that name, so the driver has a folder of its own, beside BIN_DIR.
 DRIVER, DRIVER_PLACE = "netavark-cni", ("netavark", "cni")
 CONFIGURATION = (".conf", ".conflist", ".json")
@@ -68,7 +68,10 @@ def units(program_dir: str) -> dict[str, bytes]:
     if any(letter.isspace() or letter in "%$\"'\\" for letter in program_dir) or not program_dir.startswith("/"):
         sys.exit(f"install.py: the path {program_dir} cannot stand in a unit")
     texts = {name: (DEPLOY / "systemd" / name).read_text() for name in UNITS}
-    return {name: text.replace("/opt/cni/bin/", f"{program_dir}/").encode() for name, text in texts.items()}
+    places = {"/opt/cni/bin/": f"{program_dir}/", "/opt/cni/netavark/": f"{driver(Path(program_dir)).parent}/"}
+    for usual, place_here in places.items():
+        texts = {name: text.replace(usual, place_here) for name, text in texts.items()}
+    return {name: text.encode() for name, text in texts.items()}
 
 
 def install_units(folder: Path, program_dir: str) -> None:
@@ -78,6 +81,7 @@ def install_units(folder: Path, program_dir: str) -> None:
         place(data, folder / name, 0o644)
         print(f"installed {folder / name}")
     print("then: systemctl daemon-reload && systemctl enable --now cni-forkserver.socket")
+    print("and for podman 5: systemctl enable --now netavark-cni-gc.timer")
 
 
 def uninstall_units(folder: Path, program_dir: str) -> None:

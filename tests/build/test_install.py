@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
 PYTHON = "/usr/bin/python3"
 PROGRAMS = ("cnitool", "cni-handback")
+DRIVER = "netavark-cni"
 FILES = PLUGINS + PROGRAMS
 EXAMPLE = "10-mynet.conflist"
 
@@ -38,7 +39,7 @@ class Target:
         self.binaries, self.configuration = folder / "opt/cni/bin", folder / "etc/cni/net.d"
         self.dist = folder / "dist"
         self.dist.mkdir()
-        for name in FILES:
+        for name in (*FILES, DRIVER):
             shutil.copy2(DIST / name, self.dist / name)
 
     def command(self, deed: str) -> list[str]:
@@ -66,6 +67,11 @@ class Target:
     def whole(self) -> dict[str, bool]:
         """For each installed file whether the file is the build's, byte for byte."""
         return {at.name: at.read_bytes() == (DIST / at.name).read_bytes() for at in self.binaries.glob("[a-z]*")}
+
+    @property
+    def driver(self) -> Path:
+        """Where the driver of netavark is installed."""
+        return self.binaries.parent / "netavark/cni"
 
 
 @pytest.fixture
@@ -95,6 +101,8 @@ def test_a_first_installation_makes_files_that_work(target: Target, umask: int) 
     assert [at.name for at in sorted(target.binaries.iterdir())] == sorted(FILES)
     assert [at.name for at in target.configuration.iterdir()] == [EXAMPLE]
     assert {at.stat().st_mode & 0o7777 for at in target.binaries.iterdir()} == {0o755}
+    assert target.driver.read_bytes() == (DIST / DRIVER).read_bytes() and os.access(target.driver, os.X_OK)
+    assert f'netavark_plugin_dirs = ["{target.driver.parent}"]' in said
     assert (target.configuration / EXAMPLE).stat().st_mode & 0o7777 == 0o644
     for plugin in PLUGINS:
         assert f"installed {target.binaries / plugin}" in said
@@ -264,6 +272,7 @@ def test_uninstall_takes_away_what_install_brought(target: Target) -> None:
     target.install()
     said = target.uninstall()
     assert list(target.binaries.iterdir()) == list(target.configuration.iterdir()) == []
+    assert not target.driver.exists()
     assert all(f"removed {target.binaries / name}" in said for name in FILES)
     assert target.uninstall() == ""
     shutil.rmtree(target.folder / "opt")

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from cni_netavark.conflist import Conflist
@@ -16,7 +17,6 @@ from libcni import (
     DNS,
     CNIConfig,
     ConfigError,
-    GCArgs,
     GCAttachment,
     LibcniError,
     NetworkAttachment,
@@ -150,34 +150,32 @@ class Driver:
             return _cached(found)
         return now
 
-    def collect(self, living: Iterable[str], others: Iterable[NetworkAttachment]) -> list[str]:
+    def collect(
+        self, living: Callable[[], Iterable[str]], others: Callable[[], Iterable[NetworkAttachment]]
+    ) -> list[str]:
         """GC: remove the attachments of containers that podman does not have. Returns the names of the networks.
 
-        ``living`` are the ids of podman's containers. ``others`` are attachments of other runtimes, which are kept.
+        ``living`` returns the ids of podman's containers, and ``others`` attachments of other runtimes, which are kept
+        too. Both are called for each network while it is locked, so a container that starts meanwhile is not removed.
         """
-        cni, kept = self.cni(), frozenset(living)
-        by_network: dict[str, NetworkConfigList] = {}
-        for found in cni.get_cached_attachments():
-            if found.config:
-                by_network[found.network] = _cached(found)
-        valid = {
-            name: GCArgs(
-                [found.gc_attachment() for found in cni.get_cached_attachments() if found.container_id in kept]
-                + [GCAttachment(found.container_id, found.if_name) for found in others if found.network == name]
-            )
-            for name in by_network
-        }
-        cni.gc_network_lists(by_network.values(), valid)
+        cni, kept = self.cni(), set[str]()
+
+        def valid(network: str) -> list[GCAttachment]:
+            kept.update(living())
+            ours = [found for found in cni.get_cached_attachments() if found.container_id in kept]
+            return [found.gc_attachment() for found in [*ours, *others()] if found.network == network]
+
+        cached = [found for found in cni.get_cached_attachments() if found.config]
+        nets = {found.network: _cached(found) for found in cached}
+        cni.gc_network_lists(nets.values(), {name: partial(valid, name) for name in nets})
         names = Names.here(self.places.names, self.say)
-        if names:
+        if names and nets:
             names.keep(lambda network, container: container in kept)
-        return sorted(by_network)
+        return sorted(nets)
 
 
 def _cached(found: NetworkAttachment) -> NetworkConfigList:
     """The list that made an attachment. Raises ``ConfigError``."""
-    from dataclasses import replace
-
     return replace(network_conf_from_bytes(found.config), name=found.network)
 
 

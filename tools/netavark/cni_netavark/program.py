@@ -75,7 +75,7 @@ def _collect(argv: Sequence[str]) -> int:
             _say(USAGE)
             return 2
     driver = Driver(Places(), _say)
-    networks = driver.collect(_containers(program), CNIConfig([]).get_cached_attachments())
+    networks = driver.collect(lambda: _containers(program), CNIConfig([]).get_cached_attachments)
     _say(f"looked at {', '.join(networks)}" if networks else "podman has no attachments here")
     return 0
 
@@ -84,10 +84,10 @@ def main(argv: list[str]) -> int:
     """Serve one call, and return the exit status."""
     os.umask(0o022)
     try:
+        if argv[:1] in (["setup"], ["teardown"], ["gc"]) and is_rootless():
+            with_own_state(argv)
         if argv[:1] == ["gc"]:
             return _collect(argv[1:])
-        if argv[:1] in (["setup"], ["teardown"]) and is_rootless():
-            with_own_state(argv)
         document = _answer(argv)
     except (Refused, LibcniError, CNIError, OSError) as error:
         if argv[:1] == ["gc"]:
