@@ -56,12 +56,15 @@ class Network:
     ``values``: of the capabilities (``portMappings`` and so on).
     ``go``: Go's plugin understands it, so ours checks and removes what Go's made.
     ``back``: Go's DEL removes all that ours made, without cni-handback.
+    ``doubted``: but Go's CHECK fails, for ours as for its own, or because it expects numbers of its own.
     ``variant``: leaves what another network of the subject leaves too; tests that take long pass it over.
     """
 
     def __init__(self, *plugins: Object, leaves: Iterable[str], values: Object | None = None, **kinds: bool) -> None:
         self.plugins, self.leaves, self.values = list(plugins), set(leaves), values or {}
-        self.go, self.back, self.variant = (kinds.pop(name, False) for name in ("go", "back", "variant"))
+        self.go, self.back, self.doubted, self.variant = (
+            kinds.pop(name, False) for name in ("go", "back", "doubted", "variant")
+        )
         assert not kinds, kinds
 
 

@@ -1,9 +1,12 @@
 """Go's plugin and ours exchanged under pods that run: each checks and removes what the other made."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from contract.each import each_returned_network, each_swapped_network
-from contract.subject import Subject
+from contract.subject import SUBJECTS, Subject
 from contract.trial import Trial, differences, kinds, snapshot
 from node.deadline import eventually
 from node.plugin import GO, SUBJECT, Object, subject_is_old_go
@@ -13,6 +16,33 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(subject_is_old_go(), reason="these are about the change from it"),
 ]
+
+# Where Go's DEL alone does not remove all that ours made: the tests of the way back.
+BACK = {
+    "firewall": "real/test_firewall_iptables.py::test_pods_are_handed_back",
+    "host-device": "real/test_host_device.py::test_the_result_is_gos",
+    "portmap": "real/test_portmap_swap.py::test_the_way_back_to_go",
+}
+# The leases of dhcp are in its daemon: it has tests of its own.
+WITH_A_DAEMON = {"dhcp"}
+
+
+def test_every_plugin_that_debian_ships_is_exchanged() -> None:
+    """In both directions: by the tests below, or by one of the tests that are named above."""
+    package = "containernetworking-plugins"
+    listed = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True, check=False).stdout
+    shipped = {Path(line).name for line in listed.splitlines() if Path(line).parent == Path(GO)}
+    if not shipped:
+        pytest.skip(f"{package} is not installed")
+    networks = {subject.type: list(subject.networks(Path("/nowhere")).values()) for subject in SUBJECTS}
+    to = {type for type, found in networks.items() if any(network.go for network in found)}
+    back = {type for type, found in networks.items() if any(network.back for network in found)}
+    assert shipped - WITH_A_DAEMON <= to
+    assert shipped - WITH_A_DAEMON <= back | set(BACK)
+    assert not back & set(BACK)
+    for test in BACK.values():
+        file, _, function = test.partition("::")
+        assert f"\ndef {function}(" in Path(__file__).parents[1].joinpath(file).read_text()
 
 
 def prepared(node: Node, subject: Subject, network: str, maker: str) -> Object:
@@ -44,7 +74,7 @@ def test_ours_checks_and_removes_what_go_made(node: Node, subject: Subject, netw
     for late, call in ((False, {}), (False, {"prevResult": None}), (True, {"prevResult": None})):
         trial = Trial(node, subject, there)
         assert trial.file("ADD", binaries=GO).ok
-        assert kinds(trial.before, trial.state())
+        assert bool(kinds(trial.before, trial.state())) == bool(trial.network.leaves)
         checked = trial.file("CHECK", binaries=SUBJECT)
         assert checked.ok, checked.stdout
         if late:
@@ -60,12 +90,14 @@ def test_ours_checks_and_removes_what_go_made(node: Node, subject: Subject, netw
 
 
 @each_returned_network
-def test_go_removes_what_ours_made(node: Node, subject: Subject, network: str) -> None:
-    """The way back without cni-handback: nothing of ours is left."""
+def test_go_checks_and_removes_what_ours_made(node: Node, subject: Subject, network: str) -> None:
+    """The way back without cni-handback: CHECK passes, and nothing of ours is left."""
     there = subject.networks(node.data_dir)[network]
     before = prepared(node, subject, network, SUBJECT)
     trial = Trial(node, subject, there)
     assert trial.file("ADD", binaries=SUBJECT).ok
+    checked = trial.file("CHECK", binaries=GO)
+    assert checked.ok is not trial.network.doubted, checked.stdout
     removed = trial.file("DEL", binaries=GO)
     assert removed.ok, removed.stdout
     assert trial.left() == {}

@@ -37,10 +37,12 @@ class Bandwidth(Subject):
         values = {"bandwidth": {"ingressRate": 10_000_000, "ingressBurst": (1 << 32) - 1} | {
             "egressRate": 10_000_000, "egressBurst": (1 << 31) - 1
         }}  # fmt: skip
+        # Go's CHECK expects the queues that Go's plugin makes
+        swapped = {"go": True, "back": True, "doubted": True}
         some = {"type": "bandwidth", **RATES, "unshapedSubnets": ["10.1.0.0/16", "fd00:1::/64"]}
         return {
-            "usual": behind(store, {"type": "bandwidth", **RATES}, leaves={"link"}, go=True, back=True),
-            "capability": behind(store, capability, leaves={"link"}, values=values, go=True, back=True, variant=True),
+            "usual": behind(store, {"type": "bandwidth", **RATES}, leaves={"link"}, **swapped),
+            "capability": behind(store, capability, leaves={"link"}, values=values, variant=True, **swapped),
             "subnets": behind(store, some, leaves={"link"}, back=True, variant=True),
         }  # fmt: skip
 

@@ -54,7 +54,7 @@ class Bridge(Subject):
             "iptables": Network(
                 usual | {"ipMasqBackend": "iptables", "ipam": both}, leaves=ADDRESSED | {"iptables"}, go=True, back=True
             ),
-            "layer 2": Network(layer_2, leaves=LINKS, go=True, back=True),
+            "layer 2": Network(layer_2, leaves=LINKS, go=True, back=True, doubted=True),
         }
 
     def alone(self, store: Path) -> Network:

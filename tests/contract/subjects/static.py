@@ -29,7 +29,7 @@ class Static(Subject):
         """Both families. Nothing is left, so tests about what is left have nothing to do (variant)."""
         addresses = [{"address": "10.1.2.5/24", "gateway": "10.1.2.1"}, {"address": "fd00:1::5/64"}]
         usual = {"type": "static", "ipam": {"type": "static", "addresses": addresses, "routes": [{"dst": "0.0.0.0/0"}]}}
-        return {"usual": Network(usual, leaves=(), variant=True)}
+        return {"usual": Network(usual, leaves=(), go=True, back=True, variant=True)}
 
 
 SUBJECT = Static()

@@ -33,7 +33,7 @@ class Tuning(Subject):
         below = {"type": "bridge", "bridge": "br0", "ipam": host_local(store, "10.1.2.0/24")}
         keys = {"mac": "02:00:00:00:00:77", "promisc": True, "mtu": 1400, "allmulti": True, "sysctl": SYSCTL}
         leaves = {"interface", "note tuning"}
-        return {"usual": Network(below, {"type": "tuning", **keys}, leaves=leaves, go=True, back=True)}
+        return {"usual": Network(below, {"type": "tuning", **keys}, leaves=leaves, go=True, back=True, doubted=True)}
 
     def budget(self, store: Path) -> Network:
         """A sysctl and a MAC."""
