@@ -26,7 +26,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist install uninstall demo docs pages plugin test test-unit test-guest test-kubernetes lint bench bench-readme bench-imports clean
+.PHONY: help venv dist install uninstall demo docs pages plugin test test-unit test-real test-guest test-trixie test-kubernetes lint bench bench-readme bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -86,7 +86,7 @@ else
 test: $(TESTS)/done dist/.done lint ## run all tests; T=tests/real/test_bridge.py::name: one test
 	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory test-unit
-	@$(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes'
+	@$(MAKE) --no-print-directory test-real
 	@$(MAKE) --no-print-directory test-guest
 endif
 
@@ -94,11 +94,21 @@ endif
 test-unit: $(TESTS)/done ## run the tests that need neither root nor dist/ nor a daemon; half a minute
 	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(or $(T),$(WORKERS) tests/unit tests/runtime tests/contract)
 
+test-real: $(TESTS)/done dist/.done ## run the other tests, but for those of another kernel
+	@$(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes'
+
 # tests/contract has tests of plugins whose kinds of links this kernel may lack.
 GUEST_TESTS := tests/guest $(addprefix tests/contract/test_,subjects.py delete.py gc.py plan.py swap.py)
 test-guest: $(TESTS)/done dist/.done ## run the tests that need Debian's own kernel, in a virtual machine
 	@mkdir -p reports
 	@tests/guest/run -t 900 -o reports $(TESTS)/bin/python -m pytest -m guest $(GUEST_TESTS)
+
+# The same targets in the root of another release, with its Python; the root is made on the first call (tests/debian/run).
+test-trixie: $(TESTS)/done ## run the tests on Debian 13, with its Python, containerd and podman; T=FILES: a part
+	@$(PYTHON) build/system-packages debootstrap
+	@$(PYTHON) tests/debian/wheels.py trixie $(TESTS)/bin/pip
+	@$(TESTS)/bin/python -m pytest -q tests/debian
+	@tests/debian/run trixie make --no-print-directory $(if $(T),test T='$(T)',test-unit test-real)
 
 test-kubernetes: $(TESTS)/done dist/.done ## test with Kubernetes on one node, with containerd and dockershim; not part of `make test`
 	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)

@@ -8,6 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 VERBS = ("VERSION", "STATUS", "ADD", "CHECK", "GC", "DEL")
+# The lists are for the first. In another Python a verb imports other modules of the standard library in the place of
+# these, or none: 3.12 has setns, which 3.11 lacks, and one module for all lengths of SHA-2; 3.13's posixpath needs errno.
+WRITTEN_WITH = "3.11"
+DIFFERENCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    WRITTEN_WITH: {},
+    "3.13": {"_ctypes": (), "_sha512": ("_sha2",), "posixpath": ("posixpath", "errno")},
+}
 # Stands for a plugin's own package.
 OWN = "PLUGIN"
 COMMON = "common"
@@ -32,14 +39,15 @@ def groups(folder: Path) -> Groups:
     return found
 
 
-def listed(folder: Path, plugin: str) -> dict[str, set[str]]:
+def listed(folder: Path, plugin: str, python: str = WRITTEN_WITH) -> dict[str, set[str]]:
     """What each verb of a plugin may import."""
     known, found = groups(folder), {verb: set[str]() for verb in VERBS}
     for line in _lines(folder / f"{plugin}.txt"):
         name, *verbs = line.split()
         for verb in verbs:
             found[verb] |= _of(plugin, known.get(name, {name}))
-    return found
+    other = DIFFERENCES[python]
+    return {verb: {each for name in names for each in other.get(name, (name,))} for verb, names in found.items()}
 
 
 def write(folder: Path, surveyed: Mapping[str, Listed]) -> None:
