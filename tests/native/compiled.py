@@ -10,13 +10,24 @@ from node.plugin import DIST, PLUGINS
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-STRICT = (
-    "-std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Wconversion -Wshadow -Wpedantic -Wformat=2 -Wundef "
-    "-Wstrict-prototypes -Wmissing-prototypes"
-).split()
-SANITIZED = "-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all".split()
+STRICT = [
+    "-std=c11",
+    "-D_GNU_SOURCE",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wconversion",
+    "-Wshadow",
+    "-Wpedantic",
+    "-Wformat=2",
+    "-Wundef",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+]
+SANITIZED = ["-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # The sanitizer of addresses needs more memory than some tests allow a caller; a static program needs no library.
-CALLING = "-static -g -fsanitize=undefined -fno-sanitize-recover=all".split()
+CALLING = ["-static", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
 MARK = b"pycni-build:"
 
 
