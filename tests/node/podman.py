@@ -53,19 +53,27 @@ class Podman:
         """Let podman know one more network."""
         (self.folder / "net.d" / f"10-{conflist['name']}.conflist").write_text(json.dumps(conflist))
 
-    def __call__(self, *arguments: str, check: bool = True) -> str:
-        """Run podman: its standard output."""
-        storage = ("--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--storage-driver", "vfs")
-        env = {
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of podman: its own configuration, nothing of this machine's."""
+        return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.folder),
             "CONTAINERS_CONF": f"{self.folder}/containers.conf",
             "XDG_RUNTIME_DIR": str(self.folder),
+            "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
         }
+
+    def done(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run podman."""
+        storage = ("--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--storage-driver", "vfs")
+        command = ["podman", *storage, *arguments]
         with self.node.inside():
-            done = subprocess.run(
-                ["podman", *storage, *arguments], env=env, capture_output=True, text=True, timeout=120, cwd="/"
-            )
+            return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=120, cwd="/")
+
+    def __call__(self, *arguments: str, check: bool = True) -> str:
+        """Run podman: its standard output."""
+        done = self.done(*arguments)
         assert not check or done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}{done.stdout}"
         return done.stdout
 

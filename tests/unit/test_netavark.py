@@ -9,7 +9,7 @@ from cni_netavark.conflist import Conflist
 from cni_netavark.create import created
 from cni_netavark.documents import Attached, Network, Port, Refused, ports, status
 from cni_netavark.names import Record
-from cni_netavark.parameters import parameters, publishes, unmet
+from cni_netavark.parameters import parameters, publishes, unmet, with_addresses
 from libcni import DNS, Result, network_conf_from_bytes
 
 ID = "c" * 64
@@ -238,7 +238,6 @@ def test_capabilities_come_first() -> None:
     [
         ({"capability.bandwidth": "{}"}, {}, "no plugin of list mynet declares bandwidth"),
         ({"capability.bandwidth": "{"}, {}, "no JSON"),
-        ({}, {"static_ips": ["10.7.0.5", "10.7.0.6"]}, "capability ips"),
         ({}, {"static_ips": ["nonsense"]}, "--ip nonsense"),
     ],
     ids=str,
@@ -246,6 +245,19 @@ def test_capabilities_come_first() -> None:
 def test_wishes_that_cannot_be_met_are_refused(options: dict[str, str], own: dict[str, Any], text: str) -> None:
     with pytest.raises(Refused, match=text):
         parameters(request(options, **own), conflist(), "", publish=False)
+
+
+def test_several_addresses_without_the_capability() -> None:
+    """In ``args`` of the plugin with the IPAM, beside what is there. The list that is remembered stays as it is."""
+    attached = request(static_ips=["10.7.0.5", "fd07::5"])
+    net = conflist(PORTMAP, args={"cni": {"mac": "x"}, "other": 1})
+    changed = with_addresses(attached, net)
+    bridge, portmap = (json.loads(plugin.bytes) for plugin in changed.plugins)
+    assert bridge["args"] == {"cni": {"mac": "x", "ips": ["10.7.0.5/24", "fd07::5/64"]}, "other": 1}
+    assert "args" not in portmap and changed.bytes == net.net.bytes
+    assert "IP" not in dict(parameters(attached, net, "", publish=False).args)
+    for other, plugins in ((request(static_ips=["10.7.0.5"]), net), (attached, conflist(capabilities={"ips": True}))):
+        assert with_addresses(other, plugins) is plugins.net
 
 
 def test_ports_are_published_once() -> None:

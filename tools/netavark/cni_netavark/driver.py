@@ -10,7 +10,7 @@ from cni_netavark.conflist import Conflist
 from cni_netavark.create import created
 from cni_netavark.documents import Attached, Network, Refused, status
 from cni_netavark.names import SEARCH, Names, NamesFailed, Record, listening
-from cni_netavark.parameters import arguments, parameters, publishes, unmet
+from cni_netavark.parameters import arguments, parameters, publishes, unmet, with_addresses
 from cni_netavark.places import Places
 from cni_netavark.rootless import is_rootless
 from libcni import (
@@ -83,7 +83,7 @@ class Driver:
         conflist, cni = self.conflist(attached.network), self.cni(attached.network)
         publish = publishes(attached, conflist, self._publishing(cni, attached))
         runtime = parameters(attached, conflist, netns, publish)
-        result = cni.add_network_list(conflist.net, runtime)
+        result = cni.add_network_list(with_addresses(attached, conflist), runtime)
         fault = unmet(attached, result)
         if fault:
             cni.del_network_list(conflist.net, runtime, timeout=UNDO_TIME)
@@ -157,6 +157,7 @@ class Driver:
 
         ``living`` returns the ids of podman's containers, and ``others`` attachments of other runtimes, which are kept
         too. Both are called for each network while it is locked, so a container that starts meanwhile is not removed.
+        Plugins are looked for in the folders of ``places``.
         """
         cni, kept = self.cni(), set[str]()
 

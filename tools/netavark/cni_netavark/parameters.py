@@ -3,11 +3,13 @@
 import ipaddress
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from cni.settings import chosen
 from cni_netavark.conflist import Conflist
 from cni_netavark.documents import Attached, Refused
-from libcni import Result, RuntimeConf
+from libcni import NetworkConfig, NetworkConfigList, Result, RuntimeConf, inject_conf
 
 
 def _given(attached: Attached, prefix: str) -> dict[str, str]:
@@ -66,7 +68,7 @@ def parameters(attached: Attached, conflist: Conflist, netns: str, publish: bool
 
 
 def _add_addresses(attached: Attached, conflist: Conflist, args: dict[str, str], values: dict[str, Any]) -> None:
-    """The static addresses as the capability ``ips``, or one of them as ``IP`` in CNI_ARGS."""
+    """The static addresses as the capability ``ips``, or a single one as ``IP`` in CNI_ARGS; see ``with_addresses``."""
     wanted = attached.wish.ips
     for text in wanted:
         try:
@@ -76,13 +78,27 @@ def _add_addresses(attached: Attached, conflist: Conflist, args: dict[str, str],
     prefixes = [f"{text}/{conflist.length(text)}" for text in wanted]
     if wanted and "ips" in conflist.capabilities:
         values["ips"] = prefixes
-    elif len(wanted) > 1 and conflist.ipam != "static":
-        raise Refused(
-            f"{len(wanted)} static addresses, but no plugin of list {conflist.net.name} declares the capability ips; "
-            'add "capabilities": {"ips": true} to the plugin with the ipam'
-        )
-    elif wanted:
-        args["IP"] = ",".join(prefixes)
+    elif len(wanted) == 1:
+        args["IP"] = prefixes[0]
+
+
+def with_addresses(attached: Attached, conflist: Conflist) -> NetworkConfigList:
+    """The list of ADD: several addresses are in ``args.cni.ips``, unless a plugin declares the capability ``ips``.
+
+    ``podman network reload`` asks for both addresses of a container, also if the list has no such capability.
+    """
+    wanted, net = attached.wish.ips, conflist.net
+    if len(wanted) < 2 or "ips" in conflist.capabilities:
+        return net
+    ips = [f"{text}/{conflist.length(text)}" for text in wanted]
+    return replace(net, plugins=tuple(_with_ips(plugin, ips) for plugin in net.plugins))
+
+
+def _with_ips(plugin: NetworkConfig, ips: list[str]) -> NetworkConfig:
+    if not plugin.network.ipam_type:
+        return plugin
+    args = chosen(json.loads(plugin.bytes), "args") or {}
+    return inject_conf(plugin, {"args": {**args, "cni": {**(chosen(args, "cni") or {}), "ips": ips}}})
 
 
 def unmet(attached: Attached, result: Result) -> str:

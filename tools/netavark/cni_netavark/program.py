@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from cni_netavark.documents import Attached, Network, Refused
@@ -56,12 +57,29 @@ def _answer(argv: Sequence[str]) -> Any:
 
 def _containers(program: str) -> list[str]:
     """The ids of the containers that podman has, running or not."""
-    listed = subprocess.run(
-        [program, "ps", "--all", "--quiet", "--no-trunc", "--external"], capture_output=True, text=True, check=False
+    return _run([program, "ps", "--all", "--quiet", "--no-trunc", "--external"]).split()
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Refused(f"{' '.join(command[:3])} failed, so nothing is removed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _networks(program: str) -> list[Network]:
+    """podman's networks of this driver."""
+    names = _run([program, "network", "ls", "--filter", "driver=cni", "--quiet"]).split()
+    return (
+        [Network.parse(found) for found in json.loads(_run([program, "network", "inspect", *names]))] if names else []
     )
-    if listed.returncode:
-        raise Refused(f"{program} ps failed, so nothing is removed: {listed.stderr.strip()}")
-    return listed.stdout.split()
+
+
+def _places(networks: Sequence[Network]) -> Places:
+    """The usual places, and the folders of plugins that a network names, before these."""
+    named = [folder for network in networks for folder in Places.of(network.options).plugins]
+    usual = Places()
+    return replace(usual, plugins=tuple(dict.fromkeys([*named, *usual.plugins])))
 
 
 def _collect(argv: Sequence[str]) -> int:
@@ -74,7 +92,7 @@ def _collect(argv: Sequence[str]) -> int:
         case _:
             _say(USAGE)
             return 2
-    driver = Driver(Places(), _say)
+    driver = Driver(_places(_networks(program)), _say)
     networks = driver.collect(lambda: _containers(program), CNIConfig([]).get_cached_attachments)
     _say(f"looked at {', '.join(networks)}" if networks else "podman has no attachments here")
     return 0
