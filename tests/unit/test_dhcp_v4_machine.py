@@ -228,6 +228,7 @@ def test_messages_that_are_not_awaited_change_nothing(state: State, kinds: set[K
         (GIVEN, {"yiaddr": UNSPECIFIED}, "no address"),
         (GIVEN, {"yiaddr": "224.0.0.5"}, "224.0.0.5 is no address of a host"),
         (GIVEN, {"yiaddr": "127.0.0.5"}, "127.0.0.5 is no address of a host"),
+        (GIVEN, {"yiaddr": "0.1.0.5"}, "0.1.0.5 is no address of a host"),
         (GIVEN, {"yiaddr": BROADCAST}, "255.255.255.255 is no address of a host"),
         (GIVEN | {54: bytes(4)}, {}, "no server identifier"),
         (GIVEN | {54: packed(SERVER)[:3]}, {}, "no server identifier"),
@@ -446,6 +447,17 @@ def test_a_renewal_without_an_answer_is_repeated_and_then_anyones() -> None:
     assert talk.sent[-1].options[50] == packed(ADDRESS), "law 5"
 
 
+def test_a_lease_of_seconds_is_renewed_every_second_at_most() -> None:
+    """Law 8; only T2 and the expiry come sooner."""
+    talk = bound(given=MASK | {51: (4).to_bytes(4)})
+    start = talk.now
+    times: list[float] = []
+    while talk.machine._lease:
+        talk.wait()
+        times.append(round(talk.now - start, 1))
+    assert times == [1.9, 2.9, 3.4, 4]
+
+
 def test_a_long_lease_is_renewed_every_minute_at_most() -> None:
     """Law 8."""
     talk = bound(given=MASK | {51: (3600).to_bytes(4)})
@@ -515,8 +527,14 @@ def test_an_acknowledgement_of_another_address_ends_the_lease(state: State) -> N
 def test_another_server_cannot_reject_a_renewal() -> None:
     talk = reached(State.RENEWING)
     talk.hear(Kind.NAK, server=OTHER_SERVER)
-    talk.hear(Kind.NAK, server="")
     assert (talk.machine.state, talk.new()) == (State.RENEWING, [])
+
+
+@pytest.mark.parametrize("state", LISTENING[1:])
+def test_a_server_that_does_not_say_who_it_is_rejects_nothing(state: State) -> None:
+    talk = reached(state)
+    talk.hear(Kind.NAK, server="")
+    assert (talk.machine.state, talk.new()) == (state, [])
 
 
 def test_after_a_restart_a_lease_is_confirmed() -> None:
@@ -554,6 +572,15 @@ def test_silence_after_a_restart_is_no_refusal(expires: float, waits: list[float
         then, (UNSPECIFIED, BROADCAST)
     )
     assert talk.ways[-1] == whom
+
+
+@pytest.mark.parametrize(("renew", "rebind"), [(math.inf, math.inf), (5000.0, 6000.0), (0.0, 0.0)])
+def test_a_stored_lease_whose_times_are_wrong_ends_in_time(renew: float, rebind: float) -> None:
+    """Law 5."""
+    talk = Talk(lease=replace(stored(), renew=renew, rebind=rebind))
+    while talk.machine._lease:
+        talk.wait()
+    assert talk.now == 1090
 
 
 def test_a_lease_that_expired_without_a_daemon_is_lost() -> None:
@@ -665,6 +692,8 @@ def test_a_lease_is_given_back(state: State) -> None:
     release = talk.sent[-1]
     assert (release.kind, release.ciaddr, talk.ways[-1]) == (Kind.RELEASE, ADDRESS, (ADDRESS, SERVER))
     assert release.options == {54: packed(SERVER), 61: b"\0c1/net/eth0"}
+    talk.client.release(talk.now)
+    assert talk.client.take_datagrams() == [], "once"
     assert (talk.client.deadline, talk.client.listening, talk.new()) == (None, False, [])
 
 

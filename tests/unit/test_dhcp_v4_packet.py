@@ -93,6 +93,7 @@ def test_parts_and_overloaded_fields_are_joined() -> None:
     assert message.options == {15: b"abcd", 6: packed("10.0.0.1")}
     assert Message.decode(raw(b"\x35\x01\x02\x34\x01\x02", b"\x0f\x01c", b"\x0f\x01d")).options == {15: b"d"}
     assert Message.decode(raw(b"\x35\x01\x02\x0f\x01a")).options == {15: b"a"}, "without an end"
+    assert Message.decode(raw(b"\x35\x01\x02\x34\x01\x01", b"\x34\x01\x02", b"\x0f\x01d")).options == {}, "only once"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_search_domains_are_decompressed() -> None:
 @pytest.mark.parametrize(
     "value",
     [b"\3en", b"\1a", b"\xc0\x00", b"\1a\0\xc0\x03", b"\1a\0\xc0", b"\1a\0\x40\x00", b"\0", b"\1a\0\1 \0",
-     b"\1a\0" + b"".join(struct.pack(">H", 0xC000 | at) for at in range(0, 0x3FFE, 2))],
+     b"\1a\0" + b"".join(struct.pack(">H", 0xC000 | at) for at in (0, *range(3, 600, 2)))],
 )  # fmt: skip
 def test_search_domains_that_are_wrong_are_none(value: bytes) -> None:
     """Cut names, pointers forwards, at themselves or in chains, reserved lengths, the root, a blank."""

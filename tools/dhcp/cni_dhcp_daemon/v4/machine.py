@@ -15,7 +15,7 @@ Laws, which the tests cite by number:
 7.  After a restart the lease is confirmed. Silence is no refusal: the lease is used until its end.
 8.  There is never a flood. An exchange has three packets, a failed try is followed by a pause of at least a second, and
     an unanswered renewal is repeated after half of the time that is left: at least a minute or, of a short lease, a
-    twentieth, and never less than a second.
+    twentieth, and never less than a second. A server can make the client send three packets for each lease that it gives.
 9.  An address that another host has is declined. It is not asked for or accepted for ten minutes, and for ten seconds
     nothing is asked for.
 10. Packets are expected only while a question is open; in the state bound nothing is.
@@ -122,7 +122,7 @@ class DHCPv4:
         else:
             self._limit = min(time for time in (lease.renew, lease.rebind, lease.expires) if time > now)
             self._begin(State.REBOOTING, now)
-            self._send(now)
+            self._ask(now)
 
     def advance(self, now: float) -> None:
         """The deadline has come (or the node has slept past it)."""
@@ -188,7 +188,7 @@ class DHCPv4:
 
     def _discover(self, now: float) -> None:
         self._begin(State.SELECTING, self._began)
-        self._send(now)
+        self._ask(now)
 
     def _offered(self, answer: Message, server: str, now: float) -> None:
         address = answer.yiaddr
@@ -203,7 +203,7 @@ class DHCPv4:
         else:
             self._offer = offer
             self.state, self._sent = State.REQUESTING, 0
-            self._send(now)
+            self._ask(now)
 
     def _acknowledged(self, answer: Message, before: Lease, server: str, now: float) -> None:
         """A server gives or extends the lease; ``before`` is its offer, or the lease until now."""
@@ -267,7 +267,6 @@ class DHCPv4:
 
     def _bind(self, lease: Lease) -> None:
         self._lease, self._offer, self._kept = lease, None, _address(lease)
-        self._failures = 0
         self._trouble = Trouble()
         self._events.append(Bound(lease))
         self._rest(lease)
@@ -308,6 +307,12 @@ class DHCPv4:
         self.state, self._began = state, began
         self._xid, self._sent = int(self._random() * (1 << 32)) % (1 << 32), 0
 
+    def _ask(self, now: float) -> None:
+        """Send the question, and wait for an answer."""
+        self._send(now)
+        until = self._limit if self.state is State.REBOOTING else math.inf
+        self._wake(min(until, now + self.wish.wait(self._sent)))
+
     def _send(self, now: float) -> None:
         """Send the question of this state, once more."""
         if self.state is not State.REQUESTING:  # its seconds are those of DISCOVER (RFC 2131, 4.3.1)
@@ -316,8 +321,6 @@ class DHCPv4:
         self._asked, self._answered = now, False
         message, source, destination = self._question(now)
         self._put(message, source, destination)
-        wait = now + self.wish.wait(self._sent)
-        self._wake(min(wait, self._limit) if self.state is State.REBOOTING else wait)
 
     def _question(self, now: float) -> tuple[Message, str, str]:
         """RFC 2131, table 4: which state states the address how, and whom it asks."""
@@ -352,7 +355,7 @@ class DHCPv4:
             self._rest(self._lease)  # law 7
             self.advance(now)
         elif self._sent < _PACKETS:
-            self._send(now)
+            self._ask(now)
         else:
             self._fail("", now)
 
