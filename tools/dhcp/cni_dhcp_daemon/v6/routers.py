@@ -16,6 +16,7 @@ R6. Without an answer, solicitations become rarer, up to one an hour (RFC 7559).
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
 from random import Random
 from typing import Any
@@ -58,6 +59,10 @@ class Formed:
     preferred: float
     expires: float
     tries: int = 0
+
+
+_network = lru_cache(IPv6Network)
+"""The same few prefixes are asked about again and again."""
 
 
 class Routers:
@@ -256,7 +261,7 @@ class Routers:
         return tuple(found)
 
     def _links(self) -> list[IPv6Network]:
-        return [IPv6Network(prefix) for prefix in self._values(LINK)]
+        return [_network(prefix) for prefix in self._values(LINK)]
 
     def _values(self, wanted: str) -> tuple[str, ...]:
         return tuple(value for kind, value, _ in self._facts if kind == wanted)

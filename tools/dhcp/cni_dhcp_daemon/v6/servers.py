@@ -6,7 +6,8 @@ S1. Only a packet that answers the exchange in progress counts: of a kind that f
     named server, and, if one server was asked, from that one. Any other changes nothing; the last one is mentioned
     when the attempt fails.
 S2. Every message goes to the multicast address, so a server that was exchanged or moved hears it, and UseMulticast cannot happen.
-S3. What a server says about one address or one association does not touch the others.
+S3. What a server says about one address or one association does not touch the others: those it does not mention stay
+    until they end, even those of another server.
 S4. An address is never held beyond its valid lifetime, and never shorter than it only because servers are silent.
 S5. The times T1 and T2 are before the addresses end, and an exchange begins at the earliest a second after a binding.
 S6. An attempt that has failed by an answer is followed by a pause, which doubles up to ``LONGEST_PAUSE``.
@@ -390,7 +391,7 @@ class Servers:
     def _bind(self, message: Message, source: str, ours: Association | None, exchange: Exchange, now: float) -> None:
         """The server has given or extended addresses, or taken them back by the lifetime 0."""
         usable = _usable(ours)
-        held = dict(self.binding.addresses) if self.binding and exchange.kind in _EXTENDING else {}
+        held = dict(self.binding.addresses) if self.binding else {}
         for each in ours.addresses if ours else ():
             if each.valid == 0:
                 held.pop(each.address, None)
@@ -399,7 +400,7 @@ class Servers:
             self.binding = Binding(message.server, source, held, *_times(ours, usable, now))
             self.names = Names(message.dns_servers, "", message.domains)
             self._exchange, self._hint, self.informed, self.trouble = None, (), True, ""
-        elif held and self.binding:
+        elif held and self.binding and exchange.kind in _EXTENDING:
             self.binding.addresses = held
             exchange.seen = f"server {source} extends no address"
         elif exchange.kind in _EXTENDING:
