@@ -13,7 +13,8 @@ SOURCES := $(shell find common plugins runtime build tools -name '*.py' -not -pa
 BUILD_PACKAGES = python3-venv=$(shell $(PYTHON) -c 'import os; print(os.path.dirname(os.__file__))')/ensurepip/__init__.py
 DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
-	busybox-static=busybox strace procps=ps podman systemd=systemd-analyze kmod=modprobe firewalld dbus=dbus-daemon
+	busybox-static=busybox strace procps=ps podman systemd=systemd-analyze kmod=modprobe firewalld dbus=dbus-daemon \
+	dnsmasq-base=dnsmasq kea-dhcp4-server=kea-dhcp4 kea-dhcp6-server=kea-dhcp6
 KUBERNETES_PACKAGES := $(TEST_PACKAGES) golang-1.19-go=/usr/lib/go-1.19/bin/go dpkg-dev=dpkg-source etcd-server=etcd openssl \
 	docker.io=dockerd ipset ebtables socat
 # Kubernetes' own programs, built once
