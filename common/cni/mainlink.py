@@ -3,10 +3,11 @@
 ``attached`` is the whole plan of a plugin whose link is in the container alone. Others take its parts.
 """
 
+from cni.address import ANY
 from cni.errors import CheckFailed
 from cni.ipam import Addresses
 from cni.links import Labelled, in_go_words
-from cni.result import Interface, Result, printed_mtu
+from cni.result import Interface, Result, Route, printed_mtu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from cni.result import DNS, IPConfig
     from cni.site import Site
     from cni.skel import Call
+
+# the main routing table
+_MAIN = (None, 0, 254)
 
 
 def need_previous(call: "Call", kind: str) -> None:
@@ -37,6 +41,22 @@ def addresses(call: "Call", settings: "LinkSettings") -> "Plan[Result]":
     given = (yield from Addresses(call, settings.ipam)).of(call.attachment.ifname)
     settings.check_mtu(any(ip.version == 6 for ip in given.ips))
     return given
+
+
+def add_default_routes(ips: "Iterable[IPConfig]", routes: "list[Route]") -> None:
+    """Each family gets one default route, through the gateway of its first address, if that has one.
+
+    Default routes of the main table that are there are used, and get the gateway if they have none.
+    """
+    seen: set[int] = set()
+    for ip in ips:
+        if ip.version not in seen and ip.gateway is not None:
+            defaults = [route for route in routes if route.dst == ANY[ip.version] and route.table in _MAIN]
+            for route in defaults:
+                route.gw = route.gw or ip.gateway
+            if not defaults:
+                routes.append(Route(ANY[ip.version], ip.gateway))
+        seen.add(ip.version)
 
 
 def masqueraded(site: "Site", settings: "MasqueradeSettings", ips: "Iterable[IPConfig]") -> "Plan[None]":

@@ -1,6 +1,7 @@
 """macvlan on the node's uplink: what a pod gets, whom it reaches, what is refused, what CHECK sees, what DEL leaves alone."""
 
 import itertools
+import json
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -436,3 +437,129 @@ def test_killed_at_any_call_to_the_kernel_nothing_stays_that_is_not_known(node: 
         if not died:
             break
     assert number > 5 and node.snapshot() == before
+
+
+def test_the_gateway_of_ipam_may_be_the_default_route(node: Node) -> None:
+    """With the key, as bridge has it. Without it a gateway alone makes no route, and one of ipam gets the gateway."""
+    sections = [ipam(node, SUBNET, SUBNET6), ipam(node, SUBNET, SUBNET6, routes=[{"dst": "0.0.0.0/0"}])]
+    for section in sections:
+        for (each,) in section["ranges"]:
+            each["gateway"] = node.OUTSIDE6 if ":" in each["subnet"] else node.OUTSIDE
+    four, six = ({"dst": dst, "gw": gw} for dst, gw in (("0.0.0.0/0", node.OUTSIDE), ("::/0", node.OUTSIDE6)))
+    for section, keys, wanted in (
+        (sections[0], {}, []),
+        (sections[0], {"isDefaultGateway": True}, [four, six]),
+        (sections[1], {"isDefaultGateway": True}, [four, six]),
+    ):
+        one = node.attach(macvlan(section, **keys))
+        assert one.result.get("routes", []) == wanted
+        assert reaches(one.pod, node.outside, node.OUTSIDE) and one.check().ok
+        gateways = [route["gateway"] for route in one.pod.routes() if route["dst"] == "default"]
+        assert gateways == ([node.OUTSIDE] if keys else [])
+        assert one.delete().ok
+
+
+# the node and its pods
+
+
+def shims(node: Node) -> list[str]:
+    return [name for name in node.links() if name.startswith("shim")]
+
+
+def routes_of_shim(node: Node) -> set[str]:
+    """The addresses to which the node's routes through its shim lead."""
+    found: set[str] = set()
+    for shim in shims(node):
+        for family in ("-4", "-6"):
+            routes = json.loads(node.run("ip", family, "-j", "route", "show", "dev", shim))
+            found |= {route["dst"] for route in routes if route.get("metric", 0) >= 1 << 31}
+    return found
+
+
+def test_the_node_and_its_pods_reach_each_other_through_a_shim(node: Node) -> None:
+    """In both directions, and with strict reverse path filters. For other hosts the node keeps the master's MAC.
+
+    The attachments of a network share the shim, and the last one removes it; CHECK compares it.
+    """
+    master = node.link("uplink")["address"]
+    node.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.uplink.rp_filter=1")
+    # with the key only: without it the kernel keeps them apart
+    alone = node.attach(macvlan(ipam(node), name="alone"))
+    assert not reaches(node, alone.pod, alone.address, 0.3) and not shims(node)
+    assert alone.delete().ok
+    conf = macvlan(ipam(node, SUBNET, SUBNET6), hostShim=True)
+    one, two = node.attach(conf), node.attach(conf)
+    assert len(shims(node)) == 1 and routes_of_shim(node) == {*one.addresses, *two.addresses}
+    assert tcp_source(one.pod, node, one.address) == node.ADDRESS
+    assert tcp_source(node, one.pod, node.ADDRESS) == one.address
+    assert tcp_source(two.pod, node, two.addresses[1]).startswith("fe80::")
+    assert tcp_source(two.pod, one.pod, two.address) == one.address
+    for each in (one, two):
+        assert tcp_source(node.outside, each.pod, node.OUTSIDE) == each.address
+        assert tcp_source(node.outside, node, node.OUTSIDE) == node.ADDRESS
+        assert each.check().ok
+    # the outside has heard all that was asked there
+    (heard,) = {each["lladdr"] for each in json.loads(node.outside.run("ip", "-j", "neigh", "show", node.ADDRESS))}
+    assert heard == master
+    assert one.delete(prev_result=False, hostShim=None).ok
+    assert routes_of_shim(node) == set(two.addresses) and two.check().ok
+    two.pod.close()
+    assert two.delete(netns="", prev_result=False).ok and not shims(node)
+
+
+def test_check_compares_the_shim_and_the_next_add_completes_it(node: Node) -> None:
+    """Whatever somebody does to it. Routes of others that are more usual than the shim's lead away."""
+    conf = macvlan(ipam(node), hostShim=True)
+    for change, words in (
+        ("link set {shim} down", "is down"),
+        ("route flush dev {shim}", "route to {address} through {shim}"),
+        ("route add {address} dev uplink", "route to {address} through {shim}"),
+        ("link del {shim}", "is missing"),
+    ):
+        one = node.attach(conf)
+        (shim,) = shims(node)
+        node.ip(change.format(shim=shim, address=one.address))
+        assert words.format(shim=shim, address=one.address) in one.check().error["msg"]
+        two = node.attach(conf)
+        assert two.check().ok and reaches(node, two.pod, two.address)
+        assert one.delete().ok and two.delete().ok and not shims(node)
+
+
+def test_a_mac_that_a_later_plugin_sets_is_learnt_by_the_shim(node: Node) -> None:
+    """It announces itself, as tuning's does."""
+    one = node.attach(macvlan(ipam(node), hostShim=True))
+    assert reaches(node, one.pod, one.address, 3)
+    one.pod.ip("link set eth0 address 02:00:00:00:00:78")
+    assert reaches(node, one.pod, one.address, 3)
+
+
+def test_gc_removes_the_routes_and_the_shim_of_the_forgotten(node: Node) -> None:
+    conf = macvlan(ipam(node), hostShim=True, version="1.1.0")
+    kept, forgotten = node.attach(conf), node.attach(conf)
+    valid = [{"containerID": kept.pod.container, "ifname": "eth0"}]
+    assert kept.call("GC", {**conf, "cni.dev/valid-attachments": valid}).ok
+    assert routes_of_shim(node) == set(kept.addresses) and kept.check().ok
+    assert kept.call("GC", {**conf, "cni.dev/valid-attachments": []}).ok
+    assert not shims(node)
+    assert kept.delete().ok and forgotten.delete().ok
+
+
+def test_a_shim_that_cannot_be_is_refused(node: Node) -> None:
+    """By the configuration; on another master, while there are pods on the first one; without an address there."""
+    for keys, words in (
+        ({"mode": "passthru"}, "in mode passthru"),
+        ({"mode": "private"}, "in mode private"),
+        ({"mode": "vepa"}, "in mode vepa"),
+        ({"linkInContainer": True}, "in the container"),
+    ):
+        error = refused(node, macvlan(ipam(node), hostShim=True, **keys))
+        assert error["code"] == 7 and words in error["msg"]
+    assert "no ipam" in refused(node, macvlan(hostShim=True))["msg"]
+    device = node.device()
+    on_device = macvlan(ipam(node), hostShim=True, master=device)
+    assert f"no IPv4 address on {device}" in refused(node, on_device)["msg"] and not shims(node)
+    node.ip(f"addr add 192.0.2.9/32 dev {device}")
+    one = node.attach(macvlan(ipam(node), hostShim=True))
+    assert "is on another master" in refused(node, on_device)["msg"]
+    assert one.check().ok and one.delete().ok
+    assert node.attach(on_device).check().ok

@@ -120,9 +120,9 @@ def _message(
     return pyroute.message(pyroute.load("pyroute2.netlink.rtnl.rtmsg").rtmsg, attributes, **fields)
 
 
-def every(rtnl: "Rtnl", family: int) -> list[LinkRoute]:
-    """Every route of a family in all tables."""
-    message = _message(0, ANY[6 if family == AF_INET6 else 4])
+def every(rtnl: "Rtnl", family: int, index: int = 0) -> list[LinkRoute]:
+    """Every route of a family in all tables; with ``index``, the kernel reports only those of this link (Linux 4.20)."""
+    message = _message(index, ANY[6 if family == AF_INET6 else 4])
     found = []
     for answer in rtnl.request(message, _GETROUTE, F_DUMP):
         route = answer.decode(type(message))

@@ -2,12 +2,13 @@
 
 from errno import EEXIST, EOPNOTSUPP, EPERM
 
-from cni.address import ANY, Address, Prefix
+from cni.address import Address, Prefix
 from cni.errors import CheckFailed, CNIError, InvalidConfig, KernelError, Refused, Step
 from cni.kernel import addresses
 from cni.kernel.rtnl import Link, random_mac
 from cni.kernel.sysctl import mac_was_set
 from cni.linksettings import MTU_MIN_IPV6
+from cni.mainlink import add_default_routes
 from cni.plan import Differ, Effect
 from cni.result import IPConfig, Result, Route
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from cni.kernel.kinds import Bridge
     from cni_bridge.settings import Settings
 
-# the main routing table
-_MAIN = (None, 0, 254)
 _NO_VLANS = "the kernel of this node has no bridge VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING)"
 
 _REFUSALS = {EOPNOTSUPP: "the kernel of this node has no bridge (CONFIG_BRIDGE)", EPERM: "this needs CAP_NET_ADMIN"}
@@ -139,13 +138,8 @@ def with_gateways(result: Result, settings: "Settings") -> Result:
         if gateway is None and settings.is_gateway:
             gateway = _first_host(ip.address.network)
         ips.append(IPConfig(ip.address, gateway, 2))
-        first = not any(other.version == ip.version for other in ips[:-1])
-        if settings.is_default_gateway and first and gateway is not None:
-            defaults = [route for route in routes if route.dst == ANY[ip.version] and route.table in _MAIN]
-            for route in defaults:
-                route.gw = route.gw or gateway
-            if not defaults:
-                routes.append(Route(ANY[ip.version], gateway))
+    if settings.is_default_gateway:
+        add_default_routes(ips, routes)
     return Result((), ips, routes, result.dns)
 
 

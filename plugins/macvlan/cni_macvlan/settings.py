@@ -1,7 +1,8 @@
 """macvlan's configuration: one row a key."""
 
+from cni.errors import InvalidConfig
 from cni.parent import ParentSettings
-from cni.settings import integer, key, one_of, string, within
+from cni.settings import boolean, integer, key, one_of, string, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,25 @@ class Settings(ParentSettings):
     queue: int = key(
         "bcqueuelen", integer, 0, "how many broadcasts wait at `master`, at most; 0: the kernel's, 1000",
         within(0, _QUEUE_MAX, f"bcqueuelen is %d, and must be from 0 to {_QUEUE_MAX}"))
+    is_default_gateway: bool = key(
+        "isDefaultGateway", boolean, False,
+        "containers get a default route for each family, through the gateway of ipam; only ours has this key")
+    host_shim: bool = key(
+        "hostShim", boolean, False,
+        "the node reaches the containers, through a macvlan of its own on `master`; only ours has this key")
     # fmt: on
+
+    def complete(self) -> None:
+        """Raises ``InvalidConfig`` where the node cannot have a macvlan beside those of the containers."""
+        fault = ""
+        if self.host_shim and self.kind.mode != "bridge":
+            fault = f"hostShim needs mode bridge: in mode {self.kind.mode} no other macvlan reaches the containers"
+        elif self.host_shim and self.in_container:
+            fault = "hostShim needs a master on the node, and with linkInContainer it is in the container"
+        elif self.host_shim and not self.ipam:
+            fault = "hostShim needs addresses, to which the node has routes, and there is no ipam"
+        if fault:
+            raise InvalidConfig(fault, "change this key, or remove hostShim")
 
     @property
     def kind(self) -> "Macvlan":

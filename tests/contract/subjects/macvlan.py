@@ -12,11 +12,12 @@ class Macvlan(Subject):
     type = "macvlan"
     keys = {
         "master": "nowhere", "linkInContainer": False, "mode": "bridge", "mtu": 1400, "mac": "02:00:00:00:00:01",
-        "bcqueuelen": 500, "dns": RESULT["dns"], "ipam": IPAM, "runtimeConfig": {"mac": "02:00:00:00:00:01"},
+        "bcqueuelen": 500, "isDefaultGateway": True, "hostShim": True, "dns": RESULT["dns"], "ipam": IPAM,
+        "runtimeConfig": {"mac": "02:00:00:00:00:01"},
         "args": {"cni": {"mac": "02:00:00:00:00:01"}},
     }  # fmt: skip
     more = [{"linkInContainer": True, "master": "lo"}, {"master": None}]
-    working = {"master": "uplink"}
+    working = {"master": "uplink", "hostShim": None}
     # the master is the node's, or in a container, where STATUS cannot look
     of_the_node = ("failed to lookup master", "no default route interface found", "failed to create macvlan")
     in_container = True
@@ -30,6 +31,7 @@ class Macvlan(Subject):
             "usual": Network({**on, "ipam": ipam}, leaves={"interface", "lease"}, go=True, back=True),
             "full": Network({**on, **full, "ipam": ipam}, leaves={"interface", "lease"}, variant=True),
             "layer 2": Network(on, leaves={"interface"}, go=True, back=True),
+            "host shim": Network({**on, "hostShim": True, "ipam": ipam}, leaves={"interface", "lease", "link"}),
         }
 
     def alone(self, store: Path) -> Network:

@@ -4,6 +4,7 @@ from cni.go.kinds import kinds as of_go
 from cni.links.limit import EgressLimit
 from cni.links.moved_link import MovedLink
 from cni.links.pair import PodLink
+from cni.links.shim import HostShim
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
 from cni.plan import Kind
@@ -22,6 +23,7 @@ from cni_tuning.wanted import DATA_DIR as TUNING
 def kinds(site: Site, data_dir: str = DATA_DIR) -> list[Kind]:
     """All kinds, links and leases first."""
     leases = Leases(site, Store(data_dir, site.attachment.network))
-    links: list[Kind] = [PodLink(site), MovedLink(site), EgressLimit(site), SavedValues(site, TUNING), leases]
+    links: list[Kind] = [PodLink(site), MovedLink(site), EgressLimit(site), HostShim(site)]
+    kept: list[Kind] = [SavedValues(site, TUNING), leases]
     rules: list[Kind] = [Masquerade(site), MacSpoofCheck(site), HostPorts(site), Localnet(site), Admitted(site)]
-    return [*links, *rules, UnderWay(site), Complete(site), *of_go(site)]
+    return [*links, *kept, *rules, UnderWay(site), Complete(site), *of_go(site)]
