@@ -15,6 +15,9 @@ DEMO_PACKAGES := iproute2=ip iputils-ping=ping nftables=nft util-linux=nsenter
 TEST_PACKAGES := $(DEMO_PACKAGES) containerd runc containernetworking-plugins=/usr/lib/cni/bridge iptables conntrack \
 	busybox-static=busybox strace procps=ps podman systemd=systemd-analyze kmod=modprobe firewalld dbus=dbus-daemon \
 	dnsmasq-base=dnsmasq kea-dhcp4-server=kea-dhcp4 kea-dhcp6-server=kea-dhcp6
+# What the native file is linked from
+NATIVE_PACKAGES = gcc binutils=nm libc6-dev=/usr/include/stdio.h zlib1g-dev=/usr/include/zlib.h \
+	libpython3-dev=$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
 KUBERNETES_PACKAGES := $(TEST_PACKAGES) golang-1.19-go=/usr/lib/go-1.19/bin/go dpkg-dev=dpkg-source etcd-server=etcd openssl \
 	docker.io=dockerd ipset ebtables socat
 # Kubernetes' own programs, built once
@@ -27,7 +30,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist install uninstall demo docs pages plugin test test-unit test-real test-guest test-trixie test-kubernetes lint bench bench-readme bench-imports clean
+.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-guest test-trixie test-kubernetes lint bench bench-readme bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -53,9 +56,19 @@ dist/.done: $(BUILD)/done $(SOURCES)
 
 dist: dist/.done ## build the single files
 
+dist/native/.done: $(BUILD)/done $(SOURCES) $(wildcard build/native/*)
+	@$(PYTHON) build/system-packages $(NATIVE_PACKAGES)
+	@$(BUILD)/bin/python build/nativefile.py
+	@touch $@
+
+dist-native: dist/native/.done ## build dist/native/pycni, one file with all plugins and with Python
+
 install: dist/.done ## install them to $(CNI_BIN_DIR); existing configuration does not change
 	@$(PYTHON) -E -s -S build/install.py install dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
 		$(if $(UNIT_DIR),'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
+
+install-native: dist/native/.done ## install dist/native/pycni, with a link for each plugin, to $(CNI_BIN_DIR)
+	@dist/native/pycni install '$(DESTDIR)$(CNI_BIN_DIR)'
 
 uninstall: ## remove the installed files
 	@$(PYTHON) -E -s -S build/install.py uninstall dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \

@@ -27,7 +27,7 @@ code = {code!r}
 python = sys.executable or "/usr/bin/python3"
 os.execv(python, [python, "-I", "-S", "-c", code, os.path.dirname(os.path.abspath(__file__)), *sys.argv[1:]])
 """
-_TIME = (1980, 1, 1, 0, 0, 0)
+TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def compiled(name: str, source: bytes) -> bytes:
@@ -77,7 +77,7 @@ def with_compiled(first_line: bytes, entries: Mapping[str, bytes], build: str) -
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = f"{MARK}{build}".encode()
         for name in sorted(everything):
-            info = zipfile.ZipInfo(name, _TIME)
+            info = zipfile.ZipInfo(name, TIME)
             info.external_attr = 0o100644 << 16
             info.create_system = 3
             archive.writestr(info, everything[name])
@@ -90,8 +90,8 @@ def _shifted(first_line: bytes, data: bytes) -> bytes:
 
 
 def is_ours(data: bytes) -> bool:
-    """Whether a file is a single file of this project."""
-    return data.startswith(b"#!") and MARK.encode() in data[-200:]
+    """Whether a file is a single file or a native file of this project."""
+    return data.startswith((b"#!", b"\x7fELF")) and MARK.encode() in data[-200:]
 
 
 def recompiled(data: bytes) -> bytes:

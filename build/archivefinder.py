@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
+# The words between the file and the program's own arguments; only the native file has some.
+WORDS: "tuple[str, ...]" = ()
 # The size of a pyc's header, and its flags if it is never checked against its source (PEP 552).
 _HEADER, _UNCHECKED = 16, b"\x01\x00\x00\x00"
 # The size of a local header's fixed part. It ends with the lengths of the name and of the extra field (APPNOTE 4.3.7).
@@ -83,6 +85,11 @@ class ArchiveFinder:
         """The source of a module, for tracebacks."""
         parent = name.rpartition(".")[0].replace(".", "/")
         return zipimport.zipimporter(self.archive + ("/" + parent if parent else "")).get_source(name)
+
+
+def entries(path: str) -> "list[str]":
+    """The names of the archive's entries. The archive has been imported from."""
+    return sorted(zipimport._zip_directory_cache[path])  # type: ignore[attr-defined]  # as pkgutil does
 
 
 def install(path: str) -> None:

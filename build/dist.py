@@ -123,18 +123,35 @@ def carried_by(name: str, packages: dict[str, dict[str, bytes]]) -> dict[str, by
     return found
 
 
-def files() -> dict[str, bytes]:
-    """Every file of dist/, by name."""
-    libraries = bundle()
+class Parts(NamedTuple):
+    """The modules that files are made of, by their path in the archive."""
+
+    common: dict[str, bytes]
+    libraries: dict[str, bytes]
+    plugins: dict[str, dict[str, bytes]]
+    programs: dict[str, dict[str, bytes]]
+
+    def everything(self) -> dict[str, bytes]:
+        """All of them. Their hash is the identity of the build."""
+        whole = self.common | self.libraries
+        for each in (*self.plugins.values(), *self.programs.values()):
+            whole = whole | each
+        return whole
+
+
+def parts() -> Parts:
+    """All modules of this tree and of the libraries."""
     common = modules_of(ROOT / "common/cni", "cni")
     for module in ("frontdoor", "handover", "archivefinder"):
         common[f"{module}.py"] = (ROOT / f"build/{module}.py").read_bytes()
     packages = {name: modules_of(ROOT / "plugins" / name / package_of(name), package_of(name)) for name in plugins()}
-    programs = {name: packages_of(program) for name, program in PROGRAMS.items()}
-    everything = common | libraries
-    for each in (*packages.values(), *programs.values()):
-        everything = everything | each
-    build = archive.identity(everything)
+    return Parts(common, bundle(), packages, {name: packages_of(program) for name, program in PROGRAMS.items()})
+
+
+def files() -> dict[str, bytes]:
+    """Every file of dist/, by name."""
+    common, libraries, packages, programs = found = parts()
+    build = archive.identity(found.everything())
     made = {
         name: archive.plugin(package_of(name), common | libraries | carried_by(name, packages), build)
         for name in packages

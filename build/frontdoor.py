@@ -55,8 +55,11 @@ def serve(package: str, build: str) -> int:
         return 1
     absolute()
     status = handed_over(package, build)
-    if status is not None:
-        return status
+    return serve_here(package, build) if status is None else status
+
+
+def serve_here(package: str, build: str) -> int:
+    """Serve one call in this process, and return the exit status."""
     import gc
 
     import archivefinder
@@ -74,6 +77,12 @@ def serve(package: str, build: str) -> int:
 def plugin(package: str, build: str) -> None:
     """Serve a call, and exit without the interpreter's clean-up, which takes two milliseconds."""
     posix._exit(serve(package, build))
+
+
+def native(package: str, build: str) -> None:
+    """As ``plugin``, for the native file: it has this Python, and its launcher has asked the fork server."""
+    absolute()
+    posix._exit(serve_here(package, build))
 
 
 def program(module: str, build: str) -> None:

@@ -40,8 +40,10 @@ def install(dist: Path, binaries: Path, configuration: Path) -> None:
     """Install every single file in ``dist``, and the example configuration if there is no configuration."""
     binaries.mkdir(parents=True, exist_ok=True)
     for file in sorted(dist.iterdir()):
+        if file.name.startswith(".") or not file.is_file():
+            continue
         data = file.read_bytes()
-        if file.name.startswith(".") or not archive.is_ours(data):
+        if not archive.is_ours(data):
             continue
         target = driver(binaries) if file.name == DRIVER else binaries / file.name
         target.parent.mkdir(exist_ok=True)
@@ -94,10 +96,11 @@ def uninstall_units(folder: Path, program_dir: str) -> None:
 
 def uninstall(binaries: Path, configuration: Path) -> None:
     """Remove our files, which have a mark, and the example configuration if it was not edited."""
-    for file in [*(sorted(binaries.iterdir()) if binaries.is_dir() else ()), driver(binaries)]:
-        if file.is_file() and archive.is_ours(file.read_bytes()):
-            file.unlink()
-            print(f"removed {file}")
+    files = [*(sorted(binaries.iterdir()) if binaries.is_dir() else ()), driver(binaries)]
+    # The native file's names may be symbolic links to one of them.
+    for file in [file for file in files if file.is_file() and archive.is_ours(file.read_bytes())]:
+        file.unlink()
+        print(f"removed {file}")
     example = configuration / EXAMPLE.name
     if example.is_file() and example.read_bytes() == EXAMPLE.read_bytes():
         example.unlink()

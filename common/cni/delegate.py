@@ -125,8 +125,9 @@ def _importable(module: str, path: str = "") -> bool:
         sys.path.append(path)
     try:
         __import__(module)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
+    except ImportError as error:
+        # an archive without this Python's pycs and without sources, such as the native file, cannot be imported either
+        if isinstance(error, ModuleNotFoundError) and not f"{module}.".startswith(f"{error.name}."):
             raise
         return False
     return True

@@ -2,7 +2,8 @@
 
 The input is one document, with nothing but white space around it; NaN, Infinity and a byte order mark are refused.
 Invalid UTF-8 and lone surrogates become U+FFFD. If a key is repeated, the last value that is not null counts, at its
-own place. The scanner is CPython's ``_json``; without it, the standard module is used.
+own place. The scanner is CPython's ``_json`` or, in the native file, one of our own (build/native);
+without both, the standard module is used.
 """
 
 from cni.errors import DecodingFailure
@@ -60,12 +61,20 @@ _HOOKS: "dict[str, Any]" = {
 def _scanner(members: "Callable[[list[tuple[str, Any]]], Any]" = _members) -> "Any":
     try:
         from _json import make_scanner
+    except ImportError:
+        return _other_scanner(members)
+    context = {**_HOOKS, "object_pairs_hook": members, "memo": {}}
+    return make_scanner(type("Context", (), context))  # type: ignore[arg-type]
+
+
+def _other_scanner(members: "Callable[[list[tuple[str, Any]]], Any]") -> "Any":
+    try:
+        from _jsonscanner import scan  # type: ignore[import-not-found]  # in the native file
     except ImportError:  # another Python than CPython
         import json
 
         return json.JSONDecoder(**{**_HOOKS, "object_pairs_hook": members}).raw_decode
-    context = {**_HOOKS, "object_pairs_hook": members, "memo": {}}
-    return make_scanner(type("Context", (), context))  # type: ignore[arg-type]
+    return lambda text, at: scan(text, at, members, _float, _integer)
 
 
 def _fault(text: str) -> str:

@@ -2,6 +2,8 @@
 
 import sys
 
+from archivefinder import WORDS
+
 from cni_forkserver import listening, peer, serving, warming
 
 USAGE = f"""\
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
     plugins = warming.import_everything(sys.argv[0])
     warming.freeze()
     try:
-        serving.Server(listener, plugins, [sys.argv[0], *argv]).run()
+        serving.Server(listener, plugins, [sys.argv[0], *WORDS, *argv]).run()
     except serving.Ended:
         pass
     finally:

@@ -6,14 +6,14 @@ here. As in a plugin's own process, ``cni.lean`` loads the libraries, and they c
 placeholders.
 """
 
-import _ctypes
 import gc
 import sys
-import zipimport
+
+from archivefinder import entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import CodeType
     from typing import Any, NoReturn
 
@@ -32,10 +32,11 @@ _MADV_POPULATE_WRITE = 23
 def modules(archive: str) -> list[str]:
     """The names of our modules in a single file: those of ``cni`` and of each plugin."""
     found = []
-    for entry in sorted(zipimport._zip_directory_cache[archive]):  # type: ignore[attr-defined]  # as pkgutil does
-        if entry.endswith(".py") and entry.startswith(("cni/", "cni_")):
-            found.append(entry.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
-    return found
+    for entry in entries(archive):
+        name, _, ending = entry.rpartition(".")
+        if ending in ("py", "pyc") and entry.startswith(("cni/", "cni_")):
+            found.append(name.removesuffix("/__init__").replace("/", "."))
+    return list(dict.fromkeys(found))  # a single file has both kinds
 
 
 def import_everything(archive: str) -> "dict[str, Plugin]":
@@ -107,10 +108,22 @@ def writable_memory() -> list[tuple[int, int]]:
     return found
 
 
-class _Word(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    """An address or a size. A Python integer would be passed as an int of 32 bits."""
+def _madvise() -> "Callable[[int, int, int], object]":
+    """The system call madvise(2)."""
+    try:
+        from _pycni import madvise  # type: ignore[import-not-found]  # in the native file
 
-    _type_ = "P"
+        return madvise  # type: ignore[no-any-return]
+    except ImportError:
+        import _ctypes
+
+    class Word(_ctypes._SimpleCData):  # type: ignore[type-arg]
+        """An address or a size. A Python integer would be passed as an int of 32 bits."""
+
+        _type_ = "P"
+
+    function = _ctypes.dlsym(_ctypes.dlopen(None, 2), "madvise")  # type: ignore[arg-type]  # None is the program itself
+    return lambda start, length, advice: _ctypes.call_function(function, (Word(start), Word(length), advice))
 
 
 def populate(places: list[tuple[int, int]]) -> None:
@@ -118,9 +131,9 @@ def populate(places: list[tuple[int, int]]) -> None:
 
     A call writes to most of it, because it counts references. Copying it page by page takes longer, and delays the call.
     """
-    madvise = _ctypes.dlsym(_ctypes.dlopen(None, 2), "madvise")  # type: ignore[arg-type]  # None is the program itself
+    madvise = _madvise()
     for start, length in places:
-        _ctypes.call_function(madvise, (_Word(start), _Word(length), _MADV_POPULATE_WRITE))
+        madvise(start, length, _MADV_POPULATE_WRITE)
 
 
 class _NoImports:

@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""Build dist/native/pycni: ``build/nativefile.py``: one file with all plugins and programs, and with Python.
+
+Debian's own libpython is linked statically with a launcher (build/native). The modules of pycni, of the libraries and of
+Python's library follow as an archive, compiled. The same commit and the same packages always give the same bytes.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import archive
+import dist
+from roots import ROOT, package_of, plugins, source_roots
+
+NATIVE = ROOT / "build/native"
+FLAGS = ("-std=gnu11", "-O2", "-fno-plt", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-D_GNU_SOURCE")
+STRICT = ("-Wall", "-Wextra", "-Werror")
+# The C library is static too: it warns of functions that would read its configuration, such as getaddrinfo.
+LINKED = ("-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,--wrap=tzset", "-Wl,--no-warnings")
+LIBRARIES = ("-lz", "-lm")
+# Modules of Python's library that only other systems use, or only functions that no program of ours calls.
+UNUSED = (
+    "_strptime", "asyncio.windows_events", "asyncio.windows_utils", "bdb", "bz2", "cmd", "code",
+    "concurrent.futures.process", "ctypes", "curses", "distutils", "doctest", "email", "encodings.mbcs",
+    "fractions", "ftplib", "getpass", "gzip", "http", "importlib.metadata", "importlib.resources", "lzma",
+    "mimetypes", "msvcrt", "multiprocessing", "netrc", "nt", "ntpath", "nturl2path", "pdb", "plistlib", "pty",
+    "pydoc", "readline", "sqlite3", "ssl", "statistics", "tarfile", "test", "tkinter", "tty", "unittest",
+    "urllib.request", "webbrowser", "winreg", "xml", "zipfile",
+)  # fmt: skip
+# Modules of libpython that the interpreter itself imports, whose function has another name or none.
+CORE = ("_abc", "_codecs", "_collections", "_functools", "_io", "_locale", "_operator", "_signal", "_sre", "_stat", "_string",
+        "_symtable", "_thread", "_tracemalloc", "_weakref", "atexit", "errno", "faulthandler", "gc", "itertools", "posix", "pwd",
+        "time", "_ast", "_imp", "_tokenize")  # fmt: skip
+NAMED = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "NULL", "sys": "NULL"}
+# Modules that no statement names: codecs.
+IMPLIED = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_16_le", "encodings.utf_8")
+
+
+class Python(NamedTuple):
+    """The Python that is linked."""
+
+    library: Path
+    """The folder with libpython's archive."""
+    headers: tuple[Path, ...]
+    compiler: str
+
+
+def host() -> Python:
+    """Debian's Python of this machine."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    config = sysconfig.get_config_var("LIBPL")
+    return Python(Path(config), (Path(f"/usr/include/{version}"),), "gcc")
+
+
+class Used(NamedTuple):
+    """The modules that sources import, directly or not."""
+
+    library: dict[str, bytes]
+    """Those of Python's library, by path."""
+    names: set[str]
+    """All, whether they exist or not."""
+
+
+def used_by(found: Mapping[str, bytes]) -> Used:
+    """The modules that these sources import."""
+    import modulefinder
+
+    standard = Path(os.__file__).parent
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, data in found.items():
+            target = Path(temporary, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        finder = modulefinder.ModuleFinder([temporary, str(standard)], excludes=list(UNUSED))
+        for name in (*(module_name(at) for at in sorted(found) if at.endswith(".py")), *IMPLIED):
+            finder.import_hook(name)
+    picked = {}
+    for module in finder.modules.values():
+        file: str = vars(module)["__file__"] or ""
+        if Path(file).is_relative_to(standard):
+            picked[Path(file).relative_to(standard).as_posix()] = Path(file).read_bytes()
+    return Used({at: picked[at] for at in sorted(picked)}, {*finder.modules, *finder.badmodules})
+
+
+def module_name(path: str) -> str:
+    """The name of a module by its path in the archive."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def built_in(library: Path, names: set[str]) -> str:
+    """The table of the modules in libpython that are imported. Those that are not in the table are not linked."""
+    symbols = subprocess.run(["nm", "-g", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    there = {word.removeprefix("PyInit_") for word in symbols.split() if word.startswith("PyInit_")}
+    rows = NAMED | {name: f"PyInit_{name}" for name in there & {*names, *CORE}}
+    declared = [f"PyObject *{function}(void);" for function in rows.values() if function != "NULL"]
+    table = [f'    {{"{name}", {rows[name]}}},' for name in sorted(rows)]
+    return (
+        "\n".join([*sorted(declared), "struct _inittab _PyImport_Inittab[] = {", *table, "    {NULL, NULL},", "};"])
+        + "\n"
+    )
+
+
+def is_frozen(path: str) -> bool:
+    """Whether libpython itself contains the module."""
+    import _imp
+
+    return _imp.is_frozen(module_name(path))
+
+
+def archived(sources: Mapping[str, bytes], build: str) -> bytes:
+    """The archive: each source compiled, without the source itself, and the licences."""
+    out = io.BytesIO()
+    entries = {f"{at}c": archive.compiled(at, data) for at, data in sources.items() if at.endswith(".py")}
+    entries |= {at: data for at, data in sources.items() if not at.endswith(".py")}
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as whole:
+        whole.comment = f"{archive.MARK}{build}".encode()
+        for name in sorted(entries):
+            info = zipfile.ZipInfo(name, archive.TIME)
+            info.external_attr, info.create_system = 0o100644 << 16, 3
+            whole.writestr(info, entries[name])
+    return out.getvalue()
+
+
+def quoted(text: str) -> str:
+    """A string of C."""
+    assert text.isascii()  # noqa: S101
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def written(build: str) -> str:
+    """The header with what the launcher knows: names, and what a plugin answers without reading anything."""
+    sys.path[:0] = [str(at) for at in source_roots()]
+    from cni import skel, versions
+
+    version = skel.answer(skel.Plugin("", ""), {"CNI_COMMAND": "VERSION"}, b"", sys.stderr).output.decode()
+    facts = [build, version, f"{skel.REFERENCE}+pycni.{skel.VERSION}", ", ".join(versions.KNOWN)]
+    rows = [(name, "PLUGIN", package_of(name)) for name in plugins()]
+    rows += [(name, "PROGRAM", program.module) for name, program in dist.PROGRAMS.items()]
+    short = [
+        (name.removeprefix("cni-"), "PROGRAM", program.module)
+        for name, program in dist.PROGRAMS.items()
+        if name.startswith("cni-")
+    ]
+    commands = [(name, "COMMAND", "nativecommand") for name in ("pycni", "install", "list")] + short
+    lines = [
+        f"#define BUILD {quoted(build)}",
+        f"static const struct facts FACTS = {{{', '.join(map(quoted, facts))}}};",
+        *("static const struct program PROGRAMS[] = {", *map(row, sorted(rows)), "};"),
+        *("static const struct program COMMANDS[] = {", *map(row, commands), "};"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def row(entry: tuple[str, str, str]) -> str:
+    """A row of a table of programs in C."""
+    return f"    {{{quoted(entry[0])}, {entry[1]}, {quoted(entry[2])}}},"
+
+
+def linked(python: Python, header: str, imported: set[str]) -> bytes:
+    """The program without its archive."""
+    with tempfile.TemporaryDirectory() as temporary:
+        library = next(python.library.glob("libpython3.*[0-9].a"))
+        Path(temporary, "written.h").write_text(header)
+        Path(temporary, "modules.h").write_text(built_in(library, imported))
+        made = Path(temporary, "pycni")
+        sources = sorted(at.name for at in NATIVE.glob("*.c"))
+        includes = [f"-I{at}" for at in (Path(temporary), *python.headers)]
+        command = [python.compiler, *FLAGS, *STRICT, *includes, *sources, *LINKED, "-o", str(made), str(library)]
+        subprocess.run([*command, *LIBRARIES, "-s"], check=True, cwd=NATIVE, env={**os.environ, "LC_ALL": "C"})
+        return made.read_bytes()
+
+
+def sources() -> tuple[dict[str, bytes], str, set[str]]:
+    """Every module by its path, the identity of the build, which is that of the single files, and all names imported."""
+    everything = dist.parts().everything()
+    build = archive.identity(everything)
+    own = {name: data for name, data in everything.items() if name != "archivefinder.py"}
+    for module, file in (("archivefinder", "nativefinder"), ("nativecommand", "nativecommand")):
+        own[f"{module}.py"] = (NATIVE / f"{file}.py").read_bytes()
+    used = used_by(own)
+    standard = {name: data for name, data in used.library.items() if not is_frozen(name)}
+    licence = Path(f"/usr/share/doc/libpython{sys.version_info.major}.{sys.version_info.minor}-stdlib/copyright")
+    return {**standard, **own, "licenses/python/copyright": licence.read_bytes()}, build, used.names
+
+
+def main() -> None:
+    """Write dist/native/pycni, and rename it into place."""
+    found, build, imported = sources()
+    data = linked(host(), written(build), imported) + archived(found, build)
+    folder = ROOT / "dist/native"
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".pycni.new"
+    temporary.write_bytes(data)
+    temporary.chmod(0o755)
+    temporary.rename(folder / "pycni")
+    print(f"dist/native/pycni: {len(data)} bytes")
+
+
+if __name__ == "__main__":
+    main()
