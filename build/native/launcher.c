@@ -127,6 +127,7 @@ static PyStatus configure(PyConfig *config, int argc, char **argv, const char *f
     return PyConfig_SetBytesArgv(config, argc, argv);
 }
 
+/* Start Python. The garbage collector is off: in a call it would take time and free little. */
 static PyStatus start_python(int argc, char **argv, const char *file)
 {
     PyPreConfig before;
@@ -138,11 +139,17 @@ static PyStatus start_python(int argc, char **argv, const char *file)
     if (PyImport_AppendInittab("_pycni", PyInit__pycni) || PyImport_AppendInittab("_jsonscanner", PyInit__jsonscanner) ||
         PyImport_AppendInittab("_contextvars", PyInit__contextvars) || PyImport_AppendInittab("resource", PyInit_resource))
         return PyStatus_NoMemory();
+    prepare_memory();
     PyConfig config;
     PyConfig_InitIsolatedConfig(&config);
+    config._init_main = 0;
     status = configure(&config, argc, argv, file);
     if (!PyStatus_Exception(status))
         status = Py_InitializeFromConfig(&config);
+    if (!PyStatus_Exception(status)) {
+        PyGC_Disable();
+        status = _Py_InitializeMain();
+    }
     PyConfig_Clear(&config);
     return status;
 }
@@ -150,6 +157,8 @@ static PyStatus start_python(int argc, char **argv, const char *file)
 /* Call the front door. It usually ends the process. */
 static int run(const struct program *program)
 {
+    if (program->kind != PLUGIN)
+        PyGC_Enable();
     PyObject *finder = add_setns() ? NULL : PyImport_ImportModule("archivefinder");
     PyObject *installed = finder ? PyObject_CallMethod(finder, "take_over", NULL) : NULL;
     PyObject *door = installed ? PyImport_ImportModule("frontdoor") : NULL;

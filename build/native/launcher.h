@@ -11,6 +11,9 @@ PyObject *PyInit__jsonscanner(void);
 PyObject *PyInit__contextvars(void);
 PyObject *PyInit_resource(void);
 
+/* Give Python its first memory in huge pages. It is called before Python starts. */
+void prepare_memory(void);
+
 /* Add setns(2), which Python has from 3.12 on, to the module posix. 0, or -1 with an exception. */
 int add_setns(void);
 
