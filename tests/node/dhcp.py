@@ -13,11 +13,12 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from .deadline import eventually
+from .dhcpmessage import Packet
 from .dhcpserver import Server
 from .namespace import Netns
 from .plugin import GO, SUBJECT, Object
@@ -128,6 +129,7 @@ class Daemon:
         self.binaries = MAKES[make]
         self.socket = folder / f"{make}.sock"
         self.log = folder / f"{make}.log"
+        self.arguments = ["-socketpath", str(self.socket)]
         self.process: subprocess.Popen[bytes] | None = None
         if start:
             self.start()
@@ -141,14 +143,15 @@ class Daemon:
     @property
     def command(self) -> list[str]:
         """What is run."""
-        return [f"{self.binaries}/dhcp", "daemon", "-socketpath", str(self.socket), *self.flags]
+        return [f"{self.binaries}/dhcp", "daemon", *self.arguments, *self.flags]
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with self.at.inside(), self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
-        assert eventually(lambda: self.listens() or self.process.poll() is not None, interval=0.005), self.said
-        assert self.process.poll() is None, self.said
+            process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        self.process = process
+        assert eventually(lambda: self.listens() or process.poll() is not None, interval=0.005), self.said
+        assert process.poll() is None, self.said
 
     def listens(self) -> bool:
         """Whether someone is behind the socket."""
@@ -193,6 +196,14 @@ class Daemon:
         self.socket.unlink(missing_ok=True)
         shutil.rmtree(STATE, ignore_errors=True)
 
+    def kept(self) -> list[str]:
+        """The contents of the files of its leases, ours only; a file that goes meanwhile counts no more."""
+        found = []
+        for path in sorted(STATE.glob("*/*.lease")):
+            with suppress(FileNotFoundError):
+                found.append(path.read_text())
+        return found
+
     def status(self, name: str) -> int:
         """A number of /proc/PID/status: Threads, VmRSS …"""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
@@ -231,7 +242,8 @@ class Site:
     def client(
         self, daemon: Daemon, pod: Pod | None = None, *, ifname: str = "eth0", args: str = "", **conf: Any
     ) -> "Client":
-        """A pod's interface as a client of a daemon; nothing was called yet."""
+        """A pod's interface as a client of a daemon; nothing was called yet. Unless told, nobody is asked by ARP."""
+        conf.setdefault("probe", False)
         return Client(
             self.node, network(daemon, **conf), pod or self.pod(ifname), ifname=ifname, args=args, daemon=daemon
         )
@@ -251,10 +263,12 @@ class Client(Attachment):
         return super().call(verb, conf, **more)
 
     def bind(self) -> "Client":
-        """ADD, and the address on the interface, with the routes, as a main plugin does it."""
-        result = self.add().result
-        (ip,) = result["ips"]
+        """ADD, then the address on the interface, and the result, as an interface plugin has them."""
+        self.add().result  # noqa: B018  asserts success
+        (ip,) = self.result["ips"]
         self.pod.ip(f"addr add {ip['address']} dev {self.ifname}")
+        ip["interface"] = 0
+        self.result["interfaces"] = [{"name": self.ifname, "sandbox": self.pod.path}]
         return self
 
     @property
@@ -343,3 +357,30 @@ def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
     listed = list(calls)
     with ThreadPoolExecutor(len(listed)) as pool:
         return [future.result() for future in [pool.submit(call) for call in listed]]
+
+
+def live(node: Node, main: Object, server: Server, daemon: Daemon, pods: int = 2) -> None:
+    """Pods of an interface plugin with addresses of DHCP: each has its own, renews it, and gives it back before its link goes."""
+    server.t1, server.t2, server.lease = 1, 500, 600
+    ipam = {"type": "dhcp", "daemonSocketPath": str(daemon.socket)}
+    found = [
+        Attachment(node, {"cniVersion": "1.0.0", "name": "net1", **main, "ipam": ipam}, node.pod()) for _ in range(pods)
+    ]
+    for each in found:
+        assert each.add().result["ips"][0]["gateway"] == server.address
+        assert each.pod.addresses("eth0") == {f"{each.address}/24"}
+        assert {route["dst"] for route in each.pod.routes()} >= {"default"}
+        assert each.check().ok
+    assert len({each.address for each in found}) == len(set(server.leases.values())) == pods
+    renewals = {("REQUEST renewing", each.address) for each in found}
+    assert eventually(lambda: renewals <= sources(server.heard)), server.seen
+    for number, each in enumerate(found, 1):
+        assert each.delete().ok
+        assert server.wait_heard("RELEASE", number).hosts[0] == each.address
+        assert "eth0" not in each.pod.links() and each.delete().ok
+    assert not server.leases and not daemon.kept()
+
+
+def sources(packets: list[Packet]) -> set[tuple[str, str]]:
+    """What came, and from which address."""
+    return {(packet.what, packet.hosts[0]) for packet in list(packets)}

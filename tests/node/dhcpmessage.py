@@ -83,9 +83,10 @@ class Message:
         if len(data) < 240 or data[236:240] != COOKIE:
             raise ValueError("no DHCP message")
         op, _, length, _, xid, secs, flags = struct.unpack_from("!BBBBIHH", data)
-        four = [str(IPv4Address(data[at : at + 4])) for at in (12, 16, 20, 24)]
+        ciaddr, yiaddr, siaddr, giaddr = (str(IPv4Address(data[at : at + 4])) for at in (12, 16, 20, 24))
         sname, file = data[44:108].rstrip(b"\0"), data[108:236].rstrip(b"\0")
-        return cls(op, xid, secs, flags, *four, data[28 : 28 + length], sname, file, unpacked(data[240:]))
+        chaddr, options = data[28 : 28 + length], unpacked(data[240:])
+        return cls(op, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr, sname, file, options)
 
     def written(self) -> bytes:
         """As it is sent, padded to 300 bytes."""
@@ -125,7 +126,7 @@ class Message:
 
 def checksum(data: bytes) -> int:
     """The Internet checksum."""
-    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
+    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return 0xFFFF - total

@@ -49,7 +49,7 @@ class Server:
     """A server on an interface of a namespace, which has its address. What it says can be changed at any time."""
 
     def __init__(self, at: Netns, ifname: str = "eth0", *, first: int = 50, count: int = 200) -> None:
-        (found,) = at.addresses(ifname)
+        (found,) = (each for each in at.addresses(ifname) if ":" not in each)
         interface = IPv4Interface(found)
         self.at, self.ifname, self.address = at, ifname, str(interface.ip)
         self.pool = [str(interface.network[first + number]) for number in range(count)]
@@ -71,7 +71,8 @@ class Server:
         self.seen: list[Packet] = []
         self.heard: list[Packet] = []
         self._later: list[tuple[float, int, bytes]] = []
-        self._mac = bytes.fromhex(str(at.link(ifname)["address"]).replace(":", ""))
+        self.mac = str(at.link(ifname)["address"])
+        self._mac = bytes.fromhex(self.mac.replace(":", ""))
         self._raw = at.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._udp = at.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with at.inside():

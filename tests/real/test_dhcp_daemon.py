@@ -1,0 +1,379 @@
+"""The DHCP daemon: its flags, its end and its next start, other makes, many leases, hostile packets and files."""
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.deadline import eventually
+from node.dhcp import STATE, Client, Daemon, Dnsmasq, Site, at_once
+from node.dhcpmessage import CLIENT_ID, NOWHERE, REQUESTED_ADDRESS, SERVER_ID, Message, Packet, frame
+from node.dhcpsite import OURS_ALONE
+from node.dhcpsite import site as site
+from node.plugin import DIST, GO, SUBJECT
+from node.topology import NamedNetns
+
+pytestmark = [pytest.mark.real, OURS_ALONE]
+
+UNITS = Path(DIST).parent / "deploy"
+
+
+def rebooted(packet: Packet, client: Client) -> bool:
+    """Whether it asks for the address as RFC 2131 wants it after a restart."""
+    message = packet.message
+    own = b"\0" + f"{client.pod.container}/net1/{client.ifname}".encode()
+    return (
+        message.address(REQUESTED_ADDRESS) == client.address
+        and (message.ciaddr, message.get(SERVER_ID)) == (NOWHERE, None)
+        and packet.hosts == ("0.0.0.0", "255.255.255.255")
+        and message.get(CLIENT_ID) == own
+        and message.chaddr == client.hardware
+    )
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate", "replace"])
+def test_a_restart_with_pods_running(site: Site, end: str) -> None:
+    """kill -9, SIGTERM and a program in another place: the lease is confirmed, the address stays, DEL gives it back."""
+    server = site.segment.server()
+    with Daemon(site.node, site.folder) as daemon:
+        client = site.client(daemon, provide=[{"option": "12", "value": "web"}]).bind()
+        if end == "kill":
+            daemon.kill()
+        else:
+            assert daemon.terminate() == 0
+            assert not daemon.socket.exists()
+        assert server.kinds() == ["DISCOVER", "REQUEST selecting"] and len(daemon.kept()) == 1
+        if end == "replace":
+            other = site.folder / "bin"
+            other.mkdir()
+            daemon.binaries = shutil.copy(f"{daemon.binaries}/dhcp", other / "dhcp").parent.as_posix()
+        daemon.start()
+        packet = server.wait("REQUEST init-reboot")
+        assert rebooted(packet, client) and packet.message.get(12) == b"web"
+        assert eventually(lambda: client.check().ok), daemon.said
+        assert client.pod.addresses("eth0") == {f"{client.address}/24"}
+        assert client.add().result["ips"][0]["address"] == f"{client.address}/24"
+        assert client.delete().ok
+        assert server.wait_heard("RELEASE").hosts[0] == client.address
+        assert server.kinds().count("DISCOVER") == 1 and not daemon.kept()
+
+
+def test_a_lease_that_ended_while_the_daemon_was_down(site: Site) -> None:
+    """It expired, or the server says no: the address goes off at the start. A silent server does not end a lease."""
+    server = site.segment.server()
+    with Daemon(site.node, site.folder) as daemon:
+        refused, silent, expired = (site.client(daemon) for _ in range(3))
+        refused.bind(), silent.bind()
+        server.t1, server.t2, server.lease = 1, 1, 2
+        expired.bind()
+        acquired = server.seen[-1].time
+        daemon.kill()
+        server.silent = True
+        gone = {client.pod.container: client.address for client in (refused, expired)}
+        answered = server.refuse
+
+        def ours(request: Packet) -> bool:
+            return request.message.chaddr == refused.hardware
+
+        server.refuse = ours
+        server.edit = lambda request, answer: answer if ours(request) and answer.kind == "NAK" else None
+        server.silent = False
+        import time
+
+        assert eventually(lambda: time.monotonic() > acquired + 2.5)
+        daemon.start()
+        for client in (refused, expired):
+            assert eventually(lambda client=client: not client.pod.addresses("eth0")), daemon.said
+            assert client.check().code
+        assert silent.check().ok and silent.pod.addresses("eth0") == {f"{silent.address}/24"}
+        server.refuse, server.edit = answered, lambda request, answer: answer
+        for client in (refused, silent, expired):
+            assert client.delete().ok
+        assert gone
+
+
+def test_del_while_the_daemon_is_down(site: Site) -> None:
+    """It succeeds; the daemon gives the lease back when it starts."""
+    server = site.segment.server()
+    with Daemon(site.node, site.folder) as daemon:
+        client, other = site.client(daemon).bind(), site.client(daemon).bind()
+        daemon.kill()
+        assert client.delete().ok and client.delete().ok
+        assert "RELEASE" not in server.kinds()
+        daemon.start()
+        release = server.wait("RELEASE")
+        assert release.message.ciaddr == client.address
+        assert eventually(lambda: len(daemon.kept()) == 1) and other.check().ok
+
+
+def test_gc(site: Site) -> None:
+    """Leases of the network that are not in the list are given back, with the daemon and without it."""
+    server = site.segment.server()
+    with Daemon(site.node, site.folder) as daemon:
+        clients = [site.client(daemon, version="1.1.0").bind() for _ in range(3)]
+        foreign = site.client(daemon, version="1.1.0", name="net2").bind()
+        one, two, three = clients
+
+        def collected(*valid: Client) -> bool:
+            listed = [{"containerID": each.pod.container, "ifname": "eth0"} for each in valid]
+            conf = {**one.conf, "cni.dev/valid-attachments": listed}
+            return bool(one.call("GC", conf, netns="").ok)
+
+        assert one.call("GC", one.conf, netns="").ok
+        assert collected(one, two)
+        assert server.wait_heard("RELEASE").message.ciaddr == three.address
+        daemon.kill()
+        assert collected(one)
+        daemon.start()
+        assert server.wait_heard("RELEASE", 2).message.ciaddr == two.address
+        assert all(eventually(lambda each=each: each.check().ok) for each in (one, foreign))
+        assert len(server.leases) == 2
+
+
+def test_a_lease_of_another_daemon_is_adopted(site: Site) -> None:
+    """CHECK with a result of Go's asks the server for that address, and for no other."""
+    server = site.segment.server()
+    with Daemon(site.node, site.folder, "go") as go:
+        client, refused = site.client(go).bind(), site.client(go).bind()
+    with Daemon(site.node, site.folder) as daemon:
+        for each in (client, refused):
+            each.binaries = daemon.binaries
+            each.conf["ipam"]["daemonSocketPath"] = str(daemon.socket)
+        assert client.check().ok
+        assert rebooted(server.wait("REQUEST init-reboot"), client)
+        assert len(daemon.kept()) == 1
+        server.refuse = lambda request: True
+        assert refused.check().code and len(daemon.kept()) == 1
+        nothing = site.client(daemon)
+        assert nothing.check().code and not server.kinds(nothing.hardware)
+        assert client.delete().ok
+        server.wait_heard("RELEASE")
+
+
+@pytest.mark.parametrize("plugin", ["ours", "go"])
+def test_another_makes_daemon(site: Site, plugin: str) -> None:
+    """An error says so at once, for ADD and for DEL; both daemons go on."""
+    site.segment.server()
+    daemons = {make: Daemon(site.node, site.folder, make) for make in ("ours", "go")}
+    try:
+        client = site.client(daemons["go" if plugin == "ours" else "ours"])
+        client.binaries = daemons[plugin].binaries
+        error = client.add().error["msg"]
+        assert error.startswith("error dialing DHCP daemon" if plugin == "go" else "error calling DHCP.Allocate"), error
+        if plugin == "ours":
+            assert "Go" in error
+        assert client.delete().code
+        for daemon in daemons.values():
+            assert site.client(daemon).add().ok
+    finally:
+        for daemon in daemons.values():
+            daemon.close()
+
+
+def test_flags(site: Site) -> None:
+    """Go's, with one dash and two. What is wrong is said on standard error, and ends with Go's status."""
+
+    def ended(*flags: str) -> tuple[int, str]:
+        done = subprocess.run([f"{SUBJECT}/dhcp", "daemon", *flags], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stderr
+
+    for flag in ("-h", "--help"):
+        status, said = ended(flag)
+        assert status == 0
+        for name in ("socketpath", "pidfile", "hostprefix", "timeout", "resendmax", "resendtimeout", "broadcast"):
+            assert f"-{name}" in said
+    for flags in (["-nosuch"], ["-timeout", "5"], ["-timeout"], ["--timeout=x"]):
+        assert ended(*flags)[0] == 2
+    own = str(site.folder / "own.sock")
+    status, said = ended("-socketpath", own, "-pidfile", "x.pid")
+    assert status == 1 and 'Error writing pidfile "x.pid": path not absolute' in said
+    pidfile = site.folder / "pid"
+    with Daemon(
+        site.node, site.folder, "ours", "--timeout=1s", "-resendtimeout", "1m30s", "--pidfile", str(pidfile)
+    ) as daemon:
+        assert pidfile.read_text() == str(daemon.pid)
+        assert stat.S_IMODE(daemon.socket.stat().st_mode) & 0o077 == 0
+        status, said = ended("-socketpath", str(daemon.socket), "-pidfile", str(pidfile))
+        assert status == 1 and "Error getting listener: " in said and "already" in said
+        assert pidfile.read_text() == str(daemon.pid) and daemon.listens()
+        assert daemon.terminate() == 0
+        assert not pidfile.exists() and not daemon.socket.exists()
+
+
+def test_a_prefix_of_the_host(site: Site) -> None:
+    """Before the socket and the namespace, for a daemon in a container."""
+    site.segment.server()
+    root = site.folder / "host"
+    (root / "var/run").mkdir(parents=True)
+    (root / "var/run/netns").symlink_to("/var/run/netns")
+    daemon = Daemon(site.node, site.folder, "ours", "-hostprefix", str(root), start=False)
+    inside = root / "run/cni/dhcp.sock"
+    daemon.arguments = ["-socketpath", "/run/cni/dhcp.sock"]
+    daemon.socket = inside
+    with daemon:
+        daemon.start()
+        assert stat.S_IMODE(inside.parent.stat().st_mode) == 0o700
+        client = site.client(daemon).bind()
+        assert client.check().ok and client.delete().ok
+
+
+def test_many_leases(site: Site) -> None:
+    """In a namespace each: one thread, the descriptors that it had before, and no namespace is kept alive."""
+    server = site.segment.server(first=20, count=230)
+    pods = [NamedNetns("pod") for _ in range(COUNT)]
+    try:
+        ports = site.segment.attach_all(pods)
+        with Daemon(site.node, site.folder) as daemon:
+            assert site.client(daemon).add().ok
+            before = daemon.descriptors
+            from cni_dhcp.conversation import ask
+
+            def lease(pod: NamedNetns) -> str:
+                who = {"network": "net1", "container": pod.name, "ifname": "eth0", "netns": pod.path}
+                wish = {"provide": [], "request": [], "ipv4": True, "ipv6": "", "probe": False, "priority": 0}
+                reply = ask(str(daemon.socket), "allocate", **who, **wish)
+                return str(reply["leases"][0]["addresses"][0])
+
+            found = at_once([lambda some=pods[at::8]: [lease(pod) for pod in some] for at in range(8)])
+            assert len({address for some in found for address in some}) == COUNT
+            assert daemon.status("Threads") == 1 and daemon.descriptors <= before
+            assert len(server.leases) == len(daemon.kept()) == COUNT + 1
+            for pod in pods:
+                pod.close()
+            assert eventually(lambda: not set(ports) & set(site.segment.links()))
+            assert daemon.descriptors <= before
+    finally:
+        for pod in pods:
+            pod.close()
+
+
+COUNT = 200
+
+
+def flood(site: Site, mac: str) -> Iterator[bytes]:
+    """Frames to a client that no server sends."""
+    own, to = bytes.fromhex("020000000099"), bytes.fromhex(mac.replace(":", ""))
+    answer = Message(chaddr=to, yiaddr="10.7.0.66").written()
+    payloads = [
+        b"",
+        b"\2",
+        b"\xff" * 1400,
+        answer[:239],
+        answer,
+        answer[:240] + b"\x35\xff",
+        b"\2\1\6\0" + os.urandom(400),
+    ]
+    for payload in payloads:
+        for hosts in (("10.7.0.66", "255.255.255.255"), ("0.0.0.0", "10.7.0.50"), ("10.7.0.66", "10.7.0.50")):
+            whole = frame((own, to), hosts, (67, 68), payload)
+            yield whole
+            yield whole[:30]
+            yield whole[:14] + b"\x4f" + whole[15:]
+            yield whole[:38] + b"\xff\xff" + whole[40:]
+
+
+def test_hostile_packets(site: Site) -> None:
+    """While a lease is acquired and kept, thousands of them: it is acquired, and the daemon goes on."""
+    server = site.segment.server()
+    attacker = site.segment.host()
+    with Daemon(site.node, site.folder) as daemon, attacker.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        with attacker.inside():
+            wire.bind(("eth0", 0))
+        client = site.client(daemon)
+        frames = list(flood(site, client.mac))
+
+        def flooded(request: Packet, answer: Message) -> Message:
+            for _ in range(20):
+                for each in frames:
+                    if len(each) >= 14:
+                        wire.send(each)
+            return answer
+
+        server.edit = flooded
+        assert client.bind().address == "10.7.0.50"
+        for each in frames:
+            wire.send(each)
+        assert client.check().ok and site.client(daemon).add().ok
+        assert client.delete().ok
+
+
+def test_damaged_files(site: Site) -> None:
+    """They are named in the log; the other leases are kept, and new ones are written."""
+    server = site.segment.server()
+    with Daemon(site.node, site.folder) as daemon:
+        client, torn = site.client(daemon).bind(), site.client(daemon).bind()
+        assert daemon.terminate() == 0
+        paths = {client.pod.container in path.read_text(): path for path in STATE.glob("*/*.lease")}
+        folder = paths[True].parent
+        paths[False].write_bytes(paths[False].read_bytes()[:40])
+        (folder / "empty.lease").touch()
+        (folder / "list.lease").write_text("[1]")
+        (folder / "deep.lease").write_text("[" * 100000)
+        (folder / "bytes.lease").write_bytes(os.urandom(300))
+        (folder / "link.lease").symlink_to("/etc/passwd")
+        (folder / "folder.lease").mkdir()
+        daemon.start()
+        server.wait("REQUEST init-reboot")
+        assert eventually(lambda: client.check().ok)
+        for name in (paths[False].name, "empty", "list", "deep", "bytes", "link", "folder"):
+            assert daemon.says(name), name
+        assert Path("/etc/passwd").is_file()
+        assert torn.check().code == 0 and torn.delete().ok
+        assert client.delete().ok and site.client(daemon).add().ok
+
+
+def test_dnsmasq_hears_the_release(site: Site) -> None:
+    """After a restart of the daemon too, and of dnsmasq."""
+    served = Dnsmasq(site.segment, site.folder)
+    with Daemon(site.node, site.folder) as daemon:
+        one, two = site.client(daemon).bind(), site.client(daemon).bind()
+        assert served.leases_become(one.address, two.address)
+        daemon.kill()
+        daemon.start()
+        assert one.delete().ok and served.leases_become(two.address)
+        assert two.check().ok and two.delete().ok and served.leases_become()
+
+
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="needs systemd")
+def test_socket_activation(site: Site) -> None:
+    """The first call starts the daemon; the socket outlives it, and the next call starts it again."""
+    server = site.segment.server()
+    daemon = Daemon(site.node, site.folder, start=False)
+    command = [
+        "systemd-socket-activate",
+        "-l",
+        str(daemon.socket),
+        f"{SUBJECT}/dhcp",
+        "daemon",
+        "-socketpath",
+        str(daemon.socket),
+    ]
+    with daemon:
+        process = site.segment.start(site.node, *command, log=daemon.log)
+        assert eventually(lambda: daemon.socket.exists() or process.poll() is not None)
+        client = site.client(daemon).bind()
+        assert client.check().ok and client.delete().ok
+        server.wait_heard("RELEASE")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
+def test_units(site: Site) -> None:
+    """systemd accepts them, and the socket is root's alone."""
+    folder = site.folder / "units"
+    folder.mkdir()
+    units = sorted(UNITS.rglob("cni-dhcp.*"))
+    assert [unit.name for unit in units] == ["cni-dhcp.service", "cni-dhcp.socket"]
+    for unit in units:
+        (folder / unit.name).write_text(unit.read_text().replace("/opt/cni/bin", SUBJECT))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *map(str, sorted(folder.iterdir()))], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and "cni-dhcp" not in done.stderr, done.stderr
+    text = (folder / "cni-dhcp.socket").read_text()
+    assert "ListenStream=/run/cni/dhcp.sock" in text and "SocketMode=0600" in text
+    assert GO not in text
