@@ -30,6 +30,7 @@ MENU: list[dict[str, str | list[str]]] = [
             "kernel-options.md",
             "kubernetes.md",
             "kubelet.md",
+            "podman.md",
             "chain.md",
             "forkserver.md",
             "performance.md",

@@ -236,6 +236,7 @@ def test_capabilities_come_first() -> None:
 @pytest.mark.parametrize(
     ("options", "own", "text"),
     [
+        ({"host_interface_name": "x0"}, {}, "option host_interface_name"),
         ({"capability.bandwidth": "{}"}, {}, "no plugin of list mynet declares bandwidth"),
         ({"capability.bandwidth": "{"}, {}, "no JSON"),
         ({}, {"static_ips": ["nonsense"]}, "--ip nonsense"),

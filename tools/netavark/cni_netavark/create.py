@@ -19,10 +19,8 @@ OPTIONS = {
     "dns": "'false': containers of the network have no names for each other (the same as --disable-dns)",
     "timeout": "seconds that ADD or DEL may take",
 }
-PREFIXES = {
-    "args.": "-o args.KEY=VALUE: a pair in CNI_ARGS",
-    "capability.": "-o capability.NAME=JSON: the value of a capability",
-}
+# Options with a name of the user's, of a network and of a container in it: a pair in CNI_ARGS, the value of a capability.
+PREFIXES = ("args.", "capability.")
 
 
 def is_option(name: str) -> bool:

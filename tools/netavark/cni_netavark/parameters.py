@@ -8,6 +8,7 @@ from typing import Any
 
 from cni.settings import chosen
 from cni_netavark.conflist import Conflist
+from cni_netavark.create import PREFIXES
 from cni_netavark.documents import Attached, Refused
 from libcni import NetworkConfig, NetworkConfigList, Result, RuntimeConf, inject_conf
 
@@ -48,8 +49,13 @@ def port_mappings(attached: Attached) -> list[dict[str, Any]]:
 def parameters(attached: Attached, conflist: Conflist, netns: str, publish: bool) -> RuntimeConf:
     """The parameters of ADD. ``publish``: the ports of the container are published by this attachment.
 
-    Raises ``Refused`` if the list lacks a capability that the container needs.
+    Raises ``Refused`` for unknown options, and if the list lacks a capability that the container needs.
     """
+    for name, value in (attached.wish.options or {}).items():
+        if not any(name.startswith(prefix) and name != prefix for prefix in PREFIXES):
+            raise Refused(
+                f"option {name} of the container ({name}={value}) is unknown; there are {' and '.join(PREFIXES)}"
+            )
     args = arguments(attached)
     capabilities = {name: _capability(name, text) for name, text in _given(attached, "capability.").items()}
     missing = sorted(set(capabilities) - conflist.capabilities)
