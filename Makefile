@@ -2,7 +2,7 @@
 PYTHON ?= /usr/bin/python3
 CNI_BIN_DIR ?= /opt/cni/bin
 CNI_CONF_DIR ?= /etc/cni/net.d
-# /etc/systemd/system, to install the units of the fork server
+# /etc/systemd/system, to install the units of the fork server and of the DHCP daemon
 UNIT_DIR ?=
 DESTDIR ?=
 

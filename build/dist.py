@@ -31,6 +31,8 @@ class Program(NamedTuple):
 
 
 RUNS_ALL, RUN_BY_OTHERS = ("chain",), ("host-local",)
+# Packages that one plugin's file has besides: it is a daemon too.
+DAEMONS = {"dhcp": "tools/dhcp/cni_dhcp_daemon"}
 PROGRAMS = {
     "cnitool": Program("libcni.cnitool", ("runtime/libcni",), libraries=False),
     "cni-handback": Program("cni_handback.command", ("tools/handback/cni_handback", "plugins/*/cni_*")),
@@ -120,6 +122,9 @@ def carried_by(name: str, packages: dict[str, dict[str, bytes]]) -> dict[str, by
     found: dict[str, bytes] = {}
     for other in packages if name in RUNS_ALL else {name, *RUN_BY_OTHERS} & set(packages):
         found |= packages[other]
+    if name in DAEMONS:
+        folder = ROOT / DAEMONS[name]
+        found |= modules_of(folder, folder.name)
     return found
 
 

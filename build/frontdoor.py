@@ -10,6 +10,8 @@ import sys
 # The socket of a fork server, and the variable that names another one. If it is set and empty, no server is used.
 SOCKET = b"/run/cni-forkserver/socket"
 VARIABLE = b"CNI_FORKSERVER"
+# The package of the plugin whose file is a daemon too, and the module of the daemon.
+DAEMON = ("cni_dhcp", "cni_dhcp_daemon.command")
 
 
 def too_old() -> str:
@@ -54,6 +56,8 @@ def serve(package: str, build: str) -> int:
         posix.write(1, ('{"cniVersion": "1.1.0", "code": 999, "msg": "%s"}' % text).encode())
         return 1
     absolute()
+    if sys.argv[1:2] == ["daemon"] and package == DAEMON[0]:
+        return daemon(build)
     status = handed_over(package, build)
     return serve_here(package, build) if status is None else status
 
@@ -72,6 +76,16 @@ def serve_here(package: str, build: str) -> int:
     cni.build = build
     __import__(package + ".plugin")
     return skel.main(sys.modules[package + ".plugin"].PLUGIN)
+
+
+def daemon(build: str) -> int:
+    """Run the daemon, and return the exit status."""
+    import cni
+
+    cni.build = build
+    __import__(DAEMON[1])
+    status: int = sys.modules[DAEMON[1]].main(sys.argv[2:])
+    return status
 
 
 def plugin(package: str, build: str) -> None:

@@ -4,8 +4,8 @@
     install.py install|uninstall DIST BIN_DIR CONF_DIR [UNIT_DIR [PROGRAM_DIR]]
 
 It needs only the node's Python, and compiles the files for it. Files are renamed into place, so that a plugin that is
-running keeps the old file. Existing configuration is not changed. If UNIT_DIR is given, the units of the fork server are
-installed there. They start the program in PROGRAM_DIR, the path of BIN_DIR on the node.
+running keeps the old file. Existing configuration is not changed. If UNIT_DIR is given, the units of the fork server and
+of the DHCP daemon are installed there. They start programs in PROGRAM_DIR, the path of BIN_DIR on the node.
 """
 
 import os
@@ -16,7 +16,11 @@ import archive
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 EXAMPLE = DEPLOY / "10-mynet.conflist"
-UNITS = ("cni-forkserver.socket", "cni-forkserver.service", "netavark-cni-gc.service", "netavark-cni-gc.timer")
+UNITS = (
+    *("cni-forkserver.socket", "cni-forkserver.service"),
+    *("cni-dhcp.socket", "cni-dhcp.service"),
+    *("netavark-cni-gc.service", "netavark-cni-gc.timer"),
+)
 # netavark takes every file in a folder as a driver of that name, so the driver has a folder of its own, beside BIN_DIR.
 DRIVER, DRIVER_PLACE = "netavark-cni", ("netavark", "cni")
 CONFIGURATION = (".conf", ".conflist", ".json")
@@ -77,12 +81,13 @@ def units(program_dir: str) -> dict[str, bytes]:
 
 
 def install_units(folder: Path, program_dir: str) -> None:
-    """Install the units of the socket and the service. They are not enabled."""
+    """Install the units of the sockets and the services. They are not enabled."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in units(program_dir).items():
         place(data, folder / name, 0o644)
         print(f"installed {folder / name}")
     print("then: systemctl daemon-reload && systemctl enable --now cni-forkserver.socket")
+    print("and for the plugin dhcp: systemctl enable --now cni-dhcp.socket cni-dhcp.service")
     print("and for podman 5: systemctl enable --now netavark-cni-gc.timer")
 
 

@@ -38,13 +38,17 @@ _OWN_NAMESPACE = "/proc/thread-self/ns/net"
 class Plugin:
     """A plugin: its type and its package. ``cni.verbs`` imports the package's modules when a verb needs them."""
 
-    __slots__ = ("namespace", "package", "type")
+    __slots__ = ("locked", "namespace", "package", "type")
 
-    def __init__(self, type: str, package: str, namespace: str = "needed") -> None:
-        """``namespace``: the container's namespace is "needed", "used" if it exists, or "unused"."""
+    def __init__(self, type: str, package: str, namespace: str = "needed", locked: bool = True) -> None:
+        """``namespace``: the container's namespace is "needed", "used" if it exists, or "unused".
+
+        ``locked``: ADD and DEL lock the attachment. A plugin whose daemon orders its calls does without.
+        """
         self.type = type
         self.package = package
         self.namespace = namespace
+        self.locked = locked
 
     def serve(self, call: "Call") -> "Result | None":
         """Serve a verb; the result is ADD's. Raises ``CNIError``."""

@@ -40,9 +40,12 @@ def each_returned_network(function: Any) -> Any:
 
 
 def each_member_network(function: Any) -> Any:
-    """Give a test each distinct network that may be the list of a chain, which is all but a chain's."""
+    """Give a test each distinct network that may be the list of a chain, which is all but a chain's and those that are apart."""
     return _networks(
-        function, lambda network: not network.variant and all(plugin["type"] != "chain" for plugin in network.plugins)
+        function,
+        lambda network: (
+            not (network.variant or network.apart or any(plugin["type"] == "chain" for plugin in network.plugins))
+        ),
     )
 
 

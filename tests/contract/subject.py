@@ -22,12 +22,13 @@ single file serves it, and its imports are listed in tests/build/imports.
 import copy
 import importlib
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from node.plugin import GO, PLUGINS, Object
+from node.topology import Node
 
 # prevResult and ipam as a configuration for bad input holds them; POD stands for the container's namespace.
 RESULT: Object = {
@@ -57,14 +58,23 @@ class Network:
     ``go``: Go's plugin understands it, so ours checks and removes what Go's made.
     ``back``: Go's DEL removes all that ours made, without cni-handback.
     ``doubted``: but Go's CHECK fails, for ours as for its own, or because it expects numbers of its own.
+    ``around``: makes what the network needs on a node, such as a server; it is called for each pod.
+    ``apart``: an IPAM plugin behind another plugin, whose result it does not pass on: no list of a chain.
     ``variant``: leaves what another network of the subject leaves too; tests that take long pass it over.
     """
 
-    def __init__(self, *plugins: Object, leaves: Iterable[str], values: Object | None = None, **kinds: bool) -> None:
+    def __init__(
+        self,
+        *plugins: Object,
+        leaves: Iterable[str],
+        values: Object | None = None,
+        around: Callable[[Node], None] = lambda node: None,
+        **kinds: bool,
+    ) -> None:
         self.plugins, self.leaves, self.values = list(plugins), set(leaves), values or {}
-        self.go, self.back, self.doubted, self.variant = (
-            kinds.pop(name, False) for name in ("go", "back", "doubted", "variant")
-        )
+        self.around = around
+        names = ("go", "back", "doubted", "apart", "variant")
+        self.go, self.back, self.doubted, self.apart, self.variant = (kinds.pop(name, False) for name in names)
         assert not kinds, kinds
 
 
@@ -82,6 +92,8 @@ class Subject:
     passed_on: ClassVar[tuple[str, ...]] = ()
     # What makes ``keys`` a configuration that works; a key of None is left out.
     working: ClassVar[Object] = {}
+    # What ADD says where its daemon does not run, as in tests of bad input; empty for a plugin without a daemon.
+    daemon: ClassVar[str] = ""
     # The interface for which bad input is refused without anything made before, so that many can be tried.
     refused_ifname: ClassVar[str] = "eth0"
     # What ADD says of the node and not of the configuration: STATUS need not say the same.

@@ -27,7 +27,7 @@ def as_chain(network: Network) -> Network:
     """The same list as the members of a chain."""
     capabilities = {name: True for plugin in network.plugins for name in plugin.get("capabilities", {})}
     entry: Object = {"type": "chain", "plugins": network.plugins, "capabilities": capabilities}
-    return Network(entry, leaves=(), values=network.values)
+    return Network(entry, leaves=(), values=network.values, around=network.around)
 
 
 @each_member_network

@@ -16,7 +16,7 @@ from node.served import plugin, serve
 from node.topology import Node, Pod
 
 # Folders below /run/cni whose files belong to attachments; host-local's indexes and the locks stay.
-NOTES = ("pycni/chain", "pycni/chain-whole", "pycni/firewall", "pycni/localnet", "pycni/moved", "tuning")
+NOTES = ("pycni/chain", "pycni/chain-whole", "pycni/dhcp", "pycni/firewall", "pycni/localnet", "pycni/moved", "tuning")
 # What tests look at in a link of the pod: flags, addresses, MAC, MTU. Here `lo` in a new pod.
 FLAGS = ("UP", "PROMISC", "ALLMULTI")
 LO: Object = {"lo": [[], [], "00:00:00:00:00:00", 65536]}
@@ -40,6 +40,7 @@ class Trial(Chain):
         snapshot: Object | None = None,
     ) -> None:
         """``snapshot`` is the node's, where it is known: it saves looking at it."""
+        network.around(node)
         plugins = copy.deepcopy(network.plugins)
         # of this pod alone; empty where the network names none
         self.device = node.device() if '"DEVICE"' in json.dumps(plugins) else ""

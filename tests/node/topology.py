@@ -10,6 +10,7 @@ was made is taken away by ``close``, also when the test failed.
 import copy
 import itertools
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,10 @@ class Node(NamedNetns):
         """Remove everything: pods, the host outside, the node."""
         self._members.callback(super().close)
         self._members.close()
+
+    def with_it(self, close: Callable[[], Any]) -> None:
+        """Call this when the node is removed, before its pods are."""
+        self._members.callback(close)
 
     def device(self) -> str:
         """A new device that is up and can be moved into a pod; its other end, of the same name, is outside."""

@@ -1,0 +1,118 @@
+"""The container's interface, where the daemon changes it: an address that is no longer leased is removed at once.
+
+The plugin that called dhcp has configured the interface. When the lease returns, the routes that the kernel has removed
+with the address are restored, those of other plugins too.
+"""
+
+from _socket import AF_INET
+from errno import EEXIST
+from typing import Any
+
+from cni.address import Address, Prefix
+from cni.errors import KernelError
+from cni.kernel import addresses, routes
+from cni.kernel.namespace import Namespace
+from cni.kernel.routes import SCOPE_LINK, LinkRoute
+from cni.kernel.rtnl import Link
+from cni_dhcp_daemon.client import Lease
+
+# Routes that the kernel makes for an address itself.
+_PROTO_KERNEL = 2
+
+
+def prefixes(lease: Lease) -> list[Prefix]:
+    """The lease's addresses with the lengths of their networks' prefixes."""
+    return [Prefix(Address.parse(each.text), each.length) for each in lease.addresses]
+
+
+def has(namespace: Namespace, link: Link, address: str) -> Prefix | None:
+    """The address on the link, or None."""
+    wanted = Address.parse(address)
+    found = (each.prefix for each in addresses.of(namespace.rtnl, link.index))
+    return next((prefix for prefix in found if prefix.address == wanted), None)
+
+
+def remove(namespace: Namespace, link: Link, gone: list[Prefix]) -> list[dict[str, Any]]:
+    """Remove addresses. Returns the routes that the kernel has removed with them, for ``restore``."""
+    before = _routes(namespace, link)
+    for prefix in gone:
+        addresses.delete(namespace.rtnl, link.index, prefix)
+    after = {_key(route) for route in _routes(namespace, link)}
+    return [_values(route) for route in before if _key(route) not in after]
+
+
+def add(namespace: Namespace, link: Link, prefix: Prefix) -> None:
+    """Add an address, unless it exists."""
+    try:
+        addresses.add(namespace.rtnl, link.index, prefix, False)
+    except KernelError as error:
+        if error.errno != EEXIST:
+            raise
+
+
+def restore(namespace: Namespace, link: Link, kept: list[dict[str, Any]]) -> list[str]:
+    """Add routes that ``remove`` has returned; returns what could not be added."""
+    failed = []
+    # those without a gateway first: the gateways are reached through them
+    for values in sorted(kept, key=lambda values: bool(values["gw"])):
+        try:
+            _add(namespace, link, values)
+        except (KernelError, ValueError) as error:
+            failed.append(f"the route to {values['dst']}: {error}")
+    return failed
+
+
+def add_routes(namespace: Namespace, link: Link, lease: Lease, priority: int) -> list[str]:
+    """Add the lease's own routes; returns what could not be added."""
+    kept = [
+        {
+            "dst": route.destination,
+            "gw": route.gateway,
+            "priority": priority,
+            "scope": 0 if route.gateway else SCOPE_LINK,
+        }
+        for route in lease.routes
+    ]
+    return restore(namespace, link, kept)
+
+
+def _add(namespace: Namespace, link: Link, values: dict[str, Any]) -> None:
+    source, gateway = values.get("src"), values["gw"]
+    try:
+        routes.add(
+            namespace.rtnl,
+            link.index,
+            Prefix.parse(values["dst"]),
+            Address.parse(gateway) if gateway else None,
+            values.get("mtu", 0),
+            values.get("advmss", 0),
+            values["priority"],
+            values.get("table", routes.TABLE_MAIN),
+            values["scope"],
+            Address.parse(source) if source else None,
+        )
+    except KernelError as error:
+        if error.errno != EEXIST:
+            raise
+
+
+def _routes(namespace: Namespace, link: Link) -> list[LinkRoute]:
+    every = routes.every(namespace.rtnl, AF_INET)
+    return [each for each in every if each.index == link.index and each.kind == 1 and each.protocol != _PROTO_KERNEL]
+
+
+def _key(route: LinkRoute) -> tuple[Any, ...]:
+    return str(route.dst), str(route.gw), route.table, route.priority
+
+
+def _values(route: LinkRoute) -> dict[str, Any]:
+    return {
+        "dst": str(route.dst),
+        "gw": str(route.gw) if route.gw else "",
+        "mtu": route.mtu,
+        "advmss": route.advmss,
+        "priority": route.priority,
+        "table": route.table,
+        "scope": route.scope,
+        "src": str(route.src) if route.src else "",
+    }

@@ -1,0 +1,189 @@
+"""All leases of the daemon: found by their attachment, restored from the files, and ended with their namespace."""
+
+import asyncio
+from typing import Any
+
+from cni.attachment import Attachment
+from cni.errors import CNIError, KernelError
+from cni_dhcp import records
+from cni_dhcp_daemon import clock
+from cni_dhcp_daemon.client import Lease
+from cni_dhcp_daemon.closing import Closer
+from cni_dhcp_daemon.flags import Flags
+from cni_dhcp_daemon.keeper import Keeper, Waiter
+from cni_dhcp_daemon.log import say
+from cni_dhcp_daemon.place import Gone, Place
+from cni_dhcp_daemon.sides import sides
+from cni_dhcp_daemon.store import Store
+from cni_dhcp_daemon.timers import Timers
+
+# Seconds between two looks whether the namespaces still exist.
+SWEEP = 30.0
+# Seconds for the confirmation of a lease of another daemon's.
+_CONFIRM = 10.0
+
+
+class Keepers:
+    """The leases. Errors of calls go to their waiters."""
+
+    def __init__(self, flags: Flags, store: Store) -> None:
+        self.flags = flags
+        self.store = store
+        self.timers = Timers(asyncio.get_running_loop())
+        self.closer = Closer()
+        self.due: float | None = None
+        self._keepers: dict[str, Keeper] = {}
+
+    @property
+    def seconds(self) -> float:
+        """The time in which each call is answered."""
+        return max(self.flags.resendtimeout, _CONFIRM)
+
+    # the calls
+
+    def allocate(self, request: dict[str, Any], waiter: Waiter) -> Keeper | None:
+        """ADD. Returns the keeper that the call waits for, if it has to wait."""
+        who, place = _who(request), self._place(request)
+        keeper = self._keepers.get(str(who))
+        try:
+            with place.opened() as (namespace, link):
+                if keeper is not None and (keeper.place.identity, keeper.place.index) != (place.identity, place.index):
+                    keeper.end("the container has another namespace or interface now: the old lease is dropped", False)
+                    keeper = None
+                if keeper is None and not link.up:
+                    namespace.rtnl.change(link.index, up=True)
+        except Gone as gone:
+            raise CNIError(str(gone), f"of {who}") from None
+        except KernelError as error:
+            raise CNIError(f'failed to set "{place.ifname}" UP: {error}', f"of {who}") from None
+        if keeper is None:
+            keeper = self._new(who, place, request)
+            keeper.wait(waiter, self.flags.resendtimeout)
+            keeper.start_when_up()
+        elif keeper.acquiring:
+            keeper.wait(waiter, self.flags.resendtimeout)
+        elif keeper.loss:
+            raise CNIError(keeper.loss, "the daemon asks for it again; see its log")
+        else:
+            waiter.reply(keeper.leases())
+        return keeper
+
+    def _new(self, who: Attachment, place: Place, request: dict[str, Any]) -> Keeper:
+        options = {name: request[name] for name in ("provide", "request", "ipv4", "ipv6", "probe", "priority")}
+        keeper = Keeper(self, who, place, options)
+        with place.opened() as (_, link):
+            keeper.sides = sides(keeper, link, {})
+        self._keepers[str(who)] = keeper
+        return keeper
+
+    def check(self, request: dict[str, Any], waiter: Waiter) -> Keeper | None:
+        """CHECK: nothing is acquired."""
+        who = _who(request)
+        keeper = self._keepers.get(str(who))
+        if keeper is None:
+            raise CNIError(f"{who} has no lease", "DEL and a new ADD acquire one")
+        if keeper.acquiring:
+            raise CNIError(f"{who} has no lease yet", "an ADD still waits for it")
+        if keeper.loss:
+            raise CNIError(keeper.loss, "the daemon asks for it again; see its log")
+        waiter.reply(keeper.leases())
+        return None
+
+    def release(self, request: dict[str, Any], waiter: Waiter) -> Keeper | None:
+        """DEL. Success if there is no lease."""
+        who = _who(request)
+        keeper = self._keepers.get(str(who))
+        if keeper is not None:
+            keeper.end(f"lease given back: {', '.join(keeper.addresses()) or 'none was acquired'}", release=True)
+        self.store.remove(who)
+        waiter.reply({})
+        return None
+
+    def leases(self, request: dict[str, Any], waiter: Waiter) -> Keeper | None:  # noqa: ARG002
+        """GC, and people: every lease."""
+        found = []
+        for keeper in self._keepers.values():
+            network, container, ifname = keeper.who.parts
+            if not keeper.acquiring:
+                found.append(
+                    {"network": network, "container": container, "ifname": ifname, "addresses": keeper.addresses()}
+                )
+        waiter.reply({"leases": found})
+        return None
+
+    def status(self, request: dict[str, Any], waiter: Waiter) -> Keeper | None:  # noqa: ARG002
+        """STATUS: it runs."""
+        waiter.reply({})
+        return None
+
+    def _place(self, request: dict[str, Any]) -> Place:
+        return Place(f"{self.flags.hostprefix}{request['netns']}", request["ifname"], request.get("namespace", ""))
+
+    # what keepers report
+
+    def forget(self, keeper: Keeper) -> None:
+        """A keeper has ended."""
+        if self._keepers.get(str(keeper.who)) is keeper:
+            del self._keepers[str(keeper.who)]
+            self.store.remove(keeper.who)
+
+    def renewed(self, keeper: Keeper, lease: Lease) -> None:
+        """A keeper has got a lease."""
+
+    # the start, and every now and then
+
+    def restore(self) -> None:
+        """Go on with the leases of the daemon before, and give back those that DEL has ended meanwhile."""
+        for values in self.store.read():
+            keeper = self._restored(values)
+            if keeper is not None:
+                keeper.start()
+        self._give_back()
+        self.timers.set(self, clock.now() + SWEEP)
+
+    def _restored(self, values: dict[str, Any]) -> Keeper | None:
+        who = values["who"]
+        try:
+            place = Place(*values["place"])
+            keeper = Keeper(self, who, place, values["options"])
+            keeper.kept = values["kept"]
+            with place.opened() as (_, link):
+                keeper.sides = sides(keeper, link, values["leases"])
+            for side in keeper.sides:
+                side.lost = values["lost"].get(side.name, "")
+        except Gone as gone:
+            say(f"{who}: {gone}: its lease of {', '.join(values['addresses'])} was dropped")
+        except (OSError, KernelError, CNIError, KeyError, TypeError, ValueError) as error:
+            say(f"{who}: its lease cannot be restored and was dropped: {type(error).__name__}: {error}")
+        else:
+            self._keepers[str(who)] = keeper
+            return keeper
+        self.store.remove(who)
+        return None
+
+    def _give_back(self) -> None:
+        """Give back the leases that DEL has marked while no daemon was running."""
+        for values in self.store.read(records.DELETED):
+            who = values["who"]
+            keeper = self._keepers.get(str(who)) or self._restored(values)
+            if keeper is not None:
+                keeper.end(f"lease given back: {', '.join(keeper.addresses())}: DEL has come without the daemon", True)
+            self.store.remove(who)
+
+    def wake(self, now: float) -> None:
+        """End the leases whose namespaces have gone without DEL."""
+        for keeper in list(self._keepers.values()):
+            if keeper.place.ended:
+                keeper.gone(f"{keeper.place.path} is gone without DEL")
+        if self.store.deleted():
+            self._give_back()
+        self.timers.set(self, now + SWEEP)
+
+    def close(self) -> None:
+        """End the daemon: leases are kept, and calls that wait fail."""
+        for keeper in list(self._keepers.values()):
+            keeper.stop()
+
+
+def _who(request: dict[str, Any]) -> Attachment:
+    return Attachment(request["network"], request["container"], request["ifname"])
