@@ -125,11 +125,12 @@ class BridgeDevice(Effect[Link]):
         return f"{made}\nip link set {settings.bridge} up{promisc}"
 
 
-def with_gateways(result: Result, settings: "Settings") -> Result:
+def with_gateways(result: Result, settings: "Settings", check: bool = False) -> Result:
     """IPAM's result, with the gateways and default routes of this configuration (pure).
 
     A missing gateway becomes the first address of the network. Each family gets one default route, through the gateway
-    of its first address. If IPAM gave a default route, that one is used, and gets the gateway if it has none.
+    of its first address. If IPAM gave a default route, that one is used, and gets the gateway if it has none. For CHECK
+    the result has these routes, unless the runtime has given the container another default route, as Multus can.
     """
     ips = []
     routes = [Route(r.dst, r.gw, r.mtu, r.advmss, r.priority, r.table, r.scope) for r in result.routes]
@@ -138,7 +139,7 @@ def with_gateways(result: Result, settings: "Settings") -> Result:
         if gateway is None and settings.is_gateway:
             gateway = _first_host(ip.address.network)
         ips.append(IPConfig(ip.address, gateway, 2))
-    if settings.is_default_gateway:
+    if settings.is_default_gateway and not check:
         add_default_routes(ips, routes)
     return Result((), ips, routes, result.dns)
 

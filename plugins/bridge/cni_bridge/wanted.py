@@ -67,7 +67,7 @@ def _layer3(call: "Call", settings: "Settings", bridge: "Link") -> "Plan[tuple[R
     from cni_bridge.device import GatewayAddresses, gateway_addresses, with_gateways
 
     site, leg = call.site, None
-    result = with_gateways((yield from mainlink.addresses(call, settings)), settings)
+    result = with_gateways((yield from mainlink.addresses(call, settings)), settings, call.verb == "CHECK")
     if settings.is_gateway and settings.vlan:
         from cni_bridge.leg import VlanLeg
 

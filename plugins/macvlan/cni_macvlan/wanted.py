@@ -24,7 +24,7 @@ def wanted(call: "Call", settings: "Settings") -> "Plan[Result]":
 def _layer3(call: "Call", settings: "Settings", parent: "Parent") -> "Plan[Result]":
     """The result of IPAM, with default routes. The node has its routes before the container announces its addresses."""
     found = yield from mainlink.addresses(call, settings)
-    if settings.is_default_gateway:
+    if settings.is_default_gateway and call.verb == "ADD":  # CHECK's result has them
         mainlink.add_default_routes(found.ips, found.routes)
     if settings.host_shim:
         from cni.links.shim import HostShim
