@@ -41,7 +41,7 @@ def main(name: str) -> None:
         at = target(file, name)
         at.parent.mkdir(parents=True, exist_ok=True)
         at.write_text(renamed(file.read_text(), name))
-        print(f"wrote {at.relative_to(ROOT)}")
+        print(f"wrote {at.relative_to(ROOT)}", flush=True)
     subprocess.run([sys.executable, ROOT / "build/pages.py"], check=True)
 
 

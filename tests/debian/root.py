@@ -111,7 +111,7 @@ def _fill(release: str, root: Path) -> None:
     )
     (root / "etc/dpkg/dpkg.cfg.d/small").write_text(EXCLUDED)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost ip6-localhost\n")
-    inside = ("chroot", str(root), *APT)
+    inside = ("chroot", str(root), *APT, *_ages())
     _run(*inside, "update")
     _run(*inside, "install", "-y", "--no-install-recommends", *PACKAGES)
     _run(*inside, "clean")
@@ -128,6 +128,16 @@ def _mirror() -> str:
         if found:
             return found[0]
     raise SystemExit("apt knows no mirror of Debian; its sources are in /etc/apt/sources.list.d")
+
+
+def _ages() -> list[str]:
+    """What this machine's apt says of lists that are old: a mirror that stands still has them."""
+    options = []
+    for name in ("Acquire::Check-Valid-Until", "Acquire::Check-Date"):
+        said = subprocess.run(["apt-config", "shell", "value", name], check=True, capture_output=True, text=True).stdout
+        if said:
+            options += ["-o", f"{name}={said.strip().removeprefix('value=').strip(chr(39))}"]
+    return options
 
 
 def _proxies() -> Mapping[str, str]:

@@ -18,8 +18,9 @@ from node.topology import Node
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
-LIBRARY = Path("/usr/lib/python3.11")
 PYTHON = "/usr/bin/python3"
+WHERE = subprocess.run([PYTHON, "-c", "import os; print(os.path.dirname(os.__file__))"], capture_output=True, text=True)
+LIBRARY = Path(WHERE.stdout.strip())
 
 # A client that has started already when its mount namespace is spoilt: arguments are a folder and the plugin's file.
 CALLER = """
@@ -32,11 +33,11 @@ line = open(sys.argv[1], "rb").readline().decode()
 build = line.rpartition("('")[2].split("'")[2]
 package = "cni_" + os.path.basename(sys.argv[1]).replace("-", "_")
 CDLL(None).unshare(0x20000)
-subject = FOLDER
+subject, library = FOLDER, LIBRARY
 def mount(*words):
     assert os.waitpid(os.posix_spawn("/bin/mount", ["mount", *words], {}), 0)[1] == 0
 mount("--make-rprivate", "/")
-mount("--bind", subject + "/library", "/usr/lib/python3.11")
+mount("--bind", subject + "/library", library)
 mount("--bind", subject + "/dist", os.path.dirname(sys.argv[1]))
 frontdoor.plugin(package, build)
 """
@@ -95,7 +96,7 @@ def test_nothing_planted_in_the_callers_mounts_is_executed(
             "CNI_IFNAME": "eth0",
             "CNI_PATH": str(DIST),
         }
-        code = CALLER.replace("FOLDER", repr(str(folder)))
+        code = CALLER.replace("FOLDER", repr(str(folder))).replace("LIBRARY", repr(str(LIBRARY)))
         command = [PYTHON, "-ISc", code, "", DIST / plugin]
         with node.inside():
             done = subprocess.run(command, input=stdin, env=environ, capture_output=True, text=True, timeout=LIMIT)
@@ -127,7 +128,7 @@ found = {"plugins": sorted(plugins), "modules": sorted(sys.modules)}
 found["libraries"] = sorted(name for one in cni.lean.LIBRARIES.values() for name in one.loaded)
 warming.prevent_imports()
 for name in ("this", "_lsprof", "cni.nothing", "pyroute2.ndb", "antigravity"):
-    for path in ([], ["/usr/lib/python3.11"]):
+    for path in ([], [sys.modules["posixpath"].__file__.rpartition("/")[0]]):
         sys.path[:] = path
         try:
             __import__(name)

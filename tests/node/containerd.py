@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,13 @@ state = "{folder}/state"
 """
 
 
+@cache
+def _natively() -> tuple[str, ...]:
+    """Options of `ctr images import`. That of containerd 2 unpacks in the daemon, which takes its own snapshotter."""
+    known = subprocess.run(["ctr", "images", "import", "--help"], capture_output=True, text=True, timeout=60).stdout
+    return ("--snapshotter", "native", *(["--local"] if "--local" in known else []))
+
+
 class Containerd:
     """A containerd of our own inside a node's network namespace, with one CNI network."""
 
@@ -68,7 +76,7 @@ class Containerd:
         try:
             assert eventually(self._serves, 30, 0.1), f"containerd does not answer: {self.log()}"
             for namespace in NAMESPACES:
-                self.ctr("-n", namespace, "images", "import", "--snapshotter", "native", str(folder / "pause.tar"))
+                self.ctr("-n", namespace, "images", "import", *_natively(), str(folder / "pause.tar"))
             assert eventually(self.cri.network_ready, 30, 0.1), f"the network is not ready: {self.log()}"
         except BaseException:
             self.close()

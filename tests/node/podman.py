@@ -1,8 +1,10 @@
-"""Debian's podman on a pretended node, with CNI networks: its own storage and folders, the plugins under test."""
+"""Debian 12's podman 4 on a pretended node, with CNI networks: its own storage and folders, the plugins under test."""
 
 import itertools
 import json
+import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,15 @@ lock_type = "file"
 log_driver = "none"
 dns_servers = ["192.0.2.2"]
 """
+
+
+@cache
+def knows_cni() -> bool:
+    """Whether there is a podman that can have CNI networks: podman 5 and later cannot."""
+    if not shutil.which("podman"):
+        return False
+    said = subprocess.run(["podman", "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    return int(said.split()[-1].partition(".")[0]) < 5
 
 
 class Podman:
