@@ -55,11 +55,12 @@ class Link6:
     def __exit__(self, *exception: object) -> None:
         self._members.close()
 
-    def client(self, mode: Mode = Mode.AUTO, lease: Lease | None = None, **more: Any) -> "Driver":
+    def client(self, mode: Mode = Mode.AUTO, lease: Lease | None = None, conflicts: int = 0, **more: Any) -> "Driver":
         """A client on the pod's interface, started."""
         driver = Driver(self.pod, V6Client(Wish(mode, self.mac, "container/network/eth0", **more), lease))
         self._members.callback(driver.close)
-        return driver
+        driver.conflicts = conflicts
+        return driver.start()
 
     def dnsmasq(self, *ranges: str, more: tuple[str, ...] = ()) -> "Process":
         """A router, and a server where the ranges say so."""
@@ -128,11 +129,13 @@ class Process:
 
 
 class Driver:
-    """Runs a client on sockets of the pod: the least that the daemon does. Nobody else has the addresses."""
+    """Runs a client on sockets of the pod: the least that the daemon does."""
 
     def __init__(self, pod: NamedNetns, client: V6Client) -> None:
         self.client = client
         self.lease: Lease | None = None
+        self.conflicts = 0
+        """How many of the next probes another host answers."""
         self.events: list[Event] = []
         with pod.inside():
             self._index = socket.if_nametoindex("eth0")
@@ -145,8 +148,12 @@ class Driver:
         self._icmp.setsockopt(socket.IPPROTO_ICMPV6, _ICMPV6_FILTER, struct.pack("=8I", *refused))
         self._icmp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
         self._icmp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
-        client.start(self.now)
+
+    def start(self) -> "Driver":
+        """Begin."""
+        self.client.start(self.now)
         self._follow()
+        return self
 
     def close(self) -> None:
         """Close the sockets."""
@@ -193,7 +200,8 @@ class Driver:
         for event in self.client.take_events():
             self.events.append(event)
             if isinstance(event, Probe):
-                self.client.probed(event.address, False, self.now)
+                self.conflicts -= 1
+                self.client.probed(event.address, self.conflicts >= 0, self.now)
                 self._follow()
             elif isinstance(event, Bound):
                 self.lease = event.lease

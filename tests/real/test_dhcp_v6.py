@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cni_dhcp_daemon.client import Lost
+from cni_dhcp_daemon.client import Lost, Probe
 from cni_dhcp_daemon.v6 import client
 from cni_dhcp_daemon.v6.wish import Mode
 from node.deadline import eventually
@@ -42,6 +42,17 @@ def test_addresses_from_dnsmasq(link: Link6) -> None:
     assert not [event for event in again.events if isinstance(event, Lost)]
     again.release()
     assert eventually(lambda: "DHCPRELEASE" in served.said)
+
+
+def test_an_address_in_use_is_declined(link: Link6) -> None:
+    """dnsmasq gives another one, and not the declined one again."""
+    served = link.dnsmasq("fd00:7::10,fd00:7::11,64,2m")
+    driver = link.client(conflicts=1)
+    driver.bound()
+    assert "DHCPDECLINE" in served.said
+    first, second = [event.address for event in driver.events if isinstance(event, Probe)]
+    assert first != second
+    assert driver.addresses == [f"{second}/64"]
 
 
 def test_prefixes_from_dnsmasq(link: Link6) -> None:

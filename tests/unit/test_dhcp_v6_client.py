@@ -85,7 +85,8 @@ def test_nobody_answers(mode: Mode) -> None:
     """The reason says so; the solicitations become rare (R6)."""
     on = link(mode, router=False).start().run(86400)
     assert not on.lease
-    assert on.reason == "router: no router has answered"
+    assert on.reason.startswith("router: no router has answered")
+    assert ("the mode dhcp" in on.reason) is (mode is Mode.AUTO)
     assert len(on.sent) < 40
     assert on.client.listening
 
@@ -130,12 +131,12 @@ def test_a_formed_address_in_use_is_replaced_by_an_opaque_one() -> None:
     (address,) = on.addresses
     assert address.startswith("2001:db8:1:0:")
     assert address != FORMED
-    assert Link(wish(Mode.SLAAC)).client._wish.address(PREFIX, 1) == address.removesuffix("/64")
+    assert Link(wish(Mode.SLAAC)).client.wish.address(PREFIX, 1) == address.removesuffix("/64")
 
 
 def test_every_formed_address_is_in_use() -> None:
     on = link(Mode.SLAAC)
-    on.taken = {on.client._wish.address(PREFIX, tries) for tries in range(9)}
+    on.taken = {on.client.wish.address(PREFIX, tries) for tries in range(9)}
     on.start().run(86400)
     assert not on.lease
     assert len(on.of(Probe)) == TRIES
@@ -166,6 +167,15 @@ def test_release_gives_the_address_back_once_and_ends_everything() -> None:
     on.client.release(on.now + 9999)
     on.collect()
     assert (len(on.sent), len(on.events)) == before
+
+
+def test_another_mac_is_for_what_comes() -> None:
+    """The routers answer to it; the address stays."""
+    on = link(Mode.SLAAC).start().run(10)
+    on.client.wish = replace(on.client.wish, mac=bytes(6))
+    on.run(1000)
+    assert on.sent[-1][1].payload.endswith(bytes(6))
+    assert on.addresses == [f"{FORMED}/64"]
 
 
 @pytest.mark.parametrize("mode", [Mode.SLAAC, Mode.DHCP])

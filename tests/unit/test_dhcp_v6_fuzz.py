@@ -106,7 +106,7 @@ def act(on: Link, what: str, how: Any) -> Link:
 
 def restarted(on: Link, after: float) -> Link:
     lease = on.lease and replace(on.lease, private=json.loads(json.dumps(on.lease.private)))
-    following = Link(on.client._wish, lease, on.now + after)
+    following = Link(on.client.wish, lease, on.now + after)
     following.routers, following.servers, following.taken = on.routers, on.servers, on.taken
     if lease and following.now >= lease.expires:
         following.lease = None  # The daemon itself sees that it has ended.

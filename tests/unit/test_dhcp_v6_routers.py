@@ -32,7 +32,7 @@ def valid(on: Link) -> float:
 def test_everything_that_a_router_says_is_in_the_lease() -> None:
     on = link(
         mtu=1400,
-        dns=(DnsServers(("2001:db8::53", "fe80::53"), 1800),),
+        dns=(DnsServers(("2001:db8::53", "fe80::53", "::", "ff02::1"), 1800),),
         domains=(Domains(("ra.example",), 1800),),
         routes=(Onward("2001:db8:f::/48", 1800), Onward("::/0", 0), Onward("fe80::/64", 9)),
     )

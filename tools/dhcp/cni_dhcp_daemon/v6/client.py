@@ -35,7 +35,6 @@ class V6Client:
 
     def __init__(self, wish: Wish, lease: Lease | None = None, random: Random | None = None) -> None:
         """``lease``: the last one of a daemon before."""
-        self._wish = wish
         self._random = random or SystemRandom()
         self._routers = Routers(wish, self._random)
         self._servers = Servers(wish, self._random)
@@ -46,11 +45,22 @@ class V6Client:
         self._asked: set[str] = set()
         self._patience: float | None = None
         """When the first lease waits no longer; None: now."""
+        self._begin = -math.inf
+        """When the first packets leave."""
         self._running = False
         self._events: list[Event] = []
         self._datagrams: list[Datagram] = []
 
     # The daemon's side
+
+    @property
+    def wish(self) -> Wish:
+        """The daemon may change it, when the interface has got another MAC; addresses that exist stay."""
+        return self._routers.wish
+
+    @wish.setter
+    def wish(self, wish: Wish) -> None:
+        self._routers.wish = self._servers.wish = wish
 
     @property
     def deadline(self) -> float | None:
@@ -74,12 +84,12 @@ class V6Client:
         self._patience = now + PATIENCE
         if self._lease:
             self._restore(self._lease.private)
-        begin = now + self._random.uniform(0, SPREAD) if self._lease else now
-        self._routers.solicit(begin)
-        if self._wish.mode is Mode.DHCP or self._servers.binding:
-            self._servers.start(begin, stateful=True)
-        elif self._wish.mode is Mode.STATELESS:
-            self._servers.start(begin, stateful=False)
+        self._begin = now + self._random.uniform(0, SPREAD) if self._lease else now
+        self._routers.solicit(self._begin)
+        if self.wish.mode is Mode.DHCP or self._servers.binding:
+            self._servers.start(self._begin, stateful=True)
+        elif self.wish.mode is Mode.STATELESS:
+            self._servers.start(self._begin, stateful=False)
         self.advance(now)
 
     def received(self, payload: bytes, source: str, now: float) -> None:
@@ -141,8 +151,8 @@ class V6Client:
             self._routers.restore(private["routers"])
             self._servers.restore(private["servers"])
         except (AttributeError, KeyError, TypeError, ValueError):
-            self._routers = Routers(self._wish, self._random)
-            self._servers = Servers(self._wish, self._random)
+            wish = self.wish
+            self._routers, self._servers = Routers(wish, self._random), Servers(wish, self._random)
 
     def _follow(self, now: float) -> None:
         """Whatever has changed, has these consequences."""
@@ -155,9 +165,9 @@ class V6Client:
     def _obey_router(self, now: float) -> None:
         """C6."""
         managed, other = self._routers.managed, self._routers.other
-        wanted = self._wish.mode is Mode.AUTO and (managed or other)
+        wanted = self.wish.mode is Mode.AUTO and (managed or other)
         if wanted and (not self._servers.started or (managed and not self._servers.stateful)):
-            self._servers.start(now, stateful=managed)
+            self._servers.start(max(now, self._begin), stateful=managed)
             self._servers.advance(now)
             self._patience = now + PATIENCE
 
@@ -197,7 +207,7 @@ class V6Client:
         if self._patience is not None and now >= self._patience:
             self._patience = None
         lease = self._compose()
-        there = bool(lease.addresses) or (self._wish.mode is Mode.STATELESS and self._servers.informed)
+        there = bool(lease.addresses) or (self.wish.mode is Mode.STATELESS and self._servers.informed)
         confirmed, self._servers.confirmed = self._servers.confirmed, False
         if self._lease is None:
             if there and (self._patience is None or self._complete()):

@@ -24,7 +24,7 @@ from typing import Any
 from cni_dhcp_daemon.client import Address, Names, Route
 from cni_dhcp_daemon.v6.advertisement import Advertisement, Prefix, solicitation
 from cni_dhcp_daemon.v6.retransmission import Limits, Retransmission, Step
-from cni_dhcp_daemon.v6.wire import Malformed, unicast
+from cni_dhcp_daemon.v6.wire import Malformed, nameservers, unicast
 from cni_dhcp_daemon.v6.wish import Mode, Wish
 
 SOLICITING = Limits(first=4, longest=3600)
@@ -61,6 +61,7 @@ class Formed:
     tries: int = 0
 
 
+_SILENT = {Mode.AUTO: "no router has answered (where none advertises, the mode dhcp asks for addresses without one)"}
 _network = lru_cache(IPv6Network)
 """The same few prefixes are asked about again and again."""
 
@@ -80,7 +81,7 @@ class Routers:
         self.trouble = ""
         self.failed = False
         """Whether an attempt has failed since the client has looked."""
-        self._wish = wish
+        self.wish = wish
         self._random = random
         self._facts: dict[Key, Fact] = {}
         self._formed: dict[str, Formed] = {}
@@ -121,9 +122,9 @@ class Routers:
         if self._timer is not None and self._timer.step(now) is Step.SEND:
             if self._timer.sent > 1:
                 self.failed = True
-                self.trouble = self.trouble or "no router has answered"
+                self.trouble = self.trouble or _SILENT.get(self.wish.mode, "no router has answered")
             self._heard = 0
-            self.outbox.append(solicitation(self._wish.mac))
+            self.outbox.append(solicitation(self.wish.mac))
 
     def received(self, packet: bytes, source: str, now: float) -> None:
         """An ICMPv6 packet arrived (R1, R2)."""
@@ -144,7 +145,7 @@ class Routers:
             self.trouble = f"router {source} advertises no prefix of 64 bits for addresses"
 
     def _enough(self) -> bool:
-        mode = self._wish.mode
+        mode = self.wish.mode
         return bool(self._formed) or mode in (Mode.DHCP, Mode.STATELESS) or (mode is Mode.AUTO and self.managed)
 
     def _settle(self, said: Advertisement, now: float) -> None:
@@ -177,7 +178,7 @@ class Routers:
             if key[0] == ROUTER or unicast(IPv6Network(route.prefix).network_address):
                 self._fact(key, now + route.lifetime, now, route.preference)
         for dns in said.dns:
-            for server in dns.servers:
+            for server in nameservers(dns.servers):
                 self._fact((SERVER, server, ""), now + dns.lifetime, now)
         for each in said.domains:
             for domain in each.domains:
@@ -187,7 +188,7 @@ class Routers:
             if network.prefixlen and unicast(network.network_address):
                 if prefix.on_link:
                     self._fact((LINK, prefix.prefix, ""), now + prefix.valid, now)
-                if prefix.autonomous and network.prefixlen == 64 and self._wish.mode is not Mode.DHCP:
+                if prefix.autonomous and network.prefixlen == 64 and self.wish.mode is not Mode.DHCP:
                     self._form(prefix, now)
 
     def _fact(self, key: Key, expires: float, now: float, preference: int = 0) -> None:
@@ -203,7 +204,7 @@ class Routers:
         formed = self._formed.get(prefix.prefix)
         if formed is None:
             if prefix.valid and len(self._formed) < MOST:
-                address = self._wish.address(prefix.prefix, 0)
+                address = self.wish.address(prefix.prefix, 0)
                 self._formed[prefix.prefix] = Formed(address, now + prefix.preferred, now + prefix.valid)
             return
         left = formed.expires - now
@@ -220,7 +221,7 @@ class Routers:
                 formed.tries += 1
                 self.failed = True
                 self.trouble = f"another host has {address}"
-                formed.address = self._wish.address(prefix, formed.tries) if formed.tries < TRIES else ""
+                formed.address = self.wish.address(prefix, formed.tries) if formed.tries < TRIES else ""
 
     # What follows from it
 

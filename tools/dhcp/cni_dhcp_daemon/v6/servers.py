@@ -25,7 +25,7 @@ from typing import Any
 from cni_dhcp_daemon.client import Names
 from cni_dhcp_daemon.v6.message import Association, Code, Kind, Leased, Message, Outcome, Status
 from cni_dhcp_daemon.v6.retransmission import Limits, Retransmission, Step
-from cni_dhcp_daemon.v6.wire import Malformed, unicast
+from cni_dhcp_daemon.v6.wire import Malformed, nameservers, unicast
 from cni_dhcp_daemon.v6.wish import Wish
 
 LIMITS = {
@@ -111,7 +111,7 @@ class Servers:
         self.trouble = ""
         self.failed = False
         """Whether an attempt has failed since the client has looked."""
-        self._wish = wish
+        self.wish = wish
         self._random = random
         self._exchange: Exchange | None = None
         self._resume = math.inf
@@ -192,13 +192,13 @@ class Servers:
         return Message(
             kind,
             exchange.transaction,
-            client=self._wish.client,
+            client=self.wish.client,
             server=exchange.server,
-            associations=() if kind is Kind.INFORMATION_REQUEST else (Association(self._wish.iaid, addresses=leased),),
-            rapid=kind is Kind.SOLICIT and self._wish.rapid,
+            associations=() if kind is Kind.INFORMATION_REQUEST else (Association(self.wish.iaid, addresses=leased),),
+            rapid=kind is Kind.SOLICIT and self.wish.rapid,
             elapsed=elapsed,
-            requested=tuple(dict.fromkeys((*options, *self._wish.request))) if asks else (),
-            others=self._wish.provide if asks else (),
+            requested=tuple(dict.fromkeys((*options, *self.wish.request))) if asks else (),
+            others=self.wish.provide if asks else (),
         )
 
     # Time
@@ -294,13 +294,13 @@ class Servers:
             raise Malformed(f"a {Kind(message.kind).name} does not answer a {exchange.kind.name}")
         if message.transaction != exchange.transaction:
             raise Malformed("it answers another transaction")
-        if message.client != self._wish.client:
+        if message.client != self.wish.client:
             raise Malformed("it is for another client")
         if not message.server:
             raise Malformed("it does not name its server")
         if exchange.server and message.server != exchange.server:
             raise Malformed("it comes from another server than the one that was asked")
-        if exchange.kind is Kind.SOLICIT and message.kind == Kind.REPLY and not (message.rapid and self._wish.rapid):
+        if exchange.kind is Kind.SOLICIT and message.kind == Kind.REPLY and not (message.rapid and self.wish.rapid):
             raise Malformed("it answers SOLICIT with REPLY, but not as a rapid commit")
 
     def _adopt_limits(self, message: Message, exchange: Exchange, now: float) -> None:
@@ -314,7 +314,7 @@ class Servers:
 
     def _ours(self, message: Message) -> tuple[Association | None, Status]:
         """Our association, and the first status that is no success."""
-        ours = next((each for each in message.associations if each.iaid == self._wish.iaid), None)
+        ours = next((each for each in message.associations if each.iaid == self.wish.iaid), None)
         if ours and 0 < ours.rebind < ours.renew:
             ours = None  # RFC 8415, 21.4: it is to be ignored
         return ours, ours.status if ours and not message.status.code else message.status
@@ -383,7 +383,7 @@ class Servers:
     def _inform(self, message: Message, now: float) -> None:
         """Settings alone."""
         self._exchange, self.informed, self.trouble = None, True, ""
-        self.names = Names(message.dns_servers, "", message.domains)
+        self.names = _names(message)
         self._refresh = now + max(REFRESH if message.refresh is None else message.refresh, SOONEST_REFRESH)
 
     # Addresses
@@ -398,7 +398,7 @@ class Servers:
         if usable and ours:
             held.update({each.address: (now + each.preferred, now + each.valid) for each in usable})
             self.binding = Binding(message.server, source, held, *_times(ours, usable, now))
-            self.names = Names(message.dns_servers, "", message.domains)
+            self.names = _names(message)
             self._exchange, self._hint, self.informed, self.trouble = None, (), True, ""
         elif held and self.binding and exchange.kind in _EXTENDING:
             self.binding.addresses = held
@@ -465,6 +465,10 @@ class Servers:
             server, source, addresses, renew, rebind = private["binding"]
             held = {text: (preferred, valid) for text, (preferred, valid) in addresses.items()}
             self.binding = Binding(bytes.fromhex(server), source, held, renew, rebind)
+
+
+def _names(message: Message) -> Names:
+    return Names(nameservers(message.dns_servers), "", message.domains)
 
 
 def _usable(ours: Association | None) -> list[Leased]:

@@ -35,6 +35,12 @@ def unicast(address: IPv6Address) -> bool:
     return not wrong and address.ipv4_mapped is None
 
 
+def nameservers(texts: Iterable[str]) -> tuple[str, ...]:
+    """Those that can be asked."""
+    parsed = {text: IPv6Address(text) for text in texts}
+    return tuple(text for text, at in parsed.items() if not (at.is_multicast or at.is_unspecified))
+
+
 def addresses(data: bytes) -> tuple[str, ...]:
     """A list of addresses, for example of DNS servers."""
     require(len(data) % 16 == 0, "a list of addresses ends within an address")
