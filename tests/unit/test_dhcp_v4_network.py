@@ -373,7 +373,7 @@ def hostile(steps: Iterable[tuple[object, object]], network: Network) -> Iterato
         yield
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(STEPS, st.integers(0, 99))
 def test_whatever_comes_the_laws_hold(steps: list[tuple[object, object]], seed: int) -> None:
     """After each step, and when the time is looked at. Then a good server gives the pod its address, and release ends all."""

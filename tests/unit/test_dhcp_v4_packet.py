@@ -187,12 +187,16 @@ def test_search_domains_are_decompressed() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [b"\3en", b"\1a", b"\xc0\x00", b"\1a\0\xc0\x03", b"\1a\0\xc0", b"\1a\0\x40\x00", b"\0", b"\1a\0\1 \0",
+    [b"\3en", b"\1a", b"\xc0\x00", b"\1a\0\xc0\x03", b"\1a\0\xc0", b"\1a\0\x40\x00", b"\0", b"\1 \0",
      b"\1a\0" + b"".join(struct.pack(">H", 0xC000 | at) for at in (0, *range(3, 600, 2)))],
 )  # fmt: skip
 def test_search_domains_that_are_wrong_are_none(value: bytes) -> None:
     """Cut names, pointers forwards, at themselves or in chains, reserved lengths, the root, a blank."""
     assert options.domains(value) == ()
+
+
+def test_a_search_domain_that_resolv_conf_cannot_have_is_left_out() -> None:
+    assert options.domains(b"\1a\0\3b\n!\0\1c\0") == ("a", "c")
 
 
 @given(st.binary(max_size=80))

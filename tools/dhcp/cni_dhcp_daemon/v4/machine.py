@@ -12,7 +12,8 @@ Laws, which the tests cite by number:
     same address is asked for anew.
 6.  A lease is extended by one REQUEST: from T1 on by its server, from T2 on by any server. There is no DISCOVER, and the
     old lease is valid meanwhile.
-7.  After a restart the lease is confirmed. Silence is no refusal: the lease is used until its end.
+7.  After a restart the lease is confirmed; a daemon has many, so each begins within a second. Silence is no refusal: the
+    lease is used until its end.
 8.  There is never a flood. An exchange has three packets, a failed try is followed by a pause of at least a second, and
     an unanswered renewal is repeated after half of the time that is left: at least a minute or, of a short lease, a
     twentieth, and never less than a second. A server can make the client send three packets for each lease that it gives.
@@ -40,6 +41,7 @@ _PACKETS = 3  # of an exchange
 _LARGEST = (1500).to_bytes(2)  # what Go says that it accepts
 _LEAST_RENEWAL, _MOST_RENEWAL = 1.0, 60.0
 _AFTER_DECLINE, _DECLINED = 10.0, 600.0
+_SPREAD = 1.0
 _EVERYONE = UNSPECIFIED, BROADCAST
 _OWN = FRAMING | {0, 255, options.ADDRESS, options.SERVER}
 
@@ -122,7 +124,7 @@ class DHCPv4:
         else:
             self._limit = min(time for time in (lease.renew, lease.rebind, lease.expires) if time > now)
             self._begin(State.REBOOTING, now)
-            self._ask(now)
+            self._wake(now + _SPREAD * self._random())
 
     def advance(self, now: float) -> None:
         """The deadline has come (or the node has slept past it)."""
@@ -349,8 +351,9 @@ class DHCPv4:
         self._datagrams.append(Datagram(message.encode(), source, destination))
 
     def _ask_again(self, now: float) -> None:
-        """Nobody has answered: send again, or end the exchange."""
-        self._no_answer()
+        """Nobody has answered: send again, or end the exchange. A confirmation sends its first packet here, too."""
+        if self._sent:
+            self._no_answer()
         if self._lease and (self._sent == _PACKETS or now >= self._limit):
             self._rest(self._lease)  # law 7
             self.advance(now)

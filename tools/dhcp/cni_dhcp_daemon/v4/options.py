@@ -120,7 +120,7 @@ def domain(value: bytes) -> str:
 
 
 def domains(value: bytes) -> tuple[str, ...]:
-    """The names of option 119, which may be compressed (RFC 3397); none if one is wrong."""
+    """The names of option 119, which may be compressed (RFC 3397), without those that resolv.conf cannot have."""
     names, at = [], 0
     try:
         while at < len(value):
@@ -128,7 +128,7 @@ def domains(value: bytes) -> tuple[str, ...]:
             names.append(_name(labels))
     except Malformed:
         return ()
-    return tuple(names) if all(names) else ()
+    return tuple(filter(None, names))
 
 
 def static_routes(value: bytes) -> Iterator[Route]:
