@@ -154,8 +154,8 @@ class Client(Protocol):
 class Client6(Client, Protocol):
     """A client of IPv6, which hears two protocols. While it listens, the daemon has a socket open for each of them.
 
-    ``received`` gets what comes to UDP port 546. The link-local address must be past duplicate address detection before
-    ``start``; the kernel must not act on advertisements itself (``accept_ra`` is 0).
+    ``received`` gets what comes to UDP port 546. Several probes can be under way at once. Before ``start``, the link-local
+    address must be past duplicate address detection; the kernel must not act on advertisements itself (``accept_ra`` is 0).
     """
 
     def advertised(self, payload: bytes, source: str, now: float) -> None:
