@@ -119,7 +119,7 @@ class Link:
         return self
 
     def collect(self) -> None:
-        """What the daemon does after each call, and what must hold then."""
+        """What the daemon does after each call, and what must hold then (C1, C4)."""
         for datagram in self.client.take_datagrams():
             self.sent.append((self.now, datagram))
             self._hear(datagram)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from cni_dhcp_daemon.client import Lost, Probe
-from cni_dhcp_daemon.v6 import client
 from cni_dhcp_daemon.v6.wish import Mode
 from node.deadline import eventually
 from node.dhcp6server import NAMESERVER, Link6
@@ -88,22 +87,21 @@ def test_both_from_dnsmasq(link: Link6) -> None:
     assert slaac.addresses == [own]
 
 
-def test_kea_without_a_router(link: Link6, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kea_without_a_router(link: Link6) -> None:
     """No gateway and no prefix. Kea's reason for no address is in ours; a released address is given to the next client."""
-    monkeypatch.setattr(client, "PATIENCE", 0.5)
     link.kea(pools=[{"pool": "fd00:7::100 - fd00:7::100"}])
-    first = link.client(Mode.DHCP)
+    first = link.client(Mode.DHCP, patience=0.5)
     lease = first.bound()
     assert (lease.gateway, lease.names.servers) == ("", (NAMESERVER,))
     assert first.addresses == ["fd00:7::100/128"]
     first.close()
-    second = link.client(Mode.DHCP, duid=b"\0\4another")
+    second = link.client(Mode.DHCP, duid=b"\0\4another", patience=0.5)
     second.until(lambda: second.reasons and "NoAddrsAvail" in second.reasons[-1])
     second.close()
     first = link.client(Mode.DHCP, lease=lease)
     first.release()
     first.close()
-    second = link.client(Mode.DHCP, duid=b"\0\4another")
+    second = link.client(Mode.DHCP, duid=b"\0\4another", patience=0.5)
     second.bound()
     assert second.addresses == ["fd00:7::100/128"]
 

@@ -41,7 +41,7 @@ def test_the_client_fits_the_daemons_contract() -> None:
 def test_each_mode_has_its_addresses_and_exchanges(
     mode: Mode, flags: dict[str, bool], addresses: list[str], heard: list[str]
 ) -> None:
-    """One lease, as soon as everything is there: in the time of a probe; then nothing is listened to (C2, R1)."""
+    """One lease, as soon as everything is there: in the time of a probe; then nothing is listened to (C2, C3, R1)."""
     on = link(mode, **flags).start().run(4.5)
     assert on.addresses == addresses
     assert on.servers[0].kinds() == heard
@@ -53,7 +53,7 @@ def test_each_mode_has_its_addresses_and_exchanges(
 
 
 def test_dhcp_without_a_router_has_an_address_of_its_own_and_no_gateway() -> None:
-    """It waits for a router as long as ``PATIENCE`` (C2); one that comes later adds the gateway, and the prefix's length."""
+    """It waits for a router as long as the wish says (C2); one that comes later adds the gateway, and the prefix's length."""
     on = link(Mode.DHCP, router=False).start().run(4.9)
     assert not on.lease
     on.run(0.2)
@@ -202,6 +202,7 @@ def again(on: Link, after: float, mode: Mode) -> Link:
 
 
 def test_a_restart_confirms_the_lease_and_keeps_the_address() -> None:
+    """C3."""
     first = link(Mode.DHCP).start().run(10)
     on = again(first, 60, Mode.DHCP).start()
     assert not on.events

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cni_dhcp_daemon.client import Bound, Lost
+from cni_dhcp_daemon.v6.binding import MOST
 from cni_dhcp_daemon.v6.message import SERVERS, Association, Code, Kind, Leased, Message, Outcome, Status
 from cni_dhcp_daemon.v6.retransmission import Limits, Retransmission, Step
 from cni_dhcp_daemon.v6.servers import IMPATIENT, LIMITS
@@ -347,7 +348,7 @@ def test_a_stranger_alone_gives_the_next_address() -> None:
     other.special[Kind.REBIND] = other.says(Outcome.NoBinding)
     on.servers = [other]
     on.run(7100)
-    assert on.addresses == [f"{GIVEN}/64", "2001:db8:1::6/64"], "S3"
+    assert on.addresses == ["2001:db8:1::6/64", f"{GIVEN}/64"], "S3"
     on.run(100)
     assert on.addresses == ["2001:db8:1::6/64"]
     assert not on.of(Lost)
@@ -385,6 +386,18 @@ def test_an_address_that_is_not_mentioned_stays_until_it_ends() -> None:
     on.run(1000)
     assert on.addresses == [f"{GIVEN}/64"]
     assert server.kinds().count("RENEW") < 6
+
+
+def test_a_server_cannot_pile_up_addresses() -> None:
+    """Each renewal brings another one that never ends: the newest ones are kept."""
+    server = Odd()
+    server.valid = server.preferred = math.inf
+    server.renew = 100.0
+    on = link(server).start()
+    for number in range(40):
+        server.address = f"2001:db8:1::{number + 1:x}"
+        on.run(100)
+    assert len(on.addresses) == MOST
 
 
 def test_a_server_that_takes_all_back_ends_the_lease() -> None:

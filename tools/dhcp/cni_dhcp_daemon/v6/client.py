@@ -3,7 +3,7 @@
 Laws (the tests cite them by number):
 
 C1. An address is in a lease only after nobody else was found to have it, and only until its valid lifetime ends.
-C2. The first lease waits for what is wanted (the router, DHCPv6, the probes), but not longer than ``PATIENCE`` if there
+C2. The first lease waits for what is wanted (the router, DHCPv6, the probes), but not longer than the wish says if there
     is something to begin with. What comes later makes a new ``Bound``.
 C3. ``Bound`` is reported when the lease differs from the one before, or was confirmed; ``Lost`` when no address is left.
 C4. After each call, the deadline is in the future, or None.
@@ -23,8 +23,6 @@ from cni_dhcp_daemon.v6.routers import Routers
 from cni_dhcp_daemon.v6.servers import Servers
 from cni_dhcp_daemon.v6.wish import Mode, Wish
 
-PATIENCE = 5.0
-"""The second solicitation of a router, after 4 seconds, can still be answered."""
 SPREAD = 1.0
 """A daemon that starts again has many leases to confirm: each begins within this time. A new container begins at once,
 because containers do not begin all together (RFC 8415 and 4861 would have every client wait)."""
@@ -81,7 +79,7 @@ class V6Client:
     def start(self, now: float) -> None:
         """Begin; with a lease that is still valid, ask whether it still fits the link."""
         self._running = True
-        self._patience = now + PATIENCE
+        self._patience = now + self.wish.patience
         if self._lease:
             self._restore(self._lease.private)
         self._begin = now + self._random.uniform(0, SPREAD) if self._lease else now
@@ -128,6 +126,7 @@ class V6Client:
     def release(self, now: float) -> None:  # noqa: ARG002  # the server needs no time
         """Give the lease back (C5)."""
         if self._running:
+            self._datagrams.clear()
             self._servers.release()
             self._send()
         self._running = False
@@ -169,7 +168,7 @@ class V6Client:
         if wanted and (not self._servers.started or (managed and not self._servers.stateful)):
             self._servers.start(max(now, self._begin), stateful=managed)
             self._servers.advance(now)
-            self._patience = now + PATIENCE
+            self._patience = now + self.wish.patience
 
     def _send(self) -> None:
         pairs = ((self._routers.outbox, ROUTERS, ICMPV6), (self._servers.outbox, SERVERS, UDP))

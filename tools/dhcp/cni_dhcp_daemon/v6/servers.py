@@ -18,14 +18,14 @@ S8. An address that another host has is declined, and not used.
 
 import math
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from random import Random
 from typing import Any
 
 from cni_dhcp_daemon.client import Names
+from cni_dhcp_daemon.v6.binding import MOST, Binding, named, times_of, usable_in
 from cni_dhcp_daemon.v6.message import Association, Code, Kind, Leased, Message, Outcome, Status
 from cni_dhcp_daemon.v6.retransmission import Limits, Retransmission, Step
-from cni_dhcp_daemon.v6.wire import Malformed, nameservers, unicast
+from cni_dhcp_daemon.v6.wire import Malformed
 from cni_dhcp_daemon.v6.wish import Wish
 
 LIMITS = {
@@ -40,33 +40,12 @@ LIMITS = {
 """RFC 8415, 7.6."""
 IMPATIENT = Limits(1, 30, count=3)
 """A REQUEST, while other servers have offered something too."""
-SHORTEST = 3.0
-"""A valid lifetime below this is refused: it would be a flood of renewals."""
 REFRESH, SOONEST_REFRESH = 86400.0, 600.0
 """RFC 8415, 7.6: IRT_DEFAULT and IRT_MINIMUM."""
 LONGEST_PAUSE = 64.0
-MOST = 8
-"""Offers and addresses that are remembered."""
 STATEFUL = (Code.DNS_SERVERS, Code.DOMAINS, Code.SOL_MAX_RT)
 STATELESS = (Code.DNS_SERVERS, Code.DOMAINS, Code.REFRESH, Code.INF_MAX_RT)
 _EXTENDING = (Kind.RENEW, Kind.REBIND)
-
-
-@dataclass(slots=True)
-class Binding:
-    """The addresses of a server."""
-
-    server: bytes
-    source: str
-    addresses: dict[str, tuple[float, float]]
-    """Until when each is preferred and valid."""
-    renew: float
-    rebind: float
-
-    @property
-    def expires(self) -> float:
-        """When the last address ends."""
-        return max(valid for _, valid in self.addresses.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +301,7 @@ class Servers:
     def _advertised(self, message: Message, source: str, exchange: Exchange, now: float) -> None:
         """A server offers something, or says that it cannot."""
         ours, status = self._ours(message)
-        usable = _usable(ours)
+        usable = usable_in(ours)
         if status.code or not usable:
             exchange.seen = f"server {source} offers no address ({status if status.code else 'no usable one'})"
             return
@@ -383,22 +362,24 @@ class Servers:
     def _inform(self, message: Message, now: float) -> None:
         """Settings alone."""
         self._exchange, self.informed, self.trouble = None, True, ""
-        self.names = _names(message)
+        self.names = named(message)
         self._refresh = now + max(REFRESH if message.refresh is None else message.refresh, SOONEST_REFRESH)
 
     # Addresses
 
     def _bind(self, message: Message, source: str, ours: Association | None, exchange: Exchange, now: float) -> None:
         """The server has given or extended addresses, or taken them back by the lifetime 0."""
-        usable = _usable(ours)
+        usable = usable_in(ours)
         held = dict(self.binding.addresses) if self.binding else {}
         for each in ours.addresses if ours else ():
             if each.valid == 0:
                 held.pop(each.address, None)
         if usable and ours:
-            held.update({each.address: (now + each.preferred, now + each.valid) for each in usable})
-            self.binding = Binding(message.server, source, held, *_times(ours, usable, now))
-            self.names = _names(message)
+            fresh = {each.address: (now + each.preferred, now + each.valid) for each in usable}
+            kept = {text: times for text, times in held.items() if text not in fresh}
+            addresses = dict([*fresh.items(), *kept.items()][:MOST])
+            self.binding = Binding(message.server, source, addresses, *times_of(ours, usable, now))
+            self.names = named(message)
             self._exchange, self._hint, self.informed, self.trouble = None, (), True, ""
         elif held and self.binding and exchange.kind in _EXTENDING:
             self.binding.addresses = held
@@ -442,18 +423,10 @@ class Servers:
     @property
     def private(self) -> dict[str, Any]:
         """The binding and the settings, as JSON values."""
-        binding = self.binding
         return {
             "informed": self.informed,
             "names": [list(self.names.servers), list(self.names.search)],
-            "binding": binding
-            and [
-                binding.server.hex(),
-                binding.source,
-                {text: list(times) for text, times in binding.addresses.items()},
-                binding.renew,
-                binding.rebind,
-            ],
+            "binding": self.binding and self.binding.private,
         }
 
     def restore(self, private: dict[str, Any]) -> None:
@@ -462,29 +435,4 @@ class Servers:
         servers, search = private["names"]
         self.names = Names(tuple(servers), "", tuple(search))
         if private["binding"]:
-            server, source, addresses, renew, rebind = private["binding"]
-            held = {text: (preferred, valid) for text, (preferred, valid) in addresses.items()}
-            self.binding = Binding(bytes.fromhex(server), source, held, renew, rebind)
-
-
-def _names(message: Message) -> Names:
-    return Names(nameservers(message.dns_servers), "", message.domains)
-
-
-def _usable(ours: Association | None) -> list[Leased]:
-    """The addresses of an association that make sense (S3)."""
-    return [
-        each
-        for each in (ours.addresses[:MOST] if ours else ())
-        if SHORTEST <= each.valid >= each.preferred and not each.status.code and unicast(IPv6Address(each.address))
-    ]
-
-
-def _times(ours: Association, usable: list[Leased], now: float) -> tuple[float, float]:
-    """T1 and T2. Where the server leaves them to the client, or they come too late: RFC 8415, 21.4 (S5)."""
-    valid = min(each.valid for each in usable)
-    shortest = min((each.preferred for each in usable if each.preferred), default=valid)
-    renew = ours.renew if 0 < ours.renew < valid else shortest * 0.5
-    rebind = ours.rebind if 0 < ours.rebind < valid else max(shortest * 0.8, renew)
-    renew = max(min(renew, rebind), 1.0)
-    return now + renew, now + max(rebind, renew)
+            self.binding = Binding.restored(private["binding"])

@@ -36,6 +36,9 @@ class Wish:
     rapid: bool = True
     """Whether one exchange is enough (RFC 8415, 18.2.1): an address a second or more earlier. Where several servers
     agree to it, those that were not chosen keep an address reserved until it expires."""
+    patience: float = 5.0
+    """How many seconds the first lease waits for a router or a server that is silent, if there is something to begin
+    with. By default the second solicitation of a router, after 4 seconds, can still be answered."""
     request: tuple[int, ...] = ()
     """Further options to ask the server for."""
     provide: tuple[tuple[int, bytes], ...] = ()
