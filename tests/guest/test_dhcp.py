@@ -25,7 +25,7 @@ def daemon(node: Node, tmp_path: Path) -> Iterator[Daemon]:
 
 
 def test_ipvlan(node: Node, daemon: Daemon) -> None:
-    """Pods share the MAC of the master: they differ by their client ids. DHCP is for the pod's interface, not for the master's."""
+    """Pods share the MAC of the master, and differ by their client ids. DHCP is for the pod, not for the master."""
     with Server(node.outside, "uplink") as server:
         live(node, {"type": "ipvlan", "master": "uplink"}, server, daemon)
         assert {packet.message.chaddr.hex(":") for packet in server.seen} == {node.link("uplink")["address"]}
