@@ -52,7 +52,9 @@ def test_a_pod_is_routed(node: Node) -> None:
     for mode, address in (("l3", "192.0.2.77"), ("l3s", "192.0.2.78")):
         node.outside.ip(f"route add {address}/32 via {node.ADDRESS}")
         previous = {"cniVersion": "1.1.0", "interfaces": [{"name": "uplink"}], "ips": [{"address": f"{address}/24"}]}
-        attached = node.attach(ipvlan(node, master=None, mode=mode, ipam=None, prevResult=previous))
+        dns = {"nameservers": ["192.0.2.53"]}
+        attached = node.attach(ipvlan(node, master=None, mode=mode, ipam=None, prevResult=previous, dns=dns))
+        assert attached.result["dns"] == dns
         assert attached.pod.link("eth0")["linkinfo"]["info_data"]["mode"] == mode
         assert attached.pod.addresses("eth0") == {f"{address}/24"} and not any(node.leases().values())
         assert tcp_source(node.outside, attached.pod, node.OUTSIDE, PATIENCE) == address

@@ -192,7 +192,7 @@ def test_an_address_that_another_pod_has_is_refused(node: Node) -> None:
 
 
 def test_check_names_each_difference(node: Node) -> None:
-    conf = ptp(host_local(node.data_dir, SUBNET, SUBNET6, routes=DEFAULTS), ipMasq=True, mtu=1400)
+    conf = ptp(host_local(node.data_dir, SUBNET, SUBNET6, routes=DEFAULTS), ipMasq=True, dropInvalid=True, mtu=1400)
     made = node.attach(conf)
     v4, v6 = made.addresses
     name = host(made)
@@ -225,6 +225,9 @@ def test_check_names_each_difference(node: Node) -> None:
         node.sysctl("ipv4/ip_forward", "1")
     missing = made.call("CHECK", conf).error["msg"]
     assert missing == "ptp: Required prevResult missing"
+    last = node.attach(conf)
+    node.run("nft", "flush", "chain", "inet", "pycni_masquerade", "forward")
+    assert "not dropped" in last.check().error["msg"]
 
 
 def test_dns_is_the_configurations_or_else_ipams(node: Node) -> None:
