@@ -396,19 +396,6 @@ def test_status_asks_for_the_master_and_the_ipam_plugin(node: Node) -> None:
     assert node.links().keys() == {"lo", "uplink"}
 
 
-def test_a_kind_that_the_kernel_lacks_is_said_by_status(node: Node) -> None:
-    """Here with dummy, which not every kernel has; the guest has all."""
-    try:
-        node.ip("link add probe type dummy")
-        pytest.skip("the kernel has dummies")
-    except AssertionError:
-        pass
-    conf = {"cniVersion": "1.1.0", "name": "net1", "type": "dummy", "ipam": ipam(node)}
-    outcome = node.cni("dummy", "STATUS", conf)
-    assert outcome.error["code"] == 50 and "CONFIG_DUMMY" in outcome.error["details"]
-    assert "failed to create dummy" in refused(node, conf)["msg"]
-
-
 def test_gc_gives_back_the_addresses_of_the_forgotten(node: Node) -> None:
     """Go's plugins do not pass GC on to IPAM."""
     conf = macvlan(ipam(node), version="1.1.0")

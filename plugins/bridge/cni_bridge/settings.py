@@ -144,4 +144,5 @@ def ready(call: "Call", settings: Settings) -> None:
         raise NotAvailable(
             f'"{settings.bridge}" already exists but is not a bridge', "choose another name with key bridge"
         )
+    settings.kind_ready(call, "veth")
     settings.ready(call, "bridge")
