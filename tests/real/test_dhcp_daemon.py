@@ -241,7 +241,8 @@ def test_many_leases(site: Site) -> None:
 
             found = at_once([lambda some=pods[at::8]: [lease(pod) for pod in some] for at in range(8)])
             assert len({address for some in found for address in some}) == COUNT
-            assert daemon.status("Threads") == 1 and daemon.descriptors <= before
+            # one of them closes packet sockets
+            assert daemon.status("Threads") == 2 and daemon.descriptors <= before
             assert len(server.leases) == len(daemon.kept()) == COUNT + 1
             for pod in pods:
                 pod.close()

@@ -112,7 +112,7 @@ class Keeper:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
             if not self._waiters and self.acquiring:
-                self.end("the call that asked for a lease has ended, so none is acquired", release=True)
+                self.end("the call that asked for a lease has ended, so none is acquired", release=not self.adopting)
 
     def start(self) -> None:
         """Begin with each protocol."""
@@ -144,6 +144,9 @@ class Keeper:
             reason = "; ".join(side.fault for side in self.sides if side.fault and not side.settled)
             words = " and ".join(side.words for side in self.sides if not side.settled)
             reason = reason or f"no {words} server has answered"
+            if self.adopting:
+                self._unconfirmed(reason)
+                return
             details = f"no lease for {self.place.ifname} of {self.name} within {self._within:g} s: {reason}"
             self._fail(CNIError("no more tries", details))
             self.end(f"no lease was acquired: {reason}", release=True)
@@ -169,7 +172,7 @@ class Keeper:
         before, was_lost, side.lease, side.lost = side.lease, side.lost, lease, ""
         if not side.settled:
             side.settled = True
-            self.say(f"lease acquired: {_words(lease)}")
+            self.say(f"lease {'of another daemon confirmed' if self.adopting else 'acquired'}: {_words(lease)}")
         elif was_lost or (before is not None and interface.prefixes(before) != interface.prefixes(lease)):
             self._changed(before, lease, was_lost)
         elif before is not None and (before.routes, before.gateway) != (lease.routes, lease.gateway):
@@ -218,8 +221,11 @@ class Keeper:
             side.told = side.fault
             self.say(side.fault)
         if self.adopting:
-            self._fail(CNIError(f"the lease could not be confirmed: {side.fault}", "a new ADD acquires a lease"))
-            self.end("it is not kept", release=False)
+            self._unconfirmed(side.fault)
+
+    def _unconfirmed(self, reason: str) -> None:
+        self._fail(CNIError(f"{self.who} has no lease: {reason}", "DEL and a new ADD acquire one"))
+        self.end(f"the lease of another daemon was not confirmed and is not kept: {reason}", release=False)
 
     def lost(self, side: Side, reason: str) -> None:
         """The lease has ended: its addresses are removed from the interface now."""
@@ -268,7 +274,7 @@ class Keeper:
         """The daemon ends, and the lease is kept in its file. One that is not complete is given back."""
         if self.acquiring:
             self._fail(TryAgainLater("the daemon ends", "try again when it runs again"))
-            self.end("the daemon ends before a lease was acquired", release=True)
+            self.end("the daemon ends before a lease was acquired", release=not self.adopting)
         for side in self.sides:
             side.close()
 

@@ -7,6 +7,7 @@ from cni.attachment import Attachment
 from cni.errors import CNIError, KernelError
 from cni_dhcp import records
 from cni_dhcp_daemon import clock
+from cni_dhcp_daemon.adoption import Returned, adopted
 from cni_dhcp_daemon.client import Lease
 from cni_dhcp_daemon.closing import Closer
 from cni_dhcp_daemon.flags import Flags
@@ -21,6 +22,8 @@ from cni_dhcp_daemon.timers import Timers
 SWEEP = 30.0
 # Seconds for the confirmation of a lease of another daemon's.
 _CONFIRM = 10.0
+# Seconds for it when DEL gives it back afterwards.
+_RETURN = 2.0
 
 
 class Keepers:
@@ -45,6 +48,9 @@ class Keepers:
         """ADD. Returns the keeper that the call waits for, if it has to wait."""
         who, place = _who(request), self._place(request)
         keeper = self._keepers.get(str(who))
+        if keeper is not None and keeper.adopting:
+            keeper.end("an ADD acquires a lease", release=False)
+            keeper = None
         try:
             with place.opened() as (namespace, link):
                 if keeper is not None and (keeper.place.identity, keeper.place.index) != (place.identity, place.index):
@@ -81,23 +87,59 @@ class Keepers:
         who = _who(request)
         keeper = self._keepers.get(str(who))
         if keeper is None:
-            raise CNIError(f"{who} has no lease", "DEL and a new ADD acquire one")
+            return self._adopt(who, request, waiter)
+        if keeper.adopting:
+            keeper.wait(waiter, _CONFIRM)
+            return keeper
         if keeper.acquiring:
             raise CNIError(f"{who} has no lease yet", "an ADD still waits for it")
         if keeper.loss:
             raise CNIError(keeper.loss, "the daemon asks for it again; see its log")
-        waiter.reply(keeper.leases())
+        try:
+            with keeper.place.opened():
+                waiter.reply(keeper.leases())
+        except Gone as gone:
+            keeper.gone(str(gone))
+            raise CNIError(str(gone), f"of {who}") from None
         return None
+
+    def _adopt(self, who: Attachment, request: dict[str, Any], waiter: Waiter) -> Keeper:
+        keeper = adopted(self, who, self._place(request), request)
+        self.take(keeper)
+        keeper.wait(waiter, _CONFIRM)
+        keeper.start()
+        return keeper
+
+    def knows(self, who: Attachment) -> bool:
+        """Whether the attachment has a lease, or waits for one."""
+        return str(who) in self._keepers
+
+    def take(self, keeper: Keeper) -> None:
+        """Take a new keeper in."""
+        self._keepers[str(keeper.who)] = keeper
 
     def release(self, request: dict[str, Any], waiter: Waiter) -> Keeper | None:
         """DEL. Success if there is no lease."""
         who = _who(request)
         keeper = self._keepers.get(str(who))
+        if keeper is None and request["netns"] and (keeper := self._returned(who, request, waiter)) is not None:
+            return keeper
         if keeper is not None:
             keeper.end(f"lease given back: {', '.join(keeper.addresses()) or 'none was acquired'}", release=True)
         self.store.remove(who)
         waiter.reply({})
         return None
+
+    def _returned(self, who: Attachment, request: dict[str, Any], waiter: Waiter) -> Keeper | None:
+        """DEL of a lease that this daemon has not acquired: it is confirmed, to know its server, and given back."""
+        try:
+            keeper = adopted(self, who, self._place(request), request)
+        except CNIError:
+            return None
+        self.take(keeper)
+        keeper.wait(Returned(keeper, waiter), _RETURN)
+        keeper.start()
+        return None if keeper.ended else keeper
 
     def leases(self, request: dict[str, Any], waiter: Waiter) -> Keeper | None:  # noqa: ARG002
         """GC, and people: every lease."""
