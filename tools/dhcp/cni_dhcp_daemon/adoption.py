@@ -7,6 +7,7 @@ from then on. Nothing else is ever acquired for it.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from cni.attachment import Attachment
 from cni.errors import CNIError, KernelError
 from cni_dhcp_daemon import interface
 from cni_dhcp_daemon.client import Address, Lease, Names
-from cni_dhcp_daemon.keeper import Keeper, Waiter
+from cni_dhcp_daemon.keeper import Keeper, Waiter, client_name
 from cni_dhcp_daemon.log import say
 from cni_dhcp_daemon.place import Gone, Place
+from cni_dhcp_daemon.recorded import Recorded
 from cni_dhcp_daemon.sides import sides
 
 if TYPE_CHECKING:
@@ -100,16 +102,30 @@ class Silent:
         """It was not."""
 
 
-def adopt_all(keepers: Keepers, found: Iterable[tuple[Attachment, str, dict[str, Any]]], seconds: float) -> None:
-    """Adopt the leases of attachments that a runtime has recorded: who, the namespace's path, and the request."""
-    for who, netns, request in found:
-        if keepers.knows(who):
-            continue
+class Waiting:
+    """The recorded attachments whose leases are not confirmed yet. While no server answers, they are tried again."""
+
+    __slots__ = ("_keepers", "_left")
+
+    def __init__(self, keepers: Keepers, found: Iterable[Recorded]) -> None:
+        self._keepers = keepers
+        self._left = list(found)
+
+    def look(self, seconds: float) -> None:
+        """Try those that are left. One that a server has refused, or whose attachment has ended, is left out."""
+        self._left = [each for each in self._left if self._tried(each, seconds)]
+
+    def _tried(self, each: Recorded, seconds: float) -> bool:
+        """Whether it has to be tried again later."""
+        keepers, who = self._keepers, each.who
+        if keepers.knows(who) or str(who) in keepers.refused or not os.path.exists(each.path):
+            return False
         try:
-            keeper = adopted(keepers, who, Place(netns, who.ifname), request)
+            keeper = adopted(keepers, who, Place(f"{keepers.flags.hostprefix}{each.netns}", who.ifname), each.request)
         except CNIError as error:
-            say(f"{who}: not adopted: {error}")
-            continue
+            say(f"{client_name(who)}: recorded by the runtime, and not adopted: {error}")
+            return False
         keepers.take(keeper)
         keeper.wait(Silent(), seconds)
         keeper.start()
+        return True

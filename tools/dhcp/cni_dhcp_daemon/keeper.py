@@ -230,6 +230,7 @@ class Keeper:
     def lost(self, side: Side, reason: str) -> None:
         """The lease has ended: its addresses are removed from the interface now."""
         if self.adopting:
+            self.keepers.refused.add(str(self.who))
             side.fault = reason
             self.failed(side)
             return

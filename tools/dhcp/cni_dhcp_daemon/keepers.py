@@ -6,8 +6,8 @@ from typing import Any
 from cni.attachment import Attachment
 from cni.errors import CNIError, KernelError
 from cni_dhcp import records
-from cni_dhcp_daemon import clock
-from cni_dhcp_daemon.adoption import Returned, adopted
+from cni_dhcp_daemon import clock, recorded
+from cni_dhcp_daemon.adoption import Returned, Waiting, adopted
 from cni_dhcp_daemon.client import Lease
 from cni_dhcp_daemon.closing import Closer
 from cni_dhcp_daemon.flags import Flags
@@ -35,7 +35,10 @@ class Keepers:
         self.timers = Timers(asyncio.get_running_loop())
         self.closer = Closer()
         self.due: float | None = None
+        # attachments whose address a server has refused to confirm
+        self.refused: set[str] = set()
         self._keepers: dict[str, Keeper] = {}
+        self._recorded: Waiting | None = None
 
     @property
     def seconds(self) -> float:
@@ -122,6 +125,7 @@ class Keepers:
         """DEL. Success if there is no lease."""
         who = _who(request)
         keeper = self._keepers.get(str(who))
+        self.refused.discard(str(who))
         if keeper is None and request["netns"] and (keeper := self._returned(who, request, waiter)) is not None:
             return keeper
         if keeper is not None:
@@ -181,6 +185,9 @@ class Keepers:
             if keeper is not None:
                 keeper.start()
         self._give_back()
+        folder = f"{self.flags.hostprefix}{recorded.FOLDER}"
+        self._recorded = Waiting(self, recorded.recorded(folder, self.flags.socketpath))
+        self._recorded.look(_CONFIRM)
         self.timers.set(self, clock.now() + SWEEP)
 
     def _restored(self, values: dict[str, Any]) -> Keeper | None:
@@ -219,6 +226,8 @@ class Keepers:
                 keeper.gone(f"{keeper.place.path} is gone without DEL")
         if self.store.deleted():
             self._give_back()
+        if self._recorded is not None:
+            self._recorded.look(_CONFIRM)
         self.timers.set(self, now + SWEEP)
 
     def close(self) -> None:
