@@ -5,13 +5,14 @@ from errno import EADDRNOTAVAIL
 
 from cni.address import Address, Prefix
 from cni.kernel import pyroute
-from cni.kernel.netlink import F_DUMP, F_NEW
+from cni.kernel.netlink import F_CREATE, F_DUMP, F_NEW, F_REPLACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni.kernel.rtnl import Rtnl
 
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+FOREVER = 0xFFFFFFFF
 _NODAD, _DADFAILED, _TENTATIVE, _PERMANENT = 0x02, 0x08, 0x40, 0x80
 
 
@@ -49,6 +50,13 @@ def add(rtnl: "Rtnl", index: int, prefix: Prefix, detect_duplicates: bool = True
         last = int(prefix.address) | (1 << 32 - prefix.length) - 1
         broadcast = str(Address(last.to_bytes(4, "big")))
     rtnl.request(_message(prefix, broadcast, index=index, flags=flags), _NEWADDR, F_NEW)
+
+
+def keep(rtnl: "Rtnl", index: int, prefix: Prefix, preferred: int, valid: int) -> None:
+    """Add an IPv6 address that has no duplicate, or change its lifetimes, in seconds; ``FOREVER`` never ends."""
+    message = _message(prefix, index=index, flags=_NODAD)
+    message["attrs"].append(("IFA_CACHEINFO", {"ifa_preferred": preferred, "ifa_valid": valid}))
+    rtnl.request(message, _NEWADDR, F_CREATE | F_REPLACE)
 
 
 def delete(rtnl: "Rtnl", index: int, prefix: Prefix) -> None:

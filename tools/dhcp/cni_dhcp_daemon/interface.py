@@ -4,7 +4,9 @@ The plugin that called dhcp has configured the interface. When the lease returns
 with the address are restored, those of other plugins too.
 """
 
-from _socket import AF_INET
+import math
+from _socket import AF_INET, AF_INET6
+from collections.abc import Iterable
 from errno import EEXIST
 from typing import Any
 
@@ -14,7 +16,8 @@ from cni.kernel import addresses, routes
 from cni.kernel.namespace import Namespace
 from cni.kernel.routes import SCOPE_LINK, LinkRoute
 from cni.kernel.rtnl import Link
-from cni_dhcp_daemon.client import Lease
+from cni.kernel.sysctl import Sysctls
+from cni_dhcp_daemon.client import Lease, Route
 
 # Routes that the kernel makes for an address itself.
 _PROTO_KERNEL = 2
@@ -41,13 +44,44 @@ def remove(namespace: Namespace, link: Link, gone: list[Prefix]) -> list[dict[st
     return [_values(route) for route in before if _key(route) not in after]
 
 
-def add(namespace: Namespace, link: Link, prefix: Prefix) -> None:
-    """Add an address, unless it exists."""
-    try:
-        addresses.add(namespace.rtnl, link.index, prefix, False)
-    except KernelError as error:
-        if error.errno != EEXIST:
-            raise
+def put(namespace: Namespace, link: Link, lease: Lease, now: float) -> None:
+    """Add the addresses that are missing. Those of IPv6 get the lifetimes of the lease."""
+    for address, prefix in zip(lease.addresses, prefixes(lease), strict=True):
+        if prefix.version == 6:
+            preferred, valid = (_seconds(until, now) for until in (address.preferred, address.expires))
+            if valid:
+                addresses.keep(namespace.rtnl, link.index, prefix, preferred, valid)
+            continue
+        try:
+            addresses.add(namespace.rtnl, link.index, prefix, False)
+        except KernelError as error:
+            if error.errno != EEXIST:
+                raise
+
+
+def _seconds(until: float, now: float) -> int:
+    return addresses.FOREVER if math.isinf(until) else min(max(0, math.ceil(until - now)), addresses.FOREVER - 1)
+
+
+def link_local(namespace: Namespace, link: Link) -> str:
+    """The link-local address of IPv6 that can be used; empty if there is none yet."""
+    found = addresses.of(namespace.rtnl, link.index, AF_INET6)
+    usable = (each for each in found if each.scope == SCOPE_LINK and not each.tentative and not each.duplicate)
+    return next((str(each.prefix.address) for each in usable), "")
+
+
+def take_over(namespace: Namespace, link: Link) -> None:
+    """The kernel does no longer act on router advertisements, and what it has made of them is removed."""
+    sysctls = Sysctls()
+    with namespace:
+        for name, value in (("disable_ipv6", "0"), ("accept_ra", "0"), ("autoconf", "0")):
+            sysctls.attempt(f"net/ipv6/conf/{link.name}/{name}", value)
+    for each in addresses.of(namespace.rtnl, link.index, AF_INET6):
+        if not each.permanent and each.scope != SCOPE_LINK:
+            addresses.delete(namespace.rtnl, link.index, each.prefix)
+    for route in routes.every(namespace.rtnl, AF_INET6):
+        if route.index == link.index and route.protocol == routes.PROTO_RA:
+            routes.delete(namespace.rtnl, route)
 
 
 def restore(namespace: Namespace, link: Link, kept: list[dict[str, Any]]) -> list[str]:
@@ -62,8 +96,8 @@ def restore(namespace: Namespace, link: Link, kept: list[dict[str, Any]]) -> lis
     return failed
 
 
-def add_routes(namespace: Namespace, link: Link, lease: Lease, priority: int) -> list[str]:
-    """Add the lease's own routes; returns what could not be added."""
+def add_routes(namespace: Namespace, link: Link, given: Iterable[Route], priority: int) -> list[str]:
+    """Add a lease's own routes; returns what could not be added."""
     kept = [
         {
             "dst": route.destination,
@@ -71,7 +105,7 @@ def add_routes(namespace: Namespace, link: Link, lease: Lease, priority: int) ->
             "priority": priority,
             "scope": 0 if route.gateway else SCOPE_LINK,
         }
-        for route in lease.routes
+        for route in given
     ]
     return restore(namespace, link, kept)
 

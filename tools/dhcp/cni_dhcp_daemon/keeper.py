@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cni.address import Prefix
 from cni.attachment import Attachment
 from cni.errors import CNIError, KernelError, TryAgainLater
 from cni_dhcp_daemon import clock, interface, store
-from cni_dhcp_daemon.client import Lease
+from cni_dhcp_daemon.client import Lease, Route
 from cni_dhcp_daemon.log import say
 from cni_dhcp_daemon.place import Gone, Place
 
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from cni_dhcp_daemon.keepers import Keepers
     from cni_dhcp_daemon.side import Side
     from cni_dhcp_daemon.timers import Timers
-
-
-# Seconds between looks whether the link works, and their number.
-_LOOK, _LOOKS = 0.02, 50
 
 
 class Waiter(Protocol):
@@ -116,27 +112,20 @@ class Keeper:
 
     def start(self) -> None:
         """Begin with each protocol."""
-        now = clock.now()
-        for side in self.sides:
+        for side in list(self.sides):
             if not self.ended:
-                side.start(now)
+                side.begin()
 
-    def start_when_up(self, looks: int = _LOOKS) -> None:
-        """Begin when the link works, or after some looks: it was perhaps set up just now, and would lose a packet."""
-        if self.ended:
+    def give_up(self, side: Side) -> None:
+        """A protocol that need not be there has given nothing."""
+        if self.ended or side.settled or side not in self.sides:
             return
-        try:
-            with self.place.opened() as (_, link):
-                ready = link.operstate in ("up", "unknown")
-        except Gone as gone:
-            self.gone(str(gone))
-            return
-        except (OSError, KernelError, CNIError):
-            ready = False
-        if ready or not looks:
-            self.start()
-        else:
-            asyncio.get_running_loop().call_later(_LOOK, self.start_when_up, looks - 1)
+        side.close()
+        self.sides.remove(side)
+        self.say(f"without {side.words}: {side.fault or 'no router and no server has answered'}")
+        if not self.acquiring:
+            self.write()
+            self._answer()
 
     def wake(self, now: float) -> None:  # noqa: ARG002
         """The time to acquire a lease is over."""
@@ -158,7 +147,9 @@ class Keeper:
 
     def leases(self) -> dict[str, Any]:
         """The reply with the leases."""
-        return {"leases": [_printed(side.lease) for side in self.sides if side.lease is not None]}
+        return {
+            "leases": [_printed(side.lease, side.routes(side.lease)) for side in self.sides if side.lease is not None]
+        }
 
     def addresses(self) -> list[str]:
         """The addresses with the lengths of their prefixes."""
@@ -174,9 +165,9 @@ class Keeper:
             side.settled = True
             self.say(f"lease {'of another daemon confirmed' if self.adopting else 'acquired'}: {_words(lease)}")
         elif was_lost or (before is not None and interface.prefixes(before) != interface.prefixes(lease)):
-            self._changed(before, lease, was_lost)
-        elif before is not None and (before.routes, before.gateway) != (lease.routes, lease.gateway):
-            self.say(f"the server now gives gateway {lease.gateway or 'none'} and routes {_routes(lease)}: not changed")
+            self._changed(side, before, lease, was_lost)
+        elif before is not None:
+            self._extended(side, before, lease)
         self.keepers.renewed(self, lease)
         self.write()
         if not self.acquiring:
@@ -189,7 +180,21 @@ class Keeper:
         for waiter in waiters:
             waiter.reply(self.leases())
 
-    def _changed(self, before: Lease | None, lease: Lease, was_lost: str) -> None:
+    def _extended(self, side: Side, before: Lease, lease: Lease) -> None:
+        """The same addresses for longer, perhaps with other routes."""
+        if (before.routes, before.gateway) != (lease.routes, lease.gateway):
+            self.say(f"the server now gives gateway {lease.gateway or 'none'} and routes {_routes(lease)}: not changed")
+        if not side.has_lifetimes:
+            return
+        try:
+            with self.place.opened() as (namespace, link):
+                interface.put(namespace, link, lease, clock.now())
+        except Gone as gone:
+            self.gone(str(gone))
+        except (OSError, KernelError, CNIError) as error:
+            self.say(f"the lifetimes on {self.place.ifname} cannot be changed: {error}")
+
+    def _changed(self, side: Side, before: Lease | None, lease: Lease, was_lost: str) -> None:
         """Another address than before, or the same one again after it was lost."""
         old = interface.prefixes(before) if before is not None else []
         new = interface.prefixes(lease)
@@ -197,11 +202,12 @@ class Keeper:
             with self.place.opened() as (namespace, link):
                 if not was_lost:
                     self.kept = interface.remove(namespace, link, [each for each in old if each not in new])
-                for prefix in new:
-                    interface.add(namespace, link, prefix)
+                interface.put(namespace, link, lease, clock.now())
                 same = before is not None and old == new and before.gateway == lease.gateway
                 failed = interface.restore(namespace, link, self.kept) if same else []
-                failed += interface.add_routes(namespace, link, lease, int(self.options.get("priority", 0)))
+                failed += interface.add_routes(
+                    namespace, link, side.routes(lease), int(self.options.get("priority", 0))
+                )
         except Gone as gone:
             self.gone(str(gone))
             return
@@ -303,12 +309,12 @@ class Keeper:
         }
 
 
-def _printed(lease: Lease) -> dict[str, Any]:
+def _printed(lease: Lease, routes: Iterable[Route]) -> dict[str, Any]:
     """A lease as the plugin reads it."""
     return {
         "addresses": list(map(str, interface.prefixes(lease))),
         "gateway": lease.gateway,
-        "routes": [[route.destination, route.gateway] for route in lease.routes],
+        "routes": [[route.destination, route.gateway] for route in routes],
         "servers": lease.names.servers,
         "domain": lease.names.domain,
         "search": lease.names.search,

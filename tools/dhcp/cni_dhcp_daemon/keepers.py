@@ -68,7 +68,7 @@ class Keepers:
         if keeper is None:
             keeper = self._new(who, place, request)
             keeper.wait(waiter, self.flags.resendtimeout)
-            keeper.start_when_up()
+            keeper.start()
         elif keeper.acquiring:
             keeper.wait(waiter, self.flags.resendtimeout)
         elif keeper.loss:
@@ -80,8 +80,10 @@ class Keepers:
     def _new(self, who: Attachment, place: Place, request: dict[str, Any]) -> Keeper:
         options = {name: request[name] for name in ("provide", "request", "ipv4", "ipv6", "probe", "priority")}
         keeper = Keeper(self, who, place, options)
-        with place.opened() as (_, link):
+        with place.opened() as (namespace, link):
             keeper.sides = sides(keeper, link, {})
+            for side in keeper.sides:
+                side.prepare(namespace, link)
         self._keepers[str(who)] = keeper
         return keeper
 

@@ -1,16 +1,21 @@
 """One protocol of one attachment: the client, which is pure, with its sockets and its deadline."""
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from cni.errors import CNIError, KernelError
 from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Link
 from cni_dhcp_daemon import clock
-from cni_dhcp_daemon.client import Bound, Client, Datagram, Event, Failed, Lease, Lost, Probe
+from cni_dhcp_daemon.client import Bound, Client, Datagram, Event, Failed, Lease, Lost, Probe, Route
 from cni_dhcp_daemon.place import Gone
 
 if TYPE_CHECKING:
     from cni_dhcp_daemon.keeper import Keeper
+
+
+# Seconds between looks whether the link is ready.
+_LOOK = 0.02
 
 
 class Open(Protocol):
@@ -46,6 +51,10 @@ class Side:
     # of the protocol, in files and messages
     name = ""
     words = ""
+    # whether the interface's addresses have lifetimes
+    has_lifetimes = False
+    # how often is looked whether the link is ready
+    looks = 50
 
     def __init__(self, keeper: "Keeper", client: Client, lease: Lease | None = None) -> None:
         self.keeper = keeper
@@ -62,7 +71,7 @@ class Side:
         self.settled = lease is not None
         self.due: float | None = None
         self._sockets: Sockets | None = None
-        self._probing: Open | None = None
+        self._probing: dict[str, Open] = {}
         self._busy = False
 
     # what a protocol adds
@@ -75,15 +84,40 @@ class Side:
         """Begin to ask whether another host has an address; False if that is not possible. Raises ``OSError``."""
         raise NotImplementedError
 
+    def routes(self, lease: Lease) -> tuple[Route, ...]:
+        """The routes of a lease, the default route too."""
+        return lease.routes
+
+    def prepare(self, namespace: Namespace, link: Link) -> None:
+        """Prepare the link for a new lease."""
+
+    def ready(self, namespace: Namespace, link: Link) -> bool:  # noqa: ARG002
+        """Whether packets can be sent: the link was perhaps set up just now, and would lose them."""
+        return link.operstate in ("up", "unknown")
+
     def seen(self, link: Link) -> None:
         """The link as it is now, before the client is called."""
 
     # the client's calls
 
-    def start(self, now: float) -> None:
-        """Begin: confirm the lease, or acquire one."""
-        self.client.start(now)
-        self.pump()
+    def begin(self, looks: int = -1) -> None:
+        """Begin when the link is ready, or after some looks: confirm the lease, or acquire one."""
+        if self.keeper.ended:
+            return
+        try:
+            with self.keeper.place.opened() as (namespace, link):
+                ready = self.ready(namespace, link)
+        except Gone as gone:
+            self.keeper.gone(str(gone))
+            return
+        except (OSError, KernelError, CNIError):
+            ready = False
+        left = self.looks if looks < 0 else looks
+        if ready or not left:
+            self.client.start(clock.now())
+            self.pump()
+        else:
+            asyncio.get_running_loop().call_later(_LOOK, self.begin, left - 1)
 
     def wake(self, now: float) -> None:
         """The client's deadline has come."""
@@ -111,7 +145,7 @@ class Side:
 
     def probed(self, address: str, in_use: bool) -> None:
         """The answer to a probe."""
-        self._probing = None
+        self._probing.pop(address, None)
         self.client.probed(address, in_use, clock.now())
         self.pump()
 
@@ -204,7 +238,8 @@ class Side:
         """End without a word to the server."""
         self.keeper.timers.set(self, None)
         each: Open | None
-        for each in (self._sockets, self._probing):
+        for each in (self._sockets, *self._probing.values()):
             if each is not None:
                 each.close()
-        self._sockets = self._probing = None
+        self._sockets = None
+        self._probing.clear()

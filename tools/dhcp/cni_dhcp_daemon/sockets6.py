@@ -1,0 +1,177 @@
+"""Sockets of DHCPv6 and of router advertisements in a container's namespace: open only while an answer is expected."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+
+from cni.kernel.namespace import Namespace
+from cni.kernel.rtnl import Link
+from cni_dhcp_daemon import packets6
+from cni_dhcp_daemon.client import ICMPV6, Datagram
+from cni_dhcp_daemon.closing import Closer
+
+_SERVER, _CLIENT = 547, 546
+_ADVERTISEMENT = 134
+_ICMP6_FILTER, _HOPS = 1, 255
+_RECV_HOPS, _HOP_LIMIT = 51, 52
+_ETH_IPV6 = 0x86DD
+_BATCH = 16
+# When the probes are sent, and when nobody has answered.
+_PROBES, _SILENCE = (0.0, 0.1), 0.25
+Received = Callable[[bytes, str], None]
+
+
+def _udp(link: Link, own: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    try:
+        _bound(made, link)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((own, _CLIENT, 0, link.index))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _icmp(link: Link, own: str) -> socket.socket:
+    """Receives router advertisements alone, each with its hop limit."""
+    made = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    try:
+        blocked = [0xFFFFFFFF] * 8
+        blocked[_ADVERTISEMENT >> 5] &= ~(1 << (_ADVERTISEMENT & 31))
+        made.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *blocked))
+        made.setsockopt(socket.IPPROTO_IPV6, _RECV_HOPS, 1)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOPS)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _HOPS)
+        _bound(made, link)
+        made.bind((own, 0, 0, link.index))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _bound(made: socket.socket, link: Link) -> None:
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.name.encode() + b"\0")
+    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, link.index)
+
+
+class Sockets6:
+    """The sockets of one client; ``received`` and ``advertised`` are called with payload and source."""
+
+    __slots__ = ("_advertised", "_closed", "_icmp", "_index", "_loop", "_received", "_udp")
+
+    def __init__(self, namespace: Namespace, link: Link, own: str, received: Received, advertised: Received) -> None:
+        """``own`` is the link-local address. Raises ``OSError``."""
+        self._loop = asyncio.get_running_loop()
+        self._received = received
+        self._advertised = advertised
+        self._index = link.index
+        self._closed = False
+        with namespace:
+            self._udp = _udp(link, own)
+            try:
+                # advertisements go to all nodes, or to the address that has solicited them
+                self._icmp = _icmp(link, "::")
+            except BaseException:
+                self._udp.close()
+                raise
+        self._loop.add_reader(self._udp, self._readable)
+        self._loop.add_reader(self._icmp, self._heard)
+
+    def _readable(self) -> None:
+        for _ in range(_BATCH):
+            if self._closed:
+                return
+            try:
+                payload, address = self._udp.recvfrom(0xFFFF)
+            except OSError:
+                return
+            self._received(payload, address[0])
+
+    def _heard(self) -> None:
+        for _ in range(_BATCH):
+            if self._closed:
+                return
+            try:
+                payload, more, _, address = self._icmp.recvmsg(0xFFFF, 64)
+            except OSError:
+                return
+            hops = [
+                int.from_bytes(data, "little" if struct.pack("=H", 1)[0] else "big")
+                for level, kind, data in more
+                if (level, kind) == (socket.IPPROTO_IPV6, _HOP_LIMIT)
+            ]
+            if hops == [_HOPS]:  # others come from beyond a router
+                self._advertised(payload, address[0])
+
+    def send(self, namespace: Namespace, datagram: Datagram, at_once: bytes = b"") -> None:  # noqa: ARG002
+        """Send a packet; raises ``OSError``."""
+        if datagram.protocol == ICMPV6:
+            self._icmp.sendto(datagram.payload, (datagram.destination, 0, 0, self._index))
+        else:
+            self._udp.sendto(datagram.payload, (datagram.destination, _SERVER, 0, self._index))
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._closed = True
+        for each in (self._udp, self._icmp):
+            self._loop.remove_reader(each)
+            each.close()
+
+
+class NeighbourProbe:
+    """Asks whether another host has an address; ``answered`` is called once, with True or False."""
+
+    __slots__ = ("_address", "_answered", "_closer", "_ifname", "_loop", "_packets", "_timers")
+
+    def __init__(
+        self, namespace: Namespace, link: Link, address: str, answered: Callable[[bool], None], closer: Closer
+    ) -> None:
+        """Raises ``OSError``."""
+        self._loop = asyncio.get_running_loop()
+        self._address = socket.inet_pton(socket.AF_INET6, address)
+        self._answered = answered
+        self._closer = closer
+        self._ifname = link.name
+        with namespace:
+            self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        try:
+            self._packets.setblocking(False)
+            self._packets.bind((link.name, _ETH_IPV6))
+        except BaseException:
+            self._packets.close()
+            raise
+        self._loop.add_reader(self._packets, self._readable)
+        self._timers = [self._loop.call_later(delay, self._ask) for delay in _PROBES]
+        self._timers.append(self._loop.call_later(_SILENCE, self._end, False))
+
+    def _ask(self) -> None:
+        mac = packets6.group_mac(packets6.solicited(self._address))
+        try:
+            self._packets.sendto(packets6.probe(self._address), (self._ifname, _ETH_IPV6, 0, 0, mac))
+        except OSError:
+            pass  # the link is down: nobody can have it there
+
+    def _readable(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                packet = self._packets.recv(256)
+            except OSError:
+                return
+            if packets6.is_conflict(packet, self._address):
+                self._end(True)
+                return
+
+    def _end(self, in_use: bool) -> None:
+        self.close()
+        self._answered(in_use)
+
+    def close(self) -> None:
+        """End it without an answer."""
+        for timer in self._timers:
+            timer.cancel()
+        self._loop.remove_reader(self._packets)
+        self._closer.close(self._packets)
