@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build dist/native/pycni: ``build/nativefile.py``: one file with all plugins and programs, and with Python.
+"""Build dist/native: ``build/nativefile.py``: one file with all plugins and programs, and with Python, and links to it.
 
 Debian's own libpython is linked statically with a launcher (build/native). The modules of pycni, of the libraries and of
 Python's library follow as an archive, compiled. The same commit and the same packages always give the same bytes.
@@ -12,12 +12,13 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import archive
 import dist
+from install import DRIVER, DRIVER_PLACE
 from roots import ROOT, package_of, plugins, source_roots
 
 NATIVE = ROOT / "build/native"
@@ -150,6 +151,7 @@ def written(build: str) -> str:
         if name.startswith("cni-")
     ]
     commands = [(name, "COMMAND", "nativecommand") for name in ("pycni", "install", "list")] + short
+    commands.append((DRIVER_PLACE[-1], "PROGRAM", dist.PROGRAMS[DRIVER].module))
     lines = [
         f"#define BUILD {quoted(build)}",
         f"static const struct facts FACTS = {{{', '.join(map(quoted, facts))}}};",
@@ -191,16 +193,25 @@ def sources() -> tuple[dict[str, bytes], str, set[str]]:
     return {**standard, **own, "licenses/python/copyright": licence.read_bytes()}, build, used.names
 
 
-def main() -> None:
-    """Write dist/native/pycni, and rename it into place."""
-    found, build, imported = sources()
-    data = linked(host(), written(build), imported) + archived(found, build)
-    folder = ROOT / "dist/native"
+def place(data: bytes, folder: Path, names: Iterable[str]) -> None:
+    """Write the file, and a link to it for each name. Each is renamed into place."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / ".pycni.new"
     temporary.write_bytes(data)
     temporary.chmod(0o755)
+    for name in names:
+        link = folder / f".{name}.new"
+        link.unlink(missing_ok=True)
+        link.hardlink_to(temporary)
+        link.rename(folder / name)
     temporary.rename(folder / "pycni")
+
+
+def main() -> None:
+    """Write dist/native."""
+    found, build, imported = sources()
+    data = linked(host(), written(build), imported) + archived(found, build)
+    place(data, ROOT / "dist/native", [*plugins(), *dist.PROGRAMS])
     print(f"dist/native/pycni: {len(data)} bytes")
 
 

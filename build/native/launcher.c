@@ -67,6 +67,8 @@ static const struct program *called(int argc, char **argv, const char *file, int
         found = named(PROGRAMS, COUNT(PROGRAMS), last_part(argv[0]));
     if (!found)
         found = named(PROGRAMS, COUNT(PROGRAMS), last_part(file));
+    if (!found && argc > 0 && strcmp(last_part(argv[0]), "pycni"))
+        found = named(COMMANDS, COUNT(COMMANDS), last_part(argv[0]));
     if (!found && argc > 1) {
         *words = 2;
         found = named(PROGRAMS, COUNT(PROGRAMS), argv[1]);

@@ -2,9 +2,12 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 import _pycni  # type: ignore[import-not-found]  # the launcher's own module
 
+# netavark takes every file in a folder as a driver of that name, so the driver has a folder of its own, beside FOLDER.
+DRIVER, DRIVER_PLACE = "netavark-cni", "netavark/cni"
 USAGE = """\
 usage: pycni NAME [ARGUMENT…]      run a plugin or a program
        pycni forkserver [ARGUMENT…]
@@ -16,13 +19,13 @@ the names.
 """
 
 
-def _place(make: "object", target: str) -> None:
+def _place(make: Callable[[str], object], target: str) -> None:
     """Make a file under another name, and rename it: a pod that starts meanwhile gets the old one or the new one."""
     folder, name = os.path.split(target)
     temporary = f"{folder}/.{name}.{os.getpid()}"
     if os.path.lexists(temporary):
         os.unlink(temporary)
-    make(temporary)  # type: ignore[operator]
+    make(temporary)
     os.rename(temporary, target)
 
 
@@ -35,19 +38,34 @@ def _copy(source: str, target: str) -> None:
         os.fsync(written.fileno())
 
 
+def _linker(file: str, target: str) -> Callable[[str], object]:
+    """A function that makes a link to ``file``: a symbolic one that is right at ``target``, or a hard one."""
+    if not target:
+        return lambda at: os.link(file, at)
+    pointer = os.path.relpath(file, os.path.dirname(target))
+    return lambda at: os.symlink(pointer, at)
+
+
 def install(folder: str, symbolic: bool) -> None:
     """Copy this file to ``folder/pycni``, and make a link to it for each plugin and program."""
+    folder = os.path.abspath(folder)
     os.makedirs(folder, exist_ok=True)
     whole = f"{folder}/pycni"
     _place(lambda at: _copy("/proc/self/exe", at), whole)
     print(f"installed {whole}")
     for name in _pycni.names:
-        target = f"{folder}/{name}"
-        _place(lambda at: os.symlink("pycni", at) if symbolic else os.link(whole, at), target)
+        target = f"{os.path.dirname(folder)}/{DRIVER_PLACE}" if name == DRIVER else f"{folder}/{name}"
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _place(_linker(whole, target if symbolic else ""), target)
         print(f"installed {target}")
-    opened = os.open(folder, os.O_RDONLY)
-    os.fsync(opened)
-    os.close(opened)
+        if name == DRIVER:
+            print(
+                f'for podman 5, in containers.conf under [network]: netavark_plugin_dirs = ["{os.path.dirname(target)}"]'
+            )
+    for changed in (folder, f"{os.path.dirname(folder)}/{os.path.dirname(DRIVER_PLACE)}"):
+        opened = os.open(changed, os.O_RDONLY)
+        os.fsync(opened)
+        os.close(opened)
 
 
 def main(argv: list[str]) -> int:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-DIST = Path(__file__).parents[2] / "dist"
+from node import plugin
+
+DIST = Path(plugin.DIST)
 PYTHON = "/usr/bin/python3"
 
 

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from node import plugin
 from node.deadline import eventually
 from node.plugin import LIMIT, Outcome
 from node.topology import Node, Pod
 
-DIST = Path(__file__).parents[2] / "dist"
+DIST = Path(plugin.DIST)
 PROGRAM = DIST / "cni-forkserver"
 SERVED, DECLINED = "cni-forkserver: served by process ", "cni-forkserver: not used: "
 Object = dict[str, Any]

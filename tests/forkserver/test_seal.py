@@ -16,7 +16,13 @@ from node.configuration import bridge, host_local
 from node.plugin import LIMIT, Outcome
 from node.topology import Node
 
-pytestmark = pytest.mark.real
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(
+        PROGRAM.read_bytes()[:4] == b"\x7fELF",
+        reason="the native file imports from nothing but itself: tests/native",
+    ),
+]
 ROOT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"
 WHERE = subprocess.run([PYTHON, "-c", "import os; print(os.path.dirname(os.__file__))"], capture_output=True, text=True)

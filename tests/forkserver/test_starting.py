@@ -51,7 +51,8 @@ def activated(
 
 def test_a_socket_that_was_passed_is_used(node: Node, tmp_path: Path) -> None:
     """Also by the build that comes after; and it is left alone at the end: it is systemd's."""
-    program = Path(shutil.copy2(PROGRAM, tmp_path / "program"))
+    (tmp_path / "there").mkdir()
+    program = Path(shutil.copy2(PROGRAM, tmp_path / "there"))
     process = activated(tmp_path / "socket", program=program)
     server = Server(process, f"{tmp_path}/socket")
     try:
@@ -141,9 +142,8 @@ def rebuilt(source: Path, target: Path) -> None:
     data = source.read_bytes()
     mark = data[-64:]
     other = bytes(reversed(mark))
-    line, _, rest = data.partition(b"\n")
     new = target.with_name(f".{target.name}")
-    new.write_bytes(line.replace(mark, other) + b"\n" + rest[:-64] + other)
+    new.write_bytes(data.replace(mark, other))
     new.chmod(0o755)
     new.rename(target)
 

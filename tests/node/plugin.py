@@ -14,8 +14,8 @@ Object = dict[str, Any]
 
 # Debian's containernetworking-plugins: the Go reference plugins at 1.1.1.
 GO = "/usr/lib/cni"
-# Ours, whatever is under test.
-DIST = str(Path(__file__).parents[2] / "dist")
+# Ours, whatever is under test: the single files, or the folder in PYCNI_DIST, such as dist/native.
+DIST = os.path.abspath(os.environ.get("PYCNI_DIST") or Path(__file__).parents[2] / "dist")
 # The plugins under test.
 SUBJECT = os.path.abspath(os.environ.get("PYCNI_BIN") or DIST)
 # Every plugin of the tree: each is one file.

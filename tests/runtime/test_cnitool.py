@@ -12,13 +12,14 @@ import pytest
 from libcni import _commandline
 from node.configuration import bridge, host_local
 from node.deadline import eventually
+from node.plugin import DIST
 from node.topology import Node
 
 from .stub import Stubs, error, result
 
 ROOT = Path(__file__).parents[2]
 USED = "/var/run/netns/x"
-TOOL = ROOT / "dist/cnitool"
+TOOL = Path(DIST, "cnitool")
 
 if not TOOL.exists():
     pytest.skip("dist/cnitool is not there: make dist makes it", allow_module_level=True)
