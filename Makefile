@@ -30,7 +30,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-guest test-trixie test-kubernetes lint bench bench-readme bench-imports clean
+.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-native test-guest test-trixie test-kubernetes lint bench bench-readme bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -68,7 +68,7 @@ install: dist/.done ## install them to $(CNI_BIN_DIR); existing configuration do
 		$(if $(UNIT_DIR),'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
 
 install-native: dist/native/.done ## install dist/native/pycni, with a link for each plugin, to $(CNI_BIN_DIR)
-	@dist/native/pycni install '$(DESTDIR)$(CNI_BIN_DIR)'
+	@dist/native/pycni install --netavark '$(DESTDIR)$(CNI_BIN_DIR)'
 
 uninstall: ## remove the installed files
 	@$(PYTHON) -E -s -S build/install.py uninstall dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
@@ -108,8 +108,14 @@ endif
 test-unit: $(TESTS)/done ## run the tests that need neither root nor dist/ nor a daemon; half a minute
 	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(or $(T),$(WORKERS) tests/unit tests/runtime tests/contract)
 
-test-real: $(TESTS)/done dist/.done ## run the other tests, but for those of another kernel
+test-real: $(TESTS)/done dist/.done dist/native/.done ## run the other tests, but for those of another kernel
 	@$(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes'
+	@PYCNI_DIST=dist/native $(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit' tests/contract/test_subjects.py tests/forkserver/test_same_answers.py
+
+test-native: $(TESTS)/done dist/native/.done ## run the tests of the plugins and of the fork server with the native file
+	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
+	@PYCNI_DIST=dist/native $(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes' \
+		$(or $(T),tests/native tests/contract tests/forkserver tests/runtime tests/real)
 
 # tests/contract has tests of plugins whose kinds of links this kernel may lack.
 GUEST_TESTS := tests/guest $(addprefix tests/contract/test_,subjects.py delete.py gc.py plan.py swap.py)

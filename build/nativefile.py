@@ -25,7 +25,7 @@ NATIVE = ROOT / "build/native"
 FLAGS = ("-std=gnu11", "-O2", "-fno-plt", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-D_GNU_SOURCE")
 STRICT = ("-Wall", "-Wextra", "-Werror")
 # The C library is static too: it warns of functions that would read its configuration, such as getaddrinfo.
-LINKED = ("-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,--wrap=tzset", "-Wl,--no-warnings")
+LINKED = ("-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,--wrap=localtime_r", "-Wl,--no-warnings")
 LIBRARIES = ("-lz", "-lm")
 # Modules of Python's library that only other systems use, or only functions that no program of ours calls.
 UNUSED = (

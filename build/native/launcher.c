@@ -161,7 +161,7 @@ static int run(const struct program *program)
 {
     if (program->kind != PLUGIN)
         PyGC_Enable();
-    PyObject *finder = add_setns() ? NULL : PyImport_ImportModule("archivefinder");
+    PyObject *finder = add_setns() || import_time() ? NULL : PyImport_ImportModule("archivefinder");
     PyObject *installed = finder ? PyObject_CallMethod(finder, "take_over", NULL) : NULL;
     PyObject *door = installed ? PyImport_ImportModule("frontdoor") : NULL;
     if (door)

@@ -17,6 +17,9 @@ void prepare_memory(void);
 /* Add setns(2), which Python has from 3.12 on, to the module posix. 0, or -1 with an exception. */
 int add_setns(void);
 
+/* Import the module time without asking for the time zone. 0, or -1 with an exception. */
+int import_time(void);
+
 /* The words between the name of the file and the program's own arguments, for example "forkserver". */
 extern char **launcher_words;
 extern size_t launcher_word_count;

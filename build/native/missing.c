@@ -3,13 +3,31 @@
 
 #include <sched.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "modules.h" /* by build/nativefile.py: the table of libpython's modules */
 
-/* Python calls it when it imports `time`, and the C library would read /etc/localtime. Linked with --wrap=tzset. */
-void __wrap_tzset(void);
-void __wrap_tzset(void)
+struct tm *__real_localtime_r(const time_t *when, struct tm *into);
+struct tm *__wrap_localtime_r(const time_t *when, struct tm *into);
+static int zone_is_asked;
+
+/* When Python imports `time`, it asks for the time zone, and the C library would read /etc/localtime. It is UTC then.
+ * Linked with --wrap=localtime_r.
+ */
+struct tm *__wrap_localtime_r(const time_t *when, struct tm *into)
 {
+    if (zone_is_asked)
+        return __real_localtime_r(when, into);
+    *into = (struct tm){.tm_zone = "UTC"};
+    return into;
+}
+
+int import_time(void)
+{
+    PyObject *module = PyImport_ImportModule("time");
+    zone_is_asked = 1;
+    Py_XDECREF(module);
+    return module ? 0 : -1;
 }
 
 static PyObject *failed(void)
