@@ -15,6 +15,8 @@ import sys
 
 # Seconds that the server may take to send its build, and for the whole call. kubelet's limit is two minutes.
 GREETING_TIME, CALL_TIME = 1.0, 115.0
+# Of a packet of the server, and of the whole output.
+PIECE_MAX, OUTPUT_MAX = (1 << 17) - 1, 16 << 20
 # The caller's surroundings, sent as file descriptors in this order, after the three standard streams.
 SURROUNDINGS = (".", "/", "/proc/self/ns/net", "/proc/self/ns/mnt")
 _O_PATH = 0o10000000
@@ -73,11 +75,13 @@ def _receive_answer(connection: _socket.socket) -> "tuple[int | None, bytes]":
     connection.settimeout(CALL_TIME)
     output = b""
     while True:
-        packet = connection.recv(1 << 17)
+        packet = connection.recv(PIECE_MAX + 1)
         kind, rest = packet[:1], packet[1:]
+        if len(packet) > PIECE_MAX or len(output) + len(rest) > OUTPUT_MAX:
+            raise ValueError("its answer is too large")
         if kind == b"O":
             output += rest
-        elif kind == b"S":
+        elif kind == b"S" and rest:
             return rest[0], output
         elif kind == b"N":
             return None, rest

@@ -299,6 +299,8 @@ static const char *receive_answer(struct call *call)
 
         if (fault)
             return fault;
+        if (call->length > PIECE_MAX)
+            return "its answer is too large";
         if (call->length > 1 && kind == 'S') {
             call->status = (unsigned char)call->packet[1];
             return NULL;
@@ -307,7 +309,7 @@ static const char *receive_answer(struct call *call)
             return "its process ended before it had answered";
         if (kind == 'N')
             call->written = 0;
-        if (length >= PIECE_MAX || length > OUTPUT_MAX - call->written)
+        if (length > OUTPUT_MAX - call->written)
             return "its answer is too large";
         memcpy(call->output + call->written, call->packet + 1, length);
         call->written += length;

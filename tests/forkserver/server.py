@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from node import plugin
+from node import plugin, topology
 from node.deadline import eventually
 from node.plugin import LIMIT, Outcome
-from node.topology import Node, Pod
+from node.topology import Pod
 
 DIST = Path(plugin.DIST)
 PROGRAM = DIST / "cni-forkserver"
+# The plugins that call. Those with the door in C leave what the door does not serve to the files of dist/.
+PYTHON_DOOR, C_DOOR = "door in Python", "door in C"
 SERVED, DECLINED = "cni-forkserver: served by process ", "cni-forkserver: not used: "
 Object = dict[str, Any]
 CREDENTIALS = struct.Struct("3i")
@@ -89,6 +91,18 @@ def running(folder: Path, program: Path = PROGRAM, **more: Any) -> Iterator[Serv
         yield server
     finally:
         server.end()
+
+
+class Node(topology.Node):
+    """A pretended node whose runtime calls the plugins in one folder."""
+
+    def __init__(self, data_dir: Path, binaries: Path) -> None:
+        super().__init__(data_dir)
+        self.binaries = binaries
+
+    def cni(self, plugin: str, verb: str, conf: Object | str, **more: Any) -> Outcome:
+        """One call of a plugin in the folder, if ``more`` does not name another one."""
+        return super().cni(plugin, verb, conf, **{"binaries": str(self.binaries), **more})
 
 
 def served_by(outcome: Outcome) -> int:

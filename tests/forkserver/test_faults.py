@@ -18,11 +18,23 @@ from typing import Any
 import pytest
 
 from cni_forkserver.child import answer
-from forkserver.server import DECLINED, DIST, SERVED, Server, call, layer2, loopback, running, served_by, was_cold
+from forkserver.server import (
+    DECLINED,
+    DIST,
+    SERVED,
+    Node,
+    Server,
+    call,
+    layer2,
+    loopback,
+    running,
+    served_by,
+    was_cold,
+)
 from node.configuration import bridge, host_local
 from node.deadline import eventually
 from node.plugin import LIMIT, Outcome
-from node.topology import Node, Pod
+from node.topology import Pod
 
 pytestmark = pytest.mark.real
 Object = dict[str, Any]
@@ -130,10 +142,10 @@ def test_a_stopped_server_is_waited_for_a_second(node: Node, own_server: Server)
 
 
 @pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-"])
-def test_a_caller_without_a_stream_serves_itself(node: Node, server: Server, streams: str) -> None:
+def test_a_caller_without_a_stream_serves_itself(binaries: Path, server: Server, streams: str) -> None:
     """A number that is free would be another descriptor's by the time that the child has it."""
     environ = {**server.environ, "CNI_COMMAND": "STATUS", "CNI_PATH": "/x"}
-    command = ["/bin/sh", "-c", f'exec "$0" {streams}', DIST / "loopback"]
+    command = ["/bin/sh", "-c", f'exec "$0" {streams}', binaries / "loopback"]
     done = subprocess.run(command, input=json.dumps(STATUS), env=environ, capture_output=True, text=True, timeout=LIMIT)
     assert SERVED not in done.stderr
     assert (done.returncode == 0) == (streams != "<&-"), done
@@ -145,6 +157,9 @@ BREAKING: dict[str, Callable[[socket.socket], object]] = {
     "hangs up": lambda it: None,
     "hangs up after half of the answer": lambda it: it.send(b'O{"cniVersion": '),
     "says what nobody understands": lambda it: it.send(b"?"),
+    "ends without a status": lambda it: it.send(b"S"),
+    "sends too large a piece": lambda it: it.send(b"O" * (1 << 17)),
+    "sends too much": lambda it: [it.send(b"O" * 130_000) for _ in range(130)],
 }
 
 
@@ -237,7 +252,7 @@ class Begun:
         }
         with node.inside():
             self.process = subprocess.Popen(
-                [DIST / "bridge"],
+                [node.binaries / "bridge"],
                 env=env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -441,7 +456,11 @@ def test_a_caller_killed_at_any_moment_leaves_nothing(node: Node, server: Server
         env = {**server.environ, **variables, "CNI_IFNAME": "eth0", "CNI_PATH": str(DIST), "PATH": "/usr/bin"}
         with node.inside():
             process = subprocess.Popen(
-                [DIST / "bridge"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                [node.binaries / "bridge"],
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
         assert process.stdin is not None
         process.stdin.write(json.dumps(conf).encode())

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from forkserver.server import DECLINED, DIST, PROGRAM, Server, call, layer2, loopback, running, served_by
+from forkserver.server import DECLINED, DIST, PROGRAM, Node, Server, call, layer2, loopback, running, served_by
 from node.plugin import LIMIT, environment
-from node.topology import Node
 
 pytestmark = pytest.mark.real
 SURROUNDINGS = (".", "/", "/proc/self/ns/net", "/proc/self/ns/mnt")
@@ -33,7 +32,7 @@ def test_a_lesser_caller_serves_itself(node: Node, server: Server, who: str) -> 
     wrapper, said = LESSER[who]
     environ = {"CNI_COMMAND": "STATUS", "CNI_PATH": "/x", "PATH": "/usr/bin:/bin", **server.environ}
     done = subprocess.run(
-        [*wrapper, PROGRAM.parent / "loopback"],
+        [*wrapper, node.binaries / "loopback"],
         input='{"cniVersion": "1.1.0", "name": "lo"}',
         env=environ,
         capture_output=True,
@@ -52,7 +51,7 @@ def test_a_caller_with_little_memory_serves_itself(node: Node, server: Server, l
     env = environment("ADD", str(DIST), CNI_CONTAINERID=pod.container, CNI_NETNS=pod.path, CNI_IFNAME="lo")
     with node.inside():
         done = subprocess.run(
-            ["/bin/sh", "-c", f'ulimit {limit}; exec "$0"', DIST / "loopback"],
+            ["/bin/sh", "-c", f'ulimit {limit}; exec "$0"', node.binaries / "loopback"],
             input=json.dumps(loopback()),
             env=env | server.environ,
             capture_output=True,

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from contract.each import each_network
 from contract.subject import Subject
 from contract.trial import Trial
-from forkserver.server import DIST, SERVED, Server, call, layer2, served_by
+from forkserver.server import SERVED, Server, call, layer2, served_by
 from node.configuration import bridge, host_local
 from node.plugin import LIMIT, PLUGINS, Outcome
 from node.topology import Node, Pod
@@ -114,10 +115,10 @@ def test_a_delegate_of_another_make_is_executed(node: Node, server: Server) -> N
     assert node.leases("net7") == {}
 
 
-def test_without_a_verb_the_plugin_introduces_itself(server: Server) -> None:
+def test_without_a_verb_the_plugin_introduces_itself(binaries: Path, server: Server) -> None:
     """No CNI_COMMAND: the line on standard error, whether or not a server is there."""
     done = [
-        subprocess.run([DIST / "bridge"], env=env, capture_output=True, text=True, timeout=LIMIT)
+        subprocess.run([binaries / "bridge"], env=env, capture_output=True, text=True, timeout=LIMIT)
         for env in ({"CNI_FORKSERVER": ""}, {"CNI_FORKSERVER": server.socket})
     ]
     assert [(one.returncode, one.stdout) for one in done] == [(0, "")] * 2

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from forkserver.server import DIST, Server, call, served_by, was_cold
+from forkserver.server import DIST, Node, Server, call, served_by, was_cold
 from node.configuration import bridge
 from node.plugin import LIMIT, Outcome
-from node.topology import Node
 
 pytestmark = pytest.mark.real
 Object = dict[str, Any]
@@ -57,11 +56,12 @@ def seen(node: Node, server: Server | None, spy: Path, before: str, cwd: str = "
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "ODD": "two\nlines = \udcff",
         "LISTEN_FDS": "3",
+        "LC_CTYPE": "C.UTF-8",  # without it, Python sets it where the locale is C (PEP 538); the door in C does not
     }
     conf = bridge({"type": "spy"})
     with node.inside():
         done = subprocess.run(
-            ["/bin/sh", "-c", f'{before}\nexec "$0"', DIST / "bridge"],
+            ["/bin/sh", "-c", f'{before}\nexec "$0"', node.binaries / "bridge"],
             input=json.dumps(conf),
             env=environ,
             cwd=cwd,
@@ -113,10 +113,10 @@ def test_a_delegate_sees_the_callers_surroundings(node: Node, server: Server, sp
     assert "10.9.9" not in cold and len(cold.splitlines()) > 60
 
 
-IGNORING = f"""#!/usr/bin/python3
+IGNORING = """#!/usr/bin/python3
 import os, signal
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-os.execv("{DIST}/bridge", ["{DIST}/bridge"])
+os.execv("BINARIES/bridge", ["BINARIES/bridge"])
 """
 DELEGATES = {
     "that succeeds": """#!/bin/sh
@@ -137,7 +137,7 @@ def test_a_caller_that_ignores_sigchld_learns_how_its_delegate_ended(
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, text in (("bridge", IGNORING), ("other", DELEGATES[delegate])):
-        (folder / name).write_text(text)
+        (folder / name).write_text(text.replace("BINARIES", str(node.binaries)))
         (folder / name).chmod(0o755)
     pod, conf = node.pod(), bridge({"type": "other"})
     before = node.snapshot()

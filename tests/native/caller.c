@@ -4,12 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 int main(int argc, char **argv, char **envp)
 {
     static const struct facts facts = {BUILD, VERSION "\n", RELEASE, VERSIONS};
-    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL, *name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
+    const char *path = (const char *)getauxval(AT_EXECFN), *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     char package[64], file[512];
     int status;
 

@@ -49,8 +49,8 @@ def facts() -> dict[str, str]:
     }
 
 
-def compiled(target: Path, source: Path, *flags: str, **macros: str) -> Path:
-    """The program of ``source`` and the door. A warning is an error."""
+def compiled(target: Path, source: str, *flags: str, **macros: str) -> Path:
+    """The program of a source beside this one, and of the door. A warning is an error."""
     defined = ['-D{}="{}"'.format(name, text.replace('"', '\\"')) for name, text in macros.items()]
     command = [
         "gcc",
@@ -59,7 +59,7 @@ def compiled(target: Path, source: Path, *flags: str, **macros: str) -> Path:
         *defined,
         f"-I{ROOT}/build/native",
         str(ROOT / "build/native/door.c"),
-        str(source),
+        str(HERE / source),
     ]
     done = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -68,7 +68,7 @@ def compiled(target: Path, source: Path, *flags: str, **macros: str) -> Path:
 
 def callers(folder: Path) -> Path:
     """A folder with a caller under each plugin's name. It belongs to the build, as the files in dist/ do."""
-    program = compiled(folder / ".caller", HERE / "caller.c", *CALLING, **facts())
+    program = compiled(folder / ".caller", "caller.c", *CALLING, **facts())
     with program.open("ab") as file:
         file.write(MARK + build().encode())
     for name in PLUGINS:
