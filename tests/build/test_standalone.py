@@ -350,7 +350,7 @@ set -e
 mount --make-rprivate /
 mount -o remount,ro,bind / /
 for at in /run /var; do mount -t tmpfs tmpfs $at; done
-mount --bind /tmp /tmp
+mount --rbind /tmp /tmp
 mount -o remount,ro,bind /tmp
 ip netns add pod
 if touch /x /tmp/x 2>/dev/null; then echo "the root can be written"; exit 9; fi

@@ -134,12 +134,12 @@ def test_iptables_legacy_has_the_rule_too(node: Node) -> None:
     assert all(reaches(pod.pod, node.outside, node.OUTSIDE) for pod in pods)
     assert len(accepting(node, "iptables-legacy")) == 1
     assert pods[0].firewall("CHECK").ok
-    node.run("iptables-legacy", "-D", "FORWARD", "1")
+    node.run("iptables-legacy", "-w", "-D", "FORWARD", "1")
     assert not pods[0].firewall("CHECK").ok
     assert pods[0].firewall("ADD").ok and pods[0].firewall("CHECK").ok
     for pod in pods:
         pod.remove_all()
-    assert "CNI" not in node.run("iptables-legacy", "-S")
+    assert "CNI" not in node.run("iptables-legacy", "-w", "-S")
 
 
 def test_a_kernel_without_nf_tables(node: Node, tmp_path: Path) -> None:

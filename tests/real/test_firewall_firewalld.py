@@ -88,17 +88,21 @@ def test_gos_pods_are_checked_and_removed(node: Node, firewalld: Firewalld) -> N
 
 @pytest.mark.parametrize("backend", ["", "iptables", "nftables"])
 def test_what_a_reload_took_is_found_and_made_again(node: Node, firewalld: Firewalld, backend: str) -> None:
-    """Facts 1 and 2 of hosts: a reload empties the zone and iptables; CHECK says so, ``ensure`` puts it back."""
+    """Facts 1 and 2 of hosts: a reload empties the zone and iptables; CHECK says so, ``ensure`` puts it back.
+
+    firewalld 2 leaves iptables alone, unless it was given rules of its own there.
+    """
+    lasts = backend == "nftables" or (backend == "iptables" and int(firewalld("--version").partition(".")[0]) > 1)
     pod = attached(node, env=firewalld.env, backend=backend, ingressPolicy="same-bridge")
     outside = attached(node, "br1", env=firewalld.env, backend=backend, ingressPolicy="same-bridge")
     firewalld("--reload")
     checked = pod.firewall("CHECK")
-    assert checked.ok == (backend == "nftables"), checked.stdout
+    assert checked.ok == lasts, checked.stdout
     with node.inside(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("DBUS_SYSTEM_BUS_ADDRESS", firewalld.env["DBUS_SYSTEM_BUS_ADDRESS"])
         for each in (pod, outside):
             repaired, stay = plan.ensure(each.plan())
-            assert (bool(repaired), stay) == (backend != "nftables", [])
+            assert (bool(repaired), stay) == (not lasts, [])
     assert pod.firewall("CHECK").ok
     assert not reaches(pod.pod, outside.pod, address(outside, 4), SHORT)
     if not backend:

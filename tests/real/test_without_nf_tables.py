@@ -59,7 +59,7 @@ def test_neighbours_are_kept_from_localhost(node: Node, old: str) -> None:
     chain = publish(node, port(8080), binaries=old)
     (rule,) = [line for line in _legacy(node) if "pycni_localnet" in line]
     assert "-i br0" in rule and "-d 127.0.0.0/8" in rule and rule.endswith("-j DROP")
-    node.run("iptables-legacy", "-t", "raw", "-F")
+    node.run("iptables-legacy", "-w", "-t", "raw", "-F")
     assert "127.0.0.0/8" in chain.portmap("CHECK").error["msg"]
     second = publish(node, port(8081), binaries=old)
     assert chain.portmap("CHECK").ok

@@ -80,7 +80,7 @@ def test_a_legacy_table_without_its_programs_keeps_no_del_from_succeeding(
     """Somebody else's container used iptables-legacy in the node's namespace; the node itself has no such program."""
     if not program.find("iptables-legacy"):
         pytest.skip("iptables-legacy is not installed")
-    empty.run("iptables-legacy", "-t", "nat", "-S")
+    empty.run("iptables-legacy", "-w", "-t", "nat", "-S")
     assert iptables.legacy(4) == "iptables-legacy"
     real = program.find
     monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))

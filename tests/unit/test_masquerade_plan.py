@@ -427,11 +427,11 @@ def test_without_nf_tables_iptables_legacy_masquerades(without_nf_tables: Netns)
     effect.make()
     effect.compare(raising)
     chain = names.masquerade_chain(ONE)
-    assert f"-j {chain}" in without_nf_tables.run("iptables-legacy", "-t", "nat", "-S")
-    assert f"-j {chain}" in without_nf_tables.run("ip6tables-legacy", "-t", "nat", "-S")
+    assert f"-j {chain}" in without_nf_tables.run("iptables-legacy", "-w", "-t", "nat", "-S")
+    assert f"-j {chain}" in without_nf_tables.run("ip6tables-legacy", "-w", "-t", "nat", "-S")
     assert "CNI-" not in ruleset(without_nf_tables)
     Masquerade(Site(ONE)).remove()
-    assert chain not in without_nf_tables.run("iptables-legacy", "-t", "nat", "-S")
+    assert chain not in without_nf_tables.run("iptables-legacy", "-w", "-t", "nat", "-S")
     with pytest.raises(CheckFailed):
         effect.compare(raising)
 
@@ -475,7 +475,7 @@ def either_iptables(request: pytest.FixtureRequest, empty: Netns, monkeypatch: p
 
 def chain_of_go(at: Netns) -> list[str]:
     """The rules about Go's chain of the two that share it."""
-    text = at.run(iptables.PROGRAMS[4], "-t", "nat", "-S")
+    text = at.run(iptables.PROGRAMS[4], "-w", "-t", "nat", "-S")
     return [line for line in text.splitlines() if names.masquerade_chain(LIKE_ONE) in line]
 
 
@@ -522,7 +522,7 @@ def test_rules_whose_comment_tells_nobody_are_known_by_their_addresses(
         ("-A", chain, "!", "-d", "224.0.0.0/4", *told, "-j", "MASQUERADE"),
         ("-A", "POSTROUTING", "-s", "10.1.0.2", *told, "-j", chain),
     ):
-        either_iptables.run(iptables.PROGRAMS[4], "-t", "nat", *words)
+        either_iptables.run(iptables.PROGRAMS[4], "-w", "-t", "nat", *words)
     before = chain_of_go(either_iptables)
     Masquerade(Site(LIKE_ONE), prefixes("10.1.0.9/24")).remove()
     beside(monkeypatch, Address.parse("10.1.0.2"))
@@ -538,7 +538,7 @@ def test_whoever_is_left_without_a_masquerade_of_his_own_keeps_the_others(either
     Masquerade(Site(LIKE_ONE), FOUR, "iptables").make()
     Masquerade(Site(LIKE_TWO), prefixes("10.2.0.2/24"), "iptables").make()
     (own,) = [line for line in chain_of_go(either_iptables) if "MASQUERADE" in line and "net11" in line]
-    either_iptables.run(iptables.PROGRAMS[4], "-t", "nat", "-D", *rulespec.split(own)[1:])
+    either_iptables.run(iptables.PROGRAMS[4], "-w", "-t", "nat", "-D", *rulespec.split(own)[1:])
     Masquerade(Site(LIKE_ONE)).remove()
     Masquerade(Site(LIKE_TWO), prefixes("10.2.0.2/24"), "iptables").compare(raising)
     Masquerade(Site(LIKE_TWO)).remove()
