@@ -118,7 +118,7 @@ test-native: $(TESTS)/done dist/native/.done ## run the tests of the plugins and
 		$(or $(T),tests/native tests/contract tests/forkserver tests/runtime tests/real)
 
 # tests/contract has tests of plugins whose kinds of links this kernel may lack.
-GUEST_TESTS := tests/guest $(addprefix tests/contract/test_,subjects.py delete.py gc.py plan.py swap.py)
+GUEST_TESTS := tests/guest $(addprefix tests/contract/test_,subjects.py bad_input.py deaths.py delete.py errors.py gc.py plan.py swap.py)
 test-guest: $(TESTS)/done dist/.done ## run the tests that need Debian's own kernel, in a virtual machine
 	@mkdir -p reports
 	@tests/guest/run -t 900 -o reports $(TESTS)/bin/python -m pytest -m guest $(GUEST_TESTS)

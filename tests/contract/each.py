@@ -12,11 +12,16 @@ import pytest
 from contract.subject import SUBJECTS, Network, Subject, lacking
 
 
-def _marked(subject: Subject, network: str) -> Any:
+def _marked(subject: Subject, *network: str) -> Any:
     marks = [pytest.mark.guest] if subject.kind else []
     if lacking(subject.kind):
         marks.append(pytest.mark.skip(reason=f"the kernel has no {subject.kind}: make test-guest"))
-    return pytest.param(subject, network, id=f"{subject.type}-{network}", marks=marks)
+    return pytest.param(subject, *network, id="-".join((subject.type, *network)), marks=marks)
+
+
+def each_made(function: Any) -> Any:
+    """Give a test each subject; without a network."""
+    return pytest.mark.parametrize("subject", [_marked(subject) for subject in SUBJECTS])(function)
 
 
 def each_network(function: Any) -> Any:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from cni.kernel import backend
 from cni_host_local import index
-from contract.subject import SUBJECTS, Subject, lacking, previous
+from contract.each import each_made
+from contract.subject import SUBJECTS, Subject, previous
 from node.plugin import Object, Outcome
 from node.served import plugin, serve
 from node.topology import Node, Pod
@@ -246,11 +247,9 @@ def test_what_is_no_configuration_is_one_error(ground: Ground, subject: Subject)
     assert ground.state() == ground.before
 
 
-@each
+@each_made
 def test_the_configuration_that_is_damaged_works(ground: Ground, subject: Subject) -> None:
     """So that damage is what is refused; without its delegate, which no folder has."""
-    if lacking(subject.kind):
-        pytest.skip(f"the kernel has no {subject.kind}")
     conf = {key: value for key, value in subject.configuration(ground.pod.path).items() if key not in subject.delegated}
     conf = {key: value for key, value in {**conf, **subject.working}.items() if value is not None}
     if subject.on_an_interface:
@@ -306,12 +305,10 @@ def tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_tried", remembered)
 
 
-@each
+@each_made
 @pytest.mark.usefixtures("tried_once")
 def test_status_refuses_what_add_refuses_in_the_same_words(ground: Ground, subject: Subject) -> None:
     """Whatever key of the configuration is wrong: kubelet learns it before a pod does."""
-    if lacking(subject.kind):
-        pytest.skip(f"the kernel has no {subject.kind}")
     refused = 0
     for conf in variants(subject, ground.pod):
         text = json.dumps(conf)

@@ -24,6 +24,8 @@ SUBNET = "10.1.2.0/24"
 ARP = 0x0806
 MAC = "02:00:00:00:00:07"
 PCI, VIRTIO, AUXILIARY, DRIVEN, BARE = "0000:00:1f.6", "0000:00:03.0", "mlx5_core.sf.2", "0000:3b:00.1", "0000:3b:00.2"
+# a network card (SR-IOV) and a virtual function of it
+PF, VF = "0000:5e:00.0", "0000:5e:02.1"
 NOTES = Path("/run/cni/pycni/moved")
 
 
@@ -66,6 +68,7 @@ def sys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"devices/pci0000:00/{PCI}/net/dev1": "e1000e", f"devices/pci0000:00/{VIRTIO}/virtio1/net/dev1": "virtio-pci",
         f"devices/pci0000:00/{DRIVEN}": "vfio-pci", f"devices/pci0000:00/{BARE}": "",
         f"devices/pci0000:00/{PCI}/{AUXILIARY}/net/dev1": "", "devices/pci0000:00/empty/net": "",
+        f"devices/pci0000:00/{PF}/net/uplink": "igb", f"devices/pci0000:00/{VF}/net/dev1": "igbvf",
     }  # fmt: skip
     for folder, driver in folders.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,9 @@ def sys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (root / folder.split("/net")[0].split("/virtio")[0] / "driver").symlink_to(
                 f"../../../bus/pci/drivers/{driver}"
             )
-    for bus, names in (("pci", (PCI, VIRTIO, DRIVEN, BARE)), ("auxiliary", (f"{PCI}/{AUXILIARY}",))):
+    (root / f"devices/pci0000:00/{PF}/virtfn1").symlink_to(f"../{VF}")
+    (root / f"devices/pci0000:00/{VF}/physfn").symlink_to(f"../{PF}")
+    for bus, names in (("pci", (PCI, VIRTIO, DRIVEN, BARE, PF, VF)), ("auxiliary", (f"{PCI}/{AUXILIARY}",))):
         (root / "bus" / bus / "devices").mkdir(parents=True)
         for name in names:
             (root / "bus" / bus / "devices" / os.path.basename(name)).symlink_to(f"../../../devices/pci0000:00/{name}")
@@ -210,6 +215,7 @@ FOUND: dict[str, Object] = {
     "PCI": {"pciBusID": PCI},
     "virtio": {"pciBusID": VIRTIO},
     "the runtime's PCI": {"pciBusID": DRIVEN, "runtimeConfig": {"deviceID": PCI}},
+    "the runtime's virtual function": {"runtimeConfig": {"deviceID": VF}},
     "the runtime's auxiliary": {"pciBusID": DRIVEN, "runtimeConfig": {"deviceID": AUXILIARY}},
     "the runtime's, after the name": {"device": "dev1", "runtimeConfig": {"deviceID": AUXILIARY}},
     "keys in any case": {"DEVICE": "dev1"},

@@ -28,7 +28,7 @@ class Vlan(Subject):
         ipam = host_local(store, "10.1.2.0/24", routes=[{"dst": "0.0.0.0/0"}])
         return {
             "usual": Network({**on, "ipam": ipam}, leaves={"interface", "lease"}, go=True, back=True),
-            "layer 2": Network({**on, "mtu": 1400}, leaves={"interface"}),
+            "layer 2": Network({**on, "mtu": 1400}, leaves={"interface"}, variant=True),
         }
 
     def alone(self, store: Path) -> Network:
