@@ -35,8 +35,8 @@ _ALIAS = "the node's interface in the network "
 # Those that it cannot do without, and those that it may lack.
 _NEEDED = {"net/ipv4/conf/%s/arp_filter": "1", "net/ipv4/neigh/%s/mcast_solicit": "0"}
 _WANTED = {
-    "net/ipv4/conf/%s/arp_accept": "1", "net/ipv4/conf/%s/rp_filter": "1", "net/ipv6/conf/%s/disable_ipv6": "0",
-    "net/ipv6/conf/%s/accept_ra": "0", "net/ipv6/conf/%s/autoconf": "0", "net/ipv6/conf/%s/addr_gen_mode": "1",
+    "net/ipv4/conf/%s/arp_accept": "1", "net/ipv4/conf/%s/rp_filter": "1", "net/ipv6/conf/%s/accept_ra": "0",
+    "net/ipv6/conf/%s/autoconf": "0", "net/ipv6/conf/%s/addr_gen_mode": "1",
 }  # fmt: skip
 
 
@@ -90,7 +90,7 @@ class HostShim(Effect[None], Kind):
 
         rtnl, name, parent = self.site.rtnl, name_of(self.attachment.network), self.parent
         link = rtnl.link(name)
-        if link is not None and not self._is_on_parent(link) and not self._routes(link):
+        if link is not None and link.kind == "macvlan" and not self._is_on_parent(link) and not self._routes(link):
             rtnl.delete(link.index)
             link = None
         if parent is not None and link is None:
@@ -123,6 +123,7 @@ class HostShim(Effect[None], Kind):
         rtnl.change(link.index, alias=f"{_ALIAS}{self.attachment.network}"[:254], up=True)
         if any(ip.version == 6 for ip in self.ips):
             with Step(f"failed to add a link-local address to {link.name}", passed=EEXIST):
+                sysctls.ensure(f"net/ipv6/conf/{link.name}/disable_ipv6", "0")
                 addresses.add(rtnl, link.index, Prefix(_link_local(link.mac), 64), detect_duplicates=False)
 
     def _is_on_parent(self, link: "Link") -> bool:
@@ -222,8 +223,10 @@ class HostShim(Effect[None], Kind):
         else:
             links = [link for link in rtnl.links() if link.alias.startswith(_ALIAS)]
         for link in links:
+            if link.kind != "macvlan":
+                continue
             held: dict[int, list[str]] = {}
-            for route in self._routes(link) if link.kind == "macvlan" else ():
+            for route in self._routes(link):
                 held.setdefault(route.priority, []).append(str(route.dst.address))
             for number, addresses in (held or {0: []}).items():
                 found.append(Found(f"{link.name} metric {number}", addresses=addresses))

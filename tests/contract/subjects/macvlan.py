@@ -30,7 +30,7 @@ class Macvlan(Subject):
         return {
             "usual": Network({**on, "ipam": ipam}, leaves={"interface", "lease"}, go=True, back=True),
             "full": Network({**on, **full, "ipam": ipam}, leaves={"interface", "lease"}, variant=True),
-            "layer 2": Network(on, leaves={"interface"}, go=True, back=True),
+            "layer 2": Network(on, leaves={"interface"}, go=True, back=True, variant=True),
             "host shim": Network({**on, "hostShim": True, "ipam": ipam}, leaves={"interface", "lease", "link"}),
         }
 
