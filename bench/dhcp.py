@@ -36,11 +36,15 @@ PATTERN = "c00000"
 class Pods:
     """Namespaces with an interface on the segment, each used once for each way."""
 
-    def __init__(self, stack: ExitStack, segment: Segment, count: int) -> None:
-        self.pods = [NamedNetns("bench-pod") for _ in range(count)]
-        for pod in self.pods:
+    def __init__(self, stack: ExitStack, segment: Segment, folder: Path, count: int) -> None:
+        pods = [NamedNetns("bench-pod") for _ in range(count)]
+        for pod in pods:
             stack.callback(pod.close)
-        segment.attach_all(self.pods)
+        segment.attach_all(pods)
+        # paths of one length
+        self.paths = [str(folder / f"n{number:05}") for number in range(count)]
+        for pod, path in zip(pods, self.paths, strict=True):
+            os.symlink(pod.path, path)
         self._numbers = iter(range(1, 100_000))
 
     def new(self) -> str:
@@ -142,14 +146,17 @@ class GoSide(Side):
     def direct(self, verb: str, container: str, netns: str) -> None:
         """Send the recorded call, and read until the reply is complete. Raises ``RuntimeError`` for an error."""
         call = self._recorded[verb].replace(PATTERN.encode(), container.encode())
-        if len(netns) != len(self._netns):
-            raise RuntimeError(f"{netns} and {self._netns} differ in length")
         call = call.replace(self._netns.encode(), netns.encode())
         with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60)
             connection.connect(str(self.daemon.socket))
-            connection.sendall(call)
+            # Go drops what comes before it has answered the first lines
+            head, end, rest = call.partition(b"\n\n")
+            connection.sendall(head + end)
+            connection.recv(1000)
+            connection.sendall(rest)
             found = b""
-            while b"\n\n" not in found or _values(found.partition(b"\n\n")[2]) < 2:
+            while _values(found) < 2:
                 piece = connection.recv(65536)
                 if not piece:
                     break
@@ -183,7 +190,7 @@ def _values(data: bytes) -> int:
 
 def rate(side: Side, pods: Pods, count: int, call: Callable[[str, str, str], None], threads: int) -> float:
     """Leases a second; the leases are given back afterwards, untimed."""
-    wanted = [(pods.new(), pod.path) for pod in pods.pods[:count]]
+    wanted = [(pods.new(), path) for path in pods.paths[:count]]
     began = time.perf_counter()
     if threads == 1:
         for held in wanted:
@@ -200,14 +207,14 @@ def rate(side: Side, pods: Pods, count: int, call: Callable[[str, str, str], Non
 def memory(side: Side, pods: Pods, first: int, last: int) -> tuple[float, float]:
     """The growth of the daemon for a lease, in kB: its resident and its proportional size."""
 
-    def hold(more: Sequence[NamedNetns]) -> tuple[int, int]:
-        wanted = [(pods.new(), pod.path) for pod in more]
+    def hold(more: Sequence[str]) -> tuple[int, int]:
+        wanted = [(pods.new(), path) for path in more]
         with ThreadPoolExecutor(AT_ONCE) as threads:
             list(threads.map(lambda held: side.direct("ADD", *held), wanted))
         side.held += wanted
         return side.daemon.status("VmRSS"), side.daemon.memory
 
-    few, many = hold(pods.pods[:first]), hold(pods.pods[first:last])
+    few, many = hold(pods.paths[:first]), hold(pods.paths[first:last])
     print(
         f"bench: {side.name} with {last} leases: {many[0]} kB resident, {many[1]} kB proportional, "
         f"{side.daemon.status('Threads')} threads, {side.daemon.descriptors} descriptors",
@@ -221,11 +228,11 @@ def compared(stack: ExitStack, folder: Path, runs: int, leases: int) -> list[Row
     """The rows."""
     segment = stack.enter_context(Segment())
     Dnsmasq(segment, folder, address="10.7.0.1/16", range="10.7.1.0,10.7.250.0,1h")
-    pods = Pods(stack, segment, leases)
+    pods = Pods(stack, segment, folder, leases)
     ours = stack.enter_context(Daemon(segment, folder, "ours", "-timeout", "2s"))
     go = stack.enter_context(Daemon(segment, folder, "go", "-timeout", "2s"))
     mine, plain = Side("ours", ours), Side("ours, no probe", ours, probe=False)
-    sides = [mine, plain, GoSide("Go", go, pods.pods[0].path)]
+    sides = [mine, plain, GoSide("Go", go, pods.paths[0])]
     found: dict[tuple[str, str], list[float]] = {}
     for number in range(runs):
         for side in sides[number % 3 :] + sides[: number % 3]:

@@ -28,6 +28,8 @@ from .topology import Attachment, NamedNetns, Node, Pod
 MAKES = {"ours": SUBJECT, "go": GO}
 # Where our daemon keeps its leases, whatever its socket.
 STATE = Path("/run/cni/pycni/dhcp")
+# dnsmasq's range
+ORDERED = "10.7.0.5,10.7.0.100,1h"
 # A first wait that is long enough on a busy machine, and a give-up that a test can wait for.
 QUICK = ("-timeout", "1s", "-resendmax", "2s")
 
@@ -281,15 +283,17 @@ class Dnsmasq:
     """Debian's dnsmasq as a DHCP server alone."""
 
     def __init__(
-        self, segment: Segment, folder: Path, *more: str, address: str = "10.7.0.1/24", range: str = ""
+        self, segment: Segment, folder: Path, *more: str, address: str = "10.7.0.1/24", range: str = ORDERED
     ) -> None:
+        """Without ``range`` addresses are given in their order."""
         self.leases, self.log = folder / "dnsmasq.leases", folder / "dnsmasq.log"
         self.at = segment.host(address)
-        scope = range or "10.7.0.5,10.7.0.100,1h"
+        order = ["--dhcp-sequential-ip"] if range == ORDERED else []
         self.process = segment.start(
             self.at, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--no-ping", "--user=root",
-            "--interface=eth0", "--bind-interfaces", "--dhcp-authoritative", "--dhcp-sequential-ip", "--log-dhcp",
-            "--log-facility=-", "--pid-file=", f"--dhcp-leasefile={self.leases}", f"--dhcp-range={scope}", *more, log=self.log,
+            "--interface=eth0", "--bind-interfaces", "--dhcp-authoritative", "--log-dhcp",
+            "--log-facility=-", "--pid-file=", f"--dhcp-leasefile={self.leases}", f"--dhcp-range={range}", *order, *more,
+            log=self.log,
         )  # fmt: skip
         assert eventually(lambda: "DHCP, IP range" in self.log.read_text() or self.process.poll() is not None)
         assert self.process.poll() is None, self.log.read_text()
