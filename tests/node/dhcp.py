@@ -371,7 +371,7 @@ def live(node: Node, main: Object, server: Server, daemon: Daemon, pods: int = 2
         Attachment(node, {"cniVersion": "1.0.0", "name": "net1", **main, "ipam": ipam}, node.pod()) for _ in range(pods)
     ]
     for each in found:
-        assert each.add().result["ips"][0]["gateway"] == server.address
+        assert each.add().result["ips"][0]["gateway"] == server.router
         assert each.pod.addresses("eth0") == {f"{each.address}/24"}
         assert {route["dst"] for route in each.pod.routes()} >= {"default"}
         assert each.check().ok

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 
 from .deadline import eventually
 from .dhcpmessage import (
@@ -98,6 +98,11 @@ class Server:
         os.close(self._wake)
         self._raw.close()
         self._udp.close()
+
+    @property
+    def router(self) -> str:
+        """What its answers have as the first router."""
+        return str(IPv4Address((self.options[ROUTER] or b"")[:4]))
 
     # what tests ask
 

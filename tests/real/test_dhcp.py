@@ -96,7 +96,7 @@ def test_what_is_sent(site: Site) -> None:
         for packet in (discover, request):
             assert packet.hosts == ("0.0.0.0", "255.255.255.255")
             assert packet.macs == (client.mac, "ff:ff:ff:ff:ff:ff")
-            assert set(packet.message.get(REQUEST_LIST) or b"") >= {1, 3, 6, 15, 33, 119, 121}
+            assert set(packet.message.get(REQUEST_LIST) or b"") == {1, 3}
         assert request.message.address(REQUESTED_ADDRESS) == client.address
         assert request.message.address(SERVER_ID) == server.address
         assert release.hosts == (client.address, server.address)
@@ -155,10 +155,9 @@ def test_provide(site: Site, make: str, name: str) -> None:
 def test_request(site: Site, make: str) -> None:
     """Names and numbers, with the usual ones and without."""
     server = site.segment.server()
-    usual = {1, 3} if make == "go" else {1, 3, 6, 15, 33, 119, 121}
     with Daemon(site.node, site.folder, make) as daemon:
         for request, wanted in (
-            ([{"option": "host-name"}, {"option": "42"}], {12, 42} | usual),
+            ([{"option": "host-name"}, {"option": "42"}], {1, 3, 12, 42}),
             ([{"option": "subnet-mask"}, {"option": "26", "skipDefault": True}], {1, 26}),
             ([{"skipDefault": True, "option": "3"}, {"option": "routers"}], {3}),
             ([{"skipDefault": True}, {"option": "3"}], {3}),
@@ -309,13 +308,17 @@ def _set(code: int, value: bytes | None) -> Callable[[Message], None]:
 
 @EACH_MAKE
 def test_no_mask(site: Site, make: str) -> None:
-    """Go's text; the lease is given back."""
+    """Go's gives the lease back; ours does not take it."""
     server = site.segment.server()
     server.options[SUBNET_MASK] = None
     with Daemon(site.node, site.folder, make, *(BRIEF if make == "ours" else ())) as daemon:
         error = site.client(daemon).add().error
-        assert error["msg"] == "error calling DHCP.Allocate: DHCP option Subnet Mask not found in DHCPACK"
-        server.wait("RELEASE")
+        assert error["msg"].startswith("error calling DHCP.Allocate: ")
+        if make == "go":
+            assert error["msg"].endswith(": DHCP option Subnet Mask not found in DHCPACK")
+            server.wait("RELEASE")
+        else:  # the offer is not taken
+            assert "no subnet mask" in error["details"] and "REQUEST selecting" not in server.kinds()
 
 
 # Answers that no interface can have, and what the error names

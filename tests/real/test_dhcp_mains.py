@@ -7,6 +7,7 @@ import pytest
 
 from node.deadline import eventually
 from node.dhcp import Daemon, live
+from node.dhcpmessage import CLASSLESS_ROUTES, ROUTER, addresses, classless
 from node.dhcpserver import Server
 from node.dhcpsite import OURS_ALONE
 from node.namespace import Object
@@ -38,6 +39,8 @@ def test_bridge(node: Node, daemon: Daemon, keys: Object) -> None:
     node.outside.ip("addr add 10.7.0.1/24 dev near", "link set near up")
     assert eventually(lambda: node.port("near")["state"] == "forwarding", interval=0.001)
     with Server(node.outside, "near") as server:
+        # isGateway: the bridge has the router's address
+        server.options[ROUTER] = addresses("10.7.0.254" if keys else server.address)
         live(node, {"type": "bridge", "bridge": "br0", **keys}, server, daemon)
         assert server.kinds().count("DISCOVER") == 2
 
@@ -60,8 +63,6 @@ def test_host_device(node: Node, daemon: Daemon) -> None:
 
 def test_an_add_that_fails_gives_the_lease_back(node: Node, daemon: Daemon) -> None:
     """The interface plugin cannot use the answer: it asks dhcp to take it back while the link is there."""
-    from node.dhcpmessage import CLASSLESS_ROUTES, classless
-
     with Server(node.outside, "uplink") as server:
         server.options[CLASSLESS_ROUTES] = classless(("10.9.0.0/16", "203.0.113.9"))
         ipam = {"type": "dhcp", "daemonSocketPath": str(daemon.socket)}
