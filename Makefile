@@ -30,7 +30,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-native test-guest test-trixie test-kubernetes lint bench bench-readme bench-imports clean
+.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-native test-guest test-trixie test-kubernetes lint bench bench-readme bench-dhcp bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -147,6 +147,10 @@ bench: dist/.done ## compare the speed with Debian's Go plugins and netavark
 bench-readme: dist/.done ## the same, written into README.md and docs/bench.svg
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
 	@$(PYTHON) bench/run.py --readme
+
+bench-dhcp: dist/.done ## compare the DHCP daemons, ours and Go's: leases per second, memory per lease
+	@$(PYTHON) build/system-packages $(DEMO_PACKAGES) containernetworking-plugins=/usr/lib/cni/dhcp dnsmasq-base=dnsmasq
+	@$(PYTHON) bench/dhcp.py
 
 bench-imports: dist/.done ## list the imports of each verb of each plugin, and their cost
 	@$(PYTHON) bench/imports.py
