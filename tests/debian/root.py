@@ -22,6 +22,8 @@ PACKAGES = (
     *("python3", "python3-venv", "make", "git", "ca-certificates"),
     *("iproute2", "iputils-ping", "nftables", "util-linux", "iptables", "conntrack", "firewalld", "dbus", "kmod"),
     *("containerd", "runc", "containernetworking-plugins", "podman", "netavark", "aardvark-dns"),
+    # a podman without root, and its users' tools
+    *("crun", "passt", "uidmap", "podman-compose", "dnsmasq-base"),
     *("busybox-static", "strace", "procps", "systemd", "dbus-daemon"),
 )
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -75,10 +75,14 @@ class Podman:
             "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
         }
 
+    @property
+    def storage(self) -> tuple[str, ...]:
+        """The options that name its own storage."""
+        return ("--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--storage-driver", "vfs")
+
     def done(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run podman."""
-        storage = ("--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--storage-driver", "vfs")
-        command = ["podman", *storage, *arguments]
+        command = ["podman", *self.storage, *arguments]
         with self.node.inside():
             return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=120, cwd="/")
 

@@ -71,11 +71,12 @@ class Driver:
 
     def create(self, network: Network) -> dict[str, Any]:
         """Check the list and the options, and return the document that podman stores."""
-        conflist = self.conflist(network)
-        document = created(network, conflist, is_rootless())
+        conflist, rootless = self.conflist(network), is_rootless()
+        document = created(network, conflist, rootless)
         cni = self.cni(network)
         cni.validate_network_list(conflist.net)
-        cni.get_status_network_list(conflist.net)
+        if not rootless:  # podman of a user calls create in the node's network namespace, where a user can do nothing
+            cni.get_status_network_list(conflist.net)
         return document
 
     def setup(self, attached: Attached, netns: str) -> dict[str, Any]:
