@@ -30,7 +30,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-native test-guest test-trixie test-kubernetes lint bench bench-readme bench-dhcp bench-imports clean
+.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part on-trixie test-kubernetes lint bench bench-readme bench-dhcp bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -102,15 +102,18 @@ test: $(TESTS)/done dist/.done lint ## run all tests; T=tests/real/test_bridge.p
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-real
 	@$(MAKE) --no-print-directory test-guest
+	@$(MAKE) --no-print-directory test-trixie-part
 endif
 
 # Root runs these tests as nobody, in a new user namespace, so a test that needs root fails.
 test-unit: $(TESTS)/done ## run the tests that need neither root nor dist/ nor a daemon; half a minute
 	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(or $(T),$(WORKERS) tests/unit tests/runtime tests/contract)
 
-test-real: $(TESTS)/done dist/.done dist/native/.done ## run the other tests, but for those of another kernel
-	@$(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes'
+test-real: test-files dist/native/.done ## run the other tests, but for those of another kernel
 	@PYCNI_DIST=dist/native $(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit' tests/contract/test_subjects.py tests/forkserver/test_same_answers.py
+
+test-files: $(TESTS)/done dist/.done ## the same with the single files alone; FILES=…: a part
+	@$(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes' $(FILES)
 
 test-native: $(TESTS)/done dist/native/.done ## run the tests of the plugins and of the fork server with the native file
 	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
@@ -124,11 +127,20 @@ test-guest: $(TESTS)/done dist/.done ## run the tests that need Debian's own ker
 	@tests/guest/run -t 900 -o reports $(TESTS)/bin/python -m pytest -m guest $(GUEST_TESTS)
 
 # The same targets in the root of another release, with its Python; the root is made on the first call (tests/debian/run).
-test-trixie: $(TESTS)/done ## run the tests on Debian 13, with its Python, containerd and podman; T=FILES: a part
+# `make test` runs a part, for time: what depends on the Python, and the usual chain by containerd.
+TRIXIE_PART := $(addprefix tests/,$(addprefix build/test_,standalone.py import_budget.py) forkserver/test_seal.py \
+	contract/test_frame.py $(addprefix real/test_,bridge.py chain.py portmap.py containerd.py))
+test-trixie: ## run the tests on Debian 13, with its Python, containerd and iptables; T=FILE: one file
+	@$(MAKE) --no-print-directory on-trixie TARGETS="$(if $(T),test T='$(T)',test-unit test-files)"
+
+test-trixie-part: ## the part of it that `make test` runs, four minutes
+	@$(MAKE) --no-print-directory on-trixie TARGETS="test-unit test-files FILES='$(TRIXIE_PART)'"
+
+on-trixie: $(TESTS)/done
 	@$(PYTHON) build/system-packages debootstrap
 	@$(PYTHON) tests/debian/wheels.py trixie $(TESTS)/bin/pip
 	@$(TESTS)/bin/python -m pytest -q tests/debian
-	@tests/debian/run trixie make --no-print-directory $(if $(T),test T='$(T)',test-unit test-real)
+	@tests/debian/run trixie make --no-print-directory $(TARGETS)
 
 test-kubernetes: $(TESTS)/done dist/.done ## test with Kubernetes on one node, with containerd and dockershim; not part of `make test`
 	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)

@@ -3,6 +3,8 @@
 The rules for container ids and networks are the specification's, those for interfaces the kernel's.
 """
 
+import sys
+
 from cni.errors import CNIError, InvalidConfig, InvalidEnvironment
 
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -79,10 +81,10 @@ def sha512(*parts: str) -> bytes:
 def raw_sha512(data: bytes) -> bytes:
     """SHA-512 of bytes, from the C module: importing ``hashlib`` loads OpenSSL, which takes 14 ms."""
     try:
-        from _sha512 import sha512 as digest  # type: ignore[import-not-found]
+        if sys.version_info >= (3, 12):
+            from _sha2 import sha512 as digest
+        else:
+            from _sha512 import sha512 as digest  # type: ignore[import-not-found]
     except ImportError:
-        try:
-            from _sha2 import sha512 as digest  # type: ignore[import-not-found]  # CPython 3.12 and later
-        except ImportError:
-            from hashlib import sha512 as digest
+        from hashlib import sha512 as digest
     return digest(data).digest()  # type: ignore[no-any-return]
