@@ -30,7 +30,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part on-trixie test-kubernetes lint bench bench-readme bench-dhcp bench-imports clean
+.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part test-sid on-release test-kubernetes lint bench bench-readme bench-dhcp bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -131,16 +131,19 @@ test-guest: $(TESTS)/done dist/.done ## run the tests that need Debian's own ker
 TRIXIE_PART := $(addprefix tests/,$(addprefix build/test_,standalone.py import_budget.py) forkserver/test_seal.py \
 	contract/test_frame.py $(addprefix real/test_,bridge.py chain.py portmap.py containerd.py))
 test-trixie: ## run the tests on Debian 13, with its Python, containerd and iptables; T=FILE: one file
-	@$(MAKE) --no-print-directory on-trixie TARGETS="$(if $(T),test T='$(T)',test-unit test-files)"
+	@$(MAKE) --no-print-directory on-release RELEASE=trixie TARGETS="$(if $(T),test T='$(T)',test-unit test-files)"
 
 test-trixie-part: ## the part of it that `make test` runs, four minutes
-	@$(MAKE) --no-print-directory on-trixie TARGETS="test-unit test-files FILES='$(TRIXIE_PART)'"
+	@$(MAKE) --no-print-directory on-release RELEASE=trixie TARGETS="test-unit test-files FILES='$(TRIXIE_PART)'"
 
-on-trixie: $(TESTS)/done
+test-sid: ## the same on Debian sid, with containerd 2 and newer plugins of Go; not part of `make test`
+	@$(MAKE) --no-print-directory on-release RELEASE=sid TARGETS="$(if $(T),test T='$(T)',test-unit test-files)"
+
+on-release: $(TESTS)/done
 	@$(PYTHON) build/system-packages debootstrap
-	@$(PYTHON) tests/debian/wheels.py trixie $(TESTS)/bin/pip
+	@$(PYTHON) tests/debian/wheels.py $(RELEASE) $(TESTS)/bin/pip
 	@$(TESTS)/bin/python -m pytest -q tests/debian
-	@tests/debian/run trixie make --no-print-directory $(TARGETS)
+	@tests/debian/run $(RELEASE) make --no-print-directory $(TARGETS)
 
 test-kubernetes: $(TESTS)/done dist/.done ## test with Kubernetes on one node, with containerd and dockershim; not part of `make test`
 	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)

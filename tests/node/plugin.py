@@ -12,7 +12,7 @@ from .namespace import Netns
 
 Object = dict[str, Any]
 
-# Debian's containernetworking-plugins: the Go reference plugins at 1.1.1.
+# Debian's containernetworking-plugins, the Go reference plugins: 1.1.1 in Debian 12 and 13, 1.9.1 in what comes after.
 GO = "/usr/lib/cni"
 # Ours, whatever is under test: the single files, or the folder in PYCNI_DIST, such as dist/native.
 DIST = os.path.abspath(os.environ.get("PYCNI_DIST") or Path(__file__).parents[2] / "dist")
@@ -110,13 +110,23 @@ def _expect_error_object(status: int, document: Any, said: str) -> None:
 @cache
 def subject_is_old_go() -> bool:
     """Whether the plugins under test are Go's of the 1.1 line, which lack much of what newer ones and ours do."""
+    return _is_old_go(SUBJECT)
+
+
+def go_obeys(backend: str) -> bool:
+    """Whether Debian's Go plugins have this backend. Those of the 1.1 line have iptables alone, and ignore the key."""
+    return backend == "iptables" or not _is_old_go(GO)
+
+
+@cache
+def _is_old_go(folder: str) -> bool:
     try:
-        program = Path(SUBJECT, "bridge").read_bytes()
+        program = Path(folder, "bridge").read_bytes()
     except OSError:
         return False
     if not program.startswith(b"\x7fELF"):
         return False
     versions = subprocess.run(
-        [f"{SUBJECT}/bridge"], env={"CNI_COMMAND": "VERSION"}, capture_output=True, text=True, timeout=LIMIT
+        [f"{folder}/bridge"], env={"CNI_COMMAND": "VERSION"}, capture_output=True, text=True, timeout=LIMIT
     )
     return "1.1.0" not in json.loads(versions.stdout)["supportedVersions"]

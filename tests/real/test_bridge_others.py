@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from node.configuration import bridge, host_local
-from node.plugin import GO, SUBJECT
+from node.plugin import GO, SUBJECT, go_obeys
 from node.topology import Node
 
 pytestmark = pytest.mark.beyond_old_go("a fault of Go's plugins")
@@ -79,7 +79,9 @@ def test_del_in_the_nodes_own_namespace_cleans_the_node(node: Node) -> None:
 
 
 def test_a_delegate_of_before_garbage_collection_keeps_nothing(node: Node, tmp_path: Path) -> None:
-    """Debian's host-local answers that it misses a container: what the bridge itself has goes all the same."""
+    """Go's host-local of 1.1 answers that it misses a container: what the bridge itself has goes all the same."""
+    if go_obeys("nftables"):
+        pytest.skip("this is about Go's plugins of the 1.1 line: these know GC")
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "bridge").symlink_to(f"{SUBJECT}/bridge")

@@ -16,7 +16,7 @@ from cni.go.names import masquerade_chain
 from cni.masquerade import Masquerade
 from cni.site import Site
 from node.configuration import bridge, host_local
-from node.plugin import GO, subject_is_old_go
+from node.plugin import GO, go_obeys, subject_is_old_go
 from node.topology import Attachment, Node
 from node.traffic import multicast_source, reaches, tcp_source, udp_source
 
@@ -490,6 +490,8 @@ def test_check_of_a_pod_that_go_attached_sees_its_chains_and_what_they_lack(
     node: Node, backend: str, spoil: str
 ) -> None:
     """Debian's bridge made them, ours is asked after the exchange, whichever form it would make itself."""
+    if backend == "nftables" and go_obeys(backend):
+        pytest.skip("Go's bridge makes no chains of iptables; of its table is the next test")
     pod = node.attach(conf(node, SUBNET, SUBNET6, ipMasqBackend=backend), binaries=GO)
     assert pod.check().ok, pod.check().stdout
     node.run(*spoil.replace("CHAIN", masquerade_chain(Name("net1", pod.pod.container, "eth0"))).split())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from node.configuration import port
-from node.plugin import DIST, GO
+from node.plugin import DIST, GO, go_obeys
 from node.ports import answers, source
 from node.published import neighbour, publish, wanted
 from node.topology import Node
@@ -206,7 +206,9 @@ def test_gos_portmap_on_the_same_node(node: Node, backend: str, first: str) -> N
         assert answers("tcp", chains[0].pod, 80, client, target, 8080), target
     chains[0].remove()
     left = [line for line in node.iptables() if "CNI-DN-" in line or "dnat name" in line]
-    assert left == [] and node.nft() == []
+    assert left == [] and not any(chain.pod.container in node.rules_as_text() for chain in chains)
+    # Go's own tables stay for ever
+    assert node.nft() == [] or (backend == "nftables" and go_obeys(backend))
 
 
 @both_backends
@@ -223,7 +225,7 @@ def test_many_of_both_at_once(node: Node, backend: str) -> None:
     for number, chain in enumerate(chains):
         assert answers("tcp", chain.pod, 80, node.outside, node.ADDRESS, 8080 + number)
     jumps = [line for line in node.iptables() if line.startswith("iptables -A PREROUTING") and "-j CNI-" in line]
-    assert len(jumps) == 1, jumps
+    assert len(jumps) == (0 if backend == "nftables" and go_obeys(backend) else 1), jumps
 
 
 @pytest.mark.beyond_old_go("an earlier rule of its own would be found first")

@@ -10,7 +10,7 @@ import pytest
 from node.chain import Chain
 from node.configuration import port
 from node.deadline import eventually
-from node.plugin import DIST, GO, PLUGINS, subject_is_old_go
+from node.plugin import DIST, GO, PLUGINS, go_obeys, subject_is_old_go
 from node.ports import answers, source
 from node.published import GATEWAY, GATEWAY6, SUBNET, neighbour, publish, wanted
 from node.topology import Node
@@ -271,6 +271,8 @@ LOSSES = ["-F", "-F PREROUTING", "-F OUTPUT", "-D CNI-HOSTPORT-DNAT 1", "-F {cha
 @both_backends
 def test_our_check_of_a_pod_that_go_attached(node: Node, backend: str, loss: str) -> None:
     """What runs when the plugins are swapped is as it should be, without a guard of localhost; a loss is seen."""
+    if backend == "nftables" and go_obeys(backend):
+        pytest.skip("Go's portmap makes no chains of iptables; of its tables is the next test")
     neighbour(node, binaries=OURS)
     chain = publish(node, *PORTS, binaries=GOS, backend=backend)
     name = next(line.split()[1][1:] for line in node.iptables() if ":CNI-DN-" in line)
