@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +25,13 @@ PACKAGES = (
     *("containerd", "runc", "containernetworking-plugins", "podman", "netavark", "aardvark-dns"),
     # a podman without root, and its users' tools
     *("crun", "passt", "uidmap", "podman-compose", "dnsmasq-base"),
+    *("kea-dhcp4-server", "kea-dhcp6-server"),
+    *("gcc", "binutils", "libc6-dev", "zlib1g-dev", "libpython3-dev"),
     *("busybox-static", "strace", "procps", "systemd", "dbus-daemon"),
 )
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# Seconds after which a root of another list of packages is removed.
+UNUSED = 7 * 24 * 3600
 # A change of how a root is made, other than of its packages.
 EDITION = 1
 APT = ("apt-get", "-q", "-o", "APT::Sandbox::User=root", "-o", "Dpkg::Options::=--force-unsafe-io")
@@ -44,7 +49,7 @@ def folder(release: str) -> Path:
     """Where the root of a release is, or will be."""
     if not re.fullmatch("[a-z]+", release):
         raise SystemExit(f"{release!r} is not the name of a Debian release")
-    digest = hashlib.sha256(f"{EDITION} {release} {' '.join(PACKAGES)}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{EDITION} {release} {' '.join(sorted(PACKAGES))}".encode()).hexdigest()
     return _cache() / f"{release}-{digest[:12]}"
 
 
@@ -69,8 +74,10 @@ def in_use(release: str) -> Iterator[Path]:
 
 
 def _remove_older(release: str, current: Path) -> None:
-    """Remove roots of this release that were made of something else, but for those in use."""
+    """Remove roots of this release that were made of something else, and that nobody has used for a week."""
     for other in set(_cache().glob(f"{release}-*")) - {current}:
+        if time.time() - (other / "lock").stat().st_mtime < UNUSED:
+            continue
         with (other / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

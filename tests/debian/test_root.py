@@ -22,9 +22,9 @@ def ran(*command: str, release: str = RELEASE) -> "subprocess.CompletedProcess[s
 def test_the_root_has_the_packages_of_make_test() -> None:
     """So nothing is missing that `make test` would install; the root has no network for it."""
     makefile = (CHECKOUT / "Makefile").read_text().replace("\\\n", " ")
-    for name in ("DEMO_PACKAGES", "TEST_PACKAGES"):
-        (line,) = re.findall(rf"^{name} := (.*)$", makefile, re.MULTILINE)
-        wanted = {word.partition("=")[0] for word in line.split() if not word.startswith("$")}
+    for name in ("DEMO_PACKAGES", "TEST_PACKAGES", "NATIVE_PACKAGES"):
+        (line,) = re.findall(rf"^{name} :?= (.*)$", makefile, re.MULTILINE)
+        wanted = set(re.findall(r"(?:^|\s)([a-z][a-z0-9.+-]+)", re.sub(r"=(\$\(.*?\)\)\S*|\S*)|\$\(\w+\)", " ", line)))
         assert wanted <= set(root.PACKAGES)
 
 
