@@ -62,7 +62,7 @@ def adopted(keepers: Keepers, who: Attachment, place: Place, request: dict[str, 
             keeper = Keeper(keepers, who, place, options(request))
             keeper.sides = sides(keeper, link, {"4": lease})
     except Gone as gone:
-        raise CNIError(str(gone), f"{who} has no lease") from None
+        raise CNIError(str(gone), f"in {gone.where}; {who} has no lease") from None
     except (OSError, KernelError) as error:
         raise CNIError(f"{place.ifname} cannot be looked at: {error}", f"{who} has no lease") from None
     keeper.adopting = True

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
+from typing import Any
 
 from cni.site import Roots
 from cni_dhcp import records
@@ -33,23 +35,39 @@ def main(words: list[str]) -> int:
         claim = listening.Claim(folder, path)
         store = Store(folder)
         listener = passed or listening.own(path)
-        if flags.pidfile:
-            listening.write_pid(flags.pidfile)
-    except listening.Unusable as error:
-        say(f"Error getting listener: {error}" if "pidfile" not in str(error) else str(error))
-        return 1
-    except OSError as error:
+    except (listening.Unusable, OSError) as error:
         say(f"Error getting listener: {error}")
         return 1
     try:
-        asyncio.run(_serve(flags, store, listener))
+        return _run(flags, store, listener)
     finally:
         if passed is None:  # systemd's remains
             listening.remove(path)
+        claim.end()
+
+
+def _run(flags: command_line.Flags, store: Store, listener: socket.socket) -> int:
+    """Serve with the process id in its file, which is there when somebody can connect."""
+    try:
+        if flags.pidfile:
+            listening.write_pid(flags.pidfile)
+    except listening.Unusable as error:
+        say(str(error))
+        return 1
+    listener.listen(listening.BACKLOG)
+    _allow_descriptors()
+    try:
+        asyncio.run(_serve(flags, store, listener))
+    finally:
         if flags.pidfile:
             listening.remove(flags.pidfile)
-        del claim
     return 0
+
+
+def _allow_descriptors() -> None:
+    """As many open descriptors as root may have: when many leases are acquired together, each has a socket."""
+    most = resource.prlimit(0, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(0, resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(flags: command_line.Flags, store: Store, listener: socket.socket) -> None:
@@ -58,7 +76,11 @@ async def _serve(flags: command_line.Flags, store: Store, listener: socket.socke
         loop.add_signal_handler(number, ended.set)
     keepers = Keepers(flags, store)
     keepers.restore()
-    server = await loop.create_unix_server(lambda: Connection(keepers), sock=listener, backlog=4096)
+    # by default, CPython 3.13 and later remove the file of a socket that they did not make
+    kept: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+    server = await loop.create_unix_server(
+        lambda: Connection(keepers), sock=listener, backlog=listening.BACKLOG, **kept
+    )
     say(f"serving at {flags.hostprefix}{flags.socketpath}, process {os.getpid()}")
     await ended.wait()
     server.close()

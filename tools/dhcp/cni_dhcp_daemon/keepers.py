@@ -62,7 +62,7 @@ class Keepers:
                 if keeper is None and not link.up:
                     namespace.rtnl.change(link.index, up=True)
         except Gone as gone:
-            raise CNIError(str(gone), f"of {who}") from None
+            raise CNIError(str(gone), f"in {gone.where}, of {who}") from None
         except KernelError as error:
             raise CNIError(f'failed to set "{place.ifname}" UP: {error}', f"of {who}") from None
         if keeper is None:
@@ -105,7 +105,7 @@ class Keepers:
                 waiter.reply(keeper.leases())
         except Gone as gone:
             keeper.gone(str(gone))
-            raise CNIError(str(gone), f"of {who}") from None
+            raise CNIError(str(gone), f"in {gone.where}, of {who}") from None
         return None
 
     def _adopt(self, who: Attachment, request: dict[str, Any], waiter: Waiter) -> Keeper:

@@ -7,7 +7,7 @@ import socket
 import stat
 
 _FIRST = 3
-_BACKLOG = 4096
+BACKLOG = 4096
 
 
 class Unusable(Exception):
@@ -46,9 +46,16 @@ class Claim:
         os.ftruncate(self._fd, 0)
         os.write(self._fd, f"{os.getpid()}\n".encode())
 
+    def end(self) -> None:
+        """Let another daemon start."""
+        os.close(self._fd)
+
 
 def own(path: str) -> socket.socket:
-    """Make the socket; a socket that nobody listens at any more is replaced. Raises ``Unusable`` and ``OSError``."""
+    """Make the socket, which does not listen yet; one that nobody listens at any more is replaced.
+
+    Raises ``Unusable`` and ``OSError``.
+    """
     folder = os.path.dirname(path)
     if folder:
         os.makedirs(folder, 0o700, exist_ok=True)
@@ -62,7 +69,6 @@ def own(path: str) -> socket.socket:
         raise Unusable(f"listen unix {path}: bind: {(error.strerror or str(error)).lower()}") from None
     finally:
         os.umask(mask)
-    made.listen(_BACKLOG)
     made.setblocking(False)
     return made
 

@@ -10,7 +10,11 @@ from cni.kernel.rtnl import Link
 
 
 class Gone(Exception):
-    """The namespace or the link does not exist any more. The text says which."""
+    """The namespace or the link does not exist any more. The text says which; ``where`` is the namespace's path."""
+
+    def __init__(self, text: str, where: str) -> None:
+        super().__init__(text)
+        self.where = where
 
 
 class Place:
@@ -32,7 +36,7 @@ class Place:
         try:
             namespace = Namespace(self.path)
         except (NetnsGone, NoNetns) as error:
-            raise Gone(error.msg) from None
+            raise Gone(error.msg, self.path) from None
         try:
             self._same(namespace)
             yield namespace, self._link(namespace)
@@ -44,17 +48,17 @@ class Place:
         found = os.fstat(namespace.fd)
         inode = f"{found.st_dev}:{found.st_ino}"
         if self.inode and inode != self.inode:
-            raise Gone(f"{self.path} is another namespace now")
+            raise Gone(f"{self.path} is another namespace now", self.path)
         identity = namespace.identity
         if self.identity and identity != self.identity:
-            raise Gone(f"{self.path} is another namespace now")
+            raise Gone(f"{self.path} is another namespace now", self.path)
         self.inode, self.identity = inode, identity
 
     def _link(self, namespace: Namespace) -> Link:
         """The link, also if it was renamed. One of the same name with another index is another link."""
         link = namespace.rtnl.link(index=self.index) if self.index else namespace.rtnl.link(self.ifname)
         if link is None:
-            raise Gone(f'error looking up "{self.ifname}": Link not found in {self.path}')
+            raise Gone(f'error looking up "{self.ifname}": Link not found', self.path)
         self.index = link.index
         return link
 

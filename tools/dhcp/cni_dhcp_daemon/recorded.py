@@ -61,6 +61,8 @@ def _entry(path: str, socket: str) -> Recorded | None:
     check_interface(who.ifname)
     found = document["result"]
     addresses = result.parse(found, found.get("cniVersion") or "0.1.0").of(who.ifname).ips
+    if not addresses:
+        return None
     args = {str(name): str(value) for name, value in document.get("cniArgs") or ()}
     settings = Settings(section, "ipam")
     request = {

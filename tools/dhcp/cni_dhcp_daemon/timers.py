@@ -6,10 +6,12 @@ asyncio's clock stops while the node sleeps, and deadlines do not. So the daemon
 
 import asyncio
 import itertools
+import traceback
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from cni_dhcp_daemon import clock
+from cni_dhcp_daemon.log import say
 
 LONGEST = 30.0
 
@@ -60,10 +62,19 @@ class Timers:
                 due, _, item = heappop(self._heap)
                 if item.due == due:  # else it was changed since
                     item.due = None
-                    item.wake(now)
+                    self._wake(item, now)
             self._tidy()
         finally:
             self._arm()
+
+    def _wake(self, item: Due, now: float) -> None:
+        """A fault in one item must not keep the others from being woken. It is tried again."""
+        try:
+            item.wake(now)
+        except Exception as error:
+            say("".join(traceback.format_exception(error)).rstrip())
+            if item.due is None:
+                self.set(item, now + LONGEST)
 
     def _tidy(self) -> None:
         """Remove deadlines that were changed, so that they do not accumulate."""
