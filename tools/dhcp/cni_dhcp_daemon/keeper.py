@@ -122,7 +122,7 @@ class Keeper:
             return
         side.close()
         self.sides.remove(side)
-        self.say(f"without {side.words}: {side.fault or 'no router and no server has answered'}")
+        self.say(f"without {side.words}: {side.fault or side.silence}")
         if not self.acquiring:
             self.write()
             self._answer()
@@ -131,8 +131,7 @@ class Keeper:
         """The time to acquire a lease is over."""
         if self.acquiring:
             reason = "; ".join(side.fault for side in self.sides if side.fault and not side.settled)
-            words = " and ".join(side.words for side in self.sides if not side.settled)
-            reason = reason or f"no {words} server has answered"
+            reason = reason or "; ".join(side.silence for side in self.sides if not side.settled)
             if self.adopting:
                 self._unconfirmed(reason)
                 return

@@ -51,6 +51,8 @@ class Side:
     # of the protocol, in files and messages
     name = ""
     words = ""
+    # what has happened if nothing has
+    silence = ""
     # whether the interface's addresses have lifetimes
     has_lifetimes = False
     # how often is looked whether the link is ready

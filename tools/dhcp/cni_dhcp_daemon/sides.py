@@ -30,6 +30,7 @@ class Side4(Side):
     __slots__ = ("_server_mac",)
     name = "4"
     words = "DHCPv4"
+    silence = "no DHCPv4 server has answered"
 
     def __init__(self, keeper: Keeper, client: DHCPv4, lease: Lease | None = None) -> None:
         super().__init__(keeper, client, lease)
@@ -68,6 +69,7 @@ class Side6(Side):
     __slots__ = ("_optional",)
     name = "6"
     words = "IPv6"
+    silence = "no router and no DHCPv6 server has answered"
     has_lifetimes = True
     # the kernel needs up to two seconds for the link-local address
     looks = 200
