@@ -30,7 +30,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist dist-native install install-native uninstall demo docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part test-sid on-release test-kubernetes lint bench bench-readme bench-dhcp bench-imports clean
+.PHONY: help venv dist dist-native release install install-native uninstall demo docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part test-sid on-release test-kubernetes lint bench bench-readme bench-dhcp bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -61,7 +61,22 @@ dist/native/.done: $(BUILD)/done $(SOURCES) $(wildcard build/native/*)
 	@$(BUILD)/bin/python build/nativefile.py
 	@touch $@
 
+# Another architecture, cross-compiled
+FOREIGN := $(if $(filter aarch64,$(shell uname -m)),amd64,arm64)
+FOREIGN_PACKAGES := $(if $(filter arm64,$(FOREIGN)),gcc-aarch64-linux-gnu=aarch64-linux-gnu-gcc,gcc-x86-64-linux-gnu=x86_64-linux-gnu-gcc) \
+	qemu-user-static=$(if $(filter arm64,$(FOREIGN)),qemu-aarch64-static,qemu-x86_64-static)
+.venv/$(FOREIGN)/versions: build/foreign.py
+	@$(PYTHON) build/foreign.py $(FOREIGN) .venv/$(FOREIGN)
+
+dist/native-$(FOREIGN)/.done: dist/native/.done .venv/$(FOREIGN)/versions
+	@$(PYTHON) build/system-packages $(FOREIGN_PACKAGES)
+	@$(BUILD)/bin/python build/nativefile.py $(FOREIGN)
+	@touch $@
+
 dist-native: dist/native/.done ## build dist/native/pycni, one file with all plugins and with Python
+
+release: dist/.done dist/native/.done dist/native-$(FOREIGN)/.done ## make dist/release: both kinds of files, sums, a bill of materials
+	@$(BUILD)/bin/python build/release.py amd64 arm64
 
 install: dist/.done ## install them to $(CNI_BIN_DIR); existing configuration does not change
 	@$(PYTHON) -E -s -S build/install.py install dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
@@ -115,7 +130,7 @@ test-real: test-files dist/native/.done ## run the other tests, but for those of
 test-files: $(TESTS)/done dist/.done ## the same with the single files alone; FILES=…: a part
 	@$(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes' $(FILES)
 
-test-native: $(TESTS)/done dist/native/.done ## run the tests of the plugins and of the fork server with the native file
+test-native: $(TESTS)/done release ## run the tests of the plugins and of the fork server with the native file
 	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
 	@PYCNI_DIST=dist/native $(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes' \
 		$(or $(T),tests/native tests/contract tests/forkserver tests/runtime tests/real)
@@ -129,7 +144,7 @@ test-guest: $(TESTS)/done dist/.done ## run the tests that need Debian's own ker
 # The same targets in the root of another release, with its Python; the root is made on the first call (tests/debian/run).
 # `make test` runs a part, for time: what depends on the Python, and the usual chain by containerd.
 TRIXIE_PART := $(addprefix tests/,$(addprefix build/test_,standalone.py import_budget.py) forkserver/test_seal.py \
-	contract/test_frame.py $(addprefix real/test_,bridge.py chain.py portmap.py containerd.py))
+	contract/test_frame.py $(addprefix real/test_,bridge.py portmap.py containerd.py netavark.py netavark_rootless.py))
 test-trixie: ## run the tests on Debian 13, with its Python, containerd and iptables; T=FILE: one file
 	@$(MAKE) --no-print-directory on-release RELEASE=trixie TARGETS="$(if $(T),test T='$(T)',test-unit test-files)"
 

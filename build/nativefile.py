@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build dist/native: ``build/nativefile.py``: one file with all plugins and programs, and with Python, and links to it.
+"""Build dist/native: ``build/nativefile.py [ARCHITECTURE…]``: one file with all plugins, all programs and Python.
 
 Debian's own libpython is linked statically with a launcher (build/native). The modules of pycni, of the libraries and of
 Python's library follow as an archive, compiled. The same commit and the same packages always give the same bytes.
@@ -9,7 +9,6 @@ import io
 import os
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -22,10 +21,25 @@ from install import DRIVER, DRIVER_PLACE
 from roots import ROOT, package_of, plugins, source_roots
 
 NATIVE = ROOT / "build/native"
-FLAGS = ("-std=gnu11", "-O2", "-fno-plt", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-D_GNU_SOURCE")
+FLAGS = (
+    "-std=gnu11",
+    "-O2",
+    "-fno-plt",
+    "-fstack-protector-strong",
+    "-D_FORTIFY_SOURCE=2",
+    "-D_GNU_SOURCE",
+    "-DNDEBUG",
+)
 STRICT = ("-Wall", "-Wextra", "-Werror")
 # The C library is static too: it warns of functions that would read its configuration, such as getaddrinfo.
-LINKED = ("-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,--wrap=localtime_r", "-Wl,--no-warnings")
+LINKED = (
+    "-static",
+    "-no-pie",
+    "-Wl,--build-id=none",
+    "-Wl,-z,relro,-z,now",
+    "-Wl,--wrap=localtime_r",
+    "-Wl,--no-warnings",
+)
 LIBRARIES = ("-lz", "-lm")
 # Modules of Python's library that only other systems use, or only functions that no program of ours calls.
 UNUSED = (
@@ -45,20 +59,35 @@ NAMED = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins
 IMPLIED = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_16_le", "encodings.utf_8")
 
 
+# The names of machines, by Debian's names of architectures.
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
 class Python(NamedTuple):
     """The Python that is linked."""
 
     library: Path
-    """The folder with libpython's archive."""
-    headers: tuple[Path, ...]
-    compiler: str
+    """libpython's archive."""
+    headers: tuple[str, ...]
+    """Options of the compiler."""
+    tools: str = ""
+    """What the names of the compiler and of nm begin with."""
 
 
-def host() -> Python:
-    """Debian's Python of this machine."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    config = sysconfig.get_config_var("LIBPL")
-    return Python(Path(config), (Path(f"/usr/include/{version}"),), "gcc")
+def own_architecture() -> str:
+    """Debian's name of this machine's architecture."""
+    return next(name for name, machine in MACHINES.items() if machine == os.uname().machine)
+
+
+def python_for(architecture: str) -> Python:
+    """Debian's Python of this machine, or of another one (build/foreign.py has unpacked it)."""
+    root, tools = Path("/"), ""
+    if architecture != own_architecture():
+        root = ROOT / f".venv/{architecture}/root"
+        tools = f"{MACHINES[architecture]}-linux-gnu-"
+    library = root / f"usr/lib/{VERSION}/config-{VERSION[6:]}-{MACHINES[architecture]}-linux-gnu/lib{VERSION}.a"
+    return Python(library, (f"--sysroot={root}", f"-I{root / 'usr/include' / VERSION}"), tools)
 
 
 class Used(NamedTuple):
@@ -96,9 +125,10 @@ def module_name(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def built_in(library: Path, names: set[str]) -> str:
+def built_in(python: Python, names: set[str]) -> str:
     """The table of the modules in libpython that are imported. Those that are not in the table are not linked."""
-    symbols = subprocess.run(["nm", "-g", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    command = [f"{python.tools}nm", "-g", "--defined-only", str(python.library)]
+    symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     there = {word.removeprefix("PyInit_") for word in symbols.split() if word.startswith("PyInit_")}
     rows = NAMED | {name: f"PyInit_{name}" for name in there & {*names, *CORE}}
     declared = [f"PyObject *{function}(void);" for function in rows.values() if function != "NULL"]
@@ -169,14 +199,13 @@ def row(entry: tuple[str, str, str]) -> str:
 def linked(python: Python, header: str, imported: set[str]) -> bytes:
     """The program without its archive."""
     with tempfile.TemporaryDirectory() as temporary:
-        library = next(python.library.glob("libpython3.*[0-9].a"))
         Path(temporary, "written.h").write_text(header)
-        Path(temporary, "modules.h").write_text(built_in(library, imported))
+        Path(temporary, "modules.h").write_text(built_in(python, imported))
         made = Path(temporary, "pycni")
-        sources = sorted(at.name for at in NATIVE.glob("*.c"))
-        includes = [f"-I{at}" for at in (Path(temporary), *python.headers)]
-        command = [python.compiler, *FLAGS, *STRICT, *includes, *sources, *LINKED, "-o", str(made), str(library)]
-        subprocess.run([*command, *LIBRARIES, "-s"], check=True, cwd=NATIVE, env={**os.environ, "LC_ALL": "C"})
+        names = sorted(at.name for at in NATIVE.glob("*.c"))
+        compiler = [f"{python.tools}gcc", *FLAGS, *STRICT, f"-I{temporary}", *python.headers]
+        command = [*compiler, *names, *LINKED, "-s", "-o", str(made), str(python.library), *LIBRARIES]
+        subprocess.run(command, check=True, cwd=NATIVE, env={**os.environ, "LC_ALL": "C"})
         return made.read_bytes()
 
 
@@ -189,7 +218,7 @@ def sources() -> tuple[dict[str, bytes], str, set[str]]:
         own[f"{module}.py"] = (NATIVE / f"{file}.py").read_bytes()
     used = used_by(own)
     standard = {name: data for name, data in used.library.items() if not is_frozen(name)}
-    licence = Path(f"/usr/share/doc/libpython{sys.version_info.major}.{sys.version_info.minor}-stdlib/copyright")
+    licence = Path(f"/usr/share/doc/lib{VERSION}-stdlib/copyright")
     return {**standard, **own, "licenses/python/copyright": licence.read_bytes()}, build, used.names
 
 
@@ -207,13 +236,17 @@ def place(data: bytes, folder: Path, names: Iterable[str]) -> None:
     temporary.rename(folder / "pycni")
 
 
-def main() -> None:
-    """Write dist/native."""
+def main(architectures: list[str]) -> None:
+    """Write dist/native for this machine, and dist/native-ARCHITECTURE for others."""
     found, build, imported = sources()
-    data = linked(host(), written(build), imported) + archived(found, build)
-    place(data, ROOT / "dist/native", [*plugins(), *dist.PROGRAMS])
-    print(f"dist/native/pycni: {len(data)} bytes")
+    archive_data, header = archived(found, build), written(build)
+    for architecture in architectures or [own_architecture()]:
+        own = architecture == own_architecture()
+        data = linked(python_for(architecture), header, imported) + archive_data
+        folder = ROOT / ("dist/native" if own else f"dist/native-{architecture}")
+        place(data, folder, [*plugins(), *dist.PROGRAMS])
+        print(f"{folder.relative_to(ROOT)}/pycni: {len(data)} bytes")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

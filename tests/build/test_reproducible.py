@@ -69,6 +69,26 @@ def test_another_folder_time_user_and_order_give_the_same_bytes(built: Path, tmp
     assert {at.stat().st_mode & 0o7777 for at in (folder / "dist").iterdir()} == {0o755}
 
 
+@pytest.mark.skipif(not Path("/usr/bin/gcc").exists(), reason="gcc is not there: make dist-native installs it")
+def test_the_native_file_has_the_same_bytes_too(built: Path, tmp_path: Path) -> None:
+    """And the mark of the same build as the single files."""
+    folder = tmp_path / "elsewhere"
+    sources(folder, backwards=True, when=1_700_000_000)
+    made = []
+    for at, environ in (
+        (built, {"PYTHONHASHSEED": "1", "LANG": "C"}),
+        (folder, {"PYTHONHASHSEED": "2", "TMPDIR": str(tmp_path)}),
+    ):
+        command = [str(PYTHON), str(at / "build/nativefile.py")]
+        env = {"PATH": "/usr/bin:/bin", **environ}
+        done = subprocess.run(command, env=env, cwd="/", capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        made.append((at / "dist/native/pycni").read_bytes())
+    assert made[0] == made[1]
+    assert made[0][-64:] == (built / "dist/loopback").read_bytes()[-64:]
+    shutil.rmtree(built / "dist/native")
+
+
 @pytest.mark.parametrize("name", ["loopback", "cnitool"])
 def test_one_file_alone_has_the_same_bytes_as_all_together(built: Path, tmp_path: Path, name: str) -> None:
     """And no other file is made."""

@@ -1,0 +1,86 @@
+"""dist/release, after ``make release``: its sums, its bill of materials, and the file for the other architecture."""
+
+import hashlib
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.plugin import LIMIT, PLUGINS
+
+RELEASE = Path(__file__).parents[2] / "dist/release"
+if not (RELEASE / "SHA256SUMS").exists():
+    pytest.skip("dist/release is not there: make release makes it", allow_module_level=True)
+pytestmark = pytest.mark.real
+NATIVE = {"pycni-linux-amd64": "x86_64", "pycni-linux-arm64": "aarch64"}
+
+
+def bill() -> dict[str, Any]:
+    """The bill of materials."""
+    (file,) = RELEASE.glob("*.cdx.json")
+    document: dict[str, Any] = json.loads(file.read_text())
+    return document
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_sums_are_those_of_all_files() -> None:
+    """SHA256SUMS can be checked with sha256sum."""
+    sums = dict(reversed(line.split()) for line in (RELEASE / "SHA256SUMS").read_text().splitlines())
+    assert set(sums) == {at.name for at in RELEASE.iterdir()} - {"SHA256SUMS"}
+    assert sums == {name: sha256(RELEASE / name) for name in sums}
+
+
+def test_the_bill_of_materials_names_what_is_inside() -> None:
+    """Each file with its hash, and for native files Debian's packages with their versions."""
+    document = bill()
+    known = {each["bom-ref"]: each for each in document["components"]}
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.5")
+    inside = {each["ref"]: each["dependsOn"] for each in document["dependencies"]}
+    assert {part for parts in inside.values() for part in parts} <= set(known)
+    for name in inside["pycni"]:
+        assert known[name]["hashes"] == [{"alg": "SHA-256", "content": sha256(RELEASE / name)}]
+        libraries = {known[part]["name"] for part in inside[name]}
+        assert {"pyroute2", "netaddr"} <= libraries
+        assert ("libc6-dev" in libraries) == (name in NATIVE)
+        assert any(each.startswith("libpython3") for each in libraries) == (name in NATIVE)
+
+
+def test_all_files_are_of_one_build() -> None:
+    """So one fork server serves callers of both kinds."""
+    (archive,) = RELEASE.glob("*.tgz")
+    with tarfile.open(archive) as whole:
+        assert {member.name.removeprefix("./") for member in whole} > set(PLUGINS)
+        single = whole.extractfile("./bridge")
+        assert single
+        marks = {single.read()[-64:]}
+    marks |= {(RELEASE / name).read_bytes()[-64:] for name in NATIVE}
+    (told,) = bill()["metadata"]["component"]["properties"]
+    assert {mark.decode() for mark in marks} == {told["value"]}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_the_file_runs_on_its_machine(name: str, tmp_path: Path) -> None:
+    """Emulated, if it is for another machine: the door, Python, and a program that uses a part of Python's library."""
+    emulator = [] if os.uname().machine == NATIVE[name] else [f"qemu-{NATIVE[name]}-static"]
+    (tmp_path / "loopback").symlink_to(RELEASE / name)
+
+    def run(*words: str, stdin: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
+        command = [*emulator, *words]
+        environ = {"PATH": "/usr/bin:/bin", **env}
+        return subprocess.run(command, env=environ, input=stdin, capture_output=True, text=True, timeout=LIMIT)
+
+    plugin = str(tmp_path / "loopback")
+    assert json.loads(run(plugin, CNI_COMMAND="VERSION").stdout)["cniVersion"] == "1.1.0"
+    conf = '{"cniVersion": "1.1.0", "name": "lo", "type": "loopback"}'
+    answered = run(plugin, stdin=conf, CNI_COMMAND="STATUS", CNI_PATH="/nowhere", CNI_FORKSERVER="")
+    assert (answered.returncode, answered.stdout, answered.stderr) == (0, "", "")
+    refused = run(plugin, stdin=conf[:-1], CNI_COMMAND="STATUS", CNI_PATH="/nowhere", CNI_FORKSERVER="")
+    assert json.loads(refused.stdout)["code"] == 6
+    assert "Usage:" in run(str(RELEASE / name), "cnitool", "--help").stdout
