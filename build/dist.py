@@ -122,10 +122,12 @@ def carried_by(name: str, packages: dict[str, dict[str, bytes]]) -> dict[str, by
     found: dict[str, bytes] = {}
     for other in packages if name in RUNS_ALL else {name, *RUN_BY_OTHERS} & set(packages):
         found |= packages[other]
-    if name in DAEMONS:
-        folder = ROOT / DAEMONS[name]
-        found |= modules_of(folder, folder.name)
-    return found
+    return found | daemon_of(name)
+
+
+def daemon_of(name: str) -> dict[str, bytes]:
+    """The package of a plugin's daemon, if it is one too."""
+    return modules_of(ROOT / DAEMONS[name], Path(DAEMONS[name]).name) if name in DAEMONS else {}
 
 
 class Parts(NamedTuple):
@@ -139,7 +141,7 @@ class Parts(NamedTuple):
     def everything(self) -> dict[str, bytes]:
         """All of them. Their hash is the identity of the build."""
         whole = self.common | self.libraries
-        for each in (*self.plugins.values(), *self.programs.values()):
+        for each in (*self.plugins.values(), *self.programs.values(), *map(daemon_of, DAEMONS)):
             whole = whole | each
         return whole
 

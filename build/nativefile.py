@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import archive
 import dist
+from frontdoor import DAEMON
 from install import DRIVER, DRIVER_PLACE
 from roots import ROOT, package_of, plugins, source_roots
 
@@ -44,11 +45,11 @@ LIBRARIES = ("-lz", "-lm")
 # Modules of Python's library that only other systems use, or only functions that no program of ours calls.
 UNUSED = (
     "_strptime", "asyncio.windows_events", "asyncio.windows_utils", "bdb", "bz2", "cmd", "code",
-    "concurrent.futures.process", "ctypes", "curses", "distutils", "doctest", "email", "encodings.mbcs",
-    "fractions", "ftplib", "getpass", "gzip", "http", "importlib.metadata", "importlib.resources", "lzma",
-    "mimetypes", "msvcrt", "multiprocessing", "netrc", "nt", "ntpath", "nturl2path", "pdb", "plistlib", "pty",
-    "pydoc", "readline", "sqlite3", "ssl", "statistics", "tarfile", "test", "tkinter", "tty", "unittest",
-    "urllib.request", "webbrowser", "winreg", "xml", "zipfile",
+    "concurrent.futures.process", "ctypes", "curses", "distutils", "doctest", "email", "encodings.idna",
+    "encodings.mbcs", "fractions", "ftplib", "getpass", "gzip", "http", "importlib.metadata", "importlib.resources",
+    "lzma", "mimetypes", "msvcrt", "multiprocessing", "netrc", "nt", "ntpath", "nturl2path", "pdb", "plistlib",
+    "pty", "pydoc", "readline", "sqlite3", "ssl", "statistics", "stringprep", "tarfile", "test", "tkinter", "tty",
+    "unicodedata", "unittest", "urllib.request", "webbrowser", "winreg", "xml", "zipfile",
 )  # fmt: skip
 # Modules of libpython that the interpreter itself imports, whose function has another name or none.
 CORE = ("_abc", "_codecs", "_collections", "_functools", "_io", "_locale", "_operator", "_signal", "_sre", "_stat", "_string",
@@ -56,7 +57,7 @@ CORE = ("_abc", "_codecs", "_collections", "_functools", "_io", "_locale", "_ope
         "time", "_ast", "_imp", "_tokenize")  # fmt: skip
 NAMED = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "NULL", "sys": "NULL"}
 # Modules that no statement names: codecs.
-IMPLIED = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_16_le", "encodings.utf_8")
+IMPLIED = ("encodings.ascii", "encodings.latin_1", "encodings.utf_16_le", "encodings.utf_8")
 
 
 # The names of machines, by Debian's names of architectures.
@@ -117,7 +118,7 @@ def used_by(found: Mapping[str, bytes]) -> Used:
         file: str = vars(module)["__file__"] or ""
         if Path(file).is_relative_to(standard):
             picked[Path(file).relative_to(standard).as_posix()] = Path(file).read_bytes()
-    return Used({at: picked[at] for at in sorted(picked)}, {*finder.modules, *finder.badmodules})
+    return Used({at: picked[at] for at in sorted(picked)}, {*finder.modules, *finder.badmodules} - set(UNUSED))
 
 
 def module_name(path: str) -> str:
@@ -184,6 +185,8 @@ def written(build: str) -> str:
     commands.append((DRIVER_PLACE[-1], "PROGRAM", dist.PROGRAMS[DRIVER].module))
     lines = [
         f"#define BUILD {quoted(build)}",
+        f"#define DAEMON_PACKAGE {quoted(DAEMON[0])}",
+        f"#define DAEMON_MODULE {quoted(DAEMON[1])}",
         f"static const struct facts FACTS = {{{', '.join(map(quoted, facts))}}};",
         *("static const struct program PROGRAMS[] = {", *map(row, sorted(rows)), "};"),
         *("static const struct program COMMANDS[] = {", *map(row, commands), "};"),

@@ -44,6 +44,9 @@ const size_t launcher_name_count = COUNT(PROGRAMS);
 static const char *const EARLY[] = {"encodings", "encodings.aliases", "encodings.utf_8", "archivefinder"};
 static struct _frozen frozen[COUNT(EARLY) + 1];
 
+/* The plugin that is a daemon too, when its first argument says so. */
+static const struct program daemon_program = {"daemon", PROGRAM, DAEMON_MODULE};
+
 static const struct program *named(const struct program *among, size_t number, const char *name)
 {
     for (size_t at = 0; at < number; at++)
@@ -78,6 +81,10 @@ static const struct program *called(int argc, char **argv, const char *file, int
     if (!found) {
         *words = argc > 0 ? 1 : 0;
         found = &COMMANDS[0];
+    }
+    if (*words < argc && !strcmp(argv[*words], "daemon") && !strcmp(found->module, DAEMON_PACKAGE)) {
+        ++*words;
+        found = &daemon_program;
     }
     return found;
 }
@@ -190,7 +197,7 @@ int main(int argc, char **argv, char **envp)
     for (size_t at = 0; at < COUNT(PROGRAMS); at++)
         launcher_names[at] = PROGRAMS[at].name;
     launcher_words = argv + 1;
-    launcher_word_count = words > 1;
+    launcher_word_count = words > 1 ? (size_t)words - 1 : 0;
     /* As in a single file: -c, the file, the arguments. */
     char **line = calloc((size_t)argc + 3, sizeof *line);
     if (!line)

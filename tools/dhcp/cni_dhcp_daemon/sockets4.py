@@ -6,10 +6,10 @@ apply; it also keeps the kernel from refusing the answer (ICMP).
 """
 
 import asyncio
-import ctypes
 import errno
 import socket
 import struct
+from array import array
 from collections.abc import Callable
 
 from cni.kernel.namespace import Namespace
@@ -31,8 +31,9 @@ _PROGRAM = (
     (0x30, 0, 0, 9), (0x15, 0, 6, 17), (0x28, 0, 0, 6), (0x45, 4, 0, 0x1FFF), (0xB1, 0, 0, 0), (0x48, 0, 0, 2),
     (0x15, 0, 1, packets4.CLIENT), (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0),
 )  # fmt: skip
-_FILTER = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in _PROGRAM))
-_ATTACHED = struct.pack("@HP", len(_PROGRAM), ctypes.addressof(_FILTER))
+# The kernel gets its address; the native file has no ctypes.
+_FILTER = array("B", b"".join(struct.pack("=HBBI", *line) for line in _PROGRAM))
+_ATTACHED = struct.pack("@HP", len(_PROGRAM), _FILTER.buffer_info()[0])
 # When the ARP probes are sent, and when nobody has answered.
 _PROBES, _SILENCE = (0.0, 0.1), 0.2
 
