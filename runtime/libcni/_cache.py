@@ -20,6 +20,8 @@ from libcni._results import Result
 
 DEFAULT_FOLDER = "/var/lib/cni"
 KIND = "cniCacheV1"
+# A member of our own, which Go's library ignores: the file was written before ADD, and ADD has not ended.
+UNFINISHED = "unfinished"
 _RESULTS = "results"
 _MAX_SIZE = 16 << 20
 # Errors that mean that no file can be written in the parent folder: it is read-only, or another file system.
@@ -38,6 +40,7 @@ class Entry:
     arguments: tuple[tuple[str, str], ...] | None
     capability_args: dict[str, Any]
     result: dict[str, Any]
+    unfinished: bool = False
 
 
 class Cache:
@@ -63,7 +66,13 @@ class Cache:
             raise CacheError(f"cache file path must stay in its folder, {quote('-'.join(parts))} does not")
         return os.path.join(self.folder or runtime.cache_dir or DEFAULT_FOLDER, _RESULTS, "-".join(parts))
 
-    def add(self, network: str, config: bytes, result: Result | None, runtime: RuntimeConf) -> None:
+    def begin(self, network: str, config: bytes, runtime: RuntimeConf) -> None:
+        """Write an attachment's file before ADD. Raises ``CacheError`` or ``OSError``."""
+        self.add(network, config, None, runtime, unfinished=True)
+
+    def add(
+        self, network: str, config: bytes, result: Result | None, runtime: RuntimeConf, unfinished: bool = False
+    ) -> None:
         """Write an attachment's file, and replace an existing one. Raises ``CacheError`` or ``OSError``."""
         path = self.path(network, runtime)
         document: dict[str, Any] = {
@@ -78,6 +87,7 @@ class Cache:
             "cniArgs": [list(pair) for pair in runtime.args],
             "capabilityArgs": _sorted(dict(runtime.capability_args)),
             "result": {} if result is None else _sorted(result.document()),
+            UNFINISHED: unfinished,
         }
         document |= {name: value for name, value in optional.items() if value}
         make_folder(os.path.dirname(path))
@@ -95,7 +105,7 @@ class Cache:
             pass
 
     def result(self, network: str, version: str, runtime: RuntimeConf) -> Result | None:
-        """The cached result, converted to ``version``. None if the attachment has no file, or it cannot be read.
+        """The cached result, converted to ``version``. None if there is none, or the file cannot be read.
 
         Very old libraries wrote the result alone into the file; that is read too. Raises ``CacheDamaged`` or
         ``CacheError``.
@@ -106,6 +116,8 @@ class Cache:
             return None
         document = _document(data, path)
         legacy = document is None
+        if document is not None and _folded(document).get(UNFINISHED):
+            return None
         raw = _legacy(data, path) if document is None else _result_of(document)
         stated = raw.get("cniVersion")
         if stated is not None and not isinstance(stated, str):
@@ -164,6 +176,8 @@ class Cache:
         if data is None or _is_of_another_attachment(data, network, runtime):
             return False
         entry = _read_entry(path)
+        if entry is not None and entry.unfinished:
+            return False
         netns = entry.netns if entry is not None else ""
         return not netns or _is_same_namespace(netns, runtime.netns) or not is_gone(netns)
 
@@ -322,6 +336,7 @@ def _entry(document: dict[str, Any]) -> Entry:
         arguments=_pairs(found.get("cniargs")),
         capability_args=members("capabilityargs"),
         result=members("result"),
+        unfinished=bool(found.get(UNFINISHED)),
     )
 
 

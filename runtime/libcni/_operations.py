@@ -76,11 +76,12 @@ class Attempt:
         self._is_live = partial(cache.has_live_attachment, network, runtime)
         self._was_live = self._is_live()
         self.may_have_cached = False  # whether this ADD may have written the cache file
+        self.recorded = False  # whether this ADD has written it before it ran a plugin
 
     @property
     def was_attached(self) -> bool:
         """Whether the attachment existed before, or another call without a lock has made it meanwhile."""
-        return self._was_live or (not self.may_have_cached and self._is_live())
+        return self._was_live or (not (self.may_have_cached or self.recorded) and self._is_live())
 
 
 class Operations:
@@ -149,8 +150,8 @@ class Operations:
         last: Result | None,
         runtime: RuntimeConf,
         error: BaseException,
-    ) -> Operation[None]:
-        """Run DEL for the plugins that a failed ADD ran, in reverse order.
+    ) -> Operation[bool]:
+        """Run DEL for the plugins that a failed ADD ran, in reverse order. Returns whether all are undone.
 
         Errors become notes of the ADD's error, and are reported. If all plugins are undone, the cache file is removed.
         Otherwise it stays for a later DEL or GC.
@@ -166,6 +167,7 @@ class Operations:
                 self.note(error, f"undoing plugin {plugin.network.describe()} failed: {failed}", net, runtime)
         if undone == len(net.plugins):
             self._forget(net, runtime)
+        return undone == len(begun)
 
     def undo_time(self) -> UndoTime:
         """The time for undoing something. It begins now."""
@@ -213,25 +215,29 @@ class Operations:
         result: Result | None = None
         undo = self._options.undo_failed_add if undo is None else undo
         attempt = attempt or self.attempt(net, runtime)
+        config = net.bytes if single else bytes_for_cache(net)
         try:
+            if self._options.record_before_add and not attempt.was_attached:
+                yield from self._remember(net, lambda: self._cache.begin(net.name, config, runtime))
+                attempt.recorded = True
             for plugin in net.plugins:
                 step = self._add(net, plugin, result, runtime, begun)
                 result = yield from (step if single else _with_plugin_name(plugin, "add", step))
             attempt.may_have_cached = True
-            yield from self._remember(net, result, runtime, net.bytes if single else bytes_for_cache(net))
+            yield from self._remember(net, partial(self._cache.add, net.name, config, result, runtime))
         except BaseException as error:
             if undo and attempt.was_attached:
                 error.add_note(f"network {net.name} was attached before: nothing was undone, DEL removes it")
             elif undo:
-                yield from self._undo(net, begun, result, runtime, error)
+                undone = yield from self._undo(net, begun, result, runtime, error)
+                if undone and attempt.recorded:
+                    self._forget(net, runtime)
             raise
         return result or Result(net.cni_version if net.cni_version in versions.KNOWN else "0.1.0")
 
-    def _remember(
-        self, net: NetworkConfigList, result: Result | None, runtime: RuntimeConf, config: bytes
-    ) -> Operation[None]:
+    def _remember(self, net: NetworkConfigList, write: Callable[[], None]) -> Operation[None]:
         try:
-            yield Work(partial(self._cache.add, net.name, config, result, runtime))
+            yield Work(write)
         except (OSError, CacheError, TypeError, ValueError) as error:
             raise CacheError(f"failed to set network {quote(net.name)} cached result: {error}") from error
 
@@ -252,7 +258,10 @@ class Operations:
                 yield from self._run("CHECK", net, plugin, previous, runtime)
 
     def del_network_list(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
-        """Run DEL of each plugin in reverse order, each with the final result of ADD. Stop at the first error."""
+        """Run DEL of each plugin in reverse order, each with the final result of ADD. Stop at the first error.
+
+        With ``delete_continues``, stop at the end.
+        """
         with (yield from self._locked("DEL", net, runtime)):
             yield from self.detach(net, runtime, single)
 
@@ -264,9 +273,16 @@ class Operations:
 
     def _delete(self, net: NetworkConfigList, runtime: RuntimeConf, single: bool = False) -> Operation[None]:
         previous = self._previous_for_delete(net, runtime)
+        errors: list[Exception] = []
         for plugin in reversed(net.plugins):
             step = self._run("DEL", net, plugin, previous, runtime)
-            yield from (step if single else _with_plugin_name(plugin, "delete", step))
+            try:
+                yield from (step if single else _with_plugin_name(plugin, "delete", step))
+            except Exception as error:
+                errors.append(error)
+                if not self._options.delete_continues or is_cancelled(error):
+                    break
+        raise_together(errors)
         self._forget(net, runtime)
 
     def undo_network(

@@ -36,6 +36,10 @@ class Options:
       always does.)
     - ``delete_with_cached_config``: DEL uses the configuration and the arguments that ADD used, if the cache has them
       (cni#660).
+    - ``delete_continues``: DEL of a list runs the other plugins too if one fails, and raises all errors together. The
+      cache file stays then, for a later DEL or GC. For callers that do not repeat a DEL.
+    - ``record_before_add``: write the cache file, without a result, before ADD runs its first plugin. If this process is
+      killed, a later DEL or GC of any process finds what the plugins have made.
     - ``timeout``: seconds for each call that is given no ``timeout`` (cni#550). ``status_timeout``: the same for STATUS.
     - ``lock_folder``: of each attachment only one ADD, CHECK or DEL runs at a time, in all processes with the same
       folder. GC of a network runs alone (cni#563). Calls that begin while a GC waits run after it. A Setup holds the
@@ -49,6 +53,8 @@ class Options:
     sync_cache: bool = False
     tolerate_damaged_cache: bool = False
     delete_with_cached_config: bool = False
+    delete_continues: bool = False
+    record_before_add: bool = False
     timeout: float | None = None
     status_timeout: float | None = None
     lock_folder: StrPath = ""

@@ -237,7 +237,7 @@ def test_a_failed_setup_leaves_nothing(podman: Netavark) -> None:
     broken["plugins"][-1]["sysctl"] = {"net.ipv4.no_such_key": "1"}
     podman.add_network(broken)
     error = podman.refused("run", "--network", "web", "localhost/pause:1")
-    assert 'type="tuning"' in error and "no_such_key" in error, error
+    assert "network web: plugin tuning failed (ADD)" in error and "no_such_key" in error, error
     assert node.snapshot() == before and cached() == []
     nobody = web(node)
     nobody["plugins"][0]["ipam"] = {"type": "static", "addresses": [{"address": "10.88.0.5/24"}]}

@@ -28,6 +28,7 @@ from libcni import (
     GCArgs,
     Locked,
     Options,
+    ProcessExec,
     RuntimeConf,
     StepFailed,
     conf_from_bytes,
@@ -275,6 +276,52 @@ def test_what_was_undone_after_it_was_cached(
     with pytest.raises(CacheError, match="Input/output error"):
         library.add_network_list(network("one"), runtime)
     assert stubs.order == ["ADD one", "DEL one"]
+    assert library.get_cached_attachments() == []
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_delete_that_goes_on_after_an_error(stubs: Stubs, tmp_path: Path, runtime: RuntimeConf, wanted: bool) -> None:
+    """All plugins run, all errors are told, and the cache file stays for the next DEL."""
+    for name in ("one", "two", "three"):
+        stubs.add(name, result(), DEL={} if name == "one" else error(7, f"no {name}"))
+    library = optioned(stubs, tmp_path, Options(delete_continues=wanted))
+    library.add_network_list(network("one", "two", "three"), runtime)
+    stubs.forget()
+    with pytest.raises(Exception, match="no three") as caught:
+        library.del_network_list(network("one", "two", "three"), runtime)
+    assert stubs.order == (["DEL three", "DEL two", "DEL one"] if wanted else ["DEL three"])
+    assert ("no two" in str(caught.value)) == wanted
+    assert len(library.get_cached_attachments()) == 1
+
+
+def test_an_add_that_is_killed_is_found_by_garbage_collection(
+    stubs: Stubs, tmp_path: Path, runtime: RuntimeConf
+) -> None:
+    """The file is there before the first plugin runs, without a result; Go's library reads it too."""
+    stubs.add("one", result())
+    stubs.add("two", error(7, "no"), DEL={})
+    library = optioned(stubs, tmp_path, Options(record_before_add=True, undo_failed_add=True))
+    with pytest.raises(StepFailed):
+        library.add_network_list(network("one", "two", "missing"), runtime)
+    assert library.get_cached_attachments() == [], "what is undone is not recorded any more"
+
+    class Killed(BaseException):
+        pass
+
+    class Dying(ProcessExec):
+        def exec_plugin(self, *arguments: Any, **more: Any) -> bytes:
+            super().exec_plugin(*arguments, **more)
+            raise Killed
+
+    stubs.forget()
+    dying = optioned(stubs, tmp_path, Options(record_before_add=True), Dying())
+    with pytest.raises(Killed):
+        dying.add_network_list(network("one"), runtime)
+    (left,) = library.get_cached_attachments()
+    assert (left.container_id, left.if_name) == (runtime.container_id, runtime.if_name)
+    assert library.get_network_list_cached_result(network("one"), runtime) is None
+    library.gc_network_list(network("one"), GCArgs([]))
+    assert stubs.order[:2] == ["ADD one", "DEL one"] and "prevResult" not in stubs.calls[1].config
     assert library.get_cached_attachments() == []
 
 

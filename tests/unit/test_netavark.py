@@ -263,11 +263,11 @@ def test_several_addresses_without_the_capability() -> None:
 
 def test_ports_are_published_once() -> None:
     """By the first network that can; one that cannot has to say so."""
-    assert publishes(request(), conflist(PORTMAP), {})
-    assert not publishes(request(), conflist(PORTMAP), {"eth1": []})
-    assert not publishes(request(network_options={"ports": "ignore"}), conflist(), {})
+    assert publishes(request(), conflist(PORTMAP), [])
+    assert not publishes(request(), conflist(PORTMAP), ["eth1"])
+    assert not publishes(request(network_options={"ports": "ignore"}), conflist(), [])
     with pytest.raises(Refused, match="ports=ignore"):
-        publishes(request(), conflist(), {})
+        publishes(request(), conflist(), [])
 
 
 def test_a_wish_that_plugins_ignored_is_noticed() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from cni_netavark.conflist import Conflist
 from cni_netavark.create import created
 from cni_netavark.documents import Attached, Network, Refused, status
+from cni_netavark.execution import Beside
 from cni_netavark.names import SEARCH, Names, NamesFailed, Record, listening
 from cni_netavark.parameters import arguments, parameters, publishes, unmet, with_addresses
 from cni_netavark.places import Places
@@ -22,16 +23,17 @@ from libcni import (
     NetworkAttachment,
     NetworkConfigList,
     Options,
-    OwnBuildExec,
     Result,
     RuntimeConf,
+    SeveralErrors,
+    StepFailed,
     load_network_conf,
     network_conf_from_bytes,
     network_conf_from_file,
 )
 
-# Seconds that one call may take, and that undoing a failed setup may take more.
-TIME, UNDO_TIME = 90.0, 20.0
+# Seconds that one call may take, and that undoing a failed setup may take more. One plugin's DEL gets a part of TIME.
+TIME, UNDO_TIME, SHARE = 90.0, 20.0, 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +49,23 @@ class Driver:
         return cls(Places.of(network.options), say)
 
     def cni(self, network: Network | None = None) -> CNIConfig:
-        """The container-networking interface. A failed ADD is undone, and DEL uses the configuration of ADD."""
+        """The container-networking interface. A failed ADD is undone, and DEL uses the configuration of ADD.
+
+        podman calls teardown once, so a DEL goes on after an error, and what a killed setup has made is on record.
+        """
+        time = _seconds(network)
         options = Options(
             undo_failed_add=True,
             undo_timeout=UNDO_TIME,
             tolerate_damaged_cache=True,
             delete_with_cached_config=True,
-            timeout=_seconds(network),
+            delete_continues=True,
+            record_before_add=True,
+            timeout=time,
             lock_folder=self.places.locks,
             report=self.say,
         )
-        return CNIConfig(list(self.places.plugins), self.places.cache, OwnBuildExec(), options)
+        return CNIConfig(list(self.places.plugins), self.places.cache, Beside(time * SHARE), options)
 
     def conflist(self, network: Network) -> Conflist:
         """The list of a network, as it is now. Raises ``ConfigError``."""
@@ -82,19 +90,43 @@ class Driver:
     def setup(self, attached: Attached, netns: str) -> dict[str, Any]:
         """Attach the container. What was made is taken back if this fails."""
         conflist, cni = self.conflist(attached.network), self.cni(attached.network)
-        publish = publishes(attached, conflist, self._publishing(cni, attached))
+        cached = cni.get_cached_attachments(attached.container_id)
+        publish = publishes(attached, conflist, publishing(cached, attached.interface))
         runtime = parameters(attached, conflist, netns, publish)
+        self._forget_older(cni, cached, runtime)
         result = cni.add_network_list(with_addresses(attached, conflist), runtime)
         fault = unmet(attached, result)
         if fault:
-            cni.del_network_list(conflist.net, runtime, timeout=UNDO_TIME)
-            raise Refused(f"{fault} (list {conflist.net.name})")
+            raise self._taken_back(cni, conflist, runtime, fault)
         dns = _dns(attached.network, result.dns)
         try:
             return status(result, attached.interface, self._named(attached, result, dns))
-        except NamesFailed as error:
+        except (NamesFailed, OSError) as error:
+            raise self._taken_back(cni, conflist, runtime, str(error)) from None
+
+    def _taken_back(self, cni: CNIConfig, conflist: Conflist, runtime: RuntimeConf, fault: str) -> Refused:
+        """Detach again. Returns the error for podman, which has what could not be undone as a note."""
+        refused = Refused(fault)
+        try:
             cni.del_network_list(conflist.net, runtime, timeout=UNDO_TIME)
-            raise Refused(str(error)) from None
+        except (LibcniError, OSError) as error:
+            refused.add_note(f"undoing this failed: {error}")
+        return refused
+
+    def _forget_older(self, cni: CNIConfig, cached: Iterable[NetworkAttachment], runtime: RuntimeConf) -> None:
+        """Detach what an earlier namespace of the container had here.
+
+        After a power cut podman starts its containers again without a teardown, and some plugins refuse a second ADD.
+        """
+        for found in cached:
+            own = found.if_name == runtime.if_name and found.config and found.netns != runtime.netns
+            if not own or os.path.exists(found.netns):
+                continue
+            self.say(f"{found.container_id} was in {found.network} before, and its namespace is gone")
+            try:
+                cni.del_network_list(_cached(found), replace(found.runtime_conf(), netns=""))
+            except (LibcniError, OSError) as error:
+                self.say(str(error))
 
     def _named(self, attached: Attached, result: Result, dns: DNS) -> DNS:
         """Give the container its names, if aardvark-dns is there and a gateway is this node's. Returns its DNS."""
@@ -107,20 +139,10 @@ class Driver:
         names.add(attached.network.name, gateways, dns.nameservers, Record(attached.container_id, addresses, own))
         return DNS(gateways, dns.domain, [SEARCH, *dns.search], dns.options)
 
-    @staticmethod
-    def _publishing(cni: CNIConfig, attached: Attached) -> dict[str, Any]:
-        """The interfaces of the container whose attachments publish its ports."""
-        return {
-            found.if_name: found.capability_args["portMappings"]
-            for found in cni.get_cached_attachments(attached.container_id)
-            if found.capability_args.get("portMappings") and found.if_name != attached.interface
-        }
-
     def teardown(self, attached: Attached, netns: str) -> None:
         """Detach the container, with the configuration that attached it. It may be detached already."""
-        cni, names = self.cni(attached.network), Names.here(self.places.names, self.say)
-        if names:
-            names.remove(attached.network.name, attached.container_id)
+        cni = self.cni(attached.network)
+        self._unname(attached)
         runtime = RuntimeConf(
             attached.container_id, netns if os.path.exists(netns) else "", attached.interface, arguments(attached)
         )
@@ -131,6 +153,15 @@ class Driver:
             )
             return
         cni.del_network_list(net, runtime)
+
+    def _unname(self, attached: Attached) -> None:
+        """Remove the container's names. An error is no reason to keep its network."""
+        names = Names.here(self.places.names, self.say)
+        try:
+            if names:
+                names.remove(attached.network.name, attached.container_id)
+        except OSError as error:
+            self.say(f"the names of {attached.container_name} cannot be removed: {error}")
 
     def _added(self, cni: CNIConfig, attached: Attached) -> NetworkConfigList | None:
         """The list that attached the container, from the cache. Without a record the one of now; None if it is gone."""
@@ -151,29 +182,60 @@ class Driver:
             return _cached(found)
         return now
 
+    def lists(self, networks: Iterable[Network]) -> list[NetworkConfigList]:
+        """The lists of podman's networks, as they are now. One that cannot be read is reported."""
+        found = []
+        for network in networks:
+            try:
+                found.append(Driver.of(network, self.say).conflist(network).net)
+            except ConfigError as error:
+                self.say(f"network {network.name}: {error}")
+        return found
+
     def collect(
-        self, living: Callable[[], Iterable[str]], others: Callable[[], Iterable[NetworkAttachment]]
+        self,
+        lists: Iterable[NetworkConfigList],
+        living: Callable[[], Iterable[str]],
+        others: Callable[[], Iterable[NetworkAttachment]],
     ) -> list[str]:
         """GC: remove the attachments of containers that podman does not have. Returns the names of the networks.
 
-        ``living`` returns the ids of podman's containers, and ``others`` attachments of other runtimes, which are kept
-        too. Both are called for each network while it is locked, so a container that starts meanwhile is not removed.
-        Plugins are looked for in the folders of ``places``.
+        ``lists`` are those of podman's networks; those of attachments in the cache are added. ``living`` returns the ids
+        of podman's containers, and ``others`` attachments of other runtimes, which are kept too. Both are called for
+        each network while it is locked, so a container that starts meanwhile is not removed. Plugins are looked for in
+        the folders of ``places``.
         """
         cni, kept = self.cni(), set[str]()
 
         def valid(network: str) -> list[GCAttachment]:
             kept.update(living())
-            ours = [found for found in cni.get_cached_attachments() if found.container_id in kept]
-            return [found.gc_attachment() for found in [*ours, *others()] if found.network == network]
+            cached = cni.get_cached_attachments()
+            ours = [found for found in cached if found.container_id in kept]
+            return [
+                *(found.gc_attachment() for found in [*ours, *others()] if found.network == network),
+                # a living container whose record is lost keeps its network too
+                *(GCAttachment(container, name) for container in sorted(kept) for name in _interfaces(cached)),
+            ]
 
-        cached = [found for found in cni.get_cached_attachments() if found.config]
-        nets = {found.network: _cached(found) for found in cached}
+        nets = {found.network: _cached(found) for found in cni.get_cached_attachments() if found.config}
+        nets |= {net.name: net for net in lists}
         cni.gc_network_lists(nets.values(), {name: partial(valid, name) for name in nets})
         names = Names.here(self.places.names, self.say)
         if names and nets:
             names.keep(lambda network, container: container in kept)
         return sorted(nets)
+
+
+def publishing(cached: Iterable[NetworkAttachment], interface: str) -> list[str]:
+    """The container's other interfaces that publish its ports."""
+    return [
+        found.if_name for found in cached if found.capability_args.get("portMappings") and found.if_name != interface
+    ]
+
+
+def _interfaces(cached: Iterable[NetworkAttachment]) -> list[str]:
+    """The names that interfaces of podman's containers have."""
+    return sorted({*(f"eth{number}" for number in range(8)), *(found.if_name for found in cached)})
 
 
 def _cached(found: NetworkAttachment) -> NetworkConfigList:
@@ -198,6 +260,18 @@ def _seconds(network: Network | None) -> float:
     return seconds
 
 
-def explained(error: LibcniError | Refused | OSError | Exception) -> str:
-    """An error as one sentence for podman, with the notes about what could not be undone."""
-    return "; ".join([str(error), *getattr(error, "__notes__", [])])
+def explained(error: Exception, network: Network | None = None) -> str:
+    """An error as one sentence for podman: the network, the plugin, its reason, and what could not be undone."""
+    text = "; ".join(" ".join(str(part).split("\n")) for part in [_reason(error), *getattr(error, "__notes__", [])])
+    return f"network {network.name}: {text}" if network is not None else text
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SeveralErrors):
+        return "; ".join(map(_reason, error.errors))
+    if isinstance(error, StepFailed):
+        kind = error.plugin.removeprefix('type="').partition('"')[0]
+        return (
+            f"plugin {kind} failed ({'DEL' if error.deed == 'delete' else error.deed.upper()}): {_reason(error.error)}"
+        )
+    return str(error)

@@ -2,7 +2,7 @@
 
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +54,7 @@ def parameters(attached: Attached, conflist: Conflist, netns: str, publish: bool
     for name, value in (attached.wish.options or {}).items():
         if not any(name.startswith(prefix) and name != prefix for prefix in PREFIXES):
             raise Refused(
-                f"option {name} of the container ({name}={value}) is unknown; there are {' and '.join(PREFIXES)}"
+                f"option {name} of the container ({name}={value}) is unknown; there are args.KEY and capability.NAME"
             )
     args = arguments(attached)
     capabilities = {name: _capability(name, text) for name, text in _given(attached, "capability.").items()}
@@ -119,7 +119,7 @@ def unmet(attached: Attached, result: Result) -> str:
     return ""
 
 
-def publishes(attached: Attached, conflist: Conflist, others: Mapping[str, Any]) -> bool:
+def publishes(attached: Attached, conflist: Conflist, others: Sequence[str]) -> bool:
     """Whether this attachment publishes the ports. podman sends them with every network of a container.
 
     ``others`` are the interfaces of the container's other attachments that publish them. Raises ``Refused``.

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,21 +38,28 @@ def _read() -> Any:
 
 
 def _answer(argv: Sequence[str]) -> Any:
-    """The document to print; None: nothing. Raises ``Refused`` and libcni's errors."""
+    """The document to print; None: nothing. Raises ``Refused``."""
     match list(argv):
         case ["info"]:
             return {"version": __version__, "api_version": API_VERSION}
         case ["create"]:
             network = Network.parse(_read())
-            return Driver.of(network, _say).create(network)
+            return _of(network, lambda driver: driver.create(network))
         case ["setup", netns]:
             attached = Attached.parse(_read())
-            return Driver.of(attached.network, _say).setup(attached, netns)
+            return _of(attached.network, lambda driver: driver.setup(attached, netns))
         case ["teardown", netns]:
             attached = Attached.parse(_read())
-            Driver.of(attached.network, _say).teardown(attached, netns)
-            return None
+            return _of(attached.network, lambda driver: driver.teardown(attached, netns))
     raise Refused(f"unknown arguments {' '.join(argv)!r}; netavark runs info, create, setup NETNS or teardown NETNS")
+
+
+def _of(network: Network, work: Callable[[Driver], Any]) -> Any:
+    """Work for a network: errors begin with its name. Raises ``Refused``."""
+    try:
+        return work(Driver.of(network, _say))
+    except (Refused, LibcniError, CNIError, OSError) as error:
+        raise Refused(explained(error, network)) from None
 
 
 def _containers(program: str) -> list[str]:
@@ -92,9 +99,13 @@ def _collect(argv: Sequence[str]) -> int:
         case _:
             _say(USAGE)
             return 2
-    driver = Driver(_places(_networks(program)), _say)
-    networks = driver.collect(lambda: _containers(program), CNIConfig([]).get_cached_attachments)
-    _say(f"looked at {', '.join(networks)}" if networks else "podman has no attachments here")
+    podmans = _networks(program)
+    driver = Driver(_places(podmans), _say)
+    others = CNIConfig([]).get_cached_attachments
+    networks = driver.collect(driver.lists(podmans), lambda: _containers(program), others)
+    _say(
+        f"looked at {', '.join(networks)}" if networks else "podman has no networks of this driver, and no attachments"
+    )
     return 0
 
 
