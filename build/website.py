@@ -31,8 +31,10 @@ MENU: list[dict[str, str | list[str]]] = [
             "kubernetes.md",
             "kubelet.md",
             "podman.md",
+            "dhcp.md",
             "chain.md",
             "forkserver.md",
+            "native.md",
             "performance.md",
         ]
     },
