@@ -305,7 +305,7 @@ def tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_tried", remembered)
 
 
-@each_made
+@each
 @pytest.mark.usefixtures("tried_once")
 def test_status_refuses_what_add_refuses_in_the_same_words(ground: Ground, subject: Subject) -> None:
     """Whatever key of the configuration is wrong: kubelet learns it before a pod does."""

@@ -12,7 +12,7 @@ import pytest
 from cni import plan, skel
 from contract.each import each_distinct_network
 from contract.subject import Subject
-from contract.trial import NAME, Settled, Trial, differences
+from contract.trial import IN_GUEST, NAME, Settled, Trial, differences
 from node.plugin import DIST, PLUGINS
 from node.served import plugin
 from node.topology import Node
@@ -110,8 +110,11 @@ def description(trial: Trial) -> "plan.Plan[Any]":
 @each_distinct_network
 def test_what_a_flush_took_is_found_missing_and_made_again(node: Node, subject: Subject, network: str) -> None:
     """Laws 7 and 8: all rules and sets are gone, the differences say so, and ``ensure`` makes the node as it was."""
+    there = subject.networks(node.data_dir)[network]
+    rules = any(kind.startswith(("nftables", "iptables")) for kind in there.leaves)
+    if IN_GUEST and not rules:
+        pytest.skip("no rules")
     trial = Settled(node, subject, network).trial()
-    rules = any(kind.startswith(("nftables", "iptables")) for kind in trial.network.leaves)
     assert trial.serve("ADD").ok
     whole = trial.state()
     with node.inside():

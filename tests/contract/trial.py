@@ -22,7 +22,7 @@ FLAGS = ("UP", "PROMISC", "ALLMULTI")
 LO: Object = {"lo": [[], [], "00:00:00:00:00:00", 65536]}
 
 # Effects that macvlan's plan has too, which is tried on every kernel.
-USUAL = {"InterfaceUp", "Addresses", "ConfiguredInterface", "Announced"}
+USUAL = {"InterfaceUp", "Addresses", "ConfiguredInterface", "Announced", "Labelled"}
 # Whether the processors are emulated: a step of a plan takes seconds there.
 IN_GUEST = os.uname().nodename == "guest"
 

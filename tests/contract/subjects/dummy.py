@@ -18,6 +18,8 @@ class Dummy(Subject):
     # it needs an IPAM plugin
     path = DIST
     in_container = True
+    # where the kernel has none
+    of_the_node = ("failed to create dummy",)
 
     def networks(self, store: Path) -> dict[str, Network]:
         """Both families."""
