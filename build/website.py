@@ -33,6 +33,7 @@ MENU: list[dict[str, str | list[str]]] = [
             "podman.md",
             "dhcp.md",
             "chain.md",
+            "dhcp.md",
             "forkserver.md",
             "native.md",
             "performance.md",

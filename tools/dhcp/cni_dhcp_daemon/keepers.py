@@ -22,6 +22,8 @@ from cni_dhcp_daemon.timers import Timers
 SWEEP = 30.0
 # Seconds for the confirmation of a lease of another daemon's.
 _CONFIRM = 10.0
+# Seconds between the leases that a daemon confirms when it starts.
+_PACE = 0.002
 # Seconds for it when DEL gives it back afterwards.
 _RETURN = 2.0
 
@@ -62,7 +64,8 @@ class Keepers:
                 if keeper is None and not link.up:
                     namespace.rtnl.change(link.index, up=True)
         except Gone as gone:
-            raise CNIError(str(gone), f"in {gone.where}, of {who}") from None
+            where = f"in {gone.where}, of {who}; a daemon in another mount namespace needs -hostprefix"
+            raise CNIError(str(gone), where) from None
         except KernelError as error:
             raise CNIError(f'failed to set "{place.ifname}" UP: {error}', f"of {who}") from None
         if keeper is None:
@@ -182,10 +185,11 @@ class Keepers:
 
     def restore(self) -> None:
         """Go on with the leases of the daemon before, and give back those that DEL has ended meanwhile."""
-        for values in self.store.read():
+        loop = asyncio.get_running_loop()
+        for place, values in enumerate(self.store.read()):
             keeper = self._restored(values)
-            if keeper is not None:
-                keeper.start()
+            if keeper is not None:  # one after the other, so that no server is flooded
+                loop.call_later(place * _PACE, keeper.start)
         self._give_back()
         folder = f"{self.flags.hostprefix}{recorded.FOLDER}"
         self._recorded = Waiting(self, recorded.recorded(folder, self.flags.socketpath))
