@@ -170,11 +170,11 @@ kubernetes-table: $(TESTS)/done dist/.done ## measure the table of docs/kubernet
 	@$(PYTHON) tests/kubernetes/programs.py '$(KUBERNETES)'
 	@PYCNI_KUBERNETES='$(KUBERNETES)/bin' PYTHONPATH=tests $(TESTS)/bin/python -m kubernetes.table
 
-bench: dist/.done ## compare the speed with Debian's Go plugins and netavark
+bench: dist/.done dist/native/.done ## compare the speed with Debian's Go plugins and netavark
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
 	@$(PYTHON) bench/run.py
 
-bench-readme: dist/.done ## the same, written into README.md and docs/bench.svg
+bench-readme: dist/.done dist/native/.done ## the same, written into README.md and docs/bench.svg
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
 	@$(PYTHON) bench/run.py --readme
 

@@ -12,6 +12,7 @@ from table import Row, Series
 from node.flows import Tracked, track, tracked
 
 COLD, WARM, CHAIN, CHAIN_WARM, PEER, AVARK = "ours", "ours, warm", "chain", "chain, warm", "Go", "netavark"
+NATIVE, NATIVE_WARM, NATIVE_CHAIN = "native", "native, warm", "native chain, warm"
 # Our side, the other side, and the targets for the ratios of ADD and DEL.
 Targets = tuple[tuple[str, str, float | None, float | None], ...]
 TARGETS: Targets = (
@@ -20,7 +21,14 @@ TARGETS: Targets = (
     (CHAIN, PEER, 1.1, None),
     (CHAIN_WARM, PEER, 0.4, None),
     (CHAIN_WARM, AVARK, 0.35, 0.3),
+    (NATIVE, PEER, 0.85, 0.5),
+    (NATIVE_WARM, PEER, 0.4, 0.25),
+    (NATIVE_CHAIN, PEER, 0.28, 0.2),
+    (NATIVE_CHAIN, AVARK, 0.4, 0.4),
 )
+# STATUS of three plugins, and VERSION of one.
+STATUS_TARGETS: dict[str, float] = {NATIVE_WARM: 1.0}
+VERSION_TARGET = 0.6
 # The same for the list that podman and nerdctl write.
 EVERYDAY: Targets = (
     (COLD, PEER, 1.0, 0.6),
@@ -135,7 +143,20 @@ def status(sides: Iterable[Plugins], peer: Plugins | None, runs: int) -> list[Ro
     go = Series(f"{peer.name}, VERSION", found[peer.name]) if peer else None
     what = "STATUS of bridge, portmap and loopback"
     names = [side.name for side, _ in asked if side is not peer]
-    return [Row(what, Series(name, found[name]), go, missing="" if go else PEER) for name in names]
+    missing = "" if go else PEER
+    return [Row(what, Series(name, found[name]), go, STATUS_TARGETS.get(name), missing=missing) for name in names]
+
+
+def version(side: Plugins, peer: Plugins | None, runs: int) -> Row:
+    """VERSION of bridge, which libcni asks of each plugin of a list."""
+    found: dict[str, list[float]] = {each.name: [] for each in (side, peer) if each}
+    for number in range(runs + 1):
+        for each in (side, peer):
+            took = each.ask("VERSION", each.members[:1]) * 1000 if each else 0.0
+            if number and each:
+                found[each.name].append(took)
+    go = Series(peer.name, found[peer.name]) if peer else None
+    return Row("VERSION", Series(side.name, found[side.name]), go, VERSION_TARGET, missing="" if go else PEER)
 
 
 # The UDP ports that are published: 53, to which other flows go, and one without other flows.

@@ -25,6 +25,9 @@ from measure import (
     CHAIN_WARM,
     COLD,
     EVERYDAY,
+    NATIVE,
+    NATIVE_CHAIN,
+    NATIVE_WARM,
     PEER,
     SHAPER,
     WARM,
@@ -32,7 +35,7 @@ from measure import (
     Pods,
     Times,
 )
-from sides import GO, NETAVARK, OURS, ROOT, SERVER, Netavark, Object, Plugins, Side
+from sides import GO, NATIVE_FILES, NETAVARK, OURS, ROOT, SERVER, Netavark, Object, Plugins, Side
 from table import Row, Series
 
 START, END = "<!-- bench: made by `make bench-readme` -->", "<!-- end of bench -->"
@@ -97,8 +100,9 @@ class Bench:
         return found
 
     def _plugins(self, name: str) -> Plugins | None:
-        binaries = GO if name == PEER else OURS
-        chained, warm = name in (CHAIN, CHAIN_WARM), name in (WARM, CHAIN_WARM)
+        native = name in (NATIVE, NATIVE_WARM, NATIVE_CHAIN)
+        binaries = GO if name == PEER else NATIVE_FILES if native else OURS
+        chained, warm = name in (CHAIN, CHAIN_WARM, NATIVE_CHAIN), name in (WARM, CHAIN_WARM, NATIVE_WARM, NATIVE_CHAIN)
         needed = ["bridge", "host-local", "portmap", *(["chain"] if chained else [])]
         if (warm and not self.socket) or not all(Path(binaries, plugin).is_file() for plugin in needed):
             return None
@@ -112,7 +116,7 @@ class Bench:
         """Measure a pod among a few others, on each side."""
         self.step(f"a pod among {self.scale.residents}, {self.scale.runs} times on each side")
         found: Times = {}
-        sides = self.sides(COLD, WARM, CHAIN, CHAIN_WARM, PEER, AVARK)
+        sides = self.sides(COLD, WARM, CHAIN, CHAIN_WARM, NATIVE, NATIVE_WARM, NATIVE_CHAIN, PEER, AVARK)
         for side in sides:
             self.pods.fill(side, range(self.scale.residents))
         measure.attach_and_detach(sides, 1, {})
@@ -180,9 +184,13 @@ class Bench:
     def status(self) -> None:
         """Measure STATUS."""
         self.step(f"STATUS, {self.scale.runs} times on each side")
-        found = {side.name: side for side in self.sides(COLD, WARM, PEER) if isinstance(side, Plugins)}
+        found = {
+            side.name: side for side in self.sides(COLD, WARM, NATIVE, NATIVE_WARM, PEER) if isinstance(side, Plugins)
+        }
         ours = [side for name, side in found.items() if name != PEER]
         self.rows += measure.status(ours, found.get(PEER), self.scale.runs)
+        if NATIVE in found:
+            self.rows.append(measure.version(found[NATIVE], found.get(PEER), self.scale.runs))
 
     def flows(self) -> None:
         """Measure UDP ports on a node that tracks many flows."""

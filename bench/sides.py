@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from node.topology import NamedNetns as NamedNetns  # noqa: E402
 
+NATIVE_FILES = str(ROOT / "dist/native")
 OURS, GO, NETAVARK = str(ROOT / "dist"), "/usr/lib/cni", "/usr/lib/podman/netavark"
 SERVER = f"{OURS}/cni-forkserver"
 Object = dict[str, Any]
