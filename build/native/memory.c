@@ -3,6 +3,7 @@
  */
 #include "launcher.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <sys/mman.h>
 
@@ -28,6 +29,10 @@ static void release(void *context, void *at, size_t size)
 
 void prepare_memory(void)
 {
+    /* A buffer for an answer of the kernel would be mapped and unmapped each time. */
+    mallopt(M_MMAP_THRESHOLD, 16 << 20);
+    mallopt(M_TRIM_THRESHOLD, 16 << 20);
+    mallopt(M_TOP_PAD, 1 << 20);
     char *mapped = mmap(NULL, ROOM + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapped == MAP_FAILED)
         return;
