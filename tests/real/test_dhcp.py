@@ -436,6 +436,27 @@ def test_add_twice(site: Site, make: str) -> None:
         assert {outcome.result["ips"][0]["address"] for outcome in results} == {"10.7.0.51/24"}
 
 
+@EACH_MAKE
+def test_an_acknowledgement_without_a_server(site: Site, make: str) -> None:
+    """The offer had one."""
+    server = site.segment.server()
+    server.edit = _kind("ACK", _set(SERVER_ID, None))
+    with Daemon(site.node, site.folder, make) as daemon:
+        client = site.client(daemon)
+        assert client.add().ok and client.delete().ok
+        if make == "ours":  # Go's gives it back to 0.0.0.0
+            assert server.wait_heard("RELEASE").message.address(SERVER_ID) == server.address
+
+
+@EACH_MAKE
+def test_answers_by_broadcast(site: Site, make: str) -> None:
+    """-broadcast asks for them."""
+    server = site.segment.server()
+    with Daemon(site.node, site.folder, make, "-broadcast") as daemon:
+        assert site.client(daemon).add().ok
+        assert {packet.message.flags for packet in server.seen} == {0x8000}
+
+
 def test_two_servers(site: Site) -> None:
     """One of them is taken, and only that one has a lease that counts: RELEASE goes there, the other one hears which."""
     first, second = site.segment.server(), site.segment.server("10.7.0.2/24", first=150, count=50)

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,10 @@ def test_many_leases(site: Site) -> None:
             # one of them closes packet sockets
             assert eventually(lambda: daemon.descriptors <= before) and daemon.status("Threads") <= 2
             assert len(server.leases) == len(daemon.kept()) == COUNT + 1
+            daemon.kill()
+            daemon.start()
+            server.wait("REQUEST init-reboot", COUNT + 1)
+            assert eventually(lambda: daemon.descriptors <= before)
             for pod in pods:
                 pod.close()
             assert eventually(lambda: not set(ports) & set(site.segment.links()))
@@ -301,6 +306,60 @@ def test_hostile_packets(site: Site) -> None:
             wire.send(each)
         assert client.check().ok and site.client(daemon).add().ok
         assert client.delete().ok
+
+
+def test_hostile_calls(site: Site) -> None:
+    """What is no request is refused, and what never ends holds nothing up."""
+    site.segment.server()
+    payloads = [b"\n", b"\0" * 5000 + b"\n", b"[" * 200_000 + b"\n", b"{}\n", b"[1]\n", b"\xff\xfe\n", b"x" * 3_000_000]
+    payloads += [b'{"pycni-dhcp": 1}\n', b'{"pycni-dhcp": 9, "do": "status"}\n', b"GET / HTTP/1.1\n\n"]
+    payloads += [b'{"pycni-dhcp": 1, "do": "allocate", "netns": 5}\n']
+    with Daemon(site.node, site.folder) as daemon, ExitStack() as open_ones:
+        assert site.client(daemon).add().ok
+        before = daemon.descriptors
+        for _ in range(100):
+            half = open_ones.enter_context(socket.socket(socket.AF_UNIX))
+            half.connect(str(daemon.socket))
+            half.sendall(b'{"pycni-dhcp": 1,')
+        for payload in payloads:
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.settimeout(30)
+                caller.connect(str(daemon.socket))
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    caller.sendall(payload)
+                    caller.shutdown(socket.SHUT_WR)
+                    while caller.recv(65536):
+                        pass
+        client = site.client(daemon)
+        assert client.add().ok and client.check().ok and client.delete().ok
+        open_ones.close()
+        assert eventually(lambda: daemon.descriptors <= before), daemon.said
+
+
+@pytest.mark.parametrize("step", [1, 4, 9, 16])
+def test_a_daemon_that_dies_during_calls(site: Site, step: int) -> None:
+    """kill -9 at some packet of eight ADDs at once: each one has succeeded or says so, and DEL leaves nothing of any."""
+    server = site.segment.server()
+
+    def killing(request: Packet, answer: Message) -> Message:
+        if len(server.seen) == step:
+            daemon.kill()
+        return answer
+
+    with Daemon(site.node, site.folder) as daemon:
+        clients = [site.client(daemon) for _ in range(8)]
+        server.edit = killing
+        outcomes = at_once([client.add for client in clients])
+        assert not all(outcome.ok for outcome in outcomes)
+        for outcome in outcomes:
+            assert outcome.ok or "daemon" in outcome.error["msg"], outcome
+        daemon.start()
+        for client, outcome in zip(clients, outcomes, strict=True):
+            assert not outcome.ok or eventually(lambda client=client: client.check().ok)
+        assert all(client.delete().ok for client in clients)
+        assert eventually(lambda: not daemon.kept())
+        acquired = {client.address for client, outcome in zip(clients, outcomes, strict=True) if outcome.ok}
+        assert eventually(lambda: not acquired & set(server.leases.values())), server.seen[step:]
 
 
 def test_damaged_files(site: Site) -> None:

@@ -237,7 +237,11 @@ def test_a_namespace_that_goes_without_del(site: Site) -> None:
         pod.close()
         assert eventually(lambda: port not in site.segment.links())
         assert eventually(lambda: not daemon.kept())
+        again = site.client(daemon)
+        again.pod.container = pod.container
+        assert again.bind().address == client.address
         assert client.delete(netns="").ok and client.delete().ok
+        server.wait_heard("RELEASE")
 
 
 def test_an_interface_that_goes_without_del(site: Site) -> None:
