@@ -45,7 +45,7 @@ def test_bridge(node: Node, daemon: Daemon, keys: Object) -> None:
         assert server.kinds().count("DISCOVER") == 2
 
 
-@pytest.mark.parametrize("mode", ["bridge", "private", "vepa"])
+@pytest.mark.parametrize("mode", ["bridge", "private"])
 def test_macvlan(node: Node, daemon: Daemon, mode: str) -> None:
     """The server is in the network of the master."""
     with Server(node.outside, "uplink") as server:
