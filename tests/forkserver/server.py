@@ -1,13 +1,14 @@
 """A fork server of our own, started and ended by a test, and calls that are handed over to it."""
 
+import os
 import socket
-import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cni_forkserver.serving import SPARES as SPARES
 from node import plugin, topology
 from node.deadline import eventually
 from node.plugin import LIMIT, Outcome
@@ -19,7 +20,6 @@ PROGRAM = DIST / "cni-forkserver"
 PYTHON_DOOR, C_DOOR = "door in Python", "door in C"
 SERVED, DECLINED = "cni-forkserver: served by process ", "cni-forkserver: not used: "
 Object = dict[str, Any]
-CREDENTIALS = struct.Struct("3i")
 
 
 class Server:
@@ -40,44 +40,47 @@ class Server:
 
     def build(self) -> bytes:
         """The build that it tells to who connects; empty if nobody can."""
-        return self._greeted()[0]
-
-    def _greeted(self) -> tuple[bytes, int]:
-        """The build that it tells, and the child that told it; empty and 0 if nobody can connect."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
             connection.settimeout(LIMIT)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             try:
                 connection.connect(self.socket)
-                build, [(_, _, sender)], _, _ = connection.recvmsg(200, socket.CMSG_SPACE(CREDENTIALS.size))
-            except (OSError, ValueError):  # ValueError: it ended before it told anything
-                return b"", 0
-            return build, CREDENTIALS.unpack(sender)[0]
+                return connection.recv(200)
+            except OSError:
+                return b""
 
     def children(self) -> set[int]:
-        """Its children that live: the spare, and those that serve."""
+        """Its children that live: the spare ones, and those that serve."""
         return {int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()}
 
-    def spare(self) -> int:
-        """The one child that there is when no call is served."""
-        assert eventually(lambda: len(self.children()) == 1), self.children()
-        return next(iter(self.children()))
+    def spares(self) -> set[int]:
+        """Its children that wait for a caller: beside the server only these have the listening socket."""
+        listener = _sockets(self.pid)
+        return {pid for pid in self.children() if _sockets(pid) & listener}
 
-    def idle(self) -> None:
-        """Wait until it has heard of every call so far, which is when it looks for another build.
+    def idle(self) -> set[int]:
+        """Wait until it has heard of every call so far, and no child serves; the spare children.
 
-        It forks a spare once it knows that the one before has a caller: whoever greets here is younger than all
-        earlier calls, and when a spare younger than that is the only child, all is heard.
+        It looks for another build when it hears of a call. A spare child is replaced when the server has heard that it was
+        taken: if it has all spare children and no others, it has heard of all calls.
         """
-        build, child = self._greeted()
-        assert build
-        assert eventually(lambda: self.children() != {child} and len(self.children()) == 1), self.children()
+        assert eventually(lambda: len(self.spares()) == len(self.children()) == SPARES), self.children()
+        return self.spares()
 
     def end(self, signal: int = 15) -> int:
         """End it; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal)
         return self.process.wait(LIMIT)
+
+
+def _sockets(pid: int) -> set[str]:
+    """The sockets that a process has open; none if it has ended."""
+    found = set()
+    with suppress(OSError):
+        for at in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found.add(os.readlink(at))
+    return {target for target in found if target.startswith("socket:")}
 
 
 @contextmanager

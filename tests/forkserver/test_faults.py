@@ -22,6 +22,7 @@ from forkserver.server import (
     DECLINED,
     DIST,
     SERVED,
+    SPARES,
     Node,
     Server,
     call,
@@ -361,13 +362,13 @@ def test_a_child_that_is_killed_is_an_error(node: Node, server: Server, tmp_path
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_children_outlive_their_server(node: Node, own_server: Server, tmp_path: Path, number: int) -> None:
-    """Whoever is being served gets his answer; the spare goes; the next caller serves itself."""
+    """Whoever is being served gets his answer; the spare ones go; the next caller serves itself."""
     own_server.idle()
     begun = Begun(node, own_server, tmp_path / "slow")
-    assert eventually(lambda: len(own_server.children()) == 2), "the next spare is there"
-    child, spare = begun.child, own_server.children() - {begun.child}
+    assert eventually(lambda: len(own_server.spares()) == SPARES), "the taken one is replaced"
+    child, spares = begun.child, own_server.spares()
     assert own_server.end(number) == (0 if number == signal.SIGTERM else -number)
-    assert eventually(lambda: not any(alive(pid) for pid in spare))
+    assert eventually(lambda: not any(map(alive, spares)))
     assert alive(child)
     cold = call(node, "STATUS", STATUS, node.pod(), own_server)
     assert cold.ok and was_cold(cold)
@@ -384,20 +385,20 @@ def test_who_waits_for_a_caller_keeps_no_socket_open(node: Node, own_server: Ser
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as idle:
         idle.connect(own_server.socket)
         assert idle.recv(200) == build()
-        assert eventually(lambda: len(own_server.children()) == 2)
+        assert eventually(lambda: (len(own_server.spares()), len(own_server.children())) == (SPARES, SPARES + 1))
         children = own_server.children()
         own_server.end(signal.SIGKILL)
-        assert eventually(lambda: sum(map(alive, children)) == 1), "the spare goes"
+        assert eventually(lambda: sum(map(alive, children)) == 1), "the spare ones go"
         outcome = call(node, "STATUS", STATUS, node.pod(), own_server)
         assert outcome.ok and "refused" in outcome.stderr
 
 
-def test_a_spare_that_dies_is_replaced(node: Node, own_server: Server) -> None:
+def test_spares_that_die_are_replaced(node: Node, own_server: Server) -> None:
     """After a moment, so that one which dies at once does not keep a processor busy."""
-    own_server.idle()
-    spare = own_server.spare()
-    os.kill(spare, signal.SIGKILL)
-    assert eventually(lambda: own_server.children() not in (set(), {spare}))
+    spares = own_server.idle()
+    for spare in spares:
+        os.kill(spare, signal.SIGKILL)
+    assert eventually(lambda: len(own_server.spares() - spares) == SPARES)
     served_by(call(node, "STATUS", STATUS, node.pod(), own_server))
 
 
@@ -499,7 +500,7 @@ def test_a_server_killed_again_and_again_harms_nobody(node: Node, tmp_path: Path
         waiting = [threads.submit(attach, pod) for pod in pods]
         while not stop.is_set():
             with running(tmp_path) as server:
-                eventually(lambda: len(server.children()) > 2, 1)
+                eventually(lambda: len(server.children()) > SPARES + 1, 1)
                 for pid in server.children():
                     with suppress(ProcessLookupError):  # it has served its call meanwhile
                         os.kill(pid, signal.SIGKILL)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from forkserver.server import DECLINED, DIST, PROGRAM, Node, Server, call, layer2, loopback, running, served_by
+from forkserver.server import DECLINED, DIST, PROGRAM, SPARES, Node, Server, call, layer2, loopback, running, served_by
 from node.plugin import LIMIT, environment
 
 pytestmark = pytest.mark.real
@@ -194,6 +194,7 @@ def test_a_caller_that_has_ended_is_not_looked_up(server: Server) -> None:
 REUSED = """
 import array, ctypes, os, signal, socket, subprocess, sys, time
 program, folder, places = sys.argv[1], sys.argv[2], (".", "/", "/proc/self/ns/net", "/proc/self/ns/mnt")
+SPARES = int(sys.argv[3])
 server = subprocess.Popen([program, "--foreground", folder + "/run/socket"])
 connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 (greeted, greeting), (going, go) = os.pipe(), os.pipe()
@@ -215,12 +216,13 @@ def held(pid):
         return any("pidfd" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         return False
-while True:  # the next spare is there: the server forks no more, and takes no number
+while True:  # the spare ones are there: the server forks no more, and takes no number
     children = open(f"/proc/{server.pid}/task/{server.pid}/children").read().split()
-    if len(children) == 2 and held(children[0]):
+    serving = [int(pid) for pid in children if held(pid)]
+    if len(children) == SPARES + 1 and serving:
         break
     time.sleep(0.01)
-child = int(children[0])
+child = serving[0]
 os.kill(child, signal.SIGSTOP)
 os.write(go, b"x")
 os.waitpid(caller, 0)
@@ -239,7 +241,7 @@ def test_a_number_that_means_another_process_by_now_is_noticed(tmp_path: Path) -
     """The pidfd that is held since the connection was made tells that the first one has ended."""
     own = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     done = subprocess.run(
-        [*own, "/usr/bin/python3", "-c", REUSED, PROGRAM, tmp_path],
+        [*own, "/usr/bin/python3", "-c", REUSED, PROGRAM, tmp_path, str(SPARES)],
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -258,7 +260,7 @@ def test_callers_that_say_nothing_keep_nobody_waiting(node: Node, server: Server
     finally:
         for connection in idle:
             connection.close()
-    server.spare()
+    server.idle()
 
 
 def foreground(socket_path: Path) -> "subprocess.CompletedProcess[str]":

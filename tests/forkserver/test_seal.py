@@ -186,8 +186,8 @@ SOURCES = [
     at for top in ("common", "plugins") for at in sorted((ROOT / top).rglob("*.py")) if "__pycache__" not in at.parts
 ]
 # The digest that CPython has without OpenSSL serves; _sha2 is that of 3.12 and later. No plugin asks for the standard
-# library's addresses.
-NOT_NEEDED = {"hashlib", "_sha2", "_sha512", "ipaddress"}
+# library's addresses. _jsonscanner is in the native file alone.
+NOT_NEEDED = {"hashlib", "_sha2", "_sha512", "ipaddress", "_jsonscanner"}
 
 
 def test_what_a_function_imports_was_imported_before(warm: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ def test_a_socket_that_was_passed_is_used(node: Node, tmp_path: Path) -> None:
         before = server.build()
         rebuilt(PROGRAM, program)
         assert eventually(lambda: server.build() == before[::-1])
-        server.spare()
+        server.idle()
     finally:
         assert server.end() == 0
     assert process.stderr is not None and process.stderr.read() == ""
@@ -181,7 +181,7 @@ def test_a_server_becomes_the_build_that_is_installed_over_it(node: Node, instal
     assert eventually(lambda: server.build() == before[::-1])
     assert eventually(lambda: status(node, folder, server))
     assert server.process.poll() is None and server.pid == pid
-    server.spare()
+    server.idle()
 
 
 def test_a_call_that_runs_ends_as_it_began(node: Node, installed: tuple[Path, Server], tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_call_that_runs_ends_as_it_began(node: Node, installed: tuple[Path, Se
     assert eventually(lambda: server.build() == before[::-1])
     assert begun.go_on().ok
     assert begun.delete().ok
-    server.spare()
+    server.idle()
 
 
 def test_which_build_a_process_is_of_is_not_read_from_a_file_that_has_changed(
@@ -256,8 +256,7 @@ def test_a_file_that_cannot_be_executed_yet_is_tried_again(node: Node, tmp_path:
 
 def test_an_interrupt_ends_a_server_in_the_foreground(own_server: Server) -> None:
     """Ctrl-C; the socket goes with it, so that callers find nobody at once."""
-    own_server.idle()
-    spare = own_server.spare()
+    spares = own_server.idle()
     assert own_server.end(signal.SIGINT) == 0
     assert not os.path.exists(own_server.socket)
-    assert eventually(lambda: not alive(spare))
+    assert eventually(lambda: not any(map(alive, spares)))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni.skel import Plugin
+    from cni_forkserver.warming import Pages
 
 # Seconds that a caller may take to send its call, and to read the answer.
 SENDING, READING = 5.0, 20.0
@@ -57,11 +58,16 @@ def serve(
     taken: int,
     plugins: "dict[str, Plugin]",
     privileges: "Mapping[str, str]",
-    memory: "list[tuple[int, int]]",
+    pages: "Pages | None",
 ) -> int:
-    """Wait for a caller while the server lives, and serve it. Return this process's exit status."""
-    _close_all_but(listener.fileno(), lifeline, taken)
-    warming.populate(memory)
+    """Wait for a caller while the server lives, and serve it. Return this process's exit status.
+
+    ``pages`` are copied before. It is None if there is no time for that.
+    """
+    if pages:
+        pages.copy()
+    kept = pages.descriptors if pages else ()
+    _close_all_but(listener.fileno(), lifeline, taken, *kept)
     connection = _accept(listener, lifeline)
     if connection is None:
         return 0
@@ -70,8 +76,8 @@ def serve(
     _send(connection, cni.build.encode())
     _report_taken(taken)
     try:
-        _close_all_but(connection.fileno())
-        plugin = _take_over(connection, plugins, privileges)
+        _close_all_but(connection.fileno(), *kept)
+        plugin = _take_over(connection, plugins, privileges, kept)
     except (Refused, OSError, ValueError) as error:
         _send(connection, b"N" + str(error).encode("utf-8", "replace"))
         return 0
@@ -82,6 +88,9 @@ def serve(
     os.closerange(0, 3)
     answer(connection, answered.status, answered.output)
     connection.close()
+    os.sched_yield()  # so that the caller ends before this process does, which takes longer
+    if pages:
+        pages.note()
     if answered.lingers:
         # Closing a netfilter socket while the kernel frees removed objects blocks all transactions meanwhile.
         sleep(LINGER)
@@ -97,16 +106,16 @@ def answer(connection: socket, status: int, output: bytes) -> None:
 
 
 def _accept(listener: socket, lifeline: int) -> "socket | None":
-    poll = select.poll()
-    for fd in (listener.fileno(), lifeline):
-        poll.register(fd, select.POLLIN)
+    poll = select.epoll()
+    poll.register(listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)  # a caller wakes one spare child
+    poll.register(lifeline, select.EPOLLIN)
     while True:
         if any(fd == lifeline for fd, _ in poll.poll()):
             return None
         try:
             fd, _ = listener._accept()  # type: ignore[attr-defined]  # the module `socket` uses it for accept()
         except (BlockingIOError, ConnectionAbortedError):
-            continue  # the spare child of a server that is ending was faster
+            continue  # another spare child was faster
         return socket(fileno=fd)
 
 
@@ -118,7 +127,9 @@ def _report_taken(taken: int) -> None:
         pass  # the server has ended; this call is served nevertheless
 
 
-def _take_over(connection: socket, plugins: "dict[str, Plugin]", privileges: "Mapping[str, str]") -> "Plugin":
+def _take_over(
+    connection: socket, plugins: "dict[str, Plugin]", privileges: "Mapping[str, str]", kept: tuple[int, ...]
+) -> "Plugin":
     """Receive a call, and take over the surroundings of its caller. Raises ``Refused``, ``OSError``, ``ValueError``."""
     pid, _, _ = _CREDENTIALS.unpack(connection.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS.size))
     caller = Caller(pid)
@@ -135,7 +146,7 @@ def _take_over(connection: socket, plugins: "dict[str, Plugin]", privileges: "Ma
     warming.prevent_imports()
     surroundings.enter(*descriptors[3:])
     surroundings.process(request, descriptors[:3])
-    _close_all_but(connection.fileno())
+    _close_all_but(connection.fileno(), *kept)
     gc.disable()
     if request.environ.get(b"CNI_DEBUG"):
         os.write(2, f"cni-forkserver: served by process {os.getpid()}\n".encode())

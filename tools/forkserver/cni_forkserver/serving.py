@@ -1,8 +1,8 @@
 """The server: a process that has imported everything, and forks a child for each call.
 
-A spare child is forked in advance and accepts the next caller, so that no caller waits for a fork. Then the server forks
-the next spare child. If the server dies, its children finish their calls, and the spare child ends: it notices that the
-server's end of a pipe, the lifeline, is closed.
+Spare children are forked in advance, and accept the next callers, so that no caller waits for a fork. If the server dies,
+its children finish their calls, and the spare children end: they notice that the server's end of a pipe, the lifeline, is
+closed.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` imports enum, and `cni.lean` would then use the real enum
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 # Further callers wait, and serve themselves after a timeout.
 CHILDREN_MAX = 256
+# The plugins of a list follow each other at once, and a list rarely has more.
+SPARES = 3
+# Seconds without a new call after which missing spare children are forked. Before, this would delay the calls that are
+# being served, so only the last one is replaced.
+QUIET = 0.05
 # Seconds until the next fork of a spare child, if one could not be forked or has died.
 PAUSE = 1.0
 _SIGNALS = (_signal.SIGTERM, _signal.SIGINT)
@@ -50,13 +55,13 @@ class Server:
         self._command = command
         self._file = _file_identity(command[0])
         self._privileges = peer.privileges("self")
-        self._memory = warming.writable_memory()
+        self._pages = warming.Pages()
         # A pipe. The children have the first end, and notice when the server's end is closed.
         self._lifeline, self._servers_end = os.pipe2(os.O_CLOEXEC)
         self._poll = select.poll()
         self._children: set[int] = set()  # pidfds
-        self._spare = -1  # a pipe: the spare child writes to it when it has accepted a caller
-        self._not_before = 0.0
+        self._spares: set[int] = set()  # pipes: a spare child writes to its own when it has accepted a caller
+        self._not_before = self._quiet_at = 0.0
         self._last_line = ""
 
     def run(self) -> None:
@@ -65,16 +70,23 @@ class Server:
             _signal.signal(number, _end)
         self._adopt()
         while True:
-            wait = self._not_before - monotonic()
-            if self._spare < 0 and wait <= 0 and len(self._children) < CHILDREN_MAX:
+            if self._due() == 0:
                 self._fork()
-            for fd, _ in self._poll.poll(max(wait, 0) * 1000 if wait > 0 else None):
-                if fd == self._spare:
-                    self._spare_is_taken()
+            due = self._due()
+            for fd, _ in self._poll.poll(None if due is None else due * 1000):
+                if fd in self._spares:
+                    self._spare_is_taken(fd)
                 else:
                     self._unwatch(fd)
                     self._children.discard(fd)
             self._reap()
+
+    def _due(self) -> float | None:
+        """Seconds until a spare child is to be forked. None if there are enough, or too many children."""
+        if len(self._spares) >= SPARES or len(self._children) >= CHILDREN_MAX:
+            return None
+        at = max(self._not_before, self._quiet_at) if self._spares else self._not_before
+        return max(at - monotonic(), 0)
 
     def _adopt(self) -> None:
         """Watch the children of the older version that executed this program (see ``_upgrade``)."""
@@ -101,7 +113,7 @@ class Server:
             os.close(opened.pop())  # it makes room for the pidfd
             self._watch_child(pid)
             self._poll.register(opened[0], select.POLLIN)
-            self._spare = opened.pop()
+            self._spares.add(opened.pop())
         except OSError:
             self._not_before = monotonic() + PAUSE
         finally:
@@ -114,17 +126,18 @@ class Server:
         try:
             for number in _SIGNALS:
                 _signal.signal(number, _signal.SIG_DFL)
-            # A spare child prepares its memory, unless many calls are served at once: then there is no time for it.
-            memory = self._memory if len(self._children) <= 1 else []
-            status = child.serve(self._listener, self._lifeline, taken, self._plugins, self._privileges, memory)
+            # The last spare child is replaced in a hurry.
+            pages = self._pages if monotonic() >= self._quiet_at else None
+            status = child.serve(self._listener, self._lifeline, taken, self._plugins, self._privileges, pages)
         finally:
             os._exit(status)
 
-    def _spare_is_taken(self) -> None:
-        """The spare child has accepted a caller, or has died."""
-        taken = os.read(self._spare, 1)
-        self._unwatch(self._spare)
-        self._spare = -1
+    def _spare_is_taken(self, spare: int) -> None:
+        """A spare child has accepted a caller, or has died."""
+        taken = os.read(spare, 1)
+        self._unwatch(spare)
+        self._spares.discard(spare)
+        self._quiet_at = monotonic() + QUIET
         if not taken:
             self._not_before = monotonic() + PAUSE
         self._upgrade()

@@ -1,0 +1,70 @@
+"""What calls write to is copied before the next call: tried in a process with the modules of the server."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cni_forkserver.warming import _runs
+from forkserver.server import PROGRAM
+from node.plugin import LIMIT
+
+pytestmark = pytest.mark.real
+single_file = pytest.mark.skipif(PROGRAM.read_bytes()[:2] != b"#!", reason="the modules are not in a single file")
+PYTHON = "/usr/bin/python3"
+
+# Each child writes to a part of the memory, and prints how many pages were copied meanwhile.
+CHILDREN = """
+import os, sys
+sys.argv[:] = [sys.argv[1]]
+sys.path.insert(0, sys.argv[0])
+from cni_forkserver import warming
+import resource
+size = resource.getpagesize()
+memory = bytearray(2000 * size)
+for at in range(0, len(memory), size):
+    memory[at] = 1
+pages = warming.Pages()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def call(copying, first, last):
+    if not os.fork():
+        if copying:
+            pages.copy()
+        before = faults()
+        for at in range(first * size, last * size, size):
+            memory[at] += 1
+        print(faults() - before, flush=True)
+        pages.note()
+        os._exit(0)
+    os.wait()
+for words in [(True, 100, 900), (True, 100, 900), (True, 100, 910), (True, 950, 1800), (True, 100, 1800), (False, 100, 1800)]:
+    call(*words)
+"""
+
+
+@single_file
+def test_a_page_is_copied_in_advance_once_a_call_has_written_to_it() -> None:
+    """The first call copies its pages, later ones only those that no call has written to."""
+    done = subprocess.run([PYTHON, "-ISc", CHILDREN, PROGRAM], env={}, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done
+    copied = [int(line) for line in done.stdout.split()]
+    assert [count // 100 for count in copied] == [8, 0, 0, 8, 0, 17], copied
+
+
+@single_file
+def test_a_server_without_pagemap_serves(tmp_path: Path) -> None:
+    """Notes are a help: nothing is said, and nothing fails, where the kernel does not tell the pages."""
+    code = CHILDREN.replace("pages = warming.Pages()", "pages = warming.Pages(); os.chroot(folder)")
+    code = code.replace("sys.argv[:] = [sys.argv[1]]", "folder = sys.argv.pop()\nsys.argv[:] = [sys.argv[1]]")
+    command = [PYTHON, "-ISc", code, PROGRAM, tmp_path]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done
+    assert [int(line) // 100 for line in done.stdout.split()] == [8, 8, 8, 8, 17, 17], done.stdout
+
+
+def test_runs_of_pages() -> None:
+    """From the first page of a run to the first page after it."""
+    assert list(_runs(b"")) == list(_runs(b"\0\0")) == []
+    assert list(_runs(b"\1")) == [(0, 1)]
+    assert list(_runs(b"\0\1\1\0\1\0\0\1\1")) == [(1, 3), (4, 5), (7, 9)]
