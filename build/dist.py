@@ -36,7 +36,9 @@ DAEMONS = {"dhcp": "tools/dhcp/cni_dhcp_daemon"}
 PROGRAMS = {
     "cnitool": Program("libcni.cnitool", ("runtime/libcni",), libraries=False),
     "cni-handback": Program("cni_handback.command", ("tools/handback/cni_handback", "plugins/*/cni_*")),
-    "netavark-cni": Program("cni_netavark.program", ("tools/netavark/cni_netavark", "runtime/libcni", "plugins/*/cni_*")),
+    "netavark-cni": Program(
+        "cni_netavark.program", ("tools/netavark/cni_netavark", "runtime/libcni", "plugins/*/cni_*")
+    ),
     "cni-forkserver": Program("cni_forkserver.program", ("tools/forkserver/cni_forkserver", "plugins/*/cni_*")),
 }
 
