@@ -2,4 +2,4 @@
 
 from cni.skel import Plugin
 
-PLUGIN = Plugin("dhcp", "cni_dhcp", locked=False)
+PLUGIN = Plugin("dhcp", "cni_dhcp", "used", locked=False)

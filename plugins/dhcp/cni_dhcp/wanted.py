@@ -1,7 +1,7 @@
 """dhcp: the lease of one attachment, which the daemon keeps."""
 
 from cni.address import Address, Prefix
-from cni.errors import CheckFailed, CNIError
+from cni.errors import CheckFailed, CNIError, InvalidNetns
 from cni.plan import Differ, Effect, Found, Kind
 from cni.result import DNS, IPConfig, Result, Route
 from cni_dhcp import records
@@ -113,6 +113,7 @@ class Lease(Effect[Result], Kind):
     def _request(self) -> "dict[str, Any]":
         settings = self.settings
         assert settings is not None  # noqa: S101
+        self._must_have_namespace()
         return {
             **self._who(),
             "provide": [[number, value.hex()] for number, value in settings.provided.items()],
@@ -122,6 +123,14 @@ class Lease(Effect[Result], Kind):
             "probe": settings.probe,
             "priority": settings.priority,
         }
+
+    def _must_have_namespace(self) -> None:
+        """Raise ``InvalidNetns`` with the text of Go's daemon, which opens it."""
+        try:
+            self.site.container  # noqa: B018 -- opened
+        except InvalidNetns as error:
+            text = error.msg.removeprefix(f'failed to open netns "{self.site.netns}": ')
+            raise InvalidNetns(f"error calling DHCP.Allocate: {text}", error.details) from None
 
     def describe(self) -> str:
         """Where the lease is."""

@@ -81,7 +81,7 @@ async def _serve(flags: command_line.Flags, store: Store, listener: socket.socke
     server = await loop.create_unix_server(
         lambda: Connection(keepers), sock=listener, backlog=listening.BACKLOG, **kept
     )
-    say(f"serving at {flags.hostprefix}{flags.socketpath}, process {os.getpid()}")
+    say(f"serving at {flags.hostprefix}{flags.socketpath}, process {os.getpid()}, {len(keepers)} leases")
     await ended.wait()
     server.close()
     keepers.close()

@@ -60,8 +60,6 @@ class Keeper:
         self.options = options
         self.name = client_name(who)
         self.sides: list[Side] = []
-        # routes that went with a lost address
-        self.kept: list[dict[str, Any]] = []
         self.ended = False
         # a lease of another daemon's is confirmed, and none is acquired
         self.adopting = False
@@ -167,7 +165,6 @@ class Keeper:
             self._changed(side, before, lease, was_lost)
         elif before is not None:
             self._extended(side, before, lease)
-        self.keepers.renewed(self, lease)
         self.write()
         if not self.acquiring:
             self._answer()
@@ -200,10 +197,10 @@ class Keeper:
         try:
             with self.place.opened() as (namespace, link):
                 if not was_lost:
-                    self.kept = interface.remove(namespace, link, [each for each in old if each not in new])
+                    side.kept = interface.remove(namespace, link, [each for each in old if each not in new])
                 interface.put(namespace, link, lease, clock.now())
                 same = before is not None and old == new and before.gateway == lease.gateway
-                failed = interface.restore(namespace, link, self.kept) if same else []
+                failed = interface.restore(namespace, link, side.kept) if same else []
                 failed += interface.add_routes(
                     namespace, link, side.routes(lease), int(self.options.get("priority", 0))
                 )
@@ -212,7 +209,7 @@ class Keeper:
             return
         except (OSError, KernelError, CNIError) as error:
             failed = [f"the address: {error}"]
-        self.kept = []
+        side.kept = []
         words = f"the lease is back, and {_words(lease)} is on {self.place.ifname} again"
         if not was_lost or old != new:
             words = f"the server has given another address: {', '.join(map(str, old))} was replaced by {_words(lease)}"
@@ -245,7 +242,7 @@ class Keeper:
         side.lost = reason
         try:
             with self.place.opened() as (namespace, link):
-                self.kept += interface.remove(namespace, link, gone)
+                side.kept += interface.remove(namespace, link, gone)
             self.say(f"{side.lost}: {words} was removed from {self.place.ifname}, and is asked for again")
         except Gone as error:
             self.gone(str(error))
@@ -273,14 +270,13 @@ class Keeper:
             side.close()
         self.timers.set(self, None)
         self.keepers.forget(self)
-        self._fail(TryAgainLater("the lease was given back while it was acquired", f"by a DEL of {self.name}"))
+        self._fail(TryAgainLater(f"no lease was acquired: {words}", f"of {self.name}"))
         self.say(f"{words}{f'; no RELEASE was sent: {fault}' if fault else ''}")
 
     def stop(self) -> None:
         """The daemon ends, and the lease is kept in its file. One that is not complete is given back."""
         if self.acquiring:
-            self._fail(TryAgainLater("the daemon ends", "try again when it runs again"))
-            self.end("the daemon ends before a lease was acquired", release=not self.adopting)
+            self.end("the daemon ends", release=not self.adopting)
         for side in self.sides:
             side.close()
 
@@ -304,7 +300,7 @@ class Keeper:
             "addresses": self.addresses(),
             "leases": {side.name: store.document(side.lease) for side in sides if side.lease is not None},
             "lost": {side.name: side.lost for side in sides if side.lost},
-            "kept": self.kept,
+            "kept": {side.name: side.kept for side in sides if side.kept},
         }
 
 

@@ -8,7 +8,6 @@ from cni.errors import CNIError, KernelError
 from cni_dhcp import records
 from cni_dhcp_daemon import clock, recorded
 from cni_dhcp_daemon.adoption import Returned, Waiting, adopted
-from cni_dhcp_daemon.client import Lease
 from cni_dhcp_daemon.closing import Closer
 from cni_dhcp_daemon.flags import Flags
 from cni_dhcp_daemon.keeper import Keeper, Waiter
@@ -22,6 +21,8 @@ from cni_dhcp_daemon.timers import Timers
 SWEEP = 30.0
 # Seconds for the confirmation of a lease of another daemon's.
 _CONFIRM = 10.0
+# Seconds in which a repeated DEL is recognised.
+_REPEATED = 120.0
 # Seconds between the leases that a daemon confirms when it starts.
 _PACE = 0.002
 # Seconds for it when DEL gives it back afterwards.
@@ -41,6 +42,8 @@ class Keepers:
         self.refused: set[str] = set()
         self._keepers: dict[str, Keeper] = {}
         self._recorded: Waiting | None = None
+        # attachments whose DEL has come, and when: a repeated DEL has nothing to find
+        self._returned: dict[str, float] = {}
 
     @property
     def seconds(self) -> float:
@@ -61,18 +64,16 @@ class Keepers:
                 if keeper is not None and (keeper.place.identity, keeper.place.index) != (place.identity, place.index):
                     keeper.end("the container has another namespace or interface now: the old lease is dropped", False)
                     keeper = None
-                if keeper is None and not link.up:
-                    namespace.rtnl.change(link.index, up=True)
+                if keeper is None:
+                    if not link.up:
+                        namespace.rtnl.change(link.index, up=True)
+                    return self._acquire(who, place, request, waiter)
         except Gone as gone:
             where = f"in {gone.where}, of {who}; a daemon in another mount namespace needs -hostprefix"
             raise CNIError(str(gone), where) from None
         except KernelError as error:
             raise CNIError(f'failed to set "{place.ifname}" UP: {error}', f"of {who}") from None
-        if keeper is None:
-            keeper = self._new(who, place, request)
-            keeper.wait(waiter, self.flags.resendtimeout)
-            keeper.start()
-        elif keeper.acquiring:
+        if keeper.acquiring:
             keeper.wait(waiter, self.flags.resendtimeout)
         elif keeper.loss:
             raise CNIError(keeper.loss, "the daemon asks for it again; see its log")
@@ -80,14 +81,18 @@ class Keepers:
             waiter.reply(keeper.leases())
         return keeper
 
-    def _new(self, who: Attachment, place: Place, request: dict[str, Any]) -> Keeper:
+    def _acquire(self, who: Attachment, place: Place, request: dict[str, Any], waiter: Waiter) -> Keeper:
+        """Begin to acquire a lease. The place is open."""
         options = {name: request[name] for name in ("provide", "request", "ipv4", "ipv6", "probe", "priority")}
         keeper = Keeper(self, who, place, options)
         with place.opened() as (namespace, link):
             keeper.sides = sides(keeper, link, {})
             for side in keeper.sides:
                 side.prepare(namespace, link)
-        self._keepers[str(who)] = keeper
+            self.take(keeper)
+            self._returned.pop(str(who), None)
+            keeper.wait(waiter, self.flags.resendtimeout)
+            keeper.start()
         return keeper
 
     def check(self, request: dict[str, Any], waiter: Waiter) -> Keeper | None:
@@ -118,6 +123,10 @@ class Keepers:
         keeper.start()
         return keeper
 
+    def __len__(self) -> int:
+        """The number of attachments with a lease, or that wait for one."""
+        return len(self._keepers)
+
     def knows(self, who: Attachment) -> bool:
         """Whether the attachment has a lease, or waits for one."""
         return str(who) in self._keepers
@@ -131,15 +140,18 @@ class Keepers:
         who = _who(request)
         keeper = self._keepers.get(str(who))
         self.refused.discard(str(who))
-        if keeper is None and request["netns"] and (keeper := self._returned(who, request, waiter)) is not None:
+        unknown = keeper is None and request["netns"] and str(who) not in self._returned
+        if unknown and (keeper := self._return(who, request, waiter)) is not None:
             return keeper
         if keeper is not None:
-            keeper.end(f"lease given back: {', '.join(keeper.addresses()) or 'none was acquired'}", release=True)
+            words = f"lease given back: {', '.join(keeper.addresses())}"
+            keeper.end("DEL has ended the ADD" if keeper.acquiring else words, release=not keeper.adopting)
+        self._returned[str(who)] = clock.now()
         self.store.remove(who)
         waiter.reply({})
         return None
 
-    def _returned(self, who: Attachment, request: dict[str, Any], waiter: Waiter) -> Keeper | None:
+    def _return(self, who: Attachment, request: dict[str, Any], waiter: Waiter) -> Keeper | None:
         """DEL of a lease that this daemon has not acquired: it is confirmed, to know its server, and given back."""
         try:
             keeper = adopted(self, who, self._place(request), request)
@@ -178,9 +190,6 @@ class Keepers:
             del self._keepers[str(keeper.who)]
             self.store.remove(keeper.who)
 
-    def renewed(self, keeper: Keeper, lease: Lease) -> None:
-        """A keeper has got a lease."""
-
     # the start, and every now and then
 
     def restore(self) -> None:
@@ -201,11 +210,11 @@ class Keepers:
         try:
             place = Place(*values["place"])
             keeper = Keeper(self, who, place, values["options"])
-            keeper.kept = values["kept"]
             with place.opened() as (_, link):
                 keeper.sides = sides(keeper, link, values["leases"])
             for side in keeper.sides:
                 side.lost = values["lost"].get(side.name, "")
+                side.kept = values["kept"].get(side.name, [])
         except Gone as gone:
             say(f"{who}: {gone}: its lease of {', '.join(values['addresses'])} was dropped")
         except (OSError, KernelError, CNIError, KeyError, TypeError, ValueError) as error:
@@ -232,6 +241,7 @@ class Keepers:
                 keeper.gone(f"{keeper.place.path} is gone without DEL")
         if self.store.deleted():
             self._give_back()
+        self._returned = {name: when for name, when in self._returned.items() if now < when + _REPEATED}
         if self._recorded is not None:
             self._recorded.look(_CONFIRM)
         self.timers.set(self, now + SWEEP)

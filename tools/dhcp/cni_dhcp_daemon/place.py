@@ -20,7 +20,7 @@ class Gone(Exception):
 class Place:
     """A link in a namespace. It is the same namespace only if its identity is the same (a path may be used again)."""
 
-    __slots__ = ("identity", "ifname", "index", "inode", "path")
+    __slots__ = ("_open", "identity", "ifname", "index", "inode", "path")
 
     def __init__(self, path: str, ifname: str, inode: str = "", identity: str = "", index: int = 0) -> None:
         """``inode`` and ``identity`` are empty, and ``index`` is 0, if they are not known yet."""
@@ -29,18 +29,27 @@ class Place:
         self.inode = inode
         self.identity = identity
         self.index = index
+        self._open: tuple[Namespace, Link] | None = None
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Namespace, Link]]:
-        """The namespace and the link; raises ``Gone``, or ``InvalidNetns`` if the namespace cannot be opened now."""
+        """The namespace and the link; raises ``Gone``, or ``InvalidNetns`` if the namespace cannot be opened now.
+
+        What is called meanwhile, and opens the place again, gets the same ones.
+        """
+        if self._open is not None:
+            yield self._open
+            return
         try:
             namespace = Namespace(self.path)
         except (NetnsGone, NoNetns) as error:
             raise Gone(error.msg, self.path) from None
         try:
             self._same(namespace)
-            yield namespace, self._link(namespace)
+            self._open = namespace, self._link(namespace)
+            yield self._open
         finally:
+            self._open = None
             namespace.close()
 
     def _same(self, namespace: Namespace) -> None:

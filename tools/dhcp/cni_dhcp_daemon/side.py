@@ -1,7 +1,7 @@
 """One protocol of one attachment: the client, which is pure, with its sockets and its deadline."""
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cni.errors import CNIError, KernelError
 from cni.kernel.namespace import Namespace
@@ -28,8 +28,11 @@ class Open(Protocol):
 class Sockets(Open, Protocol):
     """The sockets of a client, open while it listens."""
 
-    def send(self, namespace: Namespace, datagram: Datagram, at_once: bytes = b"") -> None:
+    def send(self, namespace: Namespace | None, datagram: Datagram, at_once: bytes = b"") -> None:
         """Send a packet; raises ``OSError``."""
+
+    def needs_namespace(self, datagram: Datagram) -> bool:
+        """Whether a packet needs another socket of the namespace."""
 
 
 class Side:
@@ -43,6 +46,7 @@ class Side:
         "due",
         "fault",
         "keeper",
+        "kept",
         "lease",
         "lost",
         "settled",
@@ -65,6 +69,8 @@ class Side:
         self.lease = lease
         # why there is none any more
         self.lost = ""
+        # routes that went with the lost addresses, for ``interface.restore``
+        self.kept: list[dict[str, Any]] = []
         # why the last attempt has failed
         self.fault = ""
         # the fault that was printed last
@@ -194,6 +200,10 @@ class Side:
 
     def _send(self, datagrams: list[Datagram], at_once: bool = False) -> None:
         try:
+            if self._sockets is not None and not any(map(self._sockets.needs_namespace, datagrams)):
+                for datagram in datagrams:
+                    self._sockets.send(None, datagram)
+                return
             with self.keeper.place.opened() as (namespace, link):
                 if self._sockets is None:
                     self._sockets = self.open(namespace, link)

@@ -100,7 +100,11 @@ class Sockets4:
             self.server_mac = bytes(address[4])
             self._received(found[0], socket.inet_ntop(socket.AF_INET, found[1]))
 
-    def send(self, namespace: Namespace, datagram: Datagram, at_once: bytes = b"") -> None:
+    def needs_namespace(self, datagram: Datagram) -> bool:
+        """Whether it is sent by UDP."""
+        return datagram.destination != BROADCAST
+
+    def send(self, namespace: Namespace | None, datagram: Datagram, at_once: bytes = b"") -> None:
         """Send a packet; raises ``OSError``.
 
         ``at_once`` is the MAC of the server, for a packet that must leave before the link may disappear: the kernel would
@@ -108,7 +112,7 @@ class Sockets4:
         """
         everyone = datagram.destination == BROADCAST
         by_udp = not everyone and not at_once and datagram.source != UNSPECIFIED
-        if by_udp and self._sent_by_udp(namespace, datagram):
+        if by_udp and namespace is not None and self._sent_by_udp(namespace, datagram):
             return
         source, destination = (socket.inet_aton(text) for text in (datagram.source, datagram.destination))
         packet = packets4.framed(datagram.payload, source, destination)

@@ -107,7 +107,11 @@ class Sockets6:
             if hops == [_HOPS]:  # others come from beyond a router
                 self._advertised(payload, address[0])
 
-    def send(self, namespace: Namespace, datagram: Datagram, at_once: bytes = b"") -> None:  # noqa: ARG002
+    def needs_namespace(self, datagram: Datagram) -> bool:  # noqa: ARG002
+        """Never: there is a socket for each protocol."""
+        return False
+
+    def send(self, namespace: Namespace | None, datagram: Datagram, at_once: bytes = b"") -> None:  # noqa: ARG002
         """Send a packet; raises ``OSError``."""
         if datagram.protocol == ICMPV6:
             self._icmp.sendto(datagram.payload, (datagram.destination, 0, 0, self._index))
