@@ -266,7 +266,7 @@ def main() -> None:
     if not Path(OURS, "dhcp").is_file() or not Path(GO, "dhcp").is_file():
         sys.exit("bench/dhcp.py needs dist/dhcp (make dist) and Go's dhcp (containernetworking-plugins)")
     with tempfile.TemporaryDirectory(prefix="pycni-bench-") as folder, ExitStack() as stack:
-        rows = compared(stack, Path(folder), *((1, 20) if quick else (7, 200)))
+        rows = compared(stack, Path(folder), *((1, 20) if quick else (5, 200)))
         print(text(rows))
     print(described())
 

@@ -30,8 +30,10 @@ MAKES = {"ours": SUBJECT, "go": GO}
 STATE = Path("/run/cni/pycni/dhcp")
 # dnsmasq's range
 ORDERED = "10.7.0.5,10.7.0.100,1h"
-# A first wait that is long enough on a busy machine, and a give-up that a test can wait for.
-QUICK = ("-timeout", "1s", "-resendmax", "2s")
+# The first wait for an answer: no packet is sent twice because the machine is busy.
+CALM = ("-timeout", "10s")
+# For tests in which a server that was silent is asked again soon
+HASTY = ("-timeout", "1s", "-resendmax", "2s")
 
 
 class Segment(NamedNetns):
@@ -127,7 +129,7 @@ class Daemon:
     """The daemon of a make, with a socket and a log in a folder. It may be ended and started again."""
 
     def __init__(self, at: Netns, folder: Path, make: str = "ours", *flags: str, start: bool = True) -> None:
-        self.at, self.folder, self.make, self.flags = at, folder, make, flags or QUICK
+        self.at, self.folder, self.make, self.flags = at, folder, make, flags or CALM
         self.binaries = MAKES[make]
         self.socket = folder / f"{make}.sock"
         self.log = folder / f"{make}.log"
