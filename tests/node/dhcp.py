@@ -74,7 +74,7 @@ class Segment(NamedNetns):
         self.ip(*lines)
         if up:
             for at in listed:
-                at.ip(f"link set {ifname} up")
+                at.ip("link set lo up", f"link set {ifname} up")
             wanted = set(names)
             assert eventually(lambda: wanted <= self.forwarding(), interval=0.001)
         return names

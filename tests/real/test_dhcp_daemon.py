@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from node.deadline import eventually
-from node.dhcp import STATE, Client, Daemon, Dnsmasq, Site, at_once
+from node.dhcp import HASTY, STATE, Client, Daemon, Dnsmasq, Site, at_once
 from node.dhcpmessage import CLIENT_ID, NOWHERE, REQUESTED_ADDRESS, SERVER_ID, Message, Packet, frame
 from node.dhcpsite import OURS_ALONE
 from node.dhcpsite import site as site
@@ -287,7 +287,10 @@ def test_hostile_packets(site: Site) -> None:
     """While a lease is acquired and kept, thousands of them: it is acquired, and the daemon goes on."""
     server = site.segment.server()
     attacker = site.segment.host()
-    with Daemon(site.node, site.folder) as daemon, attacker.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+    with (
+        Daemon(site.node, site.folder, "ours", *HASTY) as daemon,
+        attacker.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire,
+    ):
         with attacker.inside():
             wire.bind(("eth0", 0))
         client = site.client(daemon)
