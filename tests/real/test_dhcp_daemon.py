@@ -297,10 +297,10 @@ def test_hostile_packets(site: Site) -> None:
         frames = list(flood(site, client.mac))
 
         def flooded(request: Packet, answer: Message) -> Message:
-            for _ in range(20):
-                for each in frames:
-                    if len(each) >= 14:
-                        wire.send(each)
+            # the answer itself may be lost among them: the next one is not
+            if server.kinds().count(request.what) == 1:
+                for each in frames * 20:
+                    wire.send(each)
             return answer
 
         server.edit = flooded
