@@ -58,23 +58,31 @@ _HOOKS: "dict[str, Any]" = {
 }  # fmt: skip
 
 
-def _scanner(members: "Callable[[list[tuple[str, Any]]], Any]" = _members) -> "Any":
+def scanner(
+    members: "Callable[[list[tuple[str, Any]]], Any]" = _members, hooks: "dict[str, Any]" = _HOOKS
+) -> "Callable[[str, int], tuple[Any, int]]":
+    """A function that reads one value of a text from an offset on; it raises ``StopIteration`` or ``ValueError``.
+
+    ``members`` makes an object of its pairs; ``hooks`` are arguments for the module ``json`` that replace ours.
+    """
+    hooks = {**_HOOKS, **hooks, "object_pairs_hook": members}
     try:
         from _json import make_scanner
     except ImportError:
-        return _other_scanner(members)
-    context = {**_HOOKS, "object_pairs_hook": members, "memo": {}}
-    return make_scanner(type("Context", (), context))  # type: ignore[arg-type]
+        return _other_scanner(members, hooks)
+    return make_scanner(type("Context", (), {**hooks, "memo": {}}))  # type: ignore[arg-type]
 
 
-def _other_scanner(members: "Callable[[list[tuple[str, Any]]], Any]") -> "Any":
+def _other_scanner(
+    members: "Callable[[list[tuple[str, Any]]], Any]", hooks: "dict[str, Any]"
+) -> "Callable[[str, int], tuple[Any, int]]":
     try:
         from _jsonscanner import scan  # type: ignore[import-not-found]  # in the native file
     except ImportError:  # another Python than CPython
         import json
 
-        return json.JSONDecoder(**{**_HOOKS, "object_pairs_hook": members}).raw_decode
-    return lambda text, at: scan(text, at, members, _float, _integer)
+        return json.JSONDecoder(**hooks).raw_decode
+    return lambda text, at: scan(text, at, members, hooks["parse_float"], hooks["parse_int"])
 
 
 def _fault(text: str) -> str:
@@ -96,7 +104,7 @@ def decode(data: bytes) -> "Any":
     if not text:
         raise DecodingFailure("error unmarshall network config: unexpected end of JSON input")
     try:
-        value, end = _scanner()(text, 0)
+        value, end = scanner()(text, 0)
         if "\\u" in text:
             value = whole(value)
     except RecursionError:
@@ -113,7 +121,7 @@ def decode(data: bytes) -> "Any":
 def repeated(data: bytes, name: str) -> str:
     """A name that is repeated in the object ``name`` of a document that ``decode`` accepts; empty if there is none."""
     # objects become tuples of their members
-    members, _ = _scanner(tuple)(data.decode("utf-8", "replace").strip(" \t\r\n"), 0)
+    members, _ = scanner(tuple)(data.decode("utf-8", "replace").strip(" \t\r\n"), 0)
     for key, value in members:
         names = [inner for inner, _ in value] if fold(key) == name and isinstance(value, tuple) else []
         for place, inner in enumerate(names):

@@ -1,7 +1,6 @@
 """The driver that runs operations and blocks the thread (see ``_requests``). ``_aiodriver`` is the one for asyncio."""
 
 import itertools
-import threading
 import time
 from copy import copy
 from functools import partial
@@ -66,6 +65,8 @@ class BlockingDriver:
             raise Locked(request.reason)
 
     def _together(self, request: Together) -> list[Outcome]:
+        import threading
+
         order = itertools.count()
         lock = threading.Lock()
 

@@ -210,15 +210,22 @@ class ProcessExec(PluginFinder):
         return PluginFailed(killed, details, path=path, status="signal: killed")
 
     def _answer(self, child: Child, path: str) -> bytes:
-        status = _process.describe_status(child.status)
-        if status:
-            failed = failure(path, status, child.stdout, child.stderr)
-            if child.status is None and not failed.msg:  # it printed a result, but its exit status is unknown
-                failed = failure(path, status, b"", b"")
+        return self.answer(path, child.status, child.stdout, child.stderr)
+
+    def answer(self, path: str, status: int | None, stdout: bytes, stderr: bytes) -> bytes:
+        """The output of a plugin that has ended; ``status`` is that of ``waitpid``, or None if it is unknown.
+
+        For subclasses that run a plugin in another way. Raises ``PluginFailed``.
+        """
+        how = _process.describe_status(status)
+        if how:
+            failed = failure(path, how, stdout, stderr)
+            if status is None and not failed.msg:  # it printed a result, but its exit status is unknown
+                failed = failure(path, how, b"", b"")
             raise failed
-        if child.stderr:
-            self._pass_on(child.stderr.decode("utf-8", "replace"))
-        return child.stdout
+        if stderr:
+            self._pass_on(stderr.decode("utf-8", "replace"))
+        return stdout
 
     def _pass_on(self, text: str) -> None:
         """Write the standard error of a plugin that succeeded. An error of the writer is ignored."""

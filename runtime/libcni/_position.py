@@ -1,12 +1,12 @@
 """The line and column of a value in a JSON text, for error messages."""
 
-import json
 from dataclasses import dataclass
+from typing import Any
 
 from cni.wire import fold
 
 _BLANK = " \t\r\n"
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+_HOOKS: dict[str, Any] = {"parse_int": str, "parse_float": str, "parse_constant": str}
 
 Path = tuple[str | int, ...]
 
@@ -52,8 +52,13 @@ def _skip(text: str, offset: int) -> int:
 
 
 def _end(text: str, offset: int) -> int:
-    _, end = _DECODER.raw_decode(text, offset)
-    return end
+    return _value(text, offset)[1]
+
+
+def _value(text: str, offset: int) -> tuple[Any, int]:
+    import json  # an error has its place found, and nothing else
+
+    return json.JSONDecoder(**_HOOKS).raw_decode(text, offset)
 
 
 def _item(text: str, offset: int, wanted: int) -> int | None:
@@ -76,7 +81,7 @@ def _member(text: str, offset: int, wanted: str) -> int | None:
     found, exact = None, None
     offset = _skip(text, offset + 1)
     while text[offset] != "}":
-        name, end = _DECODER.raw_decode(text, offset)
+        name, end = _value(text, offset)
         offset = _skip(text, _skip(text, end) + 1)  # the colon
         if fold(name) == fold(wanted):
             found = offset

@@ -5,10 +5,10 @@
 identified by a pidfd, so a process that gets its pid later is never killed.
 """
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` imports enum
 import errno
 import os
 import select
-import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic

@@ -1,19 +1,24 @@
 """Debian 13's podman on a pretended node, with networks of our driver: its own storage, folders and names."""
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from . import image
+from .configuration import Object, bridge, conflist, host_local, portmap
 from .plugin import SUBJECT
 from .podman import IMAGE, Container, Podman
 from .topology import Node
 
 DRIVER = Path(SUBJECT) / "netavark-cni"
+CACHE = Path("/var/lib/cni/podman/results")
 CONFIGURATION = """[network]
 network_backend = "netavark"
 netavark_plugin_dirs = ["{folder}/drivers"]
@@ -49,14 +54,17 @@ class Netavark(Podman):
         self.containers: list[str] = []
         for made in ("lists", "networks", "tmp", "root", "run", "drivers"):
             (folder / made).mkdir()
-        # a file of its own name: netavark takes the name of the file for that of the driver
-        shutil.copy2(DRIVER, folder / "drivers/cni")
+        self.add_driver("cni", DRIVER)
         (folder / "containers.conf").write_text(CONFIGURATION.format(folder=folder))
         (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         image.write(folder / "pause.tar", IMAGE)
         self("load", "-q", "-i", str(folder / "pause.tar"))
 
-    def add_network(self, conflist: dict[str, Any]) -> None:
+    def add_driver(self, name: str, program: Path) -> None:
+        """Install a driver. netavark takes the name of the file for that of the driver."""
+        shutil.copy2(program, self.folder / "drivers" / name)
+
+    def add_network(self, conflist: Object) -> None:
         """Write a list."""
         (self.folder / "lists" / f"10-{conflist['name']}.conflist").write_text(json.dumps(conflist))
 
@@ -92,6 +100,29 @@ class Netavark(Podman):
 def temporary(node: Node) -> "tempfile.TemporaryDirectory[str]":
     """A folder for one."""
     return tempfile.TemporaryDirectory(prefix="podman-")
+
+
+@contextmanager
+def with_web(node: Node) -> Iterator[Netavark]:
+    """A podman with the network ``web``."""
+    with temporary(node) as folder, Netavark(node, Path(folder)) as made:
+        made.add_network(web(node))
+        made.create("web")
+        yield made
+
+
+def web(node: Node, name: str = "web", number: int = 88, **keys: Any) -> Object:
+    """A list of bridge, portmap, firewall and tuning."""
+    routes = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
+    ipam = host_local(node.data_dir, f"10.{number}.0.0/24", f"2001:db8:{number}::/64", routes=routes)
+    below = bridge(ipam, version=None, bridge=f"cni-{name}0", isGateway=True, ipMasq=True, hairpinMode=True, **keys)
+    del below["name"]
+    return conflist(below, portmap(), {"type": "firewall"}, {"type": "tuning"}, name=name, version="1.1.0")
+
+
+def cached() -> list[str]:
+    """The attachments that the driver remembers."""
+    return sorted(os.listdir(CACHE)) if CACHE.is_dir() else []
 
 
 __all__ = ["Container", "Netavark", "version"]

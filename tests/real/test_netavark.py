@@ -10,14 +10,13 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from node.configuration import bridge, conflist, host_local, portmap
+from node.configuration import conflist
 from node.deadline import eventually
 from node.namespace import Netns
-from node.netavark import Netavark, temporary, version
+from node.netavark import CACHE, Netavark, cached, temporary, version, web, with_web
 from node.plugin import GO, SUBJECT
 from node.podman import Container
 from node.ports import answers, source
@@ -29,37 +28,19 @@ pytestmark = [
     pytest.mark.skipif(version() < (5,), reason="podman 5 is not installed"),
 ]
 
-Object = dict[str, Any]
 NAMES = Path("/run/cni/pycni/podman-names")
-CACHE = Path("/var/lib/cni/podman/results")
-
-
-def web(node: Node, name: str = "web", number: int = 88, **keys: Any) -> Object:
-    """A list of bridge, portmap, firewall and tuning."""
-    routes = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
-    ipam = host_local(node.data_dir, f"10.{number}.0.0/24", f"2001:db8:{number}::/64", routes=routes)
-    below = bridge(ipam, version=None, bridge=f"cni-{name}0", isGateway=True, ipMasq=True, hairpinMode=True, **keys)
-    del below["name"]
-    return conflist(below, portmap(), {"type": "firewall"}, {"type": "tuning"}, name=name, version="1.1.0")
 
 
 @pytest.fixture
 def podman(node: Node) -> Iterator[Netavark]:
     """A podman with the network ``web``."""
-    with temporary(node) as folder, Netavark(node, Path(folder)) as made:
-        made.add_network(web(node))
-        made.create("web")
+    with with_web(node) as made:
         yield made
 
 
 def again(container: Container) -> Container:
     """The container as podman sees it now."""
     return type(container)(container._podman, container.name)
-
-
-def cached() -> list[str]:
-    """The attachments that the driver remembers."""
-    return sorted(os.listdir(CACHE)) if CACHE.is_dir() else []
 
 
 def looked_up(client: Netns, server: str, name: str) -> str:

@@ -1,22 +1,23 @@
 """What a CNI configuration list serves, as far as its keys tell (pure): capabilities, ranges of addresses, the link."""
 
-import ipaddress
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cni import wire
 from cni.settings import chosen
 from libcni import NetworkConfigList
 
-_Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
     """A range of addresses of the IPAM plugin host-local."""
 
-    subnet: _Prefix
+    subnet: "IPv4Network | IPv6Network"
     gateway: str
     """The stated one, or else the first address of the subnet, as host-local has it."""
     start: str
@@ -36,7 +37,7 @@ class Conflist:
 
     def __init__(self, net: NetworkConfigList) -> None:
         self.net = net
-        self._documents: list[dict[str, Any]] = [json.loads(plugin.bytes) for plugin in net.plugins]
+        self._documents: list[dict[str, Any]] = [wire.decode(plugin.bytes) for plugin in net.plugins]
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -66,6 +67,8 @@ class Conflist:
 
     def length(self, address: str) -> int:
         """The length of the prefix that an address has in this network; that of a single address if it is not known."""
+        import ipaddress
+
         wanted = ipaddress.ip_address(address)
         for found in self.ranges:
             if wanted in found.subnet:
@@ -74,6 +77,8 @@ class Conflist:
 
 
 def _ranges(ipam: Any) -> Iterator[Range]:
+    import ipaddress
+
     if not isinstance(ipam, dict) or chosen(ipam, "type") != "host-local":
         return
     sets = chosen(ipam, "ranges")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cni_netavark.conflist import Conflist
-from cni_netavark.documents import Network, Refused, member
+from cni_netavark.documents import PREFIXES, Network, Refused, member
 
 # The options of the driver (`-o NAME=VALUE`), with what they are for.
 OPTIONS = {
@@ -19,8 +19,6 @@ OPTIONS = {
     "dns": "'false': containers of the network have no names for each other (the same as --disable-dns)",
     "timeout": "seconds that ADD or DEL may take",
 }
-# Options with a name of the user's, of a network and of a container in it: a pair in CNI_ARGS, the value of a capability.
-PREFIXES = ("args.", "capability.")
 
 
 def is_option(name: str) -> bool:

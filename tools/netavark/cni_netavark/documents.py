@@ -10,6 +10,9 @@ from typing import Any
 
 from libcni import DNS, Result
 
+# Options with a name of the user's, of a network and of a container in it: a pair in CNI_ARGS, the value of a capability.
+PREFIXES = ("args.", "capability.")
+
 
 class Refused(Exception):
     """podman asked for something that the driver cannot do. The text is what podman shows."""

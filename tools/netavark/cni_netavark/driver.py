@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from cni_netavark.conflist import Conflist
-from cni_netavark.create import created
 from cni_netavark.documents import Attached, Network, Refused, status
 from cni_netavark.execution import Beside
 from cni_netavark.names import SEARCH, Names, NamesFailed, Record, listening
@@ -79,6 +78,8 @@ class Driver:
 
     def create(self, network: Network) -> dict[str, Any]:
         """Check the list and the options, and return the document that podman stores."""
+        from cni_netavark.create import created
+
         conflist, rootless = self.conflist(network), is_rootless()
         document = created(network, conflist, rootless)
         cni = self.cni(network)

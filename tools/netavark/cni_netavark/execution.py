@@ -5,17 +5,15 @@ the other, as the plugin ``chain`` does. It is a process of its own, so that a p
 driver has its answers it ends, and the child closes its sockets afterwards: the kernel takes its time for that.
 """
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` imports enum
 import os
 import select
-import signal
 import sys
 from marshal import dumps, loads
 
 import cni
 from cni.identity import build_of
-from libcni import Cancellation, Deadline, PluginFailed, ProcessExec
-from libcni._execution import failure, out_of_time, refuse_to_start
-from libcni._inputs import StrPath, path_of
+from libcni import Cancellation, Deadline, PluginFailed, PluginTimeout, ProcessExec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,34 +44,33 @@ class Beside(ProcessExec):
 
     def exec_plugin(
         self,
-        path: StrPath,
+        path: "os.PathLike[str] | str",
         stdin: bytes,
         environ: dict[str, str],
         deadline: Deadline = Deadline(),  # noqa: B008
         cancel: Cancellation | None = None,
     ) -> bytes:
         """As ``ProcessExec.exec_plugin``. The answer is the same, wherever the plugin has run."""
-        path = path_of(path)
+        path = os.fspath(path)
         if environ["CNI_COMMAND"] == "DEL" and (deadline.left is None or deadline.left > self._longest_delete):
             deadline = Deadline.after(self._longest_delete, "a plugin's")
         if not _is_own(path):
             return super().exec_plugin(path, stdin, environ, deadline, cancel)
-        refuse_to_start(path, deadline, cancel)
+        killed = "netplugin failed with no error message: signal: killed"
+        if deadline.left == 0:
+            raise PluginTimeout(f"{deadline.of} time is over", f"{path} was not started", path=path)
         if self._child is None:
             self._child = Child()
         try:
             status, output, noise = self._child.ask((os.path.basename(path), environ, stdin), deadline.left)
         except OutOfTime:
             self._child = None
-            raise out_of_time(path, deadline, "netplugin failed with no error message: signal: killed") from None
+            details = f"{path} did not end within {deadline.of} {deadline.seconds:g} s and was killed"
+            raise PluginTimeout(killed, details, path=path, status="signal: killed") from None
         except Died as died:
             self._child = None
             raise PluginFailed(f"netplugin failed with no error message: {died}", path=path, status=str(died)) from None
-        if status:
-            raise failure(path, f"exit status {status}", output, noise)
-        if noise:
-            self._pass_on(noise.decode("utf-8", "replace"))
-        return output
+        return self.answer(path, status << 8, output, noise)
 
 
 def _is_own(path: str) -> bool:

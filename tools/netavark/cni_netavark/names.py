@@ -5,14 +5,11 @@ of its own: a file for each network, which names the addresses to listen on (the
 node's), and one line for each container. aardvark-dns reads the folder again on SIGHUP, and ends when it is empty.
 """
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` imports enum
+import _socket as socket
 import fcntl
-import ipaddress
 import os
-import signal
-import socket
-import subprocess
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 PROGRAMS = ("/usr/libexec/podman/aardvark-dns", "/usr/lib/podman/aardvark-dns", "/usr/lib/aardvark-dns")
@@ -37,7 +34,7 @@ class Record:
         """As aardvark-dns reads it: id, IPv4 addresses, IPv6 addresses, names."""
         families: dict[int, list[str]] = {4: [], 6: []}
         for text in self.addresses:
-            families[ipaddress.ip_address(text).version].append(text)
+            families[6 if ":" in text else 4].append(text)
         return " ".join([self.container_id, ",".join(families[4]), ",".join(families[6]), ",".join(self.names)])
 
 
@@ -46,13 +43,30 @@ def listening(gateways: Iterable[str]) -> list[str]:
     found = []
     for text in gateways:
         family = socket.AF_INET6 if ":" in text else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as trial:
-            try:
-                trial.bind((text, 0))
-            except OSError:
-                continue
-        found.append(text)
+        trial = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            trial.bind((text, 0))
+            found.append(text)
+        except OSError:
+            continue
+        finally:
+            trial.close()
     return found
+
+
+class _Locked:
+    """The only user of the records, for a ``with`` block."""
+
+    def __init__(self, folder: str) -> None:
+        os.makedirs(folder, 0o755, exist_ok=True)
+        # not in the folder: aardvark-dns takes each file in it for a network
+        self._lock = open(f"{folder}.lock", "w")  # noqa: SIM115
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,7 @@ class Names:
 
         Raises ``NamesFailed``.
         """
-        with self._locked():
+        with _Locked(self.folder):
             listen, lines = self._read(network)
             kept = [line for line in lines if line.partition(" ")[0] != record.container_id]
             listen = sorted({*listen, *gateways})
@@ -90,7 +104,7 @@ class Names:
         """Keep only the records for which ``wanted(network, container_id)`` is true."""
         if not os.path.isdir(self.folder):
             return
-        with self._locked():
+        with _Locked(self.folder):
             changed = False
             for network in self._networks():
                 head, lines = self._head(network), self._read(network)[1]
@@ -100,14 +114,6 @@ class Names:
                     changed = True
             if changed:
                 self._reload()
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        os.makedirs(self.folder, 0o755, exist_ok=True)
-        # not in the folder: aardvark-dns takes each file in it for a network
-        with open(f"{self.folder}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _networks(self) -> list[str]:
         return [name for name in sorted(os.listdir(self.folder)) if name != "aardvark.pid" and not name.startswith(".")]
@@ -158,6 +164,8 @@ class Names:
         if self._pid():
             self._reload()
             return
+        import subprocess
+
         command = [self.program, "--config", self.folder, "--port", "53", "run"]
         if os.path.isdir("/run/systemd/system"):
             # in a scope of its own: it must not end with the service that has started this container

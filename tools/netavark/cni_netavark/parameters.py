@@ -1,15 +1,14 @@
 """The parameters of an attachment: podman's request in the words of CNI (pure)."""
 
-import ipaddress
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from cni import wire
+from cni.errors import CNIError
 from cni.settings import chosen
 from cni_netavark.conflist import Conflist
-from cni_netavark.create import PREFIXES
-from cni_netavark.documents import Attached, Refused
+from cni_netavark.documents import PREFIXES, Attached, Refused
 from libcni import NetworkConfig, NetworkConfigList, Result, RuntimeConf, inject_conf
 
 
@@ -21,9 +20,9 @@ def _given(attached: Attached, prefix: str) -> dict[str, str]:
 
 def _capability(name: str, text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise Refused(f"option capability.{name} is no JSON: {error}") from None
+        return wire.decode(text.encode())
+    except CNIError as error:
+        raise Refused(f"option capability.{name} is no JSON: {error.msg.rpartition('config: ')[2]}") from None
 
 
 def arguments(attached: Attached) -> dict[str, str]:
@@ -76,13 +75,17 @@ def parameters(attached: Attached, conflist: Conflist, netns: str, publish: bool
 def _add_addresses(attached: Attached, conflist: Conflist, args: dict[str, str], values: dict[str, Any]) -> None:
     """The static addresses as the capability ``ips``, or a single one as ``IP`` in CNI_ARGS; see ``with_addresses``."""
     wanted = attached.wish.ips
+    if not wanted:
+        return
+    import ipaddress
+
     for text in wanted:
         try:
             ipaddress.ip_address(text)
         except ValueError:
             raise Refused(f"--ip {text}: this is no address") from None
     prefixes = [f"{text}/{conflist.length(text)}" for text in wanted]
-    if wanted and "ips" in conflist.capabilities:
+    if "ips" in conflist.capabilities:
         values["ips"] = prefixes
     elif len(wanted) == 1:
         args["IP"] = prefixes[0]
@@ -103,7 +106,7 @@ def with_addresses(attached: Attached, conflist: Conflist) -> NetworkConfigList:
 def _with_ips(plugin: NetworkConfig, ips: list[str]) -> NetworkConfig:
     if not plugin.network.ipam_type:
         return plugin
-    args = chosen(json.loads(plugin.bytes), "args") or {}
+    args = chosen(wire.decode(plugin.bytes), "args") or {}
     return inject_conf(plugin, {"args": {**args, "cni": {**(chosen(args, "cni") or {}), "ips": ips}}})
 
 
@@ -111,6 +114,8 @@ def unmet(attached: Attached, result: Result) -> str:
     """What the container wanted and did not get, because a plugin ignored it; empty if nothing."""
     got = {str(ip.address).partition("/")[0] for ip in result.ips}
     for text in attached.wish.ips:
+        import ipaddress
+
         if str(ipaddress.ip_address(text)) not in got:
             return f"the address {text} was asked for (--ip), and the plugins gave {', '.join(sorted(got)) or 'none'}"
     macs = {found.mac.lower() for found in result.interfaces if found.sandbox and found.name == attached.interface}

@@ -4,126 +4,32 @@ cni info | create | setup NETNS | teardown NETNS       documents on standard inp
 cni gc [--podman PROGRAM]                              remove attachments of containers that podman has forgotten
 """
 
-import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
 
-from cni_netavark.documents import Attached, Network, Refused
-from cni_netavark.driver import Driver, explained
-from cni_netavark.places import Places
-from cni_netavark.rootless import is_rootless, with_own_state
-from libcni import CNIConfig, CNIError, LibcniError, __version__
+from cni import versions
 
 API_VERSION = "1.0.0"
-_MAX_INPUT = 16 << 20
-USAGE = __doc__ or ""
+USAGE = """\
+usage: cni info | create | setup NETNS | teardown NETNS
+       cni gc [--podman PROGRAM]
 
-
-def _say(line: str) -> None:
-    try:
-        sys.stderr.write(f"cni: {line}\n")
-    except OSError:
-        pass  # standard error is closed
-
-
-def _read() -> Any:
-    try:
-        return json.loads(sys.stdin.buffer.read(_MAX_INPUT))
-    except ValueError as error:
-        raise Refused(f"standard input is no JSON: {error}") from None
-
-
-def _answer(argv: Sequence[str]) -> Any:
-    """The document to print; None: nothing. Raises ``Refused``."""
-    match list(argv):
-        case ["info"]:
-            return {"version": __version__, "api_version": API_VERSION}
-        case ["create"]:
-            network = Network.parse(_read())
-            return _of(network, lambda driver: driver.create(network))
-        case ["setup", netns]:
-            attached = Attached.parse(_read())
-            return _of(attached.network, lambda driver: driver.setup(attached, netns))
-        case ["teardown", netns]:
-            attached = Attached.parse(_read())
-            return _of(attached.network, lambda driver: driver.teardown(attached, netns))
-    raise Refused(f"unknown arguments {' '.join(argv)!r}; netavark runs info, create, setup NETNS or teardown NETNS")
-
-
-def _of(network: Network, work: Callable[[Driver], Any]) -> Any:
-    """Work for a network: errors begin with its name. Raises ``Refused``."""
-    try:
-        return work(Driver.of(network, _say))
-    except (Refused, LibcniError, CNIError, OSError) as error:
-        raise Refused(explained(error, network)) from None
-
-
-def _containers(program: str) -> list[str]:
-    """The ids of the containers that podman has, running or not."""
-    return _run([program, "ps", "--all", "--quiet", "--no-trunc", "--external"]).split()
-
-
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Refused(f"{' '.join(command[:3])} failed, so nothing is removed: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _networks(program: str) -> list[Network]:
-    """podman's networks of this driver."""
-    names = _run([program, "network", "ls", "--filter", "driver=cni", "--quiet"]).split()
-    return (
-        [Network.parse(found) for found in json.loads(_run([program, "network", "inspect", *names]))] if names else []
-    )
-
-
-def _places(networks: Sequence[Network]) -> Places:
-    """The usual places, and the folders of plugins that a network names, before these."""
-    named = [folder for network in networks for folder in Places.of(network.options).plugins]
-    usual = Places()
-    return replace(usual, plugins=tuple(dict.fromkeys([*named, *usual.plugins])))
-
-
-def _collect(argv: Sequence[str]) -> int:
-    program = "podman"
-    match list(argv):
-        case []:
-            pass
-        case ["--podman", program]:
-            pass
-        case _:
-            _say(USAGE)
-            return 2
-    podmans = _networks(program)
-    driver = Driver(_places(podmans), _say)
-    others = CNIConfig([]).get_cached_attachments
-    networks = driver.collect(driver.lists(podmans), lambda: _containers(program), others)
-    _say(
-        f"looked at {', '.join(networks)}" if networks else "podman has no networks of this driver, and no attachments"
-    )
-    return 0
+netavark runs the first four, with documents on standard input and output. gc removes the attachments of containers that
+podman does not have any more.
+"""
 
 
 def main(argv: list[str]) -> int:
     """Serve one call, and return the exit status."""
-    os.umask(0o022)
-    try:
-        if argv[:1] in (["setup"], ["teardown"], ["gc"]) and is_rootless():
-            with_own_state(argv)
-        if argv[:1] == ["gc"]:
-            return _collect(argv[1:])
-        document = _answer(argv)
-    except (Refused, LibcniError, CNIError, OSError) as error:
-        if argv[:1] == ["gc"]:
-            _say(explained(error))
-        else:
-            print(json.dumps({"error": explained(error)}))
-        return 1
-    if document is not None:
-        print(json.dumps(document))
-    return 0
+    if argv == ["info"]:
+        print(f'{{"version": "{versions.RELEASE}", "api_version": "{API_VERSION}"}}')
+        return 0
+    known = {"create": 1, "setup": 2, "teardown": 2}
+    if argv[:1] == ["gc"] and (len(argv) == 1 or (len(argv) == 3 and argv[1] == "--podman")):
+        known["gc"] = len(argv)
+    if not argv or known.get(argv[0]) != len(argv):
+        sys.stderr.write(USAGE)
+        return 2
+    from cni_netavark import lean
+
+    status: int = lean.load("cni_netavark.calls").main(argv)
+    return status

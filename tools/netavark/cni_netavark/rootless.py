@@ -6,7 +6,6 @@ programs of util-linux, because Python has no function for them.
 """
 
 import os
-import subprocess
 import sys
 
 from cni_netavark.documents import Refused
@@ -34,6 +33,8 @@ def with_own_state(argv: list[str]) -> None:
             os.execvpe(command[0], command, environ)
         except OSError as error:
             raise Refused(f"the program unshare cannot be executed ({error}); install util-linux") from None
+    import subprocess
+
     del os.environ[_INSIDE]
     # without /var/lib/cni there is nothing to mount on, so /var/lib is replaced
     source, target = (f"{_OWN}/cni", STATE) if os.path.isdir(STATE) else (_OWN, os.path.dirname(STATE))
