@@ -89,7 +89,9 @@ class Podman:
     def __call__(self, *arguments: str, check: bool = True) -> str:
         """Run podman: its standard output."""
         done = self.done(*arguments)
-        assert not check or done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        assert not check or done.returncode == 0, (
+            f"podman {' '.join(arguments)}: {done.stderr}{done.stdout} ({done.returncode})"
+        )
         return done.stdout
 
     def run(self, *options: str) -> "Container":

@@ -20,7 +20,10 @@ from .plugin import SUBJECT
 from .podman import IMAGE, Container
 from .topology import Node
 
-USER, NUMBER = "cni-tester", 12345
+# Of this process alone: the end of a test ends all processes of its user.
+USER, NUMBER = "cni-tester", 100_000 + os.getpid() % 10_000
+# The numbers of its user namespace.
+FIRST, COUNT = NUMBER << 16 & 0x7FFF0000, 1 << 16
 PROGRAMS = ("podman", "crun", "pasta", "newuidmap", "mount", "unshare")
 # Containers without control groups: without systemd, a user has none to make them in.
 WITHOUT_ROOT = '\ncgroups = "disabled"\n'
@@ -41,8 +44,8 @@ def user(folder: Path) -> Iterator[None]:
     lines = {
         "passwd": f"{USER}:x:{NUMBER}:{NUMBER}::{folder}/home:/bin/sh\n",
         "group": f"{USER}:x:{NUMBER}:\n",
-        "subuid": f"{USER}:2000000:65536\n",
-        "subgid": f"{USER}:2000000:65536\n",
+        "subuid": f"{USER}:{FIRST}:{COUNT}\n",
+        "subgid": f"{USER}:{FIRST}:{COUNT}\n",
     }
     mounted = []
     try:
@@ -132,4 +135,4 @@ def _is_of_user(process: Path) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     real = int(lines["Uid"].split()[0])
-    return (real == NUMBER or 2000000 <= real < 2065536) and not lines["State"].startswith("Z")
+    return (real == NUMBER or FIRST <= real < FIRST + COUNT) and not lines["State"].startswith("Z")
