@@ -1,6 +1,7 @@
 """The parts of the DHCP daemon that need no namespace: flags, deadlines, packets, files, the socket, its conversation."""
 
 import asyncio
+import errno
 import json
 import math
 import os
@@ -243,6 +244,9 @@ FINITE = Lease(
 ENDLESS = Lease((Address("fd00::5", 64, math.inf, math.inf),), "", (), Names(), math.inf, math.inf, math.inf)
 
 
+OTHER, THIRD = Attachment("net1", "c2", "eth0"), Attachment("net1", "c3", "eth0")
+
+
 def values(lease: Lease) -> Object:
     """What a keeper writes, as far as it matters here."""
     return {"leases": {"4": store.document(lease)}, "addresses": []}
@@ -271,11 +275,17 @@ def test_damaged_files_are_set_aside_and_those_of_another_boot_removed(
     kept.write(WHO, values(FINITE))
     good = (tmp_path / f"{records.name(WHO)}.lease").read_text()
     document = json.loads(good)
+    first = document["leases"]["4"]
     wrong = {
         "torn": good[:50], "empty": "", "list": "[]", "deep": "[" * 10000, "format": json.dumps({**document, "format": 9}),
         "times": json.dumps({**document, "leases": {"4": {**document["leases"]["4"], "times": ["x", 1, 2]}}}),
         "leases": json.dumps({**document, "leases": 5}),
         "owner": json.dumps({**document, "container": None, "leases": {"4": {}}}),
+        "other": good,
+        records.name(OTHER): json.dumps({**document, "container": "c2", "leases": {"4": {**first, "addresses": []}}}),
+        records.name(THIRD): json.dumps(
+            {**document, "container": "c3", "leases": {"4": {**first, "addresses": [["x", 24, 1, 2]]}}}
+        ),
     }  # fmt: skip
     for name, text in wrong.items():
         (tmp_path / f"{name}.lease").write_text(text)
@@ -287,6 +297,21 @@ def test_damaged_files_are_set_aside_and_those_of_another_boot_removed(
     names = {at.name for at in tmp_path.iterdir()}
     assert {f"{name}.lease.damaged" for name in wrong} <= names and "old.lease" not in names
     assert [found["who"] for found in kept.read()] == [WHO] and capsys.readouterr().err == ""
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no half of the new one, as on a full disk."""
+    kept = store.Store(str(tmp_path))
+    kept.write(WHO, values(FINITE))
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        kept.write(WHO, values(ENDLESS))
+    assert [at.name for at in tmp_path.iterdir()] == [f"{records.name(WHO)}.lease"]
+    assert [found["leases"] for found in kept.read()] == [{"4": FINITE}]
 
 
 def test_records_of_a_runtime_are_read(tmp_path: Path) -> None:

@@ -35,10 +35,11 @@ class LinkAddress:
         self.index: int = message["index"]
 
 
-def of(rtnl: "Rtnl", index: int, family: int = AF_UNSPEC) -> list[LinkAddress]:
-    """The addresses of one link."""
+def of(rtnl: "Rtnl", index: int, family: int = AF_UNSPEC, most: int = 0) -> list[LinkAddress]:
+    """The addresses of one link; with ``most``, only the first ones (``Netlink.first``)."""
     message = _message(family=family, index=index)
-    found = [LinkAddress(answer.decode(type(message))) for answer in rtnl.request(message, _GETADDR, F_DUMP)]
+    answers = rtnl.first(message, _GETADDR, most) if most else rtnl.request(message, _GETADDR, F_DUMP)
+    found = [LinkAddress(answer.decode(type(message))) for answer in answers]
     return [address for address in found if address.index == index]
 
 

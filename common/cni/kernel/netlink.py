@@ -255,6 +255,21 @@ class Netlink:
             before = seen
         raise TryAgainLater("a netlink dump was disturbed by changes again and again", "try again")
 
+    def first(self, message: "Any", kind: int, most: int) -> list[Answer]:
+        """At most the first ``most`` answers of a dump, which is not repeated. Afterwards only ``close`` the socket.
+
+        For what a container has itself: it can have objects without number, and change them all the time.
+        """
+        found: list[Answer] = []
+        sequence = self.send(self.encode(message, kind, F_DUMP))
+        for answer in self.answers(sequence, sequence):
+            if answer.error is not None:
+                raise answer.error
+            if answer.last or len(found) == most:
+                break
+            found.append(answer)
+        return found
+
     def _asked(self, message: "Any", kind: int, flags: int, absent: "Container[int]") -> tuple[list[Answer], bool]:
         """The answers to one message, and whether changes disturbed them."""
         answers: list[Answer] = []

@@ -120,11 +120,15 @@ def _message(
     return pyroute.message(pyroute.load("pyroute2.netlink.rtnl.rtmsg").rtmsg, attributes, **fields)
 
 
-def every(rtnl: "Rtnl", family: int, index: int = 0) -> list[LinkRoute]:
-    """Every route of a family in all tables; with ``index``, the kernel reports only those of this link (Linux 4.20)."""
+def every(rtnl: "Rtnl", family: int, index: int = 0, most: int = 0) -> list[LinkRoute]:
+    """Every route of a family in all tables; with ``index``, the kernel reports only those of this link (Linux 4.20).
+
+    With ``most``, only the first ones (``Netlink.first``).
+    """
     message = _message(index, ANY[6 if family == AF_INET6 else 4])
     found = []
-    for answer in rtnl.request(message, _GETROUTE, F_DUMP):
+    answers = rtnl.first(message, _GETROUTE, most) if most else rtnl.request(message, _GETROUTE, F_DUMP)
+    for answer in answers:
         route = answer.decode(type(message))
         if route["family"] in (AF_INET, AF_INET6):
             found += [LinkRoute(route, hop) for hop in route.get_attr("RTA_MULTIPATH") or (route,)]

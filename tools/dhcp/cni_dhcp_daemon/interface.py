@@ -2,23 +2,30 @@
 
 The plugin that called dhcp has configured the interface. When the lease returns, the routes that the kernel has removed
 with the address are restored, those of other plugins too.
+
+A container may have any number of addresses and routes of its own. The daemon reads ``MOST`` of each, so that no container
+can make the others wait.
 """
 
 import math
 from _socket import AF_INET, AF_INET6
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from errno import EEXIST
 from typing import Any
 
 from cni.address import Address, Prefix
 from cni.errors import KernelError
 from cni.kernel import addresses, routes
+from cni.kernel.addresses import LinkAddress
 from cni.kernel.namespace import Namespace
 from cni.kernel.routes import SCOPE_LINK, LinkRoute
-from cni.kernel.rtnl import Link
+from cni.kernel.rtnl import Link, Rtnl
 from cni.kernel.sysctl import Sysctls
 from cni_dhcp_daemon.client import Lease, Route
 
+# The most addresses and the most routes that are read.
+MOST = 128
 # Routes that the kernel makes for an address itself.
 _PROTO_KERNEL = 2
 
@@ -31,16 +38,16 @@ def prefixes(lease: Lease) -> list[Prefix]:
 def has(namespace: Namespace, link: Link, address: str) -> Prefix | None:
     """The address on the link, or None."""
     wanted = Address.parse(address)
-    found = (each.prefix for each in addresses.of(namespace.rtnl, link.index))
+    found = (each.prefix for each in _addresses(namespace, link, wanted.family))
     return next((prefix for prefix in found if prefix.address == wanted), None)
 
 
 def remove(namespace: Namespace, link: Link, gone: list[Prefix]) -> list[dict[str, Any]]:
     """Remove addresses. Returns the routes that the kernel has removed with them, for ``restore``."""
-    before = _routes(namespace, link)
+    before = _set(namespace, link)
     for prefix in gone:
         addresses.delete(namespace.rtnl, link.index, prefix)
-    after = {_key(route) for route in _routes(namespace, link)}
+    after = {_key(route) for route in _set(namespace, link)}
     return [_values(route) for route in before if _key(route) not in after]
 
 
@@ -65,7 +72,7 @@ def _seconds(until: float, now: float) -> int:
 
 def link_local(namespace: Namespace, link: Link) -> str:
     """The link-local address of IPv6 that can be used; empty if there is none yet."""
-    found = addresses.of(namespace.rtnl, link.index, AF_INET6)
+    found = _addresses(namespace, link, AF_INET6)
     usable = (each for each in found if each.scope == SCOPE_LINK and not each.tentative and not each.duplicate)
     return next((str(each.prefix.address) for each in usable), "")
 
@@ -76,11 +83,11 @@ def take_over(namespace: Namespace, link: Link) -> None:
     with namespace:
         for name, value in (("disable_ipv6", "0"), ("accept_ra", "0"), ("autoconf", "0")):
             sysctls.attempt(f"net/ipv6/conf/{link.name}/{name}", value)
-    for each in addresses.of(namespace.rtnl, link.index, AF_INET6):
+    for each in _addresses(namespace, link, AF_INET6):
         if not each.permanent and each.scope != SCOPE_LINK:
             addresses.delete(namespace.rtnl, link.index, each.prefix)
-    for route in routes.every(namespace.rtnl, AF_INET6):
-        if route.index == link.index and route.protocol == routes.PROTO_RA:
+    for route in _routes(namespace, link, AF_INET6):
+        if route.protocol == routes.PROTO_RA:
             routes.delete(namespace.rtnl, route)
 
 
@@ -130,9 +137,31 @@ def _add(namespace: Namespace, link: Link, values: dict[str, Any]) -> None:
             raise
 
 
-def _routes(namespace: Namespace, link: Link) -> list[LinkRoute]:
-    every = routes.every(namespace.rtnl, AF_INET)
-    return [each for each in every if each.index == link.index and each.kind == 1 and each.protocol != _PROTO_KERNEL]
+@contextmanager
+def _asking(namespace: Namespace) -> Iterator[Rtnl]:
+    """A socket for one list that may not be read to its end."""
+    with namespace:
+        rtnl = Rtnl()
+    try:
+        yield rtnl
+    finally:
+        rtnl.close()
+
+
+def _addresses(namespace: Namespace, link: Link, family: int) -> list[LinkAddress]:
+    with _asking(namespace) as rtnl:
+        return addresses.of(rtnl, link.index, family, MOST)
+
+
+def _routes(namespace: Namespace, link: Link, family: int) -> list[LinkRoute]:
+    with _asking(namespace) as rtnl:
+        return [each for each in routes.every(rtnl, family, link.index, MOST) if each.index == link.index]
+
+
+def _set(namespace: Namespace, link: Link) -> list[LinkRoute]:
+    """The routes of IPv4 that somebody has set."""
+    every = _routes(namespace, link, AF_INET)
+    return [each for each in every if each.kind == routes.RTN_UNICAST and each.protocol != _PROTO_KERNEL]
 
 
 def _key(route: LinkRoute) -> tuple[Any, ...]:

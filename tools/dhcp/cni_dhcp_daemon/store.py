@@ -9,6 +9,7 @@ import math
 import os
 from typing import Any
 
+from cni.address import Prefix
 from cni.attachment import Attachment
 from cni.errors import CNIError
 from cni_dhcp import records
@@ -43,15 +44,17 @@ def document(lease: Lease) -> dict[str, Any]:
     }
 
 
+def _address(text: str, length: int, preferred: float | None, expires: float | None) -> Address:
+    prefix = Prefix.parse(f"{text}/{length}")
+    return Address(str(prefix.address), prefix.length, _endless(preferred), _endless(expires))
+
+
 def lease(found: dict[str, Any]) -> Lease:
     """The lease of JSON values; raises ``KeyError``, ``TypeError`` and ``ValueError``."""
     servers, domain, search = found["names"]
     renew, rebind, expires = map(_endless, found["times"])
     return Lease(
-        tuple(
-            Address(str(text), int(length), _endless(preferred), _endless(valid))
-            for text, length, preferred, valid in found["addresses"]
-        ),
+        tuple(_address(*each) for each in found["addresses"]),
         str(found["gateway"]),
         tuple(Route(str(destination), str(gateway)) for destination, gateway in found["routes"]),
         Names(tuple(servers), str(domain), tuple(search)),
@@ -62,6 +65,27 @@ def lease(found: dict[str, Any]) -> Lease:
         str(found["server"]),
         dict(found["private"]),
     )
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _restored(values: dict[str, Any], file: str) -> dict[str, Any]:
+    """The values of a file with their attachment and leases; raises what ``lease`` raises, and ``CNIError``."""
+    who = Attachment(*(str(values[name]) for name in ("network", "container", "ifname")))
+    if not file.startswith(records.name(who)):
+        raise CNIError(f"it has the lease of {who}, which belongs to another file")
+    leases = {name: lease(each) for name, each in values["leases"].items()}
+    if "4" in leases and len(leases["4"].addresses) != 1:
+        raise CNIError(f"it has {len(leases['4'].addresses)} addresses of DHCPv4")
+    return {**values, "who": who, "leases": leases, "addresses": [str(each) for each in values["addresses"]]}
 
 
 class Store:
@@ -83,14 +107,13 @@ class Store:
         found = {"format": _FORMAT, "owner": str(who), "boot": self._boot}
         found |= {"network": network, "container": container, "ifname": ifname}
         data = json.dumps({**found, **values}).encode("utf-8", "surrogateescape")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            while data:
-                data = data[os.write(fd, data) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temporary, f"{self.folder}/{name}{records.LEASE}")
+            _write(temporary, data)
+            os.rename(temporary, f"{self.folder}/{name}{records.LEASE}")
+        except OSError:  # such as a full disk: what was written must not stay
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
 
     def remove(self, who: Attachment) -> None:
         """Remove the file of an attachment, if it exists."""
@@ -116,9 +139,7 @@ class Store:
                     os.unlink(path)
                     say(f"{path}: a lease from before the last boot was removed")
                     continue
-                values["who"] = Attachment(*(str(values[name]) for name in ("network", "container", "ifname")))
-                values["leases"] = {name: lease(each) for name, each in values["leases"].items()}
-                found.append(values)
+                found.append(_restored(values, os.path.basename(path)))
             except (OSError, CNIError, KeyError, TypeError, ValueError, AttributeError) as error:
                 self._set_aside(path, error)
         return found
