@@ -174,6 +174,7 @@ def test_a_request_and_its_reply(tmp_path: Path) -> None:
     ("pieces", "error", "text"),
     [
         ([ACCEPTED, b'{"error": {"msg": "m", "details": "d", "code": 11}}\n'], CNIError, "error calling DHCP.Allocate: m; d"),
+        ([b'{"error": {"msg": "the plugin has version 2", "code": 11}}\n'], CNIError, "DHCP.Allocate: the plugin has version 2"),
         ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], CNIError, "is not pycni's: it speaks Go's net/rpc"),
         ([b'{"pycni-dhcp": 2}\n'], CNIError, "version 2 of the protocol, not 1"),
         ([b"[]\n"], CNIError, "not pycni's"),

@@ -80,6 +80,8 @@ def _answer(connection: socket, request: "dict[str, Any]") -> "dict[str, Any]":
     except BrokenPipeError:  # the answer may be there nevertheless
         pass
     acknowledged = _object(lines.line())
+    if "error" in acknowledged:  # the request was refused, such as one of another version
+        return acknowledged
     if acknowledged.get(MARK) != VERSION:
         raise _Foreign(f"pycni's with version {acknowledged.get(MARK)} of the protocol, not {VERSION}")
     connection.settimeout(acknowledged.get("seconds", 0) + _BEYOND)
