@@ -212,12 +212,12 @@ class ProcessExec(PluginFinder):
     def _answer(self, child: Child, path: str) -> bytes:
         return self.answer(path, child.status, child.stdout, child.stderr)
 
-    def answer(self, path: str, status: int | None, stdout: bytes, stderr: bytes) -> bytes:
+    def answer(self, path: StrPath, status: int | None, stdout: bytes, stderr: bytes) -> bytes:
         """The output of a plugin that has ended; ``status`` is that of ``waitpid``, or None if it is unknown.
 
         For subclasses that run a plugin in another way. Raises ``PluginFailed``.
         """
-        how = _process.describe_status(status)
+        path, how = path_of(path), _process.describe_status(status)
         if how:
             failed = failure(path, how, stdout, stderr)
             if status is None and not failed.msg:  # it printed a result, but its exit status is unknown

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from contract.subject import Network, Subject
-from node.dhcp import QUICK, Daemon
+from node.dhcp import CALM, Daemon
 from node.dhcpserver import Server
 from node.topology import Node
 
@@ -51,7 +51,7 @@ class Dhcp(Subject):
         if Path(socket(store)).exists():
             return
         node.with_it(Server(node.outside, "uplink").close)
-        daemon = Daemon(node, store.parent, "ours", *QUICK, start=False)
+        daemon = Daemon(node, store.parent, "ours", *CALM, start=False)
         daemon.socket = Path(socket(store))
         daemon.arguments = ["-socketpath", str(daemon.socket)]
         node.with_it(daemon.close)
