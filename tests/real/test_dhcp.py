@@ -86,6 +86,7 @@ def test_what_is_sent(site: Site) -> None:
     with Daemon(site.node, site.folder) as daemon:
         client = site.client(daemon).bind()
         assert client.delete().ok
+        server.wait("RELEASE")
         release = server.wait_heard("RELEASE")
         discover, request, release = server.seen
         assert [packet.what for packet in server.seen] == ["DISCOVER", "REQUEST selecting", "RELEASE"]

@@ -8,7 +8,7 @@ import socket
 import threading
 
 # The most threads, and how many sockets may wait before there is another one.
-MOST, WAITING = 8, 128
+MOST, WAITING = 8, 512
 
 
 class Closer:
