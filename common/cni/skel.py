@@ -216,6 +216,8 @@ def _dispatch(plugin: Plugin, call: Call) -> bytes:
         # for example /proc/PID/ns/net, where another process has the PID now: DEL must still clean up the node
         call.say(f"{plugin.type}: CNI_NETNS is the plugin's own namespace and not the container's: taken for gone")
         call.without_namespace()
+    if not plugin.locked:
+        return _served(plugin, call)
     from cni.lock import AttachmentLock
 
     with AttachmentLock(call.site.node.locks, plugin.type, call.attachment):

@@ -80,6 +80,11 @@ class Returned:
         self._keeper = keeper
         self._waiter = waiter
 
+    @property
+    def gone(self) -> bool:
+        """It does its work without the plugin."""
+        return False
+
     def reply(self, values: dict[str, Any]) -> None:  # noqa: ARG002
         """The server has confirmed it, so it is known."""
         self._keeper.end(f"lease of another daemon given back: {', '.join(self._keeper.addresses())}", release=True)
@@ -94,6 +99,7 @@ class Silent:
     """Waits for nothing: the log has what happens."""
 
     __slots__ = ()
+    gone = False
 
     def reply(self, values: dict[str, Any]) -> None:
         """It was confirmed."""

@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from cni_dhcp_daemon.timers import Timers
 
 
+_ABANDONED = "the call that asked for a lease has ended, so none is acquired"
+
+
 class Waiter(Protocol):
     """A call that waits for a lease."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody would get the answer."""
 
     def reply(self, values: dict[str, Any]) -> None:
         """It has succeeded."""
@@ -106,7 +113,7 @@ class Keeper:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
             if not self._waiters and self.acquiring:
-                self.end("the call that asked for a lease has ended, so none is acquired", release=not self.adopting)
+                self.end(_ABANDONED, release=not self.adopting)
 
     def start(self) -> None:
         """Begin with each protocol."""
@@ -170,9 +177,12 @@ class Keeper:
             self._answer()
 
     def _answer(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        if waiters and not self.adopting and all(waiter.gone for waiter in waiters):
+            self.end(_ABANDONED, release=True)
+            return
         self.adopting = False
         self.timers.set(self, None)
-        waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.reply(self.leases())
 

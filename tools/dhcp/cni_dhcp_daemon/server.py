@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import traceback
 from typing import Any
 
@@ -16,6 +17,7 @@ from cni_dhcp_daemon.log import say
 
 # Seconds for a whole request.
 _PATIENCE = 30.0
+_CLOSED = select.POLLRDHUP | select.POLLHUP
 _CALLS = ("allocate", "check", "release", "leases", "status")
 # What Go's plugin begins with, and the answer that ends up in its error message.
 _GO = b"CONNECT "
@@ -98,6 +100,18 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             say("".join(traceback.format_exception(error)).rstrip())
             self.fail(CNIError(f"the daemon cannot serve the request: {type(error).__name__}: {error}", "see its log"))
+
+    @property
+    def gone(self) -> bool:
+        """Whether the plugin has closed the connection, even if the loop has not seen that yet."""
+        if self._transport is None:
+            return True
+        socket = self._transport.get_extra_info("socket")
+        if socket is None:
+            return False
+        poll = select.poll()
+        poll.register(socket.fileno(), _CLOSED)
+        return bool(poll.poll(0))
 
     def reply(self, values: dict[str, Any]) -> None:
         """The call has succeeded."""

@@ -12,10 +12,9 @@ import struct
 from array import array
 from collections.abc import Callable
 
-from cni.kernel import addresses
 from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Link
-from cni_dhcp_daemon import packets4
+from cni_dhcp_daemon import interface, packets4
 from cni_dhcp_daemon.client import BROADCAST, UNSPECIFIED, Datagram
 from cni_dhcp_daemon.closing import Closer
 
@@ -58,7 +57,7 @@ def _packets(namespace: Namespace, link: Link, protocol: int) -> socket.socket:
 class Sockets4:
     """The sockets of one client. ``received`` is called with payload and source."""
 
-    __slots__ = ("_closed", "_closer", "_index", "_loop", "_packets", "_received", "_udp", "ifname", "server_mac")
+    __slots__ = ("_closed", "_closer", "_link", "_loop", "_packets", "_received", "_udp", "ifname", "server_mac")
 
     def __init__(
         self, namespace: Namespace, link: Link, received: Callable[[bytes, str], None], closer: Closer
@@ -68,7 +67,7 @@ class Sockets4:
         self._received = received
         self._closer = closer
         self._closed = False
-        self._index = link.index
+        self._link = link
         self.ifname = link.name
         # who has sent the last packet
         self.server_mac = b""
@@ -127,8 +126,7 @@ class Sockets4:
             self._udp.close()
             self._udp = None
         # bind does not refuse it where no interface has any address, and the source would be 0.0.0.0 then
-        found = addresses.of(namespace.rtnl, self._index, socket.AF_INET)
-        if datagram.source not in {str(each.prefix.address) for each in found}:
+        if interface.has(namespace, self._link, datagram.source) is None:
             return False
         with namespace:
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
