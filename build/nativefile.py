@@ -32,7 +32,8 @@ FLAGS = (
     "-DNDEBUG",
 )
 STRICT = ("-Wall", "-Wextra", "-Werror")
-# The C library is static too: it warns of functions that would read its configuration, such as getaddrinfo.
+# The C library is static too. The linker warns of functions that would read its configuration, such as getaddrinfo.
+STATIC = "in statically linked applications requires at runtime"
 LINKED = (
     "-static",
     "-no-pie",
@@ -56,6 +57,9 @@ CORE = ("_abc", "_codecs", "_collections", "_functools", "_io", "_locale", "_ope
         "_symtable", "_thread", "_tracemalloc", "_weakref", "atexit", "errno", "faulthandler", "gc", "itertools", "posix", "pwd",
         "time", "_ast", "_imp", "_tokenize")  # fmt: skip
 NAMED = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "NULL", "sys": "NULL"}
+# Modules of libpython that since 3.12 need a library that Debian does not ship (sha512.c has what we use of them).
+OF_HACL = ("_blake2", "_md5", "_sha1", "_sha2", "_sha3")
+LICENCE = "licenses/python/copyright"
 # Modules that no statement names: codecs.
 IMPLIED = ("encodings.ascii", "encodings.latin_1", "encodings.utf_16_le", "encodings.utf_8")
 
@@ -130,8 +134,9 @@ def built_in(python: Python, names: set[str]) -> str:
     """The table of the modules in libpython that are imported. Those that are not in the table are not linked."""
     command = [f"{python.tools}nm", "-g", "--defined-only", str(python.library)]
     symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    unusable = OF_HACL if sys.version_info >= (3, 12) else ()
     there = {word.removeprefix("PyInit_") for word in symbols.split() if word.startswith("PyInit_")}
-    rows = NAMED | {name: f"PyInit_{name}" for name in there & {*names, *CORE}}
+    rows = NAMED | {name: f"PyInit_{name}" for name in (there & {*names, *CORE}) - {*unusable}}
     declared = [f"PyObject *{function}(void);" for function in rows.values() if function != "NULL"]
     table = [f'    {{"{name}", {rows[name]}}},' for name in sorted(rows)]
     return (
@@ -208,7 +213,12 @@ def linked(python: Python, header: str, imported: set[str]) -> bytes:
         names = sorted(at.name for at in NATIVE.glob("*.c"))
         compiler = [f"{python.tools}gcc", *FLAGS, *STRICT, f"-I{temporary}", *python.headers]
         command = [*compiler, *names, *LINKED, "-s", "-o", str(made), str(python.library), *LIBRARIES]
-        subprocess.run(command, check=True, cwd=NATIVE, env={**os.environ, "LC_ALL": "C"})
+        done = subprocess.run(
+            command, cwd=NATIVE, env={**os.environ, "LC_ALL": "C"}, stderr=subprocess.PIPE, text=True, check=False
+        )
+        lines = [line for line in done.stderr.splitlines() if STATIC not in line and "in function" not in line]
+        if done.returncode or lines:
+            sys.exit(f"build: {' '.join(command)}\n{done.stderr}")
         return made.read_bytes()
 
 
@@ -219,10 +229,14 @@ def sources() -> tuple[dict[str, bytes], str, set[str]]:
     own = {name: data for name, data in everything.items() if name != "archivefinder.py"}
     for module, file in (("archivefinder", "nativefinder"), ("nativecommand", "nativecommand")):
         own[f"{module}.py"] = (NATIVE / f"{file}.py").read_bytes()
+    if sys.version_info >= (3, 12):
+        own["hashlib.py"] = b"from _sha2 import sha256, sha512\n"
     used = used_by(own)
     standard = {name: data for name, data in used.library.items() if not is_frozen(name)}
     licence = Path(f"/usr/share/doc/lib{VERSION}-stdlib/copyright")
-    return {**standard, **own, "licenses/python/copyright": licence.read_bytes()}, build, used.names
+    if licence.exists():  # a minimal system may be without any documents; build/release.py needs it
+        own[LICENCE] = licence.read_bytes()
+    return {**standard, **own}, build, used.names
 
 
 def place(data: bytes, folder: Path, names: Iterable[str]) -> None:

@@ -132,6 +132,8 @@ def main(architectures: list[str]) -> None:
         own = architecture == nativefile.own_architecture()
         data = (ROOT / ("dist/native" if own else f"dist/native-{architecture}") / "pycni").read_bytes()
         marks.add(data[-64:])
+        if nativefile.LICENCE.encode() not in data:
+            sys.exit(f"release: the native file lacks {nativefile.LICENCE}: this system has no /usr/share/doc")
         names[f"pycni-linux-{architecture}"] = architecture
         files[f"pycni-linux-{architecture}"] = data
     if len(marks) != 1:

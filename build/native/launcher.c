@@ -101,7 +101,8 @@ static int freeze_early(void)
         const struct entry *entry = archive_find(name, (size_t)length);
         if (!entry || entry->size <= 16 || entry->size > INT32_MAX)
             return -1;
-        frozen[at] = (struct _frozen){EARLY[at], entry->data + 16, (int)entry->size - 16, package, NULL};
+        frozen[at] = (struct _frozen){
+            .name = EARLY[at], .code = entry->data + 16, .size = (int)entry->size - 16, .is_package = package};
     }
     PyImport_FrozenModules = frozen;
     return 0;
@@ -146,7 +147,8 @@ static PyStatus start_python(int argc, char **argv, const char *file)
     if (PyStatus_Exception(status))
         return status;
     if (PyImport_AppendInittab("_pycni", PyInit__pycni) || PyImport_AppendInittab("_jsonscanner", PyInit__jsonscanner) ||
-        PyImport_AppendInittab("_contextvars", PyInit__contextvars) || PyImport_AppendInittab("resource", PyInit_resource))
+        PyImport_AppendInittab("_contextvars", PyInit__contextvars) || PyImport_AppendInittab("resource", PyInit_resource) ||
+        (PY_VERSION_HEX >= 0x030C0000 && PyImport_AppendInittab("_sha2", PyInit__sha2)))
         return PyStatus_NoMemory();
     prepare_memory();
     PyConfig config;

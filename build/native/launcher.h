@@ -5,11 +5,12 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-/* Modules that are part of this file: launchermodule.c, jsonscanner.c, missing.c. */
+/* Modules that are part of this file: launchermodule.c, jsonscanner.c, missing.c, sha512.c. */
 PyObject *PyInit__pycni(void);
 PyObject *PyInit__jsonscanner(void);
 PyObject *PyInit__contextvars(void);
 PyObject *PyInit_resource(void);
+PyObject *PyInit__sha2(void);
 
 /* Give Python its first memory in huge pages. It is called before Python starts. */
 void prepare_memory(void);

@@ -51,6 +51,10 @@ int add_setns(void)
 {
     /* `os` copies the names of posix when it is imported, which is later. */
     PyObject *posix = PyImport_ImportModule("posix");
+    if (posix && PyObject_HasAttrString(posix, "setns")) {
+        Py_DECREF(posix);
+        return 0;
+    }
     PyObject *function = posix ? PyCFunction_New(&setns_method, NULL) : NULL;
     int status = function ? PyObject_SetAttrString(posix, "setns", function) : -1;
     Py_XDECREF(function);

@@ -13,7 +13,8 @@ NATIVE = Path(__file__).parents[2] / "dist/native"
 FILE = NATIVE / "pycni"
 # Everything that a call may open.
 ALLOWED = re.compile(
-    r"/bin/|/proc/self/exe|/proc/(self|thread-self|\d+)/|/proc/sys/net/|/proc/net/|/sys/class/net|/sys/devices/|/run/cni/|/var/run/netns/"
+    r"/bin/|/proc/self/exe|/proc/(self|thread-self|\d+)/|/proc/sys/net/|/proc/net/|/proc/sys/vm/overcommit_memory$"
+    r"|/sys/class/net|/sys/devices/|/run/cni/|/var/run/netns/"
     r"|/run/netns/|/var/lib/cni/|/run/cni-forkserver|/run/xtables.lock$|/dev/null$"
 )
 _EXECUTED = re.compile(r'execve\("([^"]*)"')

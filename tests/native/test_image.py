@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +52,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
         return done.stdout
 
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    os.link(FILE, folder / f"context/pycni-linux-{machine}")
+    shutil.copy2(FILE, folder / f"context/pycni-linux-{machine}")
     run("build", "-q", "-f", str(ROOT / "deploy/image/Containerfile"), "-t", "pycni", str(folder / "context"))
     yield run
     run("rm", "--all", "--force", "--time", "0")

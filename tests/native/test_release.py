@@ -15,6 +15,9 @@ from node.plugin import LIMIT, PLUGINS
 RELEASE = Path(__file__).parents[2] / "dist/release"
 if not (RELEASE / "SHA256SUMS").exists():
     pytest.skip("dist/release is not there: make release makes it", allow_module_level=True)
+FILE = Path(__file__).parents[2] / "dist/native/pycni"
+if not (RELEASE / "pycni-linux-amd64").read_bytes().endswith(FILE.read_bytes()[-64:]):
+    pytest.skip("dist/release is of another build: make release", allow_module_level=True)
 pytestmark = pytest.mark.real
 NATIVE = {"pycni-linux-amd64": "x86_64", "pycni-linux-arm64": "aarch64"}
 

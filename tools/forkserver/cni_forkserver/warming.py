@@ -36,11 +36,12 @@ _WRITTEN = bytes(byte & _OWN == _OWN for byte in range(256))
 
 
 def modules(archive: str) -> list[str]:
-    """The names of our modules in a single file: those of ``cni`` and of each plugin."""
+    """The names of our modules in a file: those of ``cni``, of the server and of each plugin, not of other programs."""
     found = []
-    for entry in entries(archive):
-        name, _, ending = entry.rpartition(".")
-        if ending in ("py", "pyc") and entry.startswith(("cni/", "cni_")):
+    names = [entry.rpartition(".") for entry in entries(archive) if entry.endswith((".py", ".pyc"))]
+    plugins = {name.partition("/")[0] for name, _, _ in names if name.endswith("/plugin")}
+    for name, _, _ in names:
+        if name.partition("/")[0] in {"cni", "cni_forkserver", *plugins}:
             found.append(name.removesuffix("/__init__").replace("/", "."))
     return list(dict.fromkeys(found))  # a single file has both kinds
 
