@@ -154,14 +154,15 @@ def package_of(plugin: str) -> str:
 def packages_of(plugin: str) -> set[str]:
     """A plugin's own package and those of the plugins that it runs in its process."""
     others = PLUGINS if plugin == "chain" else (plugin, "host-local")
-    return {package_of(other) for other in others}
+    daemon = {"cni_dhcp_daemon"} if plugin == "dhcp" else set()
+    return {package_of(other) for other in others} | daemon
 
 
 # What each file has besides common/cni: packages, and whether libraries are in it.
 CARRIED = {
     **{name: (sorted(packages_of(name)), True) for name in PLUGINS},
     "cnitool": (["libcni"], False),
-    "netavark-cni": (["cni_netavark", "libcni"], False),
+    "netavark-cni": (["cni_netavark", "libcni", *(package_of(name) for name in PLUGINS)], True),
     "cni-handback": (["cni_handback", *(package_of(name) for name in PLUGINS)], True),
     "cni-forkserver": (["cni_forkserver", *(package_of(name) for name in PLUGINS)], True),
 }
