@@ -113,7 +113,7 @@ def _imported(path: str) -> tuple[Any, Callable[[Any], int]]:
             del sys.modules[name]
     # Without the finders of an editable installation: they would find the same packages elsewhere.
     sys.meta_path[:] = [BuiltinImporter, FrozenImporter, PathFinder]
-    library = os.path.dirname(os.__file__)
+    library = os.path.dirname(getattr(os, "__file__", ""))  # a native file has no such folder
     sys.path[:] = [path, library, f"{library}/lib-dynload"]
     sys.path_importer_cache.clear()
     module = f"cni_{os.path.basename(path).replace('-', '_')}.plugin"
