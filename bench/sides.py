@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "tools/forkserver", "common", "build")]
 
 from node.topology import NamedNetns as NamedNetns  # noqa: E402
 
