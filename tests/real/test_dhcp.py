@@ -80,6 +80,7 @@ def test_a_lease_of_kea(site: Site, make: str) -> None:
         assert served.leases_become(two.address)
 
 
+@pytest.mark.beyond_old_go("RELEASE leaves from 0.0.0.0, which servers do not hear")
 def test_what_is_sent(site: Site) -> None:
     """From where to where; an id of the attachment; names and numbers that the configuration gives."""
     server = site.segment.server()
@@ -171,6 +172,7 @@ def test_request(site: Site, make: str) -> None:
                 assert set(packet.message.get(REQUEST_LIST) or b"") == wanted
 
 
+@pytest.mark.beyond_old_go("it has no priority")
 def test_priority(site: Site) -> None:
     """Of every route of the result."""
     site.segment.server().options[CLASSLESS_ROUTES] = classless(("10.9.0.0/16", "10.7.0.2"), ("0.0.0.0/0", "10.7.0.1"))
@@ -355,6 +357,7 @@ def test_an_unusable_answer_is_refused(site: Site) -> None:
             assert client.check().code and not daemon.kept()
 
 
+@pytest.mark.beyond_old_go("it has no -resendtimeout")
 def test_no_address_left(site: Site) -> None:
     """For a second interface: Go's text. The next one that asks after DEL gets it."""
     server = site.segment.server(count=1)
@@ -463,6 +466,7 @@ def test_answers_by_broadcast(site: Site, make: str) -> None:
         assert {packet.message.flags for packet in server.seen} == {0x8000}
 
 
+@pytest.mark.beyond_old_go("RELEASE is broadcast")
 def test_two_servers(site: Site) -> None:
     """One of them is taken, and only that one has a lease that counts: RELEASE goes there, the other one hears which."""
     first, second = site.segment.server(), site.segment.server("10.7.0.2/24", first=150, count=50)
@@ -476,6 +480,7 @@ def test_two_servers(site: Site) -> None:
         assert second.kinds() == ["DISCOVER", "REQUEST selecting"]
 
 
+@pytest.mark.beyond_old_go("it has no -resendtimeout")
 def test_a_slow_server(site: Site) -> None:
     """Its answer to the first DISCOVER counts although a second was sent meanwhile."""
     server: Server = site.segment.server()

@@ -16,12 +16,12 @@ from node.dhcp import HASTY, STATE, Client, Daemon, Dnsmasq, Site, at_once
 from node.dhcpmessage import CLIENT_ID, NOWHERE, REQUESTED_ADDRESS, SERVER_ID, Message, Packet, frame
 from node.dhcpsite import OURS_ALONE
 from node.dhcpsite import site as site
-from node.plugin import DIST, GO, SUBJECT
+from node.plugin import GO, SUBJECT
 from node.topology import NamedNetns
 
 pytestmark = [pytest.mark.real, OURS_ALONE]
 
-UNITS = Path(DIST).parent / "deploy"
+UNITS = Path(__file__).parents[2] / "deploy"
 
 
 def rebooted(packet: Packet, client: Client) -> bool:
@@ -224,7 +224,7 @@ def test_a_prefix_of_the_host(site: Site) -> None:
 
 
 def test_many_leases(site: Site) -> None:
-    """In a namespace each: few threads, whatever the number, the descriptors that it had before, and no namespace is kept alive."""
+    """In a namespace each: few threads, the descriptors that it had before, and no namespace is kept alive."""
     server = site.segment.server(first=20, count=230)
     pods = [NamedNetns("pod") for _ in range(COUNT)]
     try:
