@@ -140,19 +140,18 @@ def test_provide(site: Site, make: str) -> None:
     """In DISCOVER and REQUEST; what the configuration does not give is not sent."""
     server = site.segment.server()
     with Daemon(site.node, site.folder, make) as daemon:
-        for name, (entries, args, wanted) in PROVIDED.items():
-            server.seen.clear()
+        for number, (entries, args, wanted) in enumerate(PROVIDED.values(), 1):
             client = site.client(daemon, args=args, provide=entries)
             assert client.add().ok
             expected = {CLIENT_ID: b"\0" + f"{client.pod.container}/net1/eth0".encode()} | wanted
-            for packet in server.seen[:2]:
-                given = {
-                    code: packet.message.get(code) for code in (HOST_NAME, VENDOR_CLASS, USER_CLASS, 224, CLIENT_ID)
-                }
-                assert {code: value for code, value in given.items() if value is not None} == expected, name
+            sent = [packet.message for packet in server.seen if packet.message.chaddr == client.hardware]
+            assert [message.kind for message in sent] == ["DISCOVER", "REQUEST"]
+            for message in sent:
+                given = {code: message.get(code) for code in (HOST_NAME, VENDOR_CLASS, USER_CLASS, 224, CLIENT_ID)}
+                assert {code: value for code, value in given.items() if value is not None} == expected
             assert client.delete().ok
             if make == "ours":  # Go's RELEASE has another id than the lease
-                assert server.wait("RELEASE").message.get(CLIENT_ID) == expected[CLIENT_ID]
+                assert server.wait("RELEASE", number).message.get(CLIENT_ID) == expected[CLIENT_ID]
 
 
 @EACH_MAKE
