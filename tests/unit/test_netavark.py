@@ -7,9 +7,10 @@ import pytest
 
 from cni_netavark.conflist import Conflist
 from cni_netavark.create import created
-from cni_netavark.documents import Attached, Network, Port, Refused, ports, status
+from cni_netavark.documents import Attached, Network, Port, ports, status
 from cni_netavark.names import Record
 from cni_netavark.parameters import parameters, publishes, unmet, with_addresses
+from cni_netavark.refusal import Refused
 from libcni import DNS, Result, network_conf_from_bytes
 
 ID = "c" * 64

@@ -7,13 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from cni import wire
-from cni_netavark.documents import Attached, Network, Refused
+from cni_netavark.documents import Attached, Network
 from cni_netavark.driver import Driver, explained
 from cni_netavark.places import Places
-from cni_netavark.rootless import is_rootless, with_own_state
+from cni_netavark.refusal import Refused
 from libcni import CNIConfig, CNIError, LibcniError
-
-_MAX_INPUT = 16 << 20
 
 
 def _say(line: str) -> None:
@@ -23,25 +21,29 @@ def _say(line: str) -> None:
         pass  # standard error is closed
 
 
-def _read() -> Any:
+def _read(document: bytes) -> Any:
     try:
-        return wire.decode(sys.stdin.buffer.read(_MAX_INPUT))
+        return wire.decode(document)
     except CNIError as error:
         raise Refused(f"podman sent no JSON: {error.msg.rpartition('config: ')[2]}") from None
 
 
-def _answer(argv: Sequence[str]) -> Any:
+def _answer(argv: Sequence[str], document: bytes) -> Any:
     """The document to print; None: nothing. Raises ``Refused``."""
     match list(argv):
         case ["create"]:
-            network = Network.parse(_read())
+            network = Network.parse(_read(document))
             return _of(network, lambda driver: driver.create(network))
         case ["setup", netns]:
-            attached = Attached.parse(_read())
+            attached = Attached.parse(_read(document))
             return _of(attached.network, lambda driver: driver.setup(attached, netns))
         case ["teardown", netns]:
-            attached = Attached.parse(_read())
-            return _of(attached.network, lambda driver: driver.teardown(attached, netns))
+            attached = Attached.parse(_read(document))
+            try:
+                _of(attached.network, lambda driver: driver.teardown(attached, netns))
+            except Refused as error:  # podman does not remove a container whose teardown fails
+                _say(f"{error}; `cni gc` tries again when the container is gone")
+            return None
     raise Refused(f"there is no call {' '.join(argv)!r}")
 
 
@@ -96,21 +98,19 @@ def _collect(argv: Sequence[str]) -> int:
     return 0
 
 
-def main(argv: list[str]) -> int:
-    """Serve one call, and return the exit status."""
+def main(argv: list[str], document: bytes) -> int:
+    """Serve one call with the document of standard input, and return the exit status."""
     os.umask(0o022)
     try:
-        if argv[:1] in (["setup"], ["teardown"], ["gc"]) and is_rootless():
-            with_own_state(argv)
         if argv[:1] == ["gc"]:
             return _collect(argv[1:])
-        document = _answer(argv)
+        answer = _answer(argv, document)
     except (Refused, LibcniError, CNIError, OSError) as error:
         if argv[:1] == ["gc"]:
             _say(explained(error))
         else:
             print(wire.encode({"error": explained(error)}))
         return 1
-    if document is not None:
-        print(wire.encode(document))
+    if answer is not None:
+        print(wire.encode(answer))
     return 0

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cni_netavark.conflist import Conflist
-from cni_netavark.documents import PREFIXES, Network, Refused, member
+from cni_netavark.documents import PREFIXES, Network, member
+from cni_netavark.refusal import Refused
 
 # The options of the driver (`-o NAME=VALUE`), with what they are for.
 OPTIONS = {

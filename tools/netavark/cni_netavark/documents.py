@@ -8,14 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cni_netavark.refusal import Refused
 from libcni import DNS, Result
 
 # Options with a name of the user's, of a network and of a container in it: a pair in CNI_ARGS, the value of a capability.
 PREFIXES = ("args.", "capability.")
-
-
-class Refused(Exception):
-    """podman asked for something that the driver cannot do. The text is what podman shows."""
 
 
 def member(document: Mapping[str, Any], name: str, kind: type, where: str) -> Any:

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 from cni_netavark.conflist import Conflist
-from cni_netavark.documents import Attached, Network, Refused, status
+from cni_netavark.documents import Attached, Network, status
 from cni_netavark.execution import Beside
 from cni_netavark.names import SEARCH, Names, NamesFailed, Record, listening
 from cni_netavark.parameters import arguments, parameters, publishes, unmet, with_addresses
 from cni_netavark.places import Places
+from cni_netavark.refusal import Refused
 from cni_netavark.rootless import is_rootless
 from libcni import (
     DNS,

@@ -8,7 +8,8 @@ from cni import wire
 from cni.errors import CNIError
 from cni.settings import chosen
 from cni_netavark.conflist import Conflist
-from cni_netavark.documents import PREFIXES, Attached, Refused
+from cni_netavark.documents import PREFIXES, Attached
+from cni_netavark.refusal import Refused
 from libcni import NetworkConfig, NetworkConfigList, Result, RuntimeConf, inject_conf
 
 

@@ -4,11 +4,14 @@ cni info | create | setup NETNS | teardown NETNS       documents on standard inp
 cni gc [--podman PROGRAM]                              remove attachments of containers that podman has forgotten
 """
 
+import os
 import sys
 
-from cni import versions
+import cni
+from cni import versions, wire
 
 API_VERSION = "1.0.0"
+MAX_INPUT = 16 << 20
 USAGE = """\
 usage: cni info | create | setup NETNS | teardown NETNS
        cni gc [--podman PROGRAM]
@@ -29,7 +32,20 @@ def main(argv: list[str]) -> int:
     if not argv or known.get(argv[0]) != len(argv):
         sys.stderr.write(USAGE)
         return 2
-    from cni_netavark import lean
+    from cni_netavark import lean, rootless
 
-    status: int = lean.load("cni_netavark.calls").main(argv)
+    if argv[0] != "create" and rootless.is_rootless():
+        fault = rootless.with_own_state(argv)
+        if fault:
+            print(wire.encode({"error": fault}))
+            return 1
+    document = b"" if argv[0] == "gc" else sys.stdin.buffer.read(MAX_INPUT)
+    if argv[0] in ("setup", "teardown"):
+        from cni_netavark import beside, folders
+
+        beside.start_early(folders.named_in(document) or folders.PLUGINS)
+    status: int = lean.load("cni_netavark.calls").main(argv, document)
+    if cni.build:  # a file of the build: without the interpreter's clean-up, which takes milliseconds
+        sys.stdout.flush()
+        os._exit(status)
     return status

@@ -8,8 +8,6 @@ programs of util-linux, because Python has no function for them.
 import os
 import sys
 
-from cni_netavark.documents import Refused
-
 STATE = "/var/lib/cni"
 _OWN = "/run/cni/pycni/podman-lib"
 _INSIDE = "PYCNI_NETAVARK_MOUNTED"
@@ -24,15 +22,15 @@ def is_rootless() -> bool:
         return False
 
 
-def with_own_state(argv: list[str]) -> None:
-    """Have a writable /var/lib/cni: the first call replaces this process. Raises ``Refused``."""
+def with_own_state(argv: list[str]) -> str:
+    """Have a writable /var/lib/cni: the first call replaces this process. Returns why that is not possible, or nothing."""
     if os.environ.get(_INSIDE) != str(os.getppid()):
         environ = {**os.environ, _INSIDE: str(os.getppid())}
         command = ["unshare", "--mount", "--propagation", "private", "--", sys.argv[0], *argv]
         try:
             os.execvpe(command[0], command, environ)
         except OSError as error:
-            raise Refused(f"the program unshare cannot be executed ({error}); install util-linux") from None
+            return f"the program unshare cannot be executed ({error}); install util-linux"
     import subprocess
 
     del os.environ[_INSIDE]
@@ -40,5 +38,4 @@ def with_own_state(argv: list[str]) -> None:
     source, target = (f"{_OWN}/cni", STATE) if os.path.isdir(STATE) else (_OWN, os.path.dirname(STATE))
     os.makedirs(f"{_OWN}/cni", 0o755, exist_ok=True)
     done = subprocess.run(["mount", "--bind", source, target], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Refused(f"cannot mount a writable {STATE} for this user: {done.stderr.strip()}")
+    return f"cannot mount a writable {STATE} for this user: {done.stderr.strip()}" if done.returncode else ""
