@@ -9,6 +9,7 @@ import _signal as signal  # type: ignore[import-not-found]  # `signal` imports e
 import _socket as socket
 import fcntl
 import os
+import select
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -164,16 +165,34 @@ class Names:
         if self._pid():
             self._reload()
             return
-        import subprocess
-
         command = [self.program, "--config", self.folder, "--port", "53", "run"]
         if os.path.isdir("/run/systemd/system"):
             # in a scope of its own: it must not end with the service that has started this container
             command = ["systemd-run", "--quiet", "--scope", *(["--user"] if os.geteuid() else []), *command]
-        try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_START, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise NamesFailed(f"{self.program} cannot be started ({error}); -o dns=false goes without names") from None
-        if done.returncode:
-            reason = done.stderr.decode("utf-8", "replace").strip() or f"exit status {done.returncode}"
-            raise NamesFailed(f"{self.program} cannot be started ({reason}); -o dns=false goes without names")
+        fault = _started(command)
+        if fault:
+            raise NamesFailed(f"{self.program} cannot be started ({fault}); -o dns=false goes without names")
+
+
+def _started(command: list[str]) -> str:
+    """Run a program that returns when it serves. Returns why it does not; without `subprocess`, which takes 10 ms to import."""
+    said = os.memfd_create("said")
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, said, 1),
+        (os.POSIX_SPAWN_DUP2, said, 2),
+    ]
+    try:
+        pid = os.posix_spawnp(command[0], command, os.environ, file_actions=actions)
+        ended, poll = os.pidfd_open(pid), select.poll()
+        poll.register(ended, select.POLLIN)
+        if not poll.poll(_START * 1000):
+            os.kill(pid, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(ended)
+        text = os.pread(said, 1 << 16, 0).decode("utf-8", "replace").strip()
+    except OSError as error:
+        return str(error)
+    finally:
+        os.close(said)
+    return (text or f"exit status {status}") if status else ""
