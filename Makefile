@@ -30,7 +30,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist dist-native release install install-native uninstall demo docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part test-sid on-release test-kubernetes lint bench bench-readme bench-dhcp bench-imports clean
+.PHONY: help venv dist dist-native release install install-native uninstall demo demo-podman docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part test-sid on-release test-kubernetes lint bench bench-readme bench-dhcp bench-podman bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -92,6 +92,14 @@ uninstall: ## remove the installed files
 demo: dist/.done ## two scenes with pods on a simulated node; everything is removed
 	@$(PYTHON) build/system-packages $(DEMO_PACKAGES)
 	@$(PYTHON) deploy/demo
+
+# podman 5, of this machine or of Debian 13's root.
+WITH_PODMAN_5 = $(if $(filter-out 1 2 3 4,$(shell podman --version 2>/dev/null | sed -E 's/.* ([0-9]+)\..*/\1/')),,tests/debian/run trixie)
+IN_ROOT = $(PYTHON) build/system-packages debootstrap && $(PYTHON) tests/debian/wheels.py trixie $(TESTS)/bin/pip
+
+demo-podman: $(TESTS)/done dist/.done ## two containers of podman 5 on a CNI configuration list; everything is removed
+	@$(if $(WITH_PODMAN_5),$(IN_ROOT) && $(WITH_PODMAN_5) make -s dist >/dev/null)
+	@$(WITH_PODMAN_5) /usr/bin/python3 deploy/demo-podman
 
 plugin: $(TESTS)/done ## NAME=x: begin a new plugin x (docs/new-plugin.md)
 	@$(TESTS)/bin/python build/newplugin.py '$(NAME)'
@@ -173,6 +181,11 @@ kubernetes-table: $(TESTS)/done dist/.done ## measure the table of docs/kubernet
 bench: dist/.done dist/native/.done ## compare the speed with Debian's Go plugins and netavark
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
 	@$(PYTHON) bench/run.py
+
+bench-podman: $(TESTS)/done dist/.done dist/native/.done ## compare podman's runs with our driver and with netavark's own bridge
+	@$(if $(WITH_PODMAN_5),$(IN_ROOT) && $(WITH_PODMAN_5) make -s dist >/dev/null)
+	@$(if $(WITH_PODMAN_5),mkdir -p .venv/roots/trixie/dist && rm -rf .venv/roots/trixie/dist/native && cp -al dist/native .venv/roots/trixie/dist/)
+	@$(WITH_PODMAN_5) /usr/bin/python3 bench/podman.py
 
 bench-readme: dist/.done dist/native/.done ## the same, written into README.md and docs/bench.svg
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)

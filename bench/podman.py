@@ -87,7 +87,7 @@ def main() -> None:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pycni-bench-")))
         node = Node(data)
         stack.callback(node.close)
-        folder = Path(stack.enter_context(temporary(node)))
+        folder = Path(stack.enter_context(temporary()))
         podman = stack.enter_context(Netavark(node, folder))
         found = measured(podman, prepared(podman), runs)
     whole = ", ".join(f"{side} {Series(side, values).median:.0f} ms" for side, values in found.items())

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import image
 from .configuration import Object, bridge, conflist, host_local, portmap
+from .deadline import eventually
 from .plugin import SUBJECT
 from .podman import IMAGE, Container, Podman
 from .topology import Node
@@ -97,15 +98,25 @@ class Netavark(Podman):
         self.close()
 
 
-def temporary(node: Node) -> "tempfile.TemporaryDirectory[str]":
-    """A folder for one."""
-    return tempfile.TemporaryDirectory(prefix="podman-")
+@contextmanager
+def temporary() -> Iterator[str]:
+    """A folder for one. podman's clean-up processes may still write there when the last container is gone."""
+    folder = tempfile.mkdtemp(prefix="podman-")
+    try:
+        yield folder
+    finally:
+        assert eventually(lambda: _removed(folder)), folder
+
+
+def _removed(folder: str) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not os.path.exists(folder)
 
 
 @contextmanager
 def with_web(node: Node) -> Iterator[Netavark]:
     """A podman with the network ``web``."""
-    with temporary(node) as folder, Netavark(node, Path(folder)) as made:
+    with temporary() as folder, Netavark(node, Path(folder)) as made:
         made.add_network(web(node))
         made.create("web")
         yield made

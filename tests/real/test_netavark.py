@@ -278,7 +278,7 @@ def test_gc_removes_what_podman_has_forgotten(podman: Netavark) -> None:
 @pytest.mark.skipif(not os.path.exists(f"{GO}/bridge"), reason="Go's plugins are not installed")
 def test_plugins_of_others(node: Node) -> None:
     """Go's plugins, and a shell script that changes the result."""
-    with temporary(node) as folder, Netavark(node, Path(folder), GO) as podman:
+    with temporary() as folder, Netavark(node, Path(folder), GO) as podman:
         script = podman.folder / "own/mark"
         script.parent.mkdir()
         versions = '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}'

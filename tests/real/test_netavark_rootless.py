@@ -41,7 +41,7 @@ def web() -> dict[str, Any]:
 def podman(node: Node) -> Iterator[Rootless]:
     """A user's podman with the network ``web``. The node has a way to the world, which pasta wants."""
     node.ip(f"route add default via {node.OUTSIDE}")
-    with temporary(node) as name:
+    with temporary() as name:
         folder = Path(name)
         with rootless.user(folder), Rootless(node, folder) as made:
             made.add_network(web())

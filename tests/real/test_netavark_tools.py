@@ -96,6 +96,15 @@ def test_a_project_of_compose(podman: Netavark) -> None:
     assert "pycni_front" not in podman("network", "ls")
 
 
+def test_the_demo() -> None:
+    """`make demo-podman` shows what its page promises, and removes everything."""
+    demo = Path(__file__).parents[2] / "deploy/demo-podman"
+    done = subprocess.run(["/usr/bin/python3", demo], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"driver": "cni"' in done.stdout and "root:x:0:0" in done.stdout
+    assert done.stdout.endswith("Nothing is left: no attachment, no lease, no rule.\n")
+
+
 def test_a_reset_and_a_loss_of_everything_else(podman: Netavark) -> None:
     """Reset detaches its containers. Storage that is lost, or removed by hand, is left to GC."""
     node = podman.node
