@@ -20,7 +20,19 @@ from cni.attachment import Attachment
 from cni.errors import CNIError
 from cni_dhcp import records
 from cni_dhcp.conversation import LIMIT, MARK, VERSION
-from cni_dhcp_daemon import clock, flags, listening, packets4, packets6, recorded, server, store, timers
+from cni_dhcp_daemon import (
+    clock,
+    flags,
+    listening,
+    packets4,
+    packets6,
+    packetsocket,
+    reading,
+    recorded,
+    server,
+    store,
+    timers,
+)
 from cni_dhcp_daemon.client import Address, Lease, Names, Route
 
 Object = dict[str, Any]
@@ -233,6 +245,71 @@ def test_who_has_an_address_of_ipv6() -> None:
     assert not packets6.is_conflict(advertised[:7] + b"\xfe" + advertised[8:], address)
     asking = probe[:8] + address + probe[24:]
     assert not packets6.is_conflict(asking, address)
+
+
+# sockets
+
+
+def passed(program: Any, *packets: bytes) -> list[bytes]:
+    """Those of the packets that the kernel lets through to a socket with this filter."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with here, there:
+        there.setblocking(False)
+        packetsocket.attach(there, program)
+        found = []
+        for packet in packets:
+            here.send(packet)
+            try:
+                found.append(there.recv(4096))
+            except BlockingIOError:
+                pass
+        return found
+
+
+def test_the_kernel_lets_through_what_a_client_needs() -> None:
+    """Answers to its MAC, also behind options of IP; ARP about the address; what neighbours say."""
+    mac, neighbour = b"\2\0\0\0\0\x51", b"\2\0\0\0\0\x52"
+    to_it, to_other = (answer(bytes(28) + each + bytes(210)) for each in (mac, neighbour))
+    optional = b"\x46" + to_it[1:20] + bytes(4) + to_it[20:]
+    wrong = [
+        to_other, answer(bytes(28) + mac + bytes(210), 67), to_it[:6] + b"\0\7" + to_it[8:], to_it[:9] + b"\6" + to_it[10:],
+        to_it[:50], to_it[:1],
+    ]  # fmt: skip
+    kept = passed(packetsocket.answers_of_dhcp(68, mac), to_it, *wrong, optional)
+    assert kept == [to_it, optional]
+    assert passed(packetsocket.answers_of_dhcp(68, bytes(20)), *wrong, to_it) == [to_other, to_it[:50], to_it]
+    one, two = b"\x0a\7\0\x32", b"\x0a\7\0\1"
+    asked, about_other = packets4.arp_probe(mac, one), packets4.arp_probe(mac, two)
+    told = about_other[:14] + one + about_other[18:]
+    assert passed(packetsocket.arp_about(one), asked, about_other, told, asked[:20]) == [asked, told]
+    solicited = packets6.probe(bytes(16))
+    advertised, of_router = (solicited[:40] + kind + solicited[41:] for kind in (b"\x88", b"\x86"))
+    kept = passed(packetsocket.neighbours(), solicited, of_router, advertised, solicited[:6] + b"\6" + solicited[7:])
+    assert kept == [solicited, advertised]
+
+
+def test_only_so_many_packets_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait for the next period; after ``close`` none is read."""
+    taken: list[bytes] = []
+
+    async def flooded(period: float, until: int) -> None:
+        monkeypatch.setattr(reading, "PERIOD", period)
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with here, there:
+            there.setblocking(False)
+            here.send(bytes(reading.MOST * 3))
+            reader = reading.Reader(there, lambda: there.recv(1), taken.append)
+            while len(taken) < until:
+                await asyncio.sleep(0)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            reader.close()
+
+    asyncio.run(flooded(1000.0, reading.MOST))
+    assert len(taken) == reading.MOST
+    taken.clear()
+    asyncio.run(flooded(0.01, reading.MOST * 3))
+    assert len(taken) == reading.MOST * 3
 
 
 # files

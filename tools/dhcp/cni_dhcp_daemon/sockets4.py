@@ -6,10 +6,8 @@ apply; it also keeps the kernel from refusing the answer (ICMP).
 """
 
 import asyncio
-import errno
 import socket
 import struct
-from array import array
 from collections.abc import Callable
 
 from cni.kernel.namespace import Namespace
@@ -17,89 +15,53 @@ from cni.kernel.rtnl import Link
 from cni_dhcp_daemon import interface, packets4
 from cni_dhcp_daemon.client import BROADCAST, UNSPECIFIED, Datagram
 from cni_dhcp_daemon.closing import Closer
+from cni_dhcp_daemon.packetsocket import ETH_ARP, ETH_IP, EVERYONE, answers_of_dhcp, arp_about, packet_socket
+from cni_dhcp_daemon.reading import Reader
 
-ETH_IP, ETH_ARP = 0x0800, 0x0806
-_EVERYONE = b"\xff" * 6
-_SO_ATTACH_FILTER, _SOL_PACKET, _PACKET_AUXDATA = 26, 263, 8
+_SOL_PACKET, _PACKET_AUXDATA = 263, 8
 # States of a packet in tpacket_auxdata, and its kinds in the address.
 _CSUM_NOT_READY, _VLAN_VALID, _OTHER_HOST, _OUTGOING = 0x8, 0x10, 3, 4
 _AUXDATA = struct.Struct("=IIIHHHH")
-# The most packets that are read at once.
-_BATCH = 16
-# Accepts UDP to the client's port, and not a fragment but the first (linux/bpf_common.h): code, jumps, value.
-_PROGRAM = (
-    (0x30, 0, 0, 9), (0x15, 0, 6, 17), (0x28, 0, 0, 6), (0x45, 4, 0, 0x1FFF), (0xB1, 0, 0, 0), (0x48, 0, 0, 2),
-    (0x15, 0, 1, packets4.CLIENT), (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0),
-)  # fmt: skip
-# The kernel gets its address; the native file has no ctypes.
-_FILTER = array("B", b"".join(struct.pack("=HBBI", *line) for line in _PROGRAM))
-_ATTACHED = struct.pack("@HP", len(_PROGRAM), _FILTER.buffer_info()[0])
-# When the ARP probes are sent, and when nobody has answered.
-_PROBES, _SILENCE = (0.0, 0.1), 0.2
-
-
-def _packets(namespace: Namespace, link: Link, protocol: int) -> socket.socket:
-    """A packet socket for one protocol on a link; the kernel adds the headers of the link."""
-    with namespace:
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-    try:
-        made.setblocking(False)
-        if protocol == ETH_IP:
-            made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _ATTACHED)
-            made.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-        made.bind((link.name, protocol))
-    except BaseException:
-        made.close()
-        raise
-    return made
+# When the ARP probes are sent, and when nobody has answered. An answer takes less than a millisecond: the kernel of the
+# other host gives it, and that the link works is known, as the lease came over it.
+_PROBES, _SILENCE = (0.0, 0.005), 0.015
+# A packet, data beside it (cmsg), flags, and where it came from.
+_Packet = tuple[bytes, list[tuple[int, int, bytes]], int, tuple[str, int, int, int, bytes]]
 
 
 class Sockets4:
     """The sockets of one client. ``received`` is called with payload and source."""
 
-    __slots__ = ("_closed", "_closer", "_link", "_loop", "_packets", "_received", "_udp", "ifname", "server_mac")
+    __slots__ = ("_closer", "_link", "_packets", "_reader", "_received", "_udp", "ifname", "server_mac")
 
     def __init__(
         self, namespace: Namespace, link: Link, received: Callable[[bytes, str], None], closer: Closer
     ) -> None:
         """Raises ``OSError``."""
-        self._loop = asyncio.get_running_loop()
         self._received = received
         self._closer = closer
-        self._closed = False
         self._link = link
         self.ifname = link.name
         # who has sent the last packet
         self.server_mac = b""
         self._udp: socket.socket | None = None
-        self._packets = _packets(namespace, link, ETH_IP)
-        self._loop.add_reader(self._packets, self._readable)
+        answers = answers_of_dhcp(packets4.CLIENT, bytes.fromhex(link.mac.replace(":", "")))
+        self._packets = packet_socket(namespace, link, ETH_IP, answers)
+        self._packets.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        self._reader = Reader(self._packets, lambda: self._packets.recvmsg(0xFFFF, 64), self._taken)
 
-    def _readable(self) -> None:
-        for _ in range(_BATCH):
-            if self._closed:  # by the packet before
-                return
-            try:
-                packet, more, _, address = self._packets.recvmsg(0xFFFF, 64)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:  # the link is down
-                return
-            self._taken(packet, more, address)
-
-    def _taken(
-        self, packet: bytes, more: list[tuple[int, int, bytes]], address: tuple[str, int, int, int, bytes]
-    ) -> None:
+    def _taken(self, found: _Packet) -> None:
+        packet, more, _, address = found
         status = tag = 0
         for level, kind, data in more:
             if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA) and len(data) >= _AUXDATA.size:
                 status, _, _, _, _, tag, _ = _AUXDATA.unpack_from(data)
         if address[2] in (_OTHER_HOST, _OUTGOING) or (status & _VLAN_VALID and tag & 0xFFF):
             return
-        found = packets4.unframed(packet, not status & _CSUM_NOT_READY)
-        if found is not None:
+        answer = packets4.unframed(packet, not status & _CSUM_NOT_READY)
+        if answer is not None:
             self.server_mac = bytes(address[4])
-            self._received(found[0], socket.inet_ntop(socket.AF_INET, found[1]))
+            self._received(answer[0], socket.inet_ntop(socket.AF_INET, answer[1]))
 
     def needs_namespace(self, datagram: Datagram) -> bool:
         """Whether it is sent by UDP."""
@@ -117,11 +79,12 @@ class Sockets4:
             return
         source, destination = (socket.inet_aton(text) for text in (datagram.source, datagram.destination))
         packet = packets4.framed(datagram.payload, source, destination)
-        mac = _EVERYONE if everyone else at_once or self.server_mac or _EVERYONE
+        mac = EVERYONE if everyone else at_once or self.server_mac or EVERYONE
         self._packets.sendto(packet, (self.ifname, ETH_IP, 0, 0, mac))
 
     def _sent_by_udp(self, namespace: Namespace, datagram: Datagram) -> bool:
-        """Whether the packet was sent by UDP; not if the address is missing, or another program has the port."""
+        """Whether the packet was sent by UDP; not if the address is missing, another program has the port, or the
+        container has no route or a filter of its own."""
         if self._udp is not None:
             self._udp.close()
             self._udp = None
@@ -136,18 +99,15 @@ class Sockets4:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self.ifname.encode() + b"\0")
             made.bind((datagram.source, packets4.CLIENT))
             made.sendto(datagram.payload, (datagram.destination, packets4.SERVER))
-        except OSError as error:
+        except OSError:
             made.close()
-            if error.errno in (errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.ENETUNREACH, errno.EHOSTUNREACH):
-                return False
-            raise
+            return False
         self._udp = made
         return True
 
     def close(self) -> None:
         """Close the sockets."""
-        self._closed = True
-        self._loop.remove_reader(self._packets)
+        self._reader.close()
         self._closer.close(self._packets)
         if self._udp is not None:
             self._udp.close()
@@ -156,7 +116,7 @@ class Sockets4:
 class ArpProbe:
     """Asks by ARP whether another host has an address; ``answered`` is called once, with True or False."""
 
-    __slots__ = ("_address", "_answered", "_closer", "_ifname", "_loop", "_mac", "_packets", "_timers")
+    __slots__ = ("_address", "_answered", "_closer", "_ifname", "_mac", "_packets", "_reader", "_timers")
 
     def __init__(
         self,
@@ -167,29 +127,25 @@ class ArpProbe:
         closer: Closer,
     ) -> None:
         """Raises ``OSError``."""
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         self._mac = bytes.fromhex(link.mac.replace(":", ""))
         self._address = socket.inet_aton(address)
         self._answered = answered
         self._closer = closer
         self._ifname = link.name
-        self._packets = _packets(namespace, link, ETH_ARP)
-        self._loop.add_reader(self._packets, self._readable)
-        self._timers = [self._loop.call_later(delay, self._ask) for delay in _PROBES]
-        self._timers.append(self._loop.call_later(_SILENCE, self._end, False))
+        self._packets = packet_socket(namespace, link, ETH_ARP, arp_about(self._address))
+        self._reader = Reader(self._packets, lambda: self._packets.recv(256), self._heard)
+        self._timers = [loop.call_later(delay, self._ask) for delay in _PROBES]
+        self._timers.append(loop.call_later(_SILENCE, self._end, False))
 
     def _ask(self) -> None:
         probe = packets4.arp_probe(self._mac, self._address)
         try:
-            self._packets.sendto(probe, (self._ifname, ETH_ARP, 0, 0, _EVERYONE))
+            self._packets.sendto(probe, (self._ifname, ETH_ARP, 0, 0, EVERYONE))
         except OSError:
             pass  # the link is down: nobody can have it there
 
-    def _readable(self) -> None:
-        try:
-            packet = self._packets.recv(256)
-        except OSError:
-            return
+    def _heard(self, packet: bytes) -> None:
         if packets4.is_conflict(packet, self._mac, self._address):
             self._end(True)
 
@@ -201,5 +157,5 @@ class ArpProbe:
         """End it without an answer."""
         for timer in self._timers:
             timer.cancel()
-        self._loop.remove_reader(self._packets)
+        self._reader.close()
         self._closer.close(self._packets)

@@ -4,22 +4,25 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from cni.kernel.namespace import Namespace
 from cni.kernel.rtnl import Link
 from cni_dhcp_daemon import packets6
 from cni_dhcp_daemon.client import ICMPV6, Datagram
 from cni_dhcp_daemon.closing import Closer
+from cni_dhcp_daemon.packetsocket import ETH_IPV6, neighbours, packet_socket
+from cni_dhcp_daemon.reading import Reader
 
 _SERVER, _CLIENT = 547, 546
 _ADVERTISEMENT = 134
 _ICMP6_FILTER, _HOPS = 1, 255
 _RECV_HOPS, _HOP_LIMIT = 51, 52
-_ETH_IPV6 = 0x86DD
-_BATCH = 16
 # When the probes are sent, and when nobody has answered.
 _PROBES, _SILENCE = (0.0, 0.1), 0.25
 Received = Callable[[bytes, str], None]
+# An address of a socket of IPv6: address, port, flow, scope.
+_Address = tuple[str, int, int, int]
 
 
 def _udp(link: Link, own: str) -> socket.socket:
@@ -61,15 +64,13 @@ def _bound(made: socket.socket, link: Link) -> None:
 class Sockets6:
     """The sockets of one client; ``received`` and ``advertised`` are called with payload and source."""
 
-    __slots__ = ("_advertised", "_closed", "_icmp", "_index", "_loop", "_received", "_udp")
+    __slots__ = ("_advertised", "_icmp", "_index", "_readers", "_received", "_udp")
 
     def __init__(self, namespace: Namespace, link: Link, own: str, received: Received, advertised: Received) -> None:
         """``own`` is the link-local address. Raises ``OSError``."""
-        self._loop = asyncio.get_running_loop()
         self._received = received
         self._advertised = advertised
         self._index = link.index
-        self._closed = False
         with namespace:
             self._udp = _udp(link, own)
             try:
@@ -78,34 +79,24 @@ class Sockets6:
             except BaseException:
                 self._udp.close()
                 raise
-        self._loop.add_reader(self._udp, self._readable)
-        self._loop.add_reader(self._icmp, self._heard)
+        self._readers: tuple[Reader[Any], ...] = (
+            Reader(self._udp, lambda: self._udp.recvfrom(0xFFFF), self._answered),
+            Reader(self._icmp, lambda: self._icmp.recvmsg(0xFFFF, 64), self._heard),
+        )
 
-    def _readable(self) -> None:
-        for _ in range(_BATCH):
-            if self._closed:
-                return
-            try:
-                payload, address = self._udp.recvfrom(0xFFFF)
-            except OSError:
-                return
-            self._received(payload, address[0])
+    def _answered(self, found: tuple[bytes, _Address]) -> None:
+        payload, address = found
+        self._received(payload, address[0])
 
-    def _heard(self) -> None:
-        for _ in range(_BATCH):
-            if self._closed:
-                return
-            try:
-                payload, more, _, address = self._icmp.recvmsg(0xFFFF, 64)
-            except OSError:
-                return
-            hops = [
-                int.from_bytes(data, "little" if struct.pack("=H", 1)[0] else "big")
-                for level, kind, data in more
-                if (level, kind) == (socket.IPPROTO_IPV6, _HOP_LIMIT)
-            ]
-            if hops == [_HOPS]:  # others come from beyond a router
-                self._advertised(payload, address[0])
+    def _heard(self, found: tuple[bytes, list[tuple[int, int, bytes]], int, _Address]) -> None:
+        payload, more, _, address = found
+        hops = [
+            int.from_bytes(data, "little" if struct.pack("=H", 1)[0] else "big")
+            for level, kind, data in more
+            if (level, kind) == (socket.IPPROTO_IPV6, _HOP_LIMIT)
+        ]
+        if hops == [_HOPS]:  # others come from beyond a router
+            self._advertised(payload, address[0])
 
     def needs_namespace(self, datagram: Datagram) -> bool:  # noqa: ARG002
         """Never: there is a socket for each protocol."""
@@ -120,54 +111,41 @@ class Sockets6:
 
     def close(self) -> None:
         """Close the sockets."""
-        self._closed = True
-        for each in (self._udp, self._icmp):
-            self._loop.remove_reader(each)
-            each.close()
+        for reader in self._readers:
+            reader.close()
+        self._udp.close()
+        self._icmp.close()
 
 
 class NeighbourProbe:
     """Asks whether another host has an address; ``answered`` is called once, with True or False."""
 
-    __slots__ = ("_address", "_answered", "_closer", "_ifname", "_loop", "_packets", "_timers")
+    __slots__ = ("_address", "_answered", "_closer", "_ifname", "_packets", "_reader", "_timers")
 
     def __init__(
         self, namespace: Namespace, link: Link, address: str, answered: Callable[[bool], None], closer: Closer
     ) -> None:
         """Raises ``OSError``."""
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         self._address = socket.inet_pton(socket.AF_INET6, address)
         self._answered = answered
         self._closer = closer
         self._ifname = link.name
-        with namespace:
-            self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-        try:
-            self._packets.setblocking(False)
-            self._packets.bind((link.name, _ETH_IPV6))
-        except BaseException:
-            self._packets.close()
-            raise
-        self._loop.add_reader(self._packets, self._readable)
-        self._timers = [self._loop.call_later(delay, self._ask) for delay in _PROBES]
-        self._timers.append(self._loop.call_later(_SILENCE, self._end, False))
+        self._packets = packet_socket(namespace, link, ETH_IPV6, neighbours())
+        self._reader = Reader(self._packets, lambda: self._packets.recv(256), self._heard)
+        self._timers = [loop.call_later(delay, self._ask) for delay in _PROBES]
+        self._timers.append(loop.call_later(_SILENCE, self._end, False))
 
     def _ask(self) -> None:
         mac = packets6.group_mac(packets6.solicited(self._address))
         try:
-            self._packets.sendto(packets6.probe(self._address), (self._ifname, _ETH_IPV6, 0, 0, mac))
+            self._packets.sendto(packets6.probe(self._address), (self._ifname, ETH_IPV6, 0, 0, mac))
         except OSError:
             pass  # the link is down: nobody can have it there
 
-    def _readable(self) -> None:
-        for _ in range(_BATCH):
-            try:
-                packet = self._packets.recv(256)
-            except OSError:
-                return
-            if packets6.is_conflict(packet, self._address):
-                self._end(True)
-                return
+    def _heard(self, packet: bytes) -> None:
+        if packets6.is_conflict(packet, self._address):
+            self._end(True)
 
     def _end(self, in_use: bool) -> None:
         self.close()
@@ -177,5 +155,5 @@ class NeighbourProbe:
         """End it without an answer."""
         for timer in self._timers:
             timer.cancel()
-        self._loop.remove_reader(self._packets)
+        self._reader.close()
         self._closer.close(self._packets)
