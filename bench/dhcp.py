@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """``make bench-dhcp``: leases per second and memory per lease of our DHCP daemon, beside Go's.
 
-Both daemons have the same dnsmasq, and take turns. A lease is acquired through the plugin's file, as a runtime does it, and
-by the daemon's socket alone; one after the other, and several at once. Run it as root after `make dist`. It uses its
-own network namespaces.
+Both daemons have the same dnsmasq, and take turns; ours also with ``probe``, which asks by ARP for an address before it is
+used. A lease is acquired through the plugin's file, as a runtime does it, and by the daemon's socket alone; one after the
+other, and several at once. Run it as root after `make dist`. It uses its own network namespaces.
 """
 
 import argparse
@@ -55,15 +55,13 @@ class Pods:
 class Side:
     """A daemon, and the ways to call it."""
 
-    def __init__(self, name: str, daemon: Daemon, probe: bool = True) -> None:
+    def __init__(self, name: str, daemon: Daemon, probe: bool = False) -> None:
         self.name, self.daemon, self.probe = name, daemon, probe
         self.held: list[tuple[str, str]] = []
 
     def configuration(self) -> Object:
         """The network."""
-        ipam: Object = {"type": "dhcp", "daemonSocketPath": str(self.daemon.socket)}
-        if not self.probe:
-            ipam["probe"] = False
+        ipam: Object = {"type": "dhcp", "daemonSocketPath": str(self.daemon.socket), "probe": self.probe}
         return {"cniVersion": "1.0.0", "name": "net1", "type": "dhcp", "ipam": ipam}
 
     def plugin(self, verb: str, container: str, netns: str) -> None:
@@ -231,8 +229,7 @@ def compared(stack: ExitStack, folder: Path, runs: int, leases: int) -> list[Row
     pods = Pods(stack, segment, folder, leases)
     ours = stack.enter_context(Daemon(segment, folder, "ours", "-timeout", "2s"))
     go = stack.enter_context(Daemon(segment, folder, "go", "-timeout", "2s"))
-    mine, plain = Side("ours", ours), Side("ours, no probe", ours, probe=False)
-    sides = [mine, plain, GoSide("Go", go, pods.paths[0])]
+    sides = [Side("ours, probe", ours, probe=True), Side("ours", ours), GoSide("Go", go, pods.paths[0])]
     found: dict[tuple[str, str], list[float]] = {}
     for number in range(runs):
         for side in sides[number % 3 :] + sides[: number % 3]:
