@@ -24,7 +24,7 @@ _CSUM_NOT_READY, _VLAN_VALID, _OTHER_HOST, _OUTGOING = 0x8, 0x10, 3, 4
 _AUXDATA = struct.Struct("=IIIHHHH")
 # When the ARP probes are sent, and when nobody has answered. An answer takes less than a millisecond: the kernel of the
 # other host gives it, and that the link works is known, as the lease came over it.
-_PROBES, _SILENCE = (0.0, 0.005), 0.015
+_PROBES, _SILENCE = (0.0, 0.004), 0.01
 # A packet, data beside it (cmsg), flags, and where it came from.
 _Packet = tuple[bytes, list[tuple[int, int, bytes]], int, tuple[str, int, int, int, bytes]]
 
