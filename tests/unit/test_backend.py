@@ -1,6 +1,7 @@
 """Which backend a node gets: the kernel says what it lacks, and nothing is changed by the question."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,12 @@ from node.namespace import Netns
 pytestmark = pytest.mark.root
 PARTS = (backend.NAT, backend.FIB, backend.CONNECTIONS, backend.MASQUERADE)
 NONE = Needs(INET, "none", PARTS)
+
+
+@pytest.fixture(autouse=True)
+def unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """STATUS has not found out anything."""
+    monkeypatch.setattr(backend, "_GOOD", str(tmp_path / "nf_tables"))
 
 
 def _no_type(trial: Transaction) -> None:
@@ -54,6 +61,24 @@ def test_the_question_changes_nothing(empty: Netns) -> None:
     assert backend.lacking(Needs(BRIDGE, "none"), kernel) == ""
     assert (kernel.generation(), kernel.tables()) == (before, set())
     assert kernel.lacking == {(INET, PARTS): "", (BRIDGE, ()): ""}
+
+
+def test_status_keeps_a_good_answer_and_no_bad_one(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel has is asked for once, in any namespace. Without the folder it is asked for each time."""
+    asked: list[Needs] = []
+    real = backend._tried
+    monkeypatch.setattr(backend, "_tried", lambda needs, kernel: asked.append(needs) or real(needs, kernel))
+    with monkeypatch.context() as patched:
+        _lack(patched, backend.FIB, _no_expression)
+        assert "FIB" in backend.lacking(NONE) and "FIB" in backend.lacking(NONE)
+    assert len(asked) == 2
+    assert backend.lacking(NONE) == backend.lacking(NONE) == ""
+    assert len(asked) == 3
+    assert backend.lacking(Needs(BRIDGE, "none")) == ""
+    assert len(asked) == 4
+    monkeypatch.setattr(backend, "_GOOD", "/proc/none")
+    assert backend.lacking(NONE) == backend.lacking(NONE) == ""
+    assert len(asked) == 6
 
 
 @pytest.mark.parametrize("part", LACKING)

@@ -2,8 +2,11 @@
 
 If our table exists, the kernel has all parts; the check is one request. Otherwise the kernel gets a batch without an
 end, which makes it load the modules and changes nothing. The result is kept with the call's nftables socket. STATUS has
-no such socket: it opens its own, and imports nothing more while the table exists.
+no such socket, runs every few seconds, and the kernel needs 10 ms to abort a batch. So STATUS keeps a good result in a
+file until the node starts again; a bad one is not kept, because a module may be loaded any time.
 """
+
+import os
 
 from cni.errors import CNIError, KernelError
 from cni.kernel.netlink import NETFILTER, Netlink, attribute
@@ -31,6 +34,8 @@ _OPTIONS = {
     (INET, MASQUERADE): "CONFIG_NFT_MASQ",
 }
 _TRIAL = "pycni_trial"
+# A file here says that the kernel has the parts in its name.
+_GOOD = "/run/cni/pycni/nf_tables"
 _ASK_FOR_IPTABLES = "or install iptables-legacy, and leave the backend out or set it to iptables"
 _INSTALL_IPTABLES = "or install iptables-legacy, which is used then"
 
@@ -52,15 +57,19 @@ _IPTABLES_NAT = Needs(_IPV4, "nat", (NAT,))
 def lacking(needs: Needs, kernel: "Nftables | None" = None) -> str:
     """The kernel options that a table needs and the kernel lacks; empty if none. ``kernel`` is None for STATUS."""
     if kernel is None:
-        if _exists(needs):
+        known_good = f"{_GOOD}/{'-'.join((str(needs.family), *needs.parts))}"
+        if os.path.exists(known_good) or _exists(needs):
             return ""
         from cni.kernel.nftables import Nftables
 
         kernel = Nftables()
         try:
-            return lacking(needs, kernel)
+            lacks = lacking(needs, kernel)
         finally:
             kernel.close()
+        if not lacks:
+            _keep(known_good)
+        return lacks
     if kernel.has_table(needs.family, needs.table):
         return ""
     if kernel.absent:
@@ -69,6 +78,15 @@ def lacking(needs: Needs, kernel: "Nftables | None" = None) -> str:
     if known is None:
         known = kernel.lacking[needs.family, needs.parts] = _tried(needs, kernel)
     return known
+
+
+def _keep(path: str) -> None:
+    """Make an empty file. If that is not possible, the kernel is asked again next time."""
+    try:
+        os.makedirs(_GOOD, 0o755, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    except OSError:
+        pass
 
 
 def _exists(needs: Needs) -> bool:
