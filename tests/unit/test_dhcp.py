@@ -38,6 +38,7 @@ def read(ipam: Any, args: str = "") -> settings.Settings:
         ([{"option": "host-name"}], [12, 3, 1]),
         ([{"option": "3"}, {"option": "routers"}, {"option": "6"}], [3, 6, 1]),
         ([{"option": "042", "skipDefault": True}], [42]),
+        ([{"option": "domain-name-servers"}, {"option": "domain-search"}], [6, 119, 3, 1]),
         ([{"skipDefault": True}], [1, 3, 15, 6]),
         ([{"option": "121"}, {"option": "", "skipDefault": True}], [121]),
     ],

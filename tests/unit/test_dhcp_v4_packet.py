@@ -96,48 +96,6 @@ def test_parts_and_overloaded_fields_are_joined() -> None:
     assert Message.decode(raw(b"\x35\x01\x02\x34\x01\x01", b"\x34\x01\x02", b"\x0f\x01d")).options == {}, "only once"
 
 
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("dhcp-client-identifier", 61),
-        ("subnet-mask", 1),
-        ("routers", 3),
-        ("host-name", 12),
-        ("user-class", 77),
-        ("vendor-class-identifier", 60),
-        ("12", 12),
-        ("0121", 121),
-        ("0", 0),
-        ("255", 255),
-        ("domain-name-servers", 6),
-        ("domain-search", 119),
-        ("classless-static-routes", 121),
-    ],
-)
-def test_names_and_numbers_of_options(name: str, code: int) -> None:
-    assert options.code_of(name) == code
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [("random", "invalid syntax"), ("", "invalid syntax"), ("+1", "invalid syntax"), ("٣", "invalid syntax"),
-     ("256", "value out of range"), ("9" * 5000, "value out of range")],
-)  # fmt: skip
-def test_an_unknown_option_is_gos_error(name: str, reason: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        options.code_of(name)
-    number = f'strconv.ParseUint: parsing "{name}": {reason}'
-    assert str(caught.value) == f'Can not parse option "{name}": Can not parse option: {number}'
-
-
-def test_the_list_of_requested_options() -> None:
-    """Each once; none at all: the usual four."""
-    assert options.requested([]) == (3, 1)
-    assert options.requested([121, 3, 121]) == (121, 3, 1)
-    assert options.requested([6], skip_default=True) == (6,)
-    assert options.requested([], skip_default=True) == (1, 3, 15, 6)
-
-
 def test_the_identifier_is_gos_unless_it_was_cut() -> None:
     """Then it differs in what Go would have cut."""
     assert options.identifier("c1/net/eth0") == b"\0c1/net/eth0"

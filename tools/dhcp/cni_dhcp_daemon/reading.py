@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-MOST, PERIOD = 64, 1.0
+MOST, PERIOD = 128, 1.0
 # The most packets in one turn of the loop.
 _BATCH = 16
 Packet = TypeVar("Packet")

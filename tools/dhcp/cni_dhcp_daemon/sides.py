@@ -115,7 +115,7 @@ class Side6(Side):
         """One for DHCPv6, and one for advertisements."""
         own = link_local(namespace, link)
         if not own:
-            raise OSError(errno.EADDRNOTAVAIL, f"{link.name} has no link-local address that can be used")
+            raise OSError(errno.EADDRNOTAVAIL, f"{self.keeper.place.ifname} has no link-local address that can be used")
         return Sockets6(namespace, link, own, self.received, self._advertised)
 
     def _advertised(self, payload: bytes, source: str) -> None:
@@ -153,7 +153,8 @@ def _side4(keeper: Keeper, link: Link, lease: Lease | None) -> Side4:
         identifier=identifier(keeper.name),
         request=tuple(options["request"]),
         provide={int(code): bytes.fromhex(value) for code, value in options["provide"]},
-        broadcast=flags.broadcast,
+        # links of ipvlan have one MAC, and the kernel knows no address yet by which it could choose one of them
+        broadcast=flags.broadcast or link.kind == "ipvlan",
         probe=keeper.wants_probe,
         timeout=flags.timeout,
         longest=flags.resendmax,

@@ -1,10 +1,10 @@
-"""The options of DHCPv4: their names in a configuration, and the values that a client reads (RFC 2132).
+"""The options of DHCPv4: the values that a client reads (RFC 2132).
 
 A value that is wrong counts as absent, because a server's other options are still good.
 """
 
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from ipaddress import IPv4Network
 
@@ -15,35 +15,6 @@ MASK, ROUTERS, SERVERS, HOST_NAME, DOMAIN, MTU, ROUTES = 1, 3, 6, 12, 15, 26, 33
 ADDRESS, LEASE_TIME, SERVER, REQUESTED, MESSAGE, LARGEST, RENEW, REBIND = 50, 51, 54, 55, 56, 57, 58, 59
 CLIENT, SEARCH, CLASSLESS = 61, 119, 121
 
-NAMES = {
-    "subnet-mask": MASK,
-    "routers": ROUTERS,
-    "host-name": HOST_NAME,
-    "vendor-class-identifier": 60,
-    "dhcp-client-identifier": CLIENT,
-    "user-class": 77,
-    # up to here they are Go's
-    "time-offset": 2,
-    "domain-name-servers": SERVERS,
-    "log-servers": 7,
-    "domain-name": DOMAIN,
-    "interface-mtu": MTU,
-    "broadcast-address": 28,
-    "static-routes": ROUTES,
-    "ntp-servers": 42,
-    "vendor-encapsulated-options": 43,
-    "dhcp-lease-time": LEASE_TIME,
-    "dhcp-renewal-time": RENEW,
-    "dhcp-rebinding-time": REBIND,
-    "tftp-server-name": 66,
-    "bootfile-name": 67,
-    "domain-search": SEARCH,
-    "classless-static-routes": CLASSLESS,
-}
-"""The codes by the names that a configuration may use, those of ISC's dhclient."""
-
-_DEFAULT = (ROUTERS, MASK)
-_FALLBACK = (MASK, ROUTERS, DOMAIN, SERVERS)
 _LONGEST = 254
 _DIGEST = 32
 _LETTERS = frozenset((string.ascii_letters + string.digits + "-_").encode())
@@ -51,31 +22,6 @@ _LONGEST_NAME = 253
 _POINTER = 0xC0
 _MOST_LABELS = 128
 _CLASSES = ((0x80, 8), (0xC0, 16), (0xE0, 24))
-
-
-def code_of(name: str) -> int:
-    """The code of an option that a configuration names, by a name or a decimal number; the error is Go's."""
-    if name in NAMES:
-        return NAMES[name]
-    digits = name.lstrip("0") or "0"
-    if not (name.isascii() and name.isdigit()):
-        reason = "invalid syntax"
-    elif len(digits) > 3 or int(digits) > 255:
-        reason = "value out of range"
-    else:
-        return int(digits)
-    raise ValueError(
-        f'Can not parse option "{name}": Can not parse option: strconv.ParseUint: parsing "{name}": {reason}'
-    )
-
-
-def requested(listed: Iterable[int], skip_default: bool = False) -> tuple[int, ...]:
-    """The codes to ask for: those listed, then Go's defaults, each once; if there are none, the usual four.
-
-    The order matters: a server gives classless routes the precedence if they are asked for before the routers.
-    """
-    codes = (*listed, *(() if skip_default else _DEFAULT))
-    return tuple(dict.fromkeys(codes)) or _FALLBACK
 
 
 def identifier(name: str) -> bytes:

@@ -13,8 +13,8 @@ class Wish:
     mac: bytes
     identifier: bytes
     """The value of option 61, from ``options.identifier``; ``provide`` may have another one."""
-    request: tuple[int, ...] = options.requested(())
-    """The options to ask for, from ``options.requested``."""
+    request: tuple[int, ...] = options.ROUTERS, options.MASK
+    """The options to ask for. The order matters: a server may prefer classless routes if they come before the routers."""
     provide: Mapping[int, bytes] = field(default_factory=dict)
     """Options to send. Those that the protocol itself sets are ignored."""
     broadcast: bool = False
