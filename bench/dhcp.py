@@ -203,7 +203,12 @@ def rate(side: Side, pods: Pods, count: int, call: Callable[[str, str, str], Non
 
 
 def memory(side: Side, pods: Pods, first: int, last: int) -> tuple[float, float]:
-    """The growth of the daemon for a lease, in kB: its resident and its proportional size."""
+    """The growth of the daemon for a lease, in kB: its resident and its proportional size. It has just been started.
+
+    Otherwise it would have the room that earlier leases have left.
+    """
+    side.daemon.kill()
+    side.daemon.start()
 
     def hold(more: Sequence[str]) -> tuple[int, int]:
         wanted = [(pods.new(), path) for path in more]
