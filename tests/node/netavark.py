@@ -104,8 +104,10 @@ def temporary() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="podman-")
     try:
         yield folder
-    finally:
-        assert eventually(lambda: _removed(folder)), folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    assert eventually(lambda: _removed(folder)), folder
 
 
 def _removed(folder: str) -> bool:
