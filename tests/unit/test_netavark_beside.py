@@ -100,6 +100,14 @@ def test_other_files_are_executed(plugin: str, monkeypatch: pytest.MonkeyPatch) 
     assert call(Beside(30), plugin, "") == b"executed\n"
 
 
+def test_the_native_file_uses_a_fork_server(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If there is one, its plugins are executed as files, and no child is started."""
+    monkeypatch.setitem(sys.modules, "_pycni", types.ModuleType("_pycni"))
+    for socket, served in ((plugin, True), ("", False), ("/nowhere", False)):
+        monkeypatch.setenv("CNI_FORKSERVER", socket)
+        assert (call(Beside(30), plugin, "") == b"executed\n") == served
+
+
 def test_a_child_that_starts_early(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only if the bridge is of this build; what it shall import may be missing for all that."""
     folder = Path(plugin).parent

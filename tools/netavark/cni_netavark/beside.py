@@ -39,6 +39,12 @@ class Died(Exception):
     """The child has ended without an answer. The text says how."""
 
 
+def served_elsewhere() -> bool:
+    """Whether a fork server serves the native file's plugins: their front door, which is not Python, is faster still."""
+    socket = os.environ.get("CNI_FORKSERVER", "/run/cni-forkserver/socket")
+    return "_pycni" in sys.modules and bool(socket) and os.path.exists(socket)
+
+
 def is_own(path: str) -> bool:
     """Whether a file is a plugin of the build that this driver is of, under its own name."""
     return bool(cni.build) and build_of(path) == cni.build.encode() and _plugin(os.path.basename(path)) is not None
@@ -60,6 +66,8 @@ _early: "list[Child]" = []
 
 def start_early(folders: "Iterable[str]") -> None:
     """Start a child if the first of these folders that has a bridge has ours, so that it will probably be needed."""
+    if served_elsewhere():
+        return
     bridge = next((path for path in (f"{folder}/bridge" for folder in folders) if os.path.exists(path)), "")
     if bridge and is_own(bridge):
         _early.append(Child(USUAL))

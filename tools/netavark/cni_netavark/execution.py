@@ -2,7 +2,7 @@
 
 import os
 
-from cni_netavark.beside import Child, Died, OutOfTime, child, is_own
+from cni_netavark.beside import Child, Died, OutOfTime, child, is_own, served_elsewhere
 from libcni import Cancellation, Deadline, PluginFailed, PluginTimeout, ProcessExec
 
 
@@ -29,7 +29,7 @@ class Beside(ProcessExec):
         path = os.fspath(path)
         if environ["CNI_COMMAND"] == "DEL" and (deadline.left is None or deadline.left > self._longest_delete):
             deadline = Deadline.after(self._longest_delete, "a plugin's")
-        if not is_own(path):
+        if served_elsewhere() or not is_own(path):
             return super().exec_plugin(path, stdin, environ, deadline, cancel)
         killed = "netplugin failed with no error message: signal: killed"
         if deadline.left == 0:
