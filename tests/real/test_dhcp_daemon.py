@@ -1,5 +1,6 @@
 """The DHCP daemon: its flags, its end and its next start, other makes, many leases, hostile packets and files."""
 
+import json
 import os
 import shutil
 import socket
@@ -207,7 +208,7 @@ def test_flags(site: Site) -> None:
 
 
 def test_a_prefix_of_the_host(site: Site) -> None:
-    """Before the socket and the namespace, for a daemon in a container."""
+    """Before the socket, the namespace and the leases' files, for a daemon in a container that starts again."""
     site.segment.server()
     root = site.folder / "host"
     (root / "var/run").mkdir(parents=True)
@@ -218,8 +219,9 @@ def test_a_prefix_of_the_host(site: Site) -> None:
     daemon.socket = inside
     with daemon:
         daemon.start()
-        assert stat.S_IMODE(inside.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(inside.stat().st_mode) & 0o077 == 0
         client = site.client(daemon).bind()
+        assert named(next(root.glob("run/cni/pycni/dhcp/*/*.lease")), client)
         assert client.check().ok and client.delete().ok
 
 
@@ -365,15 +367,21 @@ def test_a_daemon_that_dies_during_calls(site: Site, step: int) -> None:
         assert eventually(lambda: not acquired & set(server.leases.values())), server.seen[step:]
 
 
+def named(path: Path, client: Client) -> bool:
+    """Whether a file has the lease of this client."""
+    return client.pod.container in path.read_text()
+
+
 def test_damaged_files(site: Site) -> None:
     """They are named in the log; the other leases are kept, and new ones are written."""
     server = site.segment.server()
     with Daemon(site.node, site.folder) as daemon:
-        client, torn = site.client(daemon).bind(), site.client(daemon).bind()
+        client, torn, bare = (site.client(daemon).bind() for _ in range(3))
         assert daemon.terminate() == 0
-        paths = {client.pod.container in path.read_text(): path for path in STATE.glob("*/*.lease")}
-        folder = paths[True].parent
-        paths[False].write_bytes(paths[False].read_bytes()[:40])
+        paths = {each: path for path in STATE.glob("*/*.lease") for each in (client, torn, bare) if named(path, each)}
+        folder = paths[client].parent
+        paths[torn].write_bytes(paths[torn].read_bytes()[:40])
+        paths[bare].write_text(json.dumps({**json.loads(paths[bare].read_text()), "options": {}}))
         (folder / "empty.lease").touch()
         (folder / "list.lease").write_text("[1]")
         (folder / "deep.lease").write_text("[" * 100000)
@@ -383,11 +391,26 @@ def test_damaged_files(site: Site) -> None:
         daemon.start()
         server.wait("REQUEST init-reboot")
         assert eventually(lambda: client.check().ok)
-        for name in (paths[False].name, "empty", "list", "deep", "bytes", "link", "folder"):
+        for name in (paths[torn].name, paths[bare].name, "empty", "list", "deep", "bytes", "link", "folder"):
             assert daemon.says(name), name
         assert Path("/etc/passwd").is_file()
-        assert torn.check().code == 0 and torn.delete().ok
+        for each in (torn, bare):
+            assert each.check().code == 0 and each.delete().ok
         assert client.delete().ok and site.client(daemon).add().ok
+
+
+def test_a_lease_is_given_back_before_it_was_confirmed(site: Site) -> None:
+    """By a daemon that has just started: from its address, to the MAC of a server that does not answer any more."""
+    server = site.segment.server()
+    with Daemon(site.node, site.folder) as daemon:
+        client = site.client(daemon).bind()
+        daemon.kill()
+        server.silent = True
+        daemon.start()
+        assert client.delete().ok
+        packet = server.wait("RELEASE")
+        assert packet.hosts == (client.address, server.address) and packet.macs == (client.mac, server.mac)
+        assert not daemon.kept()
 
 
 def test_dnsmasq_hears_the_release(site: Site) -> None:

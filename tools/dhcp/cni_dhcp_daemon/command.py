@@ -29,14 +29,17 @@ def main(words: list[str]) -> int:
         sys.stderr.write(f"{error}\n{command_line.USAGE}")
         return 2
     path = f"{flags.hostprefix}{flags.socketpath}"
-    folder = records.folder(Roots().run, flags.socketpath)
+    folder = records.folder(f"{flags.hostprefix}{Roots().run}", flags.socketpath)
     try:
         passed = listening.passed()
         claim = listening.Claim(folder, path)
         store = Store(folder)
         listener = passed or listening.own(path)
-    except (listening.Unusable, OSError) as error:
+    except listening.Unusable as error:
         say(f"Error getting listener: {error}")
+        return 1
+    except OSError as error:
+        say(f"the leases cannot be kept in {folder}, or the socket not at {path}: {error}")
         return 1
     try:
         return _run(flags, store, listener)

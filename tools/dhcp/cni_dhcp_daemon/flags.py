@@ -19,7 +19,7 @@ Usage of dhcp daemon:
   -broadcast
     \task the DHCPv4 servers to answer by broadcast
   -hostprefix string
-    \tprefix of the paths of the socket and of the namespaces, for a daemon in a container
+    \tprefix of the paths of the socket, of the namespaces and of the leases' files, for a daemon in a container
   -pidfile string
     \tabsolute path of a file for the process id
   -resendmax duration

@@ -311,6 +311,7 @@ class Keeper:
             "leases": {side.name: store.document(side.lease) for side in sides if side.lease is not None},
             "lost": {side.name: side.lost for side in sides if side.lost},
             "kept": {side.name: side.kept for side in sides if side.kept},
+            "macs": {side.name: side.server_mac.hex() for side in sides if side.server_mac},
         }
 
 

@@ -1,6 +1,7 @@
 """All leases of the daemon: found by their attachment, restored from the files, and ended with their namespace."""
 
 import asyncio
+import os
 from typing import Any
 
 from cni.attachment import Attachment
@@ -10,7 +11,7 @@ from cni_dhcp_daemon import clock, recorded
 from cni_dhcp_daemon.adoption import Returned, Waiting, adopted
 from cni_dhcp_daemon.closing import Closer
 from cni_dhcp_daemon.flags import Flags
-from cni_dhcp_daemon.keeper import Keeper, Waiter
+from cni_dhcp_daemon.keeper import Keeper, Waiter, client_name
 from cni_dhcp_daemon.log import say
 from cni_dhcp_daemon.place import Gone, Place
 from cni_dhcp_daemon.sides import sides
@@ -42,6 +43,8 @@ class Keepers:
         self.refused: set[str] = set()
         self._keepers: dict[str, Keeper] = {}
         self._recorded: Waiting | None = None
+        # what files have whose places cannot be opened yet
+        self._later: list[dict[str, Any]] = []
         # attachments whose DEL has come, and when: a repeated DEL has nothing to find
         self._returned: dict[str, float] = {}
 
@@ -215,15 +218,28 @@ class Keepers:
             for side in keeper.sides:
                 side.lost = values["lost"].get(side.name, "")
                 side.kept = values["kept"].get(side.name, [])
+                side.mac = bytes.fromhex(values["macs"].get(side.name, ""))
         except Gone as gone:
-            say(f"{who}: {gone}: its lease of {', '.join(values['addresses'])} was dropped")
-        except (OSError, KernelError, CNIError, KeyError, TypeError, ValueError) as error:
-            say(f"{who}: its lease cannot be restored and was dropped: {type(error).__name__}: {error}")
+            say(f"{client_name(who)}: {gone}: its lease of {', '.join(values['addresses'])} was dropped")
+            self.store.remove(who)
+        except (OSError, KernelError, CNIError) as error:  # such as too many open files
+            say(f"{client_name(who)}: its lease cannot be restored now, and is tried again: {error}")
+            self._later.append(values)
+        except Exception as error:  # whatever is in a file, the daemon starts
+            self.store.set_aside(values["path"], error)
         else:
-            self._keepers[str(who)] = keeper
+            self.take(keeper)
             return keeper
-        self.store.remove(who)
         return None
+
+    def _restore_later(self) -> None:
+        """Try again what could not be restored, if its file is there and no ADD has come."""
+        later, self._later = self._later, []
+        for values in later:
+            if not self.knows(values["who"]) and os.path.exists(values["path"]):
+                keeper = self._restored(values)
+                if keeper is not None:
+                    keeper.start()
 
     def _give_back(self) -> None:
         """Give back the leases that DEL has marked while no daemon was running."""
@@ -232,7 +248,7 @@ class Keepers:
             keeper = self._keepers.get(str(who)) or self._restored(values)
             if keeper is not None:
                 keeper.end(f"lease given back: {', '.join(keeper.addresses())}: DEL has come without the daemon", True)
-            self.store.remove(who)
+                self.store.remove(who)
 
     def wake(self, now: float) -> None:
         """End the leases whose namespaces have gone without DEL."""
@@ -241,6 +257,7 @@ class Keepers:
                 keeper.gone(f"{keeper.place.path} is gone without DEL")
         if self.store.deleted():
             self._give_back()
+        self._restore_later()
         self._returned = {name: when for name, when in self._returned.items() if now < when + _REPEATED}
         if self._recorded is not None:
             self._recorded.look(_CONFIRM)

@@ -1,6 +1,7 @@
 """One protocol of one attachment: the client, which is pure, with its sockets and its deadline."""
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cni.errors import CNIError, KernelError
@@ -28,6 +29,9 @@ class Open(Protocol):
 class Sockets(Open, Protocol):
     """The sockets of a client, open while it listens."""
 
+    server_mac: bytes
+    """The MAC that sent the last answer; empty if there is none, or if it is not needed."""
+
     def send(self, namespace: Namespace | None, datagram: Datagram, at_once: bytes = b"") -> None:
         """Send a packet; raises ``OSError``."""
 
@@ -49,6 +53,7 @@ class Side:
         "kept",
         "lease",
         "lost",
+        "mac",
         "settled",
         "told",
     )
@@ -71,6 +76,8 @@ class Side:
         self.lost = ""
         # routes that went with the lost addresses, for ``interface.restore``
         self.kept: list[dict[str, Any]] = []
+        # the server's MAC, of sockets that are closed
+        self.mac = b""
         # why the last attempt has failed
         self.fault = ""
         # the fault that was printed last
@@ -128,23 +135,19 @@ class Side:
             asyncio.get_running_loop().call_later(_LOOK, self.begin, left - 1)
 
     def wake(self, now: float) -> None:
-        """The client's deadline has come."""
-        if self._sockets is None and not self._look():
-            return
-        self.client.advance(now)
-        self.pump()
-
-    def _look(self) -> bool:
-        """Look at the link before a new question; False if it is gone."""
-        try:
-            with self.keeper.place.opened() as (_, link):
-                self.seen(link)
-        except Gone as gone:
-            self.keeper.gone(str(gone))
-            return False
-        except (OSError, KernelError, CNIError):
-            pass  # sending will fail too, and say so
-        return True
+        """The client's deadline has come. Before a new question the link is looked at, and the place stays open for it."""
+        with ExitStack() as held:
+            if self._sockets is None:
+                try:
+                    _, link = held.enter_context(self.keeper.place.opened())
+                    self.seen(link)
+                except Gone as gone:
+                    self.keeper.gone(str(gone))
+                    return
+                except (OSError, KernelError, CNIError):
+                    pass  # sending will fail too, and say so
+            self.client.advance(now)
+            self.pump()
 
     def received(self, payload: bytes, source: str) -> None:
         """A packet has arrived."""
@@ -192,10 +195,8 @@ class Side:
         if self.keeper.ended:
             self.close()
             return
-        if not self.client.listening and self._sockets is not None:
-            self.server_mac  # noqa: B018 -- noted
-            self._sockets.close()
-            self._sockets = None
+        if not self.client.listening:
+            self._shut()
         self.keeper.timers.set(self, self.client.deadline)
 
     def _send(self, datagrams: list[Datagram], at_once: bool = False) -> None:
@@ -219,8 +220,14 @@ class Side:
 
     @property
     def server_mac(self) -> bytes:
-        """The MAC that sent the last answer, if it is known."""
-        return b""
+        """The MAC that sent the last answer; empty if it is not known."""
+        return (self._sockets.server_mac if self._sockets is not None else b"") or self.mac
+
+    def _shut(self) -> None:
+        if self._sockets is not None:
+            self.mac = self.server_mac
+            self._sockets.close()
+            self._sockets = None
 
     def _happened(self, event: Event) -> None:
         if isinstance(event, Bound):
@@ -249,9 +256,7 @@ class Side:
     def close(self) -> None:
         """End without a word to the server."""
         self.keeper.timers.set(self, None)
-        each: Open | None
-        for each in (self._sockets, *self._probing.values()):
-            if each is not None:
-                each.close()
-        self._sockets = None
+        self._shut()
+        for each in self._probing.values():
+            each.close()
         self._probing.clear()

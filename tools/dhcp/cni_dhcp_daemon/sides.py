@@ -27,7 +27,7 @@ _ANYWHERE = "::/0"
 class Side4(Side):
     """DHCPv4."""
 
-    __slots__ = ("_server_mac",)
+    __slots__ = ()
     name = "4"
     words = "DHCPv4"
     silence = "no DHCPv4 server has answered"
@@ -35,14 +35,6 @@ class Side4(Side):
     def __init__(self, keeper: Keeper, client: DHCPv4, lease: Lease | None = None) -> None:
         super().__init__(keeper, client, lease)
         self.client: DHCPv4 = client
-        self._server_mac = b""
-
-    @property
-    def server_mac(self) -> bytes:
-        """Who sent the last answer."""
-        if isinstance(self._sockets, Sockets4):
-            self._server_mac = self._sockets.server_mac or self._server_mac
-        return self._server_mac
 
     def seen(self, link: Link) -> None:
         """The link may have another MAC by now."""

@@ -64,13 +64,14 @@ def _bound(made: socket.socket, link: Link) -> None:
 class Sockets6:
     """The sockets of one client; ``received`` and ``advertised`` are called with payload and source."""
 
-    __slots__ = ("_advertised", "_icmp", "_index", "_readers", "_received", "_udp")
+    __slots__ = ("_advertised", "_icmp", "_index", "_readers", "_received", "_udp", "server_mac")
 
     def __init__(self, namespace: Namespace, link: Link, own: str, received: Received, advertised: Received) -> None:
         """``own`` is the link-local address. Raises ``OSError``."""
         self._received = received
         self._advertised = advertised
         self._index = link.index
+        self.server_mac = b""  # the RELEASE goes to everyone
         with namespace:
             self._udp = _udp(link, own)
             try:

@@ -118,8 +118,12 @@ class Store:
     def remove(self, who: Attachment) -> None:
         """Remove the file of an attachment, if it exists."""
         for end in (records.LEASE, records.DELETED):
-            with contextlib.suppress(OSError):
+            try:
                 os.unlink(f"{self.folder}/{records.name(who)}{end}")
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                say(f"{error}: the next daemon takes the lease of {who} for one that is still used")
 
     def deleted(self) -> list[str]:
         """The names of the leases that DEL has ended without the daemon."""
@@ -139,12 +143,13 @@ class Store:
                     os.unlink(path)
                     say(f"{path}: a lease from before the last boot was removed")
                     continue
-                found.append(_restored(values, os.path.basename(path)))
+                found.append({**_restored(values, os.path.basename(path)), "path": path})
             except (OSError, CNIError, KeyError, TypeError, ValueError, AttributeError) as error:
-                self._set_aside(path, error)
+                self.set_aside(path, error)
         return found
 
-    def _set_aside(self, path: str, error: Exception) -> None:
+    def set_aside(self, path: str, error: Exception) -> None:
+        """Report a file, and rename it."""
         say(f"{path} is damaged and is not used, it is now {path}.damaged: {type(error).__name__}: {error}")
         with contextlib.suppress(OSError):
             os.rename(path, f"{path}.damaged")
