@@ -8,12 +8,12 @@ if TYPE_CHECKING:
 
     from cni_dhcp.settings import Provided, Requested
 
-# Go's, then others of dhcp-options(5), ISC's names.
+# Go's, then those of other options that a result can have, with the names of dhcp-options(5).
 NAMES = {
     "subnet-mask": 1, "routers": 3, "host-name": 12, "vendor-class-identifier": 60, "dhcp-client-identifier": 61,
     "user-class": 77,
-    "domain-name-servers": 6, "domain-name": 15, "interface-mtu": 26, "static-routes": 33, "ntp-servers": 42,
-    "vendor-encapsulated-options": 43, "domain-search": 119, "classless-static-routes": 121,
+    "domain-name-servers": 6, "domain-name": 15, "static-routes": 33, "domain-search": 119,
+    "classless-static-routes": 121,
 }  # fmt: skip
 # What is requested besides the configuration's: routers, mask. Without any, more is requested.
 _DEFAULTS, _INSTEAD = (3, 1), (1, 3, 15, 6)

@@ -160,6 +160,11 @@ class Keeper:
         found = (prefix for side in self.sides if side.lease is not None for prefix in interface.prefixes(side.lease))
         return list(map(str, found))
 
+    @property
+    def given_back(self) -> str:
+        """What is printed when the lease is given back. One that has ended is not."""
+        return f"lease {'that had ended is forgotten' if self.loss else 'given back'}: {', '.join(self.addresses())}"
+
     # events of the clients
 
     def bound(self, side: Side, lease: Lease) -> None:

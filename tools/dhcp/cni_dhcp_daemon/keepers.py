@@ -147,8 +147,8 @@ class Keepers:
         if unknown and (keeper := self._return(who, request, waiter)) is not None:
             return keeper
         if keeper is not None:
-            words = f"lease given back: {', '.join(keeper.addresses())}"
-            keeper.end("DEL has ended the ADD" if keeper.acquiring else words, release=not keeper.adopting)
+            words = "DEL has ended the ADD" if keeper.acquiring else keeper.given_back
+            keeper.end(words, release=not keeper.adopting)
         self._returned[str(who)] = clock.now()
         self.store.remove(who)
         waiter.reply({})
@@ -247,7 +247,7 @@ class Keepers:
             who = values["who"]
             keeper = self._keepers.get(str(who)) or self._restored(values)
             if keeper is not None:
-                keeper.end(f"lease given back: {', '.join(keeper.addresses())}: DEL has come without the daemon", True)
+                keeper.end(f"{keeper.given_back}: DEL has come without the daemon", True)
                 self.store.remove(who)
 
     def wake(self, now: float) -> None:
