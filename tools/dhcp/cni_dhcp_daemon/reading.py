@@ -7,12 +7,20 @@ stays in the kernel, which drops what does not fit there. So nobody can spend th
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 MOST, PERIOD = 128, 1.0
 # The most packets in one turn of the loop.
 _BATCH = 16
 Packet = TypeVar("Packet")
+
+
+def _nothing() -> NoReturn:
+    raise OSError
+
+
+def _ignored(packet: object) -> None:
+    """After ``close``."""
 
 
 class Reader(Generic[Packet]):
@@ -61,3 +69,5 @@ class Reader(Generic[Packet]):
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
+        # its owner, which they belong to, is freed at once then
+        self._receive, self._taken = _nothing, _ignored

@@ -14,6 +14,8 @@ from cni_dhcp_daemon import clock
 from cni_dhcp_daemon.log import say
 
 LONGEST = 30.0
+# The heap is tidied when more entries than this, and more than half of all, have no meaning any more.
+_STALE = 64
 
 
 class Due(Protocol):
@@ -28,18 +30,23 @@ class Due(Protocol):
 class Timers:
     """The deadlines of everything that is ``Due``."""
 
-    __slots__ = ("_count", "_handle", "_heap", "_loop")
+    __slots__ = ("_count", "_handle", "_heap", "_loop", "_stale")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._heap: list[tuple[float, int, Due]] = []
         self._count = itertools.count()
+        # how many entries were changed since
+        self._stale = 0
         self._handle: asyncio.TimerHandle | None = None
 
     def set(self, item: Due, due: float | None) -> None:
         """Set the deadline of an item; None: it has none."""
         if due == item.due:
             return
+        if item.due is not None:
+            self._stale += 1
+            self._tidy()
         item.due = due
         if due is None:
             return
@@ -60,10 +67,11 @@ class Timers:
         try:
             while self._heap and self._heap[0][0] <= now:
                 due, _, item = heappop(self._heap)
-                if item.due == due:  # else it was changed since
+                if item.due == due:
                     item.due = None
                     self._wake(item, now)
-            self._tidy()
+                else:  # it was changed since
+                    self._stale -= 1
         finally:
             self._arm()
 
@@ -77,7 +85,8 @@ class Timers:
                 self.set(item, now + LONGEST)
 
     def _tidy(self) -> None:
-        """Remove deadlines that were changed, so that they do not accumulate."""
-        if len(self._heap) > 64 and sum(item.due == due for due, _, item in self._heap) * 2 < len(self._heap):
+        """Remove entries that were changed, so that they and what they belong to do not accumulate."""
+        if self._stale > _STALE and self._stale * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].due == entry[0]]
             heapify(self._heap)
+            self._stale = 0
