@@ -84,8 +84,7 @@ def daemon(build: str) -> int:
 
     cni.build = build
     __import__(DAEMON[1])
-    status: int = sys.modules[DAEMON[1]].main(sys.argv[2:])
-    return status
+    return int(sys.modules[DAEMON[1]].main(sys.argv[2:]))
 
 
 def plugin(package: str, build: str) -> None:
