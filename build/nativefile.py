@@ -186,7 +186,7 @@ def written(build: str) -> str:
         for name, program in dist.PROGRAMS.items()
         if name.startswith("cni-")
     ]
-    commands = [(name, "COMMAND", "nativecommand") for name in ("pycni", "install", "list")] + short
+    commands = [("pycni", "COMMAND", "nativecommand"), *short]
     commands.append((DRIVER_PLACE[-1], "PROGRAM", dist.PROGRAMS[DRIVER].module))
     lines = [
         f"#define BUILD {quoted(build)}",

@@ -1,6 +1,7 @@
 /* Read the archive at the end of this file. Every number is checked against the size of the file. */
 #include "archive.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -82,6 +83,7 @@ int archive_open(const char *path, const char *mark)
     close(file);
     if (mapped == MAP_FAILED)
         return -1;
+    errno = ENOEXEC;
     return read_directory(mapped, (size_t)found.st_size, mark);
 }
 

@@ -11,7 +11,8 @@ struct entry {
     size_t size;
 };
 
-/* Map the file with this mark at its end, and read the archive's directory. 0, or -1 if it is no such file. */
+/* Map the file with this mark at its end, and read the archive's directory. 0, or -1 with errno: ENOEXEC
+ * if it is no such file. */
 int archive_open(const char *path, const char *mark);
 
 /* The entry with this name, or NULL. */

@@ -5,18 +5,22 @@
  */
 #include "launcher.h"
 
+/* Levels of a value: cni.wire and libcni refuse a few hundred anyway. They take 200 bytes of the stack each. */
+enum { DEPTH = 400 };
+
 struct text {
     PyObject *whole;
     const void *data;
     int kind;
     Py_ssize_t length;
+    int depth;
     PyObject *members, *real, *integer; /* functions for a list of pairs, for a float's text, for an integer's text */
 };
 
-static PyObject *value_at(const struct text *text, Py_ssize_t *at);
+static PyObject *value_at(struct text *text, Py_ssize_t *at);
 
 /* The character at `at`, 0 after the end. A zero character in the text is as invalid as the end. */
-static Py_UCS4 look(const struct text *text, Py_ssize_t at)
+static Py_UCS4 look(struct text *text, Py_ssize_t at)
 {
     return at < text->length ? PyUnicode_READ(text->kind, text->data, at) : 0;
 }
@@ -27,7 +31,7 @@ static PyObject *invalid(void)
     return NULL;
 }
 
-static void skip_blanks(const struct text *text, Py_ssize_t *at)
+static void skip_blanks(struct text *text, Py_ssize_t *at)
 {
     for (;;) {
         Py_UCS4 letter = look(text, *at);
@@ -43,7 +47,7 @@ static int is_digit(Py_UCS4 letter)
 }
 
 /* The value of the four hexadecimal digits at `at`, or -1. */
-static long hexadecimal(const struct text *text, Py_ssize_t at)
+static long hexadecimal(struct text *text, Py_ssize_t at)
 {
     long value = 0;
     for (int place = 0; place < 4; place++) {
@@ -59,7 +63,7 @@ static long hexadecimal(const struct text *text, Py_ssize_t at)
 }
 
 /* The character of the escape at `at`, which is after the backslash; `at` moves behind it. -1 if it is invalid. */
-static long escaped(const struct text *text, Py_ssize_t *at)
+static long escaped(struct text *text, Py_ssize_t *at)
 {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     Py_UCS4 letter = look(text, (*at)++);
@@ -80,7 +84,7 @@ static long escaped(const struct text *text, Py_ssize_t *at)
 }
 
 /* A string with escapes, from `start` to `end`. */
-static PyObject *unescaped(const struct text *text, Py_ssize_t start, Py_ssize_t end)
+static PyObject *unescaped(struct text *text, Py_ssize_t start, Py_ssize_t end)
 {
     Py_ssize_t length = 0, at = start;
     Py_UCS4 *letters = PyMem_New(Py_UCS4, (size_t)(end - start));
@@ -106,7 +110,7 @@ done:
 }
 
 /* The string whose first letter is at `at`, which is after the quotation mark. */
-static PyObject *string_at(const struct text *text, Py_ssize_t *at)
+static PyObject *string_at(struct text *text, Py_ssize_t *at)
 {
     Py_ssize_t start = *at, end = start;
     int escapes = 0;
@@ -127,7 +131,7 @@ static PyObject *string_at(const struct text *text, Py_ssize_t *at)
     return escapes ? unescaped(text, start, end) : PyUnicode_Substring(text->whole, start, end);
 }
 
-static PyObject *number_at(const struct text *text, Py_ssize_t *at)
+static PyObject *number_at(struct text *text, Py_ssize_t *at)
 {
     Py_ssize_t start = *at, end = start;
     int real = 0;
@@ -164,7 +168,7 @@ static PyObject *number_at(const struct text *text, Py_ssize_t *at)
 }
 
 /* One pair of an object: a name, a colon, a value. */
-static PyObject *pair_at(const struct text *text, Py_ssize_t *at)
+static PyObject *pair_at(struct text *text, Py_ssize_t *at)
 {
     if (look(text, *at) != '"')
         return invalid();
@@ -186,8 +190,8 @@ static PyObject *pair_at(const struct text *text, Py_ssize_t *at)
 }
 
 /* The parts of a list or an object, whose first part is at `at`. */
-static PyObject *parts_at(const struct text *text, Py_ssize_t *at, Py_UCS4 last,
-                          PyObject *(*part_at)(const struct text *, Py_ssize_t *))
+static PyObject *parts_at(struct text *text, Py_ssize_t *at, Py_UCS4 last,
+                          PyObject *(*part_at)(struct text *, Py_ssize_t *))
 {
     PyObject *parts = PyList_New(0);
     if (!parts)
@@ -217,22 +221,24 @@ static PyObject *parts_at(const struct text *text, Py_ssize_t *at, Py_UCS4 last,
     return NULL;
 }
 
-static PyObject *container_at(const struct text *text, Py_ssize_t *at, Py_UCS4 first)
+static PyObject *container_at(struct text *text, Py_ssize_t *at, Py_UCS4 first)
 {
     PyObject *parts, *made = NULL;
-    if (Py_EnterRecursiveCall(" while reading JSON"))
+    if (text->depth++ >= DEPTH) {
+        PyErr_SetNone(PyExc_RecursionError);
         return NULL;
+    }
     if (first == '[')
         made = parts_at(text, at, ']', value_at);
     else if ((parts = parts_at(text, at, '}', pair_at))) {
         made = PyObject_CallOneArg(text->members, parts);
         Py_DECREF(parts);
     }
-    Py_LeaveRecursiveCall();
+    text->depth--;
     return made;
 }
 
-static PyObject *word_at(const struct text *text, Py_ssize_t *at, const char *word, PyObject *value)
+static PyObject *word_at(struct text *text, Py_ssize_t *at, const char *word, PyObject *value)
 {
     for (; *word; word++)
         if (look(text, (*at)++) != (Py_UCS4)*word)
@@ -240,7 +246,7 @@ static PyObject *word_at(const struct text *text, Py_ssize_t *at, const char *wo
     return Py_NewRef(value);
 }
 
-static PyObject *value_at(const struct text *text, Py_ssize_t *at)
+static PyObject *value_at(struct text *text, Py_ssize_t *at)
 {
     Py_UCS4 letter = look(text, *at);
     switch (letter) {
@@ -274,6 +280,7 @@ static PyObject *scan(PyObject *Py_UNUSED(self), PyObject *arguments)
     text.data = PyUnicode_DATA(text.whole);
     text.kind = (int)PyUnicode_KIND(text.whole);
     text.length = PyUnicode_GET_LENGTH(text.whole);
+    text.depth = 0;
     PyObject *value = value_at(&text, &at);
     return value ? Py_BuildValue("(Nn)", value, at) : NULL;
 }

@@ -5,6 +5,7 @@
  */
 #include "launcher.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -99,8 +100,10 @@ static int freeze_early(void)
             if (*dot == '.')
                 *dot = '/';
         const struct entry *entry = archive_find(name, (size_t)length);
-        if (!entry || entry->size <= 16 || entry->size > INT32_MAX)
+        if (!entry || entry->size <= 16 || entry->size > INT32_MAX) {
+            errno = ENOEXEC;
             return -1;
+        }
         frozen[at] = (struct _frozen){
             .name = EARLY[at], .code = entry->data + 16, .size = (int)entry->size - 16, .is_package = package};
     }
@@ -165,6 +168,26 @@ static PyStatus start_python(int argc, char **argv, const char *file)
     return status;
 }
 
+/* Say why this file cannot run. A runtime gets an error object, which is its plugin's answer. */
+static int unable(const struct program *program, const char *why)
+{
+    fprintf(stderr, "%s: %s\n", program->name, why);
+    if (program->kind == PLUGIN)
+        printf("{\"cniVersion\": \"1.1.0\", \"code\": 999, \"msg\": \"%s: %s\"}\n", program->name, why);
+    return program->kind == PLUGIN && !fflush(stdout) ? 1 : 70;
+}
+
+/* Why the archive cannot be read, by the error of archive_open. */
+static const char *unreadable(void)
+{
+    static char text[200];
+    if (errno == ENOEXEC)
+        return "this file is damaged or not complete: install it again";
+    snprintf(text, sizeof text, "cannot read its own archive: %s%s", strerror(errno),
+             errno == ENOENT ? ": mount /proc, or call it by its path" : "");
+    return text;
+}
+
 /* Call the front door. It usually ends the process. */
 static int run(const struct program *program)
 {
@@ -192,10 +215,8 @@ int main(int argc, char **argv, char **envp)
         if (status >= 0)
             return status;
     }
-    if ((archive_open("/proc/self/exe", MARK) && archive_open(file, MARK)) || freeze_early()) {
-        fprintf(stderr, "%s: cannot read its own archive: mount /proc, or call it by its path\n", program->name);
-        return 70;
-    }
+    if ((archive_open("/proc/self/exe", MARK) && archive_open(file, MARK)) || freeze_early())
+        return unable(program, unreadable());
     for (size_t at = 0; at < COUNT(PROGRAMS); at++)
         launcher_names[at] = PROGRAMS[at].name;
     launcher_words = argv + 1;
@@ -203,13 +224,13 @@ int main(int argc, char **argv, char **envp)
     /* As in a single file: -c, the file, the arguments. */
     char **line = calloc((size_t)argc + 3, sizeof *line);
     if (!line)
-        return 70;
+        return unable(program, strerror(errno));
     line[0] = "-c";
     line[1] = (char *)file;
     for (int at = words; at < argc; at++)
         line[2 + at - words] = argv[at];
     PyStatus status = start_python(2 + (argc - words), line, file);
     if (PyStatus_Exception(status))
-        Py_ExitStatusException(status);
+        return unable(program, status.err_msg ? status.err_msg : "Python does not start");
     return run(program);
 }

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import lzma
 import os
 import subprocess
 import tarfile
@@ -38,6 +39,13 @@ def test_the_sums_are_those_of_all_files() -> None:
     sums = dict(reversed(line.split()) for line in (RELEASE / "SHA256SUMS").read_text().splitlines())
     assert set(sums) == {at.name for at in RELEASE.iterdir()} - {"SHA256SUMS"}
     assert sums == {name: sha256(RELEASE / name) for name in sums}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_native_file_is_small(name: str) -> None:
+    """At most 14 MB, and 4 MB as `xz` compresses it."""
+    data = (RELEASE / name).read_bytes()
+    assert len(data) <= 14_000_000 and len(lzma.compress(data)) <= 4_000_000
 
 
 def test_the_bill_of_materials_names_what_is_inside() -> None:
