@@ -26,16 +26,19 @@ def _ignored(packet: object) -> None:
 class Reader(Generic[Packet]):
     """Calls ``taken`` with each packet that ``receive`` returns, until it is closed."""
 
-    __slots__ = ("_left", "_loop", "_pause", "_receive", "_socket", "_taken", "_until")
+    __slots__ = ("_left", "_loop", "_most", "_pause", "_receive", "_socket", "_taken", "_until")
 
-    def __init__(self, source: socket.socket, receive: Callable[[], Packet], taken: Callable[[Packet], None]) -> None:
-        """``receive`` raises ``OSError`` if there is no packet."""
+    def __init__(
+        self, source: socket.socket, receive: Callable[[], Packet], taken: Callable[[Packet], None], most: int = MOST
+    ) -> None:
+        """``receive`` raises ``OSError`` if there is no packet; ``most`` are read in a period."""
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = source
         self._receive = receive
         self._taken = taken
         # how many packets are read until then
-        self._left, self._until = MOST, 0.0
+        self._most = most
+        self._left, self._until = most, 0.0
         self._pause: asyncio.TimerHandle | None = None
         self._begin()
 
@@ -47,7 +50,7 @@ class Reader(Generic[Packet]):
     def _readable(self) -> None:
         now = self._loop.time()
         if now >= self._until:
-            self._left, self._until = MOST, now + PERIOD
+            self._left, self._until = self._most, now + PERIOD
         for _ in range(min(_BATCH, self._left)):
             try:
                 packet = self._receive()

@@ -13,6 +13,7 @@ from cni_dhcp_daemon.client import ICMPV6, Datagram
 from cni_dhcp_daemon.closing import Closer
 from cni_dhcp_daemon.packetsocket import ETH_IPV6, neighbours, packet_socket
 from cni_dhcp_daemon.reading import Reader
+from cni_dhcp_daemon.v6.routers import MOST
 
 _SERVER, _CLIENT = 547, 546
 _ADVERTISEMENT = 134
@@ -82,7 +83,7 @@ class Sockets6:
                 raise
         self._readers: tuple[Reader[Any], ...] = (
             Reader(self._udp, lambda: self._udp.recvfrom(0xFFFF), self._answered),
-            Reader(self._icmp, lambda: self._icmp.recvmsg(0xFFFF, 64), self._heard),
+            Reader(self._icmp, lambda: self._icmp.recvmsg(0xFFFF, 64), self._heard, MOST),
         )
 
     def _answered(self, found: tuple[bytes, _Address]) -> None:
