@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cni.errors import CNIError
+from cni_dhcp.conversation import ask
 from node.deadline import eventually
 from node.dhcp import HASTY, STATE, Client, Daemon, Dnsmasq, Site, at_once
 from node.dhcpmessage import CLIENT_ID, NOWHERE, REQUESTED_ADDRESS, SERVER_ID, Message, Packet, frame
@@ -234,7 +236,6 @@ def test_many_leases(site: Site) -> None:
         with Daemon(site.node, site.folder) as daemon:
             assert site.client(daemon).add().ok
             before = daemon.descriptors
-            from cni_dhcp.conversation import ask
 
             def lease(pod: NamedNetns) -> str:
                 who = {"network": "net1", "container": pod.name, "ifname": "eth0", "netns": pod.path}
@@ -336,6 +337,10 @@ def test_hostile_calls(site: Site) -> None:
                     while caller.recv(65536):
                         pass
         client = site.client(daemon)
+        who = {"network": "net1", "container": client.pod.container, "ifname": "eth0", "netns": client.pod.path}
+        wish = {"provide": [], "request": [300], "ipv4": True, "ipv6": "", "probe": False, "priority": 0}
+        with pytest.raises(CNIError, match="cannot be served"):
+            ask(str(daemon.socket), "allocate", **who, **wish)
         assert client.add().ok and client.check().ok and client.delete().ok
         open_ones.close()
         assert eventually(lambda: daemon.descriptors <= before), daemon.said

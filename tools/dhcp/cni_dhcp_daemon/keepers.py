@@ -95,7 +95,11 @@ class Keepers:
             self.take(keeper)
             self._returned.pop(str(who), None)
             keeper.wait(waiter, self.flags.resendtimeout)
-            keeper.start()
+            try:
+                keeper.start()
+            except Exception:  # what the request has cannot be sent; the next ADD begins anew
+                keeper.end("its request cannot be served", release=False)
+                raise
         return keeper
 
     def check(self, request: dict[str, Any], waiter: Waiter) -> Keeper | None:
