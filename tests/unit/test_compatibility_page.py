@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.subject import of
+
 TESTS = Path(__file__).parents[1]
 DOCS = TESTS.parent / "docs"
 PAGES = DOCS / "compatibility"
@@ -88,6 +90,9 @@ def test_every_key_of_a_plugin_is_on_its_page_with_a_test_that_names_it(plugin: 
     found = stated_tests(plugin)
     assert set(found) == keys_of(plugin)
     for key, test in found.items():
+        if test == "Subject":  # a plugin that has just been begun: the contract's tests have a value for the key
+            assert key in of(plugin).keys
+            continue
         assert re.search(rf"\b{key}\b", source(test)), f"{test} does not name {key}"
 
 
