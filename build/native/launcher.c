@@ -151,9 +151,8 @@ static PyStatus start_python(int argc, char **argv, const char *file)
         return status;
     if (PyImport_AppendInittab("_pycni", PyInit__pycni) || PyImport_AppendInittab("_jsonscanner", PyInit__jsonscanner) ||
         PyImport_AppendInittab("_contextvars", PyInit__contextvars) || PyImport_AppendInittab("resource", PyInit_resource) ||
-        (PY_VERSION_HEX >= 0x030C0000 && PyImport_AppendInittab("_sha2", PyInit__sha2)))
+        (PY_VERSION_HEX >= 0x030C0000 && PyImport_AppendInittab("_sha2", PyInit__sha2)) || prepare_memory())
         return PyStatus_NoMemory();
-    prepare_memory();
     PyConfig config;
     PyConfig_InitIsolatedConfig(&config);
     config._init_main = 0;

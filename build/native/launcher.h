@@ -12,8 +12,10 @@ PyObject *PyInit__contextvars(void);
 PyObject *PyInit_resource(void);
 PyObject *PyInit__sha2(void);
 
-/* Give Python its first memory in huge pages. It is called before Python starts. */
-void prepare_memory(void);
+/* Give Python its first memory in huge pages. It is called before Python starts. 0, or -1 if there is not enough: Python
+ * would end with SIGABRT.
+ */
+int prepare_memory(void);
 
 /* Add setns(2), which Python has from 3.12 on, to the module posix. 0, or -1 with an exception. */
 int add_setns(void);

@@ -27,7 +27,7 @@ static void release(void *context, void *at, size_t size)
     munmap(at, size);
 }
 
-void prepare_memory(void)
+int prepare_memory(void)
 {
     /* A buffer for an answer of the kernel would be mapped and unmapped each time. */
     mallopt(M_MMAP_THRESHOLD, 16 << 20);
@@ -35,10 +35,11 @@ void prepare_memory(void)
     mallopt(M_TOP_PAD, 1 << 20);
     char *mapped = mmap(NULL, ROOM + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapped == MAP_FAILED)
-        return;
+        return -1;
     room = (char *)(((uintptr_t)mapped + HUGE - 1) & ~(uintptr_t)(HUGE - 1));
     room_end = room + ROOM;
     madvise(room, ROOM, MADV_HUGEPAGE);
     PyObjectArenaAllocator allocator = {NULL, allocate, release};
     PyObject_SetArenaAllocator(&allocator);
+    return 0;
 }
