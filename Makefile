@@ -84,6 +84,8 @@ install: dist/.done ## install them to $(CNI_BIN_DIR); existing configuration do
 
 install-native: dist/native/.done ## install dist/native/pycni, with a link for each plugin, to $(CNI_BIN_DIR)
 	@dist/native/pycni install --netavark '$(DESTDIR)$(CNI_BIN_DIR)'
+	@$(if $(UNIT_DIR),$(PYTHON) -E -s -S build/install.py units dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
+		'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
 
 uninstall: ## remove the installed files
 	@$(PYTHON) -E -s -S build/install.py uninstall dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \

@@ -2,6 +2,7 @@
 """Install single files, and uninstall them.
 
     install.py install|uninstall DIST BIN_DIR CONF_DIR [UNIT_DIR [PROGRAM_DIR]]
+    install.py units DIST BIN_DIR CONF_DIR UNIT_DIR [PROGRAM_DIR]
 
 It needs only the node's Python, and compiles the files for it. Files are renamed into place, so that a plugin that is
 running keeps the old file. Existing configuration is not changed. If UNIT_DIR is given, the units of the fork server and
@@ -29,12 +30,16 @@ CONFIGURATION = (".conf", ".conflist", ".json")
 def place(data: bytes, target: Path, mode: int) -> None:
     """Write a new file to the disk, and rename it to the target."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-    temporary.rename(target)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        temporary.rename(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(target.parent, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)
@@ -120,13 +125,18 @@ def main(
         install(Path(dist), Path(binaries), Path(configuration))
         if unit_dir:
             install_units(Path(unit_dir), program_dir)
+    elif action == "units" and unit_dir:
+        install_units(Path(unit_dir), program_dir)
     elif action == "uninstall":
         uninstall(Path(binaries), Path(configuration))
         if unit_dir:
             uninstall_units(Path(unit_dir), program_dir)
     else:
-        sys.exit(f"install.py: {action} is neither install nor uninstall")
+        sys.exit(f"install.py: {action} is neither install, units nor uninstall")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except OSError as error:
+        sys.exit(f"install.py: {error}")
