@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from node.configuration import bridge, host_local
 from node.plugin import LIMIT, PLUGINS
+from node.topology import Node
 
 RELEASE = Path(__file__).parents[2] / "dist/release"
 if not (RELEASE / "SHA256SUMS").exists():
@@ -95,3 +97,24 @@ def test_the_file_runs_on_its_machine(name: str, tmp_path: Path) -> None:
     refused = run(plugin, stdin=conf[:-1], CNI_COMMAND="STATUS", CNI_PATH="/nowhere", CNI_FORKSERVER="")
     assert json.loads(refused.stdout)["code"] == 6
     assert "Usage:" in run(str(RELEASE / name), "cnitool", "--help").stdout
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_the_file_attaches_a_pod_on_its_machine(node: Node, name: str, tmp_path: Path) -> None:
+    """bridge with host-local: ADD, CHECK and DEL. An emulator hands rtnetlink on, but not nftables."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    emulator = "" if os.uname().machine == NATIVE[name] else f"qemu-{NATIVE[name]}-static"
+    for plugin in ("bridge", "host-local"):
+        (tmp_path / plugin).symlink_to(RELEASE / name)
+        (folder / plugin).write_text(f'#!/bin/sh\nPATH=/usr/bin exec {emulator} {tmp_path}/{plugin} "$@"\n')
+        (folder / plugin).chmod(0o755)
+    conf = bridge(host_local(node.data_dir, "10.1.2.0/24"), name="net1", isGateway=True)
+    pod = node.attach(conf, binaries=str(folder))
+    assert pod.pod.addresses("eth0") == {"10.1.2.2/24"}
+    checked = pod.check(binaries=str(folder))
+    assert checked.ok, checked
+    host = pod.host
+    assert host in node.snapshot()["links"]
+    assert pod.delete(binaries=str(folder)).ok
+    assert host not in node.snapshot()["links"] and node.leases() == {}

@@ -64,8 +64,9 @@ class Namespace:
             raise (NoNetns if certain else InvalidNetns)(f'failed to open netns "{path}": {error}') from None
         try:
             kind = fcntl.ioctl(self.fd, _NS_GET_NSTYPE)
-        except OSError:
-            kind = 0
+        except OSError as error:
+            # An emulator of another processor does not know the question. Then setns(2) refuses what is none.
+            kind = _CLONE_NEWNET if error.errno == errno.ENOSYS else 0
         if kind != _CLONE_NEWNET:
             self.close()
             remedy = "CNI_NETNS must be the path of a network namespace, such as /var/run/netns/NAME"
