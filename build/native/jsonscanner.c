@@ -5,7 +5,7 @@
  */
 #include "launcher.h"
 
-/* Levels of a value: cni.wire and libcni refuse a few hundred anyway. They take 200 bytes of the stack each. */
+/* Levels of a value: cni.wire and libcni refuse more than 200. A level takes 200 bytes of the stack. */
 enum { DEPTH = 400 };
 
 struct text {

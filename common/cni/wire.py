@@ -108,7 +108,9 @@ def decode(data: bytes) -> "Any":
         if "\\u" in text:
             value = whole(value)
     except RecursionError:
-        raise DecodingFailure("error unmarshall network config: nested too deeply") from None
+        raise DecodingFailure(
+            "error unmarshall network config: nested too deeply", f"{DEPTH} levels are read"
+        ) from None
     except (StopIteration, SystemError, ValueError):
         raise DecodingFailure(f"error unmarshall network config: {_fault(text)}") from None
     if too_deep(value, text):
