@@ -59,7 +59,12 @@ CORE = ("_abc", "_codecs", "_collections", "_functools", "_io", "_locale", "_ope
 NAMED = {"marshal": "PyMarshal_Init", "_warnings": "_PyWarnings_Init", "builtins": "NULL", "sys": "NULL"}
 # Modules of libpython that since 3.12 need a library that Debian does not ship (sha512.c has what we use of them).
 OF_HACL = ("_blake2", "_md5", "_sha1", "_sha2", "_sha3")
-LICENCE = "licenses/python/copyright"
+# The licences of what is linked, by Debian's package.
+LICENCES = {
+    "licenses/python/copyright": "lib{python}-stdlib",
+    "licenses/libc/copyright": "libc6-dev",
+    "licenses/zlib/copyright": "zlib1g-dev",
+}
 # Modules that no statement names: codecs.
 IMPLIED = ("encodings.ascii", "encodings.latin_1", "encodings.utf_16_le", "encodings.utf_8")
 
@@ -233,9 +238,10 @@ def sources() -> tuple[dict[str, bytes], str, set[str]]:
         own["hashlib.py"] = b"from _sha2 import sha256, sha512\n"
     used = used_by(own)
     standard = {name: data for name, data in used.library.items() if not is_frozen(name)}
-    licence = Path(f"/usr/share/doc/lib{VERSION}-stdlib/copyright")
-    if licence.exists():  # a minimal system may be without any documents; build/release.py needs it
-        own[LICENCE] = licence.read_bytes()
+    for name, package in LICENCES.items():
+        licence = Path("/usr/share/doc", package.format(python=VERSION), "copyright")
+        if licence.exists():  # a minimal system may be without any documents; build/release.py needs them
+            own[name] = licence.read_bytes()
     return {**standard, **own}, build, used.names
 
 

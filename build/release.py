@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import json
+import platform
 import subprocess
 import sys
 import tarfile
@@ -75,9 +76,9 @@ def compiler_version(architecture: str) -> str:
 
 def of_debian(name: str, number: str, architecture: str) -> Object:
     """A component that is a Debian package."""
-    purl = (
-        f"pkg:deb/debian/{name}@{number.replace(':', '%3A').replace('+', '%2B')}?arch={architecture}&distro=debian-12"
-    )
+    release = platform.freedesktop_os_release().get("VERSION_ID", "sid")
+    number_in_url = number.replace(":", "%3A").replace("+", "%2B")
+    purl = f"pkg:deb/debian/{name}@{number_in_url}?arch={architecture}&distro=debian-{release}"
     return {"type": "library", "bom-ref": purl, "name": name, "version": number, "purl": purl}
 
 
@@ -132,8 +133,9 @@ def main(architectures: list[str]) -> None:
         own = architecture == nativefile.own_architecture()
         data = (ROOT / ("dist/native" if own else f"dist/native-{architecture}") / "pycni").read_bytes()
         marks.add(data[-64:])
-        if nativefile.LICENCE.encode() not in data:
-            sys.exit(f"release: the native file lacks {nativefile.LICENCE}: this system has no /usr/share/doc")
+        for licence in nativefile.LICENCES:
+            if licence.encode() not in data:
+                sys.exit(f"release: the native file lacks {licence}: this system has no /usr/share/doc")
         names[f"pycni-linux-{architecture}"] = architecture
         files[f"pycni-linux-{architecture}"] = data
     if len(marks) != 1:
