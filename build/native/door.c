@@ -125,9 +125,8 @@ static int print_failure(const char *reason)
 }
 
 /* Python would raise KeyboardInterrupt. */
-static void interrupted(int number)
+static void interrupted(int number __attribute__((unused)))
 {
-    (void)number;
     _exit(print_failure("KeyboardInterrupt"));
 }
 
@@ -176,9 +175,8 @@ static const char *greet(struct call *call)
     if (strlen(call->path) >= sizeof address.sun_path)
         return "AF_UNIX path too long";
     strcpy(address.sun_path, call->path);
-    if (connect(call->socket, (const struct sockaddr *)&address, sizeof address))
-        return failed(NULL);
-    if (getsockopt(call->socket, SOL_SOCKET, SO_PEERCRED, &peer, &size))
+    if (connect(call->socket, (const struct sockaddr *)&address, sizeof address) ||
+        getsockopt(call->socket, SOL_SOCKET, SO_PEERCRED, &peer, &size))
         return failed(NULL);
     if (peer.uid)
         return "the server is not root's";
@@ -348,6 +346,8 @@ int door(const struct facts *facts, const char *plugin, const char *package, int
     for (int stream = 0; stream < STREAMS; stream++)
         if (fcntl(stream, F_GETFD) < 0)
             return -1;
+    if (!verb || !*verb || !strcmp(verb, "VERSION"))
+        signal(SIGPIPE, SIG_IGN); /* Python does it too, if it has to answer */
     if (!verb || !*verb) {
         say((const char *const[]){"CNI ", plugin, " plugin v", facts->release, NULL});
         say((const char *const[]){"CNI protocol versions supported: ", facts->versions, NULL});

@@ -13,8 +13,8 @@ struct facts {
 /*
  * Answer the call of a plugin, or let the fork server serve it. `plugin` is its type, `package` its Python package.
  * Returns the exit status, from 0 to 255. Returns -1 if Python must serve the call in this process: then nothing was done,
- * standard input was not read, and signals are as before. Python must not ask the fork server again.
- * Words and variables are sent as bytes. Python must take them for UTF-8, whatever the locale is.
+ * standard input was not read, and signals are as before; after VERSION, SIGPIPE is ignored.
+ * Python must not ask the fork server again. Words and variables are sent as bytes, which Python must take for UTF-8.
  */
 int door(const struct facts *facts, const char *plugin, const char *package, int argc, char **argv, char **envp);
 

@@ -218,4 +218,6 @@ def test_the_file_is_small_and_its_archive_can_be_read() -> None:
         entries = archive.infolist()
     assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
     assert not [entry.filename for entry in entries if entry.filename.endswith(".py")]
-    assert {"licenses/pycni/LICENSE", "licenses/libc/copyright", "cni/skel.pyc", "argparse.pyc"} <= {entry.filename for entry in entries}
+    assert {"licenses/pycni/LICENSE", "licenses/libc/copyright", "cni/skel.pyc", "argparse.pyc"} <= {
+        entry.filename for entry in entries
+    }

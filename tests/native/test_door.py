@@ -62,6 +62,21 @@ def test_python_answers_where_a_stream_cannot_be_used(programs: Path, streams: s
     assert answered(programs / "bridge", environ, streams) == answered(f"{DIST}/bridge", environ, streams)
 
 
+@pytest.mark.parametrize("environ", [{}, {"CNI_COMMAND": "VERSION"}])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_is_gone_is_no_signal(programs: Path, environ: dict[str, str], stream: str) -> None:
+    """The same exit status and text as that of the single file."""
+    seen = []
+    for folder in (programs, Path(DIST)):
+        read, written = os.pipe()
+        os.close(read)
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: written}
+        done = subprocess.Popen([folder / "bridge"], env=environ, stdin=subprocess.DEVNULL, **streams)
+        os.close(written)
+        seen.append((*done.communicate(timeout=LIMIT), done.returncode))
+    assert seen[0] == seen[1] and seen[0][2] >= 0
+
+
 # Execute a program by a relative path, with several variables that are unusual, and another name.
 ODD = """
 import ctypes, os, sys
