@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,9 +26,15 @@ Podman = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+def folder() -> Iterator[Path]:
+    """A folder with a short name: podman's may have 50 characters, and pytest's are longer after a hundred runs."""
+    with tempfile.TemporaryDirectory(prefix="pycni", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def podman(folder: Path) -> Iterator[Podman]:
     """podman with storage of its own, which has the image."""
-    folder = tmp_path_factory.mktemp("image")
     for name in ("root", "run", "tmp", "context"):
         (folder / name).mkdir()
     (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
