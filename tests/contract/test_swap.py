@@ -23,7 +23,8 @@ BACK = {
     "host-device": "real/test_host_device.py::test_the_result_is_gos",
     "portmap": "real/test_portmap_swap.py::test_the_way_back_to_go",
 }
-# The leases of dhcp are in its daemon: it has tests of its own.
+# The leases of dhcp are in its daemon: real/test_dhcp_recorded.py, and in real/test_dhcp_daemon.py
+# test_a_lease_of_another_daemon_is_adopted and test_gos_pair_takes_over_ours.
 WITH_A_DAEMON = {"dhcp"}
 
 

@@ -159,6 +159,20 @@ def test_a_lease_of_another_daemon_is_adopted(site: Site) -> None:
         server.wait_heard("RELEASE")
 
 
+def test_gos_pair_takes_over_ours(site: Site) -> None:
+    """The way back: the server knows the pod by the same identifier, so Go's CHECK gets the same lease, and DEL ends it."""
+    server = site.segment.server()
+    with Daemon(site.node, site.folder) as daemon:
+        client = site.client(daemon).bind()
+    with Daemon(site.node, site.folder, "go") as go:
+        client.binaries = go.binaries
+        client.conf["ipam"]["daemonSocketPath"] = str(go.socket)
+        assert client.check().ok
+        assert list(server.leases.values()) == [client.address]
+        assert client.delete().ok
+        assert server.wait("RELEASE").message.ciaddr == client.address
+
+
 @pytest.mark.parametrize("plugin", ["ours", "go"])
 def test_another_makes_daemon(site: Site, plugin: str) -> None:
     """An error says so at once, for ADD and for DEL; both daemons go on."""
