@@ -1,6 +1,7 @@
 """A kernel without a part of nftables, which is a module in Debian's: iptables is taken, and messages name the option."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ def hide() -> Iterator[Callable[..., None]]:
     """A function that unloads modules, and keeps the kernel from loading them again."""
 
     def at(*modules: str) -> None:
+        shutil.rmtree("/run/cni/pycni/nf_tables", ignore_errors=True)  # what was found out before
         HIDDEN.write_text("".join(f"install {module} /bin/false\n" for module in modules))
         subprocess.run(["modprobe", "-r", *modules], check=True, capture_output=True, timeout=60)
 

@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from cni.address import Address, Prefix
 from cni.attachment import Attachment
 from cni.errors import CheckFailed, CNIError
 from cni.go import names
-from cni.kernel import iptables, netlink, program, rulespec
+from cni.kernel import backend, iptables, netlink, program, rulespec
 from cni.kernel.transaction import GET, SUBSYSTEM, message_type
 from cni.macspoof import MacSpoofCheck
 from cni.masquerade import Masquerade
@@ -224,9 +225,9 @@ def test_check_needs_no_program_to_tell_what_is_missing(empty: Netns, monkeypatc
 def test_check_makes_no_table_of_iptables_legacy(empty: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is the node's iptables: to list one is to make it."""
     monkeypatch.setattr(iptables, "PROGRAMS", iptables.LEGACY)
-    for backend in ("nftables", "iptables"):
+    for asked in ("nftables", "iptables"):
         with pytest.raises(CheckFailed):
-            Masquerade(Site(ONE), FOUR + SIX, backend).compare(raising)
+            Masquerade(Site(ONE), FOUR + SIX, asked).compare(raising)
     assert empty.run("cat", "/proc/net/ip_tables_names", "/proc/net/ip6_tables_names", check=False) == ""
 
 
@@ -398,9 +399,12 @@ class NoFamily(NoTables):
 
 
 @pytest.fixture(params=[NoSocket, NoTables, NoSubsystem])
-def without_nf_tables(request: pytest.FixtureRequest, empty: Netns, monkeypatch: pytest.MonkeyPatch) -> Iterator[Netns]:
+def without_nf_tables(
+    request: pytest.FixtureRequest, empty: Netns, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Netns]:
     """A kernel without them; as each call meets it."""
     monkeypatch.setattr(netlink, "socket", request.param)
+    monkeypatch.setattr(backend, "_GOOD", str(tmp_path / "nf_tables"))  # what is known of the real kernel
     yield empty
 
 

@@ -2,8 +2,8 @@
 
 If our table exists, the kernel has all parts; the check is one request. Otherwise the kernel gets a batch without an
 end, which makes it load the modules and changes nothing. The result is kept with the call's nftables socket. STATUS has
-no such socket, runs every few seconds, and the kernel needs 10 ms to abort a batch. So STATUS keeps a good result in a
-file until the node starts again; a bad one is not kept, because a module may be loaded any time.
+no such socket, runs every few seconds, and the kernel needs 10 ms to abort a batch. So without a socket a good result is
+kept in a file until the node starts again. A bad one is not kept, because a module may be loaded any time.
 """
 
 import os
