@@ -53,9 +53,9 @@ class Server:
         return {int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()}
 
     def spares(self) -> set[int]:
-        """Its children that wait for a caller: beside the server only these have the listening socket."""
+        """Its children that wait for a caller: they have the listening socket, and no connection besides."""
         listener = _sockets(self.pid)
-        return {pid for pid in self.children() if _sockets(pid) & listener}
+        return {pid for pid in self.children() if _sockets(pid) == listener}
 
     def idle(self) -> set[int]:
         """Wait until it has heard of every call so far, and no child serves; the spare children.
