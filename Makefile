@@ -134,7 +134,7 @@ endif
 test-unit: $(TESTS)/done ## run the tests that need neither root nor dist/ nor a daemon; half a minute
 	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(or $(T),$(WORKERS) tests/unit tests/runtime tests/contract)
 
-test-real: test-files dist/native/.done ## run the other tests, but for those of another kernel
+test-real: dist/native/.done test-files ## run the other tests, but for those of another kernel
 	@PYCNI_DIST=dist/native $(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit' tests/forkserver/test_same_answers.py
 
 test-files: $(TESTS)/done dist/.done ## the same with the single files alone; FILES=…: a part
