@@ -33,13 +33,13 @@ def unpack(architecture: str, folder: Path) -> None:
     versions = []
     for package in sorted((folder / "packages").glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
-        told = subprocess.run(
+        printed = subprocess.run(
             ["dpkg-deb", "-W", "--showformat=${Package} ${Version}\n", package],
             stdout=subprocess.PIPE,
             text=True,
             check=True,
         )
-        versions.append(told.stdout)
+        versions.append(printed.stdout)
     (folder / "versions").write_text("".join(versions))
 
 

@@ -52,8 +52,8 @@ def single_files() -> bytes:
 def installed(*packages: str) -> dict[str, str]:
     """The versions of Debian packages of this machine."""
     command = ["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *packages]
-    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return dict(line.split(" ", 1) for line in told.splitlines())
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return dict(line.split(" ", 1) for line in printed.splitlines())
 
 
 def linked_packages(architecture: str) -> dict[str, str]:

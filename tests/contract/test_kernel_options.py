@@ -41,8 +41,8 @@ def test_the_page_has_every_plugin_and_every_option_of_the_messages() -> None:
     for room in ("common", "plugins"):
         for source in (ROOT / room).rglob("*.py"):
             named.update(re.findall(r"CONFIG_([A-Z]\w+)", source.read_text()))
-    told = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", PAGE))
-    assert named <= told
+    listed = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", PAGE))
+    assert named <= listed
 
 
 def conf(subject: Subject, node: Node) -> Object:

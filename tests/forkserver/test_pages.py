@@ -54,7 +54,7 @@ def test_a_page_is_copied_in_advance_once_a_call_has_written_to_it() -> None:
 
 @single_file
 def test_a_server_without_pagemap_serves(tmp_path: Path) -> None:
-    """Notes are a help: nothing is said, and nothing fails, where the kernel does not tell the pages."""
+    """If the kernel does not list the pages, calls are served without notes, and no message is printed."""
     code = CHILDREN.replace("pages = warming.Pages()", "pages = warming.Pages(); os.chroot(folder)")
     code = code.replace("sys.argv[:] = [sys.argv[1]]", "folder = sys.argv.pop()\nsys.argv[:] = [sys.argv[1]]")
     command = [PYTHON, "-ISc", code, PROGRAM, tmp_path]

@@ -193,7 +193,7 @@ def test_uninstall_removes_ours_alone(tmp_path: Path, option: str) -> None:
 
 @pytest.mark.parametrize("symbolic", [False, True])
 def test_links_are_installed_by_rename(tmp_path: Path, symbolic: bool) -> None:
-    """A file that was there before keeps its content for who has it open; nothing temporary stays."""
+    """A file that was there before keeps its content for a process that has it open. No temporary file is left."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "bridge").write_text("old")

@@ -102,8 +102,8 @@ def test_the_container_serves_the_calls_of_the_node(podman: Podman, node: Node, 
     privileges = ("--privileged", "--pid=host", "--network=none", "--read-only", "--userns=host")
     name = podman("run", "-d", *privileges, *mounts, *LIMITS, "pycni", "--forkserver").strip()
     socket = str(run_dir / "cni-forkserver/socket")
-    (told,) = json.loads(podman("inspect", name))
-    process = subprocess.Popen(["tail", f"--pid={told['State']['Pid']}", "-f", "/dev/null"], text=True)
+    (shown,) = json.loads(podman("inspect", name))
+    process = subprocess.Popen(["tail", f"--pid={shown['State']['Pid']}", "-f", "/dev/null"], text=True)
     try:
         assert eventually(Server(process, socket).build, LIMIT), podman("logs", name)
         said = status(node, bin_dir, socket)

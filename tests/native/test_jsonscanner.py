@@ -107,5 +107,5 @@ def test_it_reads_what_cpythons_scanner_reads(module: Path) -> None:
     documents = CORNERS + whole + [broken(chance.choice(base), chance) for _ in range(3000)]
     ours = scanned(module, documents)
     assert len(ours) == len(documents)
-    for document, told in zip(documents, ours, strict=True):
-        assert told == here(document), document
+    for document, read in zip(documents, ours, strict=True):
+        assert read == here(document), document

@@ -74,8 +74,8 @@ def test_all_files_are_of_one_build() -> None:
         assert single
         marks = {single.read()[-64:]}
     marks |= {(RELEASE / name).read_bytes()[-64:] for name in NATIVE}
-    (told,) = bill()["metadata"]["component"]["properties"]
-    assert {mark.decode() for mark in marks} == {told["value"]}
+    (stated,) = bill()["metadata"]["component"]["properties"]
+    assert {mark.decode() for mark in marks} == {stated["value"]}
 
 
 @pytest.mark.parametrize("name", NATIVE)
