@@ -5,7 +5,6 @@ read from it. A packet from the leased address to the server is sent by a socket
 apply; it also keeps the kernel from refusing the answer (ICMP).
 """
 
-import asyncio
 import socket
 import struct
 from collections.abc import Callable
@@ -16,15 +15,13 @@ from cni_dhcp_daemon import interface, packets4
 from cni_dhcp_daemon.client import BROADCAST, UNSPECIFIED, Datagram
 from cni_dhcp_daemon.closing import Closer
 from cni_dhcp_daemon.packetsocket import ETH_ARP, ETH_IP, EVERYONE, answers_of_dhcp, arp_about, packet_socket
+from cni_dhcp_daemon.probing import AddressProbe
 from cni_dhcp_daemon.reading import Reader
 
 _SOL_PACKET, _PACKET_AUXDATA = 263, 8
 # States of a packet in tpacket_auxdata, and its kinds in the address.
 _CSUM_NOT_READY, _VLAN_VALID, _OTHER_HOST, _OUTGOING = 0x8, 0x10, 3, 4
 _AUXDATA = struct.Struct("=IIIHHHH")
-# When the ARP probes are sent, and when nobody has answered. An answer takes less than a millisecond: the kernel of the
-# other host gives it, and that the link works is known, as the lease came over it.
-_PROBES, _SILENCE = (0.0, 0.004), 0.01
 # A packet, data beside it (cmsg), flags, and where it came from.
 _Packet = tuple[bytes, list[tuple[int, int, bytes]], int, tuple[str, int, int, int, bytes]]
 
@@ -113,10 +110,14 @@ class Sockets4:
             self._udp.close()
 
 
-class ArpProbe:
-    """Asks by ARP whether another host has an address; ``answered`` is called once, with True or False."""
+class ArpProbe(AddressProbe):
+    """By ARP."""
 
-    __slots__ = ("_address", "_answered", "_closer", "_ifname", "_mac", "_packets", "_reader", "_timers")
+    __slots__ = ("_address", "_ifname", "_mac")
+    # An answer takes less than a millisecond: the kernel of the other host gives it, and that the link works is known, as
+    # the lease came over it.
+    probes = (0.0, 0.004)
+    silence = 0.01
 
     def __init__(
         self,
@@ -127,35 +128,16 @@ class ArpProbe:
         closer: Closer,
     ) -> None:
         """Raises ``OSError``."""
-        loop = asyncio.get_running_loop()
         self._mac = bytes.fromhex(link.mac.replace(":", ""))
         self._address = socket.inet_aton(address)
-        self._answered = answered
-        self._closer = closer
         self._ifname = link.name
-        self._packets = packet_socket(namespace, link, ETH_ARP, arp_about(self._address))
-        self._reader = Reader(self._packets, lambda: self._packets.recv(256), self._heard)
-        self._timers = [loop.call_later(delay, self._ask) for delay in _PROBES]
-        self._timers.append(loop.call_later(_SILENCE, self._end, False))
+        super().__init__(packet_socket(namespace, link, ETH_ARP, arp_about(self._address)), answered, closer)
 
-    def _ask(self) -> None:
+    def send(self) -> None:
+        """To everyone."""
         probe = packets4.arp_probe(self._mac, self._address)
-        try:
-            self._packets.sendto(probe, (self._ifname, ETH_ARP, 0, 0, EVERYONE))
-        except OSError:
-            pass  # the link is down: nobody can have it there
+        self._packets.sendto(probe, (self._ifname, ETH_ARP, 0, 0, EVERYONE))
 
-    def _heard(self, packet: bytes) -> None:
-        if packets4.is_conflict(packet, self._mac, self._address):
-            self._end(True)
-
-    def _end(self, in_use: bool) -> None:
-        self.close()
-        self._answered(in_use)
-
-    def close(self) -> None:
-        """End it without an answer."""
-        for timer in self._timers:
-            timer.cancel()
-        self._reader.close()
-        self._closer.close(self._packets)
+    def is_conflict(self, packet: bytes) -> bool:
+        """ARP from the address, or another host's probe for it."""
+        return packets4.is_conflict(packet, self._mac, self._address)

@@ -1,6 +1,5 @@
 """Sockets of DHCPv6 and of router advertisements in a container's namespace: open only while an answer is expected."""
 
-import asyncio
 import socket
 import struct
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from cni_dhcp_daemon import packets6
 from cni_dhcp_daemon.client import ICMPV6, Datagram
 from cni_dhcp_daemon.closing import Closer
 from cni_dhcp_daemon.packetsocket import ETH_IPV6, neighbours, packet_socket
+from cni_dhcp_daemon.probing import AddressProbe
 from cni_dhcp_daemon.reading import Reader
 from cni_dhcp_daemon.v6.routers import MOST
 
@@ -19,8 +19,6 @@ _SERVER, _CLIENT = 547, 546
 _ADVERTISEMENT = 134
 _ICMP6_FILTER, _HOPS = 1, 255
 _RECV_HOPS, _HOP_LIMIT = 51, 52
-# When the probes are sent, and when nobody has answered.
-_PROBES, _SILENCE = (0.0, 0.1), 0.25
 Received = Callable[[bytes, str], None]
 # An address of a socket of IPv6: address, port, flow, scope.
 _Address = tuple[str, int, int, int]
@@ -119,43 +117,26 @@ class Sockets6:
         self._icmp.close()
 
 
-class NeighbourProbe:
-    """Asks whether another host has an address; ``answered`` is called once, with True or False."""
+class NeighbourProbe(AddressProbe):
+    """By neighbour discovery."""
 
-    __slots__ = ("_address", "_answered", "_closer", "_ifname", "_packets", "_reader", "_timers")
+    __slots__ = ("_address", "_ifname")
+    probes = (0.0, 0.1)
+    silence = 0.25
 
     def __init__(
         self, namespace: Namespace, link: Link, address: str, answered: Callable[[bool], None], closer: Closer
     ) -> None:
         """Raises ``OSError``."""
-        loop = asyncio.get_running_loop()
         self._address = socket.inet_pton(socket.AF_INET6, address)
-        self._answered = answered
-        self._closer = closer
         self._ifname = link.name
-        self._packets = packet_socket(namespace, link, ETH_IPV6, neighbours())
-        self._reader = Reader(self._packets, lambda: self._packets.recv(256), self._heard)
-        self._timers = [loop.call_later(delay, self._ask) for delay in _PROBES]
-        self._timers.append(loop.call_later(_SILENCE, self._end, False))
+        super().__init__(packet_socket(namespace, link, ETH_IPV6, neighbours()), answered, closer)
 
-    def _ask(self) -> None:
+    def send(self) -> None:
+        """To those whose address has the same end."""
         mac = packets6.group_mac(packets6.solicited(self._address))
-        try:
-            self._packets.sendto(packets6.probe(self._address), (self._ifname, ETH_IPV6, 0, 0, mac))
-        except OSError:
-            pass  # the link is down: nobody can have it there
+        self._packets.sendto(packets6.probe(self._address), (self._ifname, ETH_IPV6, 0, 0, mac))
 
-    def _heard(self, packet: bytes) -> None:
-        if packets6.is_conflict(packet, self._address):
-            self._end(True)
-
-    def _end(self, in_use: bool) -> None:
-        self.close()
-        self._answered(in_use)
-
-    def close(self) -> None:
-        """End it without an answer."""
-        for timer in self._timers:
-            timer.cancel()
-        self._reader.close()
-        self._closer.close(self._packets)
+    def is_conflict(self, packet: bytes) -> bool:
+        """An advertisement of the address, or another host's probe for it."""
+        return packets6.is_conflict(packet, self._address)
