@@ -1,10 +1,16 @@
-"""The measurements of each row. The sides take turns within a row, so that a disturbance affects all of them."""
+"""The measurements of each row. The sides take turns within a row, so that a disturbance affects all of them.
 
+The order of the sides is another one in each turn, and a pause is before each measurement: what the side before has left
+to the kernel or to the fork server, such as the removal of a namespace, is not measured as part of the next one.
+"""
+
+import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from sides import NamedNetns, Object, Plugins, Side
 from table import Row, Series
@@ -45,6 +51,7 @@ SHAPER: Object = {
     "egressBurst": 10**7,
 }
 Times = dict[str, dict[str, list[float]]]
+AnySide = TypeVar("AnySide", bound=Side)
 
 
 class Pods:
@@ -71,20 +78,31 @@ class Pods:
 
 # The number of the pod that is measured. No resident pod has it.
 GUEST = 40000
+# Seconds before each measurement.
+_PAUSE = 0.1
+_CHANCE = random.Random(1)  # noqa: S311
+
+
+def turns(sides: Iterable[AnySide], runs: int) -> Iterator[tuple[int, AnySide]]:
+    """Each side once per turn, in random order, after a pause. The orders are the same in each run of the program."""
+    order = list(sides)
+    for number in range(runs):
+        _CHANCE.shuffle(order)
+        for side in order:
+            time.sleep(_PAUSE)
+            yield number, side
 
 
 def attach_and_detach(sides: Iterable[Side], runs: int, found: Times) -> None:
     """Attach and detach a new pod, ``runs`` times on each side in turn. ``found`` gets milliseconds by side and verb."""
-    order = list(sides)
-    for number in range(runs):
-        for side in order[number % len(order) :] + order[: number % len(order)]:
-            pod = NamedNetns("bench-pod")
-            try:
-                times = found.setdefault(side.name, {"ADD": [], "DEL": []})
-                times["ADD"].append(side.attach(GUEST, pod.path) * 1000)
-                times["DEL"].append(side.detach(GUEST, pod.path) * 1000)
-            finally:
-                pod.close()
+    for _, side in turns(sides, runs):
+        pod = NamedNetns("bench-pod")
+        try:
+            times = found.setdefault(side.name, {"ADD": [], "DEL": []})
+            times["ADD"].append(side.attach(GUEST, pod.path) * 1000)
+            times["DEL"].append(side.detach(GUEST, pod.path) * 1000)
+        finally:
+            pod.close()
 
 
 def chains(found: Times, compared: Targets = TARGETS, what: str = "pod {}") -> list[Row]:
@@ -132,29 +150,28 @@ def status(sides: Iterable[Plugins], peer: Plugins | None, runs: int) -> list[Ro
     Debian's Go plugins do not have STATUS. Newer ones do little more than start; bridge also starts its IPAM plugin. So
     VERSION is measured for them.
     """
-    asked = [(side, "STATUS") for side in sides] + ([(peer, "VERSION")] if peer else [])
-    found: dict[str, list[float]] = {side.name: [] for side, _ in asked}
-    for number in range(runs + 1):
-        for side, verb in asked:
-            members = [*side.members, {"type": "loopback"}, *([{"type": "host-local"}] if side is peer else [])]
-            took = side.ask(verb, members) * 1000
-            if number:  # the first call reads the files from the disk
-                found[side.name].append(took)
+    asked = [*sides, *([peer] if peer else [])]
+    found: dict[str, list[float]] = {side.name: [] for side in asked}
+    for number, side in turns(asked, runs + 1):
+        members = [*side.members, {"type": "loopback"}, *([{"type": "host-local"}] if side is peer else [])]
+        took = side.ask("VERSION" if side is peer else "STATUS", members) * 1000
+        if number:  # the first call reads the files from the disk
+            found[side.name].append(took)
     go = Series(f"{peer.name}, VERSION", found[peer.name]) if peer else None
     what = "STATUS of bridge, portmap and loopback"
-    names = [side.name for side, _ in asked if side is not peer]
+    names = [side.name for side in asked if side is not peer]
     missing = "" if go else PEER
     return [Row(what, Series(name, found[name]), go, STATUS_TARGETS.get(name), missing=missing) for name in names]
 
 
 def version(side: Plugins, peer: Plugins | None, runs: int) -> Row:
     """VERSION of bridge, which libcni asks of each plugin of a list."""
-    found: dict[str, list[float]] = {each.name: [] for each in (side, peer) if each}
-    for number in range(runs + 1):
-        for each in (side, peer):
-            took = each.ask("VERSION", each.members[:1]) * 1000 if each else 0.0
-            if number and each:
-                found[each.name].append(took)
+    asked = [each for each in (side, peer) if each]
+    found: dict[str, list[float]] = {each.name: [] for each in asked}
+    for number, each in turns(asked, runs + 1):
+        took = each.ask("VERSION", each.members[:1]) * 1000
+        if number:
+            found[each.name].append(took)
     go = Series(peer.name, found[peer.name]) if peer else None
     return Row("VERSION", Series(side.name, found[side.name]), go, VERSION_TARGET, missing="" if go else PEER)
 

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """``make bench``: compare our plugins, cold, warm and as a chain, with Debian's Go plugins and netavark.
 
-It prints a table. --quick measures less, to see that everything works. --readme writes the table into README.md and the
-plot into docs/bench.svg. Run it as root after `make dist`. It uses its own network namespaces.
+It prints a table. --quick measures less, to see that everything works. --part measures one part, such as chains or
+status. --readme writes the table into README.md and the plot into docs/bench.svg. Run it as root after `make dist`. It
+uses its own network namespaces.
 """
 
 import argparse
@@ -133,11 +134,11 @@ class Bench:
 
     def crowd(self) -> None:
         """Measure ADD among many pods, also for the plot."""
-        crowd = Crowd(self.sides(COLD, WARM, PEER, AVARK), self.pods, self.scale.crowd_runs)
+        crowd = Crowd(self.sides(COLD, WARM, NATIVE_WARM, PEER, AVARK), self.pods, self.scale.crowd_runs)
         for residents in self.scale.crowds:
             self.step(f"a pod among {residents}, {self.scale.crowd_runs} times on each side")
             crowd.measure(residents)
-        self.rows += crowd.rows(self.sides(COLD, WARM, PEER), {COLD: 1.2, WARM: 1.2})
+        self.rows += crowd.rows(self.sides(COLD, WARM, NATIVE_WARM, PEER), {COLD: 1.2, WARM: 1.2, NATIVE_WARM: 1.15})
         self.points = crowd.points
 
     def everyday(self) -> None:
@@ -216,6 +217,19 @@ class Bench:
             self.rows.append(Row("fork server, resident", None, None, 1.1, missing="cni-forkserver"))
 
 
+PARTS = (
+    Bench.chains,
+    Bench.everyday,
+    Bench.leases,
+    Bench.crowd,
+    Bench.everyday_crowd,
+    Bench.throughput,
+    Bench.status,
+    Bench.flows,
+    Bench.memory,
+)
+
+
 def page(rows: list[Row], about: str) -> str:
     """The text between the marks in README.md."""
     return f"{table.markdown(rows)}\n\n{about}\n\n![ADD time against pods on the node](docs/bench.svg)"
@@ -226,24 +240,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare our plugins with Go's and netavark.")
     parser.add_argument("--quick", action="store_true", help="measure less")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md, and the plot into docs/")
+    parser.add_argument("--part", choices=[part.__name__ for part in PARTS], help="measure this part only")
     arguments = parser.parse_args()
+    if arguments.part and arguments.readme:
+        parser.error("--readme needs all parts")
     for ending in (signal.SIGINT, signal.SIGTERM):  # the exit removes what was made
         signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pycni-bench-")))
         bench = Bench(stack, QUICK if arguments.quick else FULL, folder)
-        for part in (
-            Bench.chains,
-            Bench.everyday,
-            Bench.leases,
-            Bench.crowd,
-            Bench.everyday_crowd,
-            Bench.throughput,
-            Bench.status,
-            Bench.flows,
-            Bench.memory,
-        ):
-            bench.part(part)
+        for part in PARTS:
+            if arguments.part in (None, part.__name__):
+                bench.part(part)
     about = described()
     print(table.text(bench.rows), about, sep="\n\n")
     if arguments.readme:

@@ -27,16 +27,18 @@ for at in range(0, len(memory), size):
 pages = warming.Pages()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def serve(first, last):
+    before = faults()
+    for at in range(first * size, last * size, size):
+        memory[at] += 1
+    print(faults() - before, flush=True)
+    pages.note()
+    os._exit(0)
 def call(copying, first, last):
     if not os.fork():
         if copying:
             pages.copy()
-        before = faults()
-        for at in range(first * size, last * size, size):
-            memory[at] += 1
-        print(faults() - before, flush=True)
-        pages.note()
-        os._exit(0)
+        serve(first, last)
     os.wait()
 for words in [(True, 100, 900), (True, 100, 900), (True, 100, 910), (True, 950, 1800), (True, 100, 1800), (False, 100, 1800)]:
     call(*words)
@@ -61,6 +63,42 @@ def test_a_server_without_pagemap_serves(tmp_path: Path) -> None:
     done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done
     assert [int(line) // 100 for line in done.stdout.split()] == [8, 8, 8, 8, 17, 17], done.stdout
+
+
+# The same with a spare child that was forked in haste, for callers that come at once and after a while.
+SPARE = (
+    CHILDREN.partition("for words")[0]
+    + """
+import socket, time
+from cni_forkserver import child
+from pathlib import Path
+def copied(pid):
+    return any(str(each.readlink()).endswith("pagemap") for each in Path(f"/proc/{pid}/fd").iterdir())
+call(True, 100, 900)
+for idle in (600.0, 0.001):
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f"\\0{os.getpid()} {idle}")
+    listener.listen()
+    lifeline, mine = os.pipe()
+    spare = os.fork()
+    if not spare:
+        listener.setblocking(False)
+        child._accept(listener, lifeline, pages, idle)
+        serve(100, 900)
+    while idle < 1 and not copied(spare):
+        time.sleep(0.001)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(listener.getsockname())
+    os.waitpid(spare, 0)
+"""
+)
+
+
+@single_file
+def test_a_child_that_was_forked_in_haste_copies_pages_while_nobody_calls() -> None:
+    done = subprocess.run([PYTHON, "-ISc", SPARE, PROGRAM], env={}, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done
+    assert [int(line) // 100 for line in done.stdout.split()] == [8, 8, 0], done
 
 
 def test_runs_of_pages() -> None:

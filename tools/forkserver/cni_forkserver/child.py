@@ -58,19 +58,18 @@ def serve(
     taken: int,
     plugins: "dict[str, Plugin]",
     privileges: "Mapping[str, str]",
-    pages: "Pages | None",
+    pages: "Pages",
+    idle: float = 0.0,
 ) -> int:
     """Wait for a caller while the server lives, and serve it. Return this process's exit status.
 
-    ``pages`` are copied before. It is None if there is no time for that.
+    ``pages`` are copied when no caller has come for ``idle`` seconds.
     """
-    if pages:
-        pages.copy()
-    kept = pages.descriptors if pages else ()
-    _close_all_but(listener.fileno(), lifeline, taken, *kept)
-    connection = _accept(listener, lifeline)
+    _close_all_but(listener.fileno(), lifeline, taken, *pages.descriptors)
+    connection = _accept(listener, lifeline, pages, idle)
     if connection is None:
         return 0
+    kept = pages.descriptors
     connection.settimeout(SENDING)
     connection.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
     _send(connection, cni.build.encode())
@@ -89,8 +88,7 @@ def serve(
     answer(connection, answered.status, answered.output)
     connection.close()
     os.sched_yield()  # so that the caller ends before this process does, which takes longer
-    if pages:
-        pages.note()
+    pages.note()
     if answered.lingers:
         # Closing a netfilter socket while the kernel frees removed objects blocks all transactions meanwhile.
         sleep(LINGER)
@@ -105,12 +103,18 @@ def answer(connection: socket, status: int, output: bytes) -> None:
     _send(connection, b"S" + bytes([status & 0xFF]))
 
 
-def _accept(listener: socket, lifeline: int) -> "socket | None":
+def _accept(listener: socket, lifeline: int, pages: "Pages", idle: float) -> "socket | None":
     poll = select.epoll()
     poll.register(listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)  # a caller wakes one spare child
     poll.register(lifeline, select.EPOLLIN)
+    timeout: float | None = idle
     while True:
-        if any(fd == lifeline for fd, _ in poll.poll()):
+        ready = poll.poll(timeout)
+        if not ready:
+            pages.copy()
+            timeout = None
+            continue
+        if any(fd == lifeline for fd, _ in ready):
             return None
         try:
             fd, _ = listener._accept()  # type: ignore[attr-defined]  # the module `socket` uses it for accept()

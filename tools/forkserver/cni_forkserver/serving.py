@@ -126,9 +126,10 @@ class Server:
         try:
             for number in _SIGNALS:
                 _signal.signal(number, _signal.SIG_DFL)
-            # The last spare child is replaced in a hurry.
-            pages = self._pages if monotonic() >= self._quiet_at else None
-            status = child.serve(self._listener, self._lifeline, taken, self._plugins, self._privileges, pages)
+            # The last spare child is replaced in a hurry. Such a child prepares itself after the others.
+            idle = 0.0 if monotonic() >= self._quiet_at else 2 * QUIET
+            parts = self._listener, self._lifeline, taken, self._plugins, self._privileges, self._pages
+            status = child.serve(*parts, idle)
         finally:
             os._exit(status)
 
