@@ -31,7 +31,7 @@ os.execv({path!r}, [{path!r}])
 def without_nf_tables(folder: Path) -> str:
     """A folder with such a stand-in for each plugin of ours."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree("/run/cni/pycni/nf_tables", ignore_errors=True)  # what STATUS knows of the real kernel
+    shutil.rmtree("/run/cni/pycni/nf_tables", ignore_errors=True)  # what is known of the real kernel
     for plugin in PLUGINS:
         stand_in = folder / plugin
         stand_in.write_text(STAND_IN.format(path=f"{DIST}/{plugin}"))

@@ -1,9 +1,9 @@
 """What the node supports: the parts of nftables that a table of ours needs, otherwise iptables; and iptables-legacy.
 
 If our table exists, the kernel has all parts; the check is one request. Otherwise the kernel gets a batch without an
-end, which makes it load the modules and changes nothing. The result is kept with the call's nftables socket. STATUS has
-no such socket, runs every few seconds, and the kernel needs 10 ms to abort a batch. So without a socket a good result is
-kept in a file until the node starts again. A bad one is not kept, because a module may be loaded any time.
+end, which makes it load the modules and changes nothing. It needs 10 to 15 ms to abort a batch, and STATUS runs every
+few seconds, and ADD on a node without containers for each container. So a good result is kept in a file until the node
+starts again. A bad one is kept with the call's nftables socket only, because a module may be loaded any time.
 """
 
 import os
@@ -56,27 +56,28 @@ _IPTABLES_NAT = Needs(_IPV4, "nat", (NAT,))
 
 def lacking(needs: Needs, kernel: "Nftables | None" = None) -> str:
     """The kernel options that a table needs and the kernel lacks; empty if none. ``kernel`` is None for STATUS."""
+    good = f"{_GOOD}/{'-'.join((str(needs.family), *needs.parts))}"
     if kernel is None:
-        known_good = f"{_GOOD}/{'-'.join((str(needs.family), *needs.parts))}"
-        if os.path.exists(known_good) or _exists(needs):
+        if os.path.exists(good) or _exists(needs):
             return ""
         from cni.kernel.nftables import Nftables
 
         kernel = Nftables()
         try:
-            lacks = lacking(needs, kernel)
+            return lacking(needs, kernel)
         finally:
             kernel.close()
-        if not lacks:
-            _keep(known_good)
-        return lacks
     if kernel.has_table(needs.family, needs.table):
         return ""
     if kernel.absent:
         return _MAIN
+    if os.path.exists(good):
+        return ""
     known = kernel.lacking.get((needs.family, needs.parts))
     if known is None:
         known = kernel.lacking[needs.family, needs.parts] = _tried(needs, kernel)
+        if not known:
+            _keep(good)
     return known
 
 
