@@ -30,7 +30,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist dist-native release install install-native uninstall demo demo-podman docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part test-sid on-release test-kubernetes lint bench bench-readme bench-dhcp bench-podman bench-imports clean
+.PHONY: help venv dist dist-native release install install-native uninstall demo demo-podman docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part test-sid on-release test-kubernetes lint bench bench-readme bench-dhcp bench-podman bench-trixie bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -97,6 +97,7 @@ demo: dist/.done ## two scenes with pods on a simulated node; everything is remo
 
 # podman 5, of this machine or of Debian 13's root.
 WITH_PODMAN_5 = $(if $(filter-out 1 2 3 4,$(shell podman --version 2>/dev/null | sed -E 's/.* ([0-9]+)\..*/\1/')),,tests/debian/run trixie)
+NATIVE_IN_ROOT = mkdir -p .venv/roots/trixie/dist && rm -rf .venv/roots/trixie/dist/native && cp -al dist/native .venv/roots/trixie/dist/
 IN_ROOT = $(PYTHON) build/system-packages debootstrap && $(PYTHON) tests/debian/wheels.py trixie $(TESTS)/bin/pip
 
 demo-podman: $(TESTS)/done dist/.done ## two containers of podman 5 on a CNI configuration list; everything is removed
@@ -170,12 +171,12 @@ on-release: $(TESTS)/done
 	@$(TESTS)/bin/python -m pytest -q tests/debian
 	@tests/debian/run $(RELEASE) make --no-print-directory $(TARGETS)
 
-test-kubernetes: $(TESTS)/done dist/.done ## test with Kubernetes on one node, with containerd and dockershim; not part of `make test`
+test-kubernetes: $(TESTS)/done dist/.done dist/native/.done ## test with Kubernetes on one node, with containerd and dockershim; not part of `make test`
 	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)
 	@$(PYTHON) tests/kubernetes/programs.py '$(KUBERNETES)'
 	@PYCNI_KUBERNETES='$(KUBERNETES)/bin' $(TESTS)/bin/python -m pytest -m kubernetes tests/kubernetes $(T)
 
-kubernetes-table: $(TESTS)/done dist/.done ## measure the table of docs/kubernetes.md: ours and Go's
+kubernetes-table: $(TESTS)/done dist/.done dist/native/.done ## measure the table of docs/kubernetes.md: ours and Go's
 	@$(PYTHON) build/system-packages $(KUBERNETES_PACKAGES)
 	@$(PYTHON) tests/kubernetes/programs.py '$(KUBERNETES)'
 	@PYCNI_KUBERNETES='$(KUBERNETES)/bin' PYTHONPATH=tests $(TESTS)/bin/python -m kubernetes.table
@@ -183,10 +184,16 @@ kubernetes-table: $(TESTS)/done dist/.done ## measure the table of docs/kubernet
 bench: dist/.done dist/native/.done ## compare the speed with Debian's Go plugins and netavark
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
 	@$(PYTHON) bench/run.py
+	@$(if $(WITH_PODMAN_5),,$(PYTHON) bench/podman.py)
+
+bench-trixie: $(TESTS)/done dist/native/.done ## compare whole pods on Debian 13, with its Go plugins and its netavark
+	@$(IN_ROOT) && tests/debian/run trixie make -s dist >/dev/null
+	@$(NATIVE_IN_ROOT)
+	@tests/debian/run trixie /usr/bin/python3 bench/run.py --part chains
 
 bench-podman: $(TESTS)/done dist/.done dist/native/.done ## compare podman's runs with our driver and with netavark's own bridge
 	@$(if $(WITH_PODMAN_5),$(IN_ROOT) && $(WITH_PODMAN_5) make -s dist >/dev/null)
-	@$(if $(WITH_PODMAN_5),mkdir -p .venv/roots/trixie/dist && rm -rf .venv/roots/trixie/dist/native && cp -al dist/native .venv/roots/trixie/dist/)
+	@$(if $(WITH_PODMAN_5),$(NATIVE_IN_ROOT))
 	@$(WITH_PODMAN_5) /usr/bin/python3 bench/podman.py
 
 bench-readme: dist/.done dist/native/.done ## the same, written into README.md and docs/bench.svg

@@ -15,10 +15,11 @@ from node.topology import Node
 
 from .cluster import PODS, PODS6, Cluster
 
+NATIVE = Path(__file__).parents[2] / "dist/native"
 PROGRAMS = Path(os.environ.get("PYCNI_KUBERNETES", ""))
 # how the plugins are run: folder of their files, in one process or not, with a fork server or not
 FORMS = {"plugins": (SUBJECT, False, False), "chain": (SUBJECT, True, False), "served": (SUBJECT, True, True)}
-FORMS["go"] = (GO, False, False)
+FORMS |= {"native": (str(NATIVE), False, True), "go": (GO, False, False)}
 
 
 def network(node: Node, dual: bool = False, chain: bool = False) -> Object:
@@ -61,8 +62,8 @@ def running(runtime: str, form: str, dual: bool = False) -> Iterator[Cluster]:
         yield cluster
 
 
-RUNS = [("containerd", form) for form in ("plugins", "chain", "served")]
-RUNS += [("dockershim", form) for form in ("plugins", "chain")]
+RUNS = [("containerd", form) for form in ("plugins", "chain", "served", "native")]
+RUNS += [("dockershim", form) for form in ("plugins", "chain", "native")]
 
 
 @pytest.fixture(scope="module", params=RUNS, ids="-".join)
