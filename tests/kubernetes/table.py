@@ -19,7 +19,13 @@ from .cluster import Cluster
 from .conftest import running
 
 RUNTIMES, FORMS = ("containerd", "dockershim"), ("go", "plugins", "chain", "served", "native")
-NAMES = {"go": "Go 1.1.1", "plugins": "ours", "chain": "chain", "served": "chain, fork server", "native": "native, fork server"}
+NAMES = {
+    "go": "Go 1.1.1",
+    "plugins": "ours",
+    "chain": "chain",
+    "served": "chain, fork server",
+    "native": "native, fork server",
+}
 SIZES = (1, 20, 60)
 _PAGE = Path(__file__).parents[2] / "docs" / "kubernetes.md"
 _BEGIN, _END = "<!-- table: made by `make kubernetes-table` -->\n", "<!-- end of table -->\n"

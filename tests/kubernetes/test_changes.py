@@ -108,23 +108,27 @@ def test_connection_tracking_flushed(cluster: Cluster) -> None:
     assert client.silence < NEXT_TRY
 
 
+def swept(cluster: Cluster, *command: str) -> str:
+    """Run a command that takes rules away while a client asks for a host port, then start a pod. Who has the host port."""
+    (name,) = published(cluster, "deployments")
+    with Client(cluster.node.outside, Node.ADDRESS, 8080) as client:
+        assert eventually(lambda: client.answered_by([]), 30, 0.02)
+        cluster.node.run(*command)
+        cluster.api.create("pods", objects.pod("next", objects.container(80, 8081)))
+        cluster.wait_for(1, "next")
+        assert reached(cluster.node.outside, Node.ADDRESS, 8081, "next")
+    return name
+
+
 def test_iptables_nat_flushed(cluster: Cluster) -> None:
     """Whoever sweeps iptables' nat table away, the next pod's ADD at the latest brings host ports back."""
-    names = published(cluster, "deployments")
-    cluster.node.run("iptables", "-t", "nat", "-F")
-    cluster.api.create("pods", objects.pod("next", objects.container(80, 8081)))
-    cluster.wait_for(1, "next")
-    assert reached(cluster.node.outside, Node.ADDRESS, 8080, names[0])
-    assert reached(cluster.node.outside, Node.ADDRESS, 8081, "next")
+    name = swept(cluster, "iptables", "-t", "nat", "-F")
+    assert reached(cluster.node.outside, Node.ADDRESS, 8080, name)
 
 
 def test_nftables_flushed(cluster: Cluster) -> None:
-    """The whole ruleset is gone; kube-proxy and the next pods put theirs back, and nothing is left in the end."""
-    published(cluster, "deployments")
-    cluster.node.run("nft", "flush", "ruleset")
-    cluster.api.create("pods", objects.pod("next", objects.container(80, 8081)))
-    cluster.wait_for(1, "next")
-    assert reached(cluster.node.outside, Node.ADDRESS, 8081, "next")
+    """The whole ruleset is gone, and with it what says who has a port. New pods have theirs, and nothing is left in the end."""
+    swept(cluster, "nft", "flush", "ruleset")
 
 
 def test_somebody_elses_rules_in_forward(cluster: Cluster) -> None:
