@@ -2,7 +2,7 @@
 PYTHON ?= /usr/bin/python3
 CNI_BIN_DIR ?= /opt/cni/bin
 CNI_CONF_DIR ?= /etc/cni/net.d
-# /etc/systemd/system, to install the units of the fork server and of the DHCP daemon
+# /etc/systemd/system, to install the units of the fork server, of the DHCP daemon, and of gc for podman
 UNIT_DIR ?=
 DESTDIR ?=
 
@@ -30,7 +30,7 @@ PROCESSES := $(shell n=$$(nproc); [ $$n -lt 4 ] || n=4; echo $$n)
 WORKERS = -n $(PROCESSES) --dist=loadgroup
 WAITING = -n $(shell expr $(PROCESSES) + 1) --dist=loadgroup
 
-.PHONY: help venv dist dist-native release install install-native uninstall demo demo-podman docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part test-sid on-release test-kubernetes lint bench bench-readme bench-dhcp bench-podman bench-trixie bench-imports clean
+.PHONY: help venv dist dist-native release install install-native uninstall demo demo-podman docs pages plugin test test-unit test-real test-files test-native test-guest test-trixie test-trixie-part test-sid on-release test-kubernetes kubernetes-table lint bench bench-readme bench-dhcp bench-podman bench-trixie bench-imports clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -78,7 +78,7 @@ dist-native: dist/native/.done ## build dist/native/pycni, one file with all plu
 release: dist/.done dist/native/.done dist/native-$(FOREIGN)/.done ## make dist/release: both kinds of files, sums, a bill of materials
 	@$(BUILD)/bin/python build/release.py amd64 arm64
 
-install: dist/.done ## install them to $(CNI_BIN_DIR); existing configuration does not change
+install: dist/.done ## install the single files to CNI_BIN_DIR (/opt/cni/bin); existing configuration does not change
 	@$(PYTHON) -E -s -S build/install.py install dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
 		$(if $(UNIT_DIR),'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
 
@@ -123,7 +123,7 @@ ifdef T
 test: $(TESTS)/done dist/.done
 	@$(TESTS)/bin/python -m pytest $(T)
 else
-test: $(TESTS)/done dist/.done lint ## run all tests; T=tests/real/test_bridge.py::name: one test
+test: $(TESTS)/done dist/.done lint ## run the tests, but for those of Kubernetes and sid; T=…: one test
 	@$(PYTHON) build/system-packages $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-real
@@ -135,10 +135,10 @@ endif
 test-unit: $(TESTS)/done ## run the tests that need neither root nor dist/ nor a daemon; half a minute
 	@$(if $(filter 0,$(shell id -u)),unshare --user --map-user=65534 --map-group=65534) $(TESTS)/bin/python -m pytest -m unit $(or $(T),$(WORKERS) tests/unit tests/runtime tests/contract)
 
-test-real: dist/native/.done test-files ## run the other tests, but for those of another kernel
+test-real: dist/native/.done test-files ## run the tests that need root, dist/ or a daemon, but not those of the virtual machine
 	@PYCNI_DIST=dist/native $(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit' tests/forkserver/test_same_answers.py
 
-test-files: $(TESTS)/done dist/.done ## the same with the single files alone; FILES=…: a part
+test-files: $(TESTS)/done dist/.done ## run these with the single files alone; FILES=…: a part
 	@$(TESTS)/bin/python -m pytest $(WAITING) -m 'not unit and not kubernetes' $(FILES)
 
 test-native: $(TESTS)/done release ## run the tests of the plugins and of the fork server with the native file
@@ -162,7 +162,7 @@ test-trixie: ## run the tests on Debian 13, with its Python, containerd and ipta
 test-trixie-part: ## the part of it that `make test` runs, three minutes
 	@$(MAKE) --no-print-directory on-release RELEASE=trixie TARGETS="test-files FILES='$(TRIXIE_PART)'"
 
-test-sid: ## the same on Debian sid, with containerd 2 and newer plugins of Go; not part of `make test`
+test-sid: ## run the tests of test-trixie on Debian sid, with containerd 2 and newer plugins of Go; not part of `make test`
 	@$(MAKE) --no-print-directory on-release RELEASE=sid TARGETS="$(if $(T),test T='$(T)',test-unit test-files)"
 
 on-release: $(TESTS)/done
@@ -196,7 +196,7 @@ bench-podman: $(TESTS)/done dist/.done dist/native/.done ## compare podman's run
 	@$(if $(WITH_PODMAN_5),$(NATIVE_IN_ROOT))
 	@$(WITH_PODMAN_5) /usr/bin/python3 bench/podman.py
 
-bench-readme: dist/.done dist/native/.done ## the same, written into README.md and docs/bench.svg
+bench-readme: dist/.done dist/native/.done ## run bench without podman, and write README.md and docs/bench.svg
 	@$(PYTHON) build/system-packages $(BENCH_PACKAGES)
 	@$(PYTHON) bench/run.py --readme
 

@@ -1,7 +1,8 @@
 """The measurements of each row. The sides take turns within a row, so that a disturbance affects all of them.
 
-The order of the sides is another one in each turn, and a pause is before each measurement: what the side before has left
-to the kernel or to the fork server, such as the removal of a namespace, is not measured as part of the next one.
+For whole pods, STATUS and VERSION (``turns``), the order of the sides is random, and a pause is before each measurement:
+what the side before has left to the kernel or to the fork server, such as the removal of a namespace, is not measured as
+part of the next one.
 """
 
 import random

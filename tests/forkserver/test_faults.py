@@ -360,14 +360,13 @@ def test_a_child_that_is_killed_is_an_error(node: Node, server: Server, tmp_path
     assert begun.pod.links().keys() == {"lo"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_children_outlive_their_server(node: Node, own_server: Server, tmp_path: Path, number: int) -> None:
+def test_children_outlive_their_server(node: Node, own_server: Server, tmp_path: Path) -> None:
     """Whoever is being served gets his answer; the spare ones go; the next caller serves itself."""
     own_server.idle()
     begun = Begun(node, own_server, tmp_path / "slow")
     assert eventually(lambda: len(own_server.spares()) == SPARES), "the taken one is replaced"
     child, spares = begun.child, own_server.spares()
-    assert own_server.end(number) == (0 if number == signal.SIGTERM else -number)
+    assert own_server.end(signal.SIGKILL) == -signal.SIGKILL
     assert eventually(lambda: not any(map(alive, spares)))
     assert alive(child)
     cold = call(node, "STATUS", STATUS, node.pod(), own_server)
@@ -376,7 +375,29 @@ def test_children_outlive_their_server(node: Node, own_server: Server, tmp_path:
     assert outcome.ok and outcome.result["ips"][0]["address"] == "10.9.9.2/24"
     assert begun.delete().ok
     assert eventually(lambda: not alive(child))
-    assert os.path.exists(own_server.socket) == (number == signal.SIGKILL)
+    assert os.path.exists(own_server.socket)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_server_in_the_foreground_waits_for_its_calls(
+    node: Node, own_server: Server, tmp_path: Path, signals: int
+) -> None:
+    """The socket and the spare children go at once. The server ends after the call, or with the second signal."""
+    spares = own_server.idle()
+    begun = Begun(node, own_server, tmp_path / "slow")
+    child = begun.child
+    own_server.process.terminate()
+    assert eventually(lambda: not os.path.exists(own_server.socket))
+    assert eventually(lambda: not any(alive(spare) for spare in spares if spare != child))
+    cold = call(node, "STATUS", STATUS, node.pod(), own_server)
+    assert cold.ok and was_cold(cold)
+    assert own_server.process.poll() is None
+    if signals == 2:
+        assert own_server.end() == 0
+    assert alive(child)
+    assert begun.go_on().ok
+    assert own_server.process.wait(LIMIT) == 0
+    assert begun.delete().ok
 
 
 def test_who_waits_for_a_caller_keeps_no_socket_open(node: Node, own_server: Server) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,24 @@ def test_another_socket_is_refused(tmp_path: Path, kind: str, count: int, more: 
     _, error = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
     assert error.startswith("cni-forkserver: ") and said in error and "Traceback" not in error
+
+
+def test_a_socket_at_which_somebody_listens_is_left_alone(tmp_path: Path) -> None:
+    """As systemd does, which has no server yet and no lock of the folder."""
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as theirs:
+        theirs.bind(f"{folder}/socket")
+        theirs.listen()
+        done = subprocess.run(
+            [PROGRAM, "--foreground", f"{folder}/socket"], capture_output=True, text=True, timeout=LIMIT
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith(
+            f"cni-forkserver: somebody listens at {folder}/socket: stop cni-forkserver.socket"
+        )
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
+            caller.connect(f"{folder}/socket")
 
 
 def test_variables_for_another_process_are_not_ours(tmp_path: Path) -> None:

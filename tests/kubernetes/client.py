@@ -22,7 +22,7 @@ def name_of(at: Netns, address: str, port: int, seconds: float = 3.0) -> str:
 
 
 def serves(at: Netns, address: str, port: int, seconds: float = 3.0) -> str:
-    """The same, and nothing where nobody answers."""
+    """As ``name_of``; empty if nobody answers."""
     try:
         return name_of(at, address, port, seconds)
     except (OSError, http.client.HTTPException):

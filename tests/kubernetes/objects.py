@@ -21,7 +21,7 @@ def container(port: int = 80, host_port: int = 0, protocol: str = "TCP") -> Obje
         "imagePullPolicy": "Never",
         "command": ["/bin/sh", "-c", _SERVE.format(port=port)],
         "ports": [stated],
-        # not before it answers is a pod a Service's
+        # a Service has a pod only after the pod answers
         "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1, "failureThreshold": 1},
     }
 

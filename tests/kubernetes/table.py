@@ -1,6 +1,6 @@
 """The table of docs/kubernetes.md: ours beside Go's in one run, each form of the plugins in a cluster of its own.
 
-All of it takes about three quarters of an hour; ``--runtimes``, ``--forms`` and ``--rounds`` ask for less.
+All of it takes about an hour; ``--runtimes``, ``--forms`` and ``--rounds`` ask for less.
 """
 
 import argparse

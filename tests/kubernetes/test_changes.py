@@ -121,7 +121,7 @@ def swept(cluster: Cluster, *command: str) -> str:
 
 
 def test_iptables_nat_flushed(cluster: Cluster) -> None:
-    """Whoever sweeps iptables' nat table away, the next pod's ADD at the latest brings host ports back."""
+    """If somebody flushes iptables' nat table, the ADD of the next pod brings host ports back."""
     name = swept(cluster, "iptables", "-t", "nat", "-F")
     assert reached(cluster.node.outside, Node.ADDRESS, 8080, name)
 

@@ -83,7 +83,7 @@ def test_a_host_port_answers_everybody(cluster: Cluster) -> None:
 
 
 def test_a_host_port_shows_the_client_from_outside(cluster: Cluster) -> None:
-    """No source address is rewritten that need not be."""
+    """The address of the client is rewritten only where it must be."""
     idle = {**objects.container(80, 8080), "command": ["/bin/sleep", "3600"]}
     del idle["readinessProbe"]
     cluster.api.create("pods", objects.pod("a", idle))
@@ -131,7 +131,7 @@ def test_sixty_pods_at_once(cluster: Cluster) -> None:
 
 
 def test_udp_through_a_service(cluster: Cluster) -> None:
-    """A Service's own translation is left alone: who answers is the pod, as its client sees it the Service."""
+    """A Service's own translation is left alone: the pod answers, and its client sees the Service's address."""
     idle = {**objects.container(53, 0, "UDP"), "command": ["/bin/sleep", "3600"]}
     del idle["readinessProbe"]
     cluster.api.create("pods", objects.pod("a", idle))

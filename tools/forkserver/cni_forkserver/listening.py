@@ -74,6 +74,14 @@ class Own:
         raise Unusable(f"another server listens at {self.path}")
 
     def _make_socket(self) -> socket:
+        """Replace a socket at which nobody listens. Spare children of a server that was killed may still listen for a while."""
+        for _ in attempts(_LOCK_WAIT):
+            if not _somebody_listens(self.path):
+                break
+        else:
+            raise Unusable(
+                f"somebody listens at {self.path}: stop cni-forkserver.socket of systemd, or name another path"
+            )
         _remove_socket(self.path)
         made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
         mask = os.umask(0o177)
@@ -91,6 +99,21 @@ class Own:
             _remove_socket(self.path)
         except (OSError, Unusable):
             pass
+
+
+def _somebody_listens(path: str) -> bool:
+    """Whether a connection succeeds, as it does if systemd listens and has no server yet."""
+    trial = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    trial.settimeout(0)
+    try:
+        trial.connect(path)
+    except BlockingIOError:  # others wait already
+        return True
+    except OSError:
+        return False
+    finally:
+        trial.close()
+    return True
 
 
 def _make_folder(path: str) -> bool:

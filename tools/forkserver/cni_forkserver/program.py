@@ -42,10 +42,20 @@ def main(argv: list[str]) -> int:
     plugins = warming.import_everything(sys.argv[0])
     warming.freeze()
     try:
-        serving.Server(listener, plugins, [sys.argv[0], *WORDS, *argv]).run()
+        _run(serving.Server(listener, plugins, [sys.argv[0], *WORDS, *argv]), own)
+    except serving.Ended:
+        pass
+    return 0
+
+
+def _run(server: serving.Server, own: listening.Own | None) -> None:
+    """Serve until a signal. With a socket of its own, remove it, and wait for calls; a second signal raises ``Ended``."""
+    try:
+        server.run()
     except serving.Ended:
         pass
     finally:
         if own:
             own.remove()
-    return 0
+    if own:  # a container's other processes may end with this one
+        server.finish()

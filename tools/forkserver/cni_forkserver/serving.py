@@ -28,6 +28,8 @@ SPARES = 3
 QUIET = 0.05
 # Seconds until the next fork of a spare child, if one could not be forked or has died.
 PAUSE = 1.0
+# Seconds that the end of a server waits for calls. Kubernetes waits 30 seconds before it kills all of a container.
+GRACE = 25.0
 _SIGNALS = (_signal.SIGTERM, _signal.SIGINT)
 
 
@@ -80,6 +82,17 @@ class Server:
                     self._unwatch(fd)
                     self._children.discard(fd)
             self._reap()
+
+    def finish(self) -> None:
+        """Wait up to ``GRACE`` seconds for the calls that are being served. Spare children end at once."""
+        os.close(self._servers_end)
+        for fd in self._spares:
+            self._unwatch(fd)
+        end = monotonic() + GRACE
+        while self._children and (left := end - monotonic()) > 0:
+            for fd, _ in self._poll.poll(left * 1000):
+                self._unwatch(fd)
+                self._children.discard(fd)
 
     def _due(self) -> float | None:
         """Seconds until a spare child is to be forked. None if there are enough, or too many children."""

@@ -166,7 +166,10 @@ class Driver:
             self.say(f"the names of {attached.container_name} cannot be removed: {error}")
 
     def _added(self, cni: CNIConfig, attached: Attached) -> NetworkConfigList | None:
-        """The list that attached the container, from the cache. Without a record the one of now; None if it is gone."""
+        """The list for DEL: that of now, or the recorded one if that of now is gone or has another name. None: no list.
+
+        With that of now, libcni takes the recorded configuration, if there is one.
+        """
         try:
             now = self.conflist(attached.network).net
         except ConfigError as error:

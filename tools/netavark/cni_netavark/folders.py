@@ -16,7 +16,7 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def named_in(document: bytes) -> tuple[str, ...]:
-    """The folders of plugins that a call's document names. None if it cannot be read: the call will say so."""
+    """The folders of plugins that a call's document names. Empty if it names none or cannot be read: the call will say so."""
     try:
         return split(wire.decode(document)["network"]["options"]["plugin_dir"])
     except (CNIError, KeyError, TypeError, AttributeError):
