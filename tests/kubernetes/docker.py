@@ -110,10 +110,15 @@ class Docker:
         self.daemon.kill()
 
     def start(self) -> None:
-        """Start it again."""
-        (self.folder / "pid").unlink(missing_ok=True)
-        self.daemon.start()
-        assert eventually(lambda: self._docker("version").returncode == 0, 60, 0.1), self.daemon.said
+        """Start it again. As systemd does, repeat this if it gives up: containerd of the daemon before may not have ended."""
+
+        def answers() -> bool:
+            if not self.daemon.runs:
+                (self.folder / "pid").unlink(missing_ok=True)
+                self.daemon.start()
+            return self._docker("version").returncode == 0
+
+        assert eventually(answers, 120, 0.1), self.daemon.said
 
     def power_off(self) -> None:
         """What a power cut leaves: no process, no mount, no state in memory."""

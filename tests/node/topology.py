@@ -11,7 +11,7 @@ import copy
 import itertools
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +141,12 @@ class Node(NamedNetns):
 
     def leases(self, network: str = "net1") -> dict[str, list[str]]:
         """host-local's leases of a network by address; the lines of each: container id and interface name."""
-        folder = self.data_dir / network
-        names = [at for at in folder.glob("*") if not at.name.startswith(("lock", "last_reserved_ip"))]
-        return {at.name: at.read_bytes().decode().split("\r\n") for at in sorted(names)}
+        found = {}
+        for at in sorted((self.data_dir / network).glob("*")):
+            if not at.name.startswith(("lock", "last_reserved_ip")):
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    found[at.name] = at.read_bytes().decode().split("\r\n")
+        return found
 
     def snapshot(self) -> Object:
         """Everything that plugins make on a node, without what changes by itself: equal snapshots, nothing left."""
