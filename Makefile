@@ -82,7 +82,7 @@ install: dist/.done ## install the single files to CNI_BIN_DIR (/opt/cni/bin); e
 	@$(PYTHON) -E -s -S build/install.py install dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
 		$(if $(UNIT_DIR),'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
 
-install-native: dist/native/.done ## install dist/native/pycni, with a link for each plugin, to $(CNI_BIN_DIR)
+install-native: dist/native/.done ## install dist/native/pycni, with a link for each plugin, to CNI_BIN_DIR
 	@dist/native/pycni install --netavark '$(DESTDIR)$(CNI_BIN_DIR)'
 	@$(if $(UNIT_DIR),$(PYTHON) -E -s -S build/install.py units dist '$(DESTDIR)$(CNI_BIN_DIR)' '$(DESTDIR)$(CNI_CONF_DIR)' \
 		'$(DESTDIR)$(UNIT_DIR)' '$(CNI_BIN_DIR)')
