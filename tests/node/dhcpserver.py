@@ -233,5 +233,5 @@ class Server:
                 self.heard.append(packet)
                 if packet.what == "RELEASE":
                     self.leases.pop(packet.message.get(CLIENT_ID) or packet.message.chaddr, None)
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, OSError):  # no DHCP message; or the link is down, and its server ends soon
             return

@@ -107,11 +107,10 @@ def test_the_iptables_that_needs_nf_tables_is_none_where_that_cannot_translate(
     monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
     if "nf_tables" not in program.run("iptables", "--version")[1]:
         pytest.skip("needs an iptables of the newer kind")
-    _lack(monkeypatch, backend.NAT, _no_type)
-    with pytest.raises(CNIError, match="CONFIG_NFT_NAT"):
-        backend.chosen(None, NONE)
-    monkeypatch.undo()
-    monkeypatch.setattr(program, "find", lambda name: "" if "legacy" in name else real(name))
+    with monkeypatch.context() as without_nat:
+        _lack(without_nat, backend.NAT, _no_type)
+        with pytest.raises(CNIError, match="CONFIG_NFT_NAT"):
+            backend.chosen(None, NONE)
     _lack(monkeypatch, backend.FIB, _no_expression)
     assert backend.chosen(None, NONE) == "iptables"
 
