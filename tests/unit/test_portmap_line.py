@@ -1,12 +1,16 @@
 """Who answers at a host port and who waits for it: the rules of a line, without a kernel."""
 
 import random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from cni.address import Address
+from cni.attachment import Attachment
+from cni_portmap.holder import Liveness
 from cni_portmap.line import Claim, Place
-from cni_portmap.published import Entry
+from cni_portmap.published import Entry, Published
 
 ALL, ONE, TWO = "0.0.0.0", "192.0.2.1", "192.0.2.2"
 
@@ -129,3 +133,10 @@ def test_at_every_address_the_oldest_claim_answers(seed: int) -> None:
             assert answers(at, host) == in_go(claims, host), (seed, host)
         first = {each.comment: number for number, each in reversed(list(enumerate(at.in_order())))}
         assert set(first) == {each.comment for each in claims}
+
+
+def test_a_holder_whose_record_goes_while_it_is_read() -> None:
+    """Its DEL ends between two requests: it is as one without a record, and the change is tried again."""
+    ledger: Any = SimpleNamespace(recorded=lambda *_: [object()], fields=lambda *_: [])
+    site: Any = SimpleNamespace(rtnl=None, attachment=Attachment("net", "b", "eth0"))
+    assert Liveness(ledger, site, Published()).death(claim("a")) == "there is no record of it"

@@ -69,9 +69,10 @@ class Liveness:
 
     def _look(self, claim: "Claim") -> str:
         link, alias = self._owner(claim.comment, claim.link)
-        if not link:
+        records = self._ledger.fields(layout.ATTACHMENTS, link) if link else []
+        if not records:  # or its DEL has just removed it; then this change is refused, and tried again
             return "there is no record of it"
-        name, _ = Published.parsed(self._ledger.fields(layout.ATTACHMENTS, link)[0])
+        name, _ = Published.parsed(records[0])
         if not name:
             return self._namespace_gone(link)
         found = self._rtnl.link(name)
