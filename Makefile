@@ -98,10 +98,11 @@ demo: dist/.done ## two scenes with pods on a simulated node; everything is remo
 # podman 5, of this machine or of Debian 13's root.
 WITH_PODMAN_5 = $(if $(filter-out 1 2 3 4,$(shell podman --version 2>/dev/null | sed -E 's/.* ([0-9]+)\..*/\1/')),,tests/debian/run trixie)
 NATIVE_IN_ROOT = mkdir -p .venv/roots/trixie/dist && rm -rf .venv/roots/trixie/dist/native && cp -al dist/native .venv/roots/trixie/dist/
-IN_ROOT = $(PYTHON) build/system-packages debootstrap && $(PYTHON) tests/debian/wheels.py trixie $(TESTS)/bin/pip
+DIST_IN_ROOT = $(PYTHON) build/system-packages debootstrap && $(PYTHON) tests/debian/wheels.py trixie $(TESTS)/bin/pip && \
+	tests/debian/run trixie make -s dist >/dev/null
 
 demo-podman: $(TESTS)/done dist/.done ## two containers of podman 5 on a CNI configuration list; everything is removed
-	@$(if $(WITH_PODMAN_5),$(IN_ROOT) && $(WITH_PODMAN_5) make -s dist >/dev/null)
+	@$(if $(WITH_PODMAN_5),$(DIST_IN_ROOT))
 	@$(WITH_PODMAN_5) /usr/bin/python3 deploy/demo-podman
 
 plugin: $(TESTS)/done ## NAME=x: begin a new plugin x (docs/new-plugin.md)
@@ -187,12 +188,12 @@ bench: dist/.done dist/native/.done ## compare the speed with Debian's Go plugin
 	@$(if $(WITH_PODMAN_5),,$(PYTHON) bench/podman.py)
 
 bench-trixie: $(TESTS)/done dist/native/.done ## compare whole pods on Debian 13, with its Go plugins and its netavark
-	@$(IN_ROOT) && tests/debian/run trixie make -s dist >/dev/null
+	@$(DIST_IN_ROOT)
 	@$(NATIVE_IN_ROOT)
 	@tests/debian/run trixie /usr/bin/python3 bench/run.py --part chains
 
 bench-podman: $(TESTS)/done dist/.done dist/native/.done ## compare podman's runs with our driver and with netavark's own bridge
-	@$(if $(WITH_PODMAN_5),$(IN_ROOT) && $(WITH_PODMAN_5) make -s dist >/dev/null)
+	@$(if $(WITH_PODMAN_5),$(DIST_IN_ROOT))
 	@$(if $(WITH_PODMAN_5),$(NATIVE_IN_ROOT))
 	@$(WITH_PODMAN_5) /usr/bin/python3 bench/podman.py
 

@@ -86,7 +86,7 @@ for idle in (600.0, 0.001):
         child._accept(listener, lifeline, pages, idle)
         serve(100, 900)
     while idle < 1 and not copied(spare):
-        time.sleep(0.001)
+        time.sleep(0.001)  # until it has: nothing tells; the whole program has a time limit
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.connect(listener.getsockname())
     os.waitpid(spare, 0)

@@ -127,7 +127,7 @@ def test_iptables_nat_flushed(cluster: Cluster) -> None:
 
 
 def test_nftables_flushed(cluster: Cluster) -> None:
-    """The whole ruleset is gone, and with it what says who has a port. New pods have theirs, and nothing is left in the end."""
+    """The only record of host ports is gone. Pods that start later have theirs, and nothing is left in the end."""
     swept(cluster, "nft", "flush", "ruleset")
 
 

@@ -59,7 +59,7 @@ def serve(
     plugins: "dict[str, Plugin]",
     privileges: "Mapping[str, str]",
     pages: "Pages",
-    idle: float = 0.0,
+    idle: float,
 ) -> int:
     """Wait for a caller while the server lives, and serve it. Return this process's exit status.
 

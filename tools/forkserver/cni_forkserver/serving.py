@@ -79,8 +79,7 @@ class Server:
                 if fd in self._spares:
                     self._spare_is_taken(fd)
                 else:
-                    self._unwatch(fd)
-                    self._children.discard(fd)
+                    self._forget_child(fd)
             self._reap()
 
     def finish(self) -> None:
@@ -91,8 +90,7 @@ class Server:
         end = monotonic() + GRACE
         while self._children and (left := end - monotonic()) > 0:
             for fd, _ in self._poll.poll(left * 1000):
-                self._unwatch(fd)
-                self._children.discard(fd)
+                self._forget_child(fd)
 
     def _due(self) -> float | None:
         """Seconds until a spare child is to be forked. None if there are enough, or too many children."""
@@ -114,6 +112,11 @@ class Server:
         pidfd = os.pidfd_open(pid)
         self._children.add(pidfd)
         self._poll.register(pidfd, select.POLLIN)
+
+    def _forget_child(self, pidfd: int) -> None:
+        """A child has ended."""
+        self._unwatch(pidfd)
+        self._children.discard(pidfd)
 
     def _fork(self) -> None:
         """Fork a spare child. If there are no processes or descriptors left, try again later."""
@@ -141,8 +144,9 @@ class Server:
                 _signal.signal(number, _signal.SIG_DFL)
             # The last spare child is replaced in a hurry. Such a child prepares itself after the others.
             idle = 0.0 if monotonic() >= self._quiet_at else 2 * QUIET
-            parts = self._listener, self._lifeline, taken, self._plugins, self._privileges, self._pages
-            status = child.serve(*parts, idle)
+            status = child.serve(
+                self._listener, self._lifeline, taken, self._plugins, self._privileges, self._pages, idle
+            )
         finally:
             os._exit(status)
 
